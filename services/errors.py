@@ -1,0 +1,76 @@
+"""What can go wrong, as one taxonomy; it imports nothing, so every layer may raise it.
+
+A class says what kind of failure it is, its message says what happened in Docker's words.
+The HTTP status of each class stands in one table in app/errors.py.
+"""
+
+
+class EngineError(Exception):
+    """Base of every failure that a client is told about; `str(error)` is the sentence it reads."""
+
+
+class InvalidParameter(EngineError):
+    """The request is malformed or asks for something that makes no sense."""
+
+
+class InvalidDigest(InvalidParameter):
+    """A digest is outside the grammar of the OCI image spec or of an unsupported algorithm."""
+
+
+class InvalidReference(InvalidParameter):
+    """An image name is outside the reference grammar."""
+
+
+class InvalidContent(InvalidParameter):
+    """Bytes that were sent or fetched are not what they claim to be: an archive, manifest, layer or digest that lies."""
+
+
+class Unauthorized(EngineError):
+    """A registry wants credentials, or refuses those that it was given."""
+
+
+class Forbidden(EngineError):
+    """The request is understood and refused, by a rule or by a setting."""
+
+
+class NotFound(EngineError):
+    """What the request names does not exist."""
+
+
+class ImageNotFound(NotFound):
+    """No image has this name or ID."""
+
+    def __init__(self, familiar: str) -> None:
+        super().__init__(f"No such image: {familiar}")
+
+
+class BlobNotFound(NotFound):
+    """No blob of this digest is in the content store."""
+
+
+class Conflict(EngineError):
+    """The request contradicts the state of the store; `force` may settle it."""
+
+
+class Unsupported(EngineError):
+    """Stowage cannot do this honestly; the sentence says why."""
+
+
+class Unavailable(EngineError):
+    """A registry or another server did not answer, or asked to come back later."""
+
+
+class ResourceExhausted(Unavailable):
+    """A registry answers that there were too many requests."""
+
+
+class RegistryFailure(EngineError):
+    """A registry cannot be spoken to, or answers what Docker has no class for."""
+
+
+class OutOfSpace(EngineError):
+    """The disk is full; nothing that was there is lost."""
+
+
+class Internal(EngineError):
+    """The store or the server is at fault, not the request."""

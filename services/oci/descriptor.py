@@ -1,0 +1,75 @@
+"""Content descriptors: what something is, its digest and its size.
+
+Source: OCI image spec descriptor.md. Field order on the wire is Go's (specs-go/v1/descriptor.go).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.errors import InvalidContent
+from services.oci.digest import Digest
+from services.oci.fields import Fields
+from services.oci.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to content; one that exists has a well-formed digest and a size of zero or more bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    urls: tuple[str, ...] = ()
+    platform: Platform | None = None
+    artifact_type: str = ""
+    data: str = ""
+
+    @classmethod
+    def from_json(cls, value: object) -> Descriptor:
+        """Read a descriptor object; `data` stays base64.
+
+        Raises InvalidContent or InvalidDigest on a missing digest or size, wrong type, negative size or bad digest. A media type may be
+        absent, as containerd reads it: then it is the empty string, which is no known type.
+        """
+        fields = Fields(value, "Descriptor")
+        if fields.value("size") is None:
+            raise InvalidContent("descriptor has no size")
+        size = fields.integer("size")
+        if size < 0:
+            raise InvalidContent(f"descriptor has a negative size: {size}")
+        platform = fields.mapping("platform")
+        return cls(
+            media_type=fields.text("mediaType"),
+            digest=Digest.parse(fields.text("digest")),
+            size=size,
+            annotations=fields.text_mapping("annotations") or {},
+            urls=fields.texts("urls") or (),
+            platform=None if platform is None else Platform.from_json(platform),
+            artifact_type=fields.text("artifactType"),
+            data=_checked_base64(fields.text("data")),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """mediaType, digest, size, urls, annotations, data, platform, artifactType; empty optional fields left out."""
+        written: dict[str, object] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        optional: dict[str, object] = {
+            "urls": list(self.urls),
+            "annotations": dict(sorted(self.annotations.items())),
+            "data": self.data,
+            "platform": None if self.platform is None else self.platform.to_json(),
+            "artifactType": self.artifact_type,
+        }
+        return written | {name: value for name, value in optional.items() if value}
+
+
+def _checked_base64(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidContent("descriptor has data that is not base64") from exc
+    return text

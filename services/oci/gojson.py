@@ -1,0 +1,154 @@
+"""JSON as Go's encoding/json reads and writes it, where bytes or words of an answer depend on it.
+
+Writing: no spaces, `<`, `>`, `&`, U+2028 and U+2029 escaped, other text as UTF-8. The order of keys is the dict's: whoever builds what is a
+Go map sorts it.
+
+Reading: UTF-8 in which broken sequences and lone surrogates become U+FFFD, no NaN, no byte order mark, nesting bounded; a syntax error is
+told in Go's words, which reach the client ("invalid character 'b' looking for beginning of value").
+
+Source: Go encoding/json (encode.go, scanner.go).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from typing import NoReturn
+
+from services.errors import InvalidContent
+
+_WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+_READ_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
+_LITERALS = ("true", "false", "null")
+_CONTEXTS = {
+    "Extra data": "after top-level value",
+    "Expecting property name": "looking for beginning of object key string",
+    "Illegal trailing comma before end of object": "looking for beginning of object key string",
+    "Expecting ':' delimiter": "after object key",
+    "Invalid control character": "in string literal",
+    "Invalid \\": "in string escape code",
+}
+
+
+def encode(value: object) -> bytes:
+    """The bytes that Go's json.Marshal writes for these dicts, lists, strings, integers, booleans and None."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _WRITE_ESCAPED.sub(_write_escape, text).encode()
+
+
+def quote(text: str) -> str:
+    """The text in double quotes, as Go's %q shows it in errors."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
+    """Read one JSON value; raises InvalidContent in Go's words.
+
+    A key of `unique` (lower case) that stands twice in one object, in any spelling, is refused; elsewhere the last one counts.
+    """
+    text = _without_lone_surrogates(raw.decode("utf-8", "replace"))
+
+    def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        built = dict(pairs)
+        if unique:
+            _refuse_twice([key.casefold() for key, _ in pairs], unique)
+        return built
+
+    try:
+        value: object = json.loads(text, object_pairs_hook=build, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as exc:
+        raise InvalidContent(_words(exc)) from exc
+    except RecursionError as exc:
+        raise InvalidContent("exceeded max depth") from exc
+    except ValueError as exc:
+        raise InvalidContent("json: number out of range") from exc
+    return value
+
+
+def _refuse_twice(keys: list[str], unique: Collection[str]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen and key in unique:
+            raise InvalidContent(f"json: key {quote(key)} stands twice in one object")
+        seen.add(key)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    context = "in numeric literal" if name.startswith("-") else "looking for beginning of value"
+    raise InvalidContent(f"invalid character '{name.removeprefix('-')[0]}' {context}")
+
+
+def _write_escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return "\\ufffd" if "\ud800" <= character <= "\udfff" else f"\\u{ord(character):04x}"
+
+
+def _without_lone_surrogates(text: str) -> str:
+    return _READ_ESCAPE.sub(_read_escape, text) if "\\ud" in text or "\\uD" in text else text
+
+
+def _read_escape(match: re.Match[str]) -> str:
+    first, second = match[1], match[2]
+    if first is None or not 0xD800 <= int(first, 16) <= 0xDFFF:
+        lone_tail = "\\ufffd" if second else ""
+        return match[0] if first is None else f"\\u{first}{lone_tail}"
+    if second and int(first, 16) < 0xDC00:
+        return match[0]
+    return "\\ufffd" * (2 if second else 1)
+
+
+def _words(error: json.JSONDecodeError) -> str:
+    """Go's sentence for where Python's decoder stopped."""
+    text, position, context = error.doc, error.pos, _context(error)
+    if context == "in string escape code":
+        position += 1
+    elif context != "in string literal":
+        position += error.msg.startswith("Illegal trailing comma")
+        position += len(text[position:]) - len(text[position:].lstrip(" \t\r\n"))
+    if error.msg.startswith("Unterminated string"):
+        position = len(text)
+    if error.msg.startswith("Expecting value") and position < len(text):
+        return _value_words(text, position)
+    return _broken(text, position, context)
+
+
+def _value_words(text: str, position: int) -> str:
+    """A value that did not start, or that broke off inside a literal or a number."""
+    for literal in _LITERALS:
+        for length in range(len(literal) - 1, 0, -1):
+            if text.startswith(literal[:length], position):
+                return _broken(text, position + length, f"in literal {literal} (expecting '{literal[length]}')")
+    if text[position] == "-":
+        return _broken(text, position + 1, "in numeric literal")
+    return _broken(text, position, "looking for beginning of value")
+
+
+def _broken(text: str, position: int, context: str) -> str:
+    return f"invalid character {_character(text[position])} {context}" if position < len(text) else "unexpected end of JSON input"
+
+
+def _context(error: json.JSONDecodeError) -> str:
+    if error.msg.startswith("Expecting ',' delimiter"):
+        return "after array element" if _inside_array(error.doc[: error.pos]) else "after object key:value pair"
+    for beginning, context in _CONTEXTS.items():
+        if error.msg.startswith(beginning):
+            return context
+    return "looking for beginning of value"
+
+
+def _inside_array(text: str) -> bool:
+    """Whether the innermost open bracket of this valid beginning of a document is an array's."""
+    brackets: list[str] = []
+    for bracket in re.sub(r'"(?:[^"\\]|\\.)*"', "", text, flags=re.DOTALL):
+        if bracket in "[{":
+            brackets.append(bracket)
+        elif bracket in "]}":
+            brackets.pop()
+    return brackets[-1:] == ["["]
+
+
+def _character(character: str) -> str:
+    """Go's scanner sees bytes, so it names the first one of a character."""
+    byte = chr(character.encode()[0])
+    return {"'": "'\\''", '"': "'\"'"}.get(byte, f"'{quote(byte)[1:-1]}'")

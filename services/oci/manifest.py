@@ -1,0 +1,104 @@
+"""Manifests and indexes, parsed strictly: a document that could be read as both kinds is refused (CVE-2021-41190).
+
+Beyond containerd's checks, `schemaVersion` must be 2, a media type that the document states must be the one it was called by, and no key
+that matters may stand twice in an object, in whatever case, since readers differ in which one they take.
+
+Source: OCI image spec manifest.md and image-index.md; Docker's image manifest version 2 schema 2; containerd core/images/image.go,
+validateMediaType.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.errors import InvalidContent
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.fields import Fields
+from services.oci.gojson import decode
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+"""The limit that registries and containerd apply to one manifest."""
+
+_UNIQUE_KEYS = frozenset({"schemaversion", "mediatype", "config", "layers", "manifests", "fslayers", "digest", "size", "platform", "urls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An image (or artifact) manifest: one config and its layers."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    @classmethod
+    def parse(cls, raw: bytes, media_type: str) -> Manifest:
+        """Read bytes that a descriptor or header calls `media_type`; raises InvalidContent when they are not unambiguously that."""
+        fields = _read_document(raw, media_type)
+        if not mediatypes.is_manifest(media_type):
+            raise InvalidContent(f"media-type: expected a manifest type but found {media_type}")
+        if "manifests" in fields or mediatypes.is_index(fields.text("mediaType")):
+            raise InvalidContent(f"media-type: expected manifest but found index ({media_type})")
+        _check_stated_type(fields, media_type)
+        if fields.value("config") is None:
+            raise InvalidContent("manifest has no config")
+        return cls(media_type, Descriptor.from_json(fields.value("config")), _descriptors(fields, "layers"))
+
+    @property
+    def is_pseudo(self) -> bool:
+        """Whether it has layers and none is a file system layer, as attestations, charts and artifacts (moby's IsPseudoImage)."""
+        return bool(self.layers) and not any(mediatypes.is_layer(layer.media_type) for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index or manifest list."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+
+    @classmethod
+    def parse(cls, raw: bytes, media_type: str) -> Index:
+        """Read bytes that a descriptor or header calls `media_type`; raises InvalidContent when they are not unambiguously that."""
+        fields = _read_document(raw, media_type)
+        if not mediatypes.is_index(media_type):
+            raise InvalidContent(f"media-type: expected an index type but found {media_type}")
+        if "config" in fields or "layers" in fields or mediatypes.is_manifest(fields.text("mediaType")):
+            raise InvalidContent(f"media-type: expected index but found manifest ({media_type})")
+        _check_stated_type(fields, media_type)
+        if "manifests" not in fields:
+            raise InvalidContent("index has no manifests")
+        return cls(media_type, _descriptors(fields, "manifests"))
+
+
+def schema1_removed(name: str = "") -> InvalidContent:
+    """The error for schema 1 images, in Docker's words; `name` is the canonical name of the image where it is known."""
+    advice = f" Suggest the author of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2." if name else ""
+    return InvalidContent(
+        "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed."
+        f"{advice} More information at https://docs.docker.com/go/deprecated-image-specs/"
+    )
+
+
+def _read_document(raw: bytes, media_type: str) -> Fields:
+    """Read what both kinds share, and refuse schema 1 under any name."""
+    if media_type in mediatypes.SCHEMA1:
+        raise schema1_removed()
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise InvalidContent(f"manifest of {len(raw)} bytes is larger than {MAX_MANIFEST_BYTES} bytes")
+    fields = Fields(decode(raw, unique=_UNIQUE_KEYS), "Manifest")
+    if "fsLayers" in fields or fields.integer("schemaVersion") == 1:
+        raise InvalidContent("media-type: schema 1 not supported")
+    if fields.integer("schemaVersion") != 2:
+        raise InvalidContent(f"manifest has schemaVersion {fields.integer('schemaVersion')}, not 2")
+    return fields
+
+
+def _check_stated_type(fields: Fields, media_type: str) -> None:
+    stated = fields.text("mediaType")
+    if stated not in ("", media_type):
+        raise InvalidContent(f"media-type: expected {media_type} but the document states {stated}")
+
+
+def _descriptors(fields: Fields, name: str) -> tuple[Descriptor, ...]:
+    return tuple(Descriptor.from_json(item) for item in fields.array(name) or ())

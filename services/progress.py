@@ -1,0 +1,34 @@
+"""Progress of a streamed operation, as values; blueprints/streaming.py gives them their form on the wire.
+
+Shapes follow moby's api/types/jsonstream: a message (`status`), a line per layer (`id`, `status`, `detail`), a text (`stream`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """How far one layer is, in bytes (or `units`); all zero where only the status counts."""
+
+    current: int = 0
+    total: int = 0
+    units: str = ""
+    hide_counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of a progress stream; unset fields are left out on the wire."""
+
+    status: str = ""
+    id: str = ""
+    detail: Detail | None = None
+    stream: str = ""
+    aux: dict[str, object] | None = None
+
+
+ProgressStream = Iterator[Progress]
+"""What a streamed use case returns: closing it cancels the operation, an EngineError raised from it ends the stream."""

@@ -1,0 +1,167 @@
+"""Image configs: Go's reading, and the bytes that an import writes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.errors import InvalidContent
+from services.oci.config import ContainerConfig, HealthCheck, History, ImageConfig
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.timestamp import Timestamp
+
+DIFF_ID = Digest.parse("sha256:7ca34dc052132be1c62c3adb70e1fc3906934d70ee3998b8cda00ea5deb8d01a")
+CREATED = Timestamp.parse("2026-11-24T08:38:50.816492032Z")
+
+RECORDED = (
+    b'{"created":"2026-11-24T08:38:50.816492032Z","architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":['
+    b'"sha256:7ca34dc052132be1c62c3adb70e1fc3906934d70ee3998b8cda00ea5deb8d01a"]},"history":[{"created":"2026-11-24T08:38:50.816492032Z",'
+    b'"comment":"msg \\u003cb\\u003e"}],"config":{"ExposedPorts":{"443/udp":{},"80/tcp":{}},"Env":["A=b"],"Cmd":["a"],"Volumes":{"/a":{},'
+    b'"/z":{}},"Labels":{"a":"\\u003cx\\u003e\\u0026y","b":"2"},"Healthcheck":{"Test":["CMD-SHELL","x"],"Interval":300000000000},'
+    b'"OnBuild":["RUN y"]}}'
+)
+"""What dockerd 26.1.5 with the containerd image store wrote for an import with changes."""
+
+IMPORTED = ImageConfig(
+    platform=Platform("linux", "amd64"),
+    created=CREATED,
+    container=ContainerConfig(
+        exposed_ports={"80/tcp": {}, "443/udp": {}},
+        env=("A=b",),
+        cmd=("a",),
+        volumes={"/z": {}, "/a": {}},
+        labels={"b": "2", "a": "<x>&y"},
+        healthcheck=HealthCheck(test=("CMD-SHELL", "x"), interval=300_000_000_000),
+        on_build=("RUN y",),
+    ),
+    rootfs_type="layers",
+    diff_ids=(DIFF_ID,),
+    history=(History(created=CREATED, comment="msg <b>"),),
+)
+
+
+def test_an_imported_config_has_the_bytes_that_docker_writes() -> None:
+    assert IMPORTED.to_bytes() == RECORDED
+
+
+def test_what_docker_wrote_is_read_back() -> None:
+    assert ImageConfig.parse(RECORDED) == IMPORTED
+
+
+def test_an_empty_config_is_written_with_what_go_never_omits() -> None:
+    empty = ImageConfig(Platform())
+    assert empty.to_bytes() == b'{"architecture":"","os":"","rootfs":{"type":"","diff_ids":null},"config":{}}'
+    assert ImageConfig.parse(b"{}") == empty
+    assert ImageConfig.parse(b'{"config":null,"history":null,"created":null,"rootfs":null}') == empty
+
+
+def test_every_member_is_written_in_gos_order() -> None:
+    full = ImageConfig(
+        platform=Platform("windows", "arm", "v7", "10.0", ("f",)),
+        created=CREATED,
+        author="me",
+        container=ContainerConfig(
+            "u", {"1/tcp": {}}, ("e",), ("p",), ("c",), {"/v": {}}, "/w", {"l": ""}, "9", True,
+            HealthCheck((), 1, 2, 3, 4, 5), ("o",), ("s",),
+        ),
+        rootfs_type="layers",
+        diff_ids=(),
+        history=(History(CREATED, "by", "a", "c", True), History()),
+    )  # fmt: skip
+    document = json.loads(full.to_bytes())
+    assert list(document) == [
+        "created", "author", "architecture", "os", "os.version", "os.features", "variant", "rootfs", "history", "config",
+    ]  # fmt: skip
+    assert list(document["config"]) == [
+        "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "ArgsEscaped", "Healthcheck",
+        "OnBuild", "Shell",
+    ]  # fmt: skip
+    assert list(document["config"]["Healthcheck"]) == ["Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"]
+    assert [list(step) for step in document["history"]] == [["created", "created_by", "author", "comment", "empty_layer"], []]
+
+
+def test_null_and_empty_are_told_apart() -> None:
+    config = ImageConfig.parse(b'{"config":{"Env":[],"Cmd":null,"Labels":{},"Volumes":{"/a":null}},"rootfs":{"diff_ids":[]}}')
+    assert config.container.env == ()
+    assert config.container.cmd is None
+    assert config.container.labels == {}
+    assert config.container.exposed_ports is None
+    assert config.container.volumes == {"/a": {}}
+    assert config.diff_ids == ()
+
+
+def test_keys_match_in_any_case_and_unknown_ones_are_dropped() -> None:
+    config = ImageConfig.parse(b'{"OS":"linux","Architecture":"s390x","container_config":{"Cmd":7},"CONFIG":{"env":["A=1"],"Hostname":3}}')
+    assert config.platform == Platform("linux", "s390x")
+    assert config.container == ContainerConfig(env=("A=1",))
+
+
+def test_what_is_in_a_set_is_dropped() -> None:
+    assert ImageConfig.parse(b'{"config":{"Volumes":{"/a":{"x":1}}}}').container.volumes == {"/a": {}}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"os":1}', id="number as os"),
+        pytest.param(b'{"created":"yesterday"}', id="malformed time"),
+        pytest.param(b'{"created":""}', id="empty time"),
+        pytest.param(b'{"created":5}', id="number as time"),
+        pytest.param(b'{"config":[]}', id="list as config"),
+        pytest.param(b'{"config":{"Env":"A=1"}}', id="text as env"),
+        pytest.param(b'{"config":{"Env":[1]}}', id="number in env"),
+        pytest.param(b'{"config":{"Labels":{"a":1}}}', id="number as label"),
+        pytest.param(b'{"config":{"Volumes":["/a"]}}', id="list as volumes"),
+        pytest.param(b'{"config":{"Volumes":{"/a":""}}}', id="text in volumes"),
+        pytest.param(b'{"config":{"ExposedPorts":{"80/tcp":0}}}', id="number in ports"),
+        pytest.param(b'{"config":{"Healthcheck":{"Interval":"5m"}}}', id="text as interval"),
+        pytest.param(b'{"config":{"ArgsEscaped":"true"}}', id="text as bool"),
+        pytest.param(b'{"rootfs":{"diff_ids":["sha256:zz"]}}', id="malformed diff_id"),
+        pytest.param(b'{"history":{}}', id="object as history"),
+        pytest.param(b'{"history":[false]}', id="bool as history"),
+        pytest.param(b'{"history":[{"empty_layer":1}]}', id="number as empty_layer"),
+        pytest.param(b'{"a":' * 50_000, id="nested without end"),
+    ],
+)
+def test_a_config_of_wrong_types_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidContent):
+        ImageConfig.parse(raw)
+
+
+texts = st.lists(st.text(max_size=6), min_size=1, max_size=3).map(tuple)
+sets = st.dictionaries(st.text(max_size=6), st.just({}), min_size=1, max_size=3)
+times = st.builds(Timestamp, st.integers(-(1 << 60), 1 << 62), st.integers(-720, 720))
+containers = st.builds(
+    ContainerConfig,
+    user=st.text(max_size=6),
+    exposed_ports=st.none() | sets,
+    env=st.none() | texts,
+    entrypoint=st.none() | texts,
+    volumes=st.none() | sets,
+    labels=st.none() | st.dictionaries(st.text(max_size=6), st.text(max_size=6), min_size=1, max_size=3),
+    args_escaped=st.booleans(),
+    healthcheck=st.none() | st.builds(HealthCheck, st.none() | texts, st.integers(0, 1 << 40), retries=st.integers(0, 9)),
+    shell=st.none() | texts,
+)
+configs = st.builds(
+    ImageConfig,
+    st.builds(Platform, st.text(max_size=6), st.text(max_size=6), st.text(max_size=6)),
+    st.none() | times,
+    st.text(max_size=6),
+    containers,
+    st.text(max_size=6),
+    st.none() | st.lists(st.binary(max_size=3).map(Digest.of), max_size=3).map(tuple),
+    st.lists(st.builds(History, st.none() | times, comment=st.text(max_size=6), empty_layer=st.booleans()), max_size=3).map(tuple),
+)
+
+
+@given(configs)
+def test_every_config_survives_being_written_and_read(config: ImageConfig) -> None:
+    assert ImageConfig.parse(config.to_bytes()) == config

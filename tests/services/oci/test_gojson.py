@@ -1,0 +1,103 @@
+"""JSON as Go reads and writes it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.errors import InvalidContent
+from services.oci.gojson import decode, encode
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=12,
+)
+
+
+def test_writing_escapes_what_go_escapes() -> None:
+    text = "<a href='x'>&\u2028\u2029\"\\\b\f\n\r\t\x01\x7f\xe9\U0001f600"
+    assert encode(text).decode() == ('"\\u003ca href=\'x\'\\u003e\\u0026\\u2028\\u2029\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f\xe9\U0001f600"')
+
+
+def test_writing_keeps_the_order_of_keys_and_leaves_no_spaces() -> None:
+    assert encode({"b": [1, None, True], "a": {}}) == b'{"b":[1,null,true],"a":{}}'
+
+
+@given(values)
+def test_every_value_survives_being_written_and_read(value: object) -> None:
+    assert decode(encode(value)) == value
+
+
+@given(st.binary(max_size=40) | st.text(' {}[]",:\\ud8tnrue01-eE.', max_size=20).map(str.encode))
+def test_any_bytes_are_refused_with_a_sentence_or_read_as_text_that_can_be_sent(raw: bytes) -> None:
+    try:
+        outcome = json.dumps(decode(raw), ensure_ascii=False)
+    except InvalidContent as exc:
+        outcome = str(exc)
+    assert outcome.encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        pytest.param(b"", "unexpected end of JSON input", id="empty"),
+        pytest.param(b" \n", "unexpected end of JSON input", id="blank"),
+        pytest.param(b"{", "unexpected end of JSON input", id="open object"),
+        pytest.param(b'"abc', "unexpected end of JSON input", id="open string"),
+        pytest.param(b"tru", "unexpected end of JSON input", id="open literal"),
+        pytest.param(b"bad", "invalid character 'b' looking for beginning of value", id="word"),
+        pytest.param(b"linux/amd64", "invalid character 'l' looking for beginning of value", id="platform specifier"),
+        pytest.param(b"nope", "invalid character 'o' in literal null (expecting 'u')", id="broken literal"),
+        pytest.param(b"-x", "invalid character 'x' in numeric literal", id="broken number"),
+        pytest.param(b"NaN", "invalid character 'N' looking for beginning of value", id="not a number"),
+        pytest.param(b"-Infinity", "invalid character 'I' in numeric literal", id="infinity"),
+        pytest.param(b"'a'", r"invalid character '\'' looking for beginning of value", id="single quotes"),
+        pytest.param(b'{"a"}', "invalid character '}' after object key", id="no colon"),
+        pytest.param(b'{"a":1 "b":2}', "invalid character '\"' after object key:value pair", id="no comma in object"),
+        pytest.param(b'{"a":[1 2]}', "invalid character '2' after array element", id="no comma in array"),
+        pytest.param(b'["]", {"a":[]} 2]', "invalid character '2' after array element", id="no comma after brackets"),
+        pytest.param(b'{"a":1,}', "invalid character '}' looking for beginning of object key string", id="comma at end of object"),
+        pytest.param(b"[1, ]", "invalid character ']' looking for beginning of value", id="comma at end of array"),
+        pytest.param(b"{1:2}", "invalid character '1' looking for beginning of object key string", id="number as key"),
+        pytest.param(b"{} {}", "invalid character '{' after top-level value", id="two values"),
+        pytest.param(b'"a\nb"', r"invalid character '\n' in string literal", id="newline in string"),
+        pytest.param(b'"\\x"', "invalid character 'x' in string escape code", id="unknown escape"),
+        pytest.param("é".encode(), "invalid character 'Ã' looking for beginning of value", id="first byte of a character"),
+        pytest.param(b"\xef\xbb\xbf{}", "invalid character 'ï' looking for beginning of value", id="byte order mark"),
+        pytest.param(b"[" * 200_000, "exceeded max depth", id="deep nesting"),
+        pytest.param(b'{"a":' * 200_000, "exceeded max depth", id="deep nesting of objects"),
+        pytest.param(b"9" * 10_000, "json: number out of range", id="endless number"),
+    ],
+)
+def test_broken_json_is_refused_in_gos_words(raw: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        decode(raw)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        pytest.param(rb'"\ud800"', "\ufffd", id="high alone"),
+        pytest.param(rb'"\uDC00x"', "\ufffdx", id="low alone"),
+        pytest.param(rb'"\ud83d\ude00"', "\U0001f600", id="pair"),
+        pytest.param(rb'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600", id="high before pair"),
+        pytest.param(rb'"\ude00\ude00"', "\ufffd\ufffd", id="two low"),
+        pytest.param(rb'"\u0041\ude00"', "A\ufffd", id="low after character"),
+        pytest.param(rb'"\\ud800"', "\\ud800", id="escaped backslash"),
+        pytest.param(b'"a\xffb"', "a\ufffdb", id="broken utf-8"),
+    ],
+)
+def test_text_that_is_no_unicode_is_replaced(raw: bytes, text: str) -> None:
+    assert decode(raw) == text
+
+
+def test_the_last_of_two_equal_keys_counts_unless_they_must_be_unique() -> None:
+    assert decode(b'{"a":1,"a":2}') == {"a": 2}
+    assert decode(b'{"b":1,"b":2}', unique=("a",)) == {"b": 2}
+    with pytest.raises(InvalidContent, match='key "a" stands twice in one object'):
+        decode(b'[{"x":{"a":1,"A":2}}]', unique=("a",))

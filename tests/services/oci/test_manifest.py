@@ -1,0 +1,152 @@
+"""Manifests and indexes: what is read, and that nothing ambiguous is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from services.errors import InvalidContent, InvalidDigest, InvalidParameter
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, schema1_removed
+from services.oci.mediatypes import DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
+
+DIGEST = "sha256:" + "ab" * 32
+CONFIG = {"mediaType": OCI_CONFIG, "digest": DIGEST, "size": 2}
+LAYER = {"mediaType": OCI_LAYER_GZIP, "digest": DIGEST, "size": 7}
+CHILD = {"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 9}
+MANIFEST: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": CONFIG, "layers": [LAYER]}
+INDEX: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [CHILD]}
+
+
+def written(document: dict[str, object], **changes: object) -> bytes:
+    """The document with members changed; `...` leaves one out."""
+    return json.dumps({key: value for key, value in {**document, **changes}.items() if value is not ...}).encode()
+
+
+def test_a_manifest_has_one_config_and_layers_in_order() -> None:
+    manifest = Manifest.parse(written(MANIFEST), OCI_MANIFEST)
+    assert manifest == Manifest(
+        OCI_MANIFEST, Descriptor(OCI_CONFIG, Digest.parse(DIGEST), 2), (Descriptor(OCI_LAYER_GZIP, Digest.parse(DIGEST), 7),)
+    )
+
+
+def test_an_index_has_manifests_in_order() -> None:
+    index = Index.parse(written(INDEX, manifests=[CHILD, {**CHILD, "size": 10}]), OCI_INDEX)
+    assert [child.size for child in index.manifests] == [9, 10]
+
+
+@pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST])
+def test_a_manifest_need_not_state_its_media_type(media_type: str) -> None:
+    assert Manifest.parse(written(MANIFEST, mediaType=...), media_type).media_type == media_type
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_INDEX])
+def test_an_index_need_not_state_its_media_type(media_type: str) -> None:
+    assert Index.parse(written(INDEX, mediaType=...), media_type).media_type == media_type
+
+
+def test_null_lists_are_empty_as_go_writes_them() -> None:
+    assert Manifest.parse(written(MANIFEST, layers=None), OCI_MANIFEST).layers == ()
+    assert Index.parse(written(INDEX, manifests=None), OCI_INDEX).manifests == ()
+
+
+def test_a_config_without_a_media_type_is_taken_as_containerd_takes_it() -> None:
+    manifest = Manifest.parse(written(MANIFEST, config={"digest": DIGEST, "size": 2}), OCI_MANIFEST)
+    assert manifest.config.media_type == ""
+
+
+AMBIGUOUS = [
+    pytest.param(written(MANIFEST, manifests=[CHILD]), "media-type: expected manifest but found index", id="with manifests"),
+    pytest.param(written(MANIFEST, manifests=None), "media-type: expected manifest but found index", id="with null manifests"),
+    pytest.param(written(MANIFEST, Manifests=[]), "media-type: expected manifest but found index", id="with manifests in another case"),
+    pytest.param(written(MANIFEST, mediaType=OCI_INDEX), "media-type: expected manifest but found index", id="that states an index"),
+    pytest.param(written(MANIFEST, mediaType=DOCKER_MANIFEST), "but the document states", id="that states another type"),
+    pytest.param(written(MANIFEST, mediaType="text/plain"), "but the document states", id="that states an unknown type"),
+    pytest.param(written(MANIFEST, fsLayers=[]), "media-type: schema 1 not supported", id="with fsLayers"),
+    pytest.param(written(MANIFEST, schemaVersion=1), "media-type: schema 1 not supported", id="of schema 1"),
+    pytest.param(written(MANIFEST, schemaVersion=3), "manifest has schemaVersion 3, not 2", id="of schema 3"),
+    pytest.param(written(MANIFEST, schemaVersion=...), "manifest has schemaVersion 0, not 2", id="of no schema"),
+    pytest.param(written(MANIFEST, schemaVersion="2"), "cannot unmarshal string", id="of schema in text"),
+    pytest.param(written(MANIFEST, config=...), "manifest has no config", id="without config"),
+    pytest.param(written(MANIFEST, config=[]), "cannot unmarshal array", id="with a list as config"),
+    pytest.param(written(MANIFEST, layers={}), "cannot unmarshal object", id="with an object as layers"),
+    pytest.param(written(MANIFEST, layers=[None]), "cannot unmarshal null", id="with a null layer"),
+    pytest.param(written(MANIFEST, Config=CONFIG), 'key "config" stands twice', id="with two configs"),
+    pytest.param(written(MANIFEST)[:-1] + b',"layers":[]}', 'key "layers" stands twice', id="with two lists of layers"),
+    pytest.param(written(MANIFEST, layers=[{**LAYER, "Digest": DIGEST}]), 'key "digest" stands twice', id="with a layer of two digests"),
+    pytest.param(b"[]", "cannot unmarshal array", id="that is a list"),
+    pytest.param(b"null", "cannot unmarshal null", id="that is null"),
+    pytest.param(b"", "unexpected end of JSON input", id="that is empty"),
+    pytest.param(b"\x1f\x8b\x08", "invalid character", id="that is compressed"),
+    pytest.param(b'{"a":' + b"[" * 100_000, "exceeded max depth", id="that is nested without end"),
+    pytest.param(written(MANIFEST) + b" " * MAX_MANIFEST_BYTES, "is larger than 4194304 bytes", id="over the limit"),
+]
+
+
+@pytest.mark.parametrize(("raw", "sentence"), AMBIGUOUS)
+def test_a_manifest_is_refused(raw: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidContent, match=sentence):
+        Manifest.parse(raw, OCI_MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        pytest.param({"config": CONFIG}, "media-type: expected index but found manifest", id="with config"),
+        pytest.param({"layers": None}, "media-type: expected index but found manifest", id="with null layers"),
+        pytest.param({"LAYERS": []}, "media-type: expected index but found manifest", id="with layers in another case"),
+        pytest.param({"mediaType": DOCKER_MANIFEST}, "media-type: expected index but found manifest", id="that states a manifest"),
+        pytest.param({"mediaType": DOCKER_INDEX}, "but the document states", id="that states another type"),
+        pytest.param({"manifests": ...}, "index has no manifests", id="without manifests"),
+        pytest.param({"manifests": "x"}, "cannot unmarshal string", id="with text as manifests"),
+        pytest.param({"fsLayers": [], "signatures": []}, "media-type: schema 1 not supported", id="of schema 1"),
+    ],
+)
+def test_an_index_is_refused(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InvalidContent, match=sentence):
+        Index.parse(written(INDEX, **changes), OCI_INDEX)
+
+
+def test_a_digest_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidDigest):
+        Manifest.parse(written(MANIFEST, layers=[{**LAYER, "digest": "sha256:../../x"}]), OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("media_type", sorted(mediatypes.SCHEMA1))
+def test_schema_1_is_refused_in_dockers_words(media_type: str) -> None:
+    for parse in (Manifest.parse, Index.parse):
+        with pytest.raises(InvalidContent, match=r"^Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been"):
+            parse(b"{}", media_type)
+
+
+def test_the_schema_1_error_names_the_image_where_it_is_known() -> None:
+    assert str(schema1_removed("docker.io/library/old:1")) == (
+        "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed."
+        " Suggest the author of docker.io/library/old:1 to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2."
+        " More information at https://docs.docker.com/go/deprecated-image-specs/"
+    )
+
+
+def test_a_manifest_is_not_read_under_a_type_of_the_other_kind() -> None:
+    with pytest.raises(InvalidContent):
+        Manifest.parse(written(MANIFEST, mediaType=...), OCI_INDEX)
+    with pytest.raises(InvalidContent):
+        Index.parse(written(INDEX, mediaType=...), OCI_MANIFEST)
+    with pytest.raises(InvalidParameter):
+        Manifest.parse(written(MANIFEST, mediaType=...), "application/json")
+
+
+@pytest.mark.parametrize(
+    ("layers", "is_pseudo"),
+    [
+        pytest.param([], False, id="no layers"),
+        pytest.param([LAYER], False, id="file system"),
+        pytest.param([{**LAYER, "mediaType": "application/vnd.in-toto+json"}], True, id="attestation"),
+        pytest.param([{**LAYER, "mediaType": "application/vnd.in-toto+json"}, LAYER], False, id="mixed"),
+    ],
+)
+def test_a_manifest_whose_layers_are_no_file_systems_is_no_image(layers: list[object], is_pseudo: bool) -> None:
+    assert Manifest.parse(written(MANIFEST, layers=layers), OCI_MANIFEST).is_pseudo is is_pseudo

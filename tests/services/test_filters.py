@@ -1,0 +1,244 @@
+"""Filters, globs and points in time as moby reads them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.errors import InvalidParameter
+from services.filters import Filters, compile_glob, parse_moment
+
+SECOND = 1_000_000_000
+NOW = 1_700_000_000 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        pytest.param("", {}, id="empty"),
+        pytest.param("{}", {}, id="no filters"),
+        pytest.param("null", {}, id="null"),
+        pytest.param('{"label":{"a":true,"b=c":true}}', {"label": {"a": True, "b=c": True}}, id="map"),
+        pytest.param('{"label":["a","b=c"]}', {"label": {"a": True, "b=c": True}}, id="array"),
+        pytest.param('{"dangling":{"true":false}}', {"dangling": {"true": False}}, id="false value"),
+        pytest.param('{"a":null}', {"a": {}}, id="null values"),
+        pytest.param('{"a":{"b":null}}', {"a": {"b": False}}, id="null truth"),
+        pytest.param('{"a":["x",null],"b":null}', {"a": {"x": True, "": True}, "b": {}}, id="null in array"),
+        pytest.param('{"a":{}}', {"a": {}}, id="no values"),
+        pytest.param('{"\\ud800":["\\udc00"]}', {"\ufffd": {"\ufffd": True}}, id="lone surrogates"),
+    ],
+)
+def test_both_forms_are_read(text: str, fields: dict[str, dict[str, bool]]) -> None:
+    assert Filters.parse(text).fields == fields
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", "[]", '"a"', "1", "true", "{} {}", "dangling=true", '{"a":"b"}', '{"a":1}', '{"a":{"b":1}}', '{"a":{"b":"true"}}', '{"a":[1]}',
+        '{"a":["x"],"b":{"y":true}}', "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_anything_else_is_an_invalid_filter(text: str) -> None:
+    with pytest.raises(InvalidParameter, match=r"^invalid filter$"):
+        Filters.parse(text)
+
+
+@given(st.dictionaries(st.text(max_size=4), st.dictionaries(st.text(max_size=4), st.booleans(), max_size=3), max_size=3))
+def test_every_filter_survives_being_written_and_read(fields: dict[str, dict[str, bool]]) -> None:
+    filters = Filters.parse(json.dumps(fields))
+    assert filters.fields == fields
+    assert all(name in filters and filters.get(name) == tuple(fields[name]) for name in fields)
+
+
+def test_an_unaccepted_name_is_told() -> None:
+    filters = Filters.parse('{"dangling":["true"],"nosuch":["1"]}')
+    filters.validate({"dangling", "nosuch"})
+    with pytest.raises(InvalidParameter, match=r"^invalid filter 'nosuch'$"):
+        filters.validate({"dangling"})
+
+
+def test_a_filter_without_values_was_sent_all_the_same() -> None:
+    filters = Filters.parse('{"label":{}}')
+    assert "label" in filters
+    assert filters.get("label") == ()
+    assert "until" not in filters
+    assert filters.get("until") == ()
+
+
+def test_filters_are_changed_by_making_new_ones() -> None:
+    filters = Filters.parse('{"label":["a"]}')
+    assert filters.adding("label", "b").adding("reference", "x*").fields == {"label": {"a": True, "b": True}, "reference": {"x*": True}}
+    assert filters.without("label") == Filters()
+    assert filters.without("other") == filters
+    assert filters.get("label") == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "expected"),
+    [
+        ("{}", True, True),
+        ("{}", False, False),
+        ('{"dangling":["true"]}', False, True),
+        ('{"dangling":["1"]}', False, True),
+        ('{"dangling":["false"]}', True, False),
+        ('{"dangling":["0"]}', True, False),
+        ('{"dangling":["1","true"]}', False, True),
+        ('{"dangling":["true","banana"]}', False, True),
+        ('{"dangling":{"true":true,"false":false}}', False, True),
+    ],
+)
+def test_a_truth_is_read(text: str, default: bool, expected: bool) -> None:
+    assert Filters.parse(text).boolean("dangling", default) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"dangling":{}}', "invalid filter 'dangling'"),
+        ('{"dangling":["banana"]}', "invalid filter 'dangling=[banana]'"),
+        ('{"dangling":["true","0"]}', "invalid filter 'dangling=[true 0]'"),
+        ('{"dangling":{"true":false}}', "invalid filter 'dangling=[true]'"),
+        ('{"dangling":["TRUE"]}', "invalid filter 'dangling=[TRUE]'"),
+    ],
+)
+def test_neither_true_nor_false_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        Filters.parse(text).boolean("dangling", True)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("debian", "debian", True),
+        ("debian", "debian:12", False),
+        ("deb*", "debian:12", True),
+        ("deb*:*", "debian:12", True),
+        ("*", "user/name", False),
+        ("*/*", "user/name", True),
+        ("*/name", "user/name", True),
+        ("us?r/*", "user/name", True),
+        ("user?name", "user/name", False),
+        ("user[/]name", "user/name", True),
+        ("[a-c]x", "bx", True),
+        ("[^a-c]x", "bx", False),
+        ("[^a-c]x", "dx", True),
+        ("[z-a]x", "bx", False),
+        ("[^z-a]x", "bx", True),
+        ("[a^]", "^", True),
+        ("[[]", "[", True),
+        (r"[\]]", "]", True),
+        (r"[\a-\c]", "b", True),
+        (r"a\*", "a*", True),
+        (r"a\*", "ab", False),
+        ("a]b", "a]b", True),
+        ("a.c", "abc", False),
+        ("", "", True),
+        ("*a*b*c", "xaybzc", True),
+        ("*a*b*c", "xaybz", False),
+        ("a**b", "axyb", True),
+        ("*ab", "aab", True),
+    ],
+)
+def test_a_glob_matches_as_in_go(pattern: str, name: str, matches: bool) -> None:
+    glob = compile_glob(pattern)
+    assert glob is not None
+    assert (glob.fullmatch(name) is not None) is matches
+
+
+@pytest.mark.parametrize("pattern", ["[a", "[]", "[]a]", "[^]", "[^-a]", "[-]", "[a-]", "[a-", "a\\", "[\\", "[", "*[", "[a]["])
+def test_a_malformed_glob_is_none(pattern: str) -> None:
+    assert compile_glob(pattern) is None
+
+
+def test_many_stars_do_not_take_exponential_time() -> None:
+    glob = compile_glob("*a" * 200 + "b")
+    assert glob is not None
+    assert glob.fullmatch("a" * 5_000) is None
+
+
+@given(st.text("ab/*?[]^-\\:.", max_size=12), st.text("ab/:.", max_size=12))
+def test_a_glob_of_any_text_is_malformed_or_can_be_tried(pattern: str, name: str) -> None:
+    glob = compile_glob(pattern)
+    assert glob is None or glob.fullmatch(name) is None or len(name) <= 12
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("1h30m", NOW - 5400 * SECOND),
+        ("-1s", NOW + SECOND),
+        ("0s", NOW),
+        ("0", 0),
+        ("1700000000", NOW),
+        ("+5", 5 * SECOND),
+        ("1700000000.25", NOW + SECOND // 4),
+        ("1.", SECOND),
+        ("1.00000000199", SECOND + 1),
+        ("2024-01-02T03:04:05Z", 1_704_164_645 * SECOND),
+        ("2024-01-02T03:04:05.5Z", 1_704_164_645 * SECOND + SECOND // 2),
+        ("2024-01-02T03:04:05+01:00", 1_704_161_045 * SECOND),
+        ("2024-01-02T03:04:05-01:00", 1_704_168_245 * SECOND),
+        ("2024-01-02T03:04Z", 1_704_164_640 * SECOND),
+        ("2024-01-02T03:04+00:00", 1_704_164_640 * SECOND),
+        ("2024-01-02T03Z", 1_704_164_400 * SECOND),
+        ("2024-01-02T03-01:00", 1_704_168_000 * SECOND),
+        ("2024-01-02Z", 1_704_153_600 * SECOND),
+        ("2024-01-02+01:00", 1_704_150_000 * SECOND),
+        ("2024-01-02-01:00", 1_704_157_200 * SECOND),
+    ],
+)
+def test_a_point_in_time_is_read(text: str, moment: int) -> None:
+    assert parse_moment(text, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2024-01-02", 1_704_153_600),
+        ("2024-01-02T03", 1_704_164_400),
+        ("2024-01-02T03:04", 1_704_164_640),
+        ("2024-01-02T03:04:05", 1_704_164_645),
+        ("2024-01-02T03:04:05.0", 1_704_164_645),
+    ],
+)
+def test_a_date_without_a_zone_is_meant_in_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch, text: str, utc: int) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XYZ-2")
+        time.tzset()
+        moment = parse_moment(text, NOW)
+    time.tzset()
+    assert moment == (utc - 7200) * SECOND
+
+
+PREFIX = "failed to parse value as time or duration"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", f"{PREFIX}: value is empty"),
+        (" \t", f"{PREFIX}: value is empty"),
+        ("banana", f'{PREFIX}: invalid seconds "banana": invalid syntax'),
+        ("1d", f'{PREFIX}: invalid seconds "1d": invalid syntax'),
+        ("1_0", f'{PREFIX}: invalid seconds "1_0": invalid syntax'),
+        ("٣", f'{PREFIX}: invalid seconds "٣": invalid syntax'),
+        ("9223372036854775808", f'{PREFIX}: invalid seconds "9223372036854775808": value out of range'),
+        ("9" * 5000, f'{PREFIX}: invalid seconds "{"9" * 5000}": value out of range'),
+        ("1.x", f"{PREFIX}: invalid nanoseconds: invalid character 'x' at position 0"),
+        ("1." + "0" * 21, f"{PREFIX}: invalid nanoseconds: length 21 exceeds maximum 20"),
+        ("-5", 'parsing time "-5" as "2006-01-02": cannot parse "-5" as "2006"'),
+        ("2024-13-01", 'parsing time "2024-13-01": month out of range'),
+        ("2024-02-30", 'parsing time "2024-02-30": day out of range'),
+        ("2024-01-02T03:04+1", 'parsing time "2024-01-02T03:04+1" as "2006-01-02T15Z07:00": cannot parse ":04+1" as "Z07:00"'),
+    ],
+)
+def test_what_is_no_point_in_time_is_refused_in_mobys_words(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_moment(text, NOW)
+    assert str(caught.value) == sentence
