@@ -1,0 +1,22 @@
+"""The border to the operating system: its errors become the engine's."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.errors import Internal, OutOfSpace
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise OutOfSpace for a full disk or quota and Internal for any other OSError of the body."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise OutOfSpace(f"the content store cannot take more bytes: {exc.strerror}") from exc
+        raise Internal(f"the content store failed: {exc}") from exc

@@ -1,0 +1,106 @@
+"""The content store in a folder of the local file system; services/content/paths.py draws its layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from services.content.errors import storage_errors
+from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
+from services.content.partial import FileIngest, remove_partial
+from services.content.paths import Layout, digest_of, key_of
+from services.errors import BlobNotFound
+from services.oci.digest import Digest
+
+
+class FilesystemStore:
+    """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes of one machine share a root."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the store, and make its folders where they are missing."""
+        self._layout = Layout(root)
+        with storage_errors():
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self._layout.blobs, self._layout.ingests, self._layout.locks):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            clear_unheld(self._layout.locks)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        with storage_errors():
+            try:
+                return self._layout.blob(digest).open("rb")
+            except FileNotFoundError as exc:
+                raise BlobNotFound(f"content {digest}: not found") from exc
+
+    def read(self, digest: Digest) -> bytes:
+        with self.open(digest) as blob, storage_errors():
+            return blob.read()
+
+    def size(self, digest: Digest) -> int | None:
+        with storage_errors():
+            try:
+                return self._layout.blob(digest).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def path(self, digest: Digest) -> Path | None:
+        path = self._layout.blob(digest)
+        return path if path.exists() else None
+
+    @contextmanager
+    def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
+        with wait_lock(self._layout.lock(key), waiting):
+            ingest = FileIngest(self._layout, key, waiting)
+            try:
+                yield ingest
+            finally:
+                ingest.close()
+
+    def locked(self, digest: Digest) -> AbstractContextManager[bool]:
+        return try_lock(self._layout.lock(str(digest)))
+
+    def delete(self, digest: Digest) -> None:
+        with storage_errors():
+            self._layout.blob(digest).unlink(missing_ok=True)
+
+    def blobs(self) -> Iterator[tuple[Digest, int]]:
+        for folder in _entries(self._layout.blobs):
+            for entry in _entries(Path(folder)):
+                digest = digest_of(folder.name, entry.name)
+                size = _size(Path(entry))
+                if digest is not None and size is not None:
+                    yield digest, size
+
+    def modified(self, digest: Digest) -> float | None:
+        with storage_errors():
+            try:
+                return self._layout.blob(digest).stat().st_mtime
+            except FileNotFoundError:
+                return None
+
+    def partials(self) -> Iterator[tuple[str, int, bool]]:
+        for folder in _entries(self._layout.ingests):
+            key = key_of(folder.name)
+            if key is not None:
+                yield key, _size(self._layout.partial(key)) or 0, is_locked(self._layout.lock(key))
+
+    def discard_partial(self, key: str) -> int:
+        with try_lock(self._layout.lock(key)) as held, storage_errors():
+            return remove_partial(self._layout.partial(key)) if held else 0
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with storage_errors(), os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file that another process may remove at any moment."""
+    with storage_errors():
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None

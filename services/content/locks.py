@@ -1,0 +1,95 @@
+"""Locks by key: an flock on a file of its own, which exists only while somebody holds or awaits it.
+
+An flock belongs to an open file, so it works between threads as between processes, and ends with its holder. The file is unlinked while
+held; whoever opened it meanwhile gets a lock on a file without a name, notices that by its inode, and tries again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.content.errors import storage_errors
+
+_POLL_SECONDS = 0.05
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock if it is free; yields whether it is held. Never waits."""
+    handle = _acquire(path)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            _release(path, handle)
+
+
+@contextmanager
+def wait_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock, however long that takes; `waiting` is called before each further try and may raise to give up."""
+    while (handle := _acquire(path)) is None:
+        waiting()
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        _release(path, handle)
+
+
+def clear_unheld(folder: Path) -> None:
+    """Remove the lock files in a folder that nobody holds: those of killed processes."""
+    for path in folder.iterdir():
+        with try_lock(path):
+            pass
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock at this moment."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _flock(handle)
+    finally:
+        os.close(handle)
+
+
+@storage_errors()
+def _acquire(path: Path) -> int | None:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _flock(handle):
+            os.close(handle)
+            return None
+        if _is_named(path, handle):
+            return handle
+        os.close(handle)
+
+
+def _flock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_named(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _release(path: Path, handle: int) -> None:
+    """Unlink before closing: whoever takes the lock on the nameless file then finds its name gone."""
+    try:
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)

@@ -1,0 +1,156 @@
+"""One writer's partial on disk: appended and hashed, then published by a rename."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from io import FileIO
+from pathlib import Path
+
+from services.content.errors import storage_errors
+from services.content.locks import wait_lock
+from services.content.paths import Layout
+from services.errors import InvalidContent
+from services.oci.digest import Digest
+
+_CHUNK_BYTES = 1 << 20
+
+
+class FileIngest:
+    """The ingest of one key (services/content/protocol.py: Ingest); its lock is held as long as it is used."""
+
+    def __init__(self, layout: Layout, key: str, waiting: Callable[[], None]) -> None:
+        self._layout = layout
+        self._waiting = waiting
+        self._locks = ExitStack()
+        self._target = Digest.parse(key) if ":" in key else None
+        self._path = layout.partial(key)
+        self._file: FileIO | None = None
+        self._keep = False
+        self._published = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._hash = hashlib.new(self._target.algorithm if self._target else "sha256")
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self._hash.name, self._hash.hexdigest())
+
+    def resume(self) -> Iterator[bytes]:
+        with storage_errors():
+            self._adopt()
+            file = self._opened()
+        while True:
+            with storage_errors():
+                chunk = file.read(_CHUNK_BYTES)
+            if not chunk:
+                return
+            self._advance(chunk)
+            yield chunk
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        with storage_errors():
+            file = self._cut()
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[file.write(rest) :]
+        self._advance(chunk)
+
+    def restart(self) -> None:
+        self._begin()
+        if self._file is not None:
+            with storage_errors():
+                self._file.seek(0)
+
+    def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
+        actual = self.digest
+        if size is not None and size != self._offset:
+            self._refuse(f"unexpected commit size {self._offset}, expected {size}")
+        if digest is not None and digest != actual:
+            self._refuse(f"unexpected commit digest {actual}, expected {digest}")
+        with storage_errors():
+            os.fsync(self._cut().fileno())
+        if actual != self._target:
+            self._locks.enter_context(wait_lock(self._layout.lock(str(actual)), self._waiting))
+        self._publish(actual)
+        return actual
+
+    def keep(self) -> None:
+        self._keep = True
+
+    def close(self) -> None:
+        """End the ingest: unless committed or kept, its bytes go away."""
+        with self._locks, storage_errors():
+            if self._file is not None:
+                self._file.close()
+            if not self._published and not (self._keep and self._offset):
+                remove_partial(self._path)
+
+    def _advance(self, chunk: bytes | memoryview) -> None:
+        self._hash.update(chunk)
+        self._offset += len(chunk)
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = FileIO(handle, "r+")
+        return self._file
+
+    def _cut(self) -> FileIO:
+        """The file, ready to be appended to: without the bytes that nobody resumed."""
+        file = self._opened()
+        if os.fstat(file.fileno()).st_size != self._offset:
+            file.truncate(self._offset)
+            file.seek(self._offset)
+        return file
+
+    def _adopt(self) -> None:
+        if self._target is not None:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.rename(self._layout.blob(self._target), self._path)
+
+    def _refuse(self, problem: str) -> None:
+        self._keep = False
+        raise InvalidContent(problem)
+
+    @storage_errors()
+    def _publish(self, digest: Digest) -> None:
+        blob = self._layout.blob(digest)
+        if not blob.parent.is_dir():
+            blob.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(blob.parent.parent)
+        os.rename(self._path, blob)
+        self._published = True
+        sync_folder(blob.parent)
+        self._path.parent.rmdir()
+
+
+def remove_partial(path: Path) -> int:
+    """Remove a partial and its folder, whose lock the caller holds; returns its bytes, 0 where there is none."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        size = 0
+    with suppress(FileNotFoundError):
+        path.parent.rmdir()
+    return size
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was created and renamed in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

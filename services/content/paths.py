@@ -1,0 +1,69 @@
+"""The layout of a content store on disk, and the one mapping from digests and keys to paths.
+
+    <root>/
+        blobs/<algorithm>/<hex>      a whole, verified blob (an OCI image layout's own folder)
+        ingest/<name>/data           a partial; <name> is the ingest's key with "-" for ":"
+        locks/<name>                 held (flock) by the writer of that key, or by the sweep; gone when nobody holds it
+
+Directories are 0700 and files 0600.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.errors import Internal, InvalidDigest
+from services.oci.digest import Digest
+
+_KEY = re.compile(r"[a-z0-9]+(:[a-z0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths under one root."""
+
+    root: Path
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs"
+
+    @property
+    def ingests(self) -> Path:
+        return self.root / "ingest"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    def blob(self, digest: Digest) -> Path:
+        return self.blobs / digest.algorithm / digest.hex
+
+    def partial(self, key: str) -> Path:
+        """The bytes of a partial; its folder is the path's parent."""
+        return self.ingests / _name(key) / "data"
+
+    def lock(self, key: str) -> Path:
+        return self.locks / _name(key)
+
+
+def key_of(name: str) -> str | None:
+    """The key of a partial's folder or of a lock file; None for a name that is none of ours."""
+    key = name.replace("-", ":", 1)
+    return key if _KEY.fullmatch(key) else None
+
+
+def digest_of(algorithm: str, name: str) -> Digest | None:
+    """The digest of a file in blobs/<algorithm>; None for a name that is none of ours."""
+    try:
+        return Digest.parse(f"{algorithm}:{name}")
+    except InvalidDigest:
+        return None
+
+
+def _name(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise Internal(f"not a key of an ingest: {key!r}")
+    return key.replace(":", "-")

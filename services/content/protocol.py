@@ -1,0 +1,97 @@
+"""Contracts of a content store, and the life of a blob.
+
+A blob begins as an *ingest*: a partial under a key, held by one writer at a time (a lock across processes). Its bytes are written, then
+`commit` syncs them, checks size and digest, and publishes the blob by one atomic rename. Only then may a row name it. A blob is removed
+under the same lock, after its row is gone. So at every instant a blob that can be opened is whole, and a row's blob can be opened.
+
+The key of an ingest is the digest's text where the digest is known beforehand, so that two writers of one blob meet (single flight) and a
+partial left by a dead process is found and continued; otherwise any unique text of lower-case letters and digits.
+
+Every method may raise OutOfSpace or Internal where the storage fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from services.oci.digest import Digest
+
+
+class Ingest(Protocol):
+    """One writer's hold on a partial blob. It begins empty; `resume` takes over what an earlier writer left."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the blob so far: resumed and written."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of these bytes, by the algorithm of the key's digest, or sha256."""
+
+    def resume(self) -> Iterator[bytes]:
+        """Take over the bytes that are there, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
+
+        They are hashed as they pass, so `offset` and `digest` grow with the iteration. Called before anything is written, and only for a
+        digest that has no row: a whole file without a row is taken back as a partial (adoption). Without it they are thrown away.
+        """
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append; raises OutOfSpace."""
+
+    def restart(self) -> None:
+        """Throw away what is there and begin at offset 0."""
+
+    def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
+        """Sync, verify and publish; returns the digest.
+
+        With `digest` None the blob is published under its own digest. Raises InvalidContent when digest or size differ: then the
+        partial is thrown away and nothing becomes visible. Publishing what is already there succeeds.
+        From then until the context ends the digest's own key is held too, so that the row is there before anyone else takes the file up.
+        """
+
+    def keep(self) -> None:
+        """Leave the partial on disk when the context ends without commit, for a later writer of the same key."""
+
+
+class ContentStore(Protocol):
+    """Blobs by digest."""
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The blob for reading, closed by the caller; raises BlobNotFound."""
+
+    def read(self, digest: Digest) -> bytes:
+        """The whole of a small blob; raises BlobNotFound."""
+
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of the blob, or None where it is absent."""
+
+    def path(self, digest: Digest) -> Path | None:
+        """The blob as a local file where the store has one, for sendfile; None otherwise."""
+
+    def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
+        """Hold the partial under `key`, alone. Leaving without commit throws the partial away unless `keep` was called.
+
+        Waits for another holder (at commit also of the digest's key), and calls `waiting` about every 50 ms meanwhile: it may raise to
+        wait no longer.
+        """
+
+    def locked(self, digest: Digest) -> AbstractContextManager[bool]:
+        """Try to keep every ingest of this digest out while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
+
+    def delete(self, digest: Digest) -> None:
+        """Remove the blob if it is there. The caller holds `locked(digest)` and has removed its row."""
+
+    def blobs(self) -> Iterator[tuple[Digest, int]]:
+        """Every blob and its size in bytes, in no order."""
+
+    def modified(self, digest: Digest) -> float | None:
+        """When the blob's bytes were written, in seconds since 1970, or None where it is absent; for the sweep of blobs without a row."""
+
+    def partials(self) -> Iterator[tuple[str, int, bool]]:
+        """Every partial: key, bytes, and whether a writer holds it now."""
+
+    def discard_partial(self, key: str) -> int:
+        """Remove a partial that no writer holds and return its bytes; 0 where it is held or gone."""

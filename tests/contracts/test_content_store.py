@@ -1,0 +1,412 @@
+"""What every content store promises: the life of a blob, between threads and between processes."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.content.filesystem import FilesystemStore
+from services.content.protocol import ContentStore
+from services.errors import BlobNotFound, InvalidContent
+from services.oci.digest import Digest
+
+CONTENT = b"what a blob holds " * 1000
+DIGEST = Digest.of(CONTENT)
+KEY = str(DIGEST)
+PROJECT = Path(__file__).parents[2]
+
+WRITER = """
+import sys
+from pathlib import Path
+from services.content.filesystem import FilesystemStore
+
+with {opened}.ingest(sys.argv[1]) as ingest:
+    ingest.write(sys.stdin.buffer.read(int(sys.argv[2])))
+    print("written", flush=True)
+    sys.stdin.buffer.read(1)
+    print(ingest.commit(), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A store, and the expression that opens it in another process."""
+
+    store: ContentStore
+    opened: str
+
+    @contextmanager
+    def writer(self, key: str, content: bytes) -> Iterator[subprocess.Popen[bytes]]:
+        """Another process that has written this content to an ingest, and commits it after one more byte."""
+        script = WRITER.format(opened=self.opened)
+        arguments = [sys.executable, "-c", script, key, str(len(content))]
+        process = subprocess.Popen(arguments, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process:
+            process.stdin.write(content)
+            process.stdin.flush()
+            assert process.stdout.readline() == b"written\n"
+            yield process
+            process.kill()
+
+
+@pytest.fixture(params=["filesystem"])
+def backend(tmp_path: Path) -> Backend:
+    return Backend(FilesystemStore(tmp_path / "store"), f"FilesystemStore(Path({str(tmp_path / 'store')!r}))")
+
+
+@pytest.fixture
+def store(backend: Backend) -> ContentStore:
+    return backend.store
+
+
+def put(store: ContentStore, content: bytes) -> Digest:
+    with store.ingest("put") as ingest:
+        ingest.write(content)
+        return ingest.commit()
+
+
+def write_and_commit(store: ContentStore, key: str, digest: Digest | None = None, size: int | None = None) -> None:
+    """Write CONTENT and commit it as what the caller says it is."""
+    with store.ingest(key, waiting=give_up) as ingest:
+        ingest.write(CONTENT)
+        ingest.keep()
+        ingest.commit(digest, size)
+
+
+def give_up() -> None:
+    raise InterruptedError
+
+
+def leave_partial(store: ContentStore, key: str, content: bytes) -> None:
+    with store.ingest(key) as ingest:
+        ingest.write(content)
+        ingest.keep()
+
+
+def assert_holds(store: ContentStore, *contents: bytes) -> None:
+    """The store has these blobs, whole, and nothing else."""
+    assert dict(store.blobs()) == {Digest.of(content): len(content) for content in contents}
+    for content in contents:
+        assert store.read(Digest.of(content)) == content
+    assert list(store.partials()) == []
+
+
+def test_a_committed_blob_can_be_read(store: ContentStore) -> None:
+    with store.ingest(KEY) as ingest:
+        ingest.write(CONTENT[:100])
+        ingest.write(memoryview(CONTENT)[100:])
+        assert (ingest.offset, ingest.digest) == (len(CONTENT), DIGEST)
+        assert store.size(DIGEST) is None
+        assert ingest.commit(DIGEST, len(CONTENT)) == DIGEST
+    with store.open(DIGEST) as blob:
+        assert blob.read() == CONTENT
+    assert store.size(DIGEST) == len(CONTENT)
+    assert_holds(store, CONTENT)
+
+
+def test_an_empty_blob_is_a_blob(store: ContentStore) -> None:
+    with store.ingest("empty") as ingest:
+        ingest.commit(size=0)
+    assert_holds(store, b"")
+
+
+def test_a_local_path_holds_the_blob(store: ContentStore) -> None:
+    put(store, CONTENT)
+    path = store.path(DIGEST)
+    assert path is None or path.read_bytes() == CONTENT
+    assert store.path(Digest.of(b"absent")) is None
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_a_blob_is_kept_under_the_algorithm_of_its_key(store: ContentStore, algorithm: str) -> None:
+    digest = Digest(algorithm, hashlib.new(algorithm, CONTENT).hexdigest())
+    with store.ingest(str(digest)) as ingest:
+        ingest.write(CONTENT)
+        assert ingest.commit(digest) == digest
+    assert list(store.blobs()) == [(digest, len(CONTENT))]
+    assert store.read(digest) == CONTENT
+
+
+def test_an_absent_blob_is_not_found(store: ContentStore) -> None:
+    assert store.size(DIGEST) is None
+    with pytest.raises(BlobNotFound, match=str(DIGEST)):
+        store.open(DIGEST)
+    with pytest.raises(BlobNotFound):
+        store.read(DIGEST)
+
+
+def test_leaving_without_commit_leaves_nothing(store: ContentStore) -> None:
+    with store.ingest(KEY) as ingest:
+        ingest.write(CONTENT)
+    assert_holds(store)
+
+
+@pytest.mark.parametrize(
+    ("digest", "size", "message"),
+    [
+        pytest.param(Digest.of(b"other"), None, f"unexpected commit digest {DIGEST}, expected {Digest.of(b'other')}", id="digest"),
+        pytest.param(DIGEST, 7, f"unexpected commit size {len(CONTENT)}, expected 7", id="size"),
+        pytest.param(None, 7, "unexpected commit size", id="size alone"),
+    ],
+)
+def test_a_lying_digest_or_size_leaves_nothing(store: ContentStore, digest: Digest | None, size: int | None, message: str) -> None:
+    with pytest.raises(InvalidContent, match=message):
+        write_and_commit(store, KEY, digest, size)
+    assert_holds(store)
+
+
+def test_committing_what_is_there_succeeds_and_readers_go_on(store: ContentStore) -> None:
+    put(store, CONTENT)
+    with store.open(DIGEST) as blob:
+        put(store, CONTENT)
+        assert blob.read() == CONTENT
+    assert_holds(store, CONTENT)
+
+
+def test_a_kept_partial_is_resumed(store: ContentStore) -> None:
+    leave_partial(store, KEY, CONTENT[:500])
+    assert list(store.partials()) == [(KEY, 500, False)]
+    with store.ingest(KEY) as ingest:
+        assert ingest.offset == 0
+        assert b"".join(ingest.resume()) == CONTENT[:500]
+        assert ingest.offset == 500
+        ingest.write(CONTENT[500:])
+        ingest.commit(DIGEST, len(CONTENT))
+    assert_holds(store, CONTENT)
+
+
+def test_a_partial_that_is_not_resumed_is_thrown_away(store: ContentStore) -> None:
+    leave_partial(store, KEY, b"x" * 100_000)
+    with store.ingest(KEY) as ingest:
+        ingest.write(CONTENT)
+        ingest.commit(DIGEST, len(CONTENT))
+    assert_holds(store, CONTENT)
+
+
+def test_a_resumed_partial_can_be_restarted(store: ContentStore) -> None:
+    leave_partial(store, KEY, b"damage" * 10_000)
+    with store.ingest(KEY) as ingest:
+        assert b"".join(ingest.resume()) == b"damage" * 10_000
+        ingest.restart()
+        assert ingest.offset == 0
+        ingest.write(CONTENT)
+        ingest.commit(DIGEST)
+    assert_holds(store, CONTENT)
+
+
+def test_a_partial_may_be_resumed_in_part(store: ContentStore) -> None:
+    content = CONTENT * 100
+    leave_partial(store, "part", content)
+    with store.ingest("part") as ingest:
+        first = next(iter(ingest.resume()))
+        assert ingest.offset == len(first) < len(content)
+        ingest.write(content[len(first) :])
+        ingest.commit(Digest.of(content))
+    assert_holds(store, content)
+
+
+def test_a_whole_file_is_adopted_when_it_is_resumed(store: ContentStore) -> None:
+    put(store, CONTENT)
+    with store.ingest(KEY) as ingest:
+        assert b"".join(ingest.resume()) == CONTENT
+        assert store.size(DIGEST) is None
+        ingest.commit(DIGEST, len(CONTENT))
+    assert_holds(store, CONTENT)
+
+
+def test_opening_an_ingest_leaves_a_published_blob_alone(store: ContentStore) -> None:
+    put(store, CONTENT)
+    with store.ingest(KEY):
+        pass
+    assert_holds(store, CONTENT)
+
+
+def test_a_second_writer_waits_and_finds_the_blob(store: ContentStore) -> None:
+    waits = threading.Event()
+    found: list[int | None] = []
+
+    def second() -> None:
+        with store.ingest(KEY, waiting=waits.set):
+            found.append(store.size(DIGEST))
+
+    thread = threading.Thread(target=second)
+    with store.ingest(KEY) as ingest:
+        ingest.write(CONTENT)
+        thread.start()
+        assert waits.wait(10)
+        assert list(store.partials()) == [(KEY, len(CONTENT), True)]
+        ingest.commit()
+    thread.join(10)
+    assert found == [len(CONTENT)]
+    assert_holds(store, CONTENT)
+
+
+def test_a_waiter_may_give_up(store: ContentStore) -> None:
+    with store.ingest(KEY) as ingest:
+        with pytest.raises(InterruptedError), store.ingest(KEY, waiting=give_up):
+            pass
+        ingest.write(CONTENT)
+        ingest.commit()
+    assert_holds(store, CONTENT)
+
+
+def test_a_commit_under_another_key_waits_for_the_holder_of_the_digest(store: ContentStore) -> None:
+    with store.ingest(KEY):
+        with pytest.raises(InterruptedError):
+            write_and_commit(store, "other")
+        assert store.size(DIGEST) is None
+    assert store.discard_partial("other") == len(CONTENT)
+    assert_holds(store)
+
+
+def test_a_commit_under_another_key_holds_the_digest_until_its_context_ends(store: ContentStore) -> None:
+    with store.ingest("other") as ingest:
+        ingest.write(CONTENT)
+        ingest.commit()
+        with store.locked(DIGEST) as held:
+            assert not held
+    with store.locked(DIGEST) as held:
+        assert held
+
+
+def test_many_writers_of_one_blob_leave_one_blob(store: ContentStore) -> None:
+    def write(key: str) -> None:
+        with store.ingest(key) as ingest:
+            ingest.write(CONTENT)
+            ingest.commit(DIGEST)
+
+    threads = [threading.Thread(target=write, args=(key,)) for key in (KEY, KEY, "one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert_holds(store, CONTENT)
+
+
+def test_the_sweep_does_not_wait_for_a_writer(store: ContentStore) -> None:
+    with store.ingest(KEY):
+        with store.locked(DIGEST) as held:
+            assert not held
+        with store.locked(Digest.of(b"another")) as held:
+            assert held
+    with store.locked(DIGEST) as held:
+        assert held
+
+
+def test_a_writer_waits_for_the_sweep(store: ContentStore) -> None:
+    put(store, CONTENT)
+    waits = threading.Event()
+    resumed: list[bytes] = []
+
+    def write() -> None:
+        with store.ingest(KEY, waiting=waits.set) as ingest:
+            resumed.append(b"".join(ingest.resume()))
+            ingest.restart()
+            ingest.write(CONTENT)
+            ingest.commit(DIGEST)
+
+    thread = threading.Thread(target=write)
+    with store.locked(DIGEST) as held:
+        assert held
+        thread.start()
+        assert waits.wait(10)
+        store.delete(DIGEST)
+    thread.join(10)
+    assert resumed == [b""]
+    assert_holds(store, CONTENT)
+
+
+def test_deleting_again_changes_nothing(store: ContentStore) -> None:
+    put(store, CONTENT)
+    with store.open(DIGEST) as blob, store.locked(DIGEST):
+        store.delete(DIGEST)
+        store.delete(DIGEST)
+        assert blob.read() == CONTENT
+    assert_holds(store)
+
+
+def test_a_partial_is_discarded_unless_a_writer_holds_it(store: ContentStore) -> None:
+    leave_partial(store, KEY, CONTENT)
+    with store.ingest(KEY) as ingest:
+        assert store.discard_partial(KEY) == 0
+        assert b"".join(ingest.resume()) == CONTENT
+        ingest.keep()
+    assert store.discard_partial(KEY) == len(CONTENT)
+    assert store.discard_partial(KEY) == 0
+    assert_holds(store)
+
+
+def test_another_process_has_the_partial_until_it_commits(backend: Backend) -> None:
+    waited = []
+    with backend.writer(KEY, CONTENT) as process:
+        assert process.stdin is not None
+        assert list(backend.store.partials()) == [(KEY, len(CONTENT), True)]
+        with backend.store.locked(DIGEST) as held:
+            assert not held
+
+        def let_go() -> None:
+            if not waited:
+                process.communicate(b"!")
+            waited.append(True)
+
+        with backend.store.ingest(KEY, waiting=let_go):
+            assert backend.store.size(DIGEST) == len(CONTENT)
+    assert waited
+    assert_holds(backend.store, CONTENT)
+
+
+def test_the_partial_of_a_killed_process_is_resumed(backend: Backend) -> None:
+    with backend.writer(KEY, CONTENT[:7000]) as process:
+        process.kill()
+        process.wait()
+        assert list(backend.store.partials()) == [(KEY, 7000, False)]
+        with backend.store.ingest(KEY) as ingest:
+            assert b"".join(ingest.resume()) == CONTENT[:7000]
+            ingest.write(CONTENT[7000:])
+            ingest.commit(DIGEST, len(CONTENT))
+    assert_holds(backend.store, CONTENT)
+
+
+def test_a_waiter_takes_over_when_the_holder_is_killed(backend: Backend) -> None:
+    with backend.writer(KEY, CONTENT[:10]) as process, backend.store.ingest(KEY, waiting=process.kill) as ingest:
+        assert b"".join(ingest.resume()) == CONTENT[:10]
+        ingest.write(CONTENT[10:])
+        ingest.commit(DIGEST)
+    assert_holds(backend.store, CONTENT)
+
+
+def test_the_partial_of_a_killed_process_is_discarded(backend: Backend) -> None:
+    with backend.writer("unnamed", CONTENT) as process:
+        assert backend.store.discard_partial("unnamed") == 0
+        process.kill()
+        process.wait()
+        assert backend.store.discard_partial("unnamed") == len(CONTENT)
+    assert_holds(backend.store)
+
+
+@given(chunks=st.lists(st.binary(max_size=2000), max_size=8), kept=st.integers(0, 8))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+def test_chunks_make_one_blob_whatever_their_cuts(store: ContentStore, chunks: list[bytes], kept: int) -> None:
+    content = b"".join(chunks)
+    with store.ingest("chunks") as ingest:
+        for chunk in chunks[:kept]:
+            ingest.write(chunk)
+        ingest.keep()
+    with store.ingest("chunks") as ingest:
+        assert b"".join(ingest.resume()) == b"".join(chunks[:kept])
+        for chunk in chunks[kept:]:
+            ingest.write(chunk)
+        digest = ingest.commit(Digest.of(content), len(content))
+    assert store.read(digest) == content

@@ -1,0 +1,120 @@
+"""What is particular to the store in a folder: its files, modes, foreign entries and the errors of its disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from services.content.errors import storage_errors
+from services.content.filesystem import FilesystemStore
+from services.errors import Internal, OutOfSpace
+from services.oci.digest import Digest
+
+CONTENT = b"what a blob holds"
+DIGEST = Digest.of(CONTENT)
+
+
+def put(store: FilesystemStore, content: bytes = CONTENT) -> Digest:
+    with store.ingest("put") as ingest:
+        ingest.write(content)
+        return ingest.commit()
+
+
+def leave_partial(store: FilesystemStore) -> None:
+    with store.ingest(str(DIGEST)) as ingest:
+        ingest.write(CONTENT)
+        ingest.keep()
+
+
+def tree(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_layout_is_as_drawn(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store)
+    leave_partial(store)
+    assert tree(tmp_path) == {f"blobs/sha256/{DIGEST.hex}", f"ingest/sha256-{DIGEST.hex}/data"}
+    with store.locked(DIGEST):
+        assert tree(tmp_path / "locks") == {f"sha256-{DIGEST.hex}"}
+    assert tree(tmp_path / "locks") == set()
+
+
+def test_folders_and_files_are_private(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    previous = os.umask(0)
+    try:
+        store = FilesystemStore(root)
+        put(store)
+        leave_partial(store)
+    finally:
+        os.umask(previous)
+    paths = [root, *root.rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o600}
+
+
+def test_what_is_there_is_found_again(tmp_path: Path) -> None:
+    put(FilesystemStore(tmp_path))
+    assert FilesystemStore(tmp_path).read(DIGEST) == CONTENT
+
+
+def test_files_of_others_are_passed_over(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store)
+    (tmp_path / "blobs" / "sha256" / "README").touch()
+    (tmp_path / "blobs" / "md5").mkdir()
+    (tmp_path / "blobs" / "md5" / DIGEST.hex).touch()
+    (tmp_path / "ingest" / "Some Folder").mkdir()
+    assert list(store.blobs()) == [(DIGEST, len(CONTENT))]
+    assert list(store.partials()) == []
+
+
+def test_a_folder_that_a_killed_process_left_empty_is_a_partial_of_no_bytes(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    folder = tmp_path / "ingest" / "abc"
+    folder.mkdir()
+    assert list(store.partials()) == [("abc", 0, False)]
+    assert store.discard_partial("abc") == 0
+    assert not folder.exists()
+
+
+def test_lock_files_of_killed_processes_go_at_the_next_start(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    (tmp_path / "locks" / "left").touch()
+    with store.ingest("running"):
+        FilesystemStore(tmp_path)
+        assert tree(tmp_path / "locks") == {"running"}
+
+
+@pytest.mark.parametrize("key", ["", "../escape", "a/b", "a:b:c", "UPPER", "a-b"])
+def test_a_key_outside_the_grammar_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(Internal, match="not a key"), FilesystemStore(tmp_path).ingest(key):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "words"),
+    [
+        pytest.param(errno.ENOSPC, OutOfSpace, "No space left on device", id="full disk"),
+        pytest.param(errno.EDQUOT, OutOfSpace, "quota", id="full quota"),
+        pytest.param(errno.EIO, Internal, "Input/output error", id="broken disk"),
+    ],
+)
+def test_errors_of_the_disk_become_the_engines(number: int, expected: type[Exception], words: str) -> None:
+    with pytest.raises(expected, match=words), storage_errors():
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_while_writing_is_out_of_space_and_leaves_nothing(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    (tmp_path / "ingest" / "abc").mkdir()
+    (tmp_path / "ingest" / "abc" / "data").symlink_to("/dev/full")
+    with pytest.raises(OutOfSpace), store.ingest("abc") as ingest:
+        ingest.write(CONTENT)
+    assert list(store.partials()) == []
+    assert list(store.blobs()) == []
