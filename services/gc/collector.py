@@ -1,0 +1,100 @@
+"""The sweep: blobs that nothing keeps are removed, row first, then file.
+
+Each digest is tried under its content lock and rechecked inside the removing transaction, so a writer that leased it meanwhile keeps it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from services.content.protocol import ContentStore
+from services.errors import InvalidDigest
+from services.metadata.protocol import MetadataStore
+from services.oci.digest import Digest
+
+ORPHAN_GRACE_SECONDS = 60 * 60
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed: blobs by digest with their sizes, and the bytes of partials."""
+
+    blobs: dict[Digest, int]
+    partial_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.blobs.values()) + self.partial_bytes
+
+
+def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[Digest]) -> Swept:
+    """Remove those of the candidates and their descendants that nothing keeps; what a writer is ingesting at the moment stays."""
+    with metadata.read() as tx:
+        reachable = tx.graph.descendants(candidates)
+        unkept = reachable - tx.graph.rooted(reachable)
+        rows = tx.graph.present(unkept)
+    doomed = sorted(digest for digest in unkept if digest in rows or content.size(digest) is not None)
+    blobs: dict[Digest, int] = {}
+    for start in range(0, len(doomed), _BATCH):
+        blobs |= _sweep_batch(metadata, content, doomed[start : start + _BATCH])
+    return Swept(blobs)
+
+
+def collect_garbage(metadata: MetadataStore, content: ContentStore, *, abandoned: bool) -> Swept:
+    """Remove everything that nothing keeps, expired leases included, partials that no writer holds, and files that never got a row.
+
+    With `abandoned` also what leases keep whose holder stopped renewing them (prune, `stowage gc`). A partial of a digest that is still
+    leased, and a file without a row in its first hour, are left for the writer that may continue with them.
+    """
+    with metadata.write() as tx:
+        if abandoned:
+            tx.leases.end_abandoned()
+        else:
+            tx.leases.end_expired()
+        unrooted = tx.graph.unrooted()
+    swept = sweep(metadata, content, unrooted | _old_orphans(metadata, content))
+    return Swept(swept.blobs, _discard_partials(metadata, content))
+
+
+def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence[Digest]) -> dict[Digest, int]:
+    with ExitStack() as locks:
+        locked = [digest for digest in batch if locks.enter_context(content.locked(digest))]
+        with metadata.write() as tx:
+            removable = set(locked) - tx.graph.rooted(locked)
+            tx.graph.remove(removable)
+        return {digest: size for digest in sorted(removable) if (size := _delete(content, digest)) is not None}
+
+
+def _delete(content: ContentStore, digest: Digest) -> int | None:
+    """Delete a blob; the bytes that this freed, None where there was no file."""
+    size = content.size(digest)
+    content.delete(digest)
+    return size
+
+
+def _old_orphans(metadata: MetadataStore, content: ContentStore) -> set[Digest]:
+    """Files without a row that no running writer can have left."""
+    files = [digest for digest, _ in content.blobs()]
+    with metadata.read() as tx:
+        orphans = set(files) - tx.graph.present(files)
+    before = time.time() - ORPHAN_GRACE_SECONDS
+    return {digest for digest in orphans if (content.modified(digest) or before) < before}
+
+
+def _discard_partials(metadata: MetadataStore, content: ContentStore) -> int:
+    keys = [key for key, _, held in content.partials() if not held]
+    digests = {key: digest for key in keys if (digest := _digest_of(key)) is not None}
+    with metadata.read() as tx:
+        rooted = tx.graph.rooted(digests.values())
+    return sum(content.discard_partial(key) for key in keys if digests.get(key) not in rooted)
+
+
+def _digest_of(key: str) -> Digest | None:
+    try:
+        return Digest.parse(key)
+    except InvalidDigest:
+        return None

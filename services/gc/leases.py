@@ -1,0 +1,93 @@
+"""Leases as a context: whoever writes or streams content holds one first.
+
+A lease's holder renews it while it runs, so that prune can tell a running transfer from an abandoned one on any node.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from services.content.protocol import ContentStore
+from services.errors import EngineError, InvalidParameter, NotFound
+from services.gc.collector import sweep
+from services.metadata.protocol import MetadataStore
+from services.oci.digest import Digest
+
+RENEWAL_SECONDS = 20
+ALIVE_SECONDS = 60
+EXPIRES_SECONDS = 24 * 60 * 60
+
+_log = logging.getLogger(__name__)
+
+
+class Lease:
+    """A held lease; usable from several threads."""
+
+    def __init__(self, metadata: MetadataStore, note: str) -> None:
+        self._metadata = metadata
+        self._renewed = time.monotonic()
+        with metadata.write() as tx:
+            self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
+
+    def add(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Hold these, and say which of them are already present; what is present then stays so until the lease ends."""
+        held = set(digests)
+        self._renewed = time.monotonic()
+        with self._metadata.write() as tx:
+            tx.leases.add(self._id, held)
+            tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
+            return tx.graph.present(held)
+
+    def renew(self) -> None:
+        """Say that the holder still runs. Cheap: writes only when the last renewal is some 20 seconds old; call it as bytes move."""
+        if time.monotonic() - self._renewed < RENEWAL_SECONDS:
+            return
+        self._renewed = time.monotonic()
+        with self._metadata.write() as tx:
+            tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
+
+    def abandon(self) -> None:
+        """Leave the lease to whoever wants its blobs within a day; a prune may end it at once."""
+        with self._metadata.write() as tx:
+            tx.leases.renew(self._id, alive=0, expires=EXPIRES_SECONDS)
+
+    def end(self) -> set[Digest]:
+        """End the lease; returns what it held."""
+        with self._metadata.write() as tx:
+            held = tx.leases.digests(self._id)
+            tx.leases.end(self._id)
+        return held
+
+
+@contextmanager
+def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_failure: bool = False) -> Iterator[Lease]:
+    """Hold a lease for the time of the context; at its end whatever only the lease kept is swept.
+
+    With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease until it expires, a day later,
+    or a prune finds it abandoned: the next try then has them. What the registry really sends or lacks (InvalidContent,
+    NotFound) leaves nothing: another try would get the same.
+    """
+    lease = Lease(metadata, note)
+    try:
+        yield lease
+    except (InvalidParameter, NotFound):
+        _let_go(lease, metadata, content, keep=False)
+        raise
+    except BaseException:
+        _let_go(lease, metadata, content, keep=keep_on_failure)
+        raise
+    _let_go(lease, metadata, content, keep=False)
+
+
+def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, keep: bool) -> None:
+    """End or abandon the lease. A failure leaves only garbage, so it never hides how the operation itself ended."""
+    try:
+        if keep:
+            lease.abandon()
+        else:
+            sweep(metadata, content, lease.end())
+    except EngineError:
+        _log.warning("could not let go of a lease; what it held stays until it expires", exc_info=True)

@@ -1,0 +1,141 @@
+"""The scrub: is everything that the rows promise really there, byte for byte?
+
+It runs beside a working service. What a sweep or a writer changes meanwhile is looked at twice, so it is never taken for damage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.content.protocol import ContentStore
+from services.errors import BlobNotFound, EngineError
+from services.metadata.protocol import Kind, ManifestFacts, MetadataStore, Role
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.manifest import Index, Manifest
+from services.oci.mediatypes import is_foreign_layer
+
+_CHUNK_BYTES = 1 << 20
+
+
+class FindingKind(StrEnum):
+    """Damage is a broken promise. An orphan (a file without a row) and a partial are leftovers that the next collection takes away."""
+
+    DAMAGE = "damage"
+    ORPHAN = "orphan"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be, and the sentence that says so."""
+
+    kind: FindingKind
+    sentence: str
+
+
+def verify_store(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:
+    """Hash every blob again and hold every manifest and image against what it needs; yields findings as they are made.
+
+    No finding of kind DAMAGE means that every image is whole. Reads the whole store once; changes nothing.
+    """
+    yield from _verify_blobs(metadata, content)
+    yield from _verify_manifests(metadata, content)
+    yield from _verify_images(metadata)
+    yield from _find_orphans(metadata, content)
+    for key, size, held in content.partials():
+        if not held:
+            yield Finding(FindingKind.PARTIAL, f"partial blob {key}: {size} bytes that no writer holds")
+
+
+def _verify_blobs(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:
+    with metadata.read() as tx:
+        blobs = tx.graph.all_blobs()
+    for digest, size in sorted(blobs.items()):
+        problem = _blob_problem(content, digest, size)
+        if problem and _is_present(metadata, digest):
+            yield Finding(FindingKind.DAMAGE, f"blob {digest} {problem}")
+
+
+def _blob_problem(content: ContentStore, digest: Digest, size: int) -> str | None:
+    found = content.size(digest)
+    if found is None:
+        return "has no file"
+    if found != size:
+        return f"has {found} bytes instead of {size}"
+    try:
+        actual = _hash(content, digest)
+    except BlobNotFound:
+        return "has no file"
+    except EngineError as error:
+        return f"cannot be read: {error}"
+    return None if actual == digest else f"holds other bytes: their digest is {actual}"
+
+
+def _hash(content: ContentStore, digest: Digest) -> Digest:
+    running = hashlib.new(digest.algorithm)
+    with content.open(digest) as blob:
+        while chunk := blob.read(_CHUNK_BYTES):
+            running.update(chunk)
+    return Digest(digest.algorithm, running.hexdigest())
+
+
+def _verify_manifests(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:
+    with metadata.read() as tx:
+        digests = sorted(tx.graph.manifests(tx.graph.all_blobs()))
+    for digest in digests:
+        for problem in _manifest_problems(metadata, content, digest):
+            if _is_present(metadata, digest):
+                yield Finding(FindingKind.DAMAGE, f"manifest {digest} {problem}")
+
+
+def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: Digest) -> Iterator[str]:
+    with metadata.read() as tx:
+        facts = tx.graph.manifest(digest)
+        config = tx.graph.config(digest)
+        present = tx.graph.present(edge.child.digest for edge in facts.edges) if facts else set()
+    if facts is None:
+        return
+    for edge in facts.edges:
+        if edge.child.digest not in present and edge.role != Role.MANIFEST and not is_foreign_layer(edge.child.media_type):
+            yield f"lacks its {edge.role} {edge.child.digest}"
+    if config is not None and Digest.of(config) not in {edge.child.digest for edge in facts.edges if edge.role == Role.CONFIG}:
+        yield "has a recorded config that is not its own"
+    try:
+        children = [child.digest for child in _children(facts, content.read(digest))]
+    except EngineError as error:
+        yield f"cannot be read: {error}"
+    else:
+        if children != [edge.child.digest for edge in facts.edges]:
+            yield "has recorded edges that are not those of its document"
+
+
+def _children(facts: ManifestFacts, raw: bytes) -> Iterable[Descriptor]:
+    if facts.kind == Kind.INDEX:
+        return Index.parse(raw, facts.media_type).manifests
+    manifest = Manifest.parse(raw, facts.media_type)
+    return (manifest.config, *manifest.layers)
+
+
+def _verify_images(metadata: MetadataStore) -> Iterator[Finding]:
+    catalog = metadata.catalog()
+    for image in catalog.images:
+        if image.target.digest not in catalog.manifests:
+            yield Finding(FindingKind.DAMAGE, f"image {image.name} names {image.target.digest}, which is no recorded manifest")
+
+
+def _find_orphans(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:
+    sizes = dict(content.blobs())
+    with metadata.read() as tx:
+        orphans = set(sizes) - tx.graph.present(sizes)
+    for digest in sorted(orphans):
+        if content.size(digest) is not None and not _is_present(metadata, digest):
+            yield Finding(FindingKind.ORPHAN, f"blob {digest} has a file of {sizes[digest]} bytes and no row")
+
+
+def _is_present(metadata: MetadataStore, digest: Digest) -> bool:
+    with metadata.read() as tx:
+        return digest in tx.graph.present([digest])

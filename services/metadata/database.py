@@ -1,0 +1,73 @@
+"""The database engine, and the border where its errors become the project's own.
+
+SQLite: write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced; a writer queues at
+BEGIN IMMEDIATE for up to 30 seconds; a reader sees the state of its first query to the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from services.errors import EngineError, Internal, OutOfSpace
+
+_BUSY_SECONDS = 30
+_IDLE_CONNECTIONS = 8
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -1024",  # KiB; every thread may have a connection
+)
+_WRITES = "stowage_writes"
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+
+
+def open_engine(url: str) -> Engine:
+    """A pool of connections that grows with the threads that need one at once; raises Internal for a URL it cannot use."""
+    try:
+        engine = create_engine(
+            url,
+            pool_size=_IDLE_CONNECTIONS,
+            max_overflow=-1,
+            pool_use_lifo=True,
+            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        )
+    except SQLAlchemyError as exc:
+        raise Internal(f"cannot use the database {url}: {exc}") from exc
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
+    """One transaction, rolled back when the context raises; raises OutOfSpace or Internal for what the database raises."""
+    try:
+        with engine.execution_options(**{_WRITES: writes}).begin() as connection:
+            yield connection
+    except SQLAlchemyError as exc:
+        raise _translate(exc) from exc
+
+
+def _configure(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options()[_WRITES] else "BEGIN")
+
+
+def _translate(error: SQLAlchemyError) -> EngineError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", None) in _FULL:
+        return OutOfSpace("no space left on device")
+    return Internal(f"metadata store: {cause}")

@@ -1,0 +1,170 @@
+"""Blobs, layers, manifests and edges as rows."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, insert, select, update
+
+from services.errors import BlobNotFound
+from services.metadata import reach
+from services.metadata.facts import EDGES, FACTS, edge_rows, facts_row, group_edges, to_facts
+from services.metadata.generation import bump
+from services.metadata.protocol import LayerFacts, ManifestFacts, Role
+from services.metadata.reach import DIGESTS
+from services.metadata.rows import in_chunks, to_digest
+from services.metadata.tables import blob, config, edge, layer, manifest
+from services.oci.digest import Digest
+from services.oci.mediatypes import is_foreign_layer
+
+_BLOBS = select(blob.c.digest, blob.c.size)
+_PAIRS = select(edge.c.parent, edge.c.child)
+_SIZES = _BLOBS.where(blob.c.digest.in_(DIGESTS))
+_LAYERS = select(layer.c.digest, layer.c.diff_id, layer.c.size).where(layer.c.digest.in_(DIGESTS))
+_BY_DIFF_ID = (
+    select(layer.c.diff_id, layer.c.digest)
+    .join(blob, blob.c.digest == layer.c.digest)
+    .where(layer.c.diff_id.in_(DIGESTS), layer.c.digest != layer.c.diff_id)
+    .order_by(blob.c.created_at.desc(), layer.c.digest)
+)
+_FACTS = FACTS.where(manifest.c.digest.in_(DIGESTS))
+_EDGES = EDGES.where(edge.c.parent.in_(DIGESTS))
+_NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role != Role.MANIFEST)
+_STORED_SIZES = select(manifest.c.digest, manifest.c.content_size).where(manifest.c.digest.in_(DIGESTS))
+_STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).values(content_size=bindparam("counted"))
+
+
+class SqlGraph:
+    """Implements `services.metadata.protocol.Graph`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def present(self, digests: Iterable[Digest]) -> set[Digest]:
+        return set(self.blob_sizes(digests))
+
+    def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        return {to_digest(digest): size for digest, size in self._rows(_SIZES, digests)}
+
+    def all_blobs(self) -> dict[Digest, int]:
+        return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
+
+    def add_blob(self, digest: Digest, size: int, now: int) -> None:
+        if self.present([digest]):
+            return
+        self._connection.execute(insert(blob).values(digest=str(digest), size=size, created_at=now))
+        self._refresh_sizes(self._digests(reach.ABOVE, [digest]))
+
+    def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
+        if not self.layers([digest]):
+            self._connection.execute(insert(layer).values(digest=str(digest), diff_id=str(facts.diff_id), size=facts.size))
+
+    def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]:
+        return {to_digest(digest): LayerFacts(to_digest(diff_id), size) for digest, diff_id, size in self._rows(_LAYERS, digests)}
+
+    def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
+        return {to_digest(diff_id): to_digest(digest) for diff_id, digest in self._rows(_BY_DIFF_ID, diff_ids)}
+
+    def add_manifest(self, facts: ManifestFacts, config: bytes | None) -> None:
+        if not self._rows(_STORED_SIZES, [facts.digest]):
+            self._require_children(facts)
+            self._insert_manifest(facts, config)
+            bump(self._connection)
+        self._refresh_sizes({facts.digest} | self._digests(reach.ABOVE, [facts.digest]))
+
+    def manifest(self, digest: Digest) -> ManifestFacts | None:
+        return self.manifests([digest]).get(digest)
+
+    def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+        found: dict[Digest, ManifestFacts] = {}
+        for chunk in in_chunks(digests):
+            edges = group_edges(self._connection.execute(_EDGES, {"digests": chunk}))
+            for row in self._connection.execute(_FACTS, {"digests": chunk}):
+                facts = to_facts(row, edges)
+                found[facts.digest] = facts
+        return found
+
+    def config(self, manifest: Digest) -> bytes | None:
+        return self._connection.scalar(select(config.c.raw).where(config.c.manifest == str(manifest)))
+
+    def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
+        among = set(roots)
+        return among | self._digests(reach.BELOW, among)
+
+    def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
+        among = set(digests)
+        found = self._digests(reach.ROOTS, among)
+        found |= self._digests(reach.NEAR_ROOTS, among - found)
+        return found | self._digests(reach.BELOW_ROOTS, among - found)
+
+    def unrooted(self) -> set[Digest]:
+        return {to_digest(digest) for digest in self._connection.scalars(reach.UNROOTED)}
+
+    def remove(self, digests: Iterable[Digest]) -> None:
+        removed = self.present(digests)
+        if not removed:
+            return
+        above = self._digests(reach.ABOVE, removed)
+        unmade = removed | self._digests(_NEEDING, removed)
+        for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
+            self._delete(column, unmade)
+        for column in (layer.c.digest, blob.c.digest):
+            self._delete(column, removed)
+        self._refresh_sizes(above - unmade)
+        bump(self._connection)
+
+    def shared_sizes(self, targets: Collection[Digest]) -> dict[Digest, int]:
+        children: dict[str, list[str]] = defaultdict(list)
+        for parent, child in self._connection.execute(_PAIRS).all():
+            children[parent].append(child)
+        sizes = dict(self._connection.execute(_BLOBS).all())
+        reached = {target: _reach(str(target), children) & sizes.keys() for target in targets}
+        users = Counter(chain.from_iterable(reached.values()))
+        return {target: sum(sizes[digest] for digest in digests if users[digest] > 1) for target, digests in reached.items()}
+
+    def _rows(self, query: Executable, digests: Iterable[Digest | str]) -> list[Row[*tuple[Any, ...]]]:
+        return [row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk})]
+
+    def _digests(self, query: Executable, digests: Iterable[Digest]) -> set[Digest]:
+        return {to_digest(text) for (text,) in self._rows(query, digests)}
+
+    def _delete(self, column: Column[str], digests: Iterable[Digest]) -> None:
+        for chunk in in_chunks(digests):
+            self._connection.execute(delete(column.table).where(column.in_(chunk)))
+
+    def _require_children(self, facts: ManifestFacts) -> None:
+        """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
+        needed = {
+            each.child.digest for each in facts.edges
+            if each.role != Role.MANIFEST and not is_foreign_layer(each.child.media_type)
+        }
+        for digest in sorted(needed - self.present(needed)):
+            raise BlobNotFound(f"missing blob {digest} of manifest {facts.digest}")
+
+    def _insert_manifest(self, facts: ManifestFacts, raw_config: bytes | None) -> None:
+        self._connection.execute(insert(manifest), facts_row(facts))
+        if edges := edge_rows(facts):
+            self._connection.execute(insert(edge), edges)
+        if raw_config is not None:
+            self._connection.execute(insert(config).values(manifest=str(facts.digest), raw=raw_config))
+
+    def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
+        """Count the content of these manifests again, and bump the generation when one differs."""
+        stored = dict(self._rows(_STORED_SIZES, manifests))
+        counted = dict(self._rows(reach.CONTENT_SIZES, stored))
+        changed = [{"root": root, "counted": size} for root, size in counted.items() if size != stored[root]]
+        if changed:
+            self._connection.execute(_STORE_SIZE, changed)
+            bump(self._connection)
+
+
+def _reach(root: str, children: Mapping[str, Sequence[str]]) -> set[str]:
+    reached: set[str] = set()
+    waiting = {root}
+    while waiting:
+        reached |= waiting
+        waiting = {child for parent in waiting for child in children.get(parent, ())} - reached
+    return reached

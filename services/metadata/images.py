@@ -1,0 +1,68 @@
+"""Names as rows."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, delete, distinct, func, insert, select, update
+
+from services.metadata.generation import bump
+from services.metadata.protocol import ImageRecord
+from services.metadata.rows import dump_descriptor, load_descriptor
+from services.metadata.tables import image
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+
+RECORDS = select(image.c.name, image.c.descriptor, image.c.created_at, image.c.updated_at).order_by(image.c.name)
+"""What `to_record` reads, ordered by name."""
+
+
+def to_record(row: Row[str, str, int, int]) -> ImageRecord:
+    name, descriptor, created_at, updated_at = row
+    return ImageRecord(name, load_descriptor(descriptor), created_at, updated_at)
+
+
+class SqlImages:
+    """Implements `services.metadata.protocol.Images`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> ImageRecord | None:
+        return next(iter(self._select(image.c.name == name)), None)
+
+    def by_target(self, target: Digest) -> list[ImageRecord]:
+        return self._select(image.c.target == str(target))
+
+    def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
+        return self._select(_between(image.c.target, f"sha256:{prefix}", f"sha256:{prefix}g"))
+
+    def in_repository(self, repository: str) -> list[ImageRecord]:
+        return self._select(_between(image.c.name, f"{repository}:", f"{repository};"))
+
+    def put(self, name: str, target: Descriptor, now: int) -> None:
+        known = self.get(name)
+        if known is not None and known.target == target:
+            return
+        values = {"target": str(target.digest), "descriptor": dump_descriptor(target)}
+        if known is None:
+            self._connection.execute(insert(image).values(name=name, created_at=now, updated_at=now, **values))
+        else:
+            updated_at = known.updated_at if known.target.digest == target.digest else now
+            self._connection.execute(update(image).where(image.c.name == name).values(updated_at=updated_at, **values))
+        bump(self._connection)
+
+    def delete(self, name: str) -> bool:
+        deleted = self._connection.execute(delete(image).where(image.c.name == name)).rowcount > 0
+        if deleted:
+            bump(self._connection)
+        return deleted
+
+    def count(self) -> int:
+        return self._connection.scalar(select(func.count(distinct(image.c.target)))) or 0
+
+    def _select(self, condition: ColumnElement[bool]) -> list[ImageRecord]:
+        return [to_record(row) for row in self._connection.execute(RECORDS.where(condition))]
+
+
+def _between(column: Column[str], first: str, beyond: str) -> ColumnElement[bool]:
+    """A prefix as a range of the index: LIKE would ignore case and read every row."""
+    return and_(column >= first, column < beyond)

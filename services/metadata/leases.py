@@ -1,0 +1,66 @@
+"""Leases as rows, timed by the database's clock."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, delete, extract, func, insert, or_, select, update
+
+from services.errors import Internal
+from services.metadata import tables
+from services.metadata.rows import to_digest
+from services.oci.digest import Digest
+
+NOW: ColumnElement[int] = cast(extract("epoch", func.current_timestamp()), BigInteger)
+"""The database's clock, in seconds since 1970: one clock for every node."""
+
+
+class SqlLeases:
+    """Implements `services.metadata.protocol.Leases`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(self, note: str, *, alive: int, expires: int) -> str:
+        identifier = secrets.token_hex(16)
+        values = {"id": identifier, "note": note, "alive_until": NOW + alive, "expires_at": NOW + expires}
+        self._connection.execute(insert(tables.lease).values(values))
+        return identifier
+
+    def add(self, lease: str, digests: Iterable[Digest]) -> None:
+        self._require(lease)
+        rows = [{"lease": lease, "digest": str(digest)} for digest in sorted(set(digests) - self.digests(lease))]
+        if rows:
+            self._connection.execute(insert(tables.lease_blob), rows)
+
+    def renew(self, lease: str, *, alive: int, expires: int) -> None:
+        self._require(lease)
+        renewal = update(tables.lease).where(tables.lease.c.id == lease)
+        self._connection.execute(renewal.values(alive_until=NOW + alive, expires_at=NOW + expires))
+
+    def digests(self, lease: str) -> set[Digest]:
+        held = select(tables.lease_blob.c.digest).where(tables.lease_blob.c.lease == lease)
+        return {to_digest(text) for text in self._connection.scalars(held)}
+
+    def end(self, lease: str) -> None:
+        self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))
+        self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
+
+    def end_abandoned(self) -> set[Digest]:
+        return self._end_where(or_(tables.lease.c.expires_at <= NOW, tables.lease.c.alive_until <= NOW))
+
+    def end_expired(self) -> set[Digest]:
+        return self._end_where(tables.lease.c.expires_at <= NOW)
+
+    def _end_where(self, condition: ColumnElement[bool]) -> set[Digest]:
+        held: set[Digest] = set()
+        for identifier in self._connection.scalars(select(tables.lease.c.id).where(condition)).all():
+            held |= self.digests(identifier)
+            self.end(identifier)
+        return held
+
+    def _require(self, lease: str) -> None:
+        """Refuse a lease that was ended as abandoned while its holder was silent: what it held may be gone."""
+        if self._connection.scalar(select(tables.lease.c.id).where(tables.lease.c.id == lease)) is None:
+            raise Internal(f"the lease {lease} has ended: its holder was silent for too long")

@@ -1,0 +1,8 @@
+"""What Alembic runs for every command: the revisions, on the connection and in the transaction that `upgrade` has opened."""
+
+from alembic import context
+
+from services.metadata.tables import METADATA
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
+context.run_migrations()

@@ -1,0 +1,219 @@
+"""Contracts of the metadata store: rows, and the transactions that read and write them.
+
+A write transaction is serialised against every other one (BEGIN IMMEDIATE) and durable when its context ends; an exception inside rolls
+all of it back. A read transaction sees one state.
+
+    image      name -> target descriptor: what `docker images` lists; an untagged image is named moby-dangling@<digest>
+    blob       a digest whose file is whole and on disk
+    layer      facts of a compressed blob: digest and size of its uncompressed stream
+    manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is there
+    edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
+    lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
+
+Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest or a foreign layer
+has a blob row; a blob row has its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.timestamp import Timestamp
+
+
+class Kind(StrEnum):
+    """What a manifest row describes."""
+
+    INDEX = "index"
+    IMAGE = "image"
+    ARTIFACT = "artifact"
+
+
+class Role(StrEnum):
+    """What a child is to its parent."""
+
+    MANIFEST = "manifest"
+    CONFIG = "config"
+    LAYER = "layer"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """A name and its target. Times in nanoseconds since 1970: when the name was first given, and when it last changed its target."""
+
+    name: str
+    target: Descriptor
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A child of a manifest, in the order the manifest lists it: config first, then layers; or the manifests of an index."""
+
+    role: Role
+    child: Descriptor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManifestFacts:
+    """What lists need of a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
+
+    digest: Digest
+    media_type: str
+    kind: Kind
+    content_size: int
+    platform: Platform | None = None
+    created: Timestamp | None = None
+    labels: Mapping[str, str] | None = None
+    edges: tuple[Edge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """The uncompressed stream of a layer blob: its digest (the diff_id) and its size in bytes."""
+
+    diff_id: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """Every image and the facts of every manifest that an image's target is or lists, at one generation of the store.
+
+    Only the facts of an index have their edges here; those of an image manifest are asked of `Graph.manifests`.
+    The same object is returned until the generation changes, so whatever is derived from it may be kept beside it.
+    """
+
+    generation: int
+    images: tuple[ImageRecord, ...]
+    manifests: Mapping[Digest, ManifestFacts]
+
+
+class Images(Protocol):
+    """Names. Lists are ordered by name."""
+
+    def get(self, name: str) -> ImageRecord | None: ...
+
+    def by_target(self, target: Digest) -> list[ImageRecord]: ...
+
+    def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
+        """Records whose target is `sha256:<prefix>...`; the prefix is 4 to 64 lower-case hexadecimal characters."""
+
+    def in_repository(self, repository: str) -> list[ImageRecord]:
+        """Records named `repository:tag`, for a canonical `domain/path`."""
+
+    def put(self, name: str, target: Descriptor, now: int) -> None:
+        """Give the name this target. `updated_at` changes only if the target's digest does. Raises Internal for a target without a manifest row."""
+
+    def delete(self, name: str) -> bool:
+        """Whether there was such a name."""
+
+    def count(self) -> int:
+        """How many distinct targets there are."""
+
+
+class Graph(Protocol):
+    """Blobs, layers, manifests and edges."""
+
+    def present(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these have a blob row."""
+
+    def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]: ...
+
+    def add_blob(self, digest: Digest, size: int, now: int) -> None:
+        """Record a blob whose file is committed; recording it again changes nothing."""
+
+    def add_layer(self, digest: Digest, facts: LayerFacts) -> None: ...
+
+    def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]: ...
+
+    def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
+        """diff_id -> digest of a present compressed blob with that uncompressed stream (the blob recorded first)."""
+
+    def add_manifest(self, facts: ManifestFacts, config: bytes | None) -> None:
+        """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.
+
+        `content_size` is counted here, for it and every ancestor, whatever the facts say. Raises BlobNotFound where a child that must be
+        present is not (a sweep took it from a writer whose lease had ended).
+        """
+
+    def manifest(self, digest: Digest) -> ManifestFacts | None: ...
+
+    def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]: ...
+
+    def config(self, manifest: Digest) -> bytes | None:
+        """The raw image config of an image manifest."""
+
+    def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
+        """The roots and everything reachable from them, present or not."""
+
+    def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
+
+    def unrooted(self) -> set[Digest]:
+        """Every blob that is neither."""
+
+    def remove(self, digests: Iterable[Digest]) -> None:
+        """Forget these blobs: blob, layer and manifest rows and the edges out of them; ancestors' `content_size` follows.
+
+        A manifest that needs one of them is forgotten too, while its blob stays: no manifest row is ever incomplete. Raises Internal where
+        an image's target would be forgotten.
+        """
+
+    def all_blobs(self) -> dict[Digest, int]:
+        """Every blob row and its size, for verify and the sweep of orphans."""
+
+    def shared_sizes(self, targets: Collection[Digest]) -> dict[Digest, int]:
+        """Per target the bytes of its present blobs that another of these targets also reaches."""
+
+
+class Leases(Protocol):
+    """Leases. Times are the database's clock, in seconds from now. `add` and `renew` raise Internal for a lease that has ended."""
+
+    def create(self, note: str, *, alive: int, expires: int) -> str:
+        """A new lease's id; it is taken for running for `alive` seconds after each renewal and holds its blobs for `expires`."""
+
+    def add(self, lease: str, digests: Iterable[Digest]) -> None: ...
+
+    def renew(self, lease: str, *, alive: int, expires: int) -> None: ...
+
+    def digests(self, lease: str) -> set[Digest]: ...
+
+    def end(self, lease: str) -> None: ...
+
+    def end_abandoned(self) -> set[Digest]:
+        """End every lease that expired or whose holder stopped renewing it; returns the blobs they held."""
+
+    def end_expired(self) -> set[Digest]:
+        """End every lease that expired; returns the blobs they held."""
+
+
+class Transaction(Protocol):
+    """One transaction; the tables are valid until its context ends."""
+
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def leases(self) -> Leases: ...
+
+
+class MetadataStore(Protocol):
+    """Opens transactions; raises Internal or OutOfSpace where the database fails."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
+
+    def catalog(self) -> Catalog: ...

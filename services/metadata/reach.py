@@ -1,0 +1,75 @@
+"""Recursive queries over the edges: down to what is reachable, up to what reaches."""
+
+from __future__ import annotations
+
+from sqlalchemy import CTE, BindParameter, Select, bindparam, exists, func, or_, select, union
+
+from services.metadata.leases import NOW
+from services.metadata.tables import blob, edge, image, lease, lease_blob
+
+DIGESTS: BindParameter[list[str]] = bindparam("digests", expanding=True)
+"""The IN list that these queries take."""
+
+_TARGETS = select(image.c.target.label("digest"))
+_LEASED = select(lease_blob.c.digest).join(lease, lease.c.id == lease_blob.c.lease).where(lease.c.expires_at > NOW)
+_CHILDREN = select(edge.c.child.label("digest")).where(edge.c.parent.in_(DIGESTS))
+_PARENTS = select(edge.c.parent.label("digest")).where(edge.c.child.in_(DIGESTS))
+
+
+def _down(first: Select[str]) -> CTE:
+    """These digests and everything below them."""
+    down = first.cte("down", recursive=True)
+    return down.union(select(edge.c.child).join(down, edge.c.parent == down.c.digest))
+
+
+def _up() -> CTE:
+    """Everything above DIGESTS."""
+    up = _PARENTS.cte("up", recursive=True)
+    return up.union(select(edge.c.parent).join(up, edge.c.child == up.c.digest))
+
+
+def _down_by_root() -> CTE:
+    """Pairs (root, digest): what each present digest of DIGESTS reaches, itself included."""
+    first = select(blob.c.digest.label("root"), blob.c.digest.label("digest")).where(blob.c.digest.in_(DIGESTS))
+    down = first.cte("down", recursive=True)
+    return down.union(select(down.c.root, edge.c.child).join(edge, edge.c.parent == down.c.digest))
+
+
+def _up_by_origin() -> CTE:
+    """Pairs (origin, digest): what each of DIGESTS is reachable from."""
+    first = select(edge.c.child.label("origin"), edge.c.parent.label("digest")).where(edge.c.child.in_(DIGESTS))
+    up = first.cte("up", recursive=True)
+    return up.union(select(up.c.origin, edge.c.parent).join(edge, edge.c.child == up.c.digest))
+
+
+_upper = edge.alias("upper")
+_origins = _up_by_origin()
+_rooted = _down(select(union(_TARGETS, _LEASED).subquery().c.digest))
+_reached = _down_by_root()
+
+BELOW = select(_down(_CHILDREN).c.digest)
+"""Everything below DIGESTS."""
+
+ABOVE = select(_up().c.digest)
+"""Everything above DIGESTS."""
+
+ROOTS = union(_TARGETS.where(image.c.target.in_(DIGESTS)), _LEASED.where(lease_blob.c.digest.in_(DIGESTS)))
+"""Which of DIGESTS are a target or leased."""
+
+NEAR_ROOTS = select(blob.c.digest).where(
+    blob.c.digest.in_(DIGESTS),
+    or_(
+        exists().where(edge.c.child == blob.c.digest, image.c.target == edge.c.parent),
+        exists().where(edge.c.child == blob.c.digest, _upper.c.child == edge.c.parent, image.c.target == _upper.c.parent),
+    ),
+)
+"""Which of DIGESTS are certainly kept by an image, at most two levels up: a layer that 1,000 images share is told by the first of them."""
+
+BELOW_ROOTS = select(_origins.c.origin).where(or_(_origins.c.digest.in_(_TARGETS), _origins.c.digest.in_(_LEASED))).distinct()
+"""Which of DIGESTS are below a target or a leased digest; the cost follows DIGESTS, not the store."""
+
+UNROOTED = select(blob.c.digest).where(blob.c.digest.not_in(select(_rooted.c.digest)))
+"""Every blob that neither a target nor a lease reaches."""
+
+CONTENT_SIZES = select(_reached.c.root, func.sum(blob.c.size)).join(blob, blob.c.digest == _reached.c.digest).group_by(_reached.c.root)
+"""(root, bytes) of the distinct present blobs that each of DIGESTS reaches."""

@@ -1,0 +1,92 @@
+"""Between values and the text of columns.
+
+Reading trusts a row: it was a valid value when it was written, and to prove that again would be most of what a list of images costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.timestamp import Timestamp
+
+CHUNK = 500
+"""How many values one IN list holds: below every database's limit on parameters."""
+
+
+def in_chunks(digests: Iterable[Digest | str]) -> Iterator[list[str]]:
+    """The distinct digests as text, in lists short enough for IN."""
+    texts = iter({str(digest) for digest in digests})
+    while chunk := list(islice(texts, CHUNK)):
+        yield chunk
+
+
+def to_digest(text: str) -> Digest:
+    algorithm, _, encoded = text.partition(":")
+    return Digest(algorithm, encoded)
+
+
+def dump_descriptor(descriptor: Descriptor) -> str:
+    return orjson.dumps(descriptor.to_json()).decode()
+
+
+def load_descriptor(text: str) -> Descriptor:
+    value = orjson.loads(text)
+    platform = value.get("platform")
+    return Descriptor(
+        value["mediaType"],
+        to_digest(value["digest"]),
+        value["size"],
+        value.get("annotations", {}),
+        tuple(value.get("urls", ())),
+        None if platform is None else _to_platform(platform),
+        value.get("artifactType", ""),
+        value.get("data", ""),
+    )
+
+
+def dump_platform(platform: Platform | None) -> str | None:
+    return None if platform is None else orjson.dumps(platform.to_json()).decode()
+
+
+def load_platform(text: str | None) -> Platform | None:
+    return None if text is None else _to_platform(orjson.loads(text))
+
+
+def dump_labels(labels: Mapping[str, str] | None) -> str | None:
+    return None if labels is None else orjson.dumps(dict(labels)).decode()
+
+
+def load_labels(text: str | None) -> Mapping[str, str] | None:
+    if text is None:
+        return None
+    labels: dict[str, str] = orjson.loads(text)
+    return labels
+
+
+def dump_timestamp(timestamp: Timestamp | None) -> str | None:
+    """Nanoseconds and offset as two decimal numbers: the years before 1678 and after 2261 are beyond 64 bits."""
+    return None if timestamp is None else f"{timestamp.nanoseconds} {timestamp.offset}"
+
+
+def load_timestamp(text: str | None) -> Timestamp | None:
+    if text is None:
+        return None
+    nanoseconds, _, offset = text.partition(" ")
+    return Timestamp(int(nanoseconds), int(offset))
+
+
+def _to_platform(value: dict[str, Any]) -> Platform:
+    return Platform(
+        value.get("os", ""),
+        value.get("architecture", ""),
+        value.get("variant", ""),
+        value.get("os.version", ""),
+        tuple(value.get("os.features", ())),
+    )

@@ -1,0 +1,104 @@
+"""The metadata store: transactions, the cached catalog, and the upgrade of its tables."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from services.errors import Unsupported
+from services.metadata import generation
+from services.metadata.catalog import read_catalog
+from services.metadata.database import open_engine, transaction
+from services.metadata.graph import SqlGraph
+from services.metadata.images import SqlImages
+from services.metadata.leases import SqlLeases
+from services.metadata.protocol import Catalog
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTransaction:
+    """Implements `services.metadata.protocol.Transaction`."""
+
+    images: SqlImages
+    graph: SqlGraph
+    leases: SqlLeases
+
+
+class SqlMetadataStore:
+    """Implements `services.metadata.protocol.MetadataStore` on an SQLAlchemy URL, whose tables are there: see `upgrade`.
+
+    Connections are made on first use and never cross a fork: each process has its own.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engines: dict[int, Engine] = {}
+        self._engines_lock = threading.Lock()
+        self._catalog: Catalog | None = None
+        self._catalog_lock = threading.Lock()
+
+    def read(self) -> AbstractContextManager[SqlTransaction]:
+        return self._transaction(writes=False)
+
+    def write(self) -> AbstractContextManager[SqlTransaction]:
+        return self._transaction(writes=True)
+
+    def catalog(self) -> Catalog:
+        with self._catalog_lock, transaction(self._engine(), writes=False) as connection:
+            current = generation.current(connection)
+            if self._catalog is None or self._catalog.generation != current:
+                self._catalog = read_catalog(connection, current)
+            return self._catalog
+
+    def close(self) -> None:
+        """Close this process's idle connections."""
+        with self._engines_lock:
+            engine = self._engines.pop(os.getpid(), None)
+        if engine is not None:
+            engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
+        with transaction(self._engine(), writes=writes) as connection:
+            yield SqlTransaction(SqlImages(connection), SqlGraph(connection), SqlLeases(connection))
+
+    def _engine(self) -> Engine:
+        # A parent's engine stays referenced in its child: collected there, it would close files that the parent works with.
+        engine = self._engines.get(os.getpid())
+        if engine is None:
+            with self._engines_lock:
+                engine = self._engines.get(os.getpid()) or open_engine(self._url)
+                self._engines[os.getpid()] = engine
+        return engine
+
+
+def upgrade(url: str) -> None:
+    """Make the tables, or bring them to the newest revision, in one transaction.
+
+    Raises Unsupported, and changes nothing, where the tables have a revision that only a newer Stowage knows.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    engine = open_engine(url)
+    try:
+        with transaction(engine, writes=True) as connection:
+            for revision in MigrationContext.configure(connection).get_current_heads():
+                if revision not in known:
+                    raise Unsupported(f"this store was written by a newer Stowage (revision {revision}); use that version or a newer one")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()

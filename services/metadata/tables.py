@@ -1,0 +1,96 @@
+"""The tables, as SQLAlchemy Core sees them; a revision in migrations/ makes each of them.
+
+Digests are text, `sha256:<hex>`. JSON is text. Times of images and blobs are nanoseconds since 1970, those of leases seconds since 1970
+by the database's own clock.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+
+METADATA = MetaData()
+
+blob = Table(
+    "blob",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+layer = Table(
+    "layer",
+    METADATA,
+    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
+    Column("diff_id", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Index("layer_diff_id", "diff_id"),
+)
+
+manifest = Table(
+    "manifest",
+    METADATA,
+    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("content_size", BigInteger, nullable=False),
+    Column("platform", Text),
+    Column("created", Text),
+    Column("labels", Text),
+)
+
+# Apart from the manifest, since lists read every manifest and no config.
+config = Table(
+    "config",
+    METADATA,
+    Column("manifest", Text, ForeignKey("manifest.digest"), primary_key=True),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+edge = Table(
+    "edge",
+    METADATA,
+    Column("parent", Text, ForeignKey("manifest.digest"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("child", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("descriptor", Text, nullable=False),
+    Index("edge_child", "child"),
+    sqlite_with_rowid=False,
+)
+
+image = Table(
+    "image",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("target", Text, ForeignKey("manifest.digest"), nullable=False),
+    Column("descriptor", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("image_target", "target"),
+)
+
+lease = Table(
+    "lease",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("note", Text, nullable=False),
+    Column("alive_until", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+lease_blob = Table(
+    "lease_blob",
+    METADATA,
+    Column("lease", Text, ForeignKey("lease.id"), primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Index("lease_blob_digest", "digest"),
+    sqlite_with_rowid=False,
+)
+
+generation = Table(
+    "generation",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+)

@@ -1,0 +1,390 @@
+"""What every metadata store does, whatever database is under it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.errors import BlobNotFound, Internal
+from services.metadata.protocol import Kind, LayerFacts, MetadataStore
+from services.metadata.session import SqlMetadataStore, upgrade
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.platform import Platform
+from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
+
+ALIVE = {"alive": 60, "expires": 600}
+
+
+@pytest.fixture(params=["sqlite"])
+def store(metadata: SqlMetadataStore) -> MetadataStore:
+    return metadata
+
+
+@pytest.fixture
+def other_store(store: MetadataStore, tmp_path: Path) -> Iterator[MetadataStore]:
+    """The same database as another process opens it."""
+    other = SqlMetadataStore(f"sqlite:///{tmp_path}/root/stowage.db")
+    yield other
+    other.close()
+
+
+class TestTransactions:
+    def test_a_write_that_raises_leaves_nothing(self, store: MetadataStore) -> None:
+        with suppress(RuntimeError), store.write() as tx:
+            add_image(tx, "m", ["l"], name="a:1")
+            raise RuntimeError
+        with store.read() as tx:
+            assert tx.graph.all_blobs() == {}
+            assert tx.images.get("a:1") is None
+
+    def test_a_read_sees_one_state(self, store: MetadataStore) -> None:
+        with store.read() as reading:
+            assert reading.graph.all_blobs() == {}
+            with store.write() as writing:
+                add_blobs(writing, ["a"])
+            assert reading.graph.all_blobs() == {}
+        with store.read() as reading:
+            assert reading.graph.all_blobs() == {digest("a"): BLOB_BYTES}
+
+    def test_writers_of_many_threads_queue(self, store: MetadataStore) -> None:
+        def write(number: int) -> None:
+            for step in range(5):
+                with store.write() as tx:
+                    add_blobs(tx, [f"{number}.{step}"])
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with store.read() as tx:
+            assert len(tx.graph.all_blobs()) == 16 * 5
+
+
+class TestImages:
+    def test_a_record_comes_back_as_it_was_put(self, store: MetadataStore) -> None:
+        target = Descriptor(
+            mediatypes.OCI_MANIFEST,
+            digest("m"),
+            BLOB_BYTES,
+            annotations={"k": "v \u2028 ü"},
+            urls=("https://example.org/m",),
+            platform=Platform("windows", "amd64", "", "10.0.17763.1", ("win32k",)),
+            artifact_type="application/x",
+            data="e30=",
+        )
+        with store.write() as tx:
+            add_image(tx, "m")
+            tx.images.put("docker.io/library/a:1", target, 7)
+            record = tx.images.get("docker.io/library/a:1")
+        assert record is not None
+        assert (record.name, record.target, record.created_at, record.updated_at) == ("docker.io/library/a:1", target, 7, 7)
+
+    def test_updated_at_follows_the_target(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m")
+            add_image(tx, "n")
+            tx.images.put("a:1", descriptor("m"), 1)
+            tx.images.put("a:1", descriptor("m"), 2)
+            same = tx.images.get("a:1")
+            tx.images.put("a:1", descriptor("n"), 3)
+            other = tx.images.get("a:1")
+        assert same is not None
+        assert other is not None
+        assert (same.created_at, same.updated_at) == (1, 1)
+        assert (other.created_at, other.updated_at) == (1, 3)
+        assert other.target.digest == digest("n")
+
+    def test_a_repository_is_found_without_its_longer_and_upper_case_neighbours(self, store: MetadataStore) -> None:
+        names = ["r.io/a:1", "r.io/a:2", "r.io/ab:1", "r.io/a/b:1", "R.io/a:3", "r.io/a@sha256:1", "r.io/_:1", "r.io/x:1"]
+        with store.write() as tx:
+            add_image(tx, "m")
+            for name in names:
+                tx.images.put(name, descriptor("m"), 1)
+            assert [record.name for record in tx.images.in_repository("r.io/a")] == ["r.io/a:1", "r.io/a:2"]
+            assert [record.name for record in tx.images.in_repository("r.io/_")] == ["r.io/_:1"]
+
+    @pytest.mark.parametrize("length", [4, 12, 63, 64])
+    def test_a_prefix_of_the_id_finds_every_name(self, store: MetadataStore, length: int) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", name="b:1")
+            tx.images.put("a:1", descriptor("m"), 1)
+            add_image(tx, "n", name="c:1")
+            assert [record.name for record in tx.images.by_id_prefix(digest("m").hex[:length])] == ["a:1", "b:1"]
+            assert [record.name for record in tx.images.by_target(digest("m"))] == ["a:1", "b:1"]
+
+    def test_count_is_of_targets(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", name="a:1")
+            tx.images.put("a:2", descriptor("m"), 1)
+            assert tx.images.count() == 1
+            assert tx.images.delete("a:2")
+            assert not tx.images.delete("a:2")
+            assert tx.images.count() == 1
+
+    def test_a_target_that_is_no_recorded_manifest_is_refused(self, store: MetadataStore) -> None:
+        with pytest.raises(Internal), store.write() as tx:
+            tx.images.put("a:1", descriptor("nowhere"), 1)
+
+    def test_a_target_cannot_be_removed(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"], name="a:1")
+        for label in ("m", "l", "m.config"):
+            with pytest.raises(Internal), store.write() as tx:
+                tx.graph.remove([digest(label)])
+        with store.read() as tx:
+            assert tx.graph.present([digest("m"), digest("l"), digest("m.config")]) == {digest("m"), digest("l"), digest("m.config")}
+
+
+class TestGraph:
+    def test_facts_come_back_as_they_were_recorded(self, store: MetadataStore) -> None:
+        recorded = image_facts("m", ["l", "k", "l"])
+        with store.write() as tx:
+            add_image(tx, "m", ["l", "k", "l"])
+            facts = tx.graph.manifest(digest("m"))
+            assert tx.graph.config(digest("m")) == b"{}"
+            assert tx.graph.config(digest("l")) is None
+        assert facts is not None
+        for field in ("media_type", "kind", "platform", "created", "labels", "edges"):
+            assert getattr(facts, field) == getattr(recorded, field)
+        assert facts.content_size == 4 * BLOB_BYTES
+
+    def test_recording_again_changes_nothing(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+        generation = store.catalog().generation
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+            tx.graph.add_blob(digest("l"), 999, 2)
+            tx.graph.add_layer(digest("l"), LayerFacts(digest("other"), 1))
+            assert tx.graph.layers([digest("l")]) == {digest("l"): LayerFacts(digest("l.tar"), 2 * BLOB_BYTES)}
+            assert tx.graph.blob_sizes([digest("l")]) == {digest("l"): BLOB_BYTES}
+        assert store.catalog().generation == generation
+
+    @pytest.mark.parametrize("lost", ["m.config", "l"])
+    def test_a_manifest_without_its_blobs_is_refused(self, store: MetadataStore, lost: str) -> None:
+        with store.write() as tx:
+            add_blobs(tx, {"m", "m.config", "l"} - {lost})
+        with pytest.raises(BlobNotFound, match="missing blob"), store.write() as tx:
+            tx.graph.add_manifest(image_facts("m", ["l"]), b"{}")
+
+    def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
+        foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+        with store.write() as tx:
+            add_blobs(tx, ["m", "m.config"])
+            tx.graph.add_manifest(image_facts("m", ["l"], layer_type=foreign), b"{}")
+            tx.images.put("a:1", descriptor("m"), 1)
+        assert store.catalog().manifests[digest("m")].content_size == 2 * BLOB_BYTES
+        with store.write() as tx:
+            add_blobs(tx, ["l"])
+        assert store.catalog().manifests[digest("m")].content_size == 3 * BLOB_BYTES
+
+    def test_the_blob_recorded_first_stands_for_a_diff_id(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for age, label in enumerate(["gzip", "zstd", "estargz"]):
+                tx.graph.add_blob(digest(label), 1, age)
+                tx.graph.add_layer(digest(label), LayerFacts(digest("tar"), 9))
+            assert tx.graph.by_diff_id([digest("tar"), digest("unknown")]) == {digest("tar"): digest("gzip")}
+
+    def test_content_size_counts_each_present_blob_once_and_follows_an_index(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "amd64", ["base", "own"])
+            add_index(tx, "inner", ["amd64", "arm64"])
+            add_index(tx, "outer", ["inner"])
+        sizes = _content_sizes(store, "amd64", "inner", "outer")
+        assert sizes == {"amd64": 40, "inner": 50, "outer": 60}
+        with store.write() as tx:
+            add_image(tx, "arm64", ["base"])
+        assert _content_sizes(store, "inner", "outer") == {"inner": 70, "outer": 80}
+        with store.write() as tx:
+            tx.graph.remove([digest("arm64")])
+        assert _content_sizes(store, "inner", "outer") == {"inner": 50, "outer": 60}
+
+    def test_removing_a_layer_forgets_the_manifest_that_needs_it_but_not_its_blob(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+            add_index(tx, "i", ["m"])
+            tx.graph.remove([digest("l")])
+            assert tx.graph.manifest(digest("m")) is None
+            assert tx.graph.config(digest("m")) is None
+            assert set(tx.graph.all_blobs()) == {digest("m"), digest("m.config"), digest("i")}
+            assert tx.graph.layers([digest("l")]) == {}
+        assert _content_sizes(store, "i") == {"i": 20}
+
+    def test_reachability(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "amd64", ["base", "own"])
+            add_index(tx, "index", ["amd64", "absent"], name="a:1")
+            add_image(tx, "loose", ["base", "other"])
+            assert tx.graph.descendants([digest("index")]) == _digests("index", "amd64", "amd64.config", "base", "own", "absent")
+            every = _digests("index", "amd64", "amd64.config", "base", "own", "absent", "loose", "loose.config", "other", "unknown")
+            assert tx.graph.rooted(every) == _digests("index", "amd64", "amd64.config", "base", "own", "absent")
+            assert tx.graph.unrooted() == _digests("loose", "loose.config", "other")
+            lease = tx.leases.create("test", **ALIVE)
+            tx.leases.add(lease, [digest("loose")])
+            assert tx.graph.unrooted() == set()
+            assert tx.graph.rooted(every) == every - _digests("unknown")
+
+    def test_a_blob_deep_below_an_image_is_rooted(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "0", ["layer"])
+            for depth in range(1, 6):
+                add_index(tx, str(depth), [str(depth - 1)])
+            assert tx.graph.rooted([digest("layer")]) == set()
+            tx.images.put("a:1", descriptor("5"), 1)
+            assert tx.graph.rooted([digest("layer")]) == {digest("layer")}
+
+    def test_shared_sizes(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "a", ["base", "base", "a1"])
+            add_image(tx, "b", ["base", "b1"])
+            add_image(tx, "c", ["base"])
+            add_image(tx, "d", [])
+            assert tx.graph.shared_sizes([digest("a"), digest("b"), digest("d")]) == {digest("a"): 10, digest("b"): 10, digest("d"): 0}
+            assert tx.graph.shared_sizes([digest("a")]) == {digest("a"): 0}
+
+    def test_more_digests_than_one_list_holds(self, store: MetadataStore) -> None:
+        labels = [str(number) for number in range(1300)]
+        with store.write() as tx:
+            add_blobs(tx, labels)
+            everything = set(map(digest, labels))
+            assert tx.graph.present(everything | {digest("absent")}) == everything
+            assert tx.graph.rooted(everything) == set()
+            assert tx.graph.descendants(everything) == everything
+            tx.graph.remove(everything)
+            assert tx.graph.all_blobs() == {}
+
+
+class TestLeases:
+    def test_a_lease_keeps_until_it_ends(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+            lease = tx.leases.create("test", **ALIVE)
+            tx.leases.add(lease, [digest("m")])
+            tx.leases.add(lease, [digest("m"), digest("not here yet")])
+            assert tx.leases.digests(lease) == _digests("m", "not here yet")
+            assert tx.graph.rooted([digest("l"), digest("not here yet")]) == _digests("l", "not here yet")
+            tx.leases.end(lease)
+            assert tx.graph.rooted([digest("l")]) == set()
+
+    def test_an_expired_lease_keeps_nothing(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m")
+            lease = tx.leases.create("test", alive=60, expires=0)
+            tx.leases.add(lease, [digest("m")])
+            assert tx.graph.rooted([digest("m")]) == set()
+            assert digest("m") in tx.graph.unrooted()
+            assert tx.leases.end_expired() == {digest("m")}
+
+    def test_an_abandoned_lease_keeps_until_a_prune_ends_it(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m")
+            running = tx.leases.create("running", **ALIVE)
+            silent = tx.leases.create("silent", alive=0, expires=600)
+            tx.leases.add(running, [digest("m")])
+            tx.leases.add(silent, [digest("m.config")])
+            assert tx.leases.end_expired() == set()
+            assert tx.graph.rooted([digest("m.config")]) == {digest("m.config")}
+            assert tx.leases.end_abandoned() == {digest("m.config")}
+            assert tx.leases.digests(running) == {digest("m")}
+
+    def test_renewing_brings_a_silent_lease_back(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            lease = tx.leases.create("test", alive=0, expires=0)
+            tx.leases.renew(lease, **ALIVE)
+            assert tx.leases.end_abandoned() == set()
+
+    def test_a_holder_learns_that_its_lease_was_ended(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            lease = tx.leases.create("test", alive=0, expires=600)
+            tx.leases.end_abandoned()
+        with pytest.raises(Internal, match="silent for too long"), store.write() as tx:
+            tx.leases.renew(lease, **ALIVE)
+        with pytest.raises(Internal, match="silent for too long"), store.write() as tx:
+            tx.leases.add(lease, [digest("m")])
+
+
+class TestCatalog:
+    def test_it_is_the_same_object_until_something_changes(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"], name="a:1")
+        first = store.catalog()
+        with store.write() as tx:
+            add_blobs(tx, ["unrelated"])
+            tx.leases.create("test", **ALIVE)
+            tx.images.put("a:1", descriptor("m"), 9)
+        assert store.catalog() is first
+        with store.write() as tx:
+            tx.images.put("b:1", descriptor("m"), 1)
+        second = store.catalog()
+        assert second.generation > first.generation
+        assert [record.name for record in first.images] == ["a:1"]
+        assert [record.name for record in second.images] == ["a:1", "b:1"]
+
+    def test_it_holds_targets_and_what_they_list(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "amd64", ["l"])
+            add_index(tx, "inner", ["amd64", "absent"])
+            add_index(tx, "outer", ["inner"], name="a:1")
+            add_image(tx, "unnamed", ["l"])
+        catalog = store.catalog()
+        assert set(catalog.manifests) == _digests("outer", "inner", "amd64")
+        assert [edge.child.digest for edge in catalog.manifests[digest("inner")].edges] == [digest("amd64"), digest("absent")]
+        assert catalog.manifests[digest("amd64")].edges == ()
+        assert catalog.manifests[digest("amd64")].kind is Kind.IMAGE
+
+    def test_another_process_changes_it(self, store: MetadataStore, other_store: MetadataStore) -> None:
+        assert store.catalog().images == ()
+        with other_store.write() as tx:
+            add_image(tx, "m", name="a:1")
+        assert [record.name for record in store.catalog().images] == ["a:1"]
+
+
+LABELS = st.integers(0, 5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(["image", "index", "name", "untag", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14))
+def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
+    """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"
+    upgrade(url)
+    store = SqlMetadataStore(url)
+    for verb, number, others in steps:
+        with store.write() as tx:
+            if verb == "image" and tx.graph.manifest(digest(f"m{number}")) is None:
+                add_image(tx, f"m{number}", [f"l{other}" for other in others])
+            elif verb == "index" and tx.graph.manifest(digest(f"i{number}")) is None:
+                add_index(tx, f"i{number}", [f"m{other}" for other in others])
+            elif verb == "name" and tx.graph.manifest(digest(f"i{number}")):
+                tx.images.put(f"n{number}", descriptor(f"i{number}"), 1)
+            elif verb == "untag":
+                tx.images.delete(f"n{number}")
+            elif verb == "sweep":
+                tx.graph.remove(sorted(tx.graph.unrooted())[: len(others)])
+            everything = set(tx.graph.all_blobs())
+            roots = {record.target.digest for number in range(6) if (record := tx.images.get(f"n{number}"))}
+            kept = tx.graph.descendants(roots) & everything
+            assert tx.graph.rooted(everything) == kept
+            assert tx.graph.unrooted() == everything - kept
+            for facts in tx.graph.manifests(everything).values():
+                reached = tx.graph.descendants([facts.digest]) & everything
+                assert facts.content_size == BLOB_BYTES * len(reached)
+    store.close()
+
+
+def _digests(*labels: str) -> set[object]:
+    return {digest(label) for label in labels}
+
+
+def _content_sizes(store: MetadataStore, *labels: str) -> dict[str, int]:
+    with store.read() as tx:
+        facts = tx.graph.manifests(map(digest, labels))
+    return {label: facts[digest(label)].content_size for label in labels}

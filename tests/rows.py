@@ -1,0 +1,64 @@
+"""Rows without content: blobs, manifests and indexes by label, for tests of the metadata store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.metadata.protocol import Edge, Kind, LayerFacts, ManifestFacts, Role, Transaction
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.timestamp import Timestamp
+
+BLOB_BYTES = 10
+
+
+def digest(label: str) -> Digest:
+    return Digest.of(label.encode())
+
+
+def descriptor(label: str, media_type: str = mediatypes.OCI_MANIFEST, size: int = BLOB_BYTES) -> Descriptor:
+    return Descriptor(media_type, digest(label), size)
+
+
+def add_blobs(tx: Transaction, labels: Iterable[str]) -> None:
+    for label in labels:
+        tx.graph.add_blob(digest(label), BLOB_BYTES, 1)
+
+
+def image_facts(label: str, layers: Iterable[str], *, layer_type: str = mediatypes.OCI_LAYER_GZIP) -> ManifestFacts:
+    """An image manifest whose config is labelled `<label>.config`."""
+    config = Edge(Role.CONFIG, descriptor(f"{label}.config", mediatypes.OCI_CONFIG))
+    return ManifestFacts(
+        digest(label),
+        mediatypes.OCI_MANIFEST,
+        Kind.IMAGE,
+        content_size=0,
+        platform=Platform("linux", "arm", "v7", "1.2", ("f",)),
+        created=Timestamp(1_700_000_000_123_456_789, -330),
+        labels={"a": "b"},
+        edges=(config, *(Edge(Role.LAYER, descriptor(layer, layer_type)) for layer in layers)),
+    )
+
+
+def add_image(tx: Transaction, label: str, layers: Iterable[str] = (), *, name: str | None = None) -> Digest:
+    """A whole image: blobs, layer facts, manifest, config and, if asked, a name."""
+    layers = list(layers)
+    add_blobs(tx, [label, f"{label}.config", *layers])
+    for layer in layers:
+        tx.graph.add_layer(digest(layer), LayerFacts(digest(f"{layer}.tar"), 2 * BLOB_BYTES))
+    tx.graph.add_manifest(image_facts(label, layers), b"{}")
+    if name is not None:
+        tx.images.put(name, descriptor(label), 1)
+    return digest(label)
+
+
+def add_index(tx: Transaction, label: str, manifests: Iterable[str], *, name: str | None = None) -> Digest:
+    """An index of manifests that may or may not be there."""
+    add_blobs(tx, [label])
+    edges = tuple(Edge(Role.MANIFEST, descriptor(manifest)) for manifest in manifests)
+    tx.graph.add_manifest(ManifestFacts(digest(label), mediatypes.OCI_INDEX, Kind.INDEX, content_size=0, edges=edges), None)
+    if name is not None:
+        tx.images.put(name, descriptor(label, mediatypes.OCI_INDEX), 1)
+    return digest(label)

@@ -1,0 +1,194 @@
+"""The sweep: nothing kept is lost, nothing unkept stays, whoever runs at the same time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from services.engine import Engine
+from services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
+from services.gc.leases import hold
+from services.images.ingest import store_bytes
+from services.metadata.protocol import Transaction
+from services.oci.digest import Digest
+from tests.builders import Layout, make_layer, partial_layout, put_image, simple_layout
+
+
+def stored(engine: Engine) -> set[Digest]:
+    """Every blob, having checked that rows and files agree."""
+    with engine.metadata.read() as tx:
+        rows = tx.graph.all_blobs()
+    assert rows == dict(engine.content.blobs())
+    return set(rows)
+
+
+def untag(engine: Engine, name: str) -> None:
+    with engine.metadata.write() as tx:
+        assert tx.images.delete(f"docker.io/library/{name}:latest")
+
+
+def write_orphan(engine: Engine, content: bytes, *, age: int = 0) -> Digest:
+    with engine.content.ingest("orphan") as ingest:
+        ingest.write(content)
+        digest = ingest.commit()
+    path = engine.content.path(digest)
+    assert path is not None
+    then = time.time() - age
+    os.utime(path, (then, then))
+    return digest
+
+
+def two_images() -> tuple[Layout, Layout]:
+    first, second = Layout(), Layout()
+    first.tag(first.image([make_layer("base"), make_layer("first")]))
+    second.tag(second.image([make_layer("base"), make_layer("second")]))
+    return first, second
+
+
+def test_only_what_another_image_lacks_is_swept(engine: Engine) -> None:
+    first, second = two_images()
+    target = put_image(engine, "first", first)
+    put_image(engine, "second", second)
+    untag(engine, "first")
+    swept = sweep(engine.metadata, engine.content, [target])
+    lost = {Digest.parse(text): len(blob) for text, blob in first.blobs.items() if text not in second.blobs}
+    assert swept.blobs == lost
+    assert swept.bytes == sum(lost.values())
+    assert stored(engine) == set(map(Digest.parse, second.blobs))
+
+
+def test_candidates_that_are_kept_or_unknown_are_left_alone(engine: Engine) -> None:
+    target = put_image(engine)
+    before = stored(engine)
+    assert sweep(engine.metadata, engine.content, [target, Digest.of(b"unknown")]).blobs == {}
+    assert stored(engine) == before
+
+
+def test_more_than_one_batch(engine: Engine) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digests = {store_bytes(engine, lease, str(number).encode()) for number in range(150)}
+        assert stored(engine) == digests
+    assert stored(engine) == set()
+
+
+def test_a_partial_index_goes_whole(engine: Engine) -> None:
+    target = put_image(engine, "partial", partial_layout())
+    untag(engine, "partial")
+    sweep(engine.metadata, engine.content, [target])
+    assert stored(engine) == set()
+
+
+def test_what_is_being_ingested_is_skipped_and_taken_the_next_time(engine: Engine) -> None:
+    layout = simple_layout()
+    target = put_image(engine, "simple", layout)
+    untag(engine, "simple")
+    with engine.content.ingest(str(target)):
+        swept = sweep(engine.metadata, engine.content, [target])
+        assert target not in swept.blobs
+        assert stored(engine) == {target}
+    assert set(sweep(engine.metadata, engine.content, [target]).blobs) == {target}
+
+
+def test_a_skipped_layer_leaves_no_manifest_that_lacks_a_blob(engine: Engine) -> None:
+    """The manifest's lock is free and the layer's is not, and the other way round: in both cases no manifest row is incomplete."""
+    layout = simple_layout()
+    target = put_image(engine, "simple", layout)
+    with engine.metadata.read() as tx:
+        facts = tx.graph.manifest(target)
+    assert facts is not None
+    untag(engine, "simple")
+    with engine.content.ingest(str(target)):
+        sweep(engine.metadata, engine.content, [target])
+    with engine.metadata.read() as tx:
+        assert tx.graph.manifest(target) is None
+    put_image(engine, "simple", layout)
+    assert engine.metadata.catalog().manifests[target].content_size == facts.content_size
+
+
+class Interrupting:
+    """A metadata store that lets somebody else act just before a sweep's removing transaction."""
+
+    def __init__(self, engine: Engine, act: object) -> None:
+        self._engine = engine
+        self._act = act
+        self.catalog = engine.metadata.catalog
+        self.read = engine.metadata.read
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        assert callable(self._act)
+        self._act()
+        with self._engine.metadata.write() as tx:
+            yield tx
+
+
+def test_a_writer_that_leases_between_mark_and_sweep_keeps_its_blobs(engine: Engine) -> None:
+    layout = simple_layout()
+    target = put_image(engine, "simple", layout)
+    untag(engine, "simple")
+    with hold(engine.metadata, engine.content, "late writer") as lease:
+        interrupting = Interrupting(engine, lambda: lease.add([target]))
+        assert sweep(interrupting, engine.content, [target]).blobs == {}
+        assert stored(engine) == set(map(Digest.parse, layout.blobs))
+
+
+def test_a_name_given_between_mark_and_sweep_keeps_the_image(engine: Engine) -> None:
+    layout = simple_layout()
+    target = put_image(engine, "simple", layout)
+    untag(engine, "simple")
+    interrupting = Interrupting(engine, lambda: put_image(engine, "again", layout))
+    sweep(interrupting, engine.content, [target])
+    assert stored(engine) == set(map(Digest.parse, layout.blobs))
+
+
+class TestCollectGarbage:
+    def test_an_empty_store(self, engine: Engine) -> None:
+        assert collect_garbage(engine.metadata, engine.content, abandoned=True).bytes == 0
+
+    def test_it_finds_what_no_sweep_was_told_of(self, engine: Engine) -> None:
+        first, second = two_images()
+        put_image(engine, "first", first)
+        put_image(engine, "second", second)
+        untag(engine, "first")
+        collect_garbage(engine.metadata, engine.content, abandoned=False)
+        assert stored(engine) == set(map(Digest.parse, second.blobs))
+
+    def test_an_old_orphan_is_removed_and_a_young_one_left_for_its_writer(self, engine: Engine) -> None:
+        young = write_orphan(engine, b"young")
+        old = write_orphan(engine, b"old", age=ORPHAN_GRACE_SECONDS + 1)
+        assert collect_garbage(engine.metadata, engine.content, abandoned=True).blobs == {old: 3}
+        assert [digest for digest, _ in engine.content.blobs()] == [young]
+
+    @pytest.mark.parametrize(("abandoned", "freed"), [pytest.param(False, 0, id="gc"), pytest.param(True, 7, id="prune")])
+    def test_the_partial_of_a_broken_pull_waits_for_its_next_try(self, engine: Engine, abandoned: bool, freed: int) -> None:
+        key = Digest.of(b"whole blob")
+        with (
+            suppress(RuntimeError),
+            hold(engine.metadata, engine.content, "pull", keep_on_failure=True) as lease,
+            engine.content.ingest(str(key)) as ingest,
+        ):
+            lease.add([key])
+            ingest.write(b"whole b")
+            ingest.keep()
+            raise RuntimeError
+        swept = collect_garbage(engine.metadata, engine.content, abandoned=abandoned)
+        assert (swept.partial_bytes, swept.bytes, swept.blobs) == (freed, freed, {})
+
+    def test_the_partial_of_a_running_writer_is_left(self, engine: Engine) -> None:
+        with engine.content.ingest("import") as ingest:
+            ingest.write(b"half")
+            assert collect_garbage(engine.metadata, engine.content, abandoned=True).bytes == 0
+            ingest.write(b" and half")
+            digest = ingest.commit()
+        assert digest == Digest.of(b"half and half")
+
+    def test_the_partial_of_a_dead_writer_is_removed(self, engine: Engine) -> None:
+        with engine.content.ingest("import") as ingest:
+            ingest.write(b"half")
+            ingest.keep()
+        assert collect_garbage(engine.metadata, engine.content, abandoned=False).partial_bytes == 4
+        assert list(engine.content.partials()) == []

@@ -1,0 +1,124 @@
+"""Leases: what is held stays, what only the lease held goes."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from services.engine import Engine
+from services.errors import Internal
+from services.gc import leases
+from services.gc.collector import collect_garbage
+from services.gc.leases import hold
+from services.images.ingest import store_bytes
+from services.images.publish import assign_name
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from tests.builders import put_image, simple_layout
+
+BLOB = b"some blob"
+
+
+def is_there(engine: Engine, digest: Digest) -> bool:
+    with engine.metadata.read() as tx:
+        row = bool(tx.graph.present([digest]))
+    assert row == (engine.content.size(digest) is not None)
+    return row
+
+
+def test_what_nothing_else_keeps_goes_with_the_lease(engine: Engine) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        collect_garbage(engine.metadata, engine.content, abandoned=True)
+        assert is_there(engine, digest)
+    assert not is_there(engine, digest)
+
+
+def test_what_an_image_keeps_stays(engine: Engine) -> None:
+    layout = simple_layout()
+    put_image(engine, layout=layout)
+    for text in layout.blobs:
+        assert is_there(engine, Digest.parse(text))
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, GeneratorExit])
+def test_a_failure_leaves_nothing(engine: Engine, failure: type[BaseException]) -> None:
+    with suppress(failure), hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        raise failure
+    assert not is_there(engine, digest)
+
+
+def test_a_failure_is_passed_on(engine: Engine) -> None:
+    with pytest.raises(RuntimeError, match="broken"), hold(engine.metadata, engine.content, "test"):
+        raise RuntimeError("broken")
+
+
+def test_a_kept_failure_leaves_its_blobs_until_a_prune(engine: Engine) -> None:
+    with suppress(RuntimeError), hold(engine.metadata, engine.content, "test", keep_on_failure=True) as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        raise RuntimeError
+    collect_garbage(engine.metadata, engine.content, abandoned=False)
+    assert is_there(engine, digest)
+    with hold(engine.metadata, engine.content, "next try") as lease:
+        assert lease.add([digest]) == {digest}
+    assert is_there(engine, digest)
+    assert collect_garbage(engine.metadata, engine.content, abandoned=True).blobs == {digest: len(BLOB)}
+    assert not is_there(engine, digest)
+
+
+def test_a_reader_keeps_everything_below_its_target(engine: Engine) -> None:
+    layout = simple_layout()
+    target = put_image(engine, "simple", layout)
+    with hold(engine.metadata, engine.content, "save") as lease:
+        assert lease.add([target]) == {target}
+        with engine.metadata.write() as tx:
+            tx.images.delete("docker.io/library/simple:latest")
+        assert collect_garbage(engine.metadata, engine.content, abandoned=True).bytes == 0
+        assert all(is_there(engine, Digest.parse(text)) for text in layout.blobs)
+    assert not any(is_there(engine, Digest.parse(text)) for text in layout.blobs)
+
+
+def test_adding_says_what_is_present(engine: Engine) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        assert lease.add([digest, Digest.of(b"absent")]) == {digest}
+
+
+def test_renewing_writes_only_when_it_is_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        with engine.metadata.write() as tx:
+            tx.leases.end(lease._id)
+        lease.renew()
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + leases.RENEWAL_SECONDS + 1)
+        with pytest.raises(Internal, match="silent for too long"):
+            lease.renew()
+        lease.renew()
+
+
+def test_an_image_cannot_be_made_of_what_an_ended_lease_lost(engine: Engine) -> None:
+    """A writer that was stopped for so long that a prune took its blobs must fail, not publish half an image."""
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        with engine.metadata.write() as tx:
+            tx.leases.end(lease._id)
+        collect_garbage(engine.metadata, engine.content, abandoned=True)
+        with pytest.raises(Internal), engine.metadata.write() as tx:
+            assign_name(tx, "docker.io/library/a:1", Descriptor(mediatypes.OCI_MANIFEST, digest, len(BLOB)), 1)
+
+
+def test_a_lease_that_cannot_be_ended_does_not_fail_the_operation(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hold(engine.metadata, engine.content, "test"):
+        connection = sqlite3.connect(tmp_path / "root/stowage.db")
+        connection.execute("DROP TABLE lease_blob")
+        connection.close()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -1,0 +1,130 @@
+"""The scrub finds every kind of damage, and none where there is none."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.engine import Engine
+from services.gc.verify import Finding, FindingKind, verify_store
+from services.oci.digest import Digest
+from tests.builders import Layout, partial_layout, put_image, simple_layout
+
+
+def findings(engine: Engine) -> list[Finding]:
+    return list(verify_store(engine.metadata, engine.content))
+
+
+def execute(tmp_path: Path, statement: str, *parameters: object) -> None:
+    """Change rows behind the store's back, as no transaction of it would."""
+    connection = sqlite3.connect(tmp_path / "root/stowage.db")
+    connection.execute(statement, tuple(map(str, parameters)))
+    connection.commit()
+    connection.close()
+
+
+@pytest.fixture
+def simple(engine: Engine) -> dict[str, Digest]:
+    """A stored image: the digests of its manifest, config and layer."""
+    target = put_image(engine, "simple", simple_layout())
+    with engine.metadata.read() as tx:
+        facts = tx.graph.manifest(target)
+    assert facts is not None
+    config, layer = (edge.child.digest for edge in facts.edges)
+    return {"manifest": target, "config": config, "layer": layer}
+
+
+def test_an_empty_store_is_whole(engine: Engine) -> None:
+    assert findings(engine) == []
+
+
+def test_awkward_images_are_whole(engine: Engine) -> None:
+    attested, chart = Layout(), Layout()
+    attested.tag(attested.multi_platform())
+    chart.tag(chart.chart())
+    for name, layout in {"simple": simple_layout(), "partial": partial_layout(), "attested": attested, "chart": chart}.items():
+        put_image(engine, name, layout)
+    assert findings(engine) == []
+
+
+def _shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(Path.unlink, "has no file", id="lost"),
+        pytest.param(_shorten, "bytes instead of", id="shortened"),
+        pytest.param(_flip, "holds other bytes: their digest is", id="changed"),
+    ],
+)
+@pytest.mark.parametrize("part", ["config", "layer"])
+def test_a_damaged_file(engine: Engine, simple: dict[str, Digest], part: str, spoil: Callable[[Path], None], words: str) -> None:
+    path = engine.content.path(simple[part])
+    assert path is not None
+    spoil(path)
+    (finding,) = findings(engine)
+    assert finding.kind is FindingKind.DAMAGE
+    assert finding.sentence.startswith(f"blob {simple[part]}")
+    assert words in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("statement", "part", "words"),
+    [
+        pytest.param("DELETE FROM edge WHERE child = ?", "layer", "edges that are not those of its document", id="edge"),
+        pytest.param("UPDATE config SET raw = x'7b7d' WHERE manifest = ?", "manifest", "config that is not its own", id="config"),
+        pytest.param("UPDATE manifest SET kind = 'index' WHERE digest = ?", "manifest", "cannot be read", id="kind"),
+    ],
+)
+def test_rows_that_contradict_the_document(
+    engine: Engine, simple: dict[str, Digest], tmp_path: Path, statement: str, part: str, words: str
+) -> None:
+    execute(tmp_path, statement, simple[part])
+    (finding,) = findings(engine)
+    assert finding.kind is FindingKind.DAMAGE
+    assert finding.sentence.startswith(f"manifest {simple['manifest']}")
+    assert words in finding.sentence
+
+
+def test_a_child_without_a_row(engine: Engine, simple: dict[str, Digest], tmp_path: Path) -> None:
+    execute(tmp_path, "DELETE FROM blob WHERE digest = ?", simple["layer"])
+    kinds = {finding.kind: finding.sentence for finding in findings(engine)}
+    assert f"lacks its layer {simple['layer']}" in kinds[FindingKind.DAMAGE]
+    assert f"blob {simple['layer']} has a file" in kinds[FindingKind.ORPHAN]
+
+
+def test_an_image_without_its_manifest(engine: Engine, simple: dict[str, Digest], tmp_path: Path) -> None:
+    execute(tmp_path, "DELETE FROM edge WHERE parent = ?", simple["manifest"])
+    execute(tmp_path, "DELETE FROM manifest WHERE digest = ?", simple["manifest"])
+    execute(tmp_path, "UPDATE generation SET value = value + ?", 1)
+    (finding,) = findings(engine)
+    assert finding == Finding(
+        FindingKind.DAMAGE, f"image docker.io/library/simple:latest names {simple['manifest']}, which is no recorded manifest"
+    )
+
+
+def test_leftovers_are_no_damage(engine: Engine) -> None:
+    with engine.content.ingest("orphan") as ingest:
+        ingest.write(b"orphan")
+        orphan = ingest.commit()
+    with engine.content.ingest("left") as ingest:
+        ingest.write(b"left")
+        ingest.keep()
+    with engine.content.ingest("held") as ingest:
+        ingest.write(b"held")
+        found = findings(engine)
+    assert found == [
+        Finding(FindingKind.ORPHAN, f"blob {orphan} has a file of 6 bytes and no row"),
+        Finding(FindingKind.PARTIAL, "partial blob left: 4 bytes that no writer holds"),
+    ]

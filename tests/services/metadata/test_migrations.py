@@ -1,0 +1,94 @@
+"""The tables' history: it makes what tables.py describes, and refuses what it does not know."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from services.errors import EngineError, Unsupported
+from services.metadata.database import open_engine, transaction
+from services.metadata.session import SqlMetadataStore, upgrade
+from services.metadata.tables import METADATA
+from tests.rows import add_image
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/a folder with 100%/stowage.db"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "a folder with 100%"
+    folder.mkdir()
+    return folder
+
+
+def test_the_revisions_make_the_tables(url: str) -> None:
+    upgrade(url)
+    engine = open_engine(url)
+    with transaction(engine, writes=False) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        made = dict(connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").all())
+    engine.dispose()
+    assert [name for name, sql in made.items() if "WITHOUT ROWID" in sql] == ["edge", "lease_blob"]
+    assert made["image"].count("REFERENCES manifest") == 1
+
+
+def test_upgrading_again_keeps_everything(url: str) -> None:
+    upgrade(url)
+    store = SqlMetadataStore(url)
+    with store.write() as tx:
+        add_image(tx, "m", ["l"], name="a:1")
+    upgrade(url)
+    assert [record.name for record in store.catalog().images] == ["a:1"]
+    store.close()
+
+
+def test_upgraded_by_two_processes_at_once(url: str) -> None:
+    errors: list[EngineError] = []
+
+    def run() -> None:
+        try:
+            upgrade(url)
+        except EngineError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_newer_store_is_refused_and_left_alone(url: str, folder: Path) -> None:
+    upgrade(url)
+    _set_revision(folder, "9999")
+    with pytest.raises(Unsupported, match=r"this store was written by a newer Stowage \(revision 9999\)"):
+        upgrade(url)
+    assert _revision(folder) == "9999"
+
+
+def test_the_whole_database_is_one_file_afterwards(url: str, folder: Path) -> None:
+    upgrade(url)
+    assert [path.name for path in folder.iterdir()] == ["stowage.db"]
+
+
+def _set_revision(folder: Path, revision: str) -> None:
+    connection = sqlite3.connect(folder / "stowage.db")
+    connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    connection.commit()
+    connection.close()
+
+
+def _revision(folder: Path) -> str:
+    connection = sqlite3.connect(folder / "stowage.db")
+    (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    connection.close()
+    return str(revision)

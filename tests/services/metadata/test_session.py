@@ -1,0 +1,93 @@
+"""Transactions on SQLite: durability, forks, and what becomes of the database's own errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from services.errors import EngineError, Internal, OutOfSpace
+from services.metadata.database import open_engine, transaction
+from services.metadata.session import SqlMetadataStore
+from tests.rows import add_blobs, digest
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [
+        pytest.param("journal_mode", "wal", id="write-ahead log"),
+        pytest.param("synchronous", 2, id="a commit is on disk when it returns"),
+        pytest.param("foreign_keys", 1, id="foreign keys"),
+        pytest.param("busy_timeout", 30_000, id="writers queue for 30 s"),
+    ],
+)
+def test_every_connection_is_configured(tmp_path: Path, pragma: str, value: object) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/stowage.db")
+    with transaction(engine, writes=False) as connection:
+        assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+    engine.dispose()
+
+
+def test_a_write_holds_the_lock_from_its_beginning(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+    rival = sqlite3.connect(tmp_path / "root/stowage.db", timeout=0)
+    with metadata.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        rival.execute("BEGIN IMMEDIATE")
+    with metadata.read():
+        rival.execute("BEGIN IMMEDIATE")
+    rival.close()
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_the_store_as_it_was(tmp_path: Path, metadata: SqlMetadataStore) -> None:
+    with metadata.write() as tx:
+        add_blobs(tx, ["before"])
+    engine = open_engine(f"sqlite:///{tmp_path}/root/stowage.db")
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 1").close())
+    with pytest.raises(OutOfSpace, match="no space left on device"), transaction(engine, writes=True) as connection:
+        connection.exec_driver_sql("INSERT INTO blob VALUES (?, 1, 1)", ("x" * 1_000_000,))
+    engine.dispose()
+    with metadata.read() as tx:
+        assert set(tx.graph.all_blobs()) == {digest("before")}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("sqlite:////nowhere/stowage.db", id="no folder"),
+        pytest.param("nonsense", id="no URL"),
+        pytest.param("oracle+nothing://x", id="no such driver"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_an_engine_error(url: str) -> None:
+    with pytest.raises(Internal), SqlMetadataStore(url).read() as tx:
+        tx.graph.all_blobs()
+
+
+def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
+    store = SqlMetadataStore(f"sqlite:///{tmp_path}/stowage.db")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Internal, match="no such table"):
+        store.catalog()
+    store.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own(metadata: SqlMetadataStore) -> None:
+    with metadata.write() as tx:
+        add_blobs(tx, ["parent"])
+        child = os.fork()
+        if child == 0:
+            os._exit(_read_in_child(metadata))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with metadata.write() as tx:
+        assert tx.graph.present([digest("parent")])
+
+
+def _read_in_child(metadata: SqlMetadataStore) -> int:
+    """0 when the child sees the committed state, not that of the transaction it was forked in."""
+    with suppress(EngineError), metadata.read() as tx:
+        return len(tx.graph.all_blobs())
+    return 99
