@@ -1,0 +1,86 @@
+"""The archive of `docker save`: manifest.json, and the manifest that engines derive from it.
+
+    manifest.json := [ {"Config": <member>, "RepoTags": [<name>] | null, "Layers": [<member>, ...]}, ... ]
+    members       := <config>.json | <layer>/layer.tar | blobs/sha256/<hex>, whatever manifest.json names
+
+A layer may be a symbolic link to another's member. Older archives that have only `repositories` and <id>/json are not recognised, as in
+moby. An image of such an archive has no manifest of its own: the one made here is byte for byte containerd's, so that IDs are equal.
+
+Source: containerd core/images/archive importer.go (ImportIndex, resolveLayers, writeManifest) and exporter.go (manifestsRecord).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from services.errors import InvalidContent
+from services.oci import gojson
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.fields import Fields
+from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedImage:
+    """One entry of manifest.json: the members that hold its config and layers, and its names as written."""
+
+    config: str
+    repo_tags: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def parse_manifest_file(raw: bytes) -> list[ArchivedImage]:
+    """Read manifest.json; raises InvalidContent with containerd's words, and "unrecognized image format" for null."""
+    try:
+        entries = gojson.decode(raw)
+        if entries is not None and not isinstance(entries, list):
+            raise InvalidContent("json: cannot unmarshal object into Go value of type []struct")
+        images = [_parse_entry(entry) for entry in entries or ()]
+    except InvalidContent as exc:
+        raise InvalidContent(f'untar manifest "{MANIFEST_FILE}": {exc}') from exc
+    if entries is None:
+        raise InvalidContent("unrecognized image format")
+    return images
+
+
+def _parse_entry(entry: object) -> ArchivedImage:
+    fields = Fields(entry, "manifest")
+    return ArchivedImage(fields.text("Config"), fields.texts("RepoTags") or (), fields.texts("Layers") or ())
+
+
+def manifest_file(images: Iterable[tuple[Digest, Iterable[str], Iterable[Digest]]]) -> bytes:
+    """Write manifest.json for images given as config, familiar names and layers, all of them in blobs/."""
+    return gojson.encode(
+        [
+            {"Config": blob_member(config), "RepoTags": list(names) or None, "Layers": [blob_member(layer) for layer in layers] or None}
+            for config, names, layers in images
+        ]
+    )
+
+
+def blob_member(digest: Digest) -> str:
+    """Where an OCI layout keeps a blob."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def layer_media_type(*, compressed: bool) -> str:
+    """What containerd calls a layer of such an archive: gzip, whatever the compression is."""
+    return DOCKER_LAYER_GZIP if compressed else DOCKER_LAYER
+
+
+def derive_manifest(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
+    """The manifest that containerd writes for an image without one."""
+    document = {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": config.to_json(), "layers": [layer.to_json() for layer in layers]}
+    return gojson.encode(document)
+
+
+def resolve_links(members: Mapping[str, object], links: Mapping[str, str]) -> dict[str, str]:
+    """Map each symbolic link to the member it stands for; raises InvalidContent where that is none."""
+    for name, target in links.items():
+        if target not in members:
+            raise InvalidContent(f"no target for symlink layer from {gojson.quote(name)} to {gojson.quote(target)}")
+    return dict(links)

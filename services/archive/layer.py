@@ -1,0 +1,258 @@
+"""What a layer blob holds: compression, and digest and size of the uncompressed stream.
+
+Gzip may have many members, zstd many (and skippable) frames, bzip2 and xz many streams: all are read. Trailing bytes that are none are
+refused, as Go's decoders refuse them: zero padding after gzip and zstd too; only xz has padding of its own.
+
+Source: RFC 1952, RFC 8878; moby's go-archive compression package (detection).
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import lzma
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
+from enum import StrEnum
+from typing import Protocol
+
+from services.archive.gzip import GzipError, GzipMember
+from services.archive.stage import Stage
+from services.errors import InvalidContent
+from services.oci.digest import Digest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_TAR_BLOCK = 512
+_OUTPUT_BYTES = 512 << 10
+_INPUT_BYTES = 256 << 10
+_FIRST_INPUT_BYTES = 16 << 10  # of a member: what is beyond a small one is copied
+_XZ_MEMORY_BYTES = 128 << 20
+_DAMAGE = (GzipError, zstd.ZstdError, lzma.LZMAError, OSError, ValueError)
+
+
+class Compression(StrEnum):
+    """How a stream is compressed, told by its first bytes."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+    ZSTD = "zstd"
+
+    @classmethod
+    def detect(cls, head: bytes) -> Compression:
+        """Tell from the first ten bytes (moby's go-archive compression.Detect)."""
+        for magic, compression in _MAGICS.items():
+            if head.startswith(magic):
+                return compression
+        skippable = len(head) >= 8 and head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18"
+        return cls.ZSTD if skippable else cls.NONE
+
+
+_MAGICS = {
+    b"BZh": Compression.BZIP2,
+    b"\x1f\x8b\x08": Compression.GZIP,
+    b"\xfd7zXZ\x00": Compression.XZ,
+    b"\x28\xb5\x2f\xfd": Compression.ZSTD,
+}
+
+
+class _Member(Protocol):
+    """One gzip member, zstd frame, bzip2 or xz stream: the interface of the standard library's decompressors."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
+
+
+_MEMBERS: Mapping[Compression, Callable[[], _Member]] = {
+    Compression.GZIP: GzipMember,
+    Compression.BZIP2: bz2.BZ2Decompressor,
+    Compression.XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),
+    Compression.ZSTD: zstd.ZstdDecompressor,
+}
+
+
+class Decompressor:
+    """Compressed chunks in, uncompressed chunks out; raises InvalidContent on damage, trailing garbage, or a bomb.
+
+    A bomb is a stream that passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes` of uncompressed output.
+    Compressed streams come out in chunks of 1 byte to 512 KiB, a plain one as it goes in.
+    """
+
+    def __init__(self, compression: Compression, *, max_ratio: int, max_bytes: int) -> None:
+        self._compression = compression
+        self._max_ratio = max_ratio
+        self._max_bytes = max_bytes
+        self._member: _Member | None = None
+        self._taken = 0
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Uncompressed bytes so far."""
+        return self._size
+
+    @property
+    def is_bomb(self) -> bool:
+        return self._size > self._max_bytes and self._size > self._max_ratio * self._taken
+
+    def decompress(self, chunk: bytes) -> Iterator[bytes]:
+        """What these stored bytes add to the uncompressed stream; iterate to the end before the next chunk."""
+        self._taken += len(chunk)
+        try:
+            for output in self._read(chunk):
+                self._size += len(output)
+                if self.is_bomb:
+                    raise InvalidContent(f"{self._compression} stream holds more than {self._max_ratio} times its size: refused as a bomb")
+                yield output
+        except _DAMAGE as exc:
+            raise InvalidContent(f"invalid {self._compression} stream: {exc}") from exc
+
+    def finish(self) -> None:
+        """Say that the stored bytes end here; raises InvalidContent where the stream is not at its end."""
+        if self._member is not None:
+            raise InvalidContent(f"invalid {self._compression} stream: unexpected end")
+
+    def _read(self, chunk: bytes) -> Iterator[bytes]:
+        if self._compression is Compression.NONE:
+            yield chunk
+            return
+        rest = memoryview(chunk)
+        while rest:
+            piece = rest[: _INPUT_BYTES if self._member is not None else _FIRST_INPUT_BYTES]
+            unused = yield from self._step(piece)
+            rest = rest[len(piece) - unused :]
+
+    def _step(self, piece: memoryview) -> Generator[bytes, None, int]:
+        """Yield what these bytes hold, at most to the end of a member; returns how many of them are beyond it."""
+        if self._member is None:
+            if self._compression is Compression.XZ and piece[0] == 0:
+                return len(bytes(piece).lstrip(b"\0"))
+            self._member = _MEMBERS[self._compression]()
+        yield from _outputs(self._member, piece)
+        if not self._member.eof:
+            return 0
+        unused = len(self._member.unused_data)
+        self._member = None
+        return unused
+
+
+def _outputs(member: _Member, piece: memoryview) -> Iterator[bytes]:
+    if output := member.decompress(piece, _OUTPUT_BYTES):
+        yield output
+    while not member.eof and not member.needs_input:
+        if output := member.decompress(b"", _OUTPUT_BYTES):
+            yield output
+
+
+class LayerDigester:
+    """Derives digest and size of the uncompressed stream while the stored bytes pass by; of a large stream in threads of its own.
+
+    Of a plain tar nothing is hashed here when the caller digests the stored bytes by sha256 anyway: that is the diff_id.
+    """
+
+    def __init__(self, *, max_ratio: int, max_bytes: int, algorithm: str = "sha256") -> None:
+        """`algorithm` is the one by which the caller digests the stored bytes; the limits are the Decompressor's."""
+        self._max_ratio = max_ratio
+        self._max_bytes = max_bytes
+        self._algorithm = algorithm
+        self._inflation: _Inflation | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was fed."""
+        self.close()
+        self._fed = 0
+        self._held: list[bytes] | None = []
+        self._is_tar = False
+        self._inflation = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next stored bytes; blocks when the threads are a few MiB behind. The chunk must not change afterwards. Never raises."""
+        self._fed += len(chunk)
+        if self._inflation is not None:
+            self._inflation.put(chunk)
+        elif self._held is not None:
+            self._held.append(chunk)
+            if self._fed >= _TAR_BLOCK:
+                self._begin(self._held)
+
+    def finish(self, stored: Digest) -> tuple[Digest, int] | None:
+        """diff_id and uncompressed size in bytes, or None where the bytes are neither a tar nor a whole compressed stream.
+
+        `stored` is the digest of the bytes fed. Raises InvalidContent for a bomb.
+        """
+        if self._held is not None:
+            self._begin(self._held)
+        if self._inflation is not None:
+            return self._inflation.finish()
+        return (stored, self._fed) if self._is_tar else None
+
+    def close(self) -> None:
+        """Stop the threads, whatever was fed."""
+        if self._inflation is not None:
+            self._inflation.close()
+
+    def _begin(self, held: list[bytes]) -> None:
+        self._held = None
+        head = b"".join(chunk[:_TAR_BLOCK] for chunk in held)[:_TAR_BLOCK]
+        compression = Compression.detect(head)
+        self._is_tar = compression is Compression.NONE and _begins_tar(head)
+        if compression is Compression.NONE and not (self._is_tar and self._algorithm != "sha256"):
+            return
+        self._inflation = _Inflation(Decompressor(compression, max_ratio=self._max_ratio, max_bytes=self._max_bytes))
+        for chunk in held:
+            self._inflation.put(chunk)
+
+
+class _Inflation:
+    """Inflates in one thread and hashes in another, since either alone keeps a core busy."""
+
+    def __init__(self, decompressor: Decompressor) -> None:
+        self._decompressor = decompressor
+        self._hash = hashlib.sha256()
+        self._hashing = Stage(self._hash.update)
+        self._inflating = Stage(self._inflate)
+        self.put = self._inflating.put
+
+    def finish(self) -> tuple[Digest, int] | None:
+        try:
+            self._inflating.finish()
+            self._hashing.finish()
+            self._decompressor.finish()
+        except InvalidContent:
+            if self._decompressor.is_bomb:
+                raise
+            return None
+        return Digest("sha256", self._hash.hexdigest()), self._decompressor.size
+
+    def close(self) -> None:
+        self._inflating.close()
+        self._hashing.close()
+
+    def _inflate(self, chunk: bytes) -> None:
+        for output in self._decompressor.decompress(chunk):
+            self._hashing.put(output)
+
+
+def _begins_tar(head: bytes) -> bool:
+    """Whether a tar begins like this: a header block with a true checksum, the end of an empty archive, or nothing at all."""
+    if len(head) < _TAR_BLOCK or not any(head):
+        return not head.strip(b"\0") and len(head) % _TAR_BLOCK == 0
+    try:
+        checksum = int(head[148:156].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    return checksum == sum(head[:148]) + 8 * ord(" ") + sum(head[156:])

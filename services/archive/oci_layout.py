@@ -1,0 +1,72 @@
+"""The OCI image layout in a tar: oci-layout, index.json, blobs/<algorithm>/<hex>.
+
+An entry of index.json is named by annotations: io.containerd.image.name is a whole name, org.opencontainers.image.ref.name the fallback.
+An entry that refers to another as its subject (a signature, an attestation) is no image of its own.
+
+Source: OCI image spec image-layout.md; containerd client/import.go (imageName), core/images/archive exporter.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from services.errors import InvalidContent
+from services.oci import gojson
+from services.oci.descriptor import Descriptor
+from services.oci.fields import Fields
+from services.oci.manifest import Index
+from services.oci.mediatypes import OCI_INDEX
+
+LAYOUT_FILE = "oci-layout"
+INDEX_FILE = "index.json"
+LAYOUT_VERSION = "1.0.0"
+LAYOUT = gojson.encode({"imageLayoutVersion": LAYOUT_VERSION})
+
+IMAGE_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
+MANIFEST_SUBJECT = "io.containerd.manifest.subject"
+
+
+def parse_layout_version(raw: bytes) -> str:
+    """The version in oci-layout, empty where there is none; raises InvalidContent for one that is not known."""
+    try:
+        version = Fields(gojson.decode(raw), "ImageLayout").text("imageLayoutVersion")
+    except InvalidContent as exc:
+        raise InvalidContent(f'untar oci layout "{LAYOUT_FILE}": {exc}') from exc
+    if version not in ("", LAYOUT_VERSION):
+        raise InvalidContent(f"unsupported OCI version {version}")
+    return version
+
+
+def parse_index_file(raw: bytes) -> tuple[Descriptor, ...]:
+    """The entries of index.json, in order."""
+    return Index.parse(raw, OCI_INDEX).manifests
+
+
+def entry_name(descriptor: Descriptor) -> str:
+    """The name that the archive gives to an entry, as written; empty where it gives none."""
+    return descriptor.annotations.get(IMAGE_NAME) or descriptor.annotations.get(REF_NAME, "")
+
+
+def is_referrer(descriptor: Descriptor) -> bool:
+    return MANIFEST_SUBJECT in descriptor.annotations
+
+
+def named(descriptor: Descriptor, name: str) -> Descriptor:
+    """The descriptor as index.json lists it under a canonical name."""
+    last, colon, tag = name.rpartition("/")[2].partition(":")
+    ref_name = tag if colon and "@" not in last else name
+    annotations = {**descriptor.annotations, IMAGE_NAME: name, REF_NAME: ref_name}
+    return replace(descriptor, annotations=dict(sorted(annotations.items())))
+
+
+def unnamed(descriptor: Descriptor) -> Descriptor:
+    """The descriptor without the annotations that name it."""
+    kept = {key: value for key, value in descriptor.annotations.items() if key not in (IMAGE_NAME, REF_NAME)}
+    return replace(descriptor, annotations=kept)
+
+
+def index_file(entries: Iterable[Descriptor]) -> bytes:
+    """Write index.json."""
+    return gojson.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry.to_json() for entry in entries]})

@@ -1,0 +1,70 @@
+"""One step of a pipeline: a function that is applied to the bytes passing by, in a thread when there are many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Queue
+from threading import Thread
+
+_THREADED_BYTES = 256 << 10
+_QUEUED_CHUNKS = 4
+
+
+class Stage:
+    """Applies a function to chunks in order: the first few in place, the others in a thread that may be a few chunks behind.
+
+    Used by one thread. The chunks must not change after `put`.
+    """
+
+    def __init__(self, apply: Callable[[bytes], object]) -> None:
+        self._apply = apply
+        self._in_place = _THREADED_BYTES
+        self._error: Exception | None = None
+        self._stopped = False
+        self._queue: Queue[bytes | None] = Queue(_QUEUED_CHUNKS)
+        self._thread: Thread | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the function raised; what is put from then on is dropped."""
+        return self._error is not None
+
+    def put(self, chunk: bytes) -> None:
+        """Hand over a chunk; waits while the queue is full. Raises nothing."""
+        self._in_place -= len(chunk)
+        if self._in_place >= 0:
+            self._take(chunk)
+            return
+        if self._thread is None:
+            self._thread = Thread(target=self._run, daemon=True)
+            self._thread.start()
+        self._queue.put(chunk)
+
+    def finish(self) -> None:
+        """Wait for the last chunk; raises what the function raised."""
+        self._end()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Drop what is still queued, and end the thread."""
+        self._stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while (chunk := self._queue.get()) is not None:
+            self._take(chunk)
+
+    def _take(self, chunk: bytes) -> None:
+        if self._stopped or self.failed:
+            return
+        try:
+            self._apply(chunk)
+        except Exception as exc:  # noqa: BLE001 - finish raises it, in the caller's thread
+            self._error = exc

@@ -1,0 +1,66 @@
+"""A compressed or plain byte stream as a blocking `read(n)` of its uncompressed bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from services.archive.layer import Compression, Decompressor
+from services.archive.tarstream import CHUNK
+
+_HEAD_BYTES = 10
+
+
+class Readable(Protocol):
+    """What a request body is: `read(n)` blocks for 1 to n bytes, and gives none only at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def uncompressed(source: Readable, *, max_ratio: int, max_bytes: int) -> Callable[[int], bytes]:
+    """Tell the compression from the first bytes; returns a `read(n)` that raises InvalidContent on damage or a bomb."""
+    head = b""
+    while len(head) < _HEAD_BYTES and (more := source.read(_HEAD_BYTES - len(head))):
+        head += more
+    compression = Compression.detect(head)
+    if compression is Compression.NONE:
+        return _read_after(head, source)
+    decompressor = Decompressor(compression, max_ratio=max_ratio, max_bytes=max_bytes)
+    return _read_chunks(_decompress(decompressor, head, source))
+
+
+def _read_after(head: bytes, source: Readable) -> Callable[[int], bytes]:
+    rest = head
+
+    def read(size: int) -> bytes:
+        nonlocal rest
+        if not rest:
+            return source.read(size)
+        piece, rest = rest[:size], rest[size:]
+        return piece
+
+    return read
+
+
+def _decompress(decompressor: Decompressor, head: bytes, source: Readable) -> Iterator[bytes]:
+    chunk = head
+    while chunk:
+        yield from decompressor.decompress(chunk)
+        chunk = source.read(CHUNK)
+    decompressor.finish()
+
+
+def _read_chunks(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
+    current = memoryview(b"")
+
+    def read(size: int) -> bytes:
+        nonlocal current
+        while not current:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return b""
+            current = memoryview(chunk)
+        piece, current = bytes(current[:size]), current[size:]
+        return piece
+
+    return read

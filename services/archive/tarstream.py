@@ -1,0 +1,297 @@
+"""Tar as a stream: a bounded reader over a blocking `read(n)`, and the headers of a deterministic writer.
+
+    archive := (header content padding)* block-of-zeros block-of-zeros
+    header  := 512 bytes: name[100] mode[8] uid[8] gid[8] size[12] mtime[12] checksum[8] type[1] link[100] magic[8] ... prefix[155]
+
+Numbers are octal text, or base-256 with the high bit set. A longer name or link comes before its header: as a GNU `L` or `K` member, or as a
+PAX `x` member of records "<length> <key>=<value>\\n". Nothing is ever extracted; a member is a name and a stream of chunks.
+
+Source: POSIX.1-1988 ustar and POSIX.1-2001 pax, GNU tar manual "Basic Tar Format"; where those leave a choice, Go's archive/tar.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from services.errors import InvalidContent
+
+BLOCK = 512
+CHUNK = 1 << 20
+MAX_EXTENSION_BYTES = 1 << 20
+"""The most that a long name, a long link or a set of PAX records may take."""
+
+_ZEROS = bytes(BLOCK)
+_NAME_BYTES = 100
+_MAX_SIZE = (1 << 63) - 1
+
+
+class MemberType(Enum):
+    """What a member is; a hard link and a special file have no content."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symbolic link"
+    HARDLINK = "hard link"
+    SPECIAL = "device or pipe"
+    SPARSE = "sparse file"
+    UNKNOWN = "unknown type"
+
+
+_TYPES = {
+    b"0": MemberType.FILE,
+    b"\0": MemberType.FILE,
+    b"7": MemberType.FILE,
+    b"1": MemberType.HARDLINK,
+    b"2": MemberType.SYMLINK,
+    b"3": MemberType.SPECIAL,
+    b"4": MemberType.SPECIAL,
+    b"5": MemberType.DIRECTORY,
+    b"6": MemberType.SPECIAL,
+    b"S": MemberType.SPARSE,
+}
+_WITH_CONTENT = frozenset({MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member as the archive names it: the name is neither cleaned nor safe. The content of a sparse file is what is stored, not what it means."""
+
+    name: str
+    type: MemberType
+    size: int
+    link: str
+
+
+@dataclass(slots=True)
+class _Extension:
+    """What came before a header and overrides it."""
+
+    name: str | None = None
+    link: str | None = None
+    size: int | None = None
+    sparse: bool = False
+
+
+class TarReader:
+    """Walks the members of a tar; raises InvalidContent with Go's words on damage and "unexpected EOF" where the source ends too early.
+
+    `read(n)` returns 1 to n bytes, and none only at the end of the source. A source that ends between two members ends the archive, as in Go.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._content_left = 0
+        self._padding = 0
+
+    def __iter__(self) -> Iterator[Member]:
+        while (member := self._next()) is not None:
+            yield member
+
+    def chunks(self) -> Iterator[bytes]:
+        """What is left of the current member's content, in chunks of up to 1 MiB."""
+        while self._content_left:
+            chunk = self._read(min(CHUNK, self._content_left))
+            if not chunk:
+                raise InvalidContent("unexpected EOF")
+            self._content_left -= len(chunk)
+            yield chunk
+
+    def _next(self) -> Member | None:
+        extension = _Extension()
+        while True:
+            header = self._read_header()
+            if header is None:
+                return None
+            kind = header[156:157]
+            size = _number(header[124:136])
+            if kind in b"xgLK":
+                self._read_extension(kind, size, extension)
+                continue
+            return self._enter(header, kind, size, extension)
+
+    def _enter(self, header: bytes, kind: bytes, size: int, extension: _Extension) -> Member:
+        if kind == b"S":
+            self._skip_sparse_map(header)
+        name = extension.name if extension.name is not None else _name(header)
+        link = extension.link if extension.link is not None else _text(header[157:257])
+        member_type = _TYPES.get(kind, MemberType.UNKNOWN)
+        if kind == b"\0" and name.endswith("/"):
+            member_type = MemberType.DIRECTORY
+        elif extension.sparse:
+            member_type = MemberType.SPARSE
+        if extension.size is not None:
+            size = extension.size
+        if member_type not in _WITH_CONTENT:
+            size = 0
+        self._content_left, self._padding = size, -size % BLOCK
+        return Member(name, member_type, size, link)
+
+    def _skip_sparse_map(self, header: bytes) -> None:
+        """The rest of an old GNU sparse file's map: more blocks, as long as byte 482 of the header or 504 of the last block is set."""
+        more = header[482]
+        while more:
+            block = self._read_up_to(BLOCK)
+            if len(block) < BLOCK:
+                raise InvalidContent("unexpected EOF")
+            more = block[504]
+
+    def _read_header(self) -> bytes | None:
+        """The next header, or None at the end: two blocks of zeros, or the end of the source at a block's border."""
+        self._skip()
+        header = self._read_up_to(BLOCK)
+        if header == _ZEROS:
+            second = self._read_up_to(BLOCK)
+            if second and second != _ZEROS[: len(second)]:
+                raise InvalidContent("archive/tar: invalid tar header")
+            return None
+        if not header:
+            return None
+        if len(header) < BLOCK:
+            raise InvalidContent("unexpected EOF")
+        _check(header)
+        return header
+
+    def _skip(self) -> None:
+        for _ in self.chunks():
+            pass
+        if self._padding and len(self._read_up_to(self._padding)) < self._padding:
+            raise InvalidContent("unexpected EOF")
+        self._padding = 0
+
+    def _read_extension(self, kind: bytes, size: int, extension: _Extension) -> None:
+        if size > MAX_EXTENSION_BYTES:
+            raise InvalidContent("archive/tar: header field too long")
+        self._content_left, self._padding = size, -size % BLOCK
+        content = b"".join(self.chunks())
+        if kind == b"L":
+            extension.name = _text(content)
+        elif kind == b"K":
+            extension.link = _text(content)
+        elif kind == b"x":
+            _apply_pax(content, extension)
+
+    def _read_up_to(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end of the source."""
+        block = self._read(size)
+        while 0 < len(block) < size:
+            more = self._read(size - len(block))
+            if not more:
+                break
+            block += more
+        return block
+
+
+def _check(header: bytes) -> None:
+    """Compare the checksum: the sum of all bytes, its own eight taken as spaces; adler32 gives that sum modulo 65521 in one call."""
+    stored = _number(header[148:156])
+    own = sum(header[148:156]) - 8 * 0x20
+    if (zlib.adler32(header) - 1 - own - stored) & 0xFFFF == 0:
+        return
+    unsigned = sum(header) - own
+    signed = unsigned - 256 * sum(byte > 127 for byte in header)
+    if stored not in (unsigned, signed):
+        raise InvalidContent("archive/tar: invalid tar header")
+
+
+def _number(field: bytes) -> int:
+    """Octal digits amid blanks, or base-256; what is negative or larger than a file can be is refused."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big") - (1 << (8 * len(field) - 1))
+        if field[0] & 0x40 or value > _MAX_SIZE:
+            raise InvalidContent("archive/tar: invalid tar header")
+        return value
+    digits = field.strip(b" \0").partition(b"\0")[0]
+    if not digits:
+        return 0
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        raise InvalidContent("archive/tar: invalid tar header")
+    return int(digits, 8)
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _name(header: bytes) -> str:
+    name = _text(header[:100])
+    if header[257:263] != b"ustar\0":
+        return name
+    prefix = _text(header[345:476] if header[508:512] == b"tar\0" else header[345:500])
+    return f"{prefix}/{name}" if prefix else name
+
+
+def _apply_pax(content: bytes, extension: _Extension) -> None:
+    """Read the records of a PAX header; only path, linkpath and size matter here."""
+    start = 0
+    while start < len(content):
+        space = content.find(b" ", start, start + 8)
+        length_text = content[start:space] if space > start else b""
+        end = start + int(length_text) if length_text.isdigit() else 0
+        record = content[space + 1 : end]
+        key, equals, value = record.partition(b"=")
+        if not start < end <= len(content) or not key or not equals or not value.endswith(b"\n"):
+            raise InvalidContent("archive/tar: invalid tar header")
+        _apply_record(key, value[:-1], extension)
+        start = end
+
+
+def _apply_record(key: bytes, value: bytes, extension: _Extension) -> None:
+    if key.startswith(b"GNU.sparse."):
+        extension.sparse = True
+    if key in (b"path", b"linkpath") and b"\0" in value:
+        raise InvalidContent("archive/tar: invalid tar header")
+    if key == b"path":
+        extension.name = _text(value) or None
+    elif key == b"linkpath":
+        extension.link = _text(value) or None
+    elif key == b"size" and value:
+        if not value.isdigit() or len(value) > 19 or int(value) > _MAX_SIZE:
+            raise InvalidContent("archive/tar: invalid tar header")
+        extension.size = int(value)
+
+
+END = bytes(2 * BLOCK)
+"""What closes an archive."""
+
+
+def file_header(name: str, size: int, mode: int) -> bytes:
+    """The header of a regular file; owner, group and time are zero, so that equal content makes an equal archive.
+
+    A name of more than 100 bytes (a sha512 blob's) goes before it in a PAX member.
+    """
+    encoded = name.encode()
+    if len(encoded) <= _NAME_BYTES:
+        return _header(encoded, size, mode, b"0")
+    record = _pax_record(b"path", encoded)
+    return _header(b"PaxHeaders.0/long", len(record), 0, b"x") + record + padding(len(record)) + _header(encoded[:_NAME_BYTES], size, mode, b"0")
+
+
+def directory_header(name: str, mode: int) -> bytes:
+    """The header of a folder; its name ends with a slash and has up to 100 bytes."""
+    return _header(name.encode(), 0, mode, b"5")
+
+
+def padding(size: int) -> bytes:
+    """The zeros that follow content of this size."""
+    return bytes(-size % BLOCK)
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    """`<length> <key>=<value>\\n`, where the length counts its own digits."""
+    rest = b" " + key + b"=" + value + b"\n"
+    length = len(rest) + len(str(len(rest)))
+    length = len(rest) + len(str(length))
+    return b"%d" % length + rest
+
+
+def _header(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
+    size_field = b"%011o\0" % size if size < 8**11 else (size | 1 << 95).to_bytes(12, "big")
+    fields = (
+        name.ljust(_NAME_BYTES, b"\0"), b"%07o\0" % mode, b"0000000\0", b"0000000\0", size_field, b"00000000000\0", b" " * 8, kind,
+        bytes(100), b"ustar\x0000", bytes(64), b"0000000\0", b"0000000\0", bytes(167),
+    )  # fmt: skip
+    header = b"".join(fields)
+    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
