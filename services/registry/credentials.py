@@ -1,0 +1,41 @@
+"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header.
+
+The keys are username, password, identitytoken, registrytoken and serveraddress, in any case. The alphabet should be base64url with padding;
+clients also send the standard one, or leave the padding out.
+
+Source: moby api/pkg/authconfig (Decode), api/types/registry (AuthConfig).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from services.registry.protocol import Credentials
+
+_KEYS = ("username", "password", "identitytoken", "registrytoken", "serveraddress")
+
+
+def decode_auth(header: str) -> Credentials | None:
+    """Read an X-Registry-Auth header; None, that is anonymous, where it is empty, malformed or carries no secret."""
+    try:
+        value = json.loads(base64.b64decode(_standard(header), validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        return None
+    credentials = _credentials(value) if isinstance(value, dict) else None
+    return credentials if credentials and credentials.secret else None
+
+
+def _standard(text: str) -> str:
+    """The same base64 in the standard alphabet, padded."""
+    bare = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+    return bare + "=" * (-len(bare) % 4)
+
+
+def _credentials(value: dict[str, object]) -> Credentials | None:
+    """The fields of the object, or None where one is not a text."""
+    folded = {key.lower(): field for key, field in value.items()}
+    fields = [folded.get(key) or "" for key in _KEYS]
+    texts = [field for field in fields if isinstance(field, str)]
+    return Credentials(*texts) if len(texts) == len(fields) else None

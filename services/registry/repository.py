@@ -1,0 +1,194 @@
+"""The distribution API of one repository: tags, manifests and blobs.
+
+    GET  /v2/<name>/tags/list
+    HEAD /v2/<name>/manifests/<tag or digest>      what a name means now
+    GET  /v2/<name>/manifests/<digest>
+    GET  /v2/<name>/blobs/<digest>                 with Range, to go on with a partial
+
+Nothing of an answer is believed but the digest that a tag has now; what comes by digest is verified against it.
+
+Source: OCI distribution spec; containerd core/remotes/docker/resolver.go and fetcher.go; moby daemon/internal/distribution/pull.go (Tags).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from urllib3.response import BaseHTTPResponse
+
+from services.errors import InvalidContent, InvalidDigest, NotFound, RegistryFailure
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
+from services.oci.reference import Reference
+from services.registry.errors import MAX_ERROR_BODY, in_words, shown, tags_refused, unexpected_status
+from services.registry.transport import BodyStream, discard, read_bounded
+
+_MANIFESTS = mediatypes.INDEXES | mediatypes.MANIFESTS
+_ACCEPT = ", ".join([*sorted(_MANIFESTS), "*/*"])
+_MAX_TAGS_BODY = 16 << 20
+_MAX_TAG_PAGES = 1000
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+_LINK = re.compile(r"<([^>]*)>")
+
+
+class Requests(Protocol):
+    """Sends a request to the repository's endpoints; see services/registry/client.py."""
+
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse: ...
+
+
+class RemoteRepository:
+    """One repository of one registry. Usable from several threads once `resolve` or `tags` has answered."""
+
+    def __init__(self, reference: Reference, requests: Requests) -> None:
+        self._familiar_name = reference.familiar_name
+        self._requests = requests
+
+    def tags(self) -> list[str]:
+        """Every tag, in the registry's order, all pages."""
+        found: list[str] = []
+        query = ""
+        for _ in range(_MAX_TAG_PAGES):
+            response = self._requests.request("GET", "tags/list" + query, {})
+            if response.status != 200:
+                body = read_bounded(response, MAX_ERROR_BODY)
+                raise tags_refused(self._familiar_name, body) or unexpected_status("GET", response.url or "", response.status, body)
+            found += _read_tags(read_bounded(response, _MAX_TAGS_BODY))
+            link = _LINK.match(response.headers.get("Link", ""))
+            if not link:
+                return found
+            query = "?" + urlsplit(link[1]).query
+        raise RegistryFailure(f"the tags of {self._familiar_name} come in more than {_MAX_TAG_PAGES} pages")
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """What the reference's digest, or else its tag, names now; costs one HEAD where the registry sends Docker-Content-Digest."""
+        path = f"manifests/{reference.digest or reference.tag}"
+        try:
+            response = self._ask("HEAD", path, {"Accept": _ACCEPT})
+            discard(response)
+            descriptor = _from_headers(response, reference) or self._from_body(path, reference)
+        except _Absent as exc:
+            raise NotFound(f'failed to resolve reference "{reference}": {reference}: not found') from exc
+        except RegistryFailure as exc:
+            raise in_words(exc, f'failed to resolve reference "{reference}"') from exc
+        if descriptor.size > MAX_MANIFEST_BYTES:
+            raise _too_large(reference, descriptor.size)
+        return descriptor
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        """A manifest or index by digest, size and digest verified."""
+        try:
+            response = self._ask("GET", f"manifests/{descriptor.digest}", {"Accept": f"{descriptor.media_type}, */*"})
+        except _Absent as exc:
+            raise NotFound(f"{exc}: not found") from exc
+        raw = read_bounded(response, MAX_MANIFEST_BYTES)
+        if len(raw) != descriptor.size:
+            raise InvalidContent(f"failed size validation: {len(raw)} != {descriptor.size}: {descriptor.digest}")
+        found = hashlib.new(descriptor.digest.algorithm, raw).hexdigest()
+        if found != descriptor.digest.hex:
+            raise InvalidContent(f"unexpected digest {descriptor.digest.algorithm}:{found}, expected {descriptor.digest}")
+        return raw
+
+    def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BodyStream:
+        """Begin to fetch a blob at `offset` bytes; a registry without ranges begins at 0."""
+        headers = {"Accept": f"{descriptor.media_type}, */*"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        try:
+            response = self._ask("GET", f"blobs/{descriptor.digest}", headers)
+        except _Absent as exc:
+            what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
+            raise NotFound(f"could not fetch {what} from remote: not found") from exc
+        return BodyStream(response, descriptor.digest, _begins_at(response, offset))
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        """The response to a request that succeeded; raises _Absent on 404, otherwise what the registry says."""
+        response = self._requests.request(method, path, headers)
+        if response.status < 300:
+            return response
+        url, body = response.url or "", read_bounded(response, MAX_ERROR_BODY)
+        if response.status == 404:
+            raise _Absent(f"content at {shown(url)} not found")
+        raise unexpected_status(method, url, response.status, body)
+
+    def _from_body(self, path: str, reference: Reference) -> Descriptor:
+        """Describe a manifest by its bytes, for a HEAD that does not tell enough; the bytes are not kept."""
+        response = self._ask("GET", path, {"Accept": _ACCEPT})
+        raw = read_bounded(response, MAX_MANIFEST_BYTES)
+        if len(raw) > MAX_MANIFEST_BYTES:
+            raise _too_large(reference, len(raw))
+        media_type = _media_type(response)
+        if media_type in mediatypes.SCHEMA1:
+            raise schema1_removed(str(reference))
+        if media_type not in _MANIFESTS:
+            media_type = _declared(raw, media_type, reference)
+        return Descriptor(media_type, reference.digest or Digest.of(raw), len(raw))
+
+
+class _Absent(Exception):
+    """The registry answers 404; each request has its own words for that."""
+
+
+def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descriptor | None:
+    """The descriptor that the headers of a HEAD tell, or None where they do not tell enough; raises InvalidContent."""
+    media_type = _media_type(response)
+    if media_type in mediatypes.SCHEMA1:
+        raise schema1_removed(str(reference))
+    header, size = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
+    if media_type not in _MANIFESTS or not size.isdecimal() or not (header or reference.digest):
+        return None
+    try:
+        return Descriptor(media_type, reference.digest or Digest.parse(header), int(size))
+    except InvalidDigest as exc:
+        raise InvalidContent(f'"{header[:128]}" in header not a valid digest: {exc}') from exc
+
+
+def _media_type(response: BaseHTTPResponse) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def _declared(raw: bytes, sent_as: str, reference: Reference) -> str:
+    """The media type that a manifest sent under a general type (application/json, text/plain) gives itself."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        document = None
+    fields = document if isinstance(document, dict) else {}
+    if fields.get("schemaVersion") == 1:
+        raise schema1_removed(str(reference))
+    declared = fields.get("mediaType")
+    if declared not in _MANIFESTS:
+        raise InvalidContent(f"unsupported media type {sent_as or 'of an answer without one'}")
+    return str(declared)
+
+
+def _too_large(reference: Reference, size: int) -> NotFound:
+    return NotFound(f'failed to resolve reference "{reference}": rejecting {size} byte manifest for {reference}: not found')
+
+
+def _begins_at(response: BaseHTTPResponse, offset: int) -> int:
+    """Where the body of this answer begins in its blob: 0 where the range was ignored."""
+    if response.status != 206:
+        return 0
+    sent = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.match(sent)
+    if not match or int(match[1]) != offset:
+        response.close()
+        raise RegistryFailure(f"unhandled content range in response: {sent}")
+    return offset
+
+
+def _read_tags(body: bytes) -> list[str]:
+    """The tags on one page; Docker's registry says null where there are none."""
+    try:
+        tags = json.loads(body)["tags"] or []
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise RegistryFailure("the registry's list of tags is not readable") from exc
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise RegistryFailure("the registry's list of tags is not readable")
+    return tags

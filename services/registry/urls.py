@@ -1,0 +1,163 @@
+"""Fetch a URL that a client named: what the service reaches must not become what everyone reaches through it.
+
+Each hop of a redirect is checked: http or https, and every address of the host allowed. The connection is made to the very address that was
+checked, so a name that resolves otherwise a moment later changes nothing. No proxy is used, nothing is decoded.
+
+Words of errors follow moby daemon/builder/remotecontext/remote.go (GetWithStatusError) and Go's net/http.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
+from services.registry.errors import connection_failure, status_line
+
+PUBLIC = "public"
+"""The entry that allows every address of the public internet."""
+
+_MAX_REDIRECTS = 10
+_MAX_ERROR_BODY = 64_000
+_TIMEOUT = urllib3.Timeout(connect=10, read=60)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_STATUSES: dict[int, type[EngineError]] = {400: InvalidParameter, 401: Unauthorized, 403: Forbidden, 404: NotFound}
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Download:
+    """The body of an answer. `size` is 0 where the server does not tell it; `position` counts the bytes read."""
+
+    def __init__(self, url: str, response: BaseHTTPResponse) -> None:
+        self._url = url
+        self._response = response
+        length = response.headers.get("Content-Length", "")
+        self.size = int(length) if length.isascii() and length.isdigit() else 0
+        self.position = 0
+
+    def read(self, size: int, /) -> bytes:
+        """1 to `size` bytes, and none only at the end; raises InvalidContent where the connection breaks off."""
+        try:
+            chunk = self._response.read(size, decode_content=False)
+        except (HTTPError, OSError, ValueError) as exc:
+            raise InvalidContent(f"download of {self._url} broke off: {exc}") from exc
+        self.position += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """End the transfer, from any thread; a thread that waits in `read` gets InvalidContent."""
+        with suppress(OSError, ValueError, RuntimeError):
+            self._response.shutdown()
+
+
+@contextmanager
+def open_url(url: str, *, allowed: tuple[str, ...]) -> Iterator[Download]:
+    """Ask for the URL and follow its redirects.
+
+    `allowed` holds `public` and networks such as 10.0.0.0/8. Raises InvalidParameter for a URL that cannot be fetched, Forbidden for an
+    address that is not allowed, RegistryFailure where nobody answers, and the kind of error that a status of 400 or more stands for.
+    """
+    for _ in range(_MAX_REDIRECTS):
+        response = _ask(url, allowed)
+        location = response.get_redirect_location()
+        if not location:
+            break
+        response.close()
+        url = urljoin(url, location)
+    else:
+        raise RegistryFailure(f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects')
+    try:
+        _check_status(url, response)
+        yield Download(url, response)
+    finally:
+        response.close()
+
+
+def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
+    parts = _split(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = _resolve(url, parts.hostname or "", port, allowed)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "Stowage"}
+    try:
+        return _pool(parts, str(address), port).urlopen(
+            "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
+        )
+    except (HTTPError, OSError) as exc:
+        raise connection_failure("GET", url, exc) from exc
+
+
+def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:
+    """A connection to the address alone; the certificate must be the host's all the same."""
+    if parts.scheme == "http":
+        return urllib3.HTTPConnectionPool(address, port, timeout=_TIMEOUT)
+    return urllib3.HTTPSConnectionPool(
+        address, port, timeout=_TIMEOUT, cert_reqs="CERT_REQUIRED", server_hostname=parts.hostname, assert_hostname=parts.hostname
+    )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port != 0
+    except ValueError as exc:
+        raise InvalidParameter(f'parse "{url}": {exc}') from exc
+    if parts.scheme not in ("http", "https"):
+        raise InvalidParameter(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')
+    if not parts.hostname or not port_is_valid or any(character <= " " or character == "\x7f" for character in url):
+        raise InvalidParameter(f'Get "{url}": no valid host in request URL')
+    if parts.username is not None:
+        raise InvalidParameter("a URL to import from must not hold a user name or password: they would be kept in the image's history")
+    return parts
+
+
+def _resolve(url: str, host: str, port: int, allowed: tuple[str, ...]) -> _Address:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise NotFound(f'Get "{url}": dial tcp: lookup {host}: no such host') from exc
+    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not _is_allowed(address, allowed):
+            raise Forbidden(f"importing from {host} is not allowed: STOWAGE_IMPORT_URLS does not cover its address {address}")
+    return addresses[0]
+
+
+def _is_allowed(address: _Address, allowed: tuple[str, ...]) -> bool:
+    networks = [ipaddress.ip_network(entry) for entry in allowed if entry != PUBLIC]
+    return any(address in network for network in networks) or (PUBLIC in allowed and all(map(_is_public, _reached(address))))
+
+
+def _is_public(address: _Address) -> bool:
+    return address.is_global and not address.is_multicast
+
+
+def _reached(address: _Address) -> list[_Address]:
+    """The address, and the IPv4 addresses that an IPv6 address may lead to through a translator or tunnel."""
+    reached: list[_Address] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
+        reached += [inner for inner in embedded if inner is not None]
+        if address in _NAT64:
+            reached.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    return reached
+
+
+def _check_status(url: str, response: BaseHTTPResponse) -> None:
+    if response.status < HTTPStatus.BAD_REQUEST:
+        return
+    try:
+        body = response.read(_MAX_ERROR_BODY, decode_content=False).decode("utf-8", "replace").strip()
+    except (HTTPError, OSError):
+        body = "error reading body"
+    kind = _STATUSES.get(response.status, RegistryFailure)
+    raise kind(f"failed to GET {url} with status {status_line(response.status)}: {body}")

@@ -1,0 +1,326 @@
+"""A registry in this process, serving what `tests.builders` makes, with faults by name.
+
+Every request is kept in `requests`, so that a test can tell what was asked, and with which headers. Plain HTTP, or TLS with the
+self-signed certificate beside this file. A client that begins with TLS on the plain port is hung up on.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from services.oci import mediatypes
+from tests.builders import Json, Layout, digest_of
+
+CERTIFICATE = Path(__file__).with_name("certificate.pem")
+TOKEN = "a-token-that-opens"
+TLS_HANDSHAKE = b"\x16"
+
+
+class Fault(StrEnum):
+    """What a registry can do wrong with one blob, manifest or tag."""
+
+    WRONG_BYTES = "other bytes of the same length"
+    SHORT_BODY = "half of the bytes, and a length that says so"
+    LONG_BODY = "one byte more, and a length that says so"
+    DROPPED = "half of the bytes, then the connection is gone"
+    LYING_LENGTH = "a HEAD that tells one byte more than there is"
+    LYING_DIGEST = "a Docker-Content-Digest of something else"
+    MALFORMED_DIGEST = "a Docker-Content-Digest that is none"
+    NO_DIGEST = "no Docker-Content-Digest"
+    NO_HEAD = "405 to HEAD"
+    UNSIZED = "chunked transfer, without a length"
+    ABSENT = "404"
+    UNAUTHORIZED = "401 without a challenge"
+    FORBIDDEN = "403 with the registry's words"
+    TOO_MANY_REQUESTS = "429 with the registry's words"
+    BROKEN = "500 with a page"
+    REDIRECTED = "307 to `redirect_to`"
+    ENDLESS_REDIRECT = "307 to itself"
+    NO_RANGES = "200 to a Range"
+    OTHER_RANGE = "206 of another range"
+    OVERSIZED = "5 MiB of spaces behind the document"
+    HTML = "200 with a page"
+    GENERAL_TYPE = "Content-Type application/json"
+    SCHEMA1 = "Content-Type of a signed schema 1 manifest"
+    STALLED = "half of the bytes, then nothing until `resume` is set, then the connection is gone"
+    WAITING = "half of the bytes, then nothing until `resume` is set, then the rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    media_type: str
+    content: bytes
+
+    def padded(self, size: int) -> Document:
+        """The same with this many spaces behind it."""
+        return Document(self.media_type, self.content + b" " * size)
+
+
+@dataclass
+class FakeRegistry:
+    """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user)."""
+
+    auth: str = ""
+    user: str = ""
+    tls: bool = False
+    token_realm: str = ""
+    redirect_to: str = ""
+    tags_per_page: int = 0
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    manifests: dict[tuple[str, str], Document] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    resume: threading.Event = field(default_factory=threading.Event)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    host: str = ""
+
+    @property
+    def base(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}"
+
+    def publish(self, layout: Layout, descriptor: Json, repository: str = "team/app", tag: str = "1") -> str:
+        """Serve every blob of the layout, its manifests by digest, and one of them under a tag; returns `host/repository`."""
+        self.blobs |= layout.blobs
+        for content in layout.blobs.values():
+            media_type = _manifest_type(content)
+            if media_type:
+                self.manifests[repository, digest_of(content)] = Document(media_type, content)
+        self.manifests[repository, tag] = Document(descriptor["mediaType"], layout.blobs[descriptor["digest"]])
+        return f"{self.host}/{repository}"
+
+    def tags(self, repository: str) -> list[str]:
+        return [reference for name, reference in self.manifests if name == repository and ":" not in reference]
+
+    def asked(self, *methods: str) -> list[str]:
+        """`METHOD last-part-of-path` of each request, of these methods or all."""
+        return [
+            f"{request.method} {request.path.rpartition('/')[2]}"
+            for request in self.requests
+            if request.method in (methods or (request.method,))
+        ]
+
+    @contextmanager
+    def serve(self) -> Iterator[FakeRegistry]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"registry": self}))
+        server.daemon_threads = True
+        self.host = f"127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.resume.set()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def _manifest_type(content: bytes) -> str:
+    if not content.startswith(b'{"schemaVersion"'):
+        return ""
+    return str(json.loads(content).get("mediaType", ""))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """The distribution API, read only."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    registry: FakeRegistry
+
+    def setup(self) -> None:
+        if self.registry.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            self.request = context.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
+        super().setup()
+
+    def handle(self) -> None:
+        try:
+            if self.registry.tls:
+                self.request.do_handshake()
+            elif self.request.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE:
+                return
+            super().handle()
+        except OSError:
+            self.close_connection = True
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except OSError:
+            self.close_connection = True
+        self.request.close()
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        self.registry.requests.append(Request(self.command, url.path, parse_qs(url.query), dict(self.headers.items())))
+        if url.path == "/token":
+            self._token()
+        elif self._is_authorized():
+            self._route(url.path)
+
+    def _route(self, path: str) -> None:
+        name, _, rest = path.removeprefix("/v2/").rpartition("/manifests/")
+        if name:
+            self._serve(rest, self.registry.manifests.get((name, rest)), "MANIFEST_UNKNOWN")
+            return
+        name, _, rest = path.removeprefix("/v2/").rpartition("/blobs/")
+        if name:
+            content = self.registry.blobs.get(rest)
+            self._serve(rest, Document("application/octet-stream", content) if content is not None else None, "BLOB_UNKNOWN")
+            return
+        name = path.removeprefix("/v2/").removesuffix("/tags/list")
+        self._tags(name)
+
+    def _tags(self, name: str) -> None:
+        found, page = self.registry.tags(name), self.registry.tags_per_page
+        if not found:
+            self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
+            return
+        start = int(parse_qs(urlsplit(self.path).query).get("last", ["0"])[0])
+        end = start + page if page else len(found)
+        headers = {"Link": f'</v2/{name}/tags/list?last={end}>; rel="next"'} if end < len(found) else {}
+        self._send(200, json.dumps({"name": name, "tags": found[start:end]}).encode(), {"Content-Type": "application/json", **headers})
+
+    def _serve(self, reference: str, document: Document | None, unknown: str) -> None:
+        fault = self.registry.faults.get(reference)
+        if document is None or fault is Fault.ABSENT:
+            self._error(404, unknown, "not known to registry", detail={"Tag": reference})
+        elif fault in _REFUSALS:
+            self._error(*_REFUSALS[fault])
+        elif fault is Fault.BROKEN:
+            self._send(500, b"<html>oops</html>", {"Content-Type": "text/html"})
+        elif fault in (Fault.REDIRECTED, Fault.ENDLESS_REDIRECT):
+            target = self.path if fault is Fault.ENDLESS_REDIRECT else self.registry.redirect_to + self.path + "?signature=secret"
+            self._send(307, b"", {"Location": target})
+        elif fault is Fault.NO_HEAD and self.command == "HEAD":
+            self._send(405, b"", {})
+        else:
+            self._serve_content(document, fault)
+
+    def _serve_content(self, document: Document, fault: Fault | None) -> None:
+        content = _faulty(document.content, fault)
+        headers = {"Content-Type": _CONTENT_TYPES.get(fault, document.media_type) if fault else document.media_type}
+        if fault is not Fault.NO_DIGEST:
+            headers["Docker-Content-Digest"] = {
+                Fault.LYING_DIGEST: digest_of(b"something else"),
+                Fault.MALFORMED_DIGEST: "sha256:../x",
+            }.get(fault or Fault.ABSENT, digest_of(document.content))
+        offset = self._offset(fault)
+        status = 206 if offset else 200
+        if offset:
+            begin = offset + 1 if fault is Fault.OTHER_RANGE else offset
+            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        self._send(status, content[offset:], headers, fault)
+
+    def _offset(self, fault: Fault | None) -> int:
+        asked = self.headers.get("Range", "")
+        return 0 if fault is Fault.NO_RANGES or not asked else int(asked.removeprefix("bytes=").removesuffix("-"))
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if fault is Fault.UNSIZED:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+            return
+        lies = fault is Fault.LYING_LENGTH and self.command == "HEAD"
+        self.send_header("Content-Length", str(len(body) + lies))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        if fault in (Fault.STALLED, Fault.WAITING):
+            self.registry.stalled.set()
+            self.registry.resume.wait(30)
+        if fault in (Fault.DROPPED, Fault.STALLED):
+            self.close_connection = True
+            return
+        self.wfile.write(body[half:])
+
+    def _error(self, status: int, code: str, message: str, **fields: Any) -> None:
+        self._send(
+            status, json.dumps({"errors": [{"code": code, "message": message, **fields}]}).encode(), {"Content-Type": "application/json"}
+        )
+
+    def _is_authorized(self) -> bool:
+        registry = self.registry
+        expected = {"bearer": f"Bearer {TOKEN}", "basic": _basic(registry.user)}.get(registry.auth, "")
+        sent = self.headers.get("Authorization", "")
+        if not expected or sent == expected:
+            return True
+        challenge = (
+            f'Bearer realm="{registry.token_realm or registry.base + "/token"}",service="fake"'
+            if registry.auth == "bearer"
+            else 'Basic realm="fake"'
+        )
+        if sent:
+            challenge += ',error="insufficient_scope"' if registry.auth == "bearer" else ""
+        self._send(401, b"", {"WWW-Authenticate": challenge})
+        return False
+
+    def _token(self) -> None:
+        opens = not self.registry.user or self.headers.get("Authorization") == _basic(self.registry.user)
+        self._send(200, json.dumps({"token": TOKEN if opens else "a-token-for-nothing"}).encode(), {"Content-Type": "application/json"})
+
+
+def _basic(user: str) -> str:
+    return "Basic " + base64.b64encode(user.encode()).decode()
+
+
+def _faulty(content: bytes, fault: Fault | None) -> bytes:
+    match fault:
+        case Fault.WRONG_BYTES:
+            return bytes(byte ^ 1 for byte in content)
+        case Fault.SHORT_BODY:
+            return content[: len(content) // 2]
+        case Fault.LONG_BODY:
+            return content + b"\n"
+        case Fault.OVERSIZED:
+            return content + b" " * (5 << 20)
+        case Fault.HTML:
+            return b"<html>Please log in</html>"
+    return content
+
+
+_REFUSALS = {
+    Fault.UNAUTHORIZED: (401, "UNAUTHORIZED", "authentication required"),
+    Fault.FORBIDDEN: (403, "DENIED", "requested access to the resource is denied"),
+    Fault.TOO_MANY_REQUESTS: (429, "TOOMANYREQUESTS", "You have reached your pull rate limit."),
+}
+_CONTENT_TYPES = {
+    Fault.HTML: "text/html; charset=utf-8",
+    Fault.GENERAL_TYPE: "application/json",
+    Fault.SCHEMA1: mediatypes.DOCKER_MANIFEST_V1_SIGNED,
+}

@@ -1,0 +1,128 @@
+"""Challenges are read as the grammar says, and answered without showing a secret to anyone else."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.errors import EngineError, NotFound, RegistryFailure
+from services.oci.descriptor import Descriptor
+from services.oci.reference import Reference
+from services.registry.auth import Challenge, parse_challenges
+from services.registry.client import RegistryClient
+from services.registry.protocol import Credentials
+from tests.builders import simple_layout
+from tests.fake_registry import TOKEN, FakeRegistry
+
+LOGIN = Credentials(username="user", password="p4ss")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        pytest.param("", [], id="empty"),
+        pytest.param("Basic", [Challenge("basic", {})], id="a scheme alone"),
+        pytest.param('Basic realm="x"', [Challenge("basic", {"realm": "x"})], id="basic"),
+        pytest.param(
+            'Bearer realm="https://a.example/token",service="r",scope="repository:a/b:pull,push"',
+            [Challenge("bearer", {"realm": "https://a.example/token", "service": "r", "scope": "repository:a/b:pull,push"})],
+            id="commas inside quotes",
+        ),
+        pytest.param('Bearer realm="a\\"b", service=r', [Challenge("bearer", {"realm": 'a"b', "service": "r"})], id="escapes and tokens"),
+        pytest.param(
+            'Bearer realm="a", Basic realm="b"', [Challenge("bearer", {"realm": "a"}), Challenge("basic", {"realm": "b"})], id="two in one"
+        ),
+        pytest.param('Bearer realm="unfinished', [Challenge("bearer", {})], id="unfinished"),
+    ],
+)
+def test_challenges_are_read(header: str, expected: list[Challenge]) -> None:
+    assert parse_challenges([header]) == expected
+
+
+def resolve(registry: FakeRegistry, credentials: Credentials | None = None) -> Descriptor:
+    layout = simple_layout()
+    reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+    with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference, credentials=credentials) as repository:
+        return repository.resolve(reference)
+
+
+@pytest.mark.parametrize(
+    ("auth", "user", "credentials"),
+    [
+        pytest.param("bearer", "", None, id="anonymous token"),
+        pytest.param("bearer", "user:p4ss", LOGIN, id="token for a user"),
+        pytest.param("basic", "user:p4ss", LOGIN, id="basic"),
+        pytest.param("bearer", "user:p4ss", Credentials(registry_token=TOKEN), id="a token that the client has"),
+    ],
+)
+def test_a_challenge_is_answered(auth: str, user: str, credentials: Credentials | None) -> None:
+    with FakeRegistry(auth=auth, user=user).serve() as registry:
+        assert resolve(registry, credentials).size > 0
+
+
+def test_a_token_is_asked_for_the_repository_and_reused() -> None:
+    with FakeRegistry(auth="bearer").serve() as registry:
+        layout = simple_layout()
+        reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+        with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference) as repository:
+            repository.manifest(repository.resolve(reference))
+        assert registry.asked() == ["HEAD 1", "GET token", "HEAD 1", f"GET {layout.manifests[0]['digest']}"]
+        assert registry.requests[1].query == {"service": ["fake"], "scope": ["repository:team/app:pull"]}
+
+
+@pytest.mark.parametrize(
+    ("auth", "credentials", "kind", "words"),
+    [
+        pytest.param(
+            "bearer",
+            None,
+            NotFound,
+            "pull access denied for {name}, repository does not exist or may require 'docker login'",
+            id="no login",
+        ),
+        pytest.param(
+            "bearer",
+            Credentials(username="user", password="wr0ng"),
+            NotFound,
+            "pull access denied for {name}, repository does not exist or may require 'docker login'",
+            id="wrong login",
+        ),
+        pytest.param(
+            "basic",
+            None,
+            RegistryFailure,
+            'failed to resolve reference "{name}:1": pull access denied, repository does not exist or may require authorization: '
+            "authorization failed: no basic auth credentials",
+            id="basic without login",
+        ),
+        pytest.param(
+            "basic",
+            Credentials(username="user", password="wr0ng"),
+            RegistryFailure,
+            'failed to resolve reference "{name}:1": unexpected status from HEAD request to http://{host}/v2/team/app/manifests/1: '
+            "401 Unauthorized",
+            id="basic with a wrong login",
+        ),
+    ],
+)
+def test_a_closed_repository_is_refused_in_dockers_words(
+    auth: str, credentials: Credentials | None, kind: type[EngineError], words: str
+) -> None:
+    with FakeRegistry(auth=auth, user="user:p4ss").serve() as registry:
+        with pytest.raises(kind) as raised:
+            resolve(registry, credentials)
+        assert str(raised.value) == words.format(name=f"{registry.host}/team/app", host=registry.host)
+        assert "wr0ng" not in str(raised.value)
+
+
+def test_credentials_for_another_registry_are_not_sent() -> None:
+    with FakeRegistry(auth="basic", user="user:p4ss").serve() as registry:
+        with pytest.raises(RegistryFailure, match="no basic auth credentials"):
+            resolve(registry, Credentials(username="user", password="p4ss", server_address="registry.example"))
+        assert not any("Authorization" in request.headers for request in registry.requests)
+
+
+def test_a_secret_is_not_sent_to_a_token_server_without_tls() -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
+        registry.token_realm = "http://auth.example/token"
+        with pytest.raises(RegistryFailure, match=r"the token server at auth\.example is not https"):
+            resolve(registry, LOGIN)

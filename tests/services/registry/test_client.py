@@ -1,0 +1,343 @@
+"""The client against a registry that answers well, badly, and from elsewhere."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from services.errors import EngineError, Forbidden, InvalidContent, NotFound, RegistryFailure
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.reference import Reference
+from services.registry.client import RegistryClient
+from services.registry.protocol import Credentials, Repository
+from tests.builders import Layout, make_layer, simple_layout
+from tests.fake_registry import FakeRegistry, Fault
+
+INSECURE = ("127.0.0.0/8",)
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry().serve() as running:
+        yield running
+
+
+@pytest.fixture
+def layout() -> Layout:
+    return simple_layout()
+
+
+def opened(registry: FakeRegistry, stack: ExitStack, **options: object) -> tuple[Repository, Reference]:
+    reference = Reference.parse(f"{registry.host}/team/app:1")
+    return stack.enter_context(RegistryClient(insecure=INSECURE).repository(reference, **options)), reference  # type: ignore[arg-type]
+
+
+def target(layout: Layout) -> Descriptor:
+    return Descriptor.from_json(layout.manifests[0] | {"annotations": {}})
+
+
+def layer_of(layout: Layout) -> Descriptor:
+    digest = next(iter(layout.blobs))
+    return Descriptor(mediatypes.OCI_LAYER_GZIP, Digest.parse(digest), len(layout.blobs[digest]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "asked"),
+    [
+        pytest.param(None, ["HEAD 1"], id="digest and length in the headers"),
+        pytest.param(Fault.NO_DIGEST, ["HEAD 1", "GET 1"], id="no digest in the headers"),
+        pytest.param(Fault.UNSIZED, ["HEAD 1", "GET 1"], id="no length"),
+        pytest.param(Fault.NO_HEAD, ["HEAD 1", "GET 1"], id="no HEAD"),
+        pytest.param(Fault.GENERAL_TYPE, ["HEAD 1", "GET 1"], id="a general Content-Type"),
+    ],
+)
+def test_a_tag_is_resolved_to_its_descriptor(registry: FakeRegistry, layout: Layout, fault: Fault | None, asked: list[str]) -> None:
+    registry.publish(layout, layout.manifests[0])
+    registry.faults = {"1": fault} if fault else {}
+    with ExitStack() as stack:
+        repository, reference = opened(registry, stack)
+        assert repository.resolve(reference) == target(layout)
+    assert registry.asked() == asked
+
+
+def test_a_digest_is_resolved_whatever_the_tag(registry: FakeRegistry, layout: Layout) -> None:
+    registry.publish(layout, layout.manifests[0])
+    with ExitStack() as stack:
+        repository, reference = opened(registry, stack)
+        assert repository.resolve(reference.with_digest(target(layout).digest)) == target(layout)
+    assert registry.asked() == [f"HEAD {target(layout).digest}"]
+
+
+REFERENCE = 'failed to resolve reference "{host}/team/app:1": '
+REFUSED = "unexpected status from HEAD request to http://{host}/v2/team/app/manifests/1: "
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        pytest.param(Fault.ABSENT, NotFound, REFERENCE + "{host}/team/app:1: not found", id="404"),
+        pytest.param(Fault.UNAUTHORIZED, RegistryFailure, REFERENCE + REFUSED + "401 Unauthorized", id="401"),
+        pytest.param(Fault.FORBIDDEN, Forbidden, "error from registry: requested access to the resource is denied", id="403"),
+        pytest.param(Fault.TOO_MANY_REQUESTS, RegistryFailure, REFERENCE + REFUSED + "429 Too Many Requests", id="429"),
+        pytest.param(Fault.BROKEN, RegistryFailure, REFERENCE + REFUSED + "500 Internal Server Error", id="500"),
+        pytest.param(Fault.HTML, InvalidContent, "unsupported media type text/html", id="a page"),
+        pytest.param(
+            Fault.MALFORMED_DIGEST,
+            InvalidContent,
+            '"sha256:../x" in header not a valid digest: invalid checksum digest length',
+            id="bad digest",
+        ),
+        pytest.param(Fault.OVERSIZED, NotFound, REFERENCE + "rejecting {size} byte manifest for {host}/team/app:1: not found", id="5 MiB"),
+        pytest.param(Fault.ENDLESS_REDIRECT, RegistryFailure, REFERENCE + "stopped after 10 redirects", id="redirect loop"),
+        pytest.param(
+            Fault.SCHEMA1,
+            InvalidContent,
+            "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the author of "
+            "{host}/team/app:1 to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. "
+            "More information at https://docs.docker.com/go/deprecated-image-specs/",
+            id="schema 1",
+        ),
+    ],
+)
+def test_what_cannot_be_resolved_is_told_in_dockers_words(
+    registry: FakeRegistry, layout: Layout, fault: Fault, kind: type[EngineError], words: str
+) -> None:
+    registry.publish(layout, layout.manifests[0])
+    registry.faults["1"] = fault
+    with ExitStack() as stack:
+        repository, reference = opened(registry, stack)
+        with pytest.raises(kind) as raised:
+            repository.resolve(reference)
+    assert str(raised.value) == words.format(host=registry.host, size=target(layout).size + (5 << 20))
+
+
+def test_an_oversized_manifest_without_a_length_is_read_no_further_than_the_limit(registry: FakeRegistry, layout: Layout) -> None:
+    registry.publish(layout, layout.manifests[0])
+    registry.manifests["team/app", "1"] = registry.manifests["team/app", "1"].padded(5 << 20)
+    registry.faults["1"] = Fault.UNSIZED
+    with ExitStack() as stack:
+        repository, reference = opened(registry, stack)
+        with pytest.raises(NotFound, match="rejecting 4194305 byte manifest"):
+            repository.resolve(reference)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        pytest.param(Fault.WRONG_BYTES, InvalidContent, "unexpected digest sha256:.*, expected sha256:", id="other bytes"),
+        pytest.param(Fault.SHORT_BODY, InvalidContent, "failed size validation", id="too short"),
+        pytest.param(Fault.LONG_BODY, InvalidContent, "failed size validation", id="too long"),
+        pytest.param(Fault.OVERSIZED, InvalidContent, "failed size validation", id="5 MiB"),
+        pytest.param(Fault.DROPPED, RegistryFailure, "unexpected EOF", id="dropped"),
+        pytest.param(Fault.ABSENT, NotFound, "content at http://.*/manifests/sha256:.* not found: not found", id="404"),
+        pytest.param(Fault.BROKEN, RegistryFailure, "unexpected status from GET request to .*: 500 Internal Server Error", id="500"),
+    ],
+)
+def test_a_manifest_by_digest_is_verified(
+    registry: FakeRegistry, layout: Layout, fault: Fault, kind: type[EngineError], words: str
+) -> None:
+    registry.publish(layout, layout.manifests[0])
+    registry.faults[str(target(layout).digest)] = fault
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(kind, match=words):
+            repository.manifest(target(layout))
+
+
+@pytest.mark.parametrize("page", [pytest.param(0, id="one page"), pytest.param(2, id="several pages")])
+def test_tags_come_in_the_registrys_order(registry: FakeRegistry, layout: Layout, page: int) -> None:
+    registry.tags_per_page = page
+    for tag in ("3", "1", "2", "latest", "0"):
+        registry.publish(layout, layout.manifests[0], tag=tag)
+    with ExitStack() as stack:
+        assert opened(registry, stack)[0].tags() == ["3", "1", "2", "latest", "0"]
+
+
+def test_tags_of_an_unknown_repository_are_not_found(registry: FakeRegistry) -> None:
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(NotFound) as raised:
+            repository.tags()
+    assert str(raised.value) == f"repository {registry.host}/team/app not found: name unknown: repository name not known to registry"
+
+
+def test_an_endless_list_of_tags_is_given_up(registry: FakeRegistry, layout: Layout) -> None:
+    for number in range(1002):
+        registry.publish(layout, layout.manifests[0], tag=f"t{number}")
+    registry.tags_per_page = 1
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(RegistryFailure, match="more than 1000 pages"):
+            repository.tags()
+
+
+@pytest.mark.parametrize(
+    ("fault", "offset", "begins"),
+    [
+        pytest.param(None, 0, 0, id="from the beginning"),
+        pytest.param(None, 7, 7, id="from an offset"),
+        pytest.param(Fault.NO_RANGES, 7, 0, id="a registry without ranges"),
+        pytest.param(Fault.UNSIZED, 0, 0, id="without a length"),
+    ],
+)
+def test_a_blob_comes_from_where_its_stream_says(
+    registry: FakeRegistry, layout: Layout, fault: Fault | None, offset: int, begins: int
+) -> None:
+    registry.publish(layout, layout.manifests[0])
+    blob = layer_of(layout)
+    registry.faults = {str(blob.digest): fault} if fault else {}
+    with ExitStack() as stack:
+        stream = opened(registry, stack)[0].blob(blob, offset=offset)
+        assert stream.offset == begins
+        assert b"".join(stream) == layout.blobs[str(blob.digest)][begins:]
+        stream.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "offset", "kind", "words"),
+    [
+        pytest.param(Fault.ABSENT, 0, NotFound, "could not fetch content descriptor sha256:.* from remote: not found", id="404"),
+        pytest.param(Fault.OTHER_RANGE, 7, RegistryFailure, "unhandled content range in response: bytes 8-", id="another range"),
+        pytest.param(Fault.DROPPED, 0, RegistryFailure, "failed to copy sha256:.*: unexpected EOF", id="dropped"),
+    ],
+)
+def test_a_blob_that_cannot_be_had_is_an_error(
+    registry: FakeRegistry, layout: Layout, fault: Fault, offset: int, kind: type[EngineError], words: str
+) -> None:
+    registry.publish(layout, layout.manifests[0])
+    blob = layer_of(layout)
+    registry.faults[str(blob.digest)] = fault
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(kind, match=words):
+            b"".join(repository.blob(blob, offset=offset))
+
+
+@pytest.mark.parametrize("tls", [pytest.param(False, id="plain"), pytest.param(True, id="TLS")])
+def test_closing_a_stream_wakes_the_thread_that_reads_it(layout: Layout, tls: bool) -> None:
+    with FakeRegistry(tls=tls).serve() as registry, ExitStack() as stack:
+        registry.publish(layout, layout.manifests[0])
+        blob = layer_of(layout)
+        registry.faults[str(blob.digest)] = Fault.STALLED
+        stream = opened(registry, stack)[0].blob(blob)
+        failures: list[Exception] = []
+
+        def read() -> None:
+            try:
+                b"".join(stream)
+            except RegistryFailure as exc:
+                failures.append(exc)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        registry.stalled.wait(10)
+        stream.close()
+        reader.join(10)
+        assert not reader.is_alive()
+        assert len(failures) == 1
+
+
+def test_a_redirect_to_another_host_takes_no_secret_along(layout: Layout) -> None:
+    with FakeRegistry(auth="basic", user="user:p4ss").serve() as registry, FakeRegistry().serve() as other, ExitStack() as stack:
+        registry.publish(layout, layout.manifests[0])
+        other.publish(layout, layout.manifests[0])
+        blob = layer_of(layout)
+        registry.faults[str(blob.digest)] = Fault.REDIRECTED
+        registry.redirect_to = other.base
+        credentials = Credentials(username="user", password="p4ss")
+        repository, _ = opened(registry, stack, credentials=credentials, headers={"X-Meta-Team": "blue"})
+        assert b"".join(repository.blob(blob, offset=3)) == layout.blobs[str(blob.digest)][3:]
+        sent, redirected = registry.requests[-1].headers, other.requests[-1].headers
+        assert (sent["X-Meta-Team"], "Authorization" in sent) == ("blue", True)
+        assert redirected["Range"] == "bytes=3-"
+        assert not {"Authorization", "X-Meta-Team"} & redirected.keys()
+
+
+def test_the_query_of_a_redirect_is_not_told(layout: Layout) -> None:
+    with FakeRegistry().serve() as registry, FakeRegistry().serve() as other, ExitStack() as stack:
+        registry.publish(layout, layout.manifests[0])
+        blob = layer_of(layout)
+        other.blobs[str(blob.digest)] = b""
+        other.faults[str(blob.digest)] = Fault.BROKEN
+        registry.faults[str(blob.digest)] = Fault.REDIRECTED
+        registry.redirect_to = other.base
+        with pytest.raises(RegistryFailure) as raised:
+            opened(registry, stack)[0].blob(blob)
+        assert other.host in str(raised.value)
+        assert "secret" not in str(raised.value)
+
+
+def test_no_request_asks_for_encoded_bytes(registry: FakeRegistry, layout: Layout) -> None:
+    registry.publish(layout, layout.manifests[0])
+    with ExitStack() as stack:
+        repository, reference = opened(registry, stack)
+        repository.manifest(repository.resolve(reference))
+    assert {request.headers["Accept-Encoding"] for request in registry.requests} == {"identity"}
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_unverified_tls_is_for_insecure_registries_only(layout: Layout) -> None:
+    with FakeRegistry(tls=True).serve() as registry:
+        reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+        with RegistryClient(insecure=INSECURE).repository(reference) as repository:
+            assert repository.resolve(reference) == target(layout)
+        with RegistryClient().repository(reference) as repository, pytest.raises(RegistryFailure, match="certificate verify failed"):
+            repository.resolve(reference)
+
+
+def test_plain_http_is_for_insecure_registries_only(registry: FakeRegistry, layout: Layout) -> None:
+    reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+    with RegistryClient().repository(reference) as repository, pytest.raises(RegistryFailure, match="failed to do request: Head"):
+        repository.resolve(reference)
+    assert registry.requests == []
+
+
+def test_a_registry_that_does_not_listen_is_told_with_its_address() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        reference = Reference.parse(f"{host}/x:y")
+        with RegistryClient(insecure=INSECURE).repository(reference) as repository, pytest.raises(RegistryFailure) as raised:
+            repository.resolve(reference)
+    url = f"https://{host}/v2/x/manifests/y"
+    assert str(raised.value) == f'failed to resolve reference "{host}/x:y": failed to do request: Head "{url}": connection refused'
+
+
+class TestMirrors:
+    """docker.io's mirrors are asked first; the last endpoint's word counts."""
+
+    def resolve(self, *mirrors: str) -> Descriptor:
+        reference = Reference.parse("team/app:1")
+        with RegistryClient(insecure=INSECURE, mirrors=mirrors).repository(reference) as repository:
+            return repository.resolve(reference)
+
+    def test_the_first_that_has_the_image_answers(self, layout: Layout) -> None:
+        with FakeRegistry().serve() as empty, FakeRegistry().serve() as mirror:
+            mirror.publish(layout, layout.manifests[0])
+            mirrored = self.resolve("http://127.0.0.1:1", empty.base, mirror.base)
+            assert mirrored == target(layout)
+            assert [request.query for request in empty.requests + mirror.requests] == [{"ns": ["docker.io"]}] * 2
+
+    def test_credentials_for_docker_hub_are_not_sent_to_a_mirror(self, layout: Layout) -> None:
+        with FakeRegistry().serve() as mirror:
+            mirror.publish(layout, layout.manifests[0])
+            reference = Reference.parse("team/app:1")
+            credentials = Credentials(username="user", password="p4ss")
+            with RegistryClient(insecure=INSECURE, mirrors=(mirror.base,)).repository(reference, credentials=credentials) as repository:
+                repository.resolve(reference)
+            assert "Authorization" not in mirror.requests[0].headers
+
+
+def test_layers_are_not_decoded_on_the_way(registry: FakeRegistry) -> None:
+    layout = Layout()
+    descriptor = layout.image([make_layer("a", 1 << 20)], compression="gzip")
+    registry.publish(layout, descriptor)
+    blob = layer_of(layout)
+    with ExitStack() as stack:
+        assert b"".join(opened(registry, stack)[0].blob(blob)) == layout.blobs[str(blob.digest)]

@@ -1,0 +1,71 @@
+"""Which addresses a client may make the service fetch from."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from services.errors import EngineError, Forbidden, InvalidParameter, NotFound
+from services.registry.urls import _is_allowed, open_url
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1", False),
+        ("fd00:ec2::254", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_public_means_the_internet_alone(address: str, allowed: bool) -> None:
+    assert _is_allowed(ipaddress.ip_address(address), ("public",)) is allowed
+
+
+def test_a_network_allows_its_addresses_and_no_others() -> None:
+    networks = ("10.0.0.0/8", "fd00::/8")
+    assert _is_allowed(ipaddress.ip_address("10.255.0.1"), networks)
+    assert _is_allowed(ipaddress.ip_address("fd12::1"), networks)
+    assert not _is_allowed(ipaddress.ip_address("11.0.0.1"), networks)
+    assert not _is_allowed(ipaddress.ip_address("::ffff:11.0.0.1"), networks)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        pytest.param("http://127.0.0.1:1/x", Forbidden, id="loopback"),
+        pytest.param("http://localhost/x", Forbidden, id="loopback by name"),
+        pytest.param("http://2130706433/x", Forbidden, id="loopback as a number"),
+        pytest.param("http://0x7f.1/x", Forbidden, id="loopback in hexadecimal"),
+        pytest.param("http://[::ffff:127.0.0.1]/x", Forbidden, id="loopback in IPv6"),
+        pytest.param("http://nothing.invalid/x", NotFound, id="no such host"),
+        pytest.param("ftp://example.com/x", InvalidParameter, id="other scheme"),
+        pytest.param("file:///etc/passwd", InvalidParameter, id="file"),
+        pytest.param("http:///x", InvalidParameter, id="no host"),
+        pytest.param("http://[::1", InvalidParameter, id="open bracket"),
+        pytest.param("http://a:99999/", InvalidParameter, id="port too large"),
+        pytest.param("http://a b/", InvalidParameter, id="space"),
+        pytest.param("http://a/\r\nX: y", InvalidParameter, id="line break"),
+        pytest.param("http://user:secret@example.com/x", InvalidParameter, id="password"),
+    ],
+)
+def test_urls_that_are_refused(url: str, kind: type[EngineError]) -> None:
+    with pytest.raises(kind), open_url(url, allowed=("public",)):
+        pass
