@@ -1,0 +1,47 @@
+"""The engine: the ports that every use case takes, and the limits it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.content.protocol import ContentStore
+from services.metadata.protocol import MetadataStore
+from services.oci.platform import Platform
+from services.registry.protocol import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what input may cost. A stream is a bomb when it passes both the ratio and the absolute bytes."""
+
+    decompression_ratio: int = 200
+    decompression_bytes: int = 1 << 30
+    concurrent_downloads: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSettings:
+    """Settings that GET /info shows: the root folder, mirrors of docker.io, networks and hosts of insecure registries."""
+
+    root: str = ""
+    registry_mirrors: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything a use case needs; built once per process by app/wiring.py.
+
+    `clock` gives nanoseconds since 1970; `platform` is the one preferred where an image has several;
+    `import_urls` is where an import may fetch from: `public` and networks, nowhere when empty.
+    """
+
+    content: ContentStore
+    metadata: MetadataStore
+    registry: Registry
+    platform: Platform
+    clock: Callable[[], int]
+    limits: Limits = Limits()
+    import_urls: tuple[str, ...] = ()
+    shown: ShownSettings = ShownSettings()

@@ -1,0 +1,8 @@
+"""The Dockerfile instructions that `changes` of an import may hold: text in, container configuration out.
+
+parser splits lines, flags, words and here-documents; words expands `$NAME`; instructions checks and applies each one.
+"""
+
+from services.images.changes.instructions import apply_changes
+
+__all__ = ["apply_changes"]

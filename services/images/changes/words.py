@@ -1,0 +1,272 @@
+"""Quotes, escapes and variables inside the words of an instruction, as a shell would read them.
+
+    $NAME  ${NAME}                          the value, empty when unset
+    ${NAME-word}  ${NAME+word}  ${NAME?word}   with a colon also where the value is empty
+    ${NAME#pattern} ## % %%                 without the shortest or longest matching prefix or suffix
+    ${NAME/pattern/text} //                 the first or every match replaced
+
+Source: buildkit frontend/dockerfile/shell/lex.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.errors import InvalidParameter
+from services.images.changes.glob import Glob
+from services.images.changes.spaces import SPACE
+from services.oci.gojson import quote
+
+MAX_EXPANDED = 4 * 1024 * 1024
+"""Characters that all variables of one import may expand to; doubling a variable line by line would otherwise fill the memory."""
+
+_SPECIAL_PARAMETERS = "@*#?-$!0"
+_END = "\ufffd"
+
+
+class Expander:
+    """Expands words with one escape character, within one limit."""
+
+    def __init__(self, escape: str) -> None:
+        self._escape = escape
+        self._left = MAX_EXPANDED
+
+    def word(self, text: str, environment: Mapping[str, str]) -> str:
+        """The text expanded and without its quotes (ProcessWord); raises InvalidParameter."""
+        return self._read(text, environment)[0]
+
+    def words(self, text: str, environment: Mapping[str, str]) -> list[str]:
+        """The same, split at spaces that are not quoted, those of a value included (ProcessWords)."""
+        return self._read(text, environment)[1]
+
+    def _read(self, text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+        reader = _Reader(text, self._escape, environment, self._left)
+        try:
+            result = reader.read_until("")
+        except InvalidParameter as exc:
+            raise InvalidParameter(f"failed to process {quote(text)}: {exc}") from exc
+        self._left = reader.left
+        return result, reader.words
+
+
+class _Reader:
+    """Reads one text from left to right; `left` is how many characters values may still add."""
+
+    def __init__(self, text: str, escape: str, environment: Mapping[str, str], left: int) -> None:
+        self._text = text
+        self._escape = escape
+        self._environment = environment
+        self._position = 0
+        self.left = left
+        self.words: list[str] = []
+
+    def _peek(self) -> str:
+        return self._text[self._position : self._position + 1]
+
+    def _next(self) -> str:
+        character = self._peek()
+        self._position += 1
+        return character
+
+    @property
+    def _at_end(self) -> bool:
+        return self._position >= len(self._text)
+
+    def read_until(self, stop: str, *, keep_escapes: bool = False) -> str:
+        """Read to the character `stop`, which is consumed, or to the end when it is empty."""
+        result: list[str] = []
+        split = _Splitter()
+        while not self._at_end:
+            character = self._next()
+            if stop and character == stop:
+                return "".join(result)
+            result.append(self._read_piece(character, split, keep_escapes))
+        if stop:
+            raise InvalidParameter(f"unexpected end of statement while looking for matching {stop}")
+        self.words = split.finish()
+        return "".join(result)
+
+    def _read_piece(self, character: str, split: _Splitter, keep_escapes: bool) -> str:
+        if character == "$":
+            piece = self._dollar()
+            split.add(piece)
+            return piece
+        if character == "'":
+            piece = self._single_quoted()
+        elif character == '"':
+            piece = self._double_quoted(keep_escapes)
+        elif character == self._escape:
+            piece = (character if keep_escapes else "") + self._next()
+        else:
+            split.add(character)
+            return character
+        split.add_unsplit(piece)
+        return piece
+
+    def _single_quoted(self) -> str:
+        end = self._text.find("'", self._position)
+        if end < 0:
+            raise InvalidParameter("unexpected end of statement while looking for matching single-quote")
+        quoted = self._text[self._position : end]
+        self._position = end + 1
+        return quoted
+
+    def _double_quoted(self, keep_escapes: bool) -> str:
+        result: list[str] = []
+        while not self._at_end:
+            character = self._next()
+            if character == '"':
+                return "".join(result)
+            if character == "$":
+                result.append(self._dollar())
+            elif character == self._escape:
+                result.append(self._escaped_in_quotes(keep_escapes))
+            else:
+                result.append(character)
+        raise InvalidParameter("unexpected end of statement while looking for matching double-quote")
+
+    def _escaped_in_quotes(self, keep_escapes: bool) -> str:
+        kept = self._escape if keep_escapes else ""
+        if self._at_end:
+            return kept
+        if self._peek() in ('"', "$", self._escape):
+            return kept + self._next()
+        return kept + self._escape
+
+    def _dollar(self) -> str:
+        if self._peek() != "{":
+            name = self._name()
+            return self._spend(self._environment.get(name, "")) if name else "$"
+        self._next()
+        if self._at_end:
+            raise InvalidParameter("syntax error: missing '}'")
+        if self._peek() in "{}:":
+            raise InvalidParameter("syntax error: bad substitution")
+        return self._spend(self._braced(self._name()))
+
+    def _spend(self, value: str) -> str:
+        self.left -= len(value)
+        if self.left < 0:
+            raise InvalidParameter(f"variables expand to more than {MAX_EXPANDED} characters")
+        return value
+
+    def _name(self) -> str:
+        start = self._position
+        first = self._peek()
+        if first.isdecimal():
+            while self._peek().isdecimal():
+                self._position += 1
+        elif first and first in _SPECIAL_PARAMETERS:
+            self._position += 1
+        else:
+            while (character := self._peek()) and (character.isalpha() or character.isdecimal() or character == "_"):
+                self._position += 1
+        return self._text[start : self._position]
+
+    def _braced(self, name: str) -> str:
+        modifier = self._next()
+        if modifier == "}":
+            return self._environment.get(name, "")
+        if modifier == "/":
+            return self._replaced(name)
+        colon = modifier == ":"
+        operator = self._next() if colon else modifier
+        if not colon and operator not in ("+", "-", "?", "#", "%"):
+            raise _unsupported(operator or _END)
+        if colon and operator in ("#", "%"):
+            raise _unsupported(":" + operator)
+        word = self._argument("}", "}", keep_escapes=operator in ("#", "%"))
+        if operator in ("#", "%"):
+            return _trimmed(self._environment.get(name, ""), operator, word)
+        return self._alternative(name, operator, word, empty_is_unset=colon)
+
+    def _argument(self, stop: str, missing: str, *, keep_escapes: bool) -> str:
+        try:
+            return self.read_until(stop, keep_escapes=keep_escapes)
+        except InvalidParameter as exc:
+            if self._at_end:
+                raise InvalidParameter(f"syntax error: missing '{missing}'" + (" in ${}" if missing == "/" else "")) from exc
+            raise
+
+    def _alternative(self, name: str, operator: str, word: str, *, empty_is_unset: bool) -> str:
+        value = self._environment.get(name)
+        is_set = bool(value) if empty_is_unset else value is not None
+        if operator == "-":
+            return value or "" if is_set else word
+        if operator == "+":
+            return word if is_set else ""
+        if operator != "?":
+            raise _unsupported(":" + (operator or _END))
+        if not is_set:
+            raise InvalidParameter(f"{name}: {word or 'is not allowed to be ' + ('unset' if value is None else 'empty')}")
+        return value or ""
+
+    def _replaced(self, name: str) -> str:
+        every = self._peek() == "/"
+        if every:
+            self._next()
+        pattern = Glob(self._argument("/", "/", keep_escapes=True))
+        text = self._argument("}", "}", keep_escapes=True)
+        value = self._environment.get(name, "")
+        if every:
+            return _replace_every(pattern, value, text, self.left)
+        found = pattern.search(value, 0)
+        return value[: found[0]] + text + value[found[1] :] if found else value
+
+
+class _Splitter:
+    """Gathers the words of a text while it is expanded; a word without any character is none."""
+
+    def __init__(self) -> None:
+        self._current: list[str] = []
+        self._words: list[str] = []
+
+    def add(self, text: str) -> None:
+        for character in text:
+            if character in SPACE:
+                self.finish()
+            else:
+                self._current.append(character)
+
+    def add_unsplit(self, text: str) -> None:
+        self._current.append(text)
+
+    def finish(self) -> list[str]:
+        word = "".join(self._current)
+        if word:
+            self._words.append(word)
+        self._current.clear()
+        return self._words
+
+
+def _unsupported(modifier: str) -> InvalidParameter:
+    return InvalidParameter(f"unsupported modifier ({modifier}) in substitution")
+
+
+def _trimmed(value: str, operator: str, word: str) -> str:
+    longest = word.startswith(operator)
+    pattern = word[1:] if longest else word
+    if operator == "#":
+        length = Glob(pattern).prefix(value, longest=longest)
+        return value[length or 0 :]
+    length = Glob(pattern, backwards=True).prefix(value[::-1], longest=longest)
+    return value[: len(value) - (length or 0)]
+
+
+def _replace_every(pattern: Glob, value: str, text: str, limit: int) -> str:
+    """Replace all matches as Go's regexp does: an empty match right after another match is none."""
+    result: list[str] = []
+    position = 0
+    previous_end = -1
+    while position <= len(value) and (found := pattern.search(value, position)):
+        start, end = found
+        result.append(value[position:start])
+        if end > start or start != previous_end:
+            result.append(text)
+        if end == start:
+            result.append(value[end : end + 1])
+        previous_end, position = end, end + (end == start)
+        if len(result) * len(text) > 2 * limit:
+            raise InvalidParameter(f"variables expand to more than {MAX_EXPANDED} characters")
+    result.append(value[position:])
+    return "".join(result)

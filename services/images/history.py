@@ -1,0 +1,71 @@
+"""How an image was made, step by step.
+
+Source: moby daemon/containerd/image_history.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.errors import Internal
+from services.images.resolve import familiar_name, is_dangling, resolve_image
+from services.images.summary import any_platform, platform_not_found, read_facts, summarize
+from services.metadata.protocol import ImageRecord, ManifestFacts, Role, Transaction
+from services.oci.config import ImageConfig
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import Reference
+
+MISSING = "<missing>"
+"""The ID of every step but the last: layers are not images."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStep:
+    """One step; `created` in seconds since 1970, `size` the uncompressed bytes of its layer, `tags` None where the step has no image."""
+
+    id: str
+    created: int
+    created_by: str
+    comment: str
+    size: int
+    tags: tuple[str, ...] | None
+
+
+def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> list[HistoryStep] | None:
+    """The steps of an image, newest first, or None for an image that tells none.
+
+    Raises ImageNotFound, NotFound for an image without the platform, and Internal where more steps have layers than there are layers.
+    """
+    matcher = PlatformMatcher.only(platform) if platform else any_platform(engine.platform)
+    with engine.metadata.read() as tx:
+        record = resolve_image(tx, name)
+        best = summarize(record, read_facts(tx, record.target.digest)).best_present(matcher)
+        if best is None:
+            raise platform_not_found(familiar_name(record), platform)
+        raw = tx.graph.config(best.descriptor.digest)
+        if raw is None or best.facts is None:
+            return None
+        steps = _read_steps(tx, best.facts, ImageConfig.parse(raw))
+        return [_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]] if steps else None
+
+
+def _read_steps(tx: Transaction, manifest: ManifestFacts, config: ImageConfig) -> list[HistoryStep]:
+    """The steps in the order they were made; a layer that cannot be read (absent, encrypted) counts 0 bytes."""
+    layers = tx.graph.layers(edge.child.digest for edge in manifest.edges if edge.role is Role.LAYER)
+    known = {layer.diff_id: layer.size for layer in layers.values()}
+    sizes = iter([known.get(diff_id, 0) for diff_id in config.diff_ids or ()])
+    steps = []
+    for step in config.history:
+        size = 0 if step.empty_layer else next(sizes, None)
+        if size is None:
+            raise Internal("unable to find the size of the layer")
+        created = step.created.unix if step.created else 0
+        steps.append(HistoryStep(MISSING, created, step.created_by, step.comment, size, None))
+    return steps
+
+
+def _name_first(step: HistoryStep, records: list[ImageRecord]) -> HistoryStep:
+    """The last step made is the image: it has its ID and tags."""
+    tags = tuple(Reference.parse_canonical(record.name).familiar for record in records if not is_dangling(record))
+    return HistoryStep(str(records[0].target.digest), step.created, step.created_by, step.comment, step.size, tags or None)

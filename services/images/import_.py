@@ -1,0 +1,135 @@
+"""POST /images/create with fromSrc as a use case: a root file system becomes an image of one layer.
+
+Source: moby daemon/containerd/image_import.go; daemon/server/router/image/image_routes.go (postImagesCreate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+
+from services.archive.stream import Readable
+from services.engine import Engine
+from services.errors import Forbidden
+from services.gc.leases import Lease, hold
+from services.images.changes import apply_changes
+from services.images.ingest import store_bytes
+from services.images.publish import assign_name, read_graph, record_graph
+from services.images.rootfs import StoredLayer, store_rootfs
+from services.oci.config import ContainerConfig, History, ImageConfig
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.gojson import encode
+from services.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST
+from services.oci.platform import Platform
+from services.oci.reference import Reference, dangling_name
+from services.oci.timestamp import Timestamp
+from services.progress import Detail, Progress, ProgressStream
+from services.registry.urls import Download, open_url
+
+_PROGRESS_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the image will be but for its layer."""
+
+    container: ContainerConfig
+    platform: Platform
+    message: str
+    reference: Reference | None
+
+
+def import_image(
+    engine: Engine,
+    source: Readable,
+    *,
+    message: str,
+    reference: Reference | None = None,
+    platform: Platform | None = None,
+    changes: Sequence[str] = (),
+) -> ProgressStream:
+    """Make an image of the archive in `source`; yields one line, the image's ID.
+
+    Without a reference it is dangling; a platform that is not given is the engine's. Two imports of the same content at the same instant
+    are the same image. Raises InvalidParameter for a bad change before it reads; then InvalidContent, OutOfSpace, and nothing is left.
+    """
+    plan = _plan(engine, message, reference, platform, changes)
+    yield Progress(status=str(_import(engine, source, plan)))
+
+
+def import_url(
+    engine: Engine,
+    url: str,
+    *,
+    message: str,
+    reference: Reference | None = None,
+    platform: Platform | None = None,
+    changes: Sequence[str] = (),
+) -> ProgressStream:
+    """Make an image of the archive at this URL, `http://` where it names no scheme; yields how much has come, last the image's ID.
+
+    Raises Forbidden unless the engine imports from URLs; then what `open_url` and `import_image` raise.
+    """
+    if not engine.import_urls:
+        raise Forbidden(f"importing from a URL is switched off on this server: set STOWAGE_IMPORT_URLS to allow it to fetch {url}")
+    address = url if "://" in url else f"http://{url}"
+    plan = _plan(engine, message, reference, platform, changes)
+    with open_url(address, allowed=engine.import_urls) as download:
+        yield Progress(status=f"Downloading from {address}")
+        with ThreadPoolExecutor(max_workers=1) as worker, closing(download):
+            importing = worker.submit(_import, engine, download, plan)
+            while not wait([importing], timeout=_PROGRESS_SECONDS).done:
+                yield _importing(download)
+        image = importing.result()
+    yield _importing(download)
+    yield Progress(status=str(image))
+
+
+def _importing(download: Download) -> Progress:
+    return Progress(status="Importing", detail=Detail(current=download.position, total=download.size))
+
+
+def _plan(engine: Engine, message: str, reference: Reference | None, platform: Platform | None, changes: Sequence[str]) -> _Plan:
+    chosen = platform or engine.platform
+    return _Plan(apply_changes(changes, os=chosen.os), chosen, message, reference)
+
+
+def _import(engine: Engine, source: Readable, plan: _Plan) -> Digest:
+    """Store, name and return the image."""
+    with hold(engine.metadata, engine.content, "import") as lease:
+        layer = store_rootfs(engine, lease, source)
+        now = engine.clock()
+        target = _store_documents(engine, lease, layer, plan, now)
+        graph = read_graph(engine, target)
+        with engine.metadata.write() as tx:
+            record_graph(tx, graph)
+            assign_name(tx, str(plan.reference or dangling_name(target.digest)), target, now)
+    return target.digest
+
+
+def _store_documents(engine: Engine, lease: Lease, layer: StoredLayer, plan: _Plan, now: int) -> Descriptor:
+    """Write config and manifest; returns the manifest's descriptor."""
+    created = Timestamp(now)
+    image = ImageConfig(
+        platform=plan.platform,
+        created=created,
+        container=plan.container,
+        rootfs_type="layers",
+        diff_ids=(layer.diff_id,),
+        history=(History(created=created, comment=plan.message),),
+    )
+    config = _store(engine, lease, OCI_CONFIG, image.to_bytes())
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": config.to_json(),
+        "layers": [layer.descriptor.to_json()],
+    }
+    return _store(engine, lease, OCI_MANIFEST, encode(manifest))
+
+
+def _store(engine: Engine, lease: Lease, media_type: str, document: bytes) -> Descriptor:
+    return Descriptor(media_type, store_bytes(engine, lease, document), len(document))

@@ -1,0 +1,179 @@
+"""Bytes to a blob with its facts: what pull, load and import share.
+
+One transaction per blob: blob row and layer facts, once its file is committed and while a lease holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from services.archive.layer import LayerDigester
+from services.archive.stage import Stage
+from services.content.protocol import Ingest
+from services.engine import Engine
+from services.errors import InvalidContent, OutOfSpace
+from services.gc.leases import Lease
+from services.metadata.protocol import LayerFacts
+from services.oci.digest import Digest
+from services.registry.protocol import BlobStream
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob that is there now. `layer` is None where its bytes are neither a tar nor a whole compressed stream."""
+
+    digest: Digest
+    size: int
+    layer: LayerFacts | None
+
+
+def store_blob(
+    engine: Engine, lease: Lease, chunks: Iterable[bytes], *, digest: Digest | None = None, size: int | None = None
+) -> StoredBlob:
+    """Write the chunks as one blob, verify it against digest and size where given, record it with its facts.
+
+    A digest that is present already reads no chunk, and no more are read than the size allows. Raises InvalidContent on a mismatch or a
+    bomb, OutOfSpace, and what the chunks raise; then nothing is left.
+    """
+    if digest is None:
+        return _store_unnamed(engine, lease, chunks, size)
+    return _single_flight(
+        engine, lease, lambda ingest, layer: _pour(lease, chunks, ingest, layer, size), digest=digest, size=size, waiting=lease.renew
+    )
+
+
+def store_bytes(engine: Engine, lease: Lease, content: bytes) -> Digest:
+    """Store a small document (manifest, config, index)."""
+    return store_blob(engine, lease, [content], digest=Digest.of(content), size=len(content)).digest
+
+
+def fetch_blob(
+    engine: Engine,
+    lease: Lease,
+    fetch: Callable[[int], BlobStream],
+    *,
+    digest: Digest,
+    size: int,
+    waiting: Callable[[], None] = lambda: None,
+) -> StoredBlob:
+    """Store a blob that can be read from any offset: what an earlier try left is taken up and only the rest fetched.
+
+    `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
+    has the same blob in hand; it may raise to give up. When the fetch breaks or is cancelled, what came stays for the next try; otherwise
+    it raises as `store_blob` does and nothing is left.
+    """
+
+    def wait() -> None:
+        lease.renew()
+        waiting()
+
+    return _single_flight(
+        engine, lease, lambda ingest, layer: _fetch(lease, fetch, ingest, layer, size), digest=digest, size=size, waiting=wait
+    )
+
+
+def _single_flight(
+    engine: Engine,
+    lease: Lease,
+    fill: Callable[[Ingest, LayerDigester], None],
+    *,
+    digest: Digest,
+    size: int | None,
+    waiting: Callable[[], None],
+) -> StoredBlob:
+    if lease.add([digest]):
+        return _present(engine, digest, size)
+    with engine.content.ingest(str(digest), waiting=waiting) as ingest:
+        if _is_present(engine, digest):
+            return _present(engine, digest, size)
+        with closing(_layer_digester(engine, digest.algorithm)) as layer:
+            fill(ingest, layer)
+            return _commit(engine, ingest, layer, digest, size)
+
+
+def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
+    """The digest is known only at the end: leased before the file appears, and the bytes dropped if it is there already."""
+    with engine.content.ingest(uuid4().hex, waiting=lease.renew) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
+        _pour(lease, chunks, ingest, layer, size)
+        if lease.add([ingest.digest]):
+            return _present(engine, ingest.digest, size)
+        return _commit(engine, ingest, layer, ingest.digest, size)
+
+
+def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
+    limits = engine.limits
+    return LayerDigester(max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes, algorithm=algorithm)
+
+
+def _pour(lease: Lease, chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:
+    """Write and hash the chunks beside whatever brings them, up to the first byte too many (which the commit then refuses)."""
+    offset = ingest.offset
+    writing = Stage(ingest.write)
+    try:
+        for chunk in chunks:
+            layer.feed(chunk)
+            writing.put(chunk)
+            lease.renew()
+            offset += len(chunk)
+            if writing.failed or (size is not None and offset > size):
+                break
+    finally:
+        writing.finish()  # also when the chunks end in an error: what came may be kept
+
+
+def _fetch(lease: Lease, fetch: Callable[[int], BlobStream], ingest: Ingest, layer: LayerDigester, size: int) -> None:
+    _resume(lease, ingest, layer, size)
+    if ingest.offset == size:
+        return
+    try:
+        with closing(fetch(ingest.offset)) as stream:
+            if stream.offset != ingest.offset:
+                _restart(ingest, layer)
+            _pour(lease, stream, ingest, layer, size)
+    except OutOfSpace:
+        raise
+    except BaseException:
+        ingest.keep()
+        raise
+
+
+def _resume(lease: Lease, ingest: Ingest, layer: LayerDigester, size: int) -> None:
+    for chunk in ingest.resume():
+        layer.feed(chunk)
+        lease.renew()
+    if ingest.offset > size:
+        _restart(ingest, layer)
+
+
+def _restart(ingest: Ingest, layer: LayerDigester) -> None:
+    ingest.restart()
+    layer.restart()
+
+
+def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest, size: int | None) -> StoredBlob:
+    """Publish and record while the ingest is held; a bomb is refused before anything is visible."""
+    found = layer.finish(ingest.digest)
+    ingest.commit(digest, size)
+    facts = LayerFacts(*found) if found else None
+    with engine.metadata.write() as tx:
+        tx.graph.add_blob(digest, ingest.offset, engine.clock())
+        if facts is not None:
+            tx.graph.add_layer(digest, facts)
+    return StoredBlob(digest, ingest.offset, facts)
+
+
+def _is_present(engine: Engine, digest: Digest) -> bool:
+    with engine.metadata.read() as tx:
+        return bool(tx.graph.present([digest]))
+
+
+def _present(engine: Engine, digest: Digest, size: int | None) -> StoredBlob:
+    with engine.metadata.read() as tx:
+        actual = tx.graph.blob_sizes([digest])[digest]
+        facts = tx.graph.layers([digest]).get(digest)
+    if size is not None and size != actual:
+        raise InvalidContent(f"unexpected size {size} of {digest}, which has {actual}")
+    return StoredBlob(digest, actual, facts)

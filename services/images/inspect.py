@@ -1,0 +1,79 @@
+"""Everything that is known about one image.
+
+Source: moby daemon/containerd/image_inspect.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.images.resolve import is_dangling, resolve_image
+from services.images.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
+from services.metadata.protocol import ImageRecord, Transaction
+from services.oci.config import ImageConfig
+from services.oci.descriptor import Descriptor
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import Reference
+from services.oci.timestamp import Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedImage:
+    """An image as its best platform shows it. `size` in bytes; `config` is empty where that platform is absent or is no image."""
+
+    descriptor: Descriptor
+    repo_tags: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    config: ImageConfig
+    size: int
+    last_tagged: Timestamp
+    manifests: tuple[ManifestSummary, ...]
+
+    @property
+    def comment(self) -> str:
+        """That of the last step of the history: a config has none of its own."""
+        return self.config.history[-1].comment if self.config.history else ""
+
+
+def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False) -> InspectedImage:
+    """Describe the image; with `platform` the descriptor is that platform's manifest, without `manifests` none are told.
+
+    Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
+    """
+    matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(engine.platform)
+    with engine.metadata.read() as tx:
+        record = resolve_image(tx, name)
+        image = summarize(record, read_facts(tx, record.target.digest))
+        best = image.best(matcher)
+        if best is None and platform is not None:
+            raise platform_not_found(name, platform)
+        config = _read_config(tx, best)
+        records = tx.images.by_target(record.target.digest)
+    tags, digests = _names(records)
+    return InspectedImage(
+        descriptor=best.descriptor if best and platform else record.target,
+        repo_tags=tags,
+        repo_digests=digests,
+        config=config,
+        size=best.size if best else image.size,
+        last_tagged=Timestamp(max(record.updated_at for record in records)),
+        manifests=image.manifests if manifests else (),
+    )
+
+
+def _read_config(tx: Transaction, manifest: ManifestSummary | None) -> ImageConfig:
+    raw = tx.graph.config(manifest.descriptor.digest) if manifest else None
+    return ImageConfig.parse(raw) if raw is not None else ImageConfig(Platform())
+
+
+def _names(records: list[ImageRecord]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The familiar names of the records, and per repository the familiar name with the target's digest."""
+    tags, digests = [], []
+    for record in records:
+        if is_dangling(record):
+            continue
+        reference = Reference.parse_canonical(record.name)
+        tags.append(reference.familiar)
+        digests.append((reference if reference.digest else reference.trimmed().with_digest(record.target.digest)).familiar)
+    return tuple(dict.fromkeys(tags)), tuple(dict.fromkeys(digests))

@@ -1,0 +1,157 @@
+"""POST /images/load as a use case: an archive becomes blobs, manifests and names.
+
+Members are stored as they arrive, under one lease; names are given in one transaction when every image of the archive is whole and verified.
+So a broken archive leaves nothing: what only the lease kept is swept when it ends.
+
+Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvidePlatform); containerd client/import.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.archive.oci_layout import entry_name
+from services.archive.stream import Readable
+from services.engine import Engine
+from services.errors import EngineError, InvalidContent, InvalidReference, NotFound
+from services.gc.leases import Lease, hold
+from services.images.intake import read_archive
+from services.images.publish import Recorded, assign_name, read_graph, record_graph
+from services.metadata.protocol import Kind, Role
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import Reference, dangling_name
+from services.progress import Progress, ProgressStream
+
+_DRAIN_BYTES = 64 << 20
+_DRAIN_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """An image of the archive: its target as it will be stored, its name if it has a valid one, and what was read of it."""
+
+    target: Descriptor
+    reference: Reference | None
+    graph: list[Recorded]
+
+    @property
+    def familiar(self) -> str:
+        return self.reference.familiar if self.reference else str(self.target.digest)
+
+
+def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform] = ()) -> ProgressStream:
+    """Load every image of an archive: docker-archive, OCI layout or both; plain, gzip, bzip2, xz or zstd.
+
+    Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored.
+    With platforms, only these are taken from an index, and every image must provide one of them. Names that are no valid reference count as
+    none. Raises InvalidContent, NotFound, OutOfSpace; then the store is as it was. What follows the archive in `source` is read too, up to a
+    bound, so that the client can finish sending.
+    """
+    try:
+        loaded = _load(engine, source, platforms)
+    finally:
+        _drain(source)
+    for image in loaded:
+        label = "Loaded image" if image.reference else "Loaded image ID"
+        yield Progress(stream=f"{label}: {image.familiar}\n")
+
+
+def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
+    with hold(engine.metadata, engine.content, "load") as lease:
+        if platforms:
+            loaded = _take_platforms(engine, lease, source, platforms)
+        else:
+            entries = read_archive(engine, lease, source)
+            if not entries:
+                raise InvalidContent("image might be filtered out")
+            loaded = [_read_image(engine, entry) for entry in entries]
+        now = engine.clock()
+        with engine.metadata.write() as tx:
+            for image in loaded:
+                record_graph(tx, image.graph)
+            for image in loaded:
+                assign_name(tx, str(image.reference or dangling_name(image.target.digest)), image.target, now)
+    return loaded
+
+
+def _read_image(engine: Engine, entry: Descriptor, matcher: PlatformMatcher | None = None) -> _Loaded:
+    target = Descriptor(entry.media_type, entry.digest, entry.size, entry.annotations)
+    return _Loaded(target, _reference(entry), read_graph(engine, target, matcher=matcher))
+
+
+def _reference(entry: Descriptor) -> Reference | None:
+    """The name that the archive gives to the entry, as an image is stored under it: with a tag or a digest, not both."""
+    text = entry_name(entry)
+    if text == dangling_name(entry.digest):
+        return None
+    try:
+        reference = Reference.parse(text).tagged()
+    except InvalidReference:
+        return None
+    if reference.digest is None:
+        return reference
+    if reference.digest != entry.digest:
+        raise InvalidContent(f"image {reference.familiar} of the archive has another digest: {entry.digest}")
+    return reference.trimmed().with_digest(reference.digest)
+
+
+def _take_platforms(engine: Engine, lease: Lease, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
+    """Store the archive under a lease of its own and move what the platforms need to the outer one; the rest is swept."""
+    matcher = PlatformMatcher.any_of(tuple(platforms), engine.platform)
+    wanted = "[" + " ".join(map(str, platforms)) + "]"
+    with hold(engine.metadata, engine.content, "load") as staging:
+        entries = read_archive(engine, staging, source)
+        if not any(entry.platform is None or matcher.matches(entry.platform) for entry in entries):
+            raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
+        loaded = [_read_image(engine, entry, matcher) for entry in entries]
+        for image in loaded:
+            _check_matching_present(image, matcher, wanted)
+        _check_provided(loaded, matcher, wanted)
+        lease.add({digest for image in loaded for digest in _content(image.graph)})
+    return loaded
+
+
+def _check_matching_present(image: _Loaded, matcher: PlatformMatcher, wanted: str) -> None:
+    """Refuse an index that lists a manifest for one of the platforms without its content."""
+    found = {recorded.facts.digest for recorded in image.graph}
+    for recorded in image.graph:
+        for edge in recorded.facts.edges:
+            platform = edge.child.platform
+            if edge.role is Role.MANIFEST and edge.child.digest not in found and (platform is None or matcher.matches(platform)):
+                missing = f"content digest {edge.child.digest}: not found"
+                raise NotFound(f"requested platform(s) ({wanted}) found, but some content is missing: {missing}")
+
+
+def _check_provided(loaded: Iterable[_Loaded], matcher: PlatformMatcher, wanted: str) -> None:
+    lacking = [image.familiar for image in loaded if not _provides(image.graph, matcher)]
+    if len(lacking) == 1:
+        raise NotFound(f"image {lacking[0]} doesn't provide the requested platform ({wanted})")
+    if lacking:
+        raise NotFound(f"images [{', '.join(lacking)}] don't provide the requested platform ({wanted})")
+
+
+def _provides(graph: list[Recorded], matcher: PlatformMatcher) -> bool:
+    """Whether a manifest that was read is for one of the platforms, by its entry in the index or else its config."""
+    listed = {edge.child.digest: edge.child.platform for recorded in graph for edge in recorded.facts.edges if edge.role is Role.MANIFEST}
+    platforms = [
+        listed.get(recorded.facts.digest) or recorded.facts.platform for recorded in graph if recorded.facts.kind is not Kind.INDEX
+    ]
+    return any(platform is not None and matcher.matches(platform) for platform in platforms)
+
+
+def _content(graph: list[Recorded]) -> set[Digest]:
+    """The manifests that were read and the blobs they need."""
+    blobs = {edge.child.digest for recorded in graph for edge in recorded.facts.edges if edge.role is not Role.MANIFEST}
+    return blobs | {recorded.facts.digest for recorded in graph}
+
+
+def _drain(source: Readable) -> None:
+    """Read on, so that the client can send all and then hear the answer; how the body ends no longer matters."""
+    left = _DRAIN_BYTES
+    with suppress(EngineError):
+        while left > 0 and (chunk := source.read(_DRAIN_CHUNK)):
+            left -= len(chunk)

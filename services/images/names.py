@@ -1,0 +1,22 @@
+"""The name that a `repo` and a `tag` form field give together.
+
+Source: moby daemon/server/httputils/form.go (RepoTagReference).
+"""
+
+from __future__ import annotations
+
+from services.errors import InvalidReference
+from services.oci.reference import Reference
+
+
+def repo_tag_reference(repo: str, tag: str) -> Reference | None:
+    """The tagged reference to give to an image, or None where `repo` is empty.
+
+    A tag inside `repo` counts unless `tag` is given; without either it is `latest`. Raises InvalidReference, also for a repo with a digest.
+    """
+    if not repo:
+        return None
+    reference = Reference.parse(repo)
+    if reference.digest is not None:
+        raise InvalidReference("cannot import digest reference")
+    return reference.with_tag(tag) if tag else reference.tagged()

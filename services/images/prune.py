@@ -1,0 +1,77 @@
+"""Remove the images that nobody needs, and whatever else nothing keeps.
+
+Source: moby daemon/containerd/image_prune.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.errors import Conflict
+from services.filters import Filters
+from services.gc.collector import collect_garbage, sweep
+from services.images.delete import Removal
+from services.images.resolve import familiar_name, is_dangling
+from services.images.selection import select_records
+from services.images.summary import Facts, walk_present
+from services.metadata.protocol import ImageRecord
+from services.oci.digest import Digest
+
+ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
+
+_LOCK = Digest.of(b"stowage: one prune at a time")
+"""The lock of prunes is that of a blob that is not there: across processes, and gone with its holder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune removed, None where nothing, and the bytes that it freed on disk."""
+
+    removals: list[Removal] | None
+    freed: int
+
+
+def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
+    """Remove the dangling images that pass the filters, with `dangling=false` the named ones as well, and collect all garbage.
+
+    Abandoned partials and leases count as garbage, those of a running transfer do not. Raises InvalidParameter for filters that make no
+    sense, and Conflict while another prune runs.
+    """
+    with engine.content.locked(_LOCK) as alone:
+        if not alone:
+            raise Conflict("a prune operation is already running")
+        filters.validate(ACCEPTED_FILTERS)
+        catalog = engine.metadata.catalog()
+        records = _forget(engine, _select(engine, catalog.images, catalog.manifests, filters))
+        swept = sweep(engine.metadata, engine.content, {record.target.digest for record in records})
+        garbage = collect_garbage(engine.metadata, engine.content, abandoned=True)
+    removals = _report(records, catalog.manifests, swept.blobs.keys() | garbage.blobs.keys())
+    return Pruned(removals or None, swept.bytes + garbage.bytes)
+
+
+def _select(engine: Engine, images: tuple[ImageRecord, ...], facts: Facts, filters: Filters) -> list[ImageRecord]:
+    dangling_only = filters.boolean("dangling", True)
+    predicates = select_records(filters.without("dangling"), facts, engine.clock())
+    candidates = (record for record in images if is_dangling(record) or not dangling_only)
+    return [record for record in candidates if all(passes(record) for passes in predicates)]
+
+
+def _forget(engine: Engine, records: list[ImageRecord]) -> list[ImageRecord]:
+    """Delete the names that still have the target they were chosen for; returns their records."""
+    with engine.metadata.write() as tx:
+        unchanged = [record for record in records if tx.images.get(record.name) == record]
+        for record in unchanged:
+            tx.images.delete(record.name)
+    return unchanged
+
+
+def _report(records: list[ImageRecord], facts: Facts, gone: set[Digest]) -> list[Removal]:
+    """Per name what was untagged, and after the last name that reached it each index or manifest that is gone."""
+    last = {digest: record.name for record in records for digest in walk_present(record.target.digest, facts) if digest in gone}
+    removals: list[Removal] = []
+    for record in records:
+        removals.append(Removal(untagged=familiar_name(record)))
+        present = walk_present(record.target.digest, facts)
+        removals += (Removal(deleted=str(digest)) for digest in dict.fromkeys(present) if last.get(digest) == record.name)
+    return removals

@@ -1,0 +1,191 @@
+"""Pull: a name at a registry becomes an image here, with the content of one platform.
+
+The name's target is the manifest or index that the registry names; of an index only the platform's manifest and its attestation come along.
+The manifests are read before the first line, so that what cannot be pulled is answered with a status.
+
+Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daemon/containerd/image_pull.go and progress.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.errors import EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
+from services.gc.leases import Lease, hold
+from services.images.download import download_blobs, is_shown
+from services.images.ingest import store_blob
+from services.images.platform_choice import choose_manifests
+from services.images.publish import MAX_DEPTH, assign_name, read_graph, record_graph
+from services.images.resolve import resolve_image
+from services.metadata.protocol import Kind, Transaction
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.manifest import Index, Manifest
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import Reference
+from services.progress import Detail, Progress, ProgressStream
+from services.registry.protocol import Credentials, Repository
+
+
+def pull_reference(image: str, tag: str) -> Reference:
+    """The reference that the `fromImage` and `tag` fields mean together; without a tag it may name a whole repository.
+
+    One trailing colon of `image` is dropped; a `tag` may be a digest and then replaces any tag of `image`. Raises InvalidReference, and
+    Forbidden for `scratch`.
+    """
+    reference = Reference.parse(image.removesuffix(":"))
+    if tag:
+        try:
+            reference = reference.trimmed().with_digest(Digest.parse(tag))
+        except InvalidDigest:
+            reference = reference.with_tag(tag)
+    if reference.familiar_name == "scratch":
+        raise Forbidden("'scratch' is a reserved name")
+    return reference
+
+
+def pull_image(
+    engine: Engine,
+    reference: Reference,
+    *,
+    platform: Platform | None = None,
+    credentials: Credentials | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> ProgressStream:
+    """Pull what the reference names, or every tag of a repository; `headers` go along to the registry.
+
+    Raises, as from `Repository` and at the first item: NotFound also where an index has nothing for the platform, InvalidContent for bytes
+    that lie. The name appears when all content is verified and recorded; until then a failure or a close changes nothing but that finished
+    blobs wait under a lease for the next try.
+    """
+    wanted = platform or engine.platform
+    with engine.registry.repository(reference, credentials=credentials, headers=headers) as repository:
+        if not reference.is_name_only:
+            yield from _pull_one(engine, repository, reference, wanted)
+            return
+        for tagged in _every_tag(repository, reference):
+            try:
+                yield from _pull_one(engine, repository, tagged, wanted)
+            except EngineError as exc:
+                raise type(exc)(f"error pulling {tagged}: {exc}") from exc
+
+
+def _every_tag(repository: Repository, reference: Reference) -> Iterator[Reference]:
+    """The repository's tags; one outside the grammar cannot be pulled and is passed over."""
+    for tag in repository.tags():
+        try:
+            yield reference.with_tag(tag)
+        except InvalidReference:
+            continue
+
+
+def _pull_one(engine: Engine, repository: Repository, reference: Reference, platform: Platform) -> ProgressStream:
+    target = repository.resolve(reference)
+    matcher = PlatformMatcher.only(platform)
+    with engine.metadata.read() as tx:
+        previous = _target_before(tx, reference)
+        current = _has_name(tx, reference, target) and _is_complete(tx, target, matcher)
+    if current:
+        yield _pulling_from(reference)
+    else:
+        yield from _Pull(engine, repository, reference, platform, matcher).run(target)
+    yield Progress(f"Digest: {target.digest}")
+    known = "Image is up to date for" if previous == target.digest else "Downloaded newer image for"
+    yield Progress(f"Status: {known} {reference.familiar}")
+
+
+def _pulling_from(reference: Reference) -> Progress:
+    return Progress(f"Pulling from {reference.path}", reference.tag or str(reference))
+
+
+def _target_before(tx: Transaction, reference: Reference) -> Digest | None:
+    """What the reference means here before the pull."""
+    try:
+        return resolve_image(tx, str(reference)).target.digest
+    except ImageNotFound:
+        return None
+
+
+def _has_name(tx: Transaction, reference: Reference, target: Descriptor) -> bool:
+    record = tx.images.get(str(reference))
+    return record is not None and record.target.digest == target.digest
+
+
+def _is_complete(tx: Transaction, descriptor: Descriptor, matcher: PlatformMatcher) -> bool:
+    """Whether everything that a pull for this platform would bring is here."""
+    facts = tx.graph.manifest(descriptor.digest)
+    if facts is None:
+        return False
+    children = [edge.child for edge in facts.edges]
+    if facts.kind is Kind.INDEX:
+        chosen = choose_manifests(children, matcher)
+        return bool(chosen) and all(_is_complete(tx, child, matcher) for child in chosen)
+    needed = {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
+    return tx.graph.present(needed) == needed
+
+
+@dataclass(frozen=True, slots=True)
+class _Pull:
+    """One reference while it is pulled."""
+
+    engine: Engine
+    repository: Repository
+    reference: Reference
+    platform: Platform
+    matcher: PlatformMatcher
+
+    def run(self, target: Descriptor) -> ProgressStream:
+        """Bring what lacks of the target, verify all of it, and give it the name."""
+        engine = self.engine
+        with hold(engine.metadata, engine.content, f"pull {self.reference}", keep_on_failure=True) as lease:
+            blobs = list({blob.digest: blob for blob in self._blobs(lease, target, depth=0)}.values())
+            yield _pulling_from(self.reference)
+            present = lease.add(blob.digest for blob in blobs)
+            missing = [blob for blob in blobs if blob.digest not in present]
+            if missing:
+                yield from _announce(blobs, present)
+                yield from download_blobs(engine, lease, self.repository, missing)
+            graph = read_graph(engine, target)
+            with engine.metadata.write() as tx:
+                record_graph(tx, graph)
+                assign_name(tx, str(self.reference), target, engine.clock())
+            yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
+
+    def _blobs(self, lease: Lease, descriptor: Descriptor, *, depth: int) -> list[Descriptor]:
+        """Store the manifests that the platform needs, and list the blobs that these need, configs first in each."""
+        if depth > MAX_DEPTH:
+            raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
+        raw = self._document(lease, descriptor)
+        if not mediatypes.is_index(descriptor.media_type):
+            manifest = Manifest.parse(raw, descriptor.media_type)
+            return [manifest.config, *manifest.layers]
+        chosen = choose_manifests(Index.parse(raw, descriptor.media_type).manifests, self.matcher)
+        if not chosen:
+            raise NotFound(
+                f"no matching manifest for {self.platform} in the manifest list entries: no match for platform in manifest: not found"
+            )
+        return [blob for child in chosen for blob in self._blobs(lease, child, depth=depth + 1)]
+
+    def _document(self, lease: Lease, descriptor: Descriptor) -> bytes:
+        """A manifest's bytes, from the store where it is there."""
+        if lease.add([descriptor.digest]):
+            return self.engine.content.read(descriptor.digest)
+        raw = self.repository.manifest(descriptor)
+        store_blob(self.engine, lease, [raw], digest=descriptor.digest, size=descriptor.size)
+        return raw
+
+
+def _announce(blobs: list[Descriptor], present: set[Digest]) -> Iterator[Progress]:
+    """What will be fetched, and what is here already."""
+    for blob in blobs:
+        if blob.digest in present and is_shown(blob):
+            yield _line("Already exists", blob)
+        elif blob.digest not in present and mediatypes.is_layer(blob.media_type):
+            yield Progress("Pulling fs layer", blob.digest.short, Detail())
+
+
+def _line(status: str, blob: Descriptor) -> Progress:
+    return Progress(status, blob.digest.short, Detail(hide_counts=True))

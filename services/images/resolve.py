@@ -1,0 +1,103 @@
+"""From what a client calls an image to its record: a name, a name with a digest, an ID, or the beginning of an ID.
+
+Source: moby daemon/containerd/image.go (resolveImage, resolveAllReferences).
+"""
+
+from __future__ import annotations
+
+import re
+
+from services.errors import ImageNotFound, InvalidReference, NotFound
+from services.metadata.protocol import ImageRecord, Transaction
+from services.oci.digest import Digest
+from services.oci.reference import Reference, dangling_name, parse_any
+
+_TRUNCATED_ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})")
+
+
+def truncated_id(text: str) -> str | None:
+    """The hexadecimal digits of what may be an ID or the beginning of one, else None."""
+    match = _TRUNCATED_ID.fullmatch(text)
+    return match[1] if match else None
+
+
+def image_not_found(parsed: Reference | Digest) -> ImageNotFound:
+    """The error that names what was asked for as Docker shows it."""
+    return ImageNotFound(str(parsed) if isinstance(parsed, Digest) else parsed.tagged().familiar)
+
+
+def is_dangling(record: ImageRecord) -> bool:
+    """Whether this record is how an untagged image is kept."""
+    return record.name == dangling_name(record.target.digest)
+
+
+def familiar_name(record: ImageRecord) -> str:
+    """The record's name as Docker shows it: familiar, or the ID of a dangling image (moby imageFamiliarName)."""
+    return str(record.target.digest) if is_dangling(record) else Reference.parse_canonical(record.name).familiar
+
+
+def resolve_image(tx: Transaction, text: str) -> ImageRecord:
+    """Find the one image that `text` means.
+
+    A name comes before the beginning of an ID that looks alike; `repository@digest` needs a name of that repository on that target.
+    Raises InvalidReference, ImageNotFound, or NotFound("ambiguous reference") where the beginning fits several targets.
+    """
+    parsed = parse_any(text)
+    if isinstance(parsed, Digest):
+        found = tx.images.by_target(parsed)
+    elif parsed.digest is not None:
+        found = [record for record in tx.images.by_target(parsed.digest) if Reference.parse(record.name).name == parsed.name]
+    elif (named := tx.images.get(str(parsed.tagged()))) is not None:
+        return named
+    else:
+        prefix = truncated_id(text)
+        found = tx.images.by_id_prefix(prefix) if prefix else []
+        _refuse_ambiguous(found)
+    if not found:
+        raise image_not_found(parsed)
+    return found[0]
+
+
+def resolve_all(tx: Transaction, text: str) -> tuple[ImageRecord | None, list[ImageRecord]]:
+    """Find the record whose very name `text` is (or None), and every record with the same target, ordered by name.
+
+    The list is never empty. Raises as `resolve_image` does.
+    """
+    parsed = parse_any(text)
+    prefix = truncated_id(text)
+    if isinstance(parsed, Digest):
+        if prefix is None:
+            raise InvalidReference("invalid name reference")
+        return None, _sharing(tx, parsed, parsed)
+    record = tx.images.get(str(parsed.tagged()))
+    if prefix is not None:
+        return _resolve_prefix(tx, parsed, prefix, record)
+    target = record.target.digest if record else parsed.digest
+    if target is None:
+        raise image_not_found(parsed)
+    return record, _sharing(tx, target, parsed)
+
+
+def _resolve_prefix(
+    tx: Transaction, parsed: Reference, prefix: str, named: ImageRecord | None
+) -> tuple[ImageRecord | None, list[ImageRecord]]:
+    """Resolve what may be a name, the beginning of an ID, or both; both with different targets is ambiguous."""
+    found = tx.images.by_id_prefix(prefix)
+    _refuse_ambiguous([*found, named] if named else found)
+    if named:
+        return named, tx.images.by_target(named.target.digest)
+    if not found:
+        raise image_not_found(parsed)
+    return None, found
+
+
+def _sharing(tx: Transaction, target: Digest, parsed: Reference | Digest) -> list[ImageRecord]:
+    records = tx.images.by_target(target)
+    if not records:
+        raise image_not_found(parsed)
+    return records
+
+
+def _refuse_ambiguous(records: list[ImageRecord]) -> None:
+    if len({record.target.digest for record in records}) > 1:
+        raise NotFound("ambiguous reference")

@@ -1,0 +1,215 @@
+"""A root file system archive as a layer: checked while it streams, never unpacked.
+
+Gzip and zstd are kept as they came. A plain, bzip2 or xz archive becomes gzip, in blocks of 1 MiB that several threads compress at once; what
+they make depends on nothing but the content.
+
+Source: moby daemon/containerd/image_import.go (saveArchive).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from isal import igzip_threaded
+
+from services.archive.layer import Compression, Decompressor
+from services.archive.stage import Stage
+from services.archive.stream import Readable
+from services.archive.tarstream import TarReader
+from services.content.protocol import Ingest
+from services.engine import Engine, Limits
+from services.errors import InvalidContent
+from services.gc.leases import Lease
+from services.metadata.protocol import LayerFacts
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+
+_BLOCK = 1 << 20
+_LEVEL = 1
+_COMPRESSION_THREADS = 2
+_KEPT = {Compression.GZIP: OCI_LAYER_GZIP, Compression.ZSTD: OCI_LAYER_ZSTD}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """The layer as a manifest lists it, and the digest of its uncompressed tar."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> StoredLayer:
+    """Store what `source` holds as one layer, and record it under the lease. An empty source is an empty layer.
+
+    Raises InvalidContent where it is no whole tar or a bomb, OutOfSpace; then nothing is left.
+    """
+    received = _blocks(source, lease)
+    head = next(received, b"")
+    compression = Compression.detect(head)
+    with engine.content.ingest(uuid4().hex, waiting=lease.renew) as ingest:
+        try:
+            facts = _fill(ingest, compression, _chain(head, received), engine.limits)
+        except InvalidContent as exc:
+            raise InvalidContent(f"invalid root file system archive: {exc}") from exc
+        _commit(engine, lease, ingest, facts)
+        descriptor = Descriptor(_KEPT.get(compression, OCI_LAYER_GZIP), ingest.digest, ingest.offset)
+    return StoredLayer(descriptor, facts.diff_id)
+
+
+def _commit(engine: Engine, lease: Lease, ingest: Ingest, facts: LayerFacts) -> None:
+    """Publish the blob under the lease; one that is there already stays as it is."""
+    if lease.add([ingest.digest]):
+        return
+    ingest.commit(ingest.digest)
+    with engine.metadata.write() as tx:
+        tx.graph.add_blob(ingest.digest, ingest.offset, engine.clock())
+        tx.graph.add_layer(ingest.digest, facts)
+
+
+def _blocks(source: Readable, lease: Lease) -> Iterator[bytes]:
+    """The source in blocks of exactly 1 MiB, the last one shorter, however it arrives."""
+    while True:
+        parts: list[bytes] = []
+        missing = _BLOCK
+        while missing and (part := source.read(missing)):
+            parts.append(part)
+            missing -= len(part)
+        if len(parts) > 0:
+            yield b"".join(parts) if len(parts) > 1 else parts[0]
+        if missing:
+            return
+        lease.renew()
+
+
+def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from rest
+
+
+def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], limits: Limits) -> LayerFacts:
+    """Write the layer's bytes and derive its facts, each in a thread of its own, while the archive is walked in this one."""
+    with ExitStack() as running:
+        if compression in _KEPT:
+            storing = running.enter_context(_stage(ingest.write))
+            return _walk(_uncompressed(compression, _copied(received, storing), limits))
+        compress = running.enter_context(_gzip(ingest))
+        return _walk(_copied(_uncompressed(compression, received, limits), compress))
+
+
+@contextmanager
+def _stage(apply: Callable[[bytes], object]) -> Iterator[Callable[[bytes], None]]:
+    """Apply a function to chunks in a thread of its own; what goes wrong in it is raised by the next call or at the end."""
+    stage = Stage(apply)
+
+    def put(chunk: bytes) -> None:
+        if stage.failed:
+            stage.finish()
+        stage.put(chunk)
+
+    with closing(stage):
+        yield put
+        stage.finish()
+
+
+@contextmanager
+def _gzip(ingest: Ingest) -> Iterator[Callable[[bytes], None]]:
+    """Compress chunks into the ingest; an error of the ingest is raised by a later call or at the end."""
+    writer = _Writer(ingest)
+    opened = igzip_threaded.open(  # type: ignore[no-untyped-call]  # isal's module is not annotated
+        writer, "wb", _LEVEL, threads=_COMPRESSION_THREADS, block_size=_BLOCK
+    )
+
+    def compress(chunk: bytes) -> None:
+        writer.check()
+        stream.write(chunk)
+
+    with opened as stream:
+        yield compress
+    writer.check()
+
+
+class _Writer:
+    """An ingest as the file that the compressor writes to.
+
+    An error waits here: the compressor would raise the same object twice, which makes it its own context.
+    """
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+        self._error: Exception | None = None
+
+    def write(self, chunk: bytes) -> int:
+        if self._error is None:
+            try:
+                self._ingest.write(chunk)
+            except Exception as exc:  # noqa: BLE001 - check raises it, in the caller's thread
+                self._error = exc
+        return len(chunk)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _copied(chunks: Iterator[bytes], put: Callable[[bytes], object]) -> Iterator[bytes]:
+    for chunk in chunks:
+        put(chunk)
+        yield chunk
+
+
+def _uncompressed(compression: Compression, chunks: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
+    if compression is Compression.NONE:
+        yield from chunks
+        return
+    decompressor = Decompressor(compression, max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes)
+    for chunk in chunks:
+        yield from decompressor.decompress(chunk)
+    decompressor.finish()
+
+
+def _walk(chunks: Iterator[bytes]) -> LayerFacts:
+    """Check that this is a tar, and measure all of it, what follows its end included."""
+    digester = hashlib.sha256()
+    with _stage(digester.update) as hashing:
+        reader = _Reader(_copied(chunks, hashing))
+        for _ in TarReader(reader.read):
+            pass
+        reader.drain()
+    return LayerFacts(Digest("sha256", digester.hexdigest()), reader.size)
+
+
+class _Reader:
+    """Chunks as a blocking `read`."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        """1 to `size` bytes, and none only at the end."""
+        if not self._rest and not self._advance():
+            return b""
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return piece
+
+    def drain(self) -> None:
+        while self._advance():
+            pass
+
+    def _advance(self) -> bool:
+        for chunk in self._chunks:
+            if chunk:
+                self._rest = memoryview(chunk)
+                self.size += len(chunk)
+                return True
+        return False

@@ -1,0 +1,234 @@
+"""GET /images/get as a use case: images become one archive, an OCI layout that also has Docker's manifest.json.
+
+Everything is planned from rows before the first byte, so whatever is wrong is known by then; then blobs are copied as they are. Members are
+sorted by name and carry no time and no owner: the same images under the same names give the same bytes.
+
+Source: moby daemon/containerd/image_exporter.go (ExportImage); containerd core/images/archive/exporter.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
+from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, index_file, named, unnamed
+from services.archive.tarstream import CHUNK, END, directory_header, file_header, padding
+from services.engine import Engine
+from services.errors import Conflict, Internal, InvalidReference, NotFound
+from services.gc.leases import hold
+from services.images.resolve import familiar_name, image_not_found, resolve_image
+from services.metadata.protocol import ImageRecord, Kind, ManifestFacts, Role, Transaction
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.mediatypes import is_foreign_layer, is_manifest
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import Reference
+
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+_BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What the archive will hold: entries of index.json, blobs with their sizes, and names per manifest of manifest.json."""
+
+    tx: Transaction
+    matcher: PlatformMatcher
+    entries: list[Descriptor] = field(default_factory=list)
+    blobs: dict[Digest, int] = field(default_factory=dict)
+    names: dict[Digest, list[str]] = field(default_factory=dict)
+    facts: dict[Digest, ManifestFacts] = field(default_factory=dict)
+
+
+def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = ()) -> Iterator[bytes]:
+    """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
+
+    With one platform its manifest alone becomes the image, with several the index stays and the others are left out. What is absent here is
+    left out, foreign layers too. Nothing is given before all is resolved: until then raises InvalidReference, ImageNotFound, NotFound,
+    Conflict. Chunks are up to about 1 MiB. A lease keeps the content until the stream is closed.
+    """
+    with hold(engine.metadata, engine.content, "save") as lease:
+        with engine.metadata.read() as tx:
+            plan = _Plan(tx, PlatformMatcher.any_of(tuple(platforms), engine.platform))
+            for name in names:
+                for record, reference in _select(tx, name):
+                    _add_image(plan, record, reference, platforms)
+            documents = _documents(plan)
+        if len(lease.add(plan.blobs)) < len(plan.blobs):
+            raise NotFound("an image was removed while it was about to be saved")
+        for piece in _coalesce(_archive(engine, documents, plan.blobs)):
+            lease.renew()
+            yield piece
+
+
+def _select(tx: Transaction, name: str) -> list[tuple[ImageRecord, Reference | None]]:
+    """The records that a name means, each with the reference to save it under."""
+    try:
+        reference = Reference.parse(name)
+    except InvalidReference:
+        return [(resolve_image(tx, name), None)]
+    record = _resolve(tx, name)
+    is_specific = reference.digest is not None or (record is not None and record.target.digest.hex.startswith(name.removeprefix("sha256:")))
+    if reference.is_name_only and not (record and is_specific):
+        found = tx.images.in_repository(reference.name)
+        if not found:
+            raise image_not_found(reference)
+        return [(each, Reference.parse_canonical(each.name)) for each in found]
+    return [(record or resolve_image(tx, name), None if is_specific else reference)]
+
+
+def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
+    try:
+        return resolve_image(tx, name)
+    except NotFound:
+        return None
+
+
+def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> None:
+    target = _platform_manifest(plan.tx, record, platforms[0]) if len(platforms) == 1 else record.target
+    plan.entries.append(named(target, str(reference)) if reference else unnamed(target))
+    manifest = target.digest if is_manifest(target.media_type) else _preferred_manifest(plan, target)
+    _add_content(plan, target, is_target=True)
+    if manifest is not None:
+        names = plan.names.setdefault(manifest, [])
+        if reference:
+            names.append(reference.tagged().familiar)
+
+
+def _platform_manifest(tx: Transaction, record: ImageRecord, platform: Platform) -> Descriptor:
+    """The one present manifest for exactly this platform (moby getPushDescriptor)."""
+    matcher = PlatformMatcher.only_strict(platform)
+    matching = [
+        child for child, facts in _present_manifests(tx, record.target)
+        if _REFERENCE_TYPE not in child.annotations and matcher.matches(child.platform or facts.platform or Platform())
+    ]  # fmt: skip
+    if not matching:
+        reason = f"image with reference {familiar_name(record)} was found but does not provide the specified platform ({platform})"
+        raise NotFound(f"no suitable export target found: {reason}")
+    if len(matching) > 1:
+        raise Conflict(f"no suitable export target found: multiple manifests found for platform {platform}")
+    return matching[0]
+
+
+def _present_manifests(tx: Transaction, target: Descriptor) -> Iterator[tuple[Descriptor, ManifestFacts]]:
+    """Every whole manifest of a target, itself or below an index, in order."""
+    facts = tx.graph.manifest(target.digest)
+    if facts is None:
+        return
+    if facts.kind is not Kind.INDEX:
+        yield target, facts
+        return
+    for edge in facts.edges:
+        yield from _present_manifests(tx, edge.child)
+
+
+def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
+    """The manifest that stands for an index in manifest.json: the best of those that are here, the index's order deciding between equals.
+
+    Nested indexes have none. Raises NotFound where nothing of what is asked for is here.
+    """
+    facts = _facts(plan, index.digest)
+    children = [edge.child for edge in facts.edges] if facts else []
+    present = [child for child in children if _is_wanted(plan, child) and _facts(plan, child.digest)]
+    if children and not present:
+        raise NotFound("no manifest found for platform: not found")
+    best: Descriptor | None = None
+    for child in present:
+        if is_manifest(child.media_type) and (best is None or _is_better(plan.matcher, child, best)):
+            best = child
+    return best.digest if best else None
+
+
+def _is_better(matcher: PlatformMatcher, left: Descriptor, right: Descriptor) -> bool:
+    """Whether `left` is strictly preferred; what has no platform comes last."""
+    if left.platform is None or right.platform is None:
+        return left.platform is not None and right.platform is None
+    return matcher.less(left.platform, right.platform)
+
+
+def _is_wanted(plan: _Plan, child: Descriptor) -> bool:
+    return child.platform is None or plan.matcher.matches(child.platform)
+
+
+def _facts(plan: _Plan, digest: Digest) -> ManifestFacts | None:
+    if digest not in plan.facts:
+        facts = plan.tx.graph.manifest(digest)
+        if facts is None:
+            return None
+        plan.facts[digest] = facts
+    return plan.facts[digest]
+
+
+def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> None:
+    """Plan a manifest and what is present below it; one that is here without its content goes alone, as containerd saves it."""
+    facts = _facts(plan, descriptor.digest)
+    if facts is None:
+        if plan.tx.graph.present([descriptor.digest]):
+            plan.blobs[descriptor.digest] = descriptor.size
+        return
+    plan.blobs[descriptor.digest] = descriptor.size
+    parts = [edge.child for edge in facts.edges if edge.role is not Role.MANIFEST and not is_foreign_layer(edge.child.media_type)]
+    plan.blobs.update((part.digest, part.size) for part in parts)
+    for edge in facts.edges:
+        if edge.role is Role.MANIFEST and (not is_target or _is_wanted(plan, edge.child)):
+            _add_content(plan, edge.child, is_target=False)
+
+
+def _documents(plan: _Plan) -> dict[str, tuple[int, bytes]]:
+    """The members that are no blobs, by name: their mode and content. A folder's name ends with a slash."""
+    documents = {LAYOUT_FILE: (_BLOB_MODE, LAYOUT), INDEX_FILE: (_DOCUMENT_MODE, index_file(plan.entries))}
+    if plan.names:
+        documents[MANIFEST_FILE] = (_DOCUMENT_MODE, manifest_file(_manifest_entry(plan, digest) for digest in plan.names))
+    for algorithm in sorted({digest.algorithm for digest in plan.blobs}):
+        documents |= {"blobs/": (_FOLDER_MODE, b""), f"blobs/{algorithm}/": (_FOLDER_MODE, b"")}
+    return documents
+
+
+def _manifest_entry(plan: _Plan, digest: Digest) -> tuple[Digest, list[str], list[Digest]]:
+    facts = _facts(plan, digest)
+    if facts is None:
+        raise Internal(f"image manifest {digest} is not recorded")
+    config, *layers = [edge.child.digest for edge in facts.edges]
+    return config, plan.names[digest], layers
+
+
+def _archive(engine: Engine, documents: dict[str, tuple[int, bytes]], blobs: dict[Digest, int]) -> Iterator[bytes]:
+    members: dict[str, Digest | None] = {blob_member(digest): digest for digest in blobs} | dict.fromkeys(documents)
+    for name in sorted(members):
+        digest = members[name]
+        if digest is not None:
+            yield file_header(name, blobs[digest], _BLOB_MODE)
+            yield from _blob(engine, digest, blobs[digest])
+            yield padding(blobs[digest])
+        else:
+            mode, content = documents[name]
+            yield directory_header(name, mode) if name.endswith("/") else file_header(name, len(content), mode)
+            yield content + padding(len(content))
+    yield END
+
+
+def _blob(engine: Engine, digest: Digest, size: int) -> Iterator[bytes]:
+    with engine.content.open(digest) as blob:
+        left = size
+        while left and (chunk := blob.read(min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+    if left:
+        raise Internal(f"blob {digest} ends {left} bytes early")
+
+
+def _coalesce(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small pieces, so that headers and documents do not become writes of their own."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) == CHUNK and not waiting:
+            yield piece
+            continue
+        waiting.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)

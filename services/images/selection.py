@@ -1,0 +1,84 @@
+"""Which images a list or a prune is about: the filters that look at one record and the facts of its manifests.
+
+Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from services.errors import InvalidParameter
+from services.filters import Filters, compile_glob, parse_moment
+from services.images.resolve import is_dangling
+from services.images.summary import REFERENCE_TYPE, Facts, walk_manifests
+from services.metadata.protocol import ImageRecord, Kind
+from services.oci.reference import Reference
+
+Predicate = Callable[[ImageRecord], bool]
+LabelCheck = Callable[[Mapping[str, str]], bool]
+
+_MAX_LABEL_BYTES = 4096
+_SHOWN_KEY_BYTES = 64
+
+
+def select_records(filters: Filters, facts: Facts, now: int) -> list[Predicate]:
+    """The predicates of `until`, `label`, `label!`, `dangling` and `reference`; raises InvalidParameter for a value that makes no sense."""
+    predicates = [_stored_before(_moment(value, now)) for value in filters.get("until")]
+    if checks := [_label_check(text, negated=name == "label!") for name in ("label", "label!") for text in filters.get(name)]:
+        predicates.append(lambda record: _any_labels(record, facts, checks))
+    if "dangling" in filters:
+        wanted = filters.boolean("dangling", False)
+        predicates.append(lambda record: is_dangling(record) == wanted)
+    if patterns := filters.get("reference"):
+        predicates.append(_named_like(patterns))
+    return predicates
+
+
+def _moment(value: str, now: int) -> int:
+    try:
+        return parse_moment(value, now)
+    except InvalidParameter as exc:
+        raise InvalidParameter(f"invalid value for 'until' filter: {exc}") from exc
+
+
+def _stored_before(moment: int) -> Predicate:
+    return lambda record: record.created_at < moment
+
+
+def _label_check(text: str, *, negated: bool) -> LabelCheck:
+    """Read `key`, `key=value` or `key!=value`; a negated check holds where the other does not."""
+    key, equals, value = text.partition("=")
+    total = len(key.encode()) + len(value.encode())
+    if total > _MAX_LABEL_BYTES:
+        shown = key.encode()[:_SHOWN_KEY_BYTES].decode("utf-8", "replace")
+        raise InvalidParameter(
+            f"label key and value length ({total} bytes) greater than maximum size ({_MAX_LABEL_BYTES} bytes), key: {shown}: invalid argument"
+        )
+    if key.endswith("!"):
+        key, negated = key[:-1], not negated
+    if equals:
+        return lambda labels: (labels.get(key) == value) != negated
+    return lambda labels: (key in labels) != negated
+
+
+def _any_labels(record: ImageRecord, facts: Facts, checks: list[LabelCheck]) -> bool:
+    """Whether the labels of one present platform pass every check; attestations do not count."""
+    for descriptor in walk_manifests(record.target, facts):
+        manifest = facts.get(descriptor.digest)
+        if manifest is None or manifest.kind is not Kind.IMAGE or REFERENCE_TYPE in descriptor.annotations:
+            continue
+        if all(check(manifest.labels or {}) for check in checks):
+            return True
+    return False
+
+
+def _named_like(patterns: tuple[str, ...]) -> Predicate:
+    """Match the familiar and the canonical name, each with and without its tag; a malformed pattern matches nothing."""
+    globs = [glob for glob in map(compile_glob, patterns) if glob]
+
+    def named_like(record: ImageRecord) -> bool:
+        reference = Reference.parse(record.name)
+        forms = (reference.familiar, reference.familiar_name, str(reference.tagged()), reference.name)
+        return any(glob.fullmatch(form) for glob in globs for form in forms)
+
+    return named_like

@@ -1,0 +1,145 @@
+"""What an image consists of, told from the facts of its manifests: every platform, its sizes, and the platform to show.
+
+Source: moby daemon/containerd/image_list.go (multiPlatformSummary), image_manifest.go (IsPseudoImage, getBestPresentImageManifest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.errors import InvalidDigest, NotFound
+from services.metadata.protocol import Edge, ImageRecord, Kind, ManifestFacts, Role, Transaction
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform, PlatformMatcher
+
+REFERENCE_TYPE = "vnd.docker.reference.type"
+"""Annotation of a descriptor in an index that tells a BuildKit attestation."""
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+"""Annotation with the digest of the manifest that the attestation is about."""
+
+Facts = Mapping[Digest, ManifestFacts]
+
+
+class ManifestKind(StrEnum):
+    """What a manifest of an image is to its user."""
+
+    IMAGE = "image"
+    ATTESTATION = "attestation"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManifestSummary:
+    """One manifest that an image has or lists. `size` is the bytes of its content that are present; `facts` is None where it is absent."""
+
+    descriptor: Descriptor
+    facts: ManifestFacts | None
+    kind: ManifestKind
+    platform: Platform
+    attests: Digest | None = None
+
+    @property
+    def available(self) -> bool:
+        return self.facts is not None
+
+    @property
+    def size(self) -> int:
+        return self.facts.content_size if self.facts else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSummary:
+    """An image with its manifests in the order its indexes list them, depth first. `size` is the bytes of its present content."""
+
+    record: ImageRecord
+    manifests: tuple[ManifestSummary, ...]
+    size: int
+
+    def best(self, matcher: PlatformMatcher) -> ManifestSummary | None:
+        """The image manifest that matches and is preferred, present or not."""
+        return _best((manifest for manifest in self.manifests if manifest.kind is ManifestKind.IMAGE), matcher)
+
+    def best_present(self, matcher: PlatformMatcher) -> ManifestSummary | None:
+        """The manifest of any kind that matches, is present and preferred."""
+        return _best((manifest for manifest in self.manifests if manifest.available), matcher)
+
+
+def summarize(record: ImageRecord, facts: Facts) -> ImageSummary:
+    """Describe an image from the facts of all its present manifests."""
+    target = facts[record.target.digest]
+    manifests = tuple(_summarize_manifest(descriptor, facts.get(descriptor.digest)) for descriptor in walk_manifests(record.target, facts))
+    return ImageSummary(record, manifests, target.content_size)
+
+
+def read_facts(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
+    """The facts of a target and of every present manifest below it."""
+    found: dict[Digest, ManifestFacts] = {}
+    level = {target}
+    while level:
+        read = tx.graph.manifests(level)
+        found |= read
+        level = {edge.child.digest for facts in read.values() for edge in _manifest_edges(facts)} - found.keys()
+    return found
+
+
+def walk_manifests(target: Descriptor, facts: Facts) -> Iterator[Descriptor]:
+    """The descriptors of the image manifests that a target is or lists, present or not, depth first, as often as they are listed."""
+    if mediatypes.is_manifest(target.media_type):
+        yield target
+    elif target.digest in facts:
+        for edge in _manifest_edges(facts[target.digest]):
+            yield from walk_manifests(edge.child, facts)
+
+
+def walk_present(target: Digest, facts: Facts) -> Iterator[Digest]:
+    """The present indexes and manifests that a target is or lists, depth first, as often as they are listed."""
+    if target in facts:
+        yield target
+        for edge in _manifest_edges(facts[target]):
+            yield from walk_present(edge.child.digest, facts)
+
+
+def any_platform(preferred: Platform) -> PlatformMatcher:
+    """Every platform, the preferred one and what it can run first."""
+    return PlatformMatcher.any_of((), preferred)
+
+
+def platform_not_found(name: str, wanted: Platform | None) -> NotFound:
+    """The error for an image that lacks what was asked of it."""
+    what = f"the specified platform ({wanted})" if wanted else "any platform"
+    return NotFound(f"image with reference {name} was found but does not provide {what}")
+
+
+def _manifest_edges(facts: ManifestFacts) -> Iterator[Edge]:
+    return (edge for edge in facts.edges if edge.role is Role.MANIFEST)
+
+
+def _summarize_manifest(descriptor: Descriptor, facts: ManifestFacts | None) -> ManifestSummary:
+    platform = descriptor.platform or (facts and facts.platform) or Platform()
+    if REFERENCE_TYPE in descriptor.annotations:
+        attests = _attested(descriptor)
+        kind = ManifestKind.ATTESTATION if attests else ManifestKind.UNKNOWN
+        return ManifestSummary(descriptor, facts, kind, platform, attests)
+    listed = descriptor.platform
+    disowned = listed is not None and (listed.os, listed.architecture) == ("unknown", "unknown")
+    artifact = facts is not None and facts.kind is not Kind.IMAGE
+    return ManifestSummary(descriptor, facts, ManifestKind.UNKNOWN if artifact or disowned else ManifestKind.IMAGE, platform)
+
+
+def _attested(descriptor: Descriptor) -> Digest | None:
+    try:
+        return Digest.parse(descriptor.annotations.get(REFERENCE_DIGEST, ""))
+    except InvalidDigest:
+        return None
+
+
+def _best(manifests: Iterable[ManifestSummary], matcher: PlatformMatcher) -> ManifestSummary | None:
+    best: ManifestSummary | None = None
+    for manifest in manifests:
+        if matcher.matches(manifest.platform) and (best is None or matcher.less(manifest.platform, best.platform)):
+            best = manifest
+    return best

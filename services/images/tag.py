@@ -1,0 +1,42 @@
+"""Give an image another name.
+
+Source: moby daemon/containerd/image_tag.go, daemon/server/router/image/image_routes.go (postImagesTag).
+"""
+
+from __future__ import annotations
+
+from services.engine import Engine
+from services.errors import InvalidParameter, NotFound
+from services.images.publish import assign_name
+from services.images.resolve import familiar_name, resolve_image
+from services.images.summary import any_platform, platform_not_found, read_facts, summarize
+from services.metadata.protocol import Transaction
+from services.oci.descriptor import Descriptor
+from services.oci.platform import Platform
+from services.oci.reference import Reference
+
+
+def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:
+    """Give the image `name` the tagged reference, and say whether there was one to give.
+
+    An image that held the reference before stays, untagged if it has no other name.
+    Raises InvalidParameter for the name `sha256`, and NotFound for whatever is wrong with `name`, malformed or missing.
+    """
+    if reference is None:
+        return False
+    if reference.familiar_name == "sha256":
+        raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
+    with engine.metadata.write() as tx:
+        assign_name(tx, str(reference), _find_target(tx, name, engine.platform), engine.clock())
+    return True
+
+
+def _find_target(tx: Transaction, name: str, preferred: Platform) -> Descriptor:
+    """The target to name, described as the first of its names describes it."""
+    try:
+        record = resolve_image(tx, name)
+    except InvalidParameter as exc:
+        raise NotFound(str(exc)) from exc
+    if summarize(record, read_facts(tx, record.target.digest)).best_present(any_platform(preferred)) is None:
+        raise platform_not_found(familiar_name(record), None)
+    return tx.images.by_target(record.target.digest)[0].target

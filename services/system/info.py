@@ -1,0 +1,111 @@
+"""What the service says about its host and itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import platform
+import socket
+import threading
+import uuid
+from dataclasses import dataclass
+
+from services.engine import Engine, ShownSettings
+from services.oci.timestamp import Timestamp
+from services.system.version import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A registry as the settings describe it; `secure` ones are spoken to over verified TLS only."""
+
+    name: str
+    mirrors: tuple[str, ...]
+    secure: bool
+    official: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Registries:
+    """How registries are reached: networks and names that may be insecure, mirrors of docker.io."""
+
+    insecure_networks: tuple[str, ...]
+    indexes: dict[str, Index]
+    mirrors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What `docker info` shows; `memory` in bytes, `time` in RFC 3339."""
+
+    id: str
+    images: int
+    driver: str
+    driver_status: tuple[tuple[str, str], ...]
+    descriptors: int
+    threads: int
+    time: str
+    kernel: str
+    operating_system: str
+    os_version: str
+    os: str
+    machine: str
+    registries: Registries
+    processors: int
+    memory: int
+    root: str
+    hostname: str
+    version: str
+
+
+def read_info(engine: Engine) -> Info:
+    """The facts of this moment. Source: moby daemon/info.go SystemInfo."""
+    with engine.metadata.read() as tx:
+        images = tx.images.count()
+    hostname, release = socket.gethostname(), _os_release()
+    return Info(
+        id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{hostname}{engine.shown.root}")),
+        images=images,
+        driver="stowage",
+        driver_status=(("Content", "OCI image layout"),),
+        descriptors=len(os.listdir("/proc/self/fd")),
+        threads=threading.active_count(),
+        time=str(Timestamp(engine.clock())),
+        kernel=platform.release(),
+        operating_system=release.get("PRETTY_NAME", platform.system()),
+        os_version=release.get("VERSION_ID", ""),
+        os=engine.platform.os,
+        machine=platform.machine(),
+        registries=_registries(engine.shown),
+        processors=os.cpu_count() or 1,
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        root=engine.shown.root,
+        hostname=hostname,
+        version=VERSION,
+    )
+
+
+def _os_release() -> dict[str, str]:
+    """The fields of os-release; none where a system has no such file."""
+    with contextlib.suppress(OSError):
+        return platform.freedesktop_os_release()
+    return {}
+
+
+def _registries(shown: ShownSettings) -> Registries:
+    """Networks stay networks; each insecure name becomes an index beside docker.io."""
+    networks = tuple(entry for entry in shown.insecure_registries if _is_network(entry))
+    indexes = {"docker.io": Index(name="docker.io", mirrors=shown.registry_mirrors, secure=True, official=True)}
+    for name in shown.insecure_registries:
+        if name not in networks:
+            indexes[name] = Index(name=name, mirrors=(), secure=False, official=False)
+    return Registries(insecure_networks=networks, indexes=indexes, mirrors=shown.registry_mirrors)
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,51 @@
+"""Fixtures that every suite shares: a real engine on a folder of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.content.filesystem import FilesystemStore
+from services.engine import Engine
+from services.metadata.session import SqlMetadataStore, upgrade
+from services.oci.platform import Platform
+from services.registry.client import RegistryClient
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database at the newest revision, copied by every test that needs one."""
+    path = tmp_path_factory.mktemp("database") / "stowage.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def metadata(tmp_path: Path, migrated_database: Path) -> Iterator[SqlMetadataStore]:
+    root = tmp_path / "root"
+    root.mkdir()
+    shutil.copy(migrated_database, root / "stowage.db")
+    store = SqlMetadataStore(f"sqlite:///{root}/stowage.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> FilesystemStore:
+    return FilesystemStore(tmp_path / "root")
+
+
+@pytest.fixture
+def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
+    """A real engine: files, SQLite, a registry client that may use plain HTTP on loopback, linux/amd64 preferred."""
+    return Engine(
+        content=content,
+        metadata=metadata,
+        registry=RegistryClient(insecure=("127.0.0.0/8", "::1/128")),
+        platform=Platform(os="linux", architecture="amd64"),
+        clock=time.time_ns,
+    )

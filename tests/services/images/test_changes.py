@@ -1,0 +1,122 @@
+"""Dockerfile instructions of an import against what real engines made of them.
+
+changes_answers.json holds answers of Debian's Docker Engine 26.1.5, those that buildkit's parser in moby's main branch gives as well; where
+the two differ, the tables below hold main's answer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.errors import InvalidParameter
+from services.images.changes import apply_changes
+from services.images.changes.glob import Glob
+
+ANSWERS = json.loads((Path(__file__).parent / "changes_answers.json").read_text())
+PIECES = ["CMD ", "ENV A=", "LABEL ", "EXPOSE ", "HEALTHCHECK ", "ONBUILD ", "\n", " ", "\\", "'", '"', "$", "{", "}", ":-", "#", "/", "[", "<<E", "--x=", "é", "80"]
+
+
+def outcome(changes: list[str], os: str = "linux") -> object:
+    """The configuration as JSON, or the error's sentence."""
+    try:
+        return apply_changes(changes, os=os).to_json()
+    except InvalidParameter as exc:
+        return str(exc)
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for row in ANSWERS])
+def test_answers_as_a_real_engine(row: dict[str, Any]) -> None:
+    assert outcome(row["changes"]) == row.get("config", row.get("error"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        pytest.param("CMD --foo=1 echo", "unknown flag: --foo", id="cmd flag"),
+        pytest.param("ENV --x=1 A=b", "unknown flag: --x", id="env flag"),
+        pytest.param("USER --x bob", "unknown flag: --x", id="user flag"),
+        pytest.param("ONBUILD --x=1 RUN y", "unknown flag: --x", id="onbuild flag"),
+        pytest.param("HEALTHCHECK --interval CMD x", "missing a value on flag: --interval", id="flag without value"),
+        pytest.param("HEALTHCHECK --intervall=5s CMD x", "unknown flag: --intervall (did you mean interval?)", id="flag with a typo"),
+        pytest.param("HEALTHCHECK --zzzzzz=5s CMD x", "unknown flag: --zzzzzz", id="unknown flag"),
+        pytest.param("HEALTHCHECK --retries=1 --retries=2 CMD x", "duplicate flag specified: --retries", id="flag twice"),
+        pytest.param("EXPOSE abc", "invalid containerPort: abc", id="port word"),
+        pytest.param("EXPOSE 65536", "invalid containerPort: 65536", id="port too large"),
+        pytest.param("EXPOSE -1", "invalid containerPort: -1", id="port negative"),
+        pytest.param("EXPOSE +80", "invalid containerPort: +80", id="port with sign"),
+        pytest.param("EXPOSE 90-80", "invalid containerPort: 90-80", id="range backwards"),
+        pytest.param("EXPOSE 80-", "invalid containerPort: 80-", id="range open"),
+        pytest.param("EXPOSE 1-2-3", "invalid containerPort: 1-2-3", id="range of three"),
+        pytest.param("EXPOSE 80/foo", "invalid proto: foo", id="protocol"),
+        pytest.param("EXPOSE 80/tcp/udp", "invalid proto: tcp/udp", id="two protocols"),
+        pytest.param("EXPOSE /tcp", "no port specified: /tcp<empty>", id="no port"),
+        pytest.param("EXPOSE x:80", "invalid hostPort: x", id="host port"),
+        pytest.param("EXPOSE 1-3:80-81", "invalid ranges specified for container and host Ports: 80-81 and 1-3", id="range lengths"),
+        pytest.param("EXPOSE 1.2.3:8:80", 'invalid IP address: ParseAddr("1.2.3"): unable to parse IP', id="address"),
+        pytest.param("EXPOSE [::1:8:80", "invalid IP address [::1: address [::1:: missing ']' in address", id="bracket"),
+        pytest.param("ENV A=${Z:#x}", 'failed to process "${Z:#x}": unsupported modifier (:#) in substitution', id="colon and pattern"),
+        pytest.param("USER\nRUN y", "USER requires exactly one argument", id="first error first"),
+        pytest.param("# check=a\n# check=b\nCMD a", "only one check parser directive can be used", id="directive twice"),
+        pytest.param("CMD " + "x" * 70_000, "file with no instructions", id="long first line"),
+        pytest.param("CMD x\nCMD " + "x" * 70_000, "dockerfile line greater than max allowed size of 65535", id="long line"),
+    ],
+)
+def test_refuses_as_the_main_branch(change: str, error: str) -> None:
+    assert outcome([change]) == error
+
+
+def test_text_after_a_json_array_makes_it_a_shell_command() -> None:
+    assert outcome(['CMD ["a"] x']) == {"Cmd": ["/bin/sh", "-c", '["a"] x']}
+
+
+def test_a_default_in_the_middle_of_a_port_keeps_what_stands_before_it() -> None:
+    assert outcome(["EXPOSE 80${A:-1} ${B:-90}-${C:-91}"]) == {"ExposedPorts": {"801/tcp": {}, "90/tcp": {}, "91/tcp": {}}}
+
+
+def test_every_port_can_be_exposed_at_once() -> None:
+    assert len(apply_changes(["EXPOSE 0-65535"], os="linux").exposed_ports or ()) == 65536
+
+
+def test_no_changes_are_an_empty_configuration() -> None:
+    assert outcome([]) == {}
+
+
+def test_windows_has_its_own_shell_and_no_stop_signal() -> None:
+    assert outcome(["CMD dir"], os="windows") == {"Cmd": ["cmd", "/S", "/C", "dir"]}
+    assert outcome(["STOPSIGNAL 9"], os="windows") == "The daemon on this platform does not support the command stopsignal"
+
+
+def test_variables_cannot_fill_the_memory() -> None:
+    doubling = ["ENV A=" + "x" * 100, *["ENV A=$A$A"] * 60]
+    assert "variables expand to more than 4194304 characters" in str(outcome(doubling))
+
+
+def test_a_replacement_cannot_fill_the_memory() -> None:
+    changes = ["ENV A=" + "x" * 60_000, "ENV A=$A$A$A$A", "ENV B=${A//x/" + "y" * 60_000 + "}"]
+    assert "variables expand to more than 4194304 characters" in str(outcome(changes))
+
+
+def test_deeply_nested_json_is_refused() -> None:
+    assert outcome(["CMD " + "[" * 30_000]) == "when using JSON array syntax, arrays must be comprised of strings only"
+
+
+@pytest.mark.parametrize("length", [1, 40_000])
+def test_stars_of_a_pattern_do_not_multiply(length: int) -> None:
+    assert Glob("*a" * 12 + "b").prefix("a" * length, longest=True) is None
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), max_size=4))
+def test_whatever_it_reads_it_answers_or_refuses(changes: list[str]) -> None:
+    answer = outcome(changes)
+    assert json.loads(json.dumps(answer)) == answer
+
+
+@given(st.text(alphabet="abc ", max_size=20))
+def test_a_quoted_value_comes_back_as_it_was(value: str) -> None:
+    assert apply_changes([f'ENV A="{value}"', 'LABEL b="$A"'], os="linux").labels == {"b": value}

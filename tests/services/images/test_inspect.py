@@ -1,0 +1,78 @@
+"""One image, looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from services.engine import Engine
+from services.errors import NotFound
+from services.images.inspect import inspect_image
+from services.images.tag import tag_image
+from services.oci.platform import Platform
+from services.oci.reference import Reference
+from services.oci.timestamp import Timestamp
+from tests.builders import CREATED, Layout, partial_layout, put_image, simple_layout
+
+
+def test_an_image_shows_its_config_and_names(engine: Engine) -> None:
+    digest = put_image(engine, "app:1", simple_layout(author="me", config={"Cmd": ["sh"], "Labels": {"a": "b"}}))
+    tag_image(engine, "app:1", Reference.parse("app:2"))
+    tag_image(engine, "app:1", Reference.parse("host:5000/other").tagged())
+    image = inspect_image(engine, "app:2")
+    assert image.repo_tags == ("app:1", "app:2", "host:5000/other:latest")
+    assert image.repo_digests == (f"app@{digest}", f"host:5000/other@{digest}")
+    assert (image.config.author, image.config.container.cmd, str(image.config.created)) == ("me", ("sh",), CREATED)
+    assert (image.descriptor.digest, image.comment, image.manifests) == (digest, "buildkit.dockerfile.v0", ())
+
+
+def test_the_last_tag_time_is_that_of_the_last_name(engine: Engine) -> None:
+    put_image(engine, "app:1")
+    later = dataclasses.replace(engine, clock=lambda: 4_000_000_000_000_000_000)
+    tag_image(later, "app:1", Reference.parse("app:2"))
+    assert inspect_image(engine, "app:1").last_tagged == Timestamp(4_000_000_000_000_000_000)
+
+
+def test_a_dangling_image_has_no_names(engine: Engine) -> None:
+    image = inspect_image(engine, str(put_image(engine, None)))
+    assert (image.repo_tags, image.repo_digests) == ((), ())
+
+
+def test_a_name_by_digest_is_both_a_tag_and_a_digest(engine: Engine) -> None:
+    digest = put_image(engine, "app:1")
+    by_digest = f"app@{digest}"
+    put_image(engine, by_digest)
+    image = inspect_image(engine, by_digest)
+    assert (image.repo_tags, image.repo_digests) == (("app:1", by_digest), (by_digest,))
+
+
+def test_a_platform_is_shown_in_place_of_the_index(engine: Engine) -> None:
+    layout = Layout()
+    index = put_image(engine, "multi", layout, layout.multi_platform())
+    host, arm = inspect_image(engine, "multi"), inspect_image(engine, "multi", platform=Platform("linux", "arm64"))
+    assert (host.descriptor.digest, host.config.platform.architecture) == (index, "amd64")
+    assert (arm.config.platform.architecture, arm.descriptor.platform) == ("arm64", Platform("linux", "arm64", "v8"))
+    assert arm.repo_digests == (f"multi@{index}",)
+    assert len(inspect_image(engine, "multi", manifests=True).manifests) == 6
+
+
+def test_a_platform_that_is_not_listed_is_an_error(engine: Engine) -> None:
+    put_image(engine, "app")
+    words = r"^image with reference app was found but does not provide the specified platform \(linux/s390x\)$"
+    with pytest.raises(NotFound, match=words):
+        inspect_image(engine, "app", platform=Platform("linux", "s390x"))
+
+
+def test_an_absent_platform_shows_an_empty_config(engine: Engine) -> None:
+    layout = partial_layout()
+    put_image(engine, "partial", layout, {**layout.manifests[0], "annotations": {}})
+    image = inspect_image(engine, "partial", platform=Platform("linux", "arm64"))
+    assert (image.config.platform, image.config.diff_ids, image.size, image.comment) == (Platform(), None, 0, "")
+
+
+def test_a_chart_shows_an_empty_config_and_its_size(engine: Engine) -> None:
+    layout = Layout()
+    put_image(engine, "chart", layout, layout.chart())
+    image = inspect_image(engine, "chart")
+    assert (image.config.platform, image.size) == (Platform(), sum(map(len, layout.blobs.values())))

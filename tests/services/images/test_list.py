@@ -1,0 +1,160 @@
+"""The list of images, its order, and its filters."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.engine import Engine
+from services.errors import ImageNotFound, InvalidParameter
+from services.filters import Filters
+from services.images.list import UNKNOWN, ListedImage, list_images
+from services.images.tag import tag_image
+from services.oci.reference import Reference
+from tests.builders import Layout, make_layer, put_image, simple_layout
+
+YEARS = {"old": "2020-01-01T00:00:00Z", "middle": "2022-01-01T00:00:00Z", "new": "2024-01-01T00:00:00Z"}
+
+
+def listed(engine: Engine, filters: str = "") -> list[ListedImage]:
+    return list_images(engine, filters=Filters.parse(filters))
+
+
+def tags(engine: Engine, filters: str = "") -> list[str]:
+    return [tag for image in listed(engine, filters) for tag in image.repo_tags or ("<none>",)]
+
+
+def name(engine: Engine, image: str, reference: str) -> None:
+    tag_image(engine, image, Reference.parse(reference).tagged())
+
+
+@pytest.fixture
+def shelf(engine: Engine) -> Engine:
+    """Three images of different years and labels, and one without a name or date."""
+    labels = {"old": {"stage": "prod", "empty": ""}, "middle": {"stage": "dev"}, "new": None}
+    for name, created in YEARS.items():
+        put_image(engine, f"team/{name}:1", simple_layout(label=name, created=created, config={"Labels": labels[name]}))
+    put_image(engine, None, simple_layout(label="nameless", created=None))
+    return engine
+
+
+def test_an_empty_store_lists_nothing(engine: Engine) -> None:
+    assert listed(engine) == []
+
+
+def test_images_come_newest_first(shelf: Engine) -> None:
+    assert tags(shelf) == ["team/new:1", "team/middle:1", "team/old:1", "<none>"]
+
+
+def test_an_image_is_listed_once_with_all_its_names(shelf: Engine) -> None:
+    name(shelf, "team/old:1", "zoo:2")
+    image = listed(shelf)[2]
+    assert image.repo_tags == ("zoo:2", "team/old:1")
+    assert image.repo_digests == (f"team/old@{image.id}",)
+    assert (image.labels, image.containers, image.shared_size, image.manifests) == ({"stage": "prod", "empty": ""}, 0, UNKNOWN, ())
+
+
+def test_a_dangling_image_has_no_names(shelf: Engine) -> None:
+    image = listed(shelf)[3]
+    assert (image.repo_tags, image.repo_digests, image.created, image.labels) == ((), (), 0, {})
+
+
+def test_a_chart_is_listed_without_a_platform(engine: Engine) -> None:
+    layout = Layout()
+    digest = put_image(engine, "chart", layout, layout.chart())
+    (image,) = listed(engine)
+    assert (image.repo_digests, image.labels, image.containers, image.created) == ((str(digest),), None, UNKNOWN, 0)
+    assert image.size == sum(map(len, layout.blobs.values()))
+
+
+def test_manifests_come_when_asked_for(shelf: Engine) -> None:
+    images = list_images(shelf, filters=Filters(), manifests=True)
+    assert [[each.descriptor.digest for each in image.manifests] for image in images] == [[image.id] for image in images]
+
+
+def test_the_shared_size_is_what_another_image_also_has(engine: Engine) -> None:
+    layout = Layout()
+    layers = [make_layer("base"), make_layer("own")]
+    for name, own in (("left", layers), ("right", layers[:1])):
+        put_image(engine, name, layout, layout.image(own, author=name))
+    put_image(engine, "alone")
+    sizes = {image.repo_tags[0]: image.shared_size for image in list_images(engine, filters=Filters(), shared_size=True)}
+    assert sizes["left:latest"] == sizes["right:latest"] > 0
+    assert sizes["alone:latest"] == 0
+
+
+def test_entries_stay_the_same_objects_until_the_store_changes(shelf: Engine) -> None:
+    first = listed(shelf)
+    assert all(one is other for one, other in zip(first, listed(shelf), strict=True))
+    name(shelf, "team/old:1", "more")
+    assert all(one is not other for one, other in zip(first, listed(shelf), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        pytest.param('{"reference":["team/*"]}', ["new", "middle", "old"], id="familiar name"),
+        pytest.param('{"reference":["team/old","team/n?w:1"]}', ["new", "old"], id="any of several"),
+        pytest.param('{"reference":["docker.io/team/o*"]}', ["old"], id="canonical name"),
+        pytest.param('{"reference":["*"]}', [""], id="a star stops at a slash, and takes the dangling as moby's does"),
+        pytest.param('{"reference":["["]}', [], id="malformed pattern"),
+        pytest.param('{"reference":{"team/old:1":true}}', ["old"], id="map form"),
+        pytest.param('{"label":["stage"]}', ["middle", "old"], id="label"),
+        pytest.param('{"label":["stage=prod"]}', ["old"], id="label value"),
+        pytest.param('{"label":["stage=prod","empty"]}', ["old"], id="all labels"),
+        pytest.param('{"label":["empty="]}', ["old"], id="empty label value"),
+        pytest.param('{"label!":["stage"]}', ["new", ""], id="no label"),
+        pytest.param('{"label!":["stage=prod"]}', ["new", "middle", ""], id="not that value"),
+        pytest.param('{"label":["stage!=prod"]}', ["new", "middle", ""], id="unequal"),
+        pytest.param('{"dangling":["true"]}', [""], id="dangling"),
+        pytest.param('{"dangling":["0"]}', ["new", "middle", "old"], id="not dangling"),
+        pytest.param('{"before":["team/new:1"]}', ["middle", "old"], id="before"),
+        pytest.param('{"since":["team/old:1"],"before":["team/new:1"]}', ["middle"], id="between"),
+        pytest.param('{"until":["1h"]}', [], id="stored long ago"),
+        pytest.param('{"until":["-1h"]}', ["new", "middle", "old", ""], id="stored by then"),
+    ],
+)
+def test_filters_choose(shelf: Engine, filters: str, expected: list[str]) -> None:
+    assert tags(shelf, filters) == [f"team/{name}:1" if name else "<none>" for name in expected]
+
+
+def test_a_filter_also_chooses_among_the_names_of_one_image(shelf: Engine) -> None:
+    name(shelf, "team/old:1", "other")
+    assert tags(shelf, '{"reference":["other"]}') == ["other:latest"]
+
+
+def test_labels_of_an_attestation_do_not_count(engine: Engine) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("one")], config={"Labels": {"stage": "prod"}})
+    put_image(engine, "attested", layout, layout.index([image, layout.attestation(image)]))
+    assert tags(engine, '{"label!":["stage"]}') == []
+    assert tags(engine, '{"label":["stage"]}') == ["attested:latest"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        pytest.param('{"nosuch":["x"]}', "invalid filter 'nosuch'", id="name"),
+        pytest.param('{"dangling":["banana"]}', "invalid filter 'dangling=[banana]'", id="neither"),
+        pytest.param('{"dangling":["true","0"]}', "invalid filter 'dangling=[true 0]'", id="both"),
+        pytest.param(
+            '{"until":["banana"]}',
+            "invalid value for 'until' filter: failed to parse value as time or duration: invalid seconds \"banana\": invalid syntax",
+            id="until",
+        ),
+        pytest.param(
+            '{"label":["' + "k" * 4096 + '=1"]}',
+            "label key and value length (4097 bytes) greater than maximum size (4096 bytes), key: " + "k" * 64 + ": invalid argument",
+            id="long label",
+        ),
+    ],
+)
+def test_filters_without_sense_are_refused_in_dockers_words(engine: Engine, filters: str, words: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        listed(engine, filters)
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("filters", ['{"before":["nope"]}', '{"since":["nope"]}'])
+def test_the_image_to_compare_with_must_be_there(shelf: Engine, filters: str) -> None:
+    with pytest.raises(ImageNotFound, match="^No such image: nope:latest$"):
+        listed(shelf, filters)

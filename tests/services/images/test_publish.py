@@ -1,0 +1,286 @@
+"""Reading a stored graph strictly, recording it, and giving names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from services.engine import Engine
+from services.errors import InvalidContent
+from services.gc.leases import hold
+from services.images.ingest import store_blob
+from services.images.publish import Recorded, assign_name, read_graph, record_graph
+from services.metadata.protocol import Kind, Role
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import dangling_name
+from tests.builders import (
+    Json,
+    Layout,
+    compress,
+    digest_of,
+    make_config,
+    make_layer,
+    on_platform,
+    partial_layout,
+    put_image,
+    simple_layout,
+)
+
+AMD64, ARM64 = Platform(os="linux", architecture="amd64"), Platform(os="linux", architecture="arm64", variant="v8")
+
+
+def read(engine: Engine, layout: Layout, descriptor: Json, **options: Any) -> list[Recorded]:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        for blob in layout.blobs.values():
+            store_blob(engine, lease, [blob])
+        return read_graph(engine, Descriptor.from_json(descriptor), **options)
+
+
+def names(engine: Engine) -> dict[str, Digest]:
+    return {record.name: record.target.digest for record in engine.metadata.catalog().images}
+
+
+def test_image_facts(engine: Engine) -> None:
+    layout = Layout()
+    target = layout.image([make_layer("a"), make_layer("b")], config={"Labels": {"k": "v"}})
+    (recorded,) = read(engine, layout, target)
+    assert (recorded.facts.kind, recorded.facts.platform, recorded.facts.labels) == (Kind.IMAGE, AMD64, {"k": "v"})
+    assert str(recorded.facts.created) == "2023-11-14T22:13:20Z"
+    assert [edge.role for edge in recorded.facts.edges] == [Role.CONFIG, Role.LAYER, Role.LAYER]
+    assert recorded.config is not None
+    assert digest_of(recorded.config) == str(recorded.facts.edges[0].child.digest)
+
+
+def test_children_come_before_parents(engine: Engine) -> None:
+    layout = Layout()
+    inner = layout.multi_platform(("linux/amd64",))
+    outer = layout.index([inner])
+    kinds = [recorded.facts.kind for recorded in read(engine, layout, outer)]
+    assert kinds == [Kind.IMAGE, Kind.ARTIFACT, Kind.INDEX, Kind.INDEX]
+
+
+def test_manifest_listed_twice_is_recorded_once(engine: Engine) -> None:
+    layout = Layout()
+    image = layout.image([make_layer()])
+    graph = read(engine, layout, layout.index([on_platform(image, "linux/amd64"), on_platform(image, "linux/386")]))
+    assert len(graph) == 2
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("docker", [False, True])
+def test_layers_of_every_compression(engine: Engine, compression: str, docker: bool) -> None:
+    layout = Layout()
+    assert read(engine, layout, layout.image([make_layer()], compression=compression, docker=docker))[0].facts.kind is Kind.IMAGE
+
+
+def test_chart_is_an_artifact(engine: Engine) -> None:
+    layout = Layout()
+    (recorded,) = read(engine, layout, layout.chart())
+    assert recorded.facts.kind is Kind.ARTIFACT
+
+
+def test_config_of_an_artifact_need_not_be_an_image_config(engine: Engine) -> None:
+    layout = Layout()
+    config = layout.add(b"not even JSON", "application/vnd.example.config")
+    (recorded,) = read(engine, layout, layout.manifest(config, [layout.add(b"content", "application/vnd.example.content")]))
+    assert (recorded.facts.kind, recorded.facts.platform, recorded.config) == (Kind.ARTIFACT, None, None)
+
+
+def test_encrypted_layers_are_not_read(engine: Engine) -> None:
+    layout = Layout()
+    encrypted = layout.add(b"\x01\x02\x03", mediatypes.OCI_LAYER_GZIP + "+encrypted")
+    config = layout.add_json(make_config([digest_of(b"what it decrypts to")]), mediatypes.OCI_CONFIG)
+    assert read(engine, layout, layout.manifest(config, [encrypted]))[0].facts.kind is Kind.IMAGE
+
+
+def test_foreign_layer_may_be_absent(engine: Engine) -> None:
+    layout = Layout()
+    foreign = {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": digest_of(b"elsewhere"), "size": 9}
+    config = layout.add_json(make_config([digest_of(b"unpacked")]), mediatypes.DOCKER_CONFIG)
+    assert len(read(engine, layout, layout.manifest(config, [foreign], media_type=mediatypes.DOCKER_MANIFEST))) == 1
+
+
+def test_index_may_lack_manifests(engine: Engine) -> None:
+    layout = partial_layout()
+    graph = read(engine, layout, layout.manifests[0])
+    assert [recorded.facts.kind for recorded in graph] == [Kind.IMAGE, Kind.ARTIFACT, Kind.INDEX]
+    assert len(graph[-1].facts.edges) == 4
+
+
+def test_manifest_of_an_index_without_its_config_counts_as_absent(engine: Engine) -> None:
+    layout = Layout()
+    kept, bare = layout.image([make_layer("a")]), layout.image([make_layer("b")], platform="linux/arm64")
+    index = layout.index([on_platform(kept, "linux/amd64"), on_platform(bare, "linux/arm64")])
+    manifest = json.loads(layout.blobs[bare["digest"]])
+    del layout.blobs[manifest["config"]["digest"]], layout.blobs[manifest["layers"][0]["digest"]]
+    assert [str(recorded.facts.digest) for recorded in read(engine, layout, index)] == [kept["digest"], index["digest"]]
+
+
+def test_matcher_leaves_other_platforms_out(engine: Engine) -> None:
+    layout = Layout()
+    index = layout.multi_platform()
+    graph = read(engine, layout, index, matcher=PlatformMatcher.any_of((ARM64,), AMD64))
+    assert [recorded.facts.platform for recorded in graph] == [ARM64, None]
+
+
+def missing_layer(layout: Layout) -> Json:
+    image = layout.image([make_layer()])
+    del layout.blobs[json.loads(layout.blobs[image["digest"]])["layers"][0]["digest"]]
+    return image
+
+
+def missing_config(layout: Layout) -> Json:
+    image = layout.image([make_layer()])
+    del layout.blobs[json.loads(layout.blobs[image["digest"]])["config"]["digest"]]
+    return image
+
+
+def missing_target(layout: Layout) -> Json:
+    image = layout.image([make_layer()])
+    del layout.blobs[image["digest"]]
+    return image
+
+
+def missing_manifests(layout: Layout) -> Json:
+    image = layout.image([make_layer()])
+    index = layout.index([on_platform(image, "linux/amd64")])
+    del layout.blobs[image["digest"]]
+    return index
+
+
+def missing_layer_below_an_index(layout: Layout) -> Json:
+    return layout.index([missing_layer(layout)])
+
+
+def wrong_diff_id(layout: Layout) -> Json:
+    config = layout.add_json(make_config([digest_of(b"another")]), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [layout.add(compress(make_layer(), "gzip"), mediatypes.OCI_LAYER_GZIP)])
+
+
+def too_few_diff_ids(layout: Layout) -> Json:
+    config = layout.add_json(make_config([]), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [layout.add(make_layer(), mediatypes.OCI_LAYER)])
+
+
+def unreadable_layer(layout: Layout) -> Json:
+    config = layout.add_json(make_config([digest_of(make_layer())]), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [layout.add(compress(make_layer(), "gzip")[:-9], mediatypes.OCI_LAYER_GZIP)])
+
+
+def wrong_size(layout: Layout) -> Json:
+    config = layout.add_json(make_config([digest_of(make_layer())]), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [{**layout.add(make_layer(), mediatypes.OCI_LAYER), "size": 5}])
+
+
+def config_that_is_no_object(layout: Layout) -> Json:
+    return layout.manifest(layout.add(b"[]", mediatypes.OCI_CONFIG), [layout.add(make_layer(), mediatypes.OCI_LAYER)])
+
+
+def manifest_called_index(layout: Layout) -> Json:
+    return {**layout.image([make_layer()]), "mediaType": mediatypes.OCI_INDEX}
+
+
+def manifest_and_index_in_one(layout: Layout) -> Json:
+    config = layout.add_json(make_config([]), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [], manifests=[])
+
+
+def a_layer(layout: Layout) -> Json:
+    return layout.add(make_layer(), mediatypes.OCI_LAYER)
+
+
+def too_deep(layout: Layout) -> Json:
+    descriptor = layout.image([make_layer()])
+    for _ in range(6):
+        descriptor = layout.index([descriptor])
+    return descriptor
+
+
+def too_large(layout: Layout) -> Json:
+    config = layout.add_json(make_config([]), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [], annotations={"a": "x" * (5 << 20)})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(missing_layer, "missing blob sha256:", id="missing layer"),
+        pytest.param(missing_config, "missing blob sha256:", id="missing config"),
+        pytest.param(missing_target, "missing blob sha256:", id="missing target"),
+        pytest.param(missing_manifests, "missing blob sha256:", id="index without any manifest"),
+        pytest.param(missing_layer_below_an_index, "missing blob sha256:", id="missing layer below an index"),
+        pytest.param(wrong_diff_id, "wrong diff id calculated on extraction", id="wrong diff_id"),
+        pytest.param(too_few_diff_ids, "mismatched image rootfs and manifest layers", id="too few diff_ids"),
+        pytest.param(unreadable_layer, "not a readable", id="layer cut"),
+        pytest.param(wrong_size, "unexpected size", id="wrong size"),
+        pytest.param(config_that_is_no_object, "json: cannot unmarshal array", id="config is no object"),
+        pytest.param(manifest_called_index, "expected index but found manifest", id="manifest called index"),
+        pytest.param(manifest_and_index_in_one, "expected manifest but found index", id="manifest and index in one"),
+        pytest.param(a_layer, "unsupported media type", id="a layer as an image"),
+        pytest.param(too_deep, "nested too deeply", id="deep nesting"),
+        pytest.param(too_large, "larger than 4194304 bytes", id="manifest over 4 MiB"),
+    ],
+)
+def test_refuses(engine: Engine, make: Any, words: str) -> None:
+    layout = Layout()
+    with pytest.raises(InvalidContent, match=words):
+        read(engine, layout, make(layout))
+    assert list(engine.content.blobs()) == []
+
+
+def test_recorded_images_are_in_the_catalog(engine: Engine) -> None:
+    digest = put_image(engine, "simple")
+    catalog = engine.metadata.catalog()
+    assert [record.name for record in catalog.images] == ["docker.io/library/simple:latest"]
+    assert catalog.manifests[digest].content_size == sum(size for _, size in engine.content.blobs())
+
+
+def assign(engine: Engine, name: str, label: str) -> Digest | None:
+    """Store an image that the label distinguishes and give it the name."""
+    layout = simple_layout(label=label)
+    target = Descriptor.from_json({**layout.manifests[0], "annotations": {}})
+    with hold(engine.metadata, engine.content, "test") as lease:
+        for blob in layout.blobs.values():
+            store_blob(engine, lease, [blob])
+        graph = read_graph(engine, target)
+        with engine.metadata.write() as tx:
+            record_graph(tx, graph)
+            return assign_name(tx, name or dangling_name(target.digest), target, engine.clock())
+
+
+def test_overwritten_target_stays_dangling(engine: Engine) -> None:
+    assign(engine, "docker.io/library/a:1", "old")
+    old = names(engine)["docker.io/library/a:1"]
+    assert assign(engine, "docker.io/library/a:1", "new") == old
+    assert names(engine).keys() == {"docker.io/library/a:1", dangling_name(old)}
+
+
+def test_overwritten_target_with_another_name_is_not_dangling(engine: Engine) -> None:
+    assign(engine, "docker.io/library/a:1", "old")
+    assign(engine, "docker.io/library/b:1", "old")
+    assert assign(engine, "docker.io/library/a:1", "new") is None
+    assert names(engine).keys() == {"docker.io/library/a:1", "docker.io/library/b:1"}
+
+
+def test_name_ends_dangling(engine: Engine) -> None:
+    assign(engine, "", "one")
+    assign(engine, "docker.io/library/a:1", "one")
+    assert names(engine).keys() == {"docker.io/library/a:1"}
+
+
+def test_named_target_gets_no_dangling_twin(engine: Engine) -> None:
+    assign(engine, "docker.io/library/a:1", "one")
+    assign(engine, "", "one")
+    assert names(engine).keys() == {"docker.io/library/a:1"}
+
+
+def test_same_target_again_changes_nothing(engine: Engine) -> None:
+    assign(engine, "docker.io/library/a:1", "one")
+    before = engine.metadata.catalog().images
+    assert assign(engine, "docker.io/library/a:1", "one") is None
+    assert engine.metadata.catalog().images == before

@@ -1,0 +1,524 @@
+"""Pulls from a registry in this process into a real engine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from services.engine import Engine
+from services.errors import EngineError, Forbidden, InvalidContent, InvalidReference, NotFound, RegistryFailure
+from services.images.pull import pull_image, pull_reference
+from services.metadata.protocol import Kind
+from services.oci import mediatypes
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.reference import Reference, dangling_name
+from services.progress import Detail, Progress
+from tests.builders import Json, Layout, compress, make_config, make_layer, make_tar, on_platform, simple_layout
+from tests.fake_registry import FakeRegistry, Fault
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry().serve() as running:
+        yield running
+
+
+def pull(engine: Engine, image: str, tag: str = "1", **options: object) -> list[Progress]:
+    """The lines of a whole pull; ticks and advances are left out."""
+    lines = pull_image(engine, pull_reference(image, tag), **options)  # type: ignore[arg-type]
+    return [line for line in lines if line.status not in ("", "Downloading")]
+
+
+def texts(lines: list[Progress]) -> list[str]:
+    return [f"{line.id}: {line.status}" if line.id else line.status for line in lines]
+
+
+def target_of(engine: Engine, name: str) -> Digest | None:
+    with engine.metadata.read() as tx:
+        record = tx.images.get(name)
+    return record.target.digest if record else None
+
+
+def present(engine: Engine, layout: Layout) -> set[str]:
+    """Which blobs of the layout have rows, and with that files."""
+    with engine.metadata.read() as tx:
+        found = tx.graph.present(Digest.parse(digest) for digest in layout.blobs)
+    assert all(engine.content.size(digest) is not None for digest in found)
+    return {str(digest) for digest in found}
+
+
+def is_empty(engine: Engine) -> bool:
+    """No name, no blob, no partial."""
+    with engine.metadata.read() as tx:
+        rows = tx.graph.all_blobs()
+        count = tx.images.count()
+    return (rows, count, list(engine.content.blobs()), list(engine.content.partials())) == ({}, 0, [], [])
+
+
+def short(descriptor: Json) -> str:
+    return str(descriptor["digest"])[7:19]
+
+
+def layers_of(layout: Layout, manifest: Json) -> list[Json]:
+    return list(json.loads(layout.blobs[manifest["digest"]])["layers"])
+
+
+class TestReference:
+    """What `fromImage` and `tag` mean together."""
+
+    @pytest.mark.parametrize(
+        ("image", "tag", "expected"),
+        [
+            pytest.param("debian", "", "docker.io/library/debian", id="a repository"),
+            pytest.param("debian:", "", "docker.io/library/debian", id="a trailing colon"),
+            pytest.param("debian", "trixie", "docker.io/library/debian:trixie", id="a tag"),
+            pytest.param("debian:bookworm", "", "docker.io/library/debian:bookworm", id="a tag in the name"),
+            pytest.param("debian:bookworm", "trixie", "docker.io/library/debian:trixie", id="the tag field counts"),
+            pytest.param("debian", f"sha256:{'0' * 64}", f"docker.io/library/debian@sha256:{'0' * 64}", id="a digest as tag"),
+            pytest.param("debian:trixie", f"sha256:{'0' * 64}", f"docker.io/library/debian@sha256:{'0' * 64}", id="a digest drops the tag"),
+            pytest.param(f"debian@sha256:{'0' * 64}", "", f"docker.io/library/debian@sha256:{'0' * 64}", id="a digest in the name"),
+        ],
+    )
+    def test_fields_make_a_reference(self, image: str, tag: str, expected: str) -> None:
+        assert str(pull_reference(image, tag)) == expected
+
+    @pytest.mark.parametrize(
+        ("image", "tag", "kind", "words"),
+        [
+            pytest.param("Debian", "", InvalidReference, "must be lowercase", id="upper case"),
+            pytest.param("debian::", "", InvalidReference, "invalid reference format", id="two colons"),
+            pytest.param("debian", "a b", InvalidReference, "invalid tag format", id="bad tag"),
+            pytest.param("debian", "sha256:abc", InvalidReference, "invalid tag format", id="short digest"),
+            pytest.param("scratch", "1", Forbidden, "'scratch' is a reserved name", id="scratch"),
+            pytest.param("docker.io/library/scratch", "", Forbidden, "'scratch' is a reserved name", id="scratch in full"),
+        ],
+    )
+    def test_what_is_no_reference_is_refused(self, image: str, tag: str, kind: type[EngineError], words: str) -> None:
+        with pytest.raises(kind, match=words):
+            pull_reference(image, tag)
+
+
+def test_a_pull_brings_an_image_and_tells_it_as_docker_does(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("one"), make_layer("two")])
+    name = registry.publish(layout, image)
+    one, two = map(short, layers_of(layout, image))
+    lines = pull(engine, name)
+    assert texts(lines[:3]) == ["1: Pulling from team/app", f"{one}: Pulling fs layer", f"{two}: Pulling fs layer"]
+    assert sorted(texts(lines[3:5])) == sorted([f"{one}: Download complete", f"{two}: Download complete"])
+    assert texts(lines[5:]) == [
+        f"{one}: Pull complete",
+        f"{two}: Pull complete",
+        f"Digest: {image['digest']}",
+        f"Status: Downloaded newer image for {name}:1",
+    ]
+    assert [line.detail for line in (lines[0], lines[1], lines[3], lines[-1])] == [None, Detail(), Detail(hide_counts=True), None]
+    assert target_of(engine, f"{name}:1") == Digest.parse(image["digest"])
+    assert present(engine, layout) == layout.blobs.keys()
+
+
+def test_a_repeated_pull_asks_for_the_tag_and_nothing_else(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    index = layout.multi_platform()
+    name = registry.publish(layout, index)
+    pull(engine, name)
+    registry.requests.clear()
+    assert texts(pull(engine, name)) == [
+        "1: Pulling from team/app",
+        f"Digest: {index['digest']}",
+        f"Status: Image is up to date for {name}:1",
+    ]
+    assert registry.asked() == ["HEAD 1"]
+
+
+def test_another_name_for_the_same_image_transfers_no_blob(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    name = registry.publish(layout, layout.manifests[0])
+    registry.publish(layout, layout.manifests[0], tag="2")
+    pull(engine, name)
+    registry.requests.clear()
+    lines = texts(pull(engine, name, "2"))
+    assert lines[0] == "2: Pulling from team/app"
+    assert lines[1:] == [f"Digest: {layout.manifests[0]['digest']}", f"Status: Downloaded newer image for {name}:2"]
+    assert registry.asked() == ["HEAD 2"]
+    assert target_of(engine, f"{name}:1") == target_of(engine, f"{name}:2") is not None
+
+
+def test_a_shared_layer_is_not_fetched_again(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    first, second = layout.image([make_layer("base")]), layout.image([make_layer("base"), make_layer("top")])
+    name = registry.publish(layout, first)
+    registry.publish(layout, second, tag="2")
+    pull(engine, name)
+    registry.requests.clear()
+    base, top = layers_of(layout, second)
+    assert texts(pull(engine, name, "2"))[1:4] == [
+        f"{short(base)}: Already exists",
+        f"{short(top)}: Pulling fs layer",
+        f"{short(top)}: Download complete",
+    ]
+    assert f"GET {base['digest']}" not in registry.asked()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("docker", [pytest.param(False, id="oci"), pytest.param(True, id="docker")])
+def test_every_kind_of_layer_is_pulled(engine: Engine, registry: FakeRegistry, compression: str, docker: bool) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("a", 3 << 20)], compression=compression, docker=docker)
+    name = registry.publish(layout, image)
+    pull(engine, name)
+    layer = Digest.parse(layers_of(layout, image)[0]["digest"])
+    with engine.metadata.read() as tx:
+        assert tx.graph.layers([layer])[layer].diff_id == Digest.of(make_layer("a", 3 << 20))
+
+
+def test_a_digest_is_pulled_under_its_own_name(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    name, digest = registry.publish(layout, layout.manifests[0]), layout.manifests[0]["digest"]
+    assert texts(pull(engine, name, digest))[0] == f"{name}@{digest}: Pulling from team/app"
+    assert target_of(engine, f"{name}@{digest}") == Digest.parse(digest)
+
+
+def test_a_digest_of_a_known_image_is_up_to_date(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    name, digest = registry.publish(layout, layout.manifests[0]), layout.manifests[0]["digest"]
+    pull(engine, name)
+    assert texts(pull(engine, name, digest))[-1] == f"Status: Image is up to date for {name}@{digest}"
+
+
+def test_a_bare_name_is_every_tag_that_is_one(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    for tag in ("2", "-no-tag", "1"):
+        name = registry.publish(layout, layout.manifests[0], tag=tag)
+    lines = texts(pull(engine, name + ":", ""))
+    assert [line for line in lines if line.startswith("Status")] == [
+        f"Status: Downloaded newer image for {name}:{tag}" for tag in ("2", "1")
+    ]
+
+
+def test_a_failure_among_all_tags_says_which(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    name = registry.publish(layout, layout.manifests[0])
+    registry.publish(layout, layout.manifests[0], tag="2")
+    registry.faults["2"] = Fault.ABSENT
+    with pytest.raises(NotFound, match=f'^error pulling {name}:2: failed to resolve reference "{name}:2"'):
+        pull(engine, name, "")
+    assert target_of(engine, f"{name}:1") is not None
+
+
+class TestPlatforms:
+    """The index stays the target; one platform's content comes with its attestation."""
+
+    @pytest.fixture
+    def layout(self) -> Layout:
+        return Layout()
+
+    @pytest.fixture
+    def index(self, layout: Layout, registry: FakeRegistry) -> Json:
+        index = layout.multi_platform(("linux/amd64", "linux/arm64/v8"))
+        registry.publish(layout, index)
+        return index
+
+    @pytest.mark.parametrize(
+        ("platform", "position"), [pytest.param(None, 0, id="the engine's"), pytest.param("linux/arm64", 1, id="another")]
+    )
+    def test_one_platform_and_its_attestation_come(
+        self, engine: Engine, registry: FakeRegistry, layout: Layout, index: Json, platform: str | None, position: int
+    ) -> None:
+        name = f"{registry.host}/team/app"
+        pull(engine, name, platform=Platform.parse(platform) if platform else None)
+        manifests = json.loads(layout.blobs[index["digest"]])["manifests"]
+        chosen = [manifests[position], manifests[2 + position]]
+        documents = [json.loads(layout.blobs[manifest["digest"]]) for manifest in chosen]
+        expected = {part["digest"] for document in documents for part in [document["config"], *document["layers"]]}
+        assert present(engine, layout) == expected | {index["digest"]} | {manifest["digest"] for manifest in chosen}
+        assert target_of(engine, f"{name}:1") == Digest.parse(index["digest"])
+        with engine.metadata.read() as tx:
+            facts = tx.graph.manifest(Digest.parse(index["digest"]))
+        assert facts is not None
+        assert (facts.kind, [edge.child.digest for edge in facts.edges]) == (
+            Kind.INDEX,
+            [Digest.parse(item["digest"]) for item in manifests],
+        )
+
+    def test_a_second_platform_is_added_to_the_image(self, engine: Engine, registry: FakeRegistry, layout: Layout, index: Json) -> None:
+        name = f"{registry.host}/team/app"
+        pull(engine, name)
+        lines = texts(pull(engine, name, platform=Platform.parse("linux/arm64")))
+        assert any(line.endswith("Pulling fs layer") for line in lines)
+        assert lines[-1] == f"Status: Image is up to date for {name}:1"
+        assert present(engine, layout) == layout.blobs.keys()
+
+    def test_a_platform_that_is_not_there_is_refused_before_the_first_line(
+        self, engine: Engine, registry: FakeRegistry, index: Json
+    ) -> None:
+        with pytest.raises(NotFound) as raised:
+            next(iter(pull_image(engine, Reference.parse(f"{registry.host}/team/app:1"), platform=Platform.parse("linux/s390x"))))
+        words = "no matching manifest for linux/s390x in the manifest list entries: no match for platform in manifest: not found"
+        assert str(raised.value) == words
+        assert is_empty(engine)
+
+    def test_a_nested_index_is_followed(self, engine: Engine, registry: FakeRegistry, layout: Layout, index: Json) -> None:
+        outer = layout.index([index])
+        registry.publish(layout, outer)
+        pull(engine, f"{registry.host}/team/app")
+        assert target_of(engine, f"{registry.host}/team/app:1") == Digest.parse(outer["digest"])
+
+    def test_deep_nesting_is_refused(self, engine: Engine, registry: FakeRegistry, layout: Layout, index: Json) -> None:
+        for _ in range(6):
+            index = layout.index([index])
+        registry.publish(layout, index)
+        with pytest.raises(InvalidContent, match="nested too deeply"):
+            pull(engine, f"{registry.host}/team/app")
+        assert is_empty(engine)
+
+
+def test_an_artifact_is_pulled_as_it_is(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    chart = layout.chart()
+    pull(engine, registry.publish(layout, chart))
+    assert present(engine, layout) == layout.blobs.keys()
+
+
+def test_a_foreign_layer_that_the_registry_does_not_have_stays_absent(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    foreign = layout.add(make_layer("base"), "application/vnd.docker.image.rootfs.foreign.diff.tar", urls=["http://127.0.0.1:1/base"])
+    own = layout.add(make_layer("own"), mediatypes.DOCKER_LAYER)
+    diff_ids = [foreign["digest"], own["digest"]]
+    config = layout.add_json(make_config(diff_ids, platform="windows/amd64"), mediatypes.DOCKER_CONFIG)
+    name = registry.publish(layout, layout.manifest(config, [foreign, own], media_type=mediatypes.DOCKER_MANIFEST))
+    del registry.blobs[foreign["digest"]]
+    pull(engine, name)
+    assert present(engine, layout) == layout.blobs.keys() - {foreign["digest"]}
+    assert texts(pull(engine, name))[-1] == f"Status: Image is up to date for {name}:1"
+
+
+def test_the_old_target_of_a_moved_tag_stays_as_a_dangling_image(engine: Engine, registry: FakeRegistry) -> None:
+    old, new = simple_layout(label="old"), simple_layout(label="new")
+    name = registry.publish(old, old.manifests[0])
+    pull(engine, name)
+    registry.publish(new, new.manifests[0])
+    assert texts(pull(engine, name))[-1] == f"Status: Downloaded newer image for {name}:1"
+    digest = Digest.parse(old.manifests[0]["digest"])
+    assert target_of(engine, dangling_name(digest)) == digest
+    registry.publish(old, old.manifests[0])
+    pull(engine, name)
+    assert target_of(engine, dangling_name(digest)) is None
+    assert target_of(engine, f"{name}:1") == digest
+
+
+def with_wrong_diff_id() -> tuple[Layout, Json]:
+    layout = Layout()
+    layer = layout.add(compress(make_layer("a"), "gzip"), mediatypes.OCI_LAYER_GZIP)
+    config = layout.add_json(make_config([str(Digest.of(b"other"))]), mediatypes.OCI_CONFIG)
+    return layout, layout.manifest(config, [layer])
+
+
+def with_garbage_layer() -> tuple[Layout, Json]:
+    layout = Layout()
+    layer = layout.add(b"not gzip", mediatypes.OCI_LAYER_GZIP)
+    config = layout.add_json(make_config([str(Digest.of(b"not gzip"))]), mediatypes.OCI_CONFIG)
+    return layout, layout.manifest(config, [layer])
+
+
+def with_two_readings() -> tuple[Layout, Json]:
+    layout, manifest = simple_layout(), None
+    config = layout.add_json({}, mediatypes.OCI_CONFIG)
+    manifest = layout.manifest(config, [], manifests=[])
+    return layout, manifest
+
+
+def with_bad_child_digest() -> tuple[Layout, Json]:
+    layout = Layout()
+    return layout, layout.index([on_platform({"mediaType": mediatypes.OCI_MANIFEST, "digest": "sha256:../../x", "size": 1}, "linux/amd64")])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(with_wrong_diff_id, "wrong diff id calculated on extraction", id="wrong diff_id"),
+        pytest.param(with_garbage_layer, "is not a readable", id="a layer that is no gzip"),
+        pytest.param(with_two_readings, "expected manifest but found index", id="both manifest and index"),
+        pytest.param(with_bad_child_digest, "invalid checksum digest", id="a path for a digest"),
+    ],
+)
+def test_content_that_lies_leaves_no_trace(engine: Engine, registry: FakeRegistry, make: object, words: str) -> None:
+    layout, descriptor = make()  # type: ignore[operator]
+    name = registry.publish(layout, descriptor)
+    with pytest.raises(EngineError, match=words):
+        pull(engine, name)
+    assert is_empty(engine)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(Fault.WRONG_BYTES, InvalidContent, id="other bytes"),
+        pytest.param(Fault.SHORT_BODY, InvalidContent, id="too short"),
+        pytest.param(Fault.LONG_BODY, InvalidContent, id="too long"),
+        pytest.param(Fault.ABSENT, NotFound, id="404"),
+    ],
+)
+def test_a_blob_that_is_not_what_it_should_be_leaves_no_trace(
+    engine: Engine, registry: FakeRegistry, fault: Fault, kind: type[EngineError]
+) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("one"), make_layer("two")])
+    name = registry.publish(layout, image)
+    registry.faults[layers_of(layout, image)[1]["digest"]] = fault
+    with pytest.raises(kind):
+        pull(engine, name)
+    assert is_empty(engine)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        pytest.param(Fault.LYING_DIGEST, NotFound, id="digest of something that is not there"),
+        pytest.param(Fault.LYING_LENGTH, InvalidContent, id="length"),
+    ],
+)
+def test_headers_that_lie_are_found_out_before_the_first_line(
+    engine: Engine, registry: FakeRegistry, fault: Fault, kind: type[EngineError]
+) -> None:
+    layout = simple_layout()
+    name = registry.publish(layout, layout.manifests[0])
+    registry.faults["1"] = fault
+    with pytest.raises(kind):
+        next(iter(pull_image(engine, Reference.parse(f"{name}:1"))))
+    assert is_empty(engine)
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(None, id="with a range"), pytest.param(Fault.NO_RANGES, id="from the start where there are none")]
+)
+def test_a_broken_transfer_goes_on_where_it_broke(engine: Engine, registry: FakeRegistry, fault: Fault | None) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("one"), make_layer("two", 4 << 20)], compression="none")
+    name = registry.publish(layout, image)
+    two = layers_of(layout, image)[1]["digest"]
+    registry.faults[two] = Fault.DROPPED
+    with pytest.raises(RegistryFailure, match=f"failed to copy {two}: unexpected EOF"):
+        pull(engine, name)
+    assert target_of(engine, f"{name}:1") is None
+    registry.requests.clear()
+    registry.faults = {two: fault} if fault else {}
+    pull(engine, name)
+    assert present(engine, layout) == layout.blobs.keys()
+    [again] = [request for request in registry.requests if request.path.endswith(two)]
+    begin = int(again.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < begin <= len(layout.blobs[two]) // 2
+
+
+def test_a_failed_layer_ends_the_others(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("stalled", 2 << 20), make_layer("broken")], compression="none")
+    name = registry.publish(layout, image)
+    stalled, broken = (layer["digest"] for layer in layers_of(layout, image))
+    registry.faults = {stalled: Fault.STALLED, broken: Fault.BROKEN}
+    with pytest.raises(RegistryFailure, match="500 Internal Server Error"):
+        pull(engine, name)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pull")]
+
+
+def test_closing_the_stream_ends_the_transfers_and_keeps_what_came(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("quick"), make_layer("stalled", 2 << 20)], compression="none")
+    name = registry.publish(layout, image)
+    quick, stalled = (layer["digest"] for layer in layers_of(layout, image))
+    registry.faults[stalled] = Fault.STALLED
+    lines = pull_image(engine, Reference.parse(f"{name}:1"))
+    assert any(line.status == "Download complete" for line in lines)
+    registry.stalled.wait(10)
+    lines.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pull")]
+    assert quick in present(engine, layout)
+    assert stalled not in present(engine, layout)
+    assert target_of(engine, f"{name}:1") is None
+    registry.faults.clear()
+    registry.requests.clear()
+    pull(engine, name)
+    assert f"GET {quick}" not in registry.asked()
+    assert present(engine, layout) == layout.blobs.keys()
+
+
+def test_a_stalled_transfer_gives_ticks(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("stalled", 4 << 20)], compression="none")
+    name = registry.publish(layout, image)
+    layer = layers_of(layout, image)[0]
+    registry.faults[layer["digest"]] = Fault.STALLED
+    lines = pull_image(engine, Reference.parse(f"{name}:1"))
+    advances = [
+        next(line for line in lines if line.status == "Downloading"),
+        next(line for line in lines if line.status in ("", "Downloading")),
+    ]
+    lines.close()  # type: ignore[attr-defined]
+    assert advances[0].id == short(layer)
+    assert advances[0].detail is not None
+    assert advances[0].detail.total == layer["size"]
+    assert 0 < advances[0].detail.current < layer["size"]
+
+
+def test_two_pulls_of_one_image_transfer_it_once(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("stalled", 2 << 20)], compression="none")
+    name = registry.publish(layout, image)
+    layer = layers_of(layout, image)[0]["digest"]
+    registry.faults[layer] = Fault.WAITING
+    first = threading.Thread(target=pull, args=(engine, name))
+    second = threading.Thread(target=pull, args=(engine, name))
+    first.start()
+    registry.stalled.wait(10)
+    second.start()
+    registry.resume.set()
+    first.join(30)
+    second.join(30)
+    assert registry.asked().count(f"GET {layer}") == 1
+    assert present(engine, layout) == layout.blobs.keys()
+
+
+def test_no_more_threads_than_the_limit_fetch(engine: Engine, registry: FakeRegistry) -> None:
+    few = replace(engine, limits=replace(engine.limits, concurrent_downloads=1))
+    layout = Layout()
+    image = layout.image([make_layer(str(number)) for number in range(5)])
+    name = registry.publish(layout, image)
+    pull(few, name)
+    fetched = [line.removeprefix("GET ") for line in registry.asked("GET")]
+    assert fetched[2:] == [layer["digest"] for layer in layers_of(layout, image)]
+
+
+def test_a_registry_that_wants_a_login_says_so(engine: Engine) -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
+        layout = simple_layout()
+        name = registry.publish(layout, layout.manifests[0])
+        with pytest.raises(NotFound) as raised:
+            pull(engine, name)
+    assert str(raised.value) == f"pull access denied for {name}, repository does not exist or may require 'docker login'"
+    assert is_empty(engine)
+
+
+def test_headers_go_along_with_every_request(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    pull(engine, registry.publish(layout, layout.manifests[0]), headers={"X-Meta-Team": "blue"})
+    assert {request.headers.get("X-Meta-Team") for request in registry.requests} == {"blue"}
+
+
+def test_a_tar_that_is_large_uncompressed_is_a_bomb_when_both_limits_are_passed(engine: Engine, registry: FakeRegistry) -> None:
+    tight = replace(engine, limits=replace(engine.limits, decompression_ratio=10, decompression_bytes=1 << 20))
+    layout = Layout()
+    name = registry.publish(layout, layout.image([make_tar({"zeros": bytes(8 << 20)})]))
+    with pytest.raises(InvalidContent):
+        pull(tight, name)
+    assert is_empty(engine)
+
+
+def test_an_unknown_name_leaves_the_engine_as_it_was(engine: Engine, registry: FakeRegistry) -> None:
+    with pytest.raises(NotFound):
+        pull(engine, f"{registry.host}/no/such")
+    assert is_empty(engine)
