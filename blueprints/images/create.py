@@ -1,0 +1,61 @@
+"""POST /images/create: pull an image from a registry, or import one from an archive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth
+from blueprints.schemas.base import QuerySchema, since
+from blueprints.schemas.fields import PlatformSpecifier
+from blueprints.streaming import stream_progress
+from services.images.import_ import import_image, import_url
+from services.images.names import repo_tag_reference
+from services.images.pull import pull_image, pull_reference
+from services.progress import ProgressStream
+
+blueprint = Blueprint("image_create", __name__)
+
+
+class CreateQuery(QuerySchema):
+    from_image = fields.String(data_key="fromImage", load_default="")
+    from_src = fields.String(data_key="fromSrc", load_default="")
+    repo = fields.String(load_default="")
+    tag = fields.String(load_default="")
+    message = fields.String(load_default="")
+    changes = fields.List(fields.String(), load_default=list)
+    platform = PlatformSpecifier(load_default=None, metadata=since("1.32"))
+
+
+@blueprint.post("/images/create")
+def image_create() -> ResponseReturnValue:
+    """POST /images/create."""
+    query = load_query(CreateQuery)
+    return stream_progress(_pull(query) if query["from_image"] else _import(query))
+
+
+def _pull(query: dict[str, Any]) -> ProgressStream:
+    return pull_image(
+        engine(),
+        pull_reference(query["from_image"], query["tag"]),
+        platform=query["platform"],
+        credentials=registry_auth(),
+        headers=meta_headers(),
+    )
+
+
+def _import(query: dict[str, Any]) -> ProgressStream:
+    """Import from the request's body where the source is `-`, else from a URL."""
+    source = query["from_src"]
+    options = {
+        "reference": repo_tag_reference(query["repo"], query["tag"]),
+        "message": query["message"] or f"Imported from {source}",
+        "platform": query["platform"],
+        "changes": query["changes"],
+    }
+    if source == "-":
+        return import_image(engine(), body_stream(), **options)
+    return import_url(engine(), source, **options)

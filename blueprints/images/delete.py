@@ -1,0 +1,30 @@
+"""DELETE /images/{name}: untag an image, or delete it."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query
+from blueprints.response import dump
+from blueprints.schemas.base import QuerySchema, since
+from blueprints.schemas.fields import DockerBool, PlatformJson
+from blueprints.schemas.image import RemovalItem
+from services.images.delete import delete_image
+
+blueprint = Blueprint("image_delete", __name__)
+
+
+class DeleteQuery(QuerySchema):
+    """`noprune` changes nothing: no image has an untagged parent."""
+
+    force = DockerBool(load_default=False)
+    platforms = fields.List(PlatformJson(), load_default=(), metadata=since("1.50"))
+
+
+@blueprint.delete("/images/<path:name>")
+def image_delete(name: str) -> ResponseReturnValue:
+    """DELETE /images/{name}."""
+    query = load_query(DeleteQuery)
+    return dump(RemovalItem(many=True), delete_image(engine(), name, force=query["force"], platforms=query["platforms"]))

@@ -1,0 +1,37 @@
+"""GET /images/{name}/history: the steps of an image, newest first."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query
+from blueprints.response import dump
+from blueprints.schemas.base import QuerySchema, ResponseSchema, since
+from blueprints.schemas.fields import PlatformJson
+from services.images.history import read_history
+
+blueprint = Blueprint("image_history", __name__)
+
+
+class HistoryQuery(QuerySchema):
+    platform = PlatformJson(load_default=None, metadata=since("1.48"))
+
+
+class HistoryItem(ResponseSchema):
+    """One step (moby api/types/image/history_response_item.go)."""
+
+    comment = fields.String(data_key="Comment")
+    created = fields.Integer(data_key="Created")
+    created_by = fields.String(data_key="CreatedBy")
+    id = fields.String(data_key="Id")
+    size = fields.Integer(data_key="Size")
+    tags = fields.List(fields.String(), data_key="Tags")
+
+
+@blueprint.get("/images/<path:name>/history")
+def image_history(name: str) -> ResponseReturnValue:
+    """GET /images/{name}/history."""
+    query = load_query(HistoryQuery)
+    return dump(HistoryItem(many=True), read_history(engine(), name, platform=query["platform"]))

@@ -1,0 +1,112 @@
+"""GET /images/{name}/json: everything about one image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields, post_load
+
+from blueprints.request import engine, load_query
+from blueprints.response import dump
+from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, between, since, until, version_rule
+from blueprints.schemas.descriptor import DescriptorField
+from blueprints.schemas.fields import DockerBool, PlatformJson
+from blueprints.schemas.image import ManifestItem
+from services.errors import InvalidParameter
+from services.images.inspect import InspectedImage, inspect_image
+from services.oci.timestamp import ZERO
+
+blueprint = Blueprint("image_inspect", __name__)
+
+_CONFIG_BEFORE_1_52: dict[str, object] = {
+    "Cmd": None,
+    "Entrypoint": None,
+    "Env": None,
+    "Labels": None,
+    "OnBuild": None,
+    "User": "",
+    "Volumes": None,
+    "WorkingDir": "",
+}
+_CONFIG_BEFORE_1_50: dict[str, object] = _CONFIG_BEFORE_1_52 | {
+    "AttachStderr": False,
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "Domainname": "",
+    "Hostname": "",
+    "Image": "",
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Tty": False,
+}
+
+
+class InspectQuery(QuerySchema):
+    manifests = DockerBool(load_default=False, metadata=since("1.48"))
+    platform = PlatformJson(load_default=None, metadata=since("1.49"))
+
+    @post_load
+    def _refuse_both(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
+        if query.get("manifests") and query.get("platform"):
+            raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+        return query
+
+
+def _root_fs(image: InspectedImage) -> dict[str, object]:
+    root_fs = {"Type": image.config.rootfs_type, "Layers": [str(diff_id) for diff_id in image.config.diff_ids or ()]}
+    return {name: value for name, value in root_fs.items() if value}
+
+
+class ImageDetails(ResponseSchema):
+    """An image with its config (moby api/types/image/image_inspect.go, daemon/server/router/image/inspect_response.go)."""
+
+    id = fields.String(data_key="Id", attribute="descriptor.digest")
+    repo_tags = fields.List(fields.String(), data_key="RepoTags")
+    repo_digests = fields.List(fields.String(), data_key="RepoDigests")
+    parent = fields.Constant("", data_key="Parent", metadata=until("1.52"))
+    comment = fields.String(data_key="Comment")
+    created = fields.String(data_key="Created", attribute="config.created", metadata=OMIT_EMPTY)
+    container = fields.Constant("", data_key="Container", metadata=until("1.45"))
+    container_config = fields.Constant(None, data_key="ContainerConfig", metadata=until("1.45"))
+    docker_version = fields.Constant("", data_key="DockerVersion", metadata=until("1.52"))
+    author = fields.String(data_key="Author", attribute="config.author")
+    config = fields.Function(lambda image: image.config.container.to_json(), data_key="Config")
+    architecture = fields.String(data_key="Architecture", attribute="config.platform.architecture")
+    variant = fields.String(data_key="Variant", attribute="config.platform.variant", metadata=OMIT_EMPTY)
+    os = fields.String(data_key="Os", attribute="config.platform.os")
+    os_version = fields.String(data_key="OsVersion", attribute="config.platform.os_version", metadata=OMIT_EMPTY)
+    size = fields.Integer(data_key="Size")
+    virtual_size = fields.Function(lambda image: image.size, data_key="VirtualSize", metadata=until("1.44"))
+    graph_driver = fields.Constant({"Data": None, "Name": "stowage"}, data_key="GraphDriver", metadata=until("1.52"))
+    root_fs = fields.Function(_root_fs, data_key="RootFS")
+    metadata = fields.Function(lambda image: {"LastTagTime": str(image.last_tagged)}, data_key="Metadata")
+    descriptor = DescriptorField(data_key="Descriptor", metadata=since("1.48"))
+    manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=OMIT_EMPTY)
+
+    @version_rule(until("1.44"))
+    def _date_the_dateless(self, shaped: dict[str, Any], _: InspectedImage) -> None:
+        shaped["Created"] = shaped["Created"] or str(ZERO)
+
+    @version_rule(until("1.50"))
+    def _fill_container_fields(self, shaped: dict[str, Any], _: InspectedImage) -> None:
+        """The config was that of a container, so it had fields that no image has."""
+        shaped["Config"] = _CONFIG_BEFORE_1_50 | shaped["Config"]
+
+    @version_rule(between("1.50", "1.52"))
+    def _fill_empty_fields(self, shaped: dict[str, Any], _: InspectedImage) -> None:
+        shaped["Config"] = _CONFIG_BEFORE_1_52 | shaped["Config"]
+
+    @version_rule(since("1.52"))
+    def _omit_empty_texts(self, shaped: dict[str, Any], _: InspectedImage) -> None:
+        for key in ("Comment", "Author"):
+            if not shaped[key]:
+                del shaped[key]
+
+
+@blueprint.get("/images/<path:name>/json")
+def image_inspect(name: str) -> ResponseReturnValue:
+    """GET /images/{name}/json."""
+    query = load_query(InspectQuery)
+    return dump(ImageDetails, inspect_image(engine(), name, platform=query["platform"], manifests=query["manifests"]))

@@ -1,0 +1,81 @@
+"""GET /images/json: the images of the store, newest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields, post_load
+
+from blueprints.request import engine, load_query
+from blueprints.response import dump_many
+from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
+from blueprints.schemas.descriptor import DescriptorField
+from blueprints.schemas.fields import DockerBool, FiltersField
+from blueprints.schemas.image import ManifestItem
+from services.errors import InvalidParameter
+from services.images.list import ListedImage, list_images
+
+blueprint = Blueprint("image_list", __name__)
+
+
+class ListQuery(QuerySchema):
+    """`all` and `digests` change nothing: there are no intermediate images, and digests are always shown."""
+
+    filters = FiltersField()
+    filter = fields.String(metadata=until("1.41"))
+    shared_size = DockerBool(data_key="shared-size", load_default=False, metadata=since("1.42"))
+    manifests = DockerBool(load_default=False, metadata=since("1.47"))
+    identity = DockerBool(load_default=False, metadata=since("1.54"))
+
+    @post_load
+    def _settle(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
+        """The old `filter` is a reference filter unless there is one; identities are told of manifests only."""
+        old = query.pop("filter", "")
+        if old and "reference" not in query["filters"]:
+            query["filters"] = query["filters"].adding("reference", old)
+        if query.get("identity") and not query["manifests"]:
+            raise InvalidParameter("conflicting options: identity requires manifests=1")
+        return query
+
+
+class ImageItem(ResponseSchema):
+    """An image of the list (moby api/types/image/summary.go)."""
+
+    containers = fields.Integer(data_key="Containers")
+    created = fields.Integer(data_key="Created")
+    id = fields.String(data_key="Id")
+    labels = fields.Raw(data_key="Labels")
+    parent_id = fields.Constant("", data_key="ParentId")
+    descriptor = DescriptorField(data_key="Descriptor", metadata=since("1.48"))
+    manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=OMIT_EMPTY)
+    repo_digests = fields.Raw(data_key="RepoDigests")
+    repo_tags = fields.Raw(data_key="RepoTags")
+    shared_size = fields.Integer(data_key="SharedSize")
+    size = fields.Integer(data_key="Size")
+    virtual_size = fields.Function(lambda image: image.size, data_key="VirtualSize", metadata=until("1.44"))
+
+    def get_attribute(self, obj: ListedImage, attr: str, default: object) -> object:
+        """Read without marshmallow's search for keys and paths: a list may have thousands of items."""
+        return getattr(obj, attr, default)
+
+    @version_rule(until("1.43"))
+    def _name_the_nameless(self, shaped: dict[str, Any], _: ListedImage) -> None:
+        """An image without names had names that say so; otherwise an empty list was null."""
+        if shaped["RepoTags"] or shaped["RepoDigests"]:
+            shaped["RepoTags"], shaped["RepoDigests"] = shaped["RepoTags"] or None, shaped["RepoDigests"] or None
+        else:
+            shaped["RepoTags"], shaped["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
+
+    @version_rule(until("1.51"))
+    def _count_no_containers(self, shaped: dict[str, Any], _: ListedImage) -> None:
+        shaped["Containers"] = -1
+
+
+@blueprint.get("/images/json")
+def image_list() -> ResponseReturnValue:
+    """GET /images/json."""
+    query = load_query(ListQuery)
+    images = list_images(engine(), filters=query["filters"], shared_size=query["shared_size"], manifests=query["manifests"])
+    return dump_many(ImageItem, images)

@@ -1,0 +1,33 @@
+"""POST /images/prune: remove what nobody needs."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query
+from blueprints.response import dump
+from blueprints.schemas.base import QuerySchema, ResponseSchema
+from blueprints.schemas.fields import FiltersField
+from blueprints.schemas.image import RemovalItem
+from services.images.prune import prune_images
+
+blueprint = Blueprint("image_prune", __name__)
+
+
+class PruneQuery(QuerySchema):
+    filters = FiltersField()
+
+
+class PruneReport(ResponseSchema):
+    """What went and the bytes that came free (moby api/types/image/prune_report.go); nothing gone is null."""
+
+    removals = fields.List(fields.Nested(RemovalItem), data_key="ImagesDeleted")
+    freed = fields.Integer(data_key="SpaceReclaimed")
+
+
+@blueprint.post("/images/prune", since="1.25")
+def image_prune() -> ResponseReturnValue:
+    """POST /images/prune."""
+    return dump(PruneReport, prune_images(engine(), filters=load_query(PruneQuery)["filters"]))

@@ -1,0 +1,27 @@
+"""POST /images/{name}/tag: give an image another name."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query
+from blueprints.schemas.base import QuerySchema
+from services.images.names import repo_tag_reference
+from services.images.tag import tag_image
+
+blueprint = Blueprint("image_tag", __name__)
+
+
+class TagQuery(QuerySchema):
+    repo = fields.String(load_default="")
+    tag = fields.String(load_default="")
+
+
+@blueprint.post("/images/<path:name>/tag")
+def image_tag(name: str) -> ResponseReturnValue:
+    """POST /images/{name}/tag; without a repo Docker answers 200 and does nothing."""
+    query = load_query(TagQuery)
+    tagged = tag_image(engine(), name, repo_tag_reference(query["repo"], query["tag"]))
+    return "", 201 if tagged else 200

@@ -1,0 +1,122 @@
+"""What a view takes from a request: the engine, its parameters, its body, its credentials.
+
+Parameters are read as Go's `http.Request.ParseForm` reads them: of POST, PUT and PATCH the urlencoded body first, then the query.
+Source: net/http request.go and net/url of Go; moby daemon/server/httputils/httputils.go.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import unquote_plus
+
+from flask import current_app, request
+from marshmallow import fields
+
+from blueprints.schemas.base import QuerySchema
+from blueprints.versioning import api_version
+from services.engine import Engine
+from services.errors import InvalidContent, InvalidParameter
+from services.registry.credentials import decode_auth
+from services.registry.protocol import Credentials
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+ENGINE = "stowage.engine"
+"""Key of the application's extensions: a callable that gives the process's Engine."""
+
+_MAX_FORM = 10 << 20
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
+
+
+def engine() -> Engine:
+    """The engine of this process."""
+    return cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
+
+
+def load_query(schema: type[QuerySchema]) -> dict[str, Any]:
+    """Parameters of query and form body by attribute name, at the request's API version; raises InvalidParameter."""
+    form = _read_form()
+    prepared = schema.at(api_version())
+    given: dict[str, Any] = {}
+    for name, field in prepared.load_fields.items():
+        key = field.data_key or name
+        if key in form:
+            given[key] = form[key] if isinstance(field, fields.List) else form[key][0]
+    return schema.defaults() | cast("dict[str, Any]", prepared.load(given))
+
+
+def body_stream() -> BinaryIO:
+    """The request's body, to be read in large pieces (1 MiB); a body that ends too early raises InvalidContent."""
+    return cast("BinaryIO", _Body(request.environ["wsgi.input"], request.content_length))
+
+
+class _Body(io.RawIOBase):
+    """A body that must be as long as its Content-Length, or end with its last chunk.
+
+    The server's input ends quietly where a client went away, and raises errors of the server's own for broken chunks.
+    """
+
+    def __init__(self, source: BinaryIO, length: int | None) -> None:
+        self._source, self._missing = source, length
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            chunk = self._source.read(-1 if size is None else size)
+        except Exception as exc:  # WSGI names no class for it
+            raise InvalidContent("unexpected EOF") from exc
+        if self._missing is not None:
+            self._missing -= len(chunk)
+            if self._missing > 0 and size != 0 and (not chunk or size is None or size < 0):
+                raise InvalidContent("unexpected EOF")
+        return chunk
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        chunk = self.read(len(view))
+        view[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def registry_auth() -> Credentials | None:
+    """The credentials of X-Registry-Auth; None where they are absent, empty or unreadable, as in moby."""
+    return decode_auth(request.headers.get("X-Registry-Auth", ""))
+
+
+def meta_headers() -> dict[str, str]:
+    """The X-Meta-* headers, which go along to the registry."""
+    return {name: value for name, value in request.headers.items() if name.startswith("X-Meta-")}
+
+
+def _read_form() -> dict[str, list[str]]:
+    """Every parameter with its values, in Go's order."""
+    form: dict[str, list[str]] = {}
+    if request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded":
+        body = body_stream().read(_MAX_FORM + 1)
+        if len(body) > _MAX_FORM:
+            raise InvalidParameter("http: POST too large")
+        _parse_urlencoded(body.decode("utf-8", "replace"), form)
+    _parse_urlencoded(request.environ["QUERY_STRING"].encode("latin-1").decode("utf-8", "replace"), form)
+    return form
+
+
+def _parse_urlencoded(text: str, form: dict[str, list[str]]) -> None:
+    """Add the pairs of a query to the form; raises InvalidParameter with the words of Go's url.ParseQuery."""
+    if ";" in text:
+        raise InvalidParameter("invalid semicolon separator in query")
+    for pair in filter(None, text.split("&")):
+        key, _, value = pair.partition("=")
+        form.setdefault(_unescape(key), []).append(_unescape(value))
+
+
+def _unescape(text: str) -> str:
+    bad = _BAD_ESCAPE.search(text)
+    if bad:
+        raise InvalidParameter(f'invalid URL escape "{bad.group()}"')
+    return unquote_plus(text)

@@ -1,0 +1,128 @@
+"""Schemas that know API versions.
+
+A field says in its metadata which versions have it: `metadata=since("1.48")`, `until("1.44")` (1.44 no longer has it),
+`between("1.48", "1.52")`. Outside them it is neither loaded nor dumped. What a field cannot say is a method of the schema under
+`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would; join them with `|`.
+
+A prepared instance per (class, version) is kept for the life of the process: a schema has no state but its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, ClassVar, Self, TypeVar
+
+from marshmallow import EXCLUDE, Schema, fields, missing, post_dump
+
+from blueprints.versioning import MAX_API_VERSION, ApiVersion
+
+_preparing: ContextVar[ApiVersion] = ContextVar("preparing", default=MAX_API_VERSION)
+
+OMIT_EMPTY: dict[str, object] = {"omit_empty": True}
+"""Metadata of a response field that is left out when it is null, false, 0, "" or an empty list or object."""
+
+
+def since(version: str) -> dict[str, object]:
+    """Metadata of a field that this version brought."""
+    return {"since": ApiVersion.parse(version)}
+
+
+def until(version: str) -> dict[str, object]:
+    """Metadata of a field that this version no longer has."""
+    return {"until": ApiVersion.parse(version)}
+
+
+def between(first: str, gone: str) -> dict[str, object]:
+    """Metadata of a field that `first` brought and `gone` no longer has."""
+    return since(first) | until(gone)
+
+
+def applies(versions: Mapping[str, Any], version: ApiVersion) -> bool:
+    """Whether metadata of `since`, `until` or `between` includes this version."""
+    return bool(versions.get("since", version) <= version < versions.get("until", ApiVersion(version.major + 1, 0)))
+
+
+Rule = TypeVar("Rule", bound=Callable[[Any, dict[str, Any], Any], None])
+
+
+def version_rule(versions: dict[str, object]) -> Callable[[Rule], Rule]:
+    """Mark a method `rule(self, shaped, value)` that changes the shaped object in place, in these versions; the rules run in their order."""
+
+    def mark(method: Rule) -> Rule:
+        setattr(method, "versions", versions)  # noqa: B010 - a function's type has no such attribute
+        return method
+
+    return mark
+
+
+class _VersionedSchema(Schema):
+    """A schema with the fields of one version; nested schemas follow it."""
+
+    def __init__(
+        self, *, only: Any = None, exclude: Iterable[str] = (), many: bool = False, load_only: Any = (), dump_only: Any = ()
+    ) -> None:
+        self.client_version = _preparing.get()
+        foreign = {name for name, field in self._declared_fields.items() if not applies(field.metadata, self.client_version)}
+        super().__init__(only=only, exclude=foreign | set(exclude), many=many, load_only=load_only, dump_only=dump_only)
+
+    @classmethod
+    @cache
+    def at(cls, version: ApiVersion) -> Self:
+        """The one instance of this version."""
+        token = _preparing.set(version)
+        try:
+            return cls()
+        finally:
+            _preparing.reset(token)
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Build nested schemas now, while the version is known."""
+        inner: Any = field_obj
+        while isinstance(inner, (fields.List, fields.Dict)):
+            inner = inner.inner if isinstance(inner, fields.List) else inner.value_field
+        if isinstance(inner, fields.Nested):
+            _ = inner.schema
+
+
+class QuerySchema(_VersionedSchema):
+    """Parameters of a request: of a List field every value, of any other the first; unknown parameters are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What each attribute is when its parameter is absent or outside its versions: its `load_default`, else None."""
+        return {name: _default(field.load_default) for name, field in cls._declared_fields.items()}
+
+
+def _default(value: Any) -> Any:
+    return None if value is missing else value() if callable(value) else value
+
+
+class ResponseSchema(_VersionedSchema):
+    """The shape of one object of a response; keys come in the order of the fields."""
+
+    rules: ClassVar[tuple[Callable[[Any, dict[str, Any], Any], None], ...]] = ()
+
+    def __init_subclass__(cls, **_: object) -> None:
+        own = tuple(value for value in vars(cls).values() if hasattr(value, "versions"))
+        cls.rules = cls.rules + own
+
+    def __init__(
+        self, *, only: Any = None, exclude: Iterable[str] = (), many: bool = False, load_only: Any = (), dump_only: Any = ()
+    ) -> None:
+        super().__init__(only=only, exclude=exclude, many=many, load_only=load_only, dump_only=dump_only)
+        self._omitted = [field.data_key or name for name, field in self.dump_fields.items() if field.metadata.get("omit_empty")]
+        self._active = [rule for rule in self.rules if applies(rule.versions, self.client_version)]  # type: ignore[attr-defined]
+
+    @post_dump(pass_original=True)
+    def _finish(self, shaped: dict[str, Any], original: Any, many: bool) -> dict[str, Any]:
+        for rule in self._active:
+            rule(self, shaped, original)
+        for key in self._omitted:
+            if key in shaped and not shaped[key]:
+                del shaped[key]
+        return shaped

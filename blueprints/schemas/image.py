@@ -1,0 +1,42 @@
+"""Shapes that several image endpoints share: a manifest of an image, and what a removal did.
+
+Source: moby api/types/image (manifest.go, delete_response.go).
+"""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
+from blueprints.schemas.descriptor import DescriptorField
+from services.images.summary import ManifestKind, ManifestSummary
+
+
+def _image_properties(manifest: ManifestSummary) -> dict[str, object] | None:
+    """What only the manifest of an image has; nothing is ever unpacked, and no container uses it."""
+    if manifest.kind is not ManifestKind.IMAGE:
+        return None
+    return {"Platform": manifest.platform.to_json(), "Size": {"Unpacked": 0}, "Containers": None}
+
+
+def _attestation_properties(manifest: ManifestSummary) -> dict[str, object] | None:
+    return {"For": str(manifest.attests)} if manifest.attests else None
+
+
+class ManifestItem(ResponseSchema):
+    """One manifest that an image has or lists."""
+
+    id = fields.String(data_key="ID", attribute="descriptor.digest")
+    descriptor = DescriptorField(data_key="Descriptor")
+    available = fields.Boolean(data_key="Available")
+    size = fields.Function(lambda manifest: {"Content": manifest.size, "Total": manifest.size}, data_key="Size")
+    kind = fields.String(data_key="Kind")
+    image_data = fields.Function(_image_properties, data_key="ImageData", metadata=OMIT_EMPTY)
+    attestation_data = fields.Function(_attestation_properties, data_key="AttestationData", metadata=OMIT_EMPTY)
+
+
+class RemovalItem(ResponseSchema):
+    """A name that was untagged, or an image that was deleted."""
+
+    deleted = fields.String(data_key="Deleted", metadata=OMIT_EMPTY)
+    untagged = fields.String(data_key="Untagged", metadata=OMIT_EMPTY)

@@ -1,0 +1,24 @@
+"""The `platform` parameters of save and load: none, one, and since API 1.52 several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields, pre_load
+
+from blueprints.schemas.base import QuerySchema, since
+from blueprints.schemas.fields import PlatformJson
+from blueprints.versioning import ApiVersion
+from services.errors import InvalidParameter
+
+_SEVERAL_SINCE = ApiVersion.parse("1.52")
+
+
+class PlatformsQuery(QuerySchema):
+    platforms = fields.List(PlatformJson(), data_key="platform", load_default=(), metadata=since("1.48"))
+
+    @pre_load
+    def _refuse_several(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if self.client_version < _SEVERAL_SINCE and len(given.get("platform", ())) > 1:
+            raise InvalidParameter("multiple platform parameters are not supported in this API version; use API version 1.52 or later")
+        return given

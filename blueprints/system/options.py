@@ -1,0 +1,12 @@
+"""OPTIONS on any path: moby answers 200 with nothing."""
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+blueprint = Blueprint("system_options", __name__)
+
+
+@blueprint.route("/<path:anyroute>", methods=["OPTIONS"])
+def system_options(anyroute: str) -> ResponseReturnValue:
+    """OPTIONS /{anyroute}."""
+    return ""

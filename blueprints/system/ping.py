@@ -1,0 +1,12 @@
+"""GET and HEAD /_ping: whether the service is there, and what it is."""
+
+from flask import Blueprint, Response, request
+
+blueprint = Blueprint("system_ping", __name__)
+
+
+@blueprint.route("/_ping", methods=["GET", "HEAD"])
+def system_ping() -> Response:
+    """GET, HEAD /_ping."""
+    headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}
+    return Response("OK" if request.method == "GET" else "", headers=headers, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,33 @@
+"""POST /images/prune."""
+
+from __future__ import annotations
+
+from flask.testing import FlaskClient
+
+from services.engine import Engine
+from tests.builders import put_image, simple_layout
+
+
+def test_nothing_to_prune_is_null_and_zero(client: FlaskClient) -> None:
+    response = client.post("/images/prune")
+    assert (response.status_code, response.get_json()) == (200, {"ImagesDeleted": None, "SpaceReclaimed": 0})
+
+
+def test_what_went_is_reported(engine: Engine, client: FlaskClient) -> None:
+    layout = simple_layout()
+    digest = str(put_image(engine, "app:1", layout))
+    response = client.post("/images/prune", query_string={"filters": '{"dangling":["false"]}'})
+    assert response.get_json() == {
+        "ImagesDeleted": [{"Untagged": "app:1"}, {"Deleted": digest}],
+        "SpaceReclaimed": sum(map(len, layout.blobs.values())),
+    }
+
+
+def test_filters_without_sense_are_400(client: FlaskClient) -> None:
+    response = client.post("/images/prune", query_string={"filters": '{"dangling":["banana"]}'})
+    assert (response.status_code, response.get_json()) == (400, {"message": "invalid filter 'dangling=[banana]'"})
+
+
+def test_the_route_is_younger_than_1_24(client: FlaskClient) -> None:
+    response = client.post("/v1.24/images/prune")
+    assert (response.status_code, response.get_json()) == (400, {"message": "POST /images/prune requires minimum API version 1.25"})

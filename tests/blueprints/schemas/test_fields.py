@@ -1,0 +1,72 @@
+"""Docker's own kinds of parameters."""
+
+from __future__ import annotations
+
+import pytest
+from marshmallow import fields
+
+from blueprints.schemas.base import QuerySchema
+from blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson, PlatformSpecifier
+from blueprints.versioning import MAX_API_VERSION
+from services.errors import InvalidParameter
+from services.oci.platform import Platform
+
+
+class Query(QuerySchema):
+    flag = DockerBool(load_default=False)
+    filters = FiltersField()
+    specifier = PlatformSpecifier(load_default=None)
+    platform = PlatformJson(load_default=None)
+    platforms = fields.List(PlatformJson(), load_default=())
+
+
+def load(**given: object) -> dict[str, object]:
+    return Query.at(MAX_API_VERSION).load(given)
+
+
+@pytest.mark.parametrize("text", ["", "0", "no", "No", "false", "FALSE", "none", " 0 ", "\tfalse\n"])
+def test_docker_takes_these_for_false(text: str) -> None:
+    assert load(flag=text)["flag"] is False
+
+
+@pytest.mark.parametrize("text", ["1", "true", "yes", "banana", "2", "-1", "f", "n", "null", "off"])
+def test_docker_takes_anything_else_for_true(text: str) -> None:
+    assert load(flag=text)["flag"] is True
+
+
+def test_filters_come_in_both_encodings_and_may_be_absent() -> None:
+    assert load(filters='{"label":{"a":true,"b":true}}') == load(filters='{"label":["a","b"]}')
+    assert load(filters="") == load()
+
+
+def test_filters_that_are_no_filters_are_refused() -> None:
+    with pytest.raises(InvalidParameter, match=r"^invalid filter$"):
+        load(filters="banana")
+
+
+def test_a_platform_is_a_specifier_or_json() -> None:
+    arm = Platform(os="linux", architecture="arm", variant="v7")
+    assert load(specifier="linux/arm/v7")["specifier"] == arm
+    assert load(platform='{"os":"linux","architecture":"arm","variant":"v7"}')["platform"] == arm
+    assert load(specifier="", platform="") == load()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("linux/amd64", "failed to parse platform", id="specifier"),
+        pytest.param("[]", "failed to parse platform", id="list"),
+        pytest.param("{}", "both OS and Architecture must be provided", id="empty"),
+        pytest.param('{"os":"linux"}', "both OS and Architecture must be provided", id="half"),
+        pytest.param('{"variant":"v7"}', "optional platform fields provided, but OS and Architecture are missing", id="variant alone"),
+    ],
+)
+def test_a_platform_that_is_no_platform_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InvalidParameter, match=words):
+        load(platform=text)
+
+
+def test_each_platform_of_a_list_must_be_one() -> None:
+    assert load(platforms=['{"os":"linux","architecture":"arm"}'])["platforms"] == [Platform(os="linux", architecture="arm")]
+    with pytest.raises(InvalidParameter, match="failed to parse platform"):
+        load(platforms=[""])

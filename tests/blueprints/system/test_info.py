@@ -1,0 +1,33 @@
+"""GET /info."""
+
+import pytest
+from flask.testing import FlaskClient
+
+
+def test_info_says_that_nothing_runs(client: FlaskClient) -> None:
+    info = client.get("/info").get_json()
+    assert {key: info[key] for key in ("Containers", "Images", "OSType", "Runtimes")} == {
+        "Containers": 0,
+        "Images": 0,
+        "OSType": "linux",
+        "Runtimes": {},
+    }
+    assert info["Swarm"]["LocalNodeState"] == "inactive"
+
+
+@pytest.mark.parametrize(
+    ("version", "fields"),
+    [
+        pytest.param("1.46", {"BridgeNfIptables": True, "Expected": True, "AllowNondistributableArtifactsCIDRs": True}, id="1.46"),
+        pytest.param("1.47", {"BridgeNfIptables": True, "Expected": True, "AllowNondistributableArtifactsCIDRs": False}, id="1.47"),
+        pytest.param("1.49", {"BridgeNfIptables": True, "Expected": False, "AllowNondistributableArtifactsCIDRs": False}, id="1.49"),
+        pytest.param("1.50", {"BridgeNfIptables": False, "Expected": False, "AllowNondistributableArtifactsCIDRs": False}, id="1.50"),
+    ],
+)
+def test_old_versions_have_the_fields_that_later_ones_dropped(client: FlaskClient, version: str, fields: dict[str, bool]) -> None:
+    info = client.get(f"/v{version}/info").get_json()
+    assert {
+        "BridgeNfIptables": "BridgeNfIptables" in info,
+        "Expected": "Expected" in info["RuncCommit"],
+        "AllowNondistributableArtifactsCIDRs": "AllowNondistributableArtifactsCIDRs" in info["RegistryConfig"],
+    } == fields

@@ -1,0 +1,165 @@
+"""Progress lines and tars."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+
+from blueprints import streaming
+from blueprints.streaming import stream_progress, stream_tar
+from services.errors import Conflict, InvalidContent
+from services.progress import Detail, Progress, ProgressStream
+
+
+def answer(app: Flask, stream: Callable[[], Response], **environ: Any) -> Response:
+    with app.test_request_context(environ_overrides=environ):
+        return stream()
+
+
+def lines(response: Response) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in response.get_data().split(b"\r\n") if line]
+
+
+def failing(error: Exception, *before: Progress) -> ProgressStream:
+    yield from before
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        pytest.param(Progress(status="Pulling from x", id="1.0"), '{"status":"Pulling from x","id":"1.0"}', id="status"),
+        pytest.param(Progress(stream="Loaded image: a\n"), '{"stream":"Loaded image: a\\n"}', id="stream"),
+        pytest.param(Progress(status="Waiting", id="a", detail=Detail()), '{"status":"Waiting","progressDetail":{},"id":"a"}', id="empty detail"),
+        pytest.param(
+            Progress(status="Downloading", id="a", detail=Detail(current=1, total=2)),
+            '{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"a"}',
+            id="bytes",
+        ),
+        pytest.param(
+            Progress(status="Extracting", id="a", detail=Detail(current=1, units="s", hide_counts=True)),
+            '{"status":"Extracting","progressDetail":{"current":1,"hidecounts":true,"units":"s"},"id":"a"}',
+            id="units",
+        ),
+        pytest.param(Progress(aux={"Tag": "x"}), '{"aux":{"Tag":"x"}}', id="aux"),
+        pytest.param(Progress(status="<é & ü>"), '{"status":"<é & ü>"}', id="beyond ASCII"),
+    ],
+)
+def test_an_item_is_a_line_in_the_shape_of_moby(app: Flask, item: Progress, line: str) -> None:
+    response = answer(app, lambda: stream_progress(iter([item])))
+    assert response.get_data().decode() == line + "\r\n"
+    assert response.content_type == "application/json"
+
+
+def test_a_tick_writes_nothing(app: Flask) -> None:
+    response = answer(app, lambda: stream_progress(iter([Progress(), Progress(status="a"), Progress()])))
+    assert lines(response) == [{"status": "a"}]
+
+
+def test_a_stream_of_nothing_is_an_empty_answer(app: Flask) -> None:
+    assert answer(app, lambda: stream_progress(iter([]))).get_data() == b""
+
+
+def test_an_error_before_the_first_item_is_left_to_become_a_status(app: Flask) -> None:
+    with pytest.raises(Conflict):
+        answer(app, lambda: stream_progress(failing(Conflict("no"))))
+
+
+def test_an_error_before_the_first_item_is_a_line_where_the_endpoint_wants_it(app: Flask) -> None:
+    response = answer(app, lambda: stream_progress(failing(Conflict("no")), errors_in_stream=True))
+    assert lines(response) == [{"error": "no", "errorDetail": {"message": "no"}}]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [pytest.param(InvalidContent("bad layer"), "bad layer", id="known"), pytest.param(KeyError("x"), "internal server error", id="defect")]
+)
+def test_an_error_after_the_first_item_is_the_last_line(app: Flask, error: Exception, words: str) -> None:
+    response = answer(app, lambda: stream_progress(failing(error, Progress(status="a"))))
+    assert lines(response) == [{"status": "a"}, {"error": words, "errorDetail": {"message": words}}]
+
+
+class Watched:
+    """A stream that knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def progress(self, count: int) -> ProgressStream:
+        try:
+            for number in range(count):
+                yield Progress(status=str(number))
+        finally:
+            self.closed = True
+
+    def chunks(self) -> Iterator[bytes]:
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            self.closed = True
+
+
+def test_closing_the_response_closes_the_progress_even_when_nothing_was_sent(app: Flask) -> None:
+    watched = Watched()
+    answer(app, lambda: stream_progress(watched.progress(3))).close()
+    assert watched.closed
+
+
+def test_closing_the_response_closes_the_tar(app: Flask) -> None:
+    watched = Watched()
+    answer(app, lambda: stream_tar(watched.chunks())).close()
+    assert watched.closed
+
+
+def test_a_client_that_is_gone_ends_the_stream(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_WATCH_SECONDS", 0.0)
+    watched, (ours, theirs) = Watched(), socket.socketpair()
+    with ours:
+        response = answer(app, lambda: stream_progress(watched.progress(1000)), **{"gunicorn.socket": ours})
+        body = response.iter_encoded()
+        assert next(body) == b'{"status":"0"}\r\n'
+        assert next(body) == b'{"status":"1"}\r\n'
+        theirs.close()
+        assert list(body) == []
+        response.close()
+    assert watched.closed
+
+
+def test_a_client_that_sent_a_body_and_half_closed_is_not_gone(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_WATCH_SECONDS", 0.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.shutdown(socket.SHUT_WR)
+        environ = {"gunicorn.socket": ours, "CONTENT_LENGTH": "3"}
+        response = answer(app, lambda: stream_progress(Watched().progress(5)), **environ)
+        assert len(lines(response)) == 5
+
+
+def test_a_tar_is_sent_as_it_is(app: Flask) -> None:
+    response = answer(app, lambda: stream_tar(iter([b"ab", b"", b"c"])))
+    assert (response.get_data(), response.content_type) == (b"abc", "application/x-tar")
+
+
+def test_an_error_before_the_first_byte_of_a_tar_is_left_to_become_a_status(app: Flask) -> None:
+    def chunks() -> Iterator[bytes]:
+        raise Conflict("no")
+        yield b""
+
+    with pytest.raises(Conflict):
+        answer(app, lambda: stream_tar(chunks()))
+
+
+def test_an_error_in_a_tar_reaches_the_server_which_cuts_the_connection(app: Flask) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"a"
+        raise InvalidContent("lost")
+
+    body = answer(app, lambda: stream_tar(chunks())).iter_encoded()
+    assert next(body) == b"a"
+    with pytest.raises(InvalidContent):
+        next(body)
