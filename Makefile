@@ -1,0 +1,66 @@
+# Two commands: `make run` and `make test`. `make` lists the others.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
+# Debian packages whose programs the conformance tests run, and the program that shows that each is there.
+TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl
+MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
+PYTEST := $(BIN)/python -m pytest -q
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit conformance tools coverage format documents clean
+.DELETE_ON_ERROR:
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/run ## install, migrate the database and serve on ./var/stowage.sock
+	@exec $(BIN)/stowage serve
+
+test: check unit conformance ## run every check and test
+
+check: $(VENV)/test ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(VENV)/test ## the fast tests
+	$(PYTEST) -n auto --ignore=tests/conformance
+
+conformance: $(VENV)/test tools ## the tests with real clients, registries and servers
+	$(PYTEST) tests/conformance
+
+tools: ## install the programs that the conformance tests run (as root), or say which are missing
+ifneq ($(MISSING),)
+	@{ [ "$$(id -u)" = 0 ] && $(APT) update && $(APT) install -y --no-install-recommends $(MISSING); } \
+	|| echo "Tests that need these Debian packages are skipped: $(MISSING)"
+endif
+
+coverage: $(VENV)/test ## branch coverage of the fast tests
+	$(PYTEST) -n auto --ignore=tests/conformance --cov --cov-report=term
+
+format: $(VENV)/test ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+documents: $(VENV)/run ## write the documents that come from the code
+	$(BIN)/python -m app.documents
+
+clean: ## remove the virtual environment and caches, not the store
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || if [ "$$(id -u)" = 0 ]; then $(APT) update && $(APT) install -y --no-install-recommends python3-venv; \
+	else echo "Python's venv is missing: run 'apt-get install python3-venv' as root, then this again." >&2; exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/test: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/run

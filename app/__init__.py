@@ -1,0 +1,76 @@
+"""Composition: the only package that knows everything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response
+from werkzeug.routing import Rule
+
+from app.config import Config
+from app.errors import register_errors
+from app.middleware import GoServer, HostGuard, RequestLog, register_headers
+from app.wiring import build_engine
+from blueprints import BLUEPRINTS
+from blueprints.request import ENGINE
+from blueprints.versioning import MINIMUM, NameConverter, VersionedRule, VersionPrefix
+from services.engine import Engine
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+class DockerResponse(Response):
+    """A response without a Content-Type unless it has one to tell, as Go sends an empty one."""
+
+    default_mimetype = None
+
+
+class Application(Flask):
+    """Flask that routes as moby's router does."""
+
+    url_rule_class: type[Rule] = VersionedRule
+    response_class = DockerResponse
+
+
+def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] = build_engine) -> Flask:
+    """The WSGI application for this configuration, by default that of the environment; the engine is built at the first request.
+
+    So a server may create the application, fork, and every process gets its own database connections.
+    """
+    config = config or Config.from_environ()
+    app = Application("stowage", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = NameConverter
+    app.extensions[ENGINE] = _once(lambda: build(config))
+    app.extensions[MINIMUM] = config.min_api_version
+    register_headers(app)
+    register_errors(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    _wrap(app, config)
+    return app
+
+
+def _wrap(app: Flask, config: Config) -> None:
+    """Put the middlewares around the application, the outermost last. Verified clients need no guard: no web page has their certificate."""
+    wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
+    if not config.tls:
+        wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host])
+    app.wsgi_app = RequestLog(wsgi)  # type: ignore[method-assign]
+
+
+def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:
+    """Build at the first call of any thread, and only then."""
+    lock, built = threading.Lock(), list[Engine]()
+
+    def get() -> Engine:
+        with lock:
+            if not built:
+                built.append(build())
+        return built[0]
+
+    return get

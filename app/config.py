@@ -1,0 +1,183 @@
+"""The settings, all of them, from environment variables named STOWAGE_*.
+
+A value that cannot be, or a STOWAGE_ variable that is no setting, is refused with a sentence that names it (ConfigError).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app import values
+from app.values import Bind
+from blueprints.versioning import ApiVersion
+from services.oci.platform import Platform
+
+
+class ConfigError(Exception):
+    """A setting cannot be; `str(error)` is a sentence for whoever set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An environment variable: the field of Config that it fills, its default text, what it means, and how its text is read."""
+
+    name: str
+    field: str
+    default: str
+    meaning: str
+    parse: Callable[[str], object]
+
+
+SETTINGS = (
+    Setting("STOWAGE_ROOT", "root", "./var", "Folder of the store: database, blobs, partial blobs, lock.", values.parse_folder),
+    Setting(
+        "STOWAGE_BIND",
+        "bind",
+        "unix:./var/stowage.sock",
+        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600. An address that other machines reach is refused "
+        "unless client certificates are verified or `STOWAGE_ALLOW_INSECURE_TCP` is 1.",
+        values.parse_binds,
+    ),
+    Setting(
+        "STOWAGE_ALLOW_INSECURE_TCP",
+        "allow_insecure_tcp",
+        "0",
+        "1 allows addresses that other machines reach without any authentication: whoever reaches them owns the store.",
+        values.parse_flag,
+    ),
+    Setting("STOWAGE_TLS_CERT", "tls_cert", "", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file),
+    Setting("STOWAGE_TLS_KEY", "tls_key", "", "Private key of that certificate (PEM).", values.parse_file),
+    Setting("STOWAGE_TLS_CA", "tls_ca", "", "Authority (PEM) that must have signed every client's certificate.", values.parse_file),
+    Setting(
+        "STOWAGE_DATABASE_URL",
+        "database",
+        "",
+        "Where names and facts are: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
+        values.parse_database,
+    ),
+    Setting(
+        "STOWAGE_CONTENT_URL",
+        "content",
+        "",
+        "Where blobs are: a folder, or `file:///FOLDER`. By default the root.",
+        values.parse_content,
+    ),
+    Setting("STOWAGE_WORKERS", "workers", "2", "Worker processes.", values.parse_count),
+    Setting("STOWAGE_THREADS", "threads", "64", "Threads of each worker: as many requests run at once.", values.parse_count),
+    Setting("STOWAGE_MIN_API_VERSION", "min_api_version", "1.24", "Lowest API version that is served.", values.parse_version),
+    Setting(
+        "STOWAGE_INSECURE_REGISTRIES",
+        "insecure_registries",
+        "127.0.0.0/8,::1/128",
+        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be spoken to in plain HTTP or over unverified TLS.",
+        values.parse_insecure,
+    ),
+    Setting(
+        "STOWAGE_REGISTRY_MIRRORS",
+        "registry_mirrors",
+        "",
+        "Comma-separated URLs of mirrors of docker.io, tried in order before it.",
+        values.parse_mirrors,
+    ),
+    Setting(
+        "STOWAGE_PLATFORM",
+        "platform",
+        "",
+        "Platform preferred where an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's.",
+        values.parse_platform,
+    ),
+    Setting(
+        "STOWAGE_IMPORT_URLS",
+        "import_urls",
+        "",
+        "Where `docker import URL` may make the service fetch from: comma-separated, `public` for every public address and networks such as "
+        "`10.0.0.0/8`. Nowhere when empty.",
+        values.parse_sources,
+    ),
+    Setting(
+        "STOWAGE_DECOMPRESSION_RATIO",
+        "decompression_ratio",
+        "200",
+        "A compressed stream is refused when it inflates to more than this many times its size and to more than `STOWAGE_DECOMPRESSION_BYTES`.",
+        values.parse_count,
+    ),
+    Setting(
+        "STOWAGE_DECOMPRESSION_BYTES",
+        "decompression_bytes",
+        "1073741824",
+        "Bytes that any stream may inflate to, whatever its ratio.",
+        values.parse_count,
+    ),
+    Setting("STOWAGE_CONCURRENT_DOWNLOADS", "concurrent_downloads", "3", "Layers that one pull fetches at once.", values.parse_count),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings as values; `Config.from_environ()` checks how they go together."""
+
+    root: Path
+    bind: tuple[Bind, ...]
+    allow_insecure_tcp: bool
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
+    database: str
+    content: Path | None
+    workers: int
+    threads: int
+    min_api_version: ApiVersion
+    insecure_registries: tuple[str, ...]
+    registry_mirrors: tuple[str, ...]
+    platform: Platform
+    import_urls: tuple[str, ...]
+    decompression_ratio: int
+    decompression_bytes: int
+    concurrent_downloads: int
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Config:
+        """Read every setting; raises ConfigError."""
+        unknown = {name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS}
+        if unknown:
+            raise ConfigError(f"{min(unknown)} is not a setting of Stowage.")
+        config = cls(**{setting.field: _read(setting, environ) for setting in SETTINGS})
+        config._check()
+        return config
+
+    @property
+    def tls(self) -> bool:
+        """Whether TCP addresses speak TLS with verified clients."""
+        return self.tls_cert is not None
+
+    @property
+    def database_url(self) -> str:
+        """The database, by default in the root."""
+        return self.database or f"sqlite:///{self.root}/stowage.db"
+
+    @property
+    def content_root(self) -> Path:
+        """The folder of the blobs, by default the root."""
+        return self.content or self.root
+
+    def _check(self) -> None:
+        """Refuse half a TLS configuration and addresses that anyone could use."""
+        if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
+            raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
+        for bind in self.bind:
+            if not (bind.is_private or self.tls or self.allow_insecure_tcp):
+                raise ConfigError(
+                    f"STOWAGE_BIND: {bind} can be reached from other machines; set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA "
+                    "so that clients are verified, or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."
+                )
+
+
+def _read(setting: Setting, environ: Mapping[str, str]) -> Any:
+    try:
+        return setting.parse(environ.get(setting.name, setting.default))
+    except ValueError as exc:
+        raise ConfigError(f"{setting.name} {exc}.") from None

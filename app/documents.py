@@ -1,0 +1,92 @@
+"""The documents that are written from the code: `python -m app.documents` writes docs/settings.md and docs/api-versions.md."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+from marshmallow import Schema
+
+from app import create_app
+from app.config import SETTINGS
+from blueprints.schemas.base import QuerySchema, ResponseSchema
+from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, VersionedRule
+
+_FOLDER = Path(__file__).parent.parent / "docs"
+_SETTINGS_HEAD = """# Settings
+
+Every setting is an environment variable. A value that cannot be, or a `STOWAGE_` variable that is not listed here, is refused at start.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+_VERSIONS_HEAD = f"""# API versions
+
+Stowage serves API {MIN_API_VERSION} to {MAX_API_VERSION}; a path without `/v<version>` means {MAX_API_VERSION}. Listed is what differs between versions:
+parameters that are ignored, and fields that are left out, outside their versions, and rules that change an answer.
+"Until" a version means that this version no longer has it.
+"""
+
+
+def settings_document() -> str:
+    """docs/settings.md, from the table of settings."""
+    rows = (f"| `{setting.name}` | {_code(setting.default)} | {setting.meaning} |\n" for setting in SETTINGS)
+    return _SETTINGS_HEAD + "".join(rows)
+
+
+def versions_document() -> str:
+    """docs/api-versions.md, from the routes and their schemas."""
+    app = create_app()
+    sections = []
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        assert isinstance(rule, VersionedRule)
+        rows = list(_differences(inspect.getmodule(app.view_functions[rule.endpoint])))
+        if rule.since > MIN_API_VERSION:
+            rows.insert(0, f"| the route | since {rule.since} | |\n")
+        if rows:
+            title = f"{', '.join(sorted(rule.methods or ()))} {rule.rule.replace('<path:name>', '{name}')}"
+            sections.append(f"\n## {title}\n\n| what | versions | |\n|---|---|---|\n" + "".join(rows))
+    return _VERSIONS_HEAD + "".join(sections)
+
+
+def write_documents() -> None:
+    """Write both into docs/."""
+    _FOLDER.mkdir(exist_ok=True)
+    (_FOLDER / "settings.md").write_text(settings_document())
+    (_FOLDER / "api-versions.md").write_text(versions_document())
+
+
+def _differences(module: object) -> Iterator[str]:
+    """A row for each versioned parameter, field and rule of the schemas that an endpoint's module uses."""
+    schemas = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, (QuerySchema, ResponseSchema))]
+    for schema in schemas:
+        if any(other is not schema and issubclass(other, schema) for other in schemas):
+            continue
+        yield from _field_rows(schema, "parameter" if issubclass(schema, QuerySchema) else f"field of {schema.__name__}")
+        for rule in getattr(schema, "rules", ()):
+            yield f"| rule of {schema.__name__} | {_span(rule.versions)} | {_sentence(rule)} |\n"
+
+
+def _field_rows(schema: type[Schema], kind: str) -> Iterator[str]:
+    for name, field in schema._declared_fields.items():
+        span = _span(dict(field.metadata))
+        if span:
+            yield f"| {kind} | {span} | `{field.data_key or name}` |\n"
+
+
+def _span(versions: dict[str, object]) -> str:
+    return " ".join(f"{word} {versions[word]}" for word in ("since", "until") if word in versions)
+
+
+def _sentence(rule: object) -> str:
+    """A rule's docstring, or its name as words."""
+    return " ".join((inspect.getdoc(rule) or getattr(rule, "__name__", "").strip("_").replace("_", " ")).split())
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+if __name__ == "__main__":
+    write_documents()

@@ -1,0 +1,70 @@
+"""How failures are answered: one table from the kind of error to its HTTP status, and `{"message": ...}`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from blueprints.versioning import below_json_errors
+from services import errors
+
+_log = logging.getLogger(__name__)
+
+STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
+    errors.EngineError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
+    errors.InvalidDigest: HTTPStatus.BAD_REQUEST,
+    errors.InvalidReference: HTTPStatus.BAD_REQUEST,
+    errors.InvalidContent: HTTPStatus.BAD_REQUEST,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.ImageNotFound: HTTPStatus.NOT_FOUND,
+    errors.BlobNotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Unsupported: HTTPStatus.NOT_IMPLEMENTED,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ResourceExhausted: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.RegistryFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.Internal: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+def register_errors(app: Flask) -> None:
+    """Answer every exception that leaves a view."""
+    app.register_error_handler(errors.EngineError, _engine_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected_error)
+
+
+def _engine_error(error: errors.EngineError) -> Response:
+    """A known failure, in its own words. A client of a version that knew no JSON errors gets plain text, as from moby."""
+    status = STATUSES[type(error)]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s %s: %s", request.method, request.path, error)
+    if below_json_errors():
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return Response(f"{error}\n", status, headers=headers, content_type="text/plain; charset=utf-8")
+    return _message(status, str(error))
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Flask's own: an unknown path and a wrong method are the same to moby."""
+    if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        return _message(HTTPStatus.NOT_FOUND, "page not found")
+    return _message(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.description or error.name)
+
+
+def _unexpected_error(error: Exception) -> Response:
+    """A defect of the service: the log has the traceback, the client a sentence without internals."""
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")
+
+
+def _message(status: int, message: str) -> Response:
+    return Response(orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE), status, content_type="application/json")

@@ -1,0 +1,166 @@
+"""Values of settings: what a setting's text may be. Every parser raises ValueError with the end of a sentence, "must be ..."."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
+from services.errors import EngineError
+from services.oci.platform import Platform
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """An address to listen on: a unix socket's `path`, or `host` and `port`."""
+
+    path: Path | None = None
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Bind:
+        """Read `unix:PATH` or `HOST:PORT`."""
+        if text.startswith("unix:") and text != "unix:":
+            return cls(path=Path(text.removeprefix("unix:")).absolute())
+        match = _HOST_PORT.fullmatch(text)
+        if match is None or int(match["port"]) > 65535:
+            raise ValueError("must be a comma-separated list of unix:PATH and HOST:PORT")
+        return cls(host=match["host"].strip("[]"), port=int(match["port"]))
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine reaches it."""
+        if self.path is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_binds(text: str) -> tuple[Bind, ...]:
+    """One address or more."""
+    binds = tuple(Bind.parse(part) for part in split_list(text))
+    if not binds:
+        raise ValueError("must name at least one address")
+    return binds
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated list, without empty ones."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_flag(text: str) -> bool:
+    """1 or 0."""
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def parse_count(text: str) -> int:
+    """A positive whole number."""
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+        raise ValueError("must be a whole number from 1 on")
+    return int(text)
+
+
+def parse_folder(text: str) -> Path:
+    """A folder, made absolute."""
+    if not text:
+        raise ValueError("must be a folder")
+    return Path(text).absolute()
+
+
+def parse_file(text: str) -> Path | None:
+    """A file that can be read; empty is none."""
+    if text and not Path(text).is_file():
+        raise ValueError(f"must be a file, and {text} is not")
+    return Path(text).absolute() if text else None
+
+
+def parse_database(text: str) -> str:
+    """A SQLite URL; empty is none. The text is not repeated, since URLs may hold passwords."""
+    if text and not re.fullmatch(r"sqlite:///.+", text):
+        raise ValueError("must be sqlite:///PATH; no other database is supported")
+    return text
+
+
+def parse_content(text: str) -> Path | None:
+    """A folder or a file:// URL of one; empty is none."""
+    if not text:
+        return None
+    path = text.removeprefix("file://")
+    if "://" in path or not path:
+        raise ValueError("must be a folder or file:///FOLDER; no other content store is supported")
+    return Path(path).absolute()
+
+
+def parse_insecure(text: str) -> tuple[str, ...]:
+    """Networks such as 127.0.0.0/8, hosts, and HOST:PORT."""
+    entries = split_list(text)
+    for entry in entries:
+        if "/" in entry:
+            _require_network(entry)
+        elif not _REGISTRY.fullmatch(entry):
+            raise ValueError(f"must be a comma-separated list of networks, HOST and HOST:PORT, and {entry} is none of them")
+    return entries
+
+
+def _require_network(entry: str) -> None:
+    try:
+        ipaddress.ip_network(entry)
+    except ValueError:
+        raise ValueError(f"must be a comma-separated list of networks, HOST and HOST:PORT, and {entry} is not a network") from None
+
+
+def parse_sources(text: str) -> tuple[str, ...]:
+    """`public` and networks such as 10.0.0.0/8."""
+    entries = split_list(text)
+    for entry in entries:
+        try:
+            if entry != "public":
+                ipaddress.ip_network(entry)
+        except ValueError:
+            raise ValueError(f"must be a comma-separated list of public and networks, and {entry} is neither") from None
+    return entries
+
+
+def parse_mirrors(text: str) -> tuple[str, ...]:
+    """http:// and https:// URLs without query, fragment and credentials, each with one slash at its end, as dockerd shows them."""
+    mirrors = split_list(text)
+    for mirror in mirrors:
+        parts = urlsplit(mirror)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must be a comma-separated list of http:// or https:// URLs without query, fragment and credentials")
+    return tuple(mirror.rstrip("/") + "/" for mirror in mirrors)
+
+
+def parse_platform(text: str) -> Platform:
+    """`os/arch` or `os/arch/variant`; empty is the host's."""
+    if not text:
+        return Platform.host()
+    try:
+        return Platform.parse(text)
+    except EngineError as exc:
+        raise ValueError(f"must be OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT: {exc}") from None
+
+
+def parse_version(text: str) -> ApiVersion:
+    """An API version of the range that can be served."""
+    version = ApiVersion.parse(text) if re.fullmatch(r"[0-9]+\.[0-9]+", text) else None
+    if version is None or not MIN_API_VERSION <= version <= MAX_API_VERSION:
+        raise ValueError(f"must be an API version from {MIN_API_VERSION} to {MAX_API_VERSION}")
+    return version

@@ -1,0 +1,24 @@
+"""The application, over a real engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.config import Config
+from services.engine import Engine
+
+
+@pytest.fixture
+def app(engine: Engine, tmp_path: Path) -> Flask:
+    """The application over the test's own engine, with default settings."""
+    return create_app(Config.from_environ({"STOWAGE_ROOT": str(tmp_path / "root")}), build=lambda _: engine)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()

@@ -1,0 +1,47 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STOWAGE_ROOT", str(tmp_path / "root"))
+    return tmp_path / "root"
+
+
+def test_upgrade_makes_the_database(root: Path) -> None:
+    assert main(["db", "upgrade"]) == 0
+    assert (root / "stowage.db").is_file()
+
+
+def test_an_empty_store_is_whole_and_has_nothing_to_collect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["db", "upgrade"]) == 0
+    assert main(["verify"]) == 0
+    assert main(["gc"]) == 0
+    assert capsys.readouterr().out == "every image is whole\nremoved 0 blobs, freed 0 bytes\n"
+
+
+@pytest.mark.parametrize("command", ["verify", "gc"])
+def test_a_root_that_is_not_there_is_not_made(command: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command]) == 2
+    assert "there is no store in" in capsys.readouterr().err
+    assert not root.exists()
+
+
+def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("STOWAGE_WORKERS", "none")
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 on.\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"]])
+def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2

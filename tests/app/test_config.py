@@ -1,0 +1,119 @@
+"""Settings: what they may be, and the sentence for what they may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.config import SETTINGS, Config, ConfigError
+from blueprints.versioning import ApiVersion
+from services.oci.platform import Platform
+
+
+def test_defaults_are_a_unix_socket_and_sqlite_under_the_root() -> None:
+    config = Config.from_environ({})
+    root = Path("var").absolute()
+    assert (config.root, config.content_root, config.database_url) == (root, root, f"sqlite:///{root}/stowage.db")
+    assert [str(bind) for bind in config.bind] == [f"unix:{root}/stowage.sock"]
+    assert (config.workers, config.threads, config.min_api_version, config.import_urls) == (2, 64, ApiVersion(1, 24), ())
+    assert (config.insecure_registries, config.registry_mirrors) == (("127.0.0.0/8", "::1/128"), ())
+    assert config.platform == Platform.host()
+
+
+def test_every_setting_is_read() -> None:
+    environ = {
+        "STOWAGE_ROOT": "/srv/stowage",
+        "STOWAGE_BIND": "unix:/run/s.sock, 127.0.0.1:2375,[::1]:0,localhost:1",
+        "STOWAGE_DATABASE_URL": "sqlite:////srv/db",
+        "STOWAGE_CONTENT_URL": "file:///srv/content",
+        "STOWAGE_WORKERS": "4",
+        "STOWAGE_THREADS": "8",
+        "STOWAGE_MIN_API_VERSION": "1.44",
+        "STOWAGE_INSECURE_REGISTRIES": "10.0.0.0/8,fd00::/8,registry.example,registry.example:5000,[::1]:5000",
+        "STOWAGE_REGISTRY_MIRRORS": "https://mirror.example,http://mirror.example:5000/path/",
+        "STOWAGE_PLATFORM": "linux/arm/v7",
+        "STOWAGE_IMPORT_URLS": "public,10.0.0.0/8",
+    }
+    config = Config.from_environ(environ)
+    assert [str(bind) for bind in config.bind] == ["unix:/run/s.sock", "127.0.0.1:2375", "[::1]:0", "localhost:1"]
+    assert (config.database_url, config.content_root) == ("sqlite:////srv/db", Path("/srv/content"))
+    assert (config.workers, config.threads, config.min_api_version) == (4, 8, ApiVersion(1, 44))
+    assert config.insecure_registries == ("10.0.0.0/8", "fd00::/8", "registry.example", "registry.example:5000", "[::1]:5000")
+    assert config.registry_mirrors == ("https://mirror.example/", "http://mirror.example:5000/path/")
+    assert (config.platform, config.import_urls) == (Platform(os="linux", architecture="arm", variant="v7"), ("public", "10.0.0.0/8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STOWAGE_ROOT", ""),
+        ("STOWAGE_BIND", ""),
+        ("STOWAGE_BIND", ","),
+        ("STOWAGE_BIND", "unix:"),
+        ("STOWAGE_BIND", "2375"),
+        ("STOWAGE_BIND", ":2375"),
+        ("STOWAGE_BIND", "127.0.0.1:65536"),
+        ("STOWAGE_BIND", "tcp://127.0.0.1:2375"),
+        ("STOWAGE_BIND", "0.0.0.0:2375"),
+        ("STOWAGE_BIND", "[::]:2375"),
+        ("STOWAGE_BIND", "registry.example:2375"),
+        ("STOWAGE_ALLOW_INSECURE_TCP", "yes"),
+        ("STOWAGE_TLS_CERT", "/does/not/exist"),
+        ("STOWAGE_DATABASE_URL", "postgresql://user:secret@host/db"),
+        ("STOWAGE_DATABASE_URL", "sqlite://"),
+        ("STOWAGE_CONTENT_URL", "s3://bucket"),
+        ("STOWAGE_CONTENT_URL", "file://"),
+        ("STOWAGE_WORKERS", "0"),
+        ("STOWAGE_WORKERS", "-1"),
+        ("STOWAGE_THREADS", "many"),
+        ("STOWAGE_THREADS", "1.5"),
+        ("STOWAGE_MIN_API_VERSION", "1.23"),
+        ("STOWAGE_MIN_API_VERSION", "1.57"),
+        ("STOWAGE_MIN_API_VERSION", "v1.45"),
+        ("STOWAGE_INSECURE_REGISTRIES", "127.0.0.1/8"),
+        ("STOWAGE_INSECURE_REGISTRIES", "http://registry.example"),
+        ("STOWAGE_REGISTRY_MIRRORS", "mirror.example"),
+        ("STOWAGE_REGISTRY_MIRRORS", "https://user:secret@mirror.example"),
+        ("STOWAGE_REGISTRY_MIRRORS", "https://mirror.example?x=1"),
+        ("STOWAGE_REGISTRY_MIRRORS", "https://"),
+        ("STOWAGE_REGISTRY_MIRRORS", "https://[mirror"),
+        ("STOWAGE_PLATFORM", "lin ux/amd64"),
+        ("STOWAGE_IMPORT_URLS", "true"),
+        ("STOWAGE_DECOMPRESSION_RATIO", "0"),
+        ("STOWAGE_CONCURRENT_DOWNLOADS", ""),
+        ("STOWAGE_TYPO", "1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_a_sentence_that_names_its_setting(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}\b.*\.$") as refusal:
+        Config.from_environ({name: value})
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> dict[str, str]:
+    """Three files where certificates would be."""
+    names = {name: tmp_path / name for name in ("CERT", "KEY", "CA")}
+    for path in names.values():
+        path.touch()
+    return {f"STOWAGE_TLS_{name}": str(path) for name, path in names.items()}
+
+
+def test_a_public_address_needs_verified_clients_or_a_word(certificates: dict[str, str]) -> None:
+    public = {"STOWAGE_BIND": "0.0.0.0:2376"}
+    assert Config.from_environ(public | certificates).tls
+    assert not Config.from_environ(public | {"STOWAGE_ALLOW_INSECURE_TCP": "1"}).tls
+    with pytest.raises(ConfigError, match="can be reached from other machines"):
+        Config.from_environ(public)
+
+
+@pytest.mark.parametrize("missing", ["STOWAGE_TLS_CERT", "STOWAGE_TLS_KEY", "STOWAGE_TLS_CA"])
+def test_half_a_tls_configuration_is_refused(certificates: dict[str, str], missing: str) -> None:
+    del certificates[missing]
+    with pytest.raises(ConfigError, match="must be set together"):
+        Config.from_environ(certificates)
+
+
+def test_every_field_has_its_setting() -> None:
+    assert [setting.field for setting in SETTINGS] == list(Config.__dataclass_fields__)

@@ -1,0 +1,50 @@
+"""Who may serve where."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from app.config import Config, ConfigError
+from app.serving import _free_socket, _settings, hold_root
+
+
+def test_a_root_has_one_service(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "root"
+    with hold_root(root), pytest.raises(ConfigError, match="another service is running"), hold_root(root):
+        pass
+    with hold_root(root):
+        assert root.is_dir()
+
+
+def test_a_socket_that_somebody_listens_on_is_left_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(ConfigError, match="another service is listening"):
+            _free_socket(path)
+    _free_socket(path)
+
+
+def test_a_file_in_the_place_of_a_socket_is_left_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="is not a socket"):
+        _free_socket(path)
+    assert path.read_text() == "precious"
+
+
+def test_the_folder_of_a_socket_is_made(tmp_path: Path) -> None:
+    _free_socket(tmp_path / "a" / "b" / "s.sock")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_the_server_is_told_the_settings(tmp_path: Path) -> None:
+    config = Config.from_environ({"STOWAGE_BIND": f"unix:{tmp_path}/s.sock,127.0.0.1:0", "STOWAGE_WORKERS": "3", "STOWAGE_THREADS": "5"})
+    settings = _settings(config)
+    assert settings["bind"] == [f"unix:{tmp_path}/s.sock", "127.0.0.1:0"]
+    assert (settings["workers"], settings["threads"], settings["umask"]) == (3, 5, 0o177)
+    assert "certfile" not in settings

@@ -1,0 +1,114 @@
+"""Rules of the code that import-linter and ruff do not know."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Blueprint
+
+import blueprints
+from app import create_app
+from app.config import Config
+from blueprints import BLUEPRINTS
+from blueprints.versioning import VersionedRule
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("app", "blueprints", "services")
+MODULES = [ROOT / "wsgi.py", *(path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))]
+ENDPOINT_FOLDERS = ("images", "distribution", "system")
+
+MODULE_LINES = 300
+FUNCTION_LINES = 40
+VIEW_LINES = 15
+BANNED_NAMES = ("Manager", "Helper", "Util")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+
+
+def endpoint_modules() -> list[str]:
+    """Names of the modules that hold one endpoint each."""
+    return [
+        f"blueprints.{folder}.{module.name}"
+        for folder in ENDPOINT_FOLDERS
+        if (ROOT / "blueprints" / folder / "__init__.py").exists()
+        for module in pkgutil.iter_modules([str(ROOT / "blueprints" / folder)])
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_fits_the_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MODULE_LINES
+    too_long = {node.name: lines for node in functions(path) if (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES}
+    assert too_long == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_class_is_named_after_nothing(path: Path) -> None:
+    classes = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    assert [name for name in classes if name.endswith(BANNED_NAMES)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_left_to_do(path: Path) -> None:
+    text = path.read_text()
+    assert [word for word in ("TODO", "FIXME", "XXX", "NotImplementedError") if word in text] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "services").rglob("*.py")), ids=name_of)
+def test_services_never_see_a_request(path: Path) -> None:
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert imported & {"flask", "werkzeug", "marshmallow", "gunicorn", "app", "blueprints"} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nobody_imports_the_entry_point(path: Path) -> None:
+    assert "import wsgi" not in path.read_text()
+
+
+@pytest.mark.parametrize("name", endpoint_modules())
+def test_an_endpoint_has_one_registered_blueprint_named_after_its_view(name: str) -> None:
+    module = importlib.import_module(name)
+    own = [value for value in vars(module).values() if isinstance(value, Blueprint)]
+    assert len(own) == 1
+    assert own[0] in BLUEPRINTS
+    assert inspect.isfunction(getattr(module, own[0].name))
+
+
+def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
+    assert sorted(blueprint.import_name for blueprint in BLUEPRINTS) == sorted(endpoint_modules())
+    assert inspect.getdoc(blueprints)
+
+
+def test_every_view_begins_with_its_route_and_fits_its_lines(tmp_path: Path) -> None:
+    app = create_app(Config.from_environ({"STOWAGE_ROOT": str(tmp_path)}))
+    for rule in app.url_map.iter_rules():
+        assert isinstance(rule, VersionedRule)
+        view = app.view_functions[rule.endpoint]
+        first = (inspect.getdoc(view) or "").splitlines()[0]
+        path = rule.rule.replace("<path:", "{").replace(">", "}")
+        assert path in first, f"{rule.endpoint}: {first}"
+        assert all(method in first for method in rule.methods or ()), f"{rule.endpoint}: {first}"
+        lines = ast.parse(inspect.getsource(view)).body[0]
+        assert (lines.end_lineno or 0) - lines.lineno + 1 <= VIEW_LINES, rule.endpoint

@@ -1,0 +1,5 @@
+"""The WSGI application, for any server that wants a module: `wsgi:application`."""
+
+from app import create_app
+
+application = create_app()
