@@ -1,0 +1,142 @@
+"""Real parts: a Stowage service as users start it, Debian's docker CLI, skopeo and docker-registry, all on loopback and in temporary folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_SECONDS = 30
+STOWAGE = (sys.executable, "-c", "from app.cli import main; raise SystemExit(main())")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(ready: object, process: subprocess.Popen[bytes], what: str) -> None:
+    """Poll `ready()` until it is true; fails when the process ends first or the time is over."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"{what} ended with {process.returncode} before it was ready")
+        if callable(ready) and ready():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{what} was not ready after {START_SECONDS} seconds")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Service:
+    """One Stowage service, its root, and the addresses it listens on."""
+
+    root: Path
+    port: int
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "stowage.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.root.parent / f"{self.root.name}.log"
+
+    def start(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        settings = {"STOWAGE_ROOT": str(self.root), "STOWAGE_BIND": f"unix:{self.socket},127.0.0.1:{self.port}", **self.environment}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*STOWAGE, "serve"], cwd=REPOSITORY, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(lambda: listens(self.port), self.process, f"stowage (log: {self.log})")
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the service, as a power cut would."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            pass
+        self.process.wait(timeout=START_SECONDS)
+        self.process = None
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A `stowage` command on this root."""
+        environment = {**os.environ, "STOWAGE_ROOT": str(self.root), **self.environment}
+        return subprocess.run([*STOWAGE, *arguments], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+
+    def docker(self, *arguments: str, stdin: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        """The docker CLI against the unix socket, with a config folder of its own."""
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.root.parent / "docker-config")}
+        done = subprocess.run(["docker", *arguments], env=environment, input=stdin, capture_output=True, timeout=300)
+        if check and done.returncode != 0:
+            pytest.fail(f"docker {' '.join(arguments)}: {done.stderr.decode()}")
+        return done
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A running service with an empty store."""
+    running = Service(tmp_path / "stowage", free_port())
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a running docker-registry that is empty at the start of the session."""
+    needs("docker-registry")
+    folder = tmp_path_factory.mktemp("registry")
+    port = free_port()
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
+    wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").status == 200 if listens(port) else False, process, "docker-registry")
+    yield f"127.0.0.1:{port}"
+    process.terminate()
+    process.wait(timeout=START_SECONDS)
+
+
+def skopeo(*arguments: str) -> str:
+    needs("skopeo")
+    done = subprocess.run(["skopeo", "--insecure-policy", *arguments], capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        pytest.fail(f"skopeo {' '.join(arguments)}: {done.stderr}")
+    return done.stdout

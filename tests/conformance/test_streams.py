@@ -1,0 +1,83 @@
+"""Streams that end badly, over a socket to a real gunicorn."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.conftest import REPOSITORY, free_port, listens, wait_for
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from app.config import Config
+from app.serving import Server
+from blueprints.streaming import stream_progress, stream_tar
+from services.errors import InvalidContent
+from services.progress import Progress
+
+def broken_tar():
+    yield b"x" * 1000
+    raise InvalidContent("lost")
+
+def endless(note):
+    try:
+        while True:
+            time.sleep(0.05)
+            yield Progress()
+    finally:
+        Path(note).write_text("closed")
+
+class Streams(Server):
+    def load(self):
+        app = super().load()
+        app.add_url_rule("/tar", "tar", lambda: stream_tar(broken_tar()), methods=["GET"])
+        app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET"])
+        return app
+
+Streams(Config.from_environ()).run()
+"""
+
+
+@pytest.fixture(scope="module")
+def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the endless stream writes when it is closed."""
+    return tmp_path_factory.mktemp("streams") / "note"
+
+
+@pytest.fixture(scope="module")
+def port(note: Path) -> Iterator[int]:
+    port = free_port()
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "STOWAGE_BIND": f"127.0.0.1:{port}", "STOWAGE_WORKERS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(note)], cwd=note.parent, env=environ, stderr=subprocess.DEVNULL)
+    wait_for(lambda: listens(port), process, "gunicorn")
+    yield port
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def test_a_tar_that_breaks_has_no_end(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /tar HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        try:
+            while chunk := connection.recv(1 << 16):
+                answer += chunk
+        except ConnectionResetError:
+            pass
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"x" * 1000 + b"\r\n")
+
+
+def test_a_progress_whose_client_goes_away_is_closed_though_it_has_nothing_to_say(port: int, note: Path) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with subprocess.Popen(["sleep", "30"]) as patience:
+        wait_for(note.exists, patience, "the end of the stream")
+        patience.kill()

@@ -1,0 +1,76 @@
+"""TLS with verified clients on TCP, beside a unix socket that needs none."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.conftest import Service, free_port, needs
+
+
+def certify(folder: Path, name: str, authority: str | None = None) -> None:
+    """Make `name`.pem and `name`.key, signed by themselves or by an authority."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
+    signer = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-addext", "basicConstraints=critical,CA:FALSE"] if authority else []
+    subprocess.run([*command, *signer, "-keyout", f"{name}.key", "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority, a server and a client that it signed, and a stranger."""
+    needs("openssl")
+    folder = tmp_path_factory.mktemp("certificates")
+    certify(folder, "authority")
+    certify(folder, "server", "authority")
+    certify(folder, "client", "authority")
+    certify(folder, "stranger")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = {
+        "STOWAGE_TLS_CERT": str(certificates / "server.pem"),
+        "STOWAGE_TLS_KEY": str(certificates / "server.key"),
+        "STOWAGE_TLS_CA": str(certificates / "authority.pem"),
+    }
+    service = Service(tmp_path_factory.mktemp("tls") / "stowage", free_port(), settings)
+    service.start()
+    yield service
+    service.stop()
+
+
+def ping(service: Service, certificates: Path, client: str | None) -> int:
+    """The status of a ping over TLS, as this client."""
+    context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
+    if client is not None:
+        context.load_cert_chain(certificates / f"{client}.pem", certificates / f"{client}.key")
+    connection = http.client.HTTPSConnection("localhost", service.port, context=context, timeout=20)
+    try:
+        connection.request("GET", "/_ping", headers={"Host": "engine.example"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_client_whose_certificate_is_signed_is_served_under_any_name(running: Service, certificates: Path) -> None:
+    assert ping(running, certificates, "client") == 200
+
+
+@pytest.mark.parametrize("client", [None, "stranger"])
+def test_any_other_client_is_refused(running: Service, certificates: Path, client: str | None) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionResetError, http.client.RemoteDisconnected)):
+        ping(running, certificates, client)
+
+
+def test_the_unix_socket_beside_it_speaks_plain_http(running: Service) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(running.socket))
+        connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+        assert b"".join(iter(lambda: connection.recv(1 << 16), b"")).startswith(b"HTTP/1.0 200 OK\r\n")
