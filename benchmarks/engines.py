@@ -1,0 +1,138 @@
+"""Engines under measurement: requests over HTTP, and what their processes cost, read from /proc."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNK = 1 << 20
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=600)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(600)
+        self.sock.connect(self.path)
+
+
+@dataclass
+class Engine:
+    """An engine by name, address (`unix:PATH` or `HOST:PORT`) and the id of its main process."""
+
+    name: str
+    address: str
+    pid: int
+
+    def request(self, method: str, path: str, body: Path | None = None) -> tuple[int, int, bytes]:
+        """Status, bytes of the answer, and the last of them."""
+        kind, _, rest = self.address.partition(":")
+        connection = UnixConnection(rest) if kind == "unix" else http.client.HTTPConnection(self.address, timeout=600)
+        source = body.open("rb") if body else None
+        headers = {"Content-Type": "application/x-tar", **({"Content-Length": str(body.stat().st_size)} if body else {})}
+        connection.request(method, path, body=_chunks(source) if source else None, headers=headers)
+        response = connection.getresponse()
+        total, tail = 0, b""
+        while chunk := response.read(CHUNK):
+            total, tail = total + len(chunk), (tail + chunk)[-2000:]
+        connection.close()
+        if response.status >= 400 or b'"errorDetail"' in tail:
+            raise RuntimeError(f"{self.name}: {method} {path}: {response.status} {tail!r}")
+        return response.status, total, tail
+
+    def processes(self) -> list[int]:
+        """The main process and all its descendants."""
+        children: dict[int, list[int]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                except OSError:
+                    continue
+                children.setdefault(parent, []).append(int(entry.name))
+        found, pending = [], [self.pid]
+        while pending:
+            pid = pending.pop()
+            found.append(pid)
+            pending += children.get(pid, [])
+        return found
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all processes, those of ended children included."""
+        return sum(_cpu(pid) for pid in self.processes()) / TICKS
+
+    def pss_mib(self) -> float:
+        """Proportional set size of all processes."""
+        return sum(_pss(pid) for pid in self.processes()) / 1024
+
+
+def _chunks(source: object) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK):  # type: ignore[attr-defined]
+        yield chunk
+
+
+def _cpu(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return sum(int(field) for field in fields[11:15])
+
+
+def _pss(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+@dataclass
+class Cost:
+    """What one operation took: seconds of wall and CPU, and the peak of the service's memory in MiB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+class Meter:
+    """Measure an engine over a block: `with Meter(engine) as meter: ...; meter.cost`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._peak = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.1):
+            self._peak = max(self._peak, self.engine.pss_mib())
+
+    def __enter__(self) -> Meter:
+        self._peak = self.engine.pss_mib()
+        self._cpu = self.engine.cpu_seconds()
+        self._thread.start()
+        self._begin = time.perf_counter()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        wall = time.perf_counter() - self._begin
+        cpu = self.engine.cpu_seconds() - self._cpu
+        self._done.set()
+        self._thread.join()
+        self.cost = Cost(wall, cpu, max(self._peak, self.engine.pss_mib()))

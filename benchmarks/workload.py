@@ -1,0 +1,98 @@
+"""The images that the benchmark moves, made on the spot: half of each layer compresses, as file systems do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+import zlib
+from pathlib import Path
+
+MIB = 1 << 20
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+CONFIG = "application/vnd.docker.container.image.v1+json"
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def file_system(mebibytes: int, seed: int) -> bytes:
+    """An uncompressed tar of files of one MiB, alternately random and repetitive."""
+    source = random.Random(seed)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for number in range(mebibytes):
+            text = b" ".join(b"%x" % source.getrandbits(20) for _ in range(200)) + b"\n"
+            content = source.randbytes(MIB) if number % 2 else (text * (MIB // len(text) + 1))[:MIB]
+            member = tarfile.TarInfo(f"usr/share/part{seed}/{number}")
+            member.size = MIB
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def gzip(content: bytes) -> bytes:
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return compressor.compress(content) + compressor.flush()
+
+
+class Archive:
+    """An OCI layout that is also a docker-archive, written to `path`: what `docker save` writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)
+        self._roots: list[dict[str, object]] = []
+        self._entries: list[dict[str, object]] = []
+        self._add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+
+    def _add(self, name: str, content: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        self._tar.addfile(member, io.BytesIO(content))
+
+    def _blob(self, content: bytes, media_type: str) -> dict[str, object]:
+        identity = digest(content)
+        self._add("blobs/sha256/" + identity[7:], content)
+        return {"mediaType": media_type, "size": len(content), "digest": identity}
+
+    def image(self, name: str, layers: list[bytes]) -> None:
+        """Add an image of these uncompressed layers."""
+        config = {
+            "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z", "config": {"Cmd": ["sh"], "Labels": {"bench": name}},
+            "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "COPY"} for _ in layers],
+        }  # fmt: skip
+        blobs = [self._blob(gzip(layer), LAYER) for layer in layers]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": self._blob(json.dumps(config).encode(), CONFIG), "layers": blobs}
+        root = self._blob(json.dumps(manifest).encode(), MANIFEST)
+        annotations = {"io.containerd.image.name": f"docker.io/library/{name}", "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+        self._roots.append({**root, "annotations": annotations})
+        paths = ["blobs/sha256/" + str(blob["digest"])[7:] for blob in blobs]
+        self._entries.append({"Config": "blobs/sha256/" + str(manifest["config"]["digest"])[7:], "RepoTags": [name], "Layers": paths})  # type: ignore[index]
+
+    def close(self) -> None:
+        self._add("index.json", json.dumps({"schemaVersion": 2, "manifests": self._roots}).encode())
+        self._add("manifest.json", json.dumps(self._entries).encode())
+        self._tar.close()
+
+
+def large_image(path: Path, name: str, mebibytes: int) -> None:
+    """One image of four layers, about `mebibytes` of gzip in all."""
+    archive = Archive(path)
+    archive.image(name, [file_system(mebibytes // 2, seed) for seed in range(4)])
+    archive.close()
+
+
+def many_images(path: Path, count: int) -> None:
+    """`count` images of one shared and one small layer of their own."""
+    archive = Archive(path)
+    shared = file_system(1, 1000)
+    for number in range(count):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as small:
+            small.addfile(tarfile.TarInfo(f"etc/{number}"))
+        archive.image(f"many{number}:1", [shared, buffer.getvalue()])
+    archive.close()
