@@ -68,7 +68,7 @@ def _collect(config: Config) -> int:
 
 
 def _upgrade(config: Config) -> int:
-    config.root.mkdir(parents=True, exist_ok=True)
+    config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgrade(config.database_url)
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import fcntl
 import logging
 import socket
@@ -80,8 +81,8 @@ def serve(config: Config) -> None:
 
 @contextlib.contextmanager
 def hold_root(root: Path) -> Iterator[None]:
-    """Be the only service of this root while inside, made if it is not there; raises ConfigError where there is another."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Be the only service of this root while inside, made for its user alone if it is not there; raises ConfigError where there is another."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (root / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,6 +119,7 @@ def _settings(config: Config) -> dict[str, object]:
         "errorlog": "-",
         "loglevel": "warning",
         "proc_name": "stowage",
+        "post_request": _give_back_memory,
         "forwarded_allow_ips": "",
     }
     if config.tls:
@@ -128,6 +130,13 @@ def _settings(config: Config) -> dict[str, object]:
             "cert_reqs": ssl.CERT_REQUIRED,
         }
     return settings
+
+
+def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: dict[str, object], response: wsgi.Response) -> None:
+    """After a stream, return to the system what glibc keeps of its buffers in the arenas of many threads."""
+    if response.is_chunked():
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _without_tls(cfg: object) -> object:

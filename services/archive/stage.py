@@ -7,7 +7,7 @@ from queue import Queue
 from threading import Thread
 
 _THREADED_BYTES = 256 << 10
-_QUEUED_CHUNKS = 4
+_QUEUED_CHUNKS = 2
 
 
 class Stage:

@@ -16,7 +16,7 @@ def test_a_root_has_one_service(tmp_path: Path) -> None:
     with hold_root(root), pytest.raises(ConfigError, match="another service is running"), hold_root(root):
         pass
     with hold_root(root):
-        assert root.is_dir()
+        assert root.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_socket_that_somebody_listens_on_is_left_to_them(tmp_path: Path) -> None:
