@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 MIB = 1 << 20
-LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -40,9 +40,10 @@ def gzip(content: bytes) -> bytes:
 
 
 class Archive:
-    """An OCI layout that is also a docker-archive, written to `path`: what `docker save` writes."""
+    """An OCI layout that is also a docker-archive, written to `path`: what `docker save` writes, with layers compressed or not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, compressed: bool = True) -> None:
+        self._compressed = compressed
         self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)
         self._roots: list[dict[str, object]] = []
         self._entries: list[dict[str, object]] = []
@@ -65,7 +66,7 @@ class Archive:
             "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
             "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "COPY"} for _ in layers],
         }  # fmt: skip
-        blobs = [self._blob(gzip(layer), LAYER) for layer in layers]
+        blobs = [self._blob(gzip(layer), LAYER + ".gzip") if self._compressed else self._blob(layer, LAYER) for layer in layers]
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": self._blob(json.dumps(config).encode(), CONFIG), "layers": blobs}
         root = self._blob(json.dumps(manifest).encode(), MANIFEST)
         annotations = {"io.containerd.image.name": f"docker.io/library/{name}", "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
@@ -79,10 +80,11 @@ class Archive:
         self._tar.close()
 
 
-def large_image(path: Path, name: str, mebibytes: int) -> None:
-    """One image of four layers, about `mebibytes` of gzip in all."""
-    archive = Archive(path)
-    archive.image(name, [file_system(mebibytes // 2, seed) for seed in range(4)])
+def large_image(path: Path, name: str, mebibytes: int, *, compressed: bool) -> None:
+    """One image of four layers whose archive is about `mebibytes`; files compress to half."""
+    archive = Archive(path, compressed=compressed)
+    each = mebibytes // 2 if compressed else mebibytes // 4
+    archive.image(name, [file_system(each, seed) for seed in range(4)])
     archive.close()
 
 
