@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import random
 import tarfile
 import zlib
@@ -21,16 +22,18 @@ def digest(content: bytes) -> str:
 
 
 def file_system(mebibytes: int, seed: int) -> bytes:
-    """An uncompressed tar of files of one MiB, alternately random and repetitive."""
+    """An uncompressed tar of files, alternately random and repetitive; sizes as in a Debian root: median 3 kB, mean 30 kB."""
     source = random.Random(seed)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for number in range(mebibytes):
-            text = b" ".join(b"%x" % source.getrandbits(20) for _ in range(200)) + b"\n"
-            content = source.randbytes(MIB) if number % 2 else (text * (MIB // len(text) + 1))[:MIB]
-            member = tarfile.TarInfo(f"usr/share/part{seed}/{number}")
-            member.size = MIB
-            archive.addfile(member, io.BytesIO(content))
+        number = 0
+        while buffer.tell() < mebibytes * MIB:
+            size = min(4 * MIB, int(source.lognormvariate(math.log(3000), 2.15)))
+            text = b" ".join(b"%x" % source.getrandbits(20) for _ in range(40)) + b"\n"
+            member = tarfile.TarInfo(f"usr/share/part{seed}/{number % 200}/{number}")
+            member.size = size
+            archive.addfile(member, io.BytesIO(source.randbytes(size) if number % 2 else (text * (size // len(text) + 1))[:size]))
+            number += 1
     return buffer.getvalue()
 
 
@@ -44,7 +47,7 @@ class Archive:
 
     def __init__(self, path: Path, *, compressed: bool = True) -> None:
         self._compressed = compressed
-        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
         self._roots: list[dict[str, object]] = []
         self._entries: list[dict[str, object]] = []
         self._add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')

@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,11 +95,11 @@ class Traffic:
 
 
 @pytest.fixture
-def stocked(registry: str, tmp_path: Path) -> Iterator[str]:
+def stocked(registry: str, tmp_path: Path) -> str:
     for tag in ("a", "b"):
         (tmp_path / f"{tag}.tar").write_bytes(archive(f"crash/pulled:{tag}", ord(tag)))
         skopeo("copy", "--dest-tls-verify=false", f"oci-archive:{tmp_path}/{tag}.tar", f"docker://{registry}/crash/pulled:{tag}")
-    yield registry
+    return registry
 
 
 def test_acknowledged_images_survive_sigkill(stocked: str, tmp_path: Path) -> None:
