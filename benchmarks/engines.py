@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 CHUNK = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -123,7 +124,7 @@ class Meter:
         while not self._done.wait(0.1):
             self._peak = max(self._peak, self.engine.pss_mib())
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         self._peak = self.engine.pss_mib()
         self._cpu = self.engine.cpu_seconds()
         self._thread.start()
