@@ -56,10 +56,6 @@ class ImageItem(ResponseSchema):
     size = fields.Integer(data_key="Size")
     virtual_size = fields.Function(lambda image: image.size, data_key="VirtualSize", metadata=until("1.44"))
 
-    def get_attribute(self, obj: ListedImage, attr: str, default: object) -> object:
-        """Read without marshmallow's search for keys and paths: a list may have thousands of items."""
-        return getattr(obj, attr, default)
-
     @version_rule(until("1.43"))
     def _name_the_nameless(self, shaped: dict[str, Any], _: ListedImage) -> None:
         """An image without names had names that say so; otherwise an empty list was null."""

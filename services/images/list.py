@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from weakref import WeakValueDictionary
 
 from services.engine import Engine
 from services.filters import Filters
 from services.images.resolve import familiar_name, is_dangling, resolve_image
 from services.images.selection import Predicate, select_records
-from services.images.summary import Facts, ImageSummary, ManifestSummary, any_platform, platform_not_found, read_facts, summarize
+from services.images.summary import (
+    Facts,
+    ImageSummary,
+    ManifestSummary,
+    any_platform,
+    platform_not_found,
+    read_facts,
+    summarize,
+    walk_present,
+)
 from services.metadata.protocol import Catalog, ImageRecord
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -29,7 +39,10 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ListedImage:
-    """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN where no platform can be shown."""
+    """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN where no platform can be shown.
+
+    `made_of` is the records and facts that it was told from: with the same ones it would be the same.
+    """
 
     descriptor: Descriptor
     repo_tags: tuple[str, ...]
@@ -40,6 +53,7 @@ class ListedImage:
     containers: int
     shared_size: int = UNKNOWN
     manifests: tuple[ManifestSummary, ...] = ()
+    made_of: tuple[object, ...] = ()
 
     @property
     def id(self) -> Digest:
@@ -49,7 +63,7 @@ class ListedImage:
 def list_images(engine: Engine, *, filters: Filters, shared_size: bool = False, manifests: bool = False) -> list[ListedImage]:
     """The images that pass every filter; an entry's tags are those that pass.
 
-    Without filters the entries are the same objects until the store changes. Raises InvalidParameter for filters that make no sense, and
+    Without filters an entry is the same object until its image changes. Raises InvalidParameter for filters that make no sense, and
     ImageNotFound for `before` or `since` an image that is not there.
     """
     filters.validate(ACCEPTED_FILTERS)
@@ -57,7 +71,7 @@ def list_images(engine: Engine, *, filters: Filters, shared_size: bool = False, 
     if filters.fields:
         predicates = _select_by_age(engine, catalog.manifests, filters)
         predicates += select_records(filters, catalog.manifests, engine.clock())
-        records = tuple(record for record in catalog.images if all(passes(record) for passes in predicates))
+        records = [record for record in catalog.images if all(passes(record) for passes in predicates)]
         listed = _list_records(records, catalog.manifests, engine.platform, manifests)
     else:
         listed = _list_all(catalog, engine.platform, manifests)
@@ -69,43 +83,46 @@ def _list_all(catalog: Catalog, preferred: Platform, manifests: bool) -> tuple[L
     return _list_records(catalog.images, catalog.manifests, preferred, manifests)
 
 
-def _list_records(records: tuple[ImageRecord, ...], facts: Facts, preferred: Platform, manifests: bool) -> tuple[ListedImage, ...]:
-    matcher = any_platform(preferred)
-    entries = [_entry(summarize(named.record, facts), named, matcher, manifests) for named in _group_by_target(records)]
-    return tuple(sorted(entries, key=lambda entry: entry.created, reverse=True))
+def _list_records(records: Iterable[ImageRecord], facts: Facts, preferred: Platform, manifests: bool) -> tuple[ListedImage, ...]:
+    matcher, known = any_platform(preferred), _living_entries(preferred, manifests)
+    listed: list[ListedImage] = []
+    for target, named in _group_by_target(records).items():
+        made_of = (*named, *(facts[digest] for digest in walk_present(target, facts)))
+        entry = known.get(target)
+        if entry is None or entry.made_of != made_of:
+            entry = known[target] = _entry(named, facts, matcher, manifests, made_of)
+        listed.append(entry)
+    return tuple(sorted(listed, key=operator.attrgetter("created"), reverse=True))
 
 
-@dataclass(slots=True)
-class _Named:
-    """The record that stands for a target, the last named one where there is one; the familiar names of all, and its name with the digest."""
-
-    record: ImageRecord
-    tags: list[str] = field(default_factory=list)
-    digests: tuple[str, ...] = ()
+@cache
+def _living_entries(_preferred: Platform, _manifests: bool) -> WeakValueDictionary[Digest, ListedImage]:
+    """By target the entries of lists that are still held, such as that of the catalog before: most are not touched by a change."""
+    return WeakValueDictionary()
 
 
-def _group_by_target(records: tuple[ImageRecord, ...]) -> Iterable[_Named]:
-    found: dict[Digest, _Named] = {}
+def _group_by_target(records: Iterable[ImageRecord]) -> dict[Digest, list[ImageRecord]]:
+    groups: dict[Digest, list[ImageRecord]] = {}
     for record in records:
-        named = found.setdefault(record.target.digest, _Named(record))
-        if not is_dangling(record):
-            reference = Reference.parse_canonical(record.name)
-            named.record = record
-            named.tags.append(reference.familiar)
-            named.digests = (f"{reference.familiar_name}@{record.target.digest}",)
-    return found.values()
+        groups.setdefault(record.target.digest, []).append(record)
+    return groups
 
 
-def _entry(image: ImageSummary, named: _Named, matcher: PlatformMatcher, manifests: bool) -> ListedImage:
+def _entry(records: list[ImageRecord], facts: Facts, matcher: PlatformMatcher, manifests: bool, made_of: tuple[object, ...]) -> ListedImage:
+    """The entry of one target; the last of its records that is a name stands for it."""
+    named = [record for record in records if not is_dangling(record)]
+    references = [Reference.parse_canonical(record.name) for record in named]
+    image = summarize((named or records)[-1], facts)
     target = image.record.target
-    tags = tuple(named.tags)
-    best = image.best(matcher)
+    tags = tuple(reference.familiar for reference in references)
     shown = image.manifests if manifests else ()
+    best = image.best(matcher)
     if best is None:
-        return ListedImage(target, tags, (str(target.digest),), 0, None, image.size, UNKNOWN, manifests=shown)
+        return ListedImage(target, tags, (str(target.digest),), 0, None, image.size, UNKNOWN, UNKNOWN, shown, made_of)
+    digests = tuple(f"{reference.familiar_name}@{target.digest}" for reference in references[-1:])
     created = best.facts.created.unix if best.facts and best.facts.created else 0
     labels = (best.facts and best.facts.labels) or {}
-    return ListedImage(target, tags, named.digests, created, labels, image.size, 0, manifests=shown)
+    return ListedImage(target, tags, digests, created, labels, image.size, 0, UNKNOWN, shown, made_of)
 
 
 def _with_shared_sizes(engine: Engine, listed: tuple[ListedImage, ...]) -> list[ListedImage]:

@@ -87,20 +87,30 @@ def read_facts(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
 
 
 def walk_manifests(target: Descriptor, facts: Facts) -> Iterator[Descriptor]:
-    """The descriptors of the image manifests that a target is or lists, present or not, depth first, as often as they are listed."""
-    if mediatypes.is_manifest(target.media_type):
-        yield target
-    elif target.digest in facts:
-        for edge in _manifest_edges(facts[target.digest]):
-            yield from walk_manifests(edge.child, facts)
+    """The descriptors of the image manifests that a target is or lists, present or not, depth first, as often as they are listed.
+
+    An index that is listed again is not entered again: three small ones could otherwise name billions.
+    """
+    waiting, entered = [target], set[Digest]()
+    while waiting:
+        descriptor = waiting.pop()
+        if mediatypes.is_manifest(descriptor.media_type):
+            yield descriptor
+        elif descriptor.digest not in entered and (present := facts.get(descriptor.digest)):
+            entered.add(descriptor.digest)
+            waiting += [edge.child for edge in reversed(present.edges) if edge.role is Role.MANIFEST]
 
 
 def walk_present(target: Digest, facts: Facts) -> Iterator[Digest]:
-    """The present indexes and manifests that a target is or lists, depth first, as often as they are listed."""
-    if target in facts:
-        yield target
-        for edge in _manifest_edges(facts[target]):
-            yield from walk_present(edge.child.digest, facts)
+    """The present indexes and manifests that a target is or lists, depth first, as often as they are listed; each is entered once."""
+    waiting, entered = [target], set[Digest]()
+    while waiting:
+        digest = waiting.pop()
+        if present := facts.get(digest):
+            yield digest
+            if digest not in entered:
+                entered.add(digest)
+                waiting += [edge.child.digest for edge in reversed(present.edges) if edge.role is Role.MANIFEST]
 
 
 def any_platform(preferred: Platform) -> PlatformMatcher:

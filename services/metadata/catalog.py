@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from services.metadata.facts import EDGES, FACTS, group_edges, to_facts
+from services.metadata.facts import FACTS, read_edges, to_facts
 from services.metadata.images import RECORDS, to_record
-from services.metadata.protocol import Catalog, Edge, Kind
-from services.metadata.tables import edge, manifest
+from services.metadata.protocol import Catalog, ImageRecord, Kind, ManifestFacts
 
-_INDEX_EDGES = EDGES.where(edge.c.parent.in_(select(manifest.c.digest).where(manifest.c.kind == Kind.INDEX)))
+_Row = tuple[Any, ...]
 
 
-def read_catalog(connection: Connection, generation: int) -> Catalog:
-    """Read every image, and the facts of every manifest that is a target or is listed by one, at any depth.
+class CatalogReader:
+    """Reads the catalog of one store again and again: as long as a row stays as it is, what it says is decoded once and the same object.
 
-    Only an index's facts have their edges: what an image's layers are is asked one image at a time.
+    Edges need no comparing: they are what the manifest's digest stands for.
     """
-    images = tuple(to_record(row) for row in connection.execute(RECORDS).all())
-    edges = group_edges(connection.execute(_INDEX_EDGES).all())
-    listed = _listed((str(image.target.digest) for image in images), edges)
-    facts = [to_facts(row, edges) for row in connection.execute(FACTS).all() if row.digest in listed]
-    return Catalog(generation, images, MappingProxyType({each.digest: each for each in facts}))
 
+    def __init__(self) -> None:
+        self._records: dict[_Row, ImageRecord] = {}
+        self._facts: dict[_Row, ManifestFacts] = {}
 
-def _listed(targets: Iterable[str], edges: Mapping[str, Sequence[Edge]]) -> set[str]:
-    """The targets and everything below them, through indexes alone."""
-    listed: set[str] = set()
-    waiting = set(targets)
-    while waiting:
-        listed |= waiting
-        waiting = {str(each.child.digest) for parent in waiting for each in edges.get(parent, ())} - listed
-    return listed
+    def read(self, connection: Connection, generation: int) -> Catalog:
+        """The catalog as this transaction sees it."""
+        records = map(tuple, connection.execute(RECORDS).all())
+        self._records = {row: self._records.get(row) or to_record(row) for row in records}
+        self._facts = self._read_facts(connection)
+        manifests = {facts.digest: facts for facts in self._facts.values()}
+        return Catalog(generation, tuple(self._records.values()), MappingProxyType(manifests))
+
+    def _read_facts(self, connection: Connection) -> dict[_Row, ManifestFacts]:
+        rows = list(map(tuple, connection.execute(FACTS).all()))
+        known = {row: facts for row in rows if (facts := self._facts.get(row))}
+        new = [row for row in rows if row not in known]
+        edges = read_edges(connection, [digest for digest, _, kind, *_ in new if kind == Kind.INDEX])
+        return known | {row: to_facts(row, edges) for row in new}

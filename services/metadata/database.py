@@ -6,9 +6,10 @@ BEGIN IMMEDIATE for up to 30 seconds; a reader sees the state of its first query
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -25,6 +26,9 @@ _PRAGMAS = (
     "PRAGMA cache_size = -1024",  # KiB; every thread may have a connection
 )
 _WRITES = "stowage_writes"
+_LOG_BYTES = 8 << 20
+"""Twice what the log grows to before SQLite begins it anew."""
+
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
@@ -49,7 +53,7 @@ def open_engine(url: str) -> Engine:
 def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
     """One transaction, rolled back when the context raises; raises OutOfSpace or Internal for what the database raises."""
     try:
-        with engine.execution_options(**{_WRITES: writes}).begin() as connection:
+        with engine.connect() as connection, connection.execution_options(**{_WRITES: writes}).begin():
             yield connection
     except SQLAlchemyError as exc:
         raise _translate(exc) from exc
@@ -59,7 +63,22 @@ def _configure(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
+    cursor.execute("PRAGMA database_list")
+    _reserve_log(cursor.fetchall()[0][2])
     cursor.close()
+
+
+def _reserve_log(database: str) -> None:
+    """Take room for the write-ahead log while there is some: on a full disk it is what lets images be deleted.
+
+    SQLite reads the log up to the first frame that is none, so zeros at its end mean nothing to it.
+    """
+    with suppress(OSError):
+        handle = os.open(f"{database}-wal", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(handle, 0, _LOG_BYTES)
+        finally:
+            os.close(handle)
 
 
 def _begin(connection: Connection) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, and_, delete, distinct, func, insert, select, update
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Executable, bindparam, delete, distinct, func, insert, select, update
 
 from services.metadata.generation import bump
 from services.metadata.protocol import ImageRecord
@@ -14,8 +17,14 @@ from services.oci.digest import Digest
 RECORDS = select(image.c.name, image.c.descriptor, image.c.created_at, image.c.updated_at).order_by(image.c.name)
 """What `to_record` reads, ordered by name."""
 
+_BY_NAME = RECORDS.where(image.c.name == bindparam("name"))
+_BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))
+# Prefixes are ranges of the index: LIKE would ignore case and read every row.
+_TARGETS_BETWEEN = RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
+_NAMES_BETWEEN = RECORDS.where(image.c.name >= bindparam("first"), image.c.name < bindparam("beyond"))
 
-def to_record(row: Row[str, str, int, int]) -> ImageRecord:
+
+def to_record(row: Sequence[Any]) -> ImageRecord:
     name, descriptor, created_at, updated_at = row
     return ImageRecord(name, load_descriptor(descriptor), created_at, updated_at)
 
@@ -27,16 +36,16 @@ class SqlImages:
         self._connection = connection
 
     def get(self, name: str) -> ImageRecord | None:
-        return next(iter(self._select(image.c.name == name)), None)
+        return next(iter(self._select(_BY_NAME, {"name": name})), None)
 
     def by_target(self, target: Digest) -> list[ImageRecord]:
-        return self._select(image.c.target == str(target))
+        return self._select(_BY_TARGET, {"target": str(target)})
 
     def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
-        return self._select(_between(image.c.target, f"sha256:{prefix}", f"sha256:{prefix}g"))
+        return self._select(_TARGETS_BETWEEN, {"first": f"sha256:{prefix}", "beyond": f"sha256:{prefix}g"})
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
-        return self._select(_between(image.c.name, f"{repository}:", f"{repository};"))
+        return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
         known = self.get(name)
@@ -59,10 +68,5 @@ class SqlImages:
     def count(self) -> int:
         return self._connection.scalar(select(func.count(distinct(image.c.target)))) or 0
 
-    def _select(self, condition: ColumnElement[bool]) -> list[ImageRecord]:
-        return [to_record(row) for row in self._connection.execute(RECORDS.where(condition))]
-
-
-def _between(column: Column[str], first: str, beyond: str) -> ColumnElement[bool]:
-    """A prefix as a range of the index: LIKE would ignore case and read every row."""
-    return and_(column >= first, column < beyond)
+    def _select(self, query: Executable, values: dict[str, str]) -> list[ImageRecord]:
+        return [to_record(row) for row in self._connection.execute(query, values)]

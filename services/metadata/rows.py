@@ -6,6 +6,7 @@ Reading trusts a row: it was a valid value when it was written, and to prove tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,12 @@ from services.oci.timestamp import Timestamp
 CHUNK = 500
 """How many values one IN list holds: below every database's limit on parameters."""
 
+_PLATFORMS = 256
+_DIGESTS = 8192
+"""How many values are kept as the one object that every row with them shares: platforms are few, a digest is in several rows."""
+
+_shared_platform = lru_cache(maxsize=_PLATFORMS)(Platform)
+
 
 def in_chunks(digests: Iterable[Digest | str]) -> Iterator[list[str]]:
     """The distinct digests as text, in lists short enough for IN."""
@@ -27,6 +34,7 @@ def in_chunks(digests: Iterable[Digest | str]) -> Iterator[list[str]]:
         yield chunk
 
 
+@lru_cache(maxsize=_DIGESTS)
 def to_digest(text: str) -> Digest:
     algorithm, _, encoded = text.partition(":")
     return Digest(algorithm, encoded)
@@ -55,6 +63,7 @@ def dump_platform(platform: Platform | None) -> str | None:
     return None if platform is None else orjson.dumps(platform.to_json()).decode()
 
 
+@lru_cache(maxsize=_PLATFORMS)
 def load_platform(text: str | None) -> Platform | None:
     return None if text is None else _to_platform(orjson.loads(text))
 
@@ -83,7 +92,7 @@ def load_timestamp(text: str | None) -> Timestamp | None:
 
 
 def _to_platform(value: dict[str, Any]) -> Platform:
-    return Platform(
+    return _shared_platform(
         value.get("os", ""),
         value.get("architecture", ""),
         value.get("variant", ""),

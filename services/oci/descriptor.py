@@ -57,14 +57,17 @@ class Descriptor:
     def to_json(self) -> dict[str, object]:
         """mediaType, digest, size, urls, annotations, data, platform, artifactType; empty optional fields left out."""
         written: dict[str, object] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
-        optional: dict[str, object] = {
-            "urls": list(self.urls),
-            "annotations": dict(sorted(self.annotations.items())),
-            "data": self.data,
-            "platform": None if self.platform is None else self.platform.to_json(),
-            "artifactType": self.artifact_type,
-        }
-        return written | {name: value for name, value in optional.items() if value}
+        if self.urls:
+            written["urls"] = list(self.urls)
+        if self.annotations:
+            written["annotations"] = dict(sorted(self.annotations.items()))
+        if self.data:
+            written["data"] = self.data
+        if self.platform is not None:
+            written["platform"] = self.platform.to_json()
+        if self.artifact_type:
+            written["artifactType"] = self.artifact_type
+        return written
 
 
 def _checked_base64(text: str) -> str:

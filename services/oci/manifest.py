@@ -42,6 +42,7 @@ class Manifest:
         _check_stated_type(fields, media_type)
         if fields.value("config") is None:
             raise InvalidContent("manifest has no config")
+        _check_subject(fields)
         return cls(media_type, Descriptor.from_json(fields.value("config")), _descriptors(fields, "layers"))
 
     @property
@@ -68,6 +69,7 @@ class Index:
         _check_stated_type(fields, media_type)
         if "manifests" not in fields:
             raise InvalidContent("index has no manifests")
+        _check_subject(fields)
         return cls(media_type, _descriptors(fields, "manifests"))
 
 
@@ -98,6 +100,11 @@ def _check_stated_type(fields: Fields, media_type: str) -> None:
     stated = fields.text("mediaType")
     if stated not in ("", media_type):
         raise InvalidContent(f"media-type: expected {media_type} but the document states {stated}")
+
+
+def _check_subject(fields: Fields) -> None:
+    if fields.value("subject") is not None:
+        Descriptor.from_json(fields.value("subject"))
 
 
 def _descriptors(fields: Fields, name: str) -> tuple[Descriptor, ...]:

@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import unquote
 
 from services.errors import InvalidParameter
@@ -117,9 +118,7 @@ class Platform:
 
     def normalized(self) -> Platform:
         """Lower case, aliases resolved (x86_64 -> amd64, aarch64 -> arm64 ...), default variants dropped or filled as containerd does."""
-        architecture, variant = _normalize_architecture(self.architecture, self.variant)
-        features = tuple(sorted(set(self.os_features)))
-        return Platform(_normalize_os(self.os), architecture, variant, self.os_version, features)
+        return _normalize(self)
 
     def __str__(self) -> str:
         """`os/arch/variant` with `os(version+feature)`; containerd's FormatAll. "unknown" when there is no os."""
@@ -254,6 +253,13 @@ def _complete(system: Platform, specifier: str) -> Platform:
         raise _invalid(f"{quote(specifier)}: unknown operating system or architecture")
     variant = "" if architecture == "arm" and variant == "v7" else variant
     return replace(system, os=host.os, architecture=architecture, variant=variant)
+
+
+@lru_cache(maxsize=256)
+def _normalize(platform: Platform) -> Platform:
+    architecture, variant = _normalize_architecture(platform.architecture, platform.variant)
+    features = tuple(sorted(set(platform.os_features)))
+    return Platform(_normalize_os(platform.os), architecture, variant, platform.os_version, features)
 
 
 def _normalize_os(name: str) -> str:

@@ -77,10 +77,9 @@ class Reference:
     @classmethod
     def parse_canonical(cls, text: str) -> Reference:
         """Read an already normalised name (ParseNamed); raises InvalidReference when it is not in canonical form."""
-        reference = cls.parse(text)
-        if str(reference) != text:
+        if "/".join(_split_domain(text)) != text:
             raise InvalidReference("repository name must be canonical")
-        return reference
+        return cls._match(text)
 
     @classmethod
     def _match(cls, text: str) -> Reference:

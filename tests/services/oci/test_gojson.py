@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import InvalidContent
-from services.oci.gojson import decode, encode
+from services.oci.gojson import check, decode, encode
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
@@ -30,6 +30,7 @@ def test_writing_keeps_the_order_of_keys_and_leaves_no_spaces() -> None:
 @given(values)
 def test_every_value_survives_being_written_and_read(value: object) -> None:
     assert decode(encode(value)) == value
+    check(encode(value))
 
 
 @given(st.binary(max_size=40) | st.text(' {}[]",:\\ud8tnrue01-eE.', max_size=20).map(str.encode))
@@ -74,9 +75,10 @@ def test_any_bytes_are_refused_with_a_sentence_or_read_as_text_that_can_be_sent(
     ],
 )
 def test_broken_json_is_refused_in_gos_words(raw: bytes, sentence: str) -> None:
-    with pytest.raises(InvalidContent) as caught:
-        decode(raw)
-    assert str(caught.value) == sentence
+    for read in (decode, check):
+        with pytest.raises(InvalidContent) as caught:
+            read(raw)
+        assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,13 @@ def test_a_manifest_is_not_read_under_a_type_of_the_other_kind() -> None:
 )
 def test_a_manifest_whose_layers_are_no_file_systems_is_no_image(layers: list[object], is_pseudo: bool) -> None:
     assert Manifest.parse(written(MANIFEST, layers=layers), OCI_MANIFEST).is_pseudo is is_pseudo
+
+
+@pytest.mark.parametrize("digest", ["sha256:../../etc/passwd", "sha256:" + "A" * 64, "md5:" + "a" * 32, ""])
+def test_a_subject_outside_the_grammar_is_refused(digest: str) -> None:
+    subject = {**CHILD, "digest": digest}
+    with pytest.raises(InvalidDigest):
+        Manifest.parse(written(MANIFEST, subject=subject), OCI_MANIFEST)
+    with pytest.raises(InvalidDigest):
+        Index.parse(written(INDEX, subject=subject), OCI_INDEX)
+    assert Manifest.parse(written(MANIFEST, subject=None), OCI_MANIFEST)
