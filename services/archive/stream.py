@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from services.archive.layer import Compression, Decompressor
@@ -25,8 +25,32 @@ def uncompressed(source: Readable, *, max_ratio: int, max_bytes: int) -> Callabl
     compression = Compression.detect(head)
     if compression is Compression.NONE:
         return _read_after(head, source)
+    return read_from(decompress(_chunks_after(head, source), compression, max_ratio=max_ratio, max_bytes=max_bytes))
+
+
+def decompress(chunks: Iterable[bytes], compression: Compression, *, max_ratio: int, max_bytes: int) -> Iterator[bytes]:
+    """The uncompressed stream of stored chunks, to its end; raises InvalidContent on damage or a bomb."""
     decompressor = Decompressor(compression, max_ratio=max_ratio, max_bytes=max_bytes)
-    return _read_chunks(_decompress(decompressor, head, source))
+    for chunk in chunks:
+        yield from decompressor.decompress(chunk)
+    decompressor.finish()
+
+
+def read_from(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
+    """The chunks as a `read(n)` that gives 1 to n bytes, and none only at the end."""
+    current = memoryview(b"")
+
+    def read(size: int) -> bytes:
+        nonlocal current
+        while not current:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return b""
+            current = memoryview(chunk)
+        piece, current = bytes(current[:size]), current[size:]
+        return piece
+
+    return read
 
 
 def _read_after(head: bytes, source: Readable) -> Callable[[int], bytes]:
@@ -42,25 +66,8 @@ def _read_after(head: bytes, source: Readable) -> Callable[[int], bytes]:
     return read
 
 
-def _decompress(decompressor: Decompressor, head: bytes, source: Readable) -> Iterator[bytes]:
+def _chunks_after(head: bytes, source: Readable) -> Iterator[bytes]:
     chunk = head
     while chunk:
-        yield from decompressor.decompress(chunk)
+        yield chunk
         chunk = source.read(CHUNK)
-    decompressor.finish()
-
-
-def _read_chunks(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
-    current = memoryview(b"")
-
-    def read(size: int) -> bytes:
-        nonlocal current
-        while not current:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return b""
-            current = memoryview(chunk)
-        piece, current = bytes(current[:size]), current[size:]
-        return piece
-
-    return read

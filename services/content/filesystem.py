@@ -40,15 +40,8 @@ class FilesystemStore:
             return blob.read()
 
     def size(self, digest: Digest) -> int | None:
-        with storage_errors():
-            try:
-                return self._layout.blob(digest).stat().st_size
-            except FileNotFoundError:
-                return None
-
-    def path(self, digest: Digest) -> Path | None:
-        path = self._layout.blob(digest)
-        return path if path.exists() else None
+        found = _stat(self._layout.blob(digest))
+        return found.st_size if found else None
 
     @contextmanager
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
@@ -70,22 +63,24 @@ class FilesystemStore:
         for folder in _entries(self._layout.blobs):
             for entry in _entries(Path(folder)):
                 digest = digest_of(folder.name, entry.name)
-                size = _size(Path(entry))
+                size = self.size(digest) if digest else None
                 if digest is not None and size is not None:
                     yield digest, size
 
     def modified(self, digest: Digest) -> float | None:
-        with storage_errors():
-            try:
-                return self._layout.blob(digest).stat().st_mtime
-            except FileNotFoundError:
-                return None
+        found = _stat(self._layout.blob(digest))
+        return found.st_mtime if found else None
 
     def partials(self) -> Iterator[tuple[str, int, bool]]:
         for folder in _entries(self._layout.ingests):
             key = key_of(folder.name)
             if key is not None:
-                yield key, _size(self._layout.partial(key)) or 0, is_locked(self._layout.lock(key))
+                found = _stat(self._layout.partial(key))
+                yield key, found.st_size if found else 0, is_locked(self._layout.lock(key))
+
+    def partial_size(self, key: str) -> int:
+        found = _stat(self._layout.partial(key))
+        return found.st_size if found else 0
 
     def discard_partial(self, key: str) -> int:
         with try_lock(self._layout.lock(key)) as held, storage_errors():
@@ -97,10 +92,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return list(entries)
 
 
-def _size(path: Path) -> int | None:
-    """Bytes of a file that another process may remove at any moment."""
+def _stat(path: Path) -> os.stat_result | None:
+    """The state of a file that another process may remove at any moment."""
     with storage_errors():
         try:
-            return path.stat().st_size
+            return path.stat()
         except FileNotFoundError:
             return None

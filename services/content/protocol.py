@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from services.oci.digest import Digest
@@ -68,9 +67,6 @@ class ContentStore(Protocol):
     def size(self, digest: Digest) -> int | None:
         """Bytes of the blob, or None where it is absent."""
 
-    def path(self, digest: Digest) -> Path | None:
-        """The blob as a local file where the store has one, for sendfile; None otherwise."""
-
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, alone. Leaving without commit throws the partial away unless `keep` was called.
 
@@ -92,6 +88,9 @@ class ContentStore(Protocol):
 
     def partials(self) -> Iterator[tuple[str, int, bool]]:
         """Every partial: key, bytes, and whether a writer holds it now."""
+
+    def partial_size(self, key: str) -> int:
+        """Bytes of the partial under a key, 0 where there is none."""
 
     def discard_partial(self, key: str) -> int:
         """Remove a partial that no writer holds and return its bytes; 0 where it is held or gone."""

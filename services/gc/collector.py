@@ -44,20 +44,17 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
     return Swept(blobs)
 
 
-def collect_garbage(metadata: MetadataStore, content: ContentStore, *, abandoned: bool) -> Swept:
-    """Remove everything that nothing keeps, expired leases included, partials that no writer holds, and files that never got a row.
+def collect_garbage(metadata: MetadataStore, content: ContentStore) -> Swept:
+    """Remove everything that nothing keeps, partials that no writer holds, and files that never got a row.
 
-    With `abandoned` also what leases keep whose holder stopped renewing them (prune, `stowage gc`). A partial of a digest that is still
-    leased, and a file without a row in its first hour, are left for the writer that may continue with them.
+    Ends the leases that expired or whose holder stopped renewing them. A partial of a digest that is still leased, and a file without a
+    row in its first hour, are left for the writer that may continue with them.
     """
     with metadata.write() as tx:
-        if abandoned:
-            tx.leases.end_abandoned()
-        else:
-            tx.leases.end_expired()
+        tx.leases.end_abandoned()
         unrooted = tx.graph.unrooted()
-    swept = sweep(metadata, content, unrooted | _old_orphans(metadata, content))
-    return Swept(swept.blobs, _discard_partials(metadata, content))
+    swept = sweep(metadata, content, unrooted)
+    return Swept(swept.blobs | _remove_orphans(metadata, content), _discard_partials(metadata, content))
 
 
 def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence[Digest]) -> dict[Digest, int]:
@@ -74,6 +71,16 @@ def _delete(content: ContentStore, digest: Digest) -> int | None:
     size = content.size(digest)
     content.delete(digest)
     return size
+
+
+def _remove_orphans(metadata: MetadataStore, content: ContentStore) -> dict[Digest, int]:
+    """An index that lists a file without a row does not keep it, as it does not know that it is here; only a lease does."""
+    removed: dict[Digest, int] = {}
+    for digest in sorted(_old_orphans(metadata, content)):
+        with content.locked(digest) as alone, metadata.read() as tx:
+            if alone and not tx.graph.present([digest]) and not tx.leases.held([digest]) and (size := _delete(content, digest)) is not None:
+                removed[digest] = size
+    return removed
 
 
 def _old_orphans(metadata: MetadataStore, content: ContentStore) -> set[Digest]:

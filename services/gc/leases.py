@@ -1,14 +1,15 @@
 """Leases as a context: whoever writes or streams content holds one first.
 
-A lease's holder renews it while it runs, so that prune can tell a running transfer from an abandoned one on any node.
+It is renewed for as long as its process runs and the context is open, however slowly bytes come, so that prune can tell a running transfer
+from an abandoned one on any node.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidParameter, NotFound
@@ -28,24 +29,23 @@ class Lease:
 
     def __init__(self, metadata: MetadataStore, note: str) -> None:
         self._metadata = metadata
-        self._renewed = time.monotonic()
         with metadata.write() as tx:
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
 
     def add(self, digests: Iterable[Digest]) -> set[Digest]:
         """Hold these, and say which of them are already present; what is present then stays so until the lease ends."""
         held = set(digests)
-        self._renewed = time.monotonic()
         with self._metadata.write() as tx:
             tx.leases.add(self._id, held)
-            tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
             return tx.graph.present(held)
 
+    def digests(self) -> set[Digest]:
+        """What it holds."""
+        with self._metadata.read() as tx:
+            return tx.leases.digests(self._id)
+
     def renew(self) -> None:
-        """Say that the holder still runs. Cheap: writes only when the last renewal is some 20 seconds old; call it as bytes move."""
-        if time.monotonic() - self._renewed < RENEWAL_SECONDS:
-            return
-        self._renewed = time.monotonic()
+        """Say that the holder still runs; raises Internal where the lease has ended."""
         with self._metadata.write() as tx:
             tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
 
@@ -67,12 +67,13 @@ def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_f
     """Hold a lease for the time of the context; at its end whatever only the lease kept is swept.
 
     With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease until it expires, a day later,
-    or a prune finds it abandoned: the next try then has them. What the registry really sends or lacks (InvalidContent,
+    or a prune or the removal of a platform finds it abandoned: the next try then has them. What the registry really sends or lacks (InvalidContent,
     NotFound) leaves nothing: another try would get the same.
     """
     lease = Lease(metadata, note)
     try:
-        yield lease
+        with _renewed(lease):
+            yield lease
     except (InvalidParameter, NotFound):
         _let_go(lease, metadata, content, keep=False)
         raise
@@ -80,6 +81,27 @@ def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_f
         _let_go(lease, metadata, content, keep=keep_on_failure)
         raise
     _let_go(lease, metadata, content, keep=False)
+
+
+@contextmanager
+def _renewed(lease: Lease) -> Iterator[None]:
+    """Renew the lease from a thread of its own until the context ends."""
+    ended = Event()
+    renewing = Thread(target=_renew_until, args=(lease, ended), name="lease", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewing.join()
+
+
+def _renew_until(lease: Lease, ended: Event) -> None:
+    while not ended.wait(RENEWAL_SECONDS):
+        try:
+            lease.renew()
+        except EngineError:
+            _log.warning("could not renew a lease; whoever holds it hears of it when it next writes", exc_info=True)
 
 
 def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, keep: bool) -> None:

@@ -15,6 +15,7 @@ from services.engine import Engine
 from services.errors import Forbidden
 from services.gc.leases import Lease, hold
 from services.images.changes import apply_changes
+from services.images.events import Action, log_image
 from services.images.ingest import store_bytes
 from services.images.publish import assign_name, read_graph, record_graph
 from services.images.rootfs import StoredLayer, store_rootfs
@@ -103,10 +104,13 @@ def _import(engine: Engine, source: Readable, plan: _Plan) -> Digest:
         layer = store_rootfs(engine, lease, source)
         now = engine.clock()
         target = _store_documents(engine, lease, layer, plan, now)
-        graph = read_graph(engine, target)
+        graph = read_graph(engine, lease, target)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             assign_name(tx, str(plan.reference or dangling_name(target.digest)), target, now)
+            if plan.reference:
+                log_image(tx, engine, Action.TAG, target.digest, name=plan.reference.familiar, labels=plan.container.labels)
+            log_image(tx, engine, Action.IMPORT, target.digest, name=target.digest, labels=plan.container.labels)
     return target.digest
 
 

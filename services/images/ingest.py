@@ -40,9 +40,7 @@ def store_blob(
     """
     if digest is None:
         return _store_unnamed(engine, lease, chunks, size)
-    return _single_flight(
-        engine, lease, lambda ingest, layer: _pour(lease, chunks, ingest, layer, size), digest=digest, size=size, waiting=lease.renew
-    )
+    return _single_flight(engine, lease, lambda ingest, layer: _pour(chunks, ingest, layer, size), digest=digest, size=size)
 
 
 def store_bytes(engine: Engine, lease: Lease, content: bytes) -> Digest:
@@ -62,17 +60,25 @@ def fetch_blob(
     """Store a blob that can be read from any offset: what an earlier try left is taken up and only the rest fetched.
 
     `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
-    has the same blob in hand; it may raise to give up. When the fetch breaks or is cancelled, what came stays for the next try; otherwise
+    has the same blob in hand, and while what is there is read; it may raise to give up. When the fetch breaks or is cancelled, what came stays for the next try; otherwise
     it raises as `store_blob` does and nothing is left.
     """
-
-    def wait() -> None:
-        lease.renew()
-        waiting()
-
     return _single_flight(
-        engine, lease, lambda ingest, layer: _fetch(lease, fetch, ingest, layer, size), digest=digest, size=size, waiting=wait
+        engine, lease, lambda ingest, layer: _fetch(fetch, ingest, layer, size, waiting), digest=digest, size=size, waiting=waiting
     )
+
+
+def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, digest: Digest, size: int | None = None) -> StoredBlob:
+    """Publish the ingest under its digest, which a lease holds, and record it with its facts before the ingest is let go.
+
+    Raises InvalidContent where digest or size are others; then nothing is left.
+    """
+    ingest.commit(digest, size)
+    with engine.metadata.write() as tx:
+        tx.graph.add_blob(digest, ingest.offset, engine.clock())
+        if facts is not None:
+            tx.graph.add_layer(digest, facts)
+    return StoredBlob(digest, ingest.offset, facts)
 
 
 def _single_flight(
@@ -82,7 +88,7 @@ def _single_flight(
     *,
     digest: Digest,
     size: int | None,
-    waiting: Callable[[], None],
+    waiting: Callable[[], None] = lambda: None,
 ) -> StoredBlob:
     if lease.add([digest]):
         return _present(engine, digest, size)
@@ -96,8 +102,8 @@ def _single_flight(
 
 def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
     """The digest is known only at the end: leased before the file appears, and the bytes dropped if it is there already."""
-    with engine.content.ingest(uuid4().hex, waiting=lease.renew) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
-        _pour(lease, chunks, ingest, layer, size)
+    with engine.content.ingest(uuid4().hex) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
+        _pour(chunks, ingest, layer, size)
         if lease.add([ingest.digest]):
             return _present(engine, ingest.digest, size)
         return _commit(engine, ingest, layer, ingest.digest, size)
@@ -108,7 +114,7 @@ def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
     return LayerDigester(max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes, algorithm=algorithm)
 
 
-def _pour(lease: Lease, chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:
+def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:
     """Write and hash the chunks beside whatever brings them, up to the first byte too many (which the commit then refuses)."""
     offset = ingest.offset
     writing = Stage(ingest.write)
@@ -116,7 +122,6 @@ def _pour(lease: Lease, chunks: Iterable[bytes], ingest: Ingest, layer: LayerDig
         for chunk in chunks:
             layer.feed(chunk)
             writing.put(chunk)
-            lease.renew()
             offset += len(chunk)
             if writing.failed or (size is not None and offset > size):
                 break
@@ -124,15 +129,17 @@ def _pour(lease: Lease, chunks: Iterable[bytes], ingest: Ingest, layer: LayerDig
         writing.finish()  # also when the chunks end in an error: what came may be kept
 
 
-def _fetch(lease: Lease, fetch: Callable[[int], BlobStream], ingest: Ingest, layer: LayerDigester, size: int) -> None:
-    _resume(lease, ingest, layer, size)
-    if ingest.offset == size:
-        return
+def _fetch(
+    fetch: Callable[[int], BlobStream], ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None]
+) -> None:
     try:
+        _resume(ingest, layer, size, waiting)
+        if ingest.offset == size:
+            return
         with closing(fetch(ingest.offset)) as stream:
             if stream.offset != ingest.offset:
                 _restart(ingest, layer)
-            _pour(lease, stream, ingest, layer, size)
+            _pour(stream, ingest, layer, size)
     except OutOfSpace:
         raise
     except BaseException:
@@ -140,10 +147,10 @@ def _fetch(lease: Lease, fetch: Callable[[int], BlobStream], ingest: Ingest, lay
         raise
 
 
-def _resume(lease: Lease, ingest: Ingest, layer: LayerDigester, size: int) -> None:
+def _resume(ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None]) -> None:
     for chunk in ingest.resume():
         layer.feed(chunk)
-        lease.renew()
+        waiting()
     if ingest.offset > size:
         _restart(ingest, layer)
 
@@ -154,15 +161,9 @@ def _restart(ingest: Ingest, layer: LayerDigester) -> None:
 
 
 def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest, size: int | None) -> StoredBlob:
-    """Publish and record while the ingest is held; a bomb is refused before anything is visible."""
+    """Publish and record what was poured; a bomb is refused before anything is visible."""
     found = layer.finish(ingest.digest)
-    ingest.commit(digest, size)
-    facts = LayerFacts(*found) if found else None
-    with engine.metadata.write() as tx:
-        tx.graph.add_blob(digest, ingest.offset, engine.clock())
-        if facts is not None:
-            tx.graph.add_layer(digest, facts)
-    return StoredBlob(digest, ingest.offset, facts)
+    return commit_blob(engine, ingest, LayerFacts(*found) if found else None, digest=digest, size=size)
 
 
 def _is_present(engine: Engine, digest: Digest) -> bool:

@@ -8,18 +8,21 @@ Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvide
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from services.archive.oci_layout import entry_name
 from services.archive.stream import Readable
 from services.engine import Engine
 from services.errors import EngineError, InvalidContent, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
+from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
+from services.images.platform_choice import is_wanted
 from services.images.publish import Recorded, assign_name, read_graph, record_graph
-from services.metadata.protocol import Kind, Role
+from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
@@ -37,6 +40,11 @@ class _Loaded:
     target: Descriptor
     reference: Reference | None
     graph: list[Recorded]
+
+    @property
+    def listed(self) -> list[Descriptor]:
+        """What its indexes list."""
+        return [edge.child for recorded in self.graph for edge in recorded.facts.edges if edge.role is Role.MANIFEST]
 
     @property
     def familiar(self) -> str:
@@ -68,19 +76,28 @@ def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> li
             entries = read_archive(engine, lease, source)
             if not entries:
                 raise InvalidContent("image might be filtered out")
-            loaded = [_read_image(engine, entry) for entry in entries]
+            loaded = _read_images(engine, lease, entries)
         now = engine.clock()
         with engine.metadata.write() as tx:
-            for image in loaded:
-                record_graph(tx, image.graph)
+            for graph in {image.target.digest: image.graph for image in loaded}.values():
+                record_graph(tx, graph)
             for image in loaded:
                 assign_name(tx, str(image.reference or dangling_name(image.target.digest)), image.target, now)
+            labels = {target: image_labels(tx, engine, target) for target in {image.target.digest for image in loaded}}
+            for image in loaded:
+                target = image.target.digest
+                log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
     return loaded
 
 
-def _read_image(engine: Engine, entry: Descriptor, matcher: PlatformMatcher | None = None) -> _Loaded:
-    target = Descriptor(entry.media_type, entry.digest, entry.size, entry.annotations)
-    return _Loaded(target, _reference(entry), read_graph(engine, target, matcher=matcher))
+def _read_images(engine: Engine, lease: Lease, entries: Iterable[Descriptor], matcher: PlatformMatcher | None = None) -> list[_Loaded]:
+    """Every entry with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
+    read = cache(lambda media_type, digest, size: read_graph(engine, lease, Descriptor(media_type, digest, size), matcher=matcher))
+    return [_Loaded(_target(entry), _reference(entry), read(entry.media_type, entry.digest, entry.size)) for entry in entries]
+
+
+def _target(entry: Descriptor) -> Descriptor:
+    return Descriptor(entry.media_type, entry.digest, entry.size, entry.annotations)
 
 
 def _reference(entry: Descriptor) -> Reference | None:
@@ -105,41 +122,46 @@ def _take_platforms(engine: Engine, lease: Lease, source: Readable, platforms: S
     wanted = "[" + " ".join(map(str, platforms)) + "]"
     with hold(engine.metadata, engine.content, "load") as staging:
         entries = read_archive(engine, staging, source)
-        if not any(entry.platform is None or matcher.matches(entry.platform) for entry in entries):
+        if not any(is_wanted(entry, matcher) for entry in entries):
             raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
-        loaded = [_read_image(engine, entry, matcher) for entry in entries]
+        loaded = _read_images(engine, staging, entries, matcher)
+        whole = _whole_manifests(engine, loaded)
         for image in loaded:
-            _check_matching_present(image, matcher, wanted)
-        _check_provided(loaded, matcher, wanted)
+            _check_matching_present(image, whole, matcher, wanted)
+        _check_provided(loaded, whole, matcher, wanted)
         lease.add({digest for image in loaded for digest in _content(image.graph)})
     return loaded
 
 
-def _check_matching_present(image: _Loaded, matcher: PlatformMatcher, wanted: str) -> None:
+def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, ManifestFacts]:
+    """The manifests that were read, and those that an index lists and the store has from before."""
+    read = {recorded.facts.digest: recorded.facts for image in loaded for recorded in image.graph}
+    with engine.metadata.read() as tx:
+        known = tx.graph.manifests(child.digest for image in loaded for child in image.listed)
+    return known | read
+
+
+def _check_matching_present(image: _Loaded, whole: Collection[Digest], matcher: PlatformMatcher, wanted: str) -> None:
     """Refuse an index that lists a manifest for one of the platforms without its content."""
-    found = {recorded.facts.digest for recorded in image.graph}
-    for recorded in image.graph:
-        for edge in recorded.facts.edges:
-            platform = edge.child.platform
-            if edge.role is Role.MANIFEST and edge.child.digest not in found and (platform is None or matcher.matches(platform)):
-                missing = f"content digest {edge.child.digest}: not found"
-                raise NotFound(f"requested platform(s) ({wanted}) found, but some content is missing: {missing}")
+    for child in image.listed:
+        if child.digest not in whole and is_wanted(child, matcher):
+            missing = f"content digest {child.digest}: not found"
+            raise NotFound(f"requested platform(s) ({wanted}) found, but some content is missing: {missing}")
 
 
-def _check_provided(loaded: Iterable[_Loaded], matcher: PlatformMatcher, wanted: str) -> None:
-    lacking = [image.familiar for image in loaded if not _provides(image.graph, matcher)]
+def _check_provided(loaded: Iterable[_Loaded], whole: Mapping[Digest, ManifestFacts], matcher: PlatformMatcher, wanted: str) -> None:
+    lacking = [image.familiar for image in loaded if not _provides(image, whole, matcher)]
     if len(lacking) == 1:
         raise NotFound(f"image {lacking[0]} doesn't provide the requested platform ({wanted})")
     if lacking:
         raise NotFound(f"images [{', '.join(lacking)}] don't provide the requested platform ({wanted})")
 
 
-def _provides(graph: list[Recorded], matcher: PlatformMatcher) -> bool:
-    """Whether a manifest that was read is for one of the platforms, by its entry in the index or else its config."""
-    listed = {edge.child.digest: edge.child.platform for recorded in graph for edge in recorded.facts.edges if edge.role is Role.MANIFEST}
-    platforms = [
-        listed.get(recorded.facts.digest) or recorded.facts.platform for recorded in graph if recorded.facts.kind is not Kind.INDEX
-    ]
+def _provides(image: _Loaded, whole: Mapping[Digest, ManifestFacts], matcher: PlatformMatcher) -> bool:
+    """Whether a whole manifest is for one of the platforms, by its entry in the index or else its config."""
+    listed = {child.digest: child.platform for child in image.listed}
+    manifests = [whole[digest] for digest in {image.target.digest, *listed} & whole.keys()]
+    platforms = [listed.get(facts.digest) or facts.platform for facts in manifests if facts.kind is not Kind.INDEX]
     return any(platform is not None and matcher.matches(platform) for platform in platforms)
 
 

@@ -6,10 +6,13 @@ image visible.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from services.engine import Engine
 from services.errors import InvalidContent
+from services.gc.leases import Lease
+from services.images.platform_choice import is_wanted
 from services.metadata.protocol import Edge, Kind, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
 from services.oci.config import ImageConfig
@@ -22,6 +25,9 @@ from services.oci.reference import dangling_name
 MAX_DEPTH = 4
 """Levels of indexes below a target; real images have one, an archive's nested layout two."""
 
+MAX_REPEATS = 100
+"""How often an index may list one digest: nested, such lists would otherwise multiply to billions of ways from a name to a blob."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -33,27 +39,30 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A graph while it is read: manifests found so far, and whether each digest that was visited could be recorded."""
+    """A graph while it is read: what the operation brought, manifests found so far, and whether each digest that was visited is whole."""
 
     engine: Engine
     tx: Transaction
+    brought: set[Digest]
     matcher: PlatformMatcher | None
     found: list[Recorded] = field(default_factory=list)
     visited: dict[Digest, bool] = field(default_factory=dict)
 
 
-def read_graph(engine: Engine, target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
-    """Read target and every present descendant manifest from the store, children before parents; verify that each is complete.
+def read_graph(engine: Engine, lease: Lease, target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+    """Read target and every descendant manifest that the lease holds, children before parents; verify that each is complete.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
-    and raises InvalidContent ("missing blob ...") where a present manifest lacks its config or a layer that is not foreign.
-    An index may lack any of its manifests, but not all of them. A manifest listed in an index whose config is absent counts as absent too:
-    engines save one without its content when its platform is not there (containerd archive.WithSkipMissing).
+    and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
+    An index may lack any of its manifests, but not all of them. One that the lease does not hold is there only if it is recorded already:
+    what else is in the store is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save
+    a manifest without its content when its platform is not there (containerd archive.WithSkipMissing).
 
     With a matcher, manifests that an index lists for other platforms are left out, and an index may end with none (containerd FilterPlatforms).
     """
+    brought = lease.digests()
     with engine.metadata.read() as tx:
-        reading = _Reading(engine, tx, matcher)
+        reading = _Reading(engine, tx, brought, matcher)
         if not tx.graph.present([target.digest]):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
@@ -69,6 +78,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     if depth >= MAX_DEPTH:
         raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
+    _check_repeats(index)
     present = _check_sizes(reading, index.manifests)
     wanted = [child for child in index.manifests if child.digest in present and _is_wanted(reading, child)]
     complete = [_read_child(reading, child, depth=depth + 1) for child in wanted]
@@ -79,12 +89,20 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     reading.found.append(Recorded(facts, None))
 
 
+def _check_repeats(index: Index) -> None:
+    for digest, times in Counter(child.digest for child in index.manifests).items():
+        if times > MAX_REPEATS:
+            raise InvalidContent(f"index lists {digest} more than {MAX_REPEATS} times")
+
+
 def _is_wanted(reading: _Reading, child: Descriptor) -> bool:
-    return reading.matcher is None or child.platform is None or reading.matcher.matches(child.platform)
+    return reading.matcher is None or is_wanted(child, reading.matcher)
 
 
 def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> bool:
     """Read a present child of an index once; says whether it counts as present."""
+    if child.digest not in reading.brought:
+        return reading.tx.graph.manifest(child.digest) is not None
     if child.digest not in reading.visited:
         reading.visited[child.digest] = True
         if mediatypes.is_index(child.media_type):

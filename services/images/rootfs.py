@@ -16,14 +16,15 @@ from uuid import uuid4
 
 from isal import igzip_threaded
 
-from services.archive.layer import Compression, Decompressor
+from services.archive.layer import Compression
 from services.archive.stage import Stage
-from services.archive.stream import Readable
+from services.archive.stream import Readable, decompress, read_from
 from services.archive.tarstream import TarReader
 from services.content.protocol import Ingest
 from services.engine import Engine, Limits
 from services.errors import InvalidContent
 from services.gc.leases import Lease
+from services.images.ingest import commit_blob
 from services.metadata.protocol import LayerFacts
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -48,30 +49,21 @@ def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> StoredLayer:
 
     Raises InvalidContent where it is no whole tar or a bomb, OutOfSpace; then nothing is left.
     """
-    received = _blocks(source, lease)
+    received = _blocks(source)
     head = next(received, b"")
     compression = Compression.detect(head)
-    with engine.content.ingest(uuid4().hex, waiting=lease.renew) as ingest:
+    with engine.content.ingest(uuid4().hex) as ingest:
         try:
             facts = _fill(ingest, compression, _chain(head, received), engine.limits)
         except InvalidContent as exc:
             raise InvalidContent(f"invalid root file system archive: {exc}") from exc
-        _commit(engine, lease, ingest, facts)
+        if not lease.add([ingest.digest]):
+            commit_blob(engine, ingest, facts, digest=ingest.digest)
         descriptor = Descriptor(_KEPT.get(compression, OCI_LAYER_GZIP), ingest.digest, ingest.offset)
     return StoredLayer(descriptor, facts.diff_id)
 
 
-def _commit(engine: Engine, lease: Lease, ingest: Ingest, facts: LayerFacts) -> None:
-    """Publish the blob under the lease; one that is there already stays as it is."""
-    if lease.add([ingest.digest]):
-        return
-    ingest.commit(ingest.digest)
-    with engine.metadata.write() as tx:
-        tx.graph.add_blob(ingest.digest, ingest.offset, engine.clock())
-        tx.graph.add_layer(ingest.digest, facts)
-
-
-def _blocks(source: Readable, lease: Lease) -> Iterator[bytes]:
+def _blocks(source: Readable) -> Iterator[bytes]:
     """The source in blocks of exactly 1 MiB, the last one shorter, however it arrives."""
     while True:
         parts: list[bytes] = []
@@ -83,7 +75,6 @@ def _blocks(source: Readable, lease: Lease) -> Iterator[bytes]:
             yield b"".join(parts) if len(parts) > 1 else parts[0]
         if missing:
             return
-        lease.renew()
 
 
 def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -97,9 +88,9 @@ def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], l
     with ExitStack() as running:
         if compression in _KEPT:
             storing = running.enter_context(_stage(ingest.write))
-            return _walk(_uncompressed(compression, _copied(received, storing), limits))
+            return _walk(_uncompressed(_copied(received, storing), compression, limits))
         compress = running.enter_context(_gzip(ingest))
-        return _walk(_copied(_uncompressed(compression, received, limits), compress))
+        return _walk(_copied(_uncompressed(received, compression, limits), compress))
 
 
 @contextmanager
@@ -166,50 +157,33 @@ def _copied(chunks: Iterator[bytes], put: Callable[[bytes], object]) -> Iterator
         yield chunk
 
 
-def _uncompressed(compression: Compression, chunks: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
-    if compression is Compression.NONE:
-        yield from chunks
-        return
-    decompressor = Decompressor(compression, max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes)
-    for chunk in chunks:
-        yield from decompressor.decompress(chunk)
-    decompressor.finish()
+def _uncompressed(chunks: Iterator[bytes], compression: Compression, limits: Limits) -> Iterator[bytes]:
+    return decompress(chunks, compression, max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes)
 
 
 def _walk(chunks: Iterator[bytes]) -> LayerFacts:
     """Check that this is a tar, and measure all of it, what follows its end included."""
-    digester = hashlib.sha256()
-    with _stage(digester.update) as hashing:
-        reader = _Reader(_copied(chunks, hashing))
-        for _ in TarReader(reader.read):
+    measure = _Measure()
+    with _stage(measure.take) as take:
+        passing = _copied(chunks, take)
+        for _ in TarReader(read_from(passing)):
             pass
-        reader.drain()
-    return LayerFacts(Digest("sha256", digester.hexdigest()), reader.size)
-
-
-class _Reader:
-    """Chunks as a blocking `read`."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-        self.size = 0
-
-    def read(self, size: int) -> bytes:
-        """1 to `size` bytes, and none only at the end."""
-        if not self._rest and not self._advance():
-            return b""
-        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        return piece
-
-    def drain(self) -> None:
-        while self._advance():
+        for _ in passing:
             pass
+    return measure.facts
 
-    def _advance(self) -> bool:
-        for chunk in self._chunks:
-            if chunk:
-                self._rest = memoryview(chunk)
-                self.size += len(chunk)
-                return True
-        return False
+
+class _Measure:
+    """Digest and size of the chunks it takes."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def take(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
+        self._size += len(chunk)
+
+    @property
+    def facts(self) -> LayerFacts:
+        return LayerFacts(Digest("sha256", self._hash.hexdigest()), self._size)

@@ -122,13 +122,6 @@ def test_an_empty_blob_is_a_blob(store: ContentStore) -> None:
     assert_holds(store, b"")
 
 
-def test_a_local_path_holds_the_blob(store: ContentStore) -> None:
-    put(store, CONTENT)
-    path = store.path(DIGEST)
-    assert path is None or path.read_bytes() == CONTENT
-    assert store.path(Digest.of(b"absent")) is None
-
-
 @pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
 def test_a_blob_is_kept_under_the_algorithm_of_its_key(store: ContentStore, algorithm: str) -> None:
     digest = Digest(algorithm, hashlib.new(algorithm, CONTENT).hexdigest())
@@ -397,7 +390,7 @@ def test_the_partial_of_a_killed_process_is_discarded(backend: Backend) -> None:
 
 
 @given(chunks=st.lists(st.binary(max_size=2000), max_size=8), kept=st.integers(0, 8))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_chunks_make_one_blob_whatever_their_cuts(store: ContentStore, chunks: list[bytes], kept: int) -> None:
     content = b"".join(chunks)
     with store.ingest("chunks") as ingest:

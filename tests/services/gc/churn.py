@@ -1,4 +1,6 @@
-"""A process that stores, names, untags and sweeps images until it is killed; it says each step before and after on stdout.
+"""A process that stores, names, untags and sweeps images, takes platforms out of them, and breaks off, until it is killed.
+
+It says each step before and after on stdout.
 
 Run as a module with the folder of a store, a prefix for the names of this process, and a seed.
 """
@@ -8,12 +10,16 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from services.content.filesystem import FilesystemStore
 from services.engine import Engine
+from services.errors import Conflict, NotFound
 from services.gc.collector import collect_garbage, sweep
-from services.gc.leases import hold
+from services.gc.leases import Lease, hold
+from services.images.delete import delete_image
 from services.images.ingest import store_blob
 from services.images.publish import assign_name, read_graph, record_graph
 from services.metadata.session import SqlMetadataStore
@@ -21,9 +27,10 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.registry.client import RegistryClient
-from tests.builders import Layout, make_layer
+from tests.builders import Json, Layout, make_layer
 
 NAMES = 3
+IMAGES = 6
 
 
 def open_store(root: Path) -> Engine:
@@ -32,24 +39,62 @@ def open_store(root: Path) -> Engine:
     return Engine(FilesystemStore(root), metadata, RegistryClient(), Platform("linux", "amd64"), lambda: next(ticks))
 
 
-def some_image(chance: random.Random) -> tuple[Layout, Descriptor]:
-    """An image of layers that many others have too, alone or in an index."""
+def add_image(layout: Layout, chance: random.Random) -> Json:
+    """One of a few images, with a layer that others have too and one of its own."""
+    number = chance.randrange(IMAGES)
+    layers = [make_layer(f"shared{number % 2}", 40_000), make_layer(f"own{number}", 40_000)]
+    return layout.image(layers, compression="none", platform=chance.choice(["linux/amd64", "linux/arm64"]))
+
+
+def add_own_image(layout: Layout, chance: random.Random, platform: str) -> Json:
+    """An image that nobody else has, with a layer that others have too and one of its own."""
+    label = str(chance.random())
+    layers = [make_layer("shared0", 40_000), make_layer(label, 40_000)]
+    return layout.image(layers, compression="none", platform=platform, config={"Labels": {"of": label}})
+
+
+def some_image(chance: random.Random) -> tuple[Layout, set[str], Descriptor]:
+    """A layout, what of it comes along, and the target: an image, one with its attestation, one beside another that stays away, or two."""
     layout = Layout()
-    layers = [make_layer(f"layer{number}", 40_000) for number in chance.sample(range(4), 2)]
-    image = layout.image(layers)
-    return layout, Descriptor.from_json(layout.index([image, layout.attestation(image)]) if chance.random() < 0.5 else image)
+    if chance.random() < 0.3:
+        index = layout.index([add_own_image(layout, chance, platform) for platform in ("linux/amd64", "linux/arm64")])
+        return layout, set(layout.blobs), Descriptor.from_json(index)
+    image = add_image(layout, chance)
+    kind = chance.choice(["alone", "attested", "partial"])
+    if kind == "alone":
+        return layout, set(layout.blobs), Descriptor.from_json(image)
+    if kind == "attested":
+        index = layout.index([image, layout.attestation(image)])
+        return layout, set(layout.blobs), Descriptor.from_json(index)
+    brought = set(layout.blobs)
+    index = layout.index([image, add_image(layout, chance)])
+    return layout, {*brought, index["digest"]}, Descriptor.from_json(index)
+
+
+def store(engine: Engine, chance: random.Random, lease: Lease, layout: Layout, digests: Iterable[str]) -> None:
+    for text in digests:
+        blob = layout.blobs[text]
+        known = Digest.parse(text) if chance.random() < 0.5 else None
+        store_blob(engine, lease, [blob[:20_000], blob[20_000:]], digest=known)
 
 
 def put(engine: Engine, chance: random.Random, name: str) -> None:
-    layout, target = some_image(chance)
+    layout, brought, target = some_image(chance)
     with hold(engine.metadata, engine.content, name, keep_on_failure=True) as lease:
-        for text, blob in layout.blobs.items():
-            known = Digest.parse(text) if chance.random() < 0.5 else None
-            store_blob(engine, lease, [blob[:20_000], blob[20_000:]], digest=known)
-        graph = read_graph(engine, target)
+        store(engine, chance, lease, layout, sorted(brought))
+        graph = read_graph(engine, lease, target)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             assign_name(tx, name, target, engine.clock())
+
+
+def break_off(engine: Engine, chance: random.Random, name: str) -> None:
+    """Bring the documents of an image but not its layers, and leave them under a lease as a cancelled pull does."""
+    layout, _, _ = some_image(chance)
+    documents = [digest for digest, blob in layout.blobs.items() if blob.startswith(b"{")]
+    with suppress(ConnectionError), hold(engine.metadata, engine.content, name, keep_on_failure=True) as lease:
+        store(engine, chance, lease, layout, documents)
+        raise ConnectionError
 
 
 def untag(engine: Engine, name: str) -> None:
@@ -60,18 +105,28 @@ def untag(engine: Engine, name: str) -> None:
         sweep(engine.metadata, engine.content, [record.target.digest])
 
 
+def take_out(engine: Engine, chance: random.Random, name: str) -> None:
+    """Remove one platform of an image, where it is there and nothing else needs it."""
+    with suppress(NotFound, Conflict):
+        delete_image(engine, name, force=True, platforms=[Platform("linux", chance.choice(["amd64", "arm64"]))])
+
+
 def main(root: str, prefix: str, seed: str) -> None:
     engine, chance = open_store(Path(root)), random.Random(seed)
     while True:
         name = f"docker.io/library/{prefix}:{chance.randrange(NAMES)}"
-        verb = chance.choice(["put", "put", "untag", "collect"])
+        verb = chance.choice(["put", "put", "put", "break", "untag", "untag", "platform", "platform", "collect"])
         print("begin", verb, name, flush=True)
         if verb == "put":
             put(engine, chance, name)
+        elif verb == "break":
+            break_off(engine, chance, name)
         elif verb == "untag":
             untag(engine, name)
+        elif verb == "platform":
+            take_out(engine, chance, name)
         else:
-            collect_garbage(engine.metadata, engine.content, abandoned=True)
+            collect_garbage(engine.metadata, engine.content)
         print("done", verb, name, flush=True)
 
 

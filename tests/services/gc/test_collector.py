@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-
-import pytest
 
 from services.engine import Engine
 from services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
@@ -35,10 +34,9 @@ def write_orphan(engine: Engine, content: bytes, *, age: int = 0) -> Digest:
     with engine.content.ingest("orphan") as ingest:
         ingest.write(content)
         digest = ingest.commit()
-    path = engine.content.path(digest)
-    assert path is not None
     then = time.time() - age
-    os.utime(path, (then, then))
+    with engine.content.open(digest) as blob:
+        os.utime(blob.name, (then, then))
     return digest
 
 
@@ -147,24 +145,35 @@ def test_a_name_given_between_mark_and_sweep_keeps_the_image(engine: Engine) -> 
 
 class TestCollectGarbage:
     def test_an_empty_store(self, engine: Engine) -> None:
-        assert collect_garbage(engine.metadata, engine.content, abandoned=True).bytes == 0
+        assert collect_garbage(engine.metadata, engine.content).bytes == 0
 
     def test_it_finds_what_no_sweep_was_told_of(self, engine: Engine) -> None:
         first, second = two_images()
         put_image(engine, "first", first)
         put_image(engine, "second", second)
         untag(engine, "first")
-        collect_garbage(engine.metadata, engine.content, abandoned=False)
+        collect_garbage(engine.metadata, engine.content)
         assert stored(engine) == set(map(Digest.parse, second.blobs))
 
     def test_an_old_orphan_is_removed_and_a_young_one_left_for_its_writer(self, engine: Engine) -> None:
         young = write_orphan(engine, b"young")
         old = write_orphan(engine, b"old", age=ORPHAN_GRACE_SECONDS + 1)
-        assert collect_garbage(engine.metadata, engine.content, abandoned=True).blobs == {old: 3}
+        assert collect_garbage(engine.metadata, engine.content).blobs == {old: 3}
         assert [digest for digest, _ in engine.content.blobs()] == [young]
 
-    @pytest.mark.parametrize(("abandoned", "freed"), [pytest.param(False, 0, id="gc"), pytest.param(True, 7, id="prune")])
-    def test_the_partial_of_a_broken_pull_waits_for_its_next_try(self, engine: Engine, abandoned: bool, freed: int) -> None:
+    def test_an_orphan_that_an_index_lists_is_removed_unless_a_lease_keeps_it(self, engine: Engine) -> None:
+        whole, partial = Layout(), partial_layout()
+        whole.multi_platform(("linux/amd64", "linux/arm64/v8"))
+        put_image(engine, "partial", partial)
+        listed = [each["digest"] for each in json.loads(partial.blobs[partial.manifests[0]["digest"]])["manifests"]]
+        orphans = [write_orphan(engine, whole.blobs[digest], age=ORPHAN_GRACE_SECONDS + 1) for digest in listed if digest not in partial.blobs]
+        with hold(engine.metadata, engine.content, "pull") as lease:
+            lease.add(orphans[:1])
+            assert collect_garbage(engine.metadata, engine.content).blobs.keys() == set(orphans[1:]) != set()
+        collect_garbage(engine.metadata, engine.content)
+        assert stored(engine) == {Digest.parse(digest) for digest in partial.blobs}
+
+    def test_the_partial_of_a_broken_pull_is_removed(self, engine: Engine) -> None:
         key = Digest.of(b"whole blob")
         with (
             suppress(RuntimeError),
@@ -175,13 +184,23 @@ class TestCollectGarbage:
             ingest.write(b"whole b")
             ingest.keep()
             raise RuntimeError
-        swept = collect_garbage(engine.metadata, engine.content, abandoned=abandoned)
-        assert (swept.partial_bytes, swept.bytes, swept.blobs) == (freed, freed, {})
+        swept = collect_garbage(engine.metadata, engine.content)
+        assert (swept.partial_bytes, swept.bytes, swept.blobs) == (7, 7, {})
+
+    def test_the_partial_of_a_blob_that_is_leased_is_left(self, engine: Engine) -> None:
+        key = Digest.of(b"whole blob")
+        with hold(engine.metadata, engine.content, "pull") as lease:
+            lease.add([key])
+            with engine.content.ingest(str(key)) as ingest:
+                ingest.write(b"whole b")
+                ingest.keep()
+            assert collect_garbage(engine.metadata, engine.content).bytes == 0
+        assert [name for name, _, _ in engine.content.partials()] == [str(key)]
 
     def test_the_partial_of_a_running_writer_is_left(self, engine: Engine) -> None:
         with engine.content.ingest("import") as ingest:
             ingest.write(b"half")
-            assert collect_garbage(engine.metadata, engine.content, abandoned=True).bytes == 0
+            assert collect_garbage(engine.metadata, engine.content).bytes == 0
             ingest.write(b" and half")
             digest = ingest.commit()
         assert digest == Digest.of(b"half and half")
@@ -190,5 +209,5 @@ class TestCollectGarbage:
         with engine.content.ingest("import") as ingest:
             ingest.write(b"half")
             ingest.keep()
-        assert collect_garbage(engine.metadata, engine.content, abandoned=False).partial_bytes == 4
+        assert collect_garbage(engine.metadata, engine.content).partial_bytes == 4
         assert list(engine.content.partials()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_processes_killed_at_any_instant_leave_a_whole_store(root: Path) -> None
             process.kill()
         for prefix, process in processes.items():
             _follow(process, acknowledged[prefix])
-            process.wait()
+            assert process.wait() == -signal.SIGKILL, "it ended by itself before it was killed"
         _check(root, set().union(*acknowledged.values()))
     _clear(root)
 
@@ -76,7 +77,7 @@ def _clear(root: Path) -> None:
     connection.commit()
     connection.close()
     engine = open_store(root)
-    collect_garbage(engine.metadata, engine.content, abandoned=True)
+    collect_garbage(engine.metadata, engine.content)
     with engine.metadata.read() as tx:
         assert tx.graph.all_blobs() == {}
     assert list(engine.content.partials()) == []

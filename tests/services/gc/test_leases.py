@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
 from services.engine import Engine
-from services.errors import Internal
+from services.errors import Internal, OutOfSpace
 from services.gc import leases
 from services.gc.collector import collect_garbage
-from services.gc.leases import hold
+from services.gc.leases import Lease, hold
 from services.images.ingest import store_bytes
 from services.images.publish import assign_name
 from services.oci import mediatypes
@@ -35,7 +36,7 @@ def is_there(engine: Engine, digest: Digest) -> bool:
 def test_what_nothing_else_keeps_goes_with_the_lease(engine: Engine) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
         digest = store_bytes(engine, lease, BLOB)
-        collect_garbage(engine.metadata, engine.content, abandoned=True)
+        collect_garbage(engine.metadata, engine.content)
         assert is_there(engine, digest)
     assert not is_there(engine, digest)
 
@@ -64,12 +65,11 @@ def test_a_kept_failure_leaves_its_blobs_until_a_prune(engine: Engine) -> None:
     with suppress(RuntimeError), hold(engine.metadata, engine.content, "test", keep_on_failure=True) as lease:
         digest = store_bytes(engine, lease, BLOB)
         raise RuntimeError
-    collect_garbage(engine.metadata, engine.content, abandoned=False)
     assert is_there(engine, digest)
     with hold(engine.metadata, engine.content, "next try") as lease:
         assert lease.add([digest]) == {digest}
     assert is_there(engine, digest)
-    assert collect_garbage(engine.metadata, engine.content, abandoned=True).blobs == {digest: len(BLOB)}
+    assert collect_garbage(engine.metadata, engine.content).blobs == {digest: len(BLOB)}
     assert not is_there(engine, digest)
 
 
@@ -80,7 +80,7 @@ def test_a_reader_keeps_everything_below_its_target(engine: Engine) -> None:
         assert lease.add([target]) == {target}
         with engine.metadata.write() as tx:
             tx.images.delete("docker.io/library/simple:latest")
-        assert collect_garbage(engine.metadata, engine.content, abandoned=True).bytes == 0
+        assert collect_garbage(engine.metadata, engine.content).bytes == 0
         assert all(is_there(engine, Digest.parse(text)) for text in layout.blobs)
     assert not any(is_there(engine, Digest.parse(text)) for text in layout.blobs)
 
@@ -91,16 +91,48 @@ def test_adding_says_what_is_present(engine: Engine) -> None:
         assert lease.add([digest, Digest.of(b"absent")]) == {digest}
 
 
-def test_renewing_writes_only_when_it_is_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_waits_long_for_bytes_is_not_abandoned(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing calls the lease while a client stalls; a prune that comes then must leave what it holds."""
+    renewed = threading.Event()
+    renew = Lease.renew
+
+    def renew_and_tell(lease: Lease) -> None:
+        renew(lease)
+        renewed.set()
+
+    monkeypatch.setattr(Lease, "renew", renew_and_tell)
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.01)
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        lease.abandon()
+        for _ in range(2):  # the first may have begun before
+            renewed.clear()
+            assert renewed.wait(10)
+        collect_garbage(engine.metadata, engine.content)
+        assert is_there(engine, digest)
+
+
+def test_a_lease_that_was_ended_cannot_be_renewed(engine: Engine) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
         with engine.metadata.write() as tx:
             tx.leases.end(lease._id)
-        lease.renew()
-        now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: now + leases.RENEWAL_SECONDS + 1)
         with pytest.raises(Internal, match="silent for too long"):
             lease.renew()
-        lease.renew()
+
+
+def test_a_renewal_that_fails_is_tried_again(engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tried: Queue[None] = Queue()
+
+    def fail(_lease: Lease) -> None:
+        tried.put(None)
+        raise OutOfSpace("no space left on device")
+
+    monkeypatch.setattr(Lease, "renew", fail)
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.01)
+    with hold(engine.metadata, engine.content, "test"):
+        for _ in range(2):
+            tried.get(timeout=10)
+    assert {record.message for record in caplog.records} == {"could not renew a lease; whoever holds it hears of it when it next writes"}
 
 
 def test_an_image_cannot_be_made_of_what_an_ended_lease_lost(engine: Engine) -> None:
@@ -109,7 +141,7 @@ def test_an_image_cannot_be_made_of_what_an_ended_lease_lost(engine: Engine) -> 
         digest = store_bytes(engine, lease, BLOB)
         with engine.metadata.write() as tx:
             tx.leases.end(lease._id)
-        collect_garbage(engine.metadata, engine.content, abandoned=True)
+        collect_garbage(engine.metadata, engine.content)
         with pytest.raises(Internal), engine.metadata.write() as tx:
             assign_name(tx, "docker.io/library/a:1", Descriptor(mediatypes.OCI_MANIFEST, digest, len(BLOB)), 1)
 

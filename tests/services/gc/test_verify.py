@@ -70,9 +70,8 @@ def _flip(path: Path) -> None:
 )
 @pytest.mark.parametrize("part", ["config", "layer"])
 def test_a_damaged_file(engine: Engine, simple: dict[str, Digest], part: str, spoil: Callable[[Path], None], words: str) -> None:
-    path = engine.content.path(simple[part])
-    assert path is not None
-    spoil(path)
+    with engine.content.open(simple[part]) as blob:
+        spoil(Path(blob.name))
     (finding,) = findings(engine)
     assert finding.kind is FindingKind.DAMAGE
     assert finding.sentence.startswith(f"blob {simple[part]}")
