@@ -1,11 +1,11 @@
-"""Which manifests of an index a pull takes: the best for one platform, and the attestation that belongs to it.
+"""Which manifest of an index is the best for a platform, and which others a pull takes with it: its attestation.
 
 Source: containerd core/images/handlers.go (FilterPlatforms, LimitManifests); moby daemon/containerd/image_pull.go (referrersList).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cmp_to_key
 
 from services.images.summary import REFERENCE_DIGEST, REFERENCE_TYPE
@@ -21,15 +21,24 @@ def choose_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> 
 
     One that says no platform fits any, after those that say one; of equals the first is taken. Of several attestations the last counts.
     """
-    fitting = [child for child in listed if _is_manifest(child) and (child.platform is None or matcher.matches(child.platform))]
-    if not fitting:
+    chosen = best_manifest((child for child in listed if _is_manifest(child) and is_wanted(child, matcher)), matcher)
+    if chosen is None:
         return ()
+    return chosen, *[child for child in listed if _attests(child, chosen)][-1:]
+
+
+def is_wanted(child: Descriptor, matcher: PlatformMatcher) -> bool:
+    """Whether an index lists this for a platform that matches, or for none."""
+    return child.platform is None or matcher.matches(child.platform)
+
+
+def best_manifest(children: Iterable[Descriptor], matcher: PlatformMatcher) -> Descriptor | None:
+    """The one that is preferred: of equals the first, and what says no platform after those that say one."""
 
     def compare(left: Descriptor, right: Descriptor) -> int:
         return _compare(left, right, matcher)
 
-    chosen = min(fitting, key=cmp_to_key(compare))
-    return chosen, *[child for child in listed if _attests(child, chosen)][-1:]
+    return min(children, key=cmp_to_key(compare), default=None)
 
 
 def _is_manifest(child: Descriptor) -> bool:

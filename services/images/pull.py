@@ -8,17 +8,19 @@ Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
 from services.images.download import download_blobs, is_shown
+from services.images.events import Action, image_labels, log_image
 from services.images.ingest import store_blob
 from services.images.platform_choice import choose_manifests
 from services.images.publish import MAX_DEPTH, assign_name, read_graph, record_graph
 from services.images.resolve import resolve_image
+from services.images.retry import patiently
 from services.metadata.protocol import Kind, Transaction
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
@@ -57,8 +59,8 @@ def pull_image(
 ) -> ProgressStream:
     """Pull what the reference names, or every tag of a repository; `headers` go along to the registry.
 
-    Raises, as from `Repository` and at the first item: NotFound also where an index has nothing for the platform, InvalidContent for bytes
-    that lie. The name appears when all content is verified and recorded; until then a failure or a close changes nothing but that finished
+    Empty ticks come before the first line while the registry is waited for. Raises, as from `Repository` and before the first line:
+    NotFound also where an index has nothing for the platform, InvalidContent for bytes that lie. The name appears when all content is verified and recorded; until then a failure or a close changes nothing but that finished
     blobs wait under a lease for the next try.
     """
     wanted = platform or engine.platform
@@ -66,16 +68,17 @@ def pull_image(
         if not reference.is_name_only:
             yield from _pull_one(engine, repository, reference, wanted)
             return
-        for tagged in _every_tag(repository, reference):
+        tags = yield from patiently(repository.tags, engine.limits)
+        for tagged in _every_tag(tags, reference):
             try:
                 yield from _pull_one(engine, repository, tagged, wanted)
             except EngineError as exc:
                 raise type(exc)(f"error pulling {tagged}: {exc}") from exc
 
 
-def _every_tag(repository: Repository, reference: Reference) -> Iterator[Reference]:
-    """The repository's tags; one outside the grammar cannot be pulled and is passed over."""
-    for tag in repository.tags():
+def _every_tag(tags: list[str], reference: Reference) -> Iterator[Reference]:
+    """The repository with each tag; one outside the grammar cannot be pulled and is passed over."""
+    for tag in tags:
         try:
             yield reference.with_tag(tag)
         except InvalidReference:
@@ -83,18 +86,25 @@ def _every_tag(repository: Repository, reference: Reference) -> Iterator[Referen
 
 
 def _pull_one(engine: Engine, repository: Repository, reference: Reference, platform: Platform) -> ProgressStream:
-    target = repository.resolve(reference)
+    target = yield from patiently(lambda: repository.resolve(reference), engine.limits)
     matcher = PlatformMatcher.only(platform)
     with engine.metadata.read() as tx:
         previous = _target_before(tx, reference)
         current = _has_name(tx, reference, target) and _is_complete(tx, target, matcher)
     if current:
+        with engine.metadata.write() as tx:
+            _log(tx, engine, reference, target.digest)
         yield _pulling_from(reference)
     else:
         yield from _Pull(engine, repository, reference, platform, matcher).run(target)
     yield Progress(f"Digest: {target.digest}")
     known = "Image is up to date for" if previous == target.digest else "Downloaded newer image for"
     yield Progress(f"Status: {known} {reference.familiar}")
+
+
+def _log(tx: Transaction, engine: Engine, reference: Reference, target: Digest) -> None:
+    labels = image_labels(tx, engine, target)
+    log_image(tx, engine, Action.PULL, reference.familiar, name=reference.familiar_name, labels=labels)
 
 
 def _pulling_from(reference: Reference) -> Progress:
@@ -141,24 +151,27 @@ class _Pull:
         """Bring what lacks of the target, verify all of it, and give it the name."""
         engine = self.engine
         with hold(engine.metadata, engine.content, f"pull {self.reference}", keep_on_failure=True) as lease:
-            blobs = list({blob.digest: blob for blob in self._blobs(lease, target, depth=0)}.values())
+            needed = yield from self._blobs(lease, target, depth=0)
+            blobs = list({blob.digest: blob for blob in needed}.values())
             yield _pulling_from(self.reference)
             present = lease.add(blob.digest for blob in blobs)
             missing = [blob for blob in blobs if blob.digest not in present]
             if missing:
                 yield from _announce(blobs, present)
                 yield from download_blobs(engine, lease, self.repository, missing)
-            graph = read_graph(engine, target)
+            graph = read_graph(engine, lease, target)
             with engine.metadata.write() as tx:
                 record_graph(tx, graph)
                 assign_name(tx, str(self.reference), target, engine.clock())
+                tx.sources.add((blob.digest for blob in blobs), registry=self.reference.domain, repository=self.reference.path)
+                _log(tx, engine, self.reference, target.digest)
             yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
 
-    def _blobs(self, lease: Lease, descriptor: Descriptor, *, depth: int) -> list[Descriptor]:
-        """Store the manifests that the platform needs, and list the blobs that these need, configs first in each."""
+    def _blobs(self, lease: Lease, descriptor: Descriptor, *, depth: int) -> Generator[Progress, None, list[Descriptor]]:
+        """Store the manifests that the platform needs, and list the blobs that these need, configs first in each; yields ticks."""
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
-        raw = self._document(lease, descriptor)
+        raw = yield from self._document(lease, descriptor)
         if not mediatypes.is_index(descriptor.media_type):
             manifest = Manifest.parse(raw, descriptor.media_type)
             return [manifest.config, *manifest.layers]
@@ -167,13 +180,16 @@ class _Pull:
             raise NotFound(
                 f"no matching manifest for {self.platform} in the manifest list entries: no match for platform in manifest: not found"
             )
-        return [blob for child in chosen for blob in self._blobs(lease, child, depth=depth + 1)]
+        needed = []
+        for child in chosen:
+            needed += yield from self._blobs(lease, child, depth=depth + 1)
+        return needed
 
-    def _document(self, lease: Lease, descriptor: Descriptor) -> bytes:
-        """A manifest's bytes, from the store where it is there."""
+    def _document(self, lease: Lease, descriptor: Descriptor) -> Generator[Progress, None, bytes]:
+        """A manifest's bytes, from the store where it is there; yields ticks."""
         if lease.add([descriptor.digest]):
             return self.engine.content.read(descriptor.digest)
-        raw = self.repository.manifest(descriptor)
+        raw = yield from patiently(lambda: self.repository.manifest(descriptor), self.engine.limits)
         store_blob(self.engine, lease, [raw], digest=descriptor.digest, size=descriptor.size)
         return raw
 

@@ -17,21 +17,27 @@ from services.archive.tarstream import CHUNK, END, directory_header, file_header
 from services.engine import Engine
 from services.errors import Conflict, Internal, InvalidReference, NotFound
 from services.gc.leases import hold
-from services.images.resolve import familiar_name, image_not_found, resolve_image
-from services.metadata.protocol import ImageRecord, Kind, ManifestFacts, Role, Transaction
+from services.images.events import Action, image_labels, log_image
+from services.images.platform_choice import best_manifest, is_wanted
+from services.images.push_target import choose_target
+from services.images.resolve import image_not_found, resolve_image
+from services.images.summary import read_facts
+from services.metadata.protocol import ImageRecord, ManifestFacts, Role, Transaction
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import is_foreign_layer, is_manifest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
 
-_REFERENCE_TYPE = "vnd.docker.reference.type"
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What the archive will hold: entries of index.json, blobs with their sizes, and names per manifest of manifest.json."""
+    """What the archive will hold: entries of index.json, blobs with their sizes, and names per manifest of manifest.json.
+
+    `whole` are the manifests that are planned with all that is below them.
+    """
 
     tx: Transaction
     matcher: PlatformMatcher
@@ -39,6 +45,7 @@ class _Plan:
     blobs: dict[Digest, int] = field(default_factory=dict)
     names: dict[Digest, list[str]] = field(default_factory=dict)
     facts: dict[Digest, ManifestFacts] = field(default_factory=dict)
+    whole: set[Digest] = field(default_factory=set)
 
 
 def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = ()) -> Iterator[bytes]:
@@ -57,9 +64,14 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
             documents = _documents(plan)
         if len(lease.add(plan.blobs)) < len(plan.blobs):
             raise NotFound("an image was removed while it was about to be saved")
-        for piece in _coalesce(_archive(engine, documents, plan.blobs)):
-            lease.renew()
-            yield piece
+        _log(engine, [entry.digest for entry in plan.entries])
+        yield from _coalesce(_archive(engine, documents, plan.blobs))
+
+
+def _log(engine: Engine, targets: list[Digest]) -> None:
+    with engine.metadata.write() as tx:
+        for target in targets:
+            log_image(tx, engine, Action.SAVE, target, name=target, labels=image_labels(tx, engine, target))
 
 
 def _select(tx: Transaction, name: str) -> list[tuple[ImageRecord, Reference | None]]:
@@ -86,7 +98,7 @@ def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
 
 
 def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> None:
-    target = _platform_manifest(plan.tx, record, platforms[0]) if len(platforms) == 1 else record.target
+    target = _platform_manifest(plan, record, platforms[0]) if len(platforms) == 1 else record.target
     plan.entries.append(named(target, str(reference)) if reference else unnamed(target))
     manifest = target.digest if is_manifest(target.media_type) else _preferred_manifest(plan, target)
     _add_content(plan, target, is_target=True)
@@ -96,31 +108,11 @@ def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, pl
             names.append(reference.tagged().familiar)
 
 
-def _platform_manifest(tx: Transaction, record: ImageRecord, platform: Platform) -> Descriptor:
-    """The one present manifest for exactly this platform (moby getPushDescriptor)."""
-    matcher = PlatformMatcher.only_strict(platform)
-    matching = [
-        child for child, facts in _present_manifests(tx, record.target)
-        if _REFERENCE_TYPE not in child.annotations and matcher.matches(child.platform or facts.platform or Platform())
-    ]  # fmt: skip
-    if not matching:
-        reason = f"image with reference {familiar_name(record)} was found but does not provide the specified platform ({platform})"
-        raise NotFound(f"no suitable export target found: {reason}")
-    if len(matching) > 1:
-        raise Conflict(f"no suitable export target found: multiple manifests found for platform {platform}")
-    return matching[0]
-
-
-def _present_manifests(tx: Transaction, target: Descriptor) -> Iterator[tuple[Descriptor, ManifestFacts]]:
-    """Every whole manifest of a target, itself or below an index, in order."""
-    facts = tx.graph.manifest(target.digest)
-    if facts is None:
-        return
-    if facts.kind is not Kind.INDEX:
-        yield target, facts
-        return
-    for edge in facts.edges:
-        yield from _present_manifests(tx, edge.child)
+def _platform_manifest(plan: _Plan, record: ImageRecord, platform: Platform) -> Descriptor:
+    try:
+        return choose_target(record, read_facts(plan.tx, record.target.digest), platform=platform, preferred=platform)
+    except (NotFound, Conflict) as exc:
+        raise type(exc)(f"no suitable export target found: {exc}") from exc
 
 
 def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
@@ -130,25 +122,11 @@ def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
     """
     facts = _facts(plan, index.digest)
     children = [edge.child for edge in facts.edges] if facts else []
-    present = [child for child in children if _is_wanted(plan, child) and _facts(plan, child.digest)]
+    present = [child for child in children if is_wanted(child, plan.matcher) and _facts(plan, child.digest)]
     if children and not present:
         raise NotFound("no manifest found for platform: not found")
-    best: Descriptor | None = None
-    for child in present:
-        if is_manifest(child.media_type) and (best is None or _is_better(plan.matcher, child, best)):
-            best = child
+    best = best_manifest((child for child in present if is_manifest(child.media_type)), plan.matcher)
     return best.digest if best else None
-
-
-def _is_better(matcher: PlatformMatcher, left: Descriptor, right: Descriptor) -> bool:
-    """Whether `left` is strictly preferred; what has no platform comes last."""
-    if left.platform is None or right.platform is None:
-        return left.platform is not None and right.platform is None
-    return matcher.less(left.platform, right.platform)
-
-
-def _is_wanted(plan: _Plan, child: Descriptor) -> bool:
-    return child.platform is None or plan.matcher.matches(child.platform)
 
 
 def _facts(plan: _Plan, digest: Digest) -> ManifestFacts | None:
@@ -171,7 +149,8 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
     parts = [edge.child for edge in facts.edges if edge.role is not Role.MANIFEST and not is_foreign_layer(edge.child.media_type)]
     plan.blobs.update((part.digest, part.size) for part in parts)
     for edge in facts.edges:
-        if edge.role is Role.MANIFEST and (not is_target or _is_wanted(plan, edge.child)):
+        if edge.role is Role.MANIFEST and edge.child.digest not in plan.whole and (not is_target or is_wanted(edge.child, plan.matcher)):
+            plan.whole.add(edge.child.digest)
             _add_content(plan, edge.child, is_target=False)
 
 

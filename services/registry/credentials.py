@@ -1,4 +1,4 @@
-"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header.
+"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header, or with an old client's push that object itself.
 
 The keys are username, password, identitytoken, registrytoken and serveraddress, in any case. The alphabet should be base64url with padding;
 clients also send the standard one, or leave the padding out.
@@ -11,7 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from typing import NoReturn
 
+from services.errors import InvalidContent, InvalidParameter
+from services.oci import gojson
+from services.oci.fields import Fields
 from services.registry.protocol import Credentials
 
 _KEYS = ("username", "password", "identitytoken", "registrytoken", "serveraddress")
@@ -20,11 +24,34 @@ _KEYS = ("username", "password", "identitytoken", "registrytoken", "serveraddres
 def decode_auth(header: str) -> Credentials | None:
     """Read an X-Registry-Auth header; None, that is anonymous, where it is empty, malformed or carries no secret."""
     try:
-        value = json.loads(base64.b64decode(_standard(header), validate=True))
-    except (binascii.Error, ValueError, RecursionError):
+        document = base64.b64decode(_standard(header), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return read_auth(document)
+
+
+def read_auth(document: bytes) -> Credentials | None:
+    """Read the JSON object itself; None as `decode_auth`."""
+    try:
+        value = json.loads(document)
+    except (ValueError, RecursionError):
         return None
     credentials = _credentials(value) if isinstance(value, dict) else None
     return credentials if credentials and credentials.secret else None
+
+
+def parse_auth(document: bytes) -> Credentials:
+    """Read the JSON object of a login; raises InvalidParameter in Docker's words."""
+    try:
+        value = gojson.decode(document) if document.strip() else _no_document()
+        fields = Fields({} if value is None else value, "registry.AuthConfig")
+        return Credentials(*(fields.text(key) for key in _KEYS))
+    except InvalidContent as exc:
+        raise InvalidParameter(f"invalid X-Registry-Auth header: invalid JSON: {exc}") from exc
+
+
+def _no_document() -> NoReturn:
+    raise InvalidContent("EOF")
 
 
 def _standard(text: str) -> str:

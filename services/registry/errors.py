@@ -9,9 +9,23 @@ core/remotes/errors.
 from __future__ import annotations
 
 import json
+import ssl
+import time
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import RemoteDisconnected
+from urllib.parse import urlsplit
 
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, ProtocolError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+)
 from urllib3.exceptions import TimeoutError as HTTPTimeout
 
 from services.errors import (
@@ -38,11 +52,28 @@ _CODES: dict[str, tuple[type[EngineError], str]] = {
 }
 _UNKNOWN: tuple[type[EngineError], str] = (RegistryFailure, "unknown error")
 _OLD_CODES: dict[int, str] = {401: "UNAUTHORIZED", 403: "DENIED"}
+_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_CERTIFICATE_PROBLEMS = {
+    9: "certificate has expired or is not yet valid",
+    10: "certificate has expired or is not yet valid",
+    18: "certificate signed by unknown authority",
+    19: "certificate signed by unknown authority",
+    20: "certificate signed by unknown authority",
+    21: "certificate signed by unknown authority",
+}
+"""What Go says of OpenSSL's results of a verification."""
 
 
-def unexpected_status(method: str, url: str, status: int, body: bytes) -> EngineError:
-    """The error for an answer that is neither what was asked for nor a 404: the registry's own words where it sent any."""
-    return _from_body(status, body) or RegistryFailure(f"unexpected status from {method} request to {shown(url)}: {status_line(status)}")
+def unexpected_status(method: str, url: str, status: int, body: bytes, *, retry_after: str = "") -> EngineError:
+    """The error for an answer that is neither what was asked for nor a 404: the registry's own words where it sent any.
+
+    `retry_after` is the header of that name; it counts where another try may find another status.
+    """
+    error = _from_body(status, body) or RegistryFailure(
+        f"unexpected status from {method} request to {shown(url)}: {status_line(status)}"
+    )
+    error.retry_after = _seconds(retry_after) if status in _PASSING_STATUSES else None
+    return error
 
 
 def status_line(status: int) -> str:
@@ -54,13 +85,26 @@ def status_line(status: int) -> str:
 
 
 def connection_failure(method: str, url: str, error: HTTPError | OSError) -> RegistryFailure:
-    """The error for a request that got no answer."""
-    return RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": {_reason(error)}')
+    """The error for a request that got no answer. Another try may succeed, but for a certificate or a URL that are not to be had."""
+    failure = RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": {_reason(error, url)}')
+    failure.retry_after = None if isinstance(error, LocationValueError) or _certificate_error(error) else 0
+    return failure
 
 
 def stream_failure(digest: Digest, error: HTTPError | OSError | ValueError) -> RegistryFailure:
     """The error for a body that broke off."""
-    return RegistryFailure(f"failed to copy {digest}: " + ("unexpected EOF" if isinstance(error, ProtocolError) else _reason(error)))
+    if isinstance(error, ProtocolError):
+        return broken_off(digest)
+    failure = RegistryFailure(f"failed to copy {digest}: {_reason(error, '')}")
+    failure.retry_after = 0
+    return failure
+
+
+def broken_off(digest: Digest) -> RegistryFailure:
+    """The error for a body that ended before its end; another try may go on with it."""
+    failure = RegistryFailure(f"failed to copy {digest}: unexpected EOF")
+    failure.retry_after = 0
+    return failure
 
 
 def shown(url: str) -> str:
@@ -71,6 +115,11 @@ def shown(url: str) -> str:
 def access_denied(repository: str) -> NotFound:
     """The error for a repository that credentials, or their absence, do not open; registries do not tell which it is."""
     return NotFound(f"pull access denied for {repository}, repository does not exist or may require 'docker login'")
+
+
+def push_denied(reason: str) -> Unauthorized:
+    """The error for a repository that may not be pushed to, or not by this client."""
+    return Unauthorized(f"push access denied, repository does not exist or may require authorization: {reason}")
 
 
 def tags_refused(repository: str, body: bytes) -> EngineError | None:
@@ -95,7 +144,14 @@ def tags_refused(repository: str, body: bytes) -> EngineError | None:
 
 def in_words(error: EngineError, prefix: str) -> EngineError:
     """The same kind of error with more words before it."""
-    return type(error)(f"{prefix}: {error}")
+    return reworded(error, f"{prefix}: {error}")
+
+
+def reworded(error: EngineError, words: str) -> EngineError:
+    """The same kind of error in other words."""
+    other = type(error)(words)
+    other.retry_after = error.retry_after
+    return other
 
 
 def _from_body(status: int, body: bytes) -> EngineError | None:
@@ -133,15 +189,51 @@ def _described(entry: dict[str, object]) -> tuple[type[EngineError], str]:
     return kind, f"{message} - {detail}" if isinstance(detail, str) else message
 
 
-def _reason(error: BaseException) -> str:
-    """Why a connection failed, without the client library's object names."""
+def _reason(error: BaseException, url: str) -> str:
+    """Why a connection failed, as Go tells it, without the client library's object names."""
+    if isinstance(error, ProxyError):
+        return f"proxyconnect tcp: {_reason(error.original_error, url)}"
     if isinstance(error, NameResolutionError):
-        return "no such host"
+        return f"dial tcp: lookup {urlsplit(url).hostname}: no such host"
+    if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+        return f"dial tcp {_address(url)}: i/o timeout"
     if isinstance(error, HTTPTimeout) and not isinstance(error, NewConnectionError):
-        return "timeout awaiting response"
+        return "net/http: timeout awaiting response headers" if url else "i/o timeout"
+    certificate = _certificate_error(error)
+    if certificate is not None:
+        return "tls: failed to verify certificate: x509: " + _CERTIFICATE_PROBLEMS.get(certificate.verify_code, certificate.verify_message)
+    cause = _cause(error)
+    if cause is None:
+        return str(error)
+    words = "EOF" if isinstance(cause, RemoteDisconnected) else (cause.strerror or str(cause))
+    words = words if words.isupper() else words[:1].lower() + words[1:]
+    return f"dial tcp {_address(url)}: connect: {words}" if isinstance(error, NewConnectionError) else words
+
+
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    cause = _cause(error)
+    return cause if isinstance(cause, ssl.SSLCertVerificationError) else None
+
+
+def _cause(error: BaseException) -> OSError | None:
+    """The system's error behind the library's; an EngineError among the contexts is an earlier request's failure."""
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror[0].lower() + cause.strerror[1:]
+    while cause is not None and not isinstance(cause, EngineError):
+        if isinstance(cause, OSError) and (cause.strerror or isinstance(cause, RemoteDisconnected)):
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return str(error)
+    return None
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.netloc if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
+
+
+def _seconds(retry_after: str) -> float:
+    """What a Retry-After header says, in seconds from now; 0 for what it should not say. RFC 9110 section 10.2.3."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    with suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    return 0.0

@@ -1,4 +1,4 @@
-"""Contracts of the registry client: what a pull needs of a remote repository.
+"""Contracts of the registry client: what a pull and a push need of a remote repository.
 
 Errors are the engine's own, in Docker's words: NotFound, Unauthorized, Forbidden, Unsupported, Unavailable, ResourceExhausted,
 InvalidContent, and RegistryFailure where the connection fails or the answer has no meaning.
@@ -6,10 +6,10 @@ InvalidContent, and RegistryFailure where the connection fails or the answer has
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from services.oci.descriptor import Descriptor
 from services.oci.reference import Reference
@@ -29,6 +29,16 @@ class Credentials:
     def secret(self) -> str:
         """Whichever secret there is; empty for an anonymous client."""
         return self.registry_token or self.identity_token or self.password
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRepository:
+    """What an index tells about a repository."""
+
+    name: str
+    description: str
+    stars: int
+    is_official: bool
 
 
 class BlobStream(Protocol):
@@ -56,14 +66,63 @@ class Repository(Protocol):
     def manifest(self, descriptor: Descriptor) -> bytes:
         """A manifest or index by digest, size and digest verified."""
 
+    def read(self, reference: Reference) -> tuple[Descriptor, bytes]:
+        """What the reference's digest, or else its tag, names now, with its bytes, verified; costs one GET.
+
+        A refusal is told in the registry's own words.
+        """
+
     def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BlobStream:
         """Begin to fetch a blob at `offset` bytes."""
+
+
+class Destination(Protocol):
+    """One repository of one registry that is pushed to, for one operation. Its methods raise Unauthorized where access is denied.
+
+    Usable from several threads after its first answer.
+    """
+
+    def has_manifest(self, manifest: Descriptor, *, tag: str | None = None) -> bool:
+        """Whether the registry has this manifest or index, and gives it this tag if there is one."""
+
+    def has_blob(self, blob: Descriptor) -> bool: ...
+
+    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> bool:
+        """Bring a blob there; whether the registry took it from its repository `mount_from` (empty: none) instead of its bytes.
+
+        `content` opens the blob. `advance` is told how many bytes are there, from any place after a break; it may raise to end the upload.
+        """
+
+    def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
+        """Publish a manifest or index, all of whose content is there, under the tag or else its digest."""
+
+    def close(self) -> None:
+        """End every upload now, from any thread; theirs get RegistryFailure."""
 
 
 class Registry(Protocol):
     """All registries."""
 
+    def destination(
+        self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Destination]:
+        """Open the repository of this reference to push to it; leaving ends every upload."""
+
     def repository(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Repository]:
         """Open the repository of this reference; `headers` (X-Meta-*) go along with every request to its registry."""
+
+    def log_in(self, credentials: Credentials) -> str:
+        """Try credentials at the registry that they name, docker.io where they name none; returns its identity token, mostly empty.
+
+        Raises Unauthorized where its token server refuses them, InvalidParameter for an address that is no registry's.
+        """
+
+    def search(
+        self, host: str, term: str, *, limit: int, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
+    ) -> list[FoundRepository]:
+        """Up to `limit` repositories that the index of this `host[:port]`, or docker.io's where it is empty, finds for a term.
+
+        Raises InvalidParameter where no index answers there.
+        """

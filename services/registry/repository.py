@@ -21,27 +21,32 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidContent, InvalidDigest, NotFound, RegistryFailure
+from services.errors import EngineError, Forbidden, InvalidContent, InvalidDigest, NotFound, RegistryFailure
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
 from services.oci.reference import Reference
 from services.registry.errors import MAX_ERROR_BODY, in_words, shown, tags_refused, unexpected_status
+from services.registry.refusals import refusal
 from services.registry.transport import BodyStream, discard, read_bounded
 
 _MANIFESTS = mediatypes.INDEXES | mediatypes.MANIFESTS
 _ACCEPT = ", ".join([*sorted(_MANIFESTS), "*/*"])
-_MAX_TAGS_BODY = 16 << 20
+_MAX_TAG_BYTES = 16 << 20
 _MAX_TAG_PAGES = 1000
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 _LINK = re.compile(r"<([^>]*)>")
 
 
 class Requests(Protocol):
-    """Sends a request to the repository's endpoints; see services/registry/client.py."""
+    """Sends a request to the repository's endpoints; see services/registry/exchange.py."""
 
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse: ...
+
+    def request_foreign(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse | None: ...
+
+    def suspect(self, path: str) -> None: ...
 
 
 class RemoteRepository:
@@ -54,13 +59,19 @@ class RemoteRepository:
     def tags(self) -> list[str]:
         """Every tag, in the registry's order, all pages."""
         found: list[str] = []
-        query = ""
+        query, left = "", _MAX_TAG_BYTES
         for _ in range(_MAX_TAG_PAGES):
             response = self._requests.request("GET", "tags/list" + query, {})
             if response.status != 200:
-                body = read_bounded(response, MAX_ERROR_BODY)
-                raise tags_refused(self._familiar_name, body) or unexpected_status("GET", response.url or "", response.status, body)
-            found += _read_tags(read_bounded(response, _MAX_TAGS_BODY))
+                body, retry_after = read_bounded(response, MAX_ERROR_BODY), response.headers.get("Retry-After", "")
+                raise tags_refused(self._familiar_name, body) or unexpected_status(
+                    "GET", response.url or "", response.status, body, retry_after=retry_after
+                )
+            body = read_bounded(response, left)
+            left -= len(body)
+            if left < 0:
+                raise RegistryFailure(f"the tags of {self._familiar_name} are more than {_MAX_TAG_BYTES} bytes")
+            found += _read_tags(body)
             link = _LINK.match(response.headers.get("Link", ""))
             if not link:
                 return found
@@ -84,50 +95,86 @@ class RemoteRepository:
 
     def manifest(self, descriptor: Descriptor) -> bytes:
         """A manifest or index by digest, size and digest verified."""
+        path = f"manifests/{descriptor.digest}"
         try:
-            response = self._ask("GET", f"manifests/{descriptor.digest}", {"Accept": f"{descriptor.media_type}, */*"})
+            response = self._ask("GET", path, {"Accept": f"{descriptor.media_type}, */*"})
+            raw = read_bounded(response, MAX_MANIFEST_BYTES)
         except _Absent as exc:
             raise NotFound(f"{exc}: not found") from exc
-        raw = read_bounded(response, MAX_MANIFEST_BYTES)
+        except RegistryFailure:
+            self._requests.suspect(path)
+            raise
         if len(raw) != descriptor.size:
             raise InvalidContent(f"failed size validation: {len(raw)} != {descriptor.size}: {descriptor.digest}")
-        found = hashlib.new(descriptor.digest.algorithm, raw).hexdigest()
-        if found != descriptor.digest.hex:
-            raise InvalidContent(f"unexpected digest {descriptor.digest.algorithm}:{found}, expected {descriptor.digest}")
+        _verify(raw, descriptor.digest)
         return raw
 
-    def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BodyStream:
-        """Begin to fetch a blob at `offset` bytes; a registry without ranges begins at 0."""
-        headers = {"Accept": f"{descriptor.media_type}, */*"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    def read(self, reference: Reference) -> tuple[Descriptor, bytes]:
+        """What the reference's digest, or else its tag, names now, with its bytes, verified; costs one GET.
+
+        Raises Forbidden where access is denied; otherwise a refusal is told in the registry's own words.
+        """
         try:
-            response = self._ask("GET", f"blobs/{descriptor.digest}", headers)
+            response = self._requests.request("GET", f"manifests/{reference.digest or reference.tag}", {"Accept": _ACCEPT})
+        except NotFound as exc:
+            raise Forbidden("denied: requested access to the resource is denied") from exc
+        if response.status >= 300:
+            raise refusal(response.status, response.headers.get("Content-Type", ""), read_bounded(response, MAX_ERROR_BODY))
+        stated = response.headers.get("Docker-Content-Digest", "")
+        descriptor, raw = _described(response, reference)
+        _verify(raw, descriptor.digest)
+        if stated and reference.digest is None:
+            _verify(raw, _stated_digest(stated))
+        return descriptor, raw
+
+    def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BodyStream:
+        """Begin to fetch a blob at `offset` bytes; a registry without ranges begins at 0.
+
+        A layer that the registry does not have is asked for at the URLs of its descriptor, as far as the settings allow.
+        """
+        path = f"blobs/{descriptor.digest}"
+        try:
+            response = self._ranged(path, {"Accept": f"{descriptor.media_type}, */*"}, offset)
         except _Absent as exc:
-            what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
-            raise NotFound(f"could not fetch {what} from remote: not found") from exc
-        return BodyStream(response, descriptor.digest, _begins_at(response, offset))
+            elsewhere = self._elsewhere(descriptor, offset)
+            if elsewhere is None:
+                what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
+                raise NotFound(f"could not fetch {what} from remote: not found") from exc
+            response = elsewhere
+        begin = _begins_at(response, offset)
+        return BodyStream(response, descriptor.digest, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
+
+    def _ranged(self, path: str, headers: Mapping[str, str], offset: int) -> BaseHTTPResponse:
+        """The response from an offset on, or from the beginning where the registry has not that many bytes."""
+        if offset:
+            response = self._requests.request("GET", path, {**headers, "Range": f"bytes={offset}-"})
+            if response.status != 416:
+                return _succeeded("GET", response)
+            discard(response)
+        return self._ask("GET", path, headers)
+
+    def _elsewhere(self, descriptor: Descriptor, offset: int) -> BaseHTTPResponse | None:
+        """The response of the first URL of a foreign layer that may be asked and has it; None where none may."""
+        headers = {"Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        failure: EngineError | None = None
+        for url in descriptor.urls if mediatypes.is_foreign_layer(descriptor.media_type) else ():
+            try:
+                response = self._requests.request_foreign(url, headers)
+                if response is not None:
+                    return _succeeded("GET", response)
+            except (EngineError, _Absent) as exc:
+                failure = exc if isinstance(exc, EngineError) else NotFound(f"{exc}: not found")
+        if failure is not None:
+            raise failure
+        return None
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """The response to a request that succeeded; raises _Absent on 404, otherwise what the registry says."""
-        response = self._requests.request(method, path, headers)
-        if response.status < 300:
-            return response
-        url, body = response.url or "", read_bounded(response, MAX_ERROR_BODY)
-        if response.status == 404:
-            raise _Absent(f"content at {shown(url)} not found")
-        raise unexpected_status(method, url, response.status, body)
+        return _succeeded(method, self._requests.request(method, path, headers))
 
     def _from_body(self, path: str, reference: Reference) -> Descriptor:
         """Describe a manifest by its bytes, for a HEAD that does not tell enough; the bytes are not kept."""
-        response = self._ask("GET", path, {"Accept": _ACCEPT})
-        raw = read_bounded(response, MAX_MANIFEST_BYTES)
-        if len(raw) > MAX_MANIFEST_BYTES:
-            raise _too_large(reference, len(raw))
-        media_type = _media_type(response)
-        if media_type in mediatypes.SCHEMA1:
-            raise schema1_removed(str(reference))
-        if media_type not in _MANIFESTS:
-            media_type = _declared(raw, media_type, reference)
-        return Descriptor(media_type, reference.digest or Digest.of(raw), len(raw))
+        return _described(self._ask("GET", path, {"Accept": _ACCEPT}), reference)[0]
 
 
 class _Absent(Exception):
@@ -142,10 +189,43 @@ def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descripto
     header, size = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
     if media_type not in _MANIFESTS or not size.isdecimal() or not (header or reference.digest):
         return None
+    return Descriptor(media_type, reference.digest or _stated_digest(header), int(size))
+
+
+def _described(response: BaseHTTPResponse, reference: Reference) -> tuple[Descriptor, bytes]:
+    """The body of a GET and its descriptor; the reference's digest is believed."""
+    raw = read_bounded(response, MAX_MANIFEST_BYTES)
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise _too_large(reference, len(raw))
+    media_type = _media_type(response)
+    if media_type in mediatypes.SCHEMA1:
+        raise schema1_removed(str(reference))
+    if media_type not in _MANIFESTS:
+        media_type = _declared(raw, media_type, reference)
+    return Descriptor(media_type, reference.digest or Digest.of(raw), len(raw)), raw
+
+
+def _verify(raw: bytes, digest: Digest) -> None:
+    found = hashlib.new(digest.algorithm, raw).hexdigest()
+    if found != digest.hex:
+        raise InvalidContent(f"unexpected digest {digest.algorithm}:{found}, expected {digest}")
+
+
+def _stated_digest(header: str) -> Digest:
     try:
-        return Descriptor(media_type, reference.digest or Digest.parse(header), int(size))
+        return Digest.parse(header)
     except InvalidDigest as exc:
         raise InvalidContent(f'"{header[:128]}" in header not a valid digest: {exc}') from exc
+
+
+def _succeeded(method: str, response: BaseHTTPResponse) -> BaseHTTPResponse:
+    """The response of a request that succeeded; raises _Absent on 404, otherwise what the registry says."""
+    if response.status < 300:
+        return response
+    url, body = response.url or "", read_bounded(response, MAX_ERROR_BODY)
+    if response.status == 404:
+        raise _Absent(f"content at {shown(url)} not found")
+    raise unexpected_status(method, url, response.status, body, retry_after=response.headers.get("Retry-After", ""))
 
 
 def _media_type(response: BaseHTTPResponse) -> str:

@@ -7,99 +7,136 @@ the new host is an insecure registry.
 
 from __future__ import annotations
 
-import ssl
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, InsecureRequestWarning, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
 from urllib3.response import BaseHTTPResponse
-from urllib3.util.ssl_ import create_urllib3_context
 
 from services.errors import RegistryFailure
 from services.oci.digest import Digest
-from services.registry.errors import MAX_ERROR_BODY, connection_failure, stream_failure
-from services.registry.hosts import InsecureHosts
+from services.registry.body import UploadBody
+from services.registry.certs import Trust
+from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
+from services.registry.hosts import Hosts
+from services.registry.pools import Pools
+from services.registry.proxies import DIRECT, Proxies
 
 CHUNK = 1 << 20
+USER_AGENT = "Stowage"
 _MAX_REDIRECTS = 10
-_TIMEOUT = urllib3.Timeout(connect=10, read=60)
-_CONNECTIONS_PER_HOST = 16
+STALL_SECONDS = 60.0
+_CONNECT_SECONDS = 10
+_UPLOAD_SECONDS = 300  # a registry reads a large blob again before it answers
+_GATHER_SECONDS = 0.1
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "range", "user-agent"})
 
 
 class Transport:
-    """Sends requests for every registry of a process, from any thread."""
+    """Sends requests for every registry of a process, from any thread. A server may be silent for `stall_seconds`."""
 
-    def __init__(self, insecure: InsecureHosts) -> None:
-        self._insecure = insecure
+    def __init__(self, hosts: Hosts, *, proxies: Proxies = DIRECT, stall_seconds: float = STALL_SECONDS) -> None:
+        self._hosts = hosts
+        self._pools = Pools(proxies)
+        self._timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds)
+        self._upload_timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=max(_UPLOAD_SECONDS, stall_seconds))
 
     def allows_insecure(self, host: str) -> bool:
         """Whether this `host` or `host:port` may be spoken to in plain HTTP or unverified TLS."""
-        return host in self._insecure
+        return host in self._hosts.insecure
 
-    def request(self, method: str, url: str, headers: Mapping[str, str], *, insecure: bool) -> BaseHTTPResponse:
-        """Send a request without body and follow its redirects; the caller reads or closes the response.
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        insecure: bool,
+        trust: Trust | None = None,
+        within: Container[str] | None = None,
+    ) -> BaseHTTPResponse:
+        """Send a request without body and follow its redirects, to hosts of `within` where that is given; the caller reads or closes it.
 
-        Raises RegistryFailure, caused by the library's own error, where there is no answer.
+        `trust` is by default what the folders of certificates say of the host. Raises RegistryFailure, caused by the library's own error,
+        where there is no answer.
         """
+        trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._send(method, url, headers, insecure)
+            response = self.send(method, url, headers, insecure=insecure, trust=trust)
             location = response.get_redirect_location()
             if not location:
                 return response
             discard(response)
-            target = urljoin(url, location)
-            if urlsplit(target).netloc != urlsplit(url).netloc:
+            target = redirect_target(url, location)
+            host = urlsplit(target).netloc
+            if within is not None and host not in within:
+                raise RegistryFailure(f"{urlsplit(url).netloc} redirects to {host}, which is not allowed")
+            if _leaves(url, target):
                 headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
-                insecure = self.allows_insecure(urlsplit(target).netloc)
-            _check_redirect(url, target, insecure)
+                insecure = self.allows_insecure(host)
+                trust = trust.elsewhere(self._hosts.trust(host))
+            check_redirect(url, target, insecure=insecure)
             url = target
         raise RegistryFailure(f"stopped after {_MAX_REDIRECTS} redirects")
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], insecure: bool) -> BaseHTTPResponse:
-        pools = self._unverified if insecure else self._verified
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | UploadBody | None = None,
+        *,
+        insecure: bool,
+        trust: Trust | None = None,
+    ) -> BaseHTTPResponse:
+        """Send one request and return its answer, a redirect too; the caller reads or closes it. Raises as `request` does."""
+        trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
+        pools = self._pools.get(url, trust, insecure=insecure)
         try:
             response = pools.request(
                 method,
                 url,
-                headers={"Accept-Encoding": "identity", **headers},
+                body=body,
+                headers={"Accept-Encoding": "identity", **_framing(body), **headers},
                 redirect=False,
                 retries=False,
                 preload_content=False,
                 decode_content=False,
+                timeout=self._timeout if body is None else self._upload_timeout,
             )
         except (HTTPError, OSError) as exc:
             raise connection_failure(method, url, exc) from exc
+        finally:
+            if isinstance(body, UploadBody):
+                body.end()
         response.url = url
         return response
 
-    @cached_property
-    def _verified(self) -> urllib3.PoolManager:
-        return _pools(ssl.create_default_context())
-
-    @cached_property
-    def _unverified(self) -> urllib3.PoolManager:
-        urllib3.disable_warnings(InsecureRequestWarning)  # the operator listed these hosts; a warning for each would tell nothing new
-        return _pools(create_urllib3_context(cert_reqs=ssl.CERT_NONE))
-
 
 class BodyStream:
-    """The bytes of a blob from `offset` to its end, as they arrive; ended early by `close` from any thread."""
+    """The bytes of a blob from `offset` to its end, as they arrive; ended early by `close` from any thread.
 
-    def __init__(self, response: BaseHTTPResponse, digest: Digest, offset: int) -> None:
+    `suspect` is called where the connection breaks, so that the next try may go elsewhere.
+    """
+
+    def __init__(
+        self, response: BaseHTTPResponse, digest: Digest, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None
+    ) -> None:
         self.offset = offset
         self._response = response
         self._digest = digest
+        self._missing = size - offset
+        self._suspect = suspect
         self._lock = threading.Lock()
         self._reading = False
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks of up to 1 MiB; raises RegistryFailure where the connection breaks or was closed."""
+        """Yield chunks of up to 1 MiB; raises RegistryFailure where the connection breaks or was closed, after all that came before."""
         while chunk := self._read():
             yield chunk
 
@@ -119,11 +156,41 @@ class BodyStream:
                 raise RegistryFailure(f"failed to copy {self._digest}: context canceled")
             self._reading = True
         try:
-            return self._response.read(CHUNK, decode_content=False)
+            return self._gather()
         except (HTTPError, OSError, ValueError) as exc:
+            self._suspect()
             raise stream_failure(self._digest, exc) from exc
         finally:
             self._end_reading()
+
+    def _gather(self) -> bytes:
+        """What has come within a moment, at most 1 MiB and nothing only at the end; an error waits until that is taken."""
+        pieces: list[bytes] = []
+        room, until = CHUNK, 0.0
+        while room:
+            try:
+                piece = self._response.read1(room, decode_content=False)
+            except (HTTPError, OSError, ValueError):
+                if pieces:
+                    break
+                raise
+            if not piece:
+                break
+            pieces.append(piece)
+            room -= len(piece)
+            now = time.monotonic()
+            until = until or now + _GATHER_SECONDS
+            if now >= until:
+                break
+        self._missing -= CHUNK - room
+        if not pieces and self._missing > 0 and self._is_unframed():
+            raise ProtocolError("the connection ended before the blob")
+        return b"".join(pieces)
+
+    def _is_unframed(self) -> bool:
+        """Whether the end of the connection is the end of the body, so that nobody can tell a whole one from a part."""
+        headers = self._response.headers
+        return "Content-Length" not in headers and "chunked" not in headers.get("Transfer-Encoding", "").lower()
 
     def _end_reading(self) -> None:
         with self._lock:
@@ -140,7 +207,9 @@ def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:
             body += chunk
         return body
     except (HTTPError, OSError) as exc:
-        raise RegistryFailure("failed to read the registry's answer: unexpected EOF") from exc
+        failure = RegistryFailure("failed to read the registry's answer: unexpected EOF")
+        failure.retry_after = 0
+        raise failure from exc
     finally:
         response.close()
 
@@ -161,11 +230,27 @@ def suggests_plain_http(failure: RegistryFailure, host: str) -> bool:
     return isinstance(cause, HTTPError | OSError)
 
 
-def _pools(context: ssl.SSLContext) -> urllib3.PoolManager:
-    return urllib3.PoolManager(num_pools=32, maxsize=_CONNECTIONS_PER_HOST, timeout=_TIMEOUT, ssl_context=context)
+def _framing(body: bytes | UploadBody | None) -> dict[str, str]:
+    """The length of a body that the library cannot measure."""
+    return {"Content-Length": str(body.length)} if isinstance(body, UploadBody) else {}
 
 
-def _check_redirect(source: str, target: str, insecure: bool) -> None:
+def _leaves(source: str, target: str) -> bool:
+    """Whether a redirect leads to someone who may not know what the source does: another host or port, or the same without TLS."""
+    before, after = urlsplit(source), urlsplit(target)
+    return before.netloc != after.netloc or (before.scheme, after.scheme) == ("https", "http")
+
+
+def redirect_target(source: str, location: str) -> str:
+    """Where a redirect leads; raises RegistryFailure for what is no URL."""
+    try:
+        return urljoin(source, location)
+    except ValueError as exc:
+        raise RegistryFailure(f'failed to parse Location header "{shown(location)[:128]}": {exc}') from exc
+
+
+def check_redirect(source: str, target: str, *, insecure: bool) -> None:
+    """Refuse a way from one URL to another that is neither http nor https, or leaves TLS; raises RegistryFailure."""
     scheme = urlsplit(target).scheme
     if scheme not in ("http", "https"):
         raise RegistryFailure(f"unsupported protocol scheme in a redirect of {urlsplit(source).netloc}")

@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
+from services.registry.addresses import Address, is_public
 from services.registry.errors import connection_failure, status_line
 
 PUBLIC = "public"
@@ -28,10 +29,7 @@ PUBLIC = "public"
 _MAX_REDIRECTS = 10
 _MAX_ERROR_BODY = 64_000
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _STATUSES: dict[int, type[EngineError]] = {400: InvalidParameter, 401: Unauthorized, 403: Forbidden, 404: NotFound}
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Download:
@@ -72,7 +70,7 @@ def open_url(url: str, *, allowed: tuple[str, ...]) -> Iterator[Download]:
         if not location:
             break
         response.close()
-        url = urljoin(url, location)
+        url = _redirect_target(url, location)
     else:
         raise RegistryFailure(f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects')
     try:
@@ -80,6 +78,13 @@ def open_url(url: str, *, allowed: tuple[str, ...]) -> Iterator[Download]:
         yield Download(url, response)
     finally:
         response.close()
+
+
+def _redirect_target(source: str, location: str) -> str:
+    try:
+        return urljoin(source, location)
+    except ValueError as exc:
+        raise RegistryFailure(f'Get "{source}": failed to parse Location header "{location[:128]}": {exc}') from exc
 
 
 def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
@@ -120,7 +125,7 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _resolve(url: str, host: str, port: int, allowed: tuple[str, ...]) -> _Address:
+def _resolve(url: str, host: str, port: int, allowed: tuple[str, ...]) -> Address:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
@@ -132,24 +137,9 @@ def _resolve(url: str, host: str, port: int, allowed: tuple[str, ...]) -> _Addre
     return addresses[0]
 
 
-def _is_allowed(address: _Address, allowed: tuple[str, ...]) -> bool:
+def _is_allowed(address: Address, allowed: tuple[str, ...]) -> bool:
     networks = [ipaddress.ip_network(entry) for entry in allowed if entry != PUBLIC]
-    return any(address in network for network in networks) or (PUBLIC in allowed and all(map(_is_public, _reached(address))))
-
-
-def _is_public(address: _Address) -> bool:
-    return address.is_global and not address.is_multicast
-
-
-def _reached(address: _Address) -> list[_Address]:
-    """The address, and the IPv4 addresses that an IPv6 address may lead to through a translator or tunnel."""
-    reached: list[_Address] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
-        reached += [inner for inner in embedded if inner is not None]
-        if address in _NAT64:
-            reached.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
-    return reached
+    return any(address in network for network in networks) or (PUBLIC in allowed and is_public(address))
 
 
 def _check_status(url: str, response: BaseHTTPResponse) -> None:

@@ -10,6 +10,7 @@ import base64
 import json
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from services.oci import mediatypes
 from tests.builders import Json, Layout, digest_of
+from tests.fake_registry.uploads import UploadHandler, Uploads
 
 CERTIFICATE = Path(__file__).with_name("certificate.pem")
 TOKEN = "a-token-that-opens"
@@ -55,6 +57,14 @@ class Fault(StrEnum):
     GENERAL_TYPE = "Content-Type application/json"
     SCHEMA1 = "Content-Type of a signed schema 1 manifest"
     STALLED = "half of the bytes, then nothing until `resume` is set, then the connection is gone"
+    RESET = "half of the bytes, then the connection is reset"
+    UNFRAMED = "half of the bytes without a length, then the connection is gone"
+    SLOW_START = "no answer until `resume` is set"
+    SILENT = "no answer, the connection is gone"
+    BUSY = "503 with a page"
+    COME_BACK = "429 with Retry-After: 0"
+    COME_BACK_TOMORROW = "429 with Retry-After: 86400"
+    NOT_THAT_FAR = "416 to a Range"
     WAITING = "half of the bytes, then nothing until `resume` is set, then the rest"
 
 
@@ -78,7 +88,11 @@ class Document:
 
 @dataclass
 class FakeRegistry:
-    """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user)."""
+    """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user).
+
+    `faults` stay, those of `passing` happen to one request each. A token server that `echoes` refuses with what it was sent. `sent` counts
+    the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set.
+    """
 
     auth: str = ""
     user: str = ""
@@ -89,9 +103,18 @@ class FakeRegistry:
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[tuple[str, str], Document] = field(default_factory=dict)
     faults: dict[str, Fault] = field(default_factory=dict)
+    passing: dict[str, list[Fault]] = field(default_factory=dict)
+    token: str = TOKEN
+    identity_token: str = ""
+    token_lifetime: int = 0
+    challenge: str = ""
+    echoes: bool = False
+    sent: int = 0
+    pause_after: dict[str, int] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     resume: threading.Event = field(default_factory=threading.Event)
     stalled: threading.Event = field(default_factory=threading.Event)
+    uploads: Uploads = field(default_factory=Uploads)
     host: str = ""
 
     @property
@@ -107,6 +130,16 @@ class FakeRegistry:
                 self.manifests[repository, digest_of(content)] = Document(media_type, content)
         self.manifests[repository, tag] = Document(descriptor["mediaType"], layout.blobs[descriptor["digest"]])
         return f"{self.host}/{repository}"
+
+    def fault(self, reference: str) -> Fault | None:
+        """What is wrong with the next answer about this."""
+        passing = self.passing.get(reference)
+        return passing.pop(0) if passing else self.faults.get(reference)
+
+    def keep_manifest(self, repository: str, reference: str, media_type: str, content: bytes) -> None:
+        """Serve a manifest that was pushed."""
+        for name in (reference, digest_of(content)):
+            self.manifests[repository, name] = Document(media_type, content)
 
     def tags(self, repository: str) -> list[str]:
         return [reference for name, reference in self.manifests if name == repository and ":" not in reference]
@@ -141,8 +174,8 @@ def _manifest_type(content: bytes) -> str:
     return str(json.loads(content).get("mediaType", ""))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """The distribution API, read only."""
+class _Handler(UploadHandler, BaseHTTPRequestHandler):
+    """The distribution API."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -179,14 +212,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
+        if self._noted():
+            self._route(urlsplit(self.path).path)
+
+    def _noted(self) -> bool:
         url = urlsplit(self.path)
         self.registry.requests.append(Request(self.command, url.path, parse_qs(url.query), dict(self.headers.items())))
         if url.path == "/token":
             self._token()
-        elif self._is_authorized():
-            self._route(url.path)
+            return False
+        return self._is_authorized()
 
     def _route(self, path: str) -> None:
+        if path == "/v2/":
+            self._send(200, b"{}", {"Content-Type": "application/json"})
+            return
+        if "/blobs/uploads/" in path:
+            self.upload_state(path)
+            return
         name, _, rest = path.removeprefix("/v2/").rpartition("/manifests/")
         if name:
             self._serve(rest, self.registry.manifests.get((name, rest)), "MANIFEST_UNKNOWN")
@@ -210,7 +253,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps({"name": name, "tags": found[start:end]}).encode(), {"Content-Type": "application/json", **headers})
 
     def _serve(self, reference: str, document: Document | None, unknown: str) -> None:
-        fault = self.registry.faults.get(reference)
+        fault = self.registry.fault(reference)
+        if fault is Fault.SILENT:
+            self.close_connection = True
+            return
+        if fault is Fault.SLOW_START:
+            self.registry.stalled.set()
+            self.registry.resume.wait(30)
+        self._answer(fault, reference, document, unknown)
+
+    def _answer(self, fault: Fault | None, reference: str, document: Document | None, unknown: str) -> None:
         if document is None or fault is Fault.ABSENT:
             self._error(404, unknown, "not known to registry", detail={"Tag": reference})
         elif fault in _REFUSALS:
@@ -220,6 +272,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in (Fault.REDIRECTED, Fault.ENDLESS_REDIRECT):
             target = self.path if fault is Fault.ENDLESS_REDIRECT else self.registry.redirect_to + self.path + "?signature=secret"
             self._send(307, b"", {"Location": target})
+        elif fault in _LATER:
+            status, headers = _LATER[fault]
+            self._send(status, b"<html>later</html>", {"Content-Type": "text/html", **headers})
+        elif fault is Fault.NOT_THAT_FAR and "Range" in self.headers:
+            self._send(416, b"", {})
         elif fault is Fault.NO_HEAD and self.command == "HEAD":
             self._send(405, b"", {})
         else:
@@ -254,20 +311,38 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
             return
+        if fault is Fault.UNFRAMED:
+            self.end_headers()
+            self._write(body[: len(body) // 2])
+            self.close_connection = True
+            return
         lies = fault is Fault.LYING_LENGTH and self.command == "HEAD"
         self.send_header("Content-Length", str(len(body) + lies))
         self.end_headers()
         if self.command == "HEAD":
             return
-        half = len(body) // 2
-        self.wfile.write(body[:half])
+        half = len(body) // 2 if fault else 0
+        self._write(body[:half])
         if fault in (Fault.STALLED, Fault.WAITING):
             self.registry.stalled.set()
             self.registry.resume.wait(30)
-        if fault in (Fault.DROPPED, Fault.STALLED):
+        if fault is Fault.RESET:
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if fault in (Fault.DROPPED, Fault.STALLED, Fault.RESET):
             self.close_connection = True
             return
-        self.wfile.write(body[half:])
+        self._write(body[half:])
+
+    def _write(self, content: bytes) -> None:
+        limit = self.registry.pause_after.get(urlsplit(self.path).path.rpartition("/")[2])
+        if limit is not None and len(content) > limit:
+            self.wfile.write(content[:limit])
+            self.registry.stalled.set()
+            self.registry.resume.wait(30)
+            content = content[limit:]
+        self.wfile.write(content)
+        self.registry.sent += len(content)
 
     def _error(self, status: int, code: str, message: str, **fields: Any) -> None:
         self._send(
@@ -276,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_authorized(self) -> bool:
         registry = self.registry
-        expected = {"bearer": f"Bearer {TOKEN}", "basic": _basic(registry.user)}.get(registry.auth, "")
+        expected = {"bearer": f"Bearer {registry.token}", "basic": _basic(registry.user)}.get(registry.auth, "")
         sent = self.headers.get("Authorization", "")
         if not expected or sent == expected:
             return True
@@ -285,14 +360,29 @@ class _Handler(BaseHTTPRequestHandler):
             if registry.auth == "bearer"
             else 'Basic realm="fake"'
         )
+        challenge = registry.challenge or challenge
         if sent:
             challenge += ',error="insufficient_scope"' if registry.auth == "bearer" else ""
         self._send(401, b"", {"WWW-Authenticate": challenge})
         return False
 
     def _token(self) -> None:
-        opens = not self.registry.user or self.headers.get("Authorization") == _basic(self.registry.user)
-        self._send(200, json.dumps({"token": TOKEN if opens else "a-token-for-nothing"}).encode(), {"Content-Type": "application/json"})
+        registry = self.registry
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        form = parse_qs(body.decode())
+        if registry.echoes:
+            self._error(401, "UNAUTHORIZED", f"what is {self.headers.get('Authorization')} {body.decode()}")
+            return
+        if form:
+            opens = form["grant_type"] == ["refresh_token"] and form["refresh_token"] == [registry.identity_token]
+        else:
+            opens = not registry.user or self.headers.get("Authorization") == _basic(registry.user)
+        answer: dict[str, Any] = {"token": registry.token if opens else "a-token-for-nothing"}
+        if registry.token_lifetime:
+            answer["expires_in"] = registry.token_lifetime
+        if "offline_token" in self.path:
+            answer["refresh_token"] = registry.identity_token
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
 
 def _basic(user: str) -> str:
@@ -318,6 +408,11 @@ _REFUSALS = {
     Fault.UNAUTHORIZED: (401, "UNAUTHORIZED", "authentication required"),
     Fault.FORBIDDEN: (403, "DENIED", "requested access to the resource is denied"),
     Fault.TOO_MANY_REQUESTS: (429, "TOOMANYREQUESTS", "You have reached your pull rate limit."),
+}
+_LATER: dict[Fault | None, tuple[int, dict[str, str]]] = {
+    Fault.BUSY: (503, {}),
+    Fault.COME_BACK: (429, {"Retry-After": "0"}),
+    Fault.COME_BACK_TOMORROW: (429, {"Retry-After": "86400"}),
 }
 _CONTENT_TYPES = {
     Fault.HTML: "text/html; charset=utf-8",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
 from services.errors import EngineError, NotFound, RegistryFailure
 from services.oci.descriptor import Descriptor
 from services.oci.reference import Reference
-from services.registry.auth import Challenge, parse_challenges
+from services.registry.auth import Challenge, _lifetime, parse_challenges
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from tests.builders import simple_layout
@@ -126,3 +130,106 @@ def test_a_secret_is_not_sent_to_a_token_server_without_tls() -> None:
         registry.token_realm = "http://auth.example/token"
         with pytest.raises(RegistryFailure, match=r"the token server at auth\.example is not https"):
             resolve(registry, LOGIN)
+
+
+@pytest.mark.parametrize(
+    ("realm", "words"),
+    [
+        pytest.param("http://[::1", "the realm is no URL", id="open bracket"),
+        pytest.param("file:///etc/passwd", "is not https", id="file"),
+        pytest.param("http://127.0.0.1:99999/", "the realm is no URL", id="port too large"),
+    ],
+)
+def test_a_realm_that_is_no_url_is_refused(realm: str, words: str) -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
+        registry.token_realm = realm
+        with pytest.raises(RegistryFailure, match=words):
+            resolve(registry, LOGIN)
+
+
+class TestTokens:
+    """A token is used as long as the registry takes it."""
+
+    def test_a_token_is_renewed_when_the_registry_no_longer_takes_it(self) -> None:
+        with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
+            layout = simple_layout()
+            reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+            with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference, credentials=LOGIN) as repository:
+                target = repository.resolve(reference)
+                registry.token = "another-token"
+                repository.manifest(target)
+            assert registry.asked().count("GET token") == 2
+
+    def test_an_identity_token_is_exchanged_by_post(self) -> None:
+        with FakeRegistry(auth="bearer", user="user:p4ss", identity_token="who-i-am").serve() as registry:
+            assert resolve(registry, Credentials(identity_token="who-i-am")).size > 0
+            assert registry.asked("POST") == ["POST token"]
+            assert "who-i-am" not in str(registry.requests)
+
+    def test_a_wrong_registry_token_is_not_tried_twice(self) -> None:
+        with FakeRegistry(auth="bearer").serve() as registry:
+            with pytest.raises(EngineError):
+                resolve(registry, Credentials(registry_token="wrong-token"))
+            assert registry.asked() == ["HEAD 1"]
+
+    def test_a_wrong_password_is_not_tried_twice(self) -> None:
+        with FakeRegistry(auth="basic", user="user:p4ss").serve() as registry:
+            layout = simple_layout()
+            reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+            wrong = Credentials(username="user", password="wr0ng")
+            with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference, credentials=wrong) as repository:
+                for _ in range(3):
+                    with pytest.raises(EngineError):
+                        repository.resolve(reference)
+            assert registry.asked() == ["HEAD 1"] * 4
+
+    def test_a_bearer_challenge_counts_before_a_basic_one(self) -> None:
+        with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
+            registry.challenge = f'Basic realm="x", Bearer realm="{registry.base}/token",service="fake"'
+            assert resolve(registry, LOGIN).size > 0
+
+    @pytest.mark.parametrize(
+        ("fields", "least", "most"),
+        [
+            pytest.param({}, 59, 60, id="nothing said"),
+            pytest.param({"expires_in": 1}, 59, 60, id="too short"),
+            pytest.param({"expires_in": 300}, 299, 300, id="from now on"),
+            pytest.param({"expires_in": 300, "issued_at": "2001-01-01T00:00:00Z"}, 299, 300, id="another clock"),
+            pytest.param({"expires_in": 300, "issued_at": "never"}, 299, 300, id="no time"),
+            pytest.param({"expires_in": "300"}, 59, 60, id="a text"),
+        ],
+    )
+    def test_a_token_has_its_time(self, fields: dict[str, object], least: float, most: float) -> None:
+        assert least <= _lifetime(fields) <= most
+
+    def test_a_token_that_was_issued_before_has_less_time(self) -> None:
+        issued = datetime.fromtimestamp(time.time() - 100, UTC).isoformat()
+        assert 190 <= _lifetime({"expires_in": 300, "issued_at": issued}) <= 200
+
+
+@pytest.mark.parametrize(
+    ("credentials", "secret"),
+    [
+        pytest.param(LOGIN, "dXNlcjpwNHNz", id="password"),
+        pytest.param(Credentials(identity_token="who-i-am"), "who-i-am", id="identity token"),
+    ],
+)
+def test_a_token_server_that_echoes_a_secret_does_not_spread_it(credentials: Credentials, secret: str) -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss", echoes=True).serve() as registry:
+        with pytest.raises(EngineError) as raised:
+            resolve(registry, credentials)
+        assert "[secret]" in str(raised.value)
+        assert secret not in str(raised.value)
+
+
+def test_a_secret_is_not_sent_in_plain_http_to_a_host_that_is_not_insecure(tmp_path: Path) -> None:
+    with FakeRegistry(auth="basic", user="user:p4ss").serve() as registry:
+        layout = simple_layout()
+        reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
+        folder = tmp_path / registry.host
+        folder.mkdir()
+        (folder / "hosts.toml").write_text(f'server = "{registry.base}"')
+        client = RegistryClient(certs=(tmp_path,))
+        with client.repository(reference, credentials=LOGIN) as repository, pytest.raises(RegistryFailure, match="no basic auth"):
+            repository.resolve(reference)
+        assert not any("Authorization" in request.headers for request in registry.requests)

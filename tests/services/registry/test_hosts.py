@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.registry.hosts import Endpoint, InsecureHosts, credential_host, endpoints
+from services.registry.hosts import Endpoint, Hosts, InsecureHosts, credential_host
 
-LOOPBACK = InsecureHosts(("127.0.0.0/8", "::1/128"))
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_insecure_list_takes_networks_and_hosts(host: str, expected: bool) -
     ],
 )
 def test_endpoints_of_a_domain(domain: str, mirrors: tuple[str, ...], expected: list[str]) -> None:
-    assert [endpoint.base for endpoint in endpoints(domain, mirrors, LOOPBACK)] == expected
+    assert [endpoint.base for endpoint in Hosts(insecure=LOOPBACK, mirrors=mirrors).endpoints(domain)] == expected
 
 
 def test_plain_http_may_only_follow_where_the_host_is_insecure() -> None:

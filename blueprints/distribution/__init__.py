@@ -1,0 +1,1 @@
+"""Operations at a registry that store nothing here."""

@@ -1,0 +1,28 @@
+"""GET /distribution/{name}/json: what a name means at its registry now."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, registry_auth
+from blueprints.response import dump
+from blueprints.schemas.base import ResponseSchema
+from blueprints.schemas.descriptor import DescriptorField
+from services.images.distribution import inspect_distribution
+
+blueprint = Blueprint("distribution_inspect", __name__)
+
+
+class DistributionResponse(ResponseSchema):
+    """A target and its platforms (moby api/types/registry/registry.go); without any, they are null."""
+
+    descriptor = DescriptorField(data_key="Descriptor")
+    platforms = fields.Function(lambda found: [platform.to_json() for platform in found.platforms] or None, data_key="Platforms")
+
+
+@blueprint.get("/distribution/<path:name>/json", since="1.30")
+def distribution_inspect(name: str) -> ResponseReturnValue:
+    """GET /distribution/{name}/json."""
+    return dump(DistributionResponse, inspect_distribution(engine(), name, credentials=registry_auth()))

@@ -1,0 +1,34 @@
+"""POST /images/{name}/push: an image, or every tag of a repository, to its registry."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query, meta_headers, push_auth
+from blueprints.schemas.base import QuerySchema, since
+from blueprints.schemas.fields import PlatformJson
+from blueprints.streaming import stream_progress
+from services.images.push import push_image, push_reference
+
+blueprint = Blueprint("image_push", __name__)
+
+
+class PushQuery(QuerySchema):
+    tag = fields.String(load_default="")
+    platform = PlatformJson(load_default=None, metadata=since("1.46"))
+
+
+@blueprint.post("/images/<path:name>/push")
+def image_push(name: str) -> ResponseReturnValue:
+    """POST /images/{name}/push."""
+    query = load_query(PushQuery)
+    lines = push_image(
+        engine(),
+        push_reference(name, query["tag"]),
+        platform=query["platform"],
+        credentials=push_auth(),
+        headers=meta_headers(),
+    )
+    return stream_progress(lines)

@@ -1,0 +1,64 @@
+"""GET /images/search: repositories that an index finds for a term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query, meta_headers, registry_auth
+from blueprints.response import dump
+from blueprints.schemas.base import QuerySchema, ResponseSchema
+from blueprints.schemas.fields import FiltersField
+from services.errors import InvalidParameter
+from services.filters import parse_integer
+from services.images.search import search_images
+
+blueprint = Blueprint("image_search", __name__)
+
+
+class LimitField(fields.Field[int]):
+    """How many results at most; empty text and 0 leave it to the service."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int:
+        try:
+            limit = parse_integer(value or "0")
+        except InvalidParameter as exc:
+            raise InvalidParameter(f"invalid limit specified: {exc}") from exc
+        if limit < 0:
+            raise InvalidParameter("invalid limit specified")
+        return limit
+
+
+class SearchQuery(QuerySchema):
+    limit = LimitField(load_default=0)
+    filters = FiltersField()
+    term = fields.String(load_default="")
+
+
+class SearchItem(ResponseSchema):
+    """One repository (moby api/types/registry/search.go); nothing is automated any more."""
+
+    stars = fields.Integer(data_key="star_count")
+    is_official = fields.Boolean()
+    name = fields.String()
+    is_automated = fields.Constant(False)
+    description = fields.String()
+
+
+@blueprint.get("/images/search")
+def image_search() -> ResponseReturnValue:
+    """GET /images/search."""
+    query = load_query(SearchQuery)
+    found = search_images(
+        engine(),
+        query["term"],
+        limit=query["limit"],
+        filters=query["filters"],
+        credentials=registry_auth(),
+        headers=meta_headers(),
+    )
+    return dump(SearchItem(many=True), found)

@@ -1,0 +1,25 @@
+"""POST /auth: try a client's credentials at a registry."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, login_auth
+from blueprints.response import dump
+from blueprints.schemas.base import ResponseSchema
+from services.system.auth import log_in
+
+blueprint = Blueprint("system_auth", __name__)
+
+
+class AuthResponse(ResponseSchema):
+    identity_token = fields.String(data_key="IdentityToken")
+    status = fields.String(data_key="Status")
+
+
+@blueprint.post("/auth")
+def system_auth() -> ResponseReturnValue:
+    """POST /auth."""
+    return dump(AuthResponse, log_in(engine(), login_auth()))

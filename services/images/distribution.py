@@ -1,0 +1,81 @@
+"""Distribution inspect: what a name means at its registry now, and for which platforms; nothing of it is stored.
+
+Source: moby daemon/server/router/distribution/distribution_routes.go, daemon/internal/distribution/repository.go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.errors import EngineError, InvalidContent, InvalidParameter, RegistryFailure
+from services.oci import gojson, mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.fields import Fields
+from services.oci.manifest import Index, Manifest
+from services.oci.platform import Platform
+from services.oci.reference import Reference, parse_any
+from services.registry.protocol import Credentials, Repository
+
+_MAX_CONFIG = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionInspect:
+    """A name's target at the registry, and the platforms that it says it is for, in its order."""
+
+    descriptor: Descriptor
+    platforms: tuple[Platform, ...]
+
+
+def inspect_distribution(engine: Engine, name: str, *, credentials: Credentials | None = None) -> DistributionInspect:
+    """Ask the registry of a name; its digest counts, or else its tag, or else `latest`.
+
+    Raises InvalidReference and InvalidParameter for a name that cannot be pulled, InvalidContent for a manifest that lies, and what
+    `Repository.read` raises.
+    """
+    reference = _read_name(name)
+    with engine.registry.repository(reference, credentials=credentials) as repository:
+        target, raw = repository.read(reference)
+        return DistributionInspect(Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw))
+
+
+def _read_name(name: str) -> Reference:
+    reference = parse_any(name)
+    if isinstance(reference, Digest):
+        raise RegistryFailure("no manifest found for full image ID")
+    if reference.familiar_name == "scratch":
+        raise InvalidParameter("'scratch' is a reserved name")
+    return reference.tagged()
+
+
+def _platforms(repository: Repository, target: Descriptor, raw: bytes) -> tuple[Platform, ...]:
+    """Those of an index's entries, one that says nothing included, or the one of a manifest's config."""
+    if mediatypes.is_index(target.media_type):
+        return tuple(entry.platform or Platform() for entry in Index.parse(raw, target.media_type).manifests)
+    config = Manifest.parse(raw, target.media_type).config
+    try:
+        platform = Platform.read(Fields(gojson.decode(_fetch(repository, config)), "Platform"))
+    except EngineError:  # the answer is about the manifest; a config that cannot be read only leaves the platform open
+        return ()
+    return (platform,) if platform.os or platform.architecture else ()
+
+
+def _fetch(repository: Repository, config: Descriptor) -> bytes:
+    """A config blob, verified."""
+    if config.size > _MAX_CONFIG:
+        raise InvalidContent(f"config of {config.size} bytes is larger than {_MAX_CONFIG} bytes")
+    stream = repository.blob(config)
+    try:
+        content = b""
+        for chunk in stream:
+            content += chunk
+            if len(content) > config.size:
+                break
+    finally:
+        stream.close()
+    if len(content) != config.size or hashlib.new(config.digest.algorithm, content).hexdigest() != config.digest.hex:
+        raise InvalidContent(f"config {config.digest} is not what the registry sent")
+    return content

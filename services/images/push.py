@@ -1,0 +1,181 @@
+"""Push: an image here, or every tag of a repository, becomes one at a registry, byte for byte.
+
+Blobs come before the manifests that name them, and manifests before indexes; the target comes last, under its tag. What the registry has is
+not sent, and what another of its repositories is known to hold is mounted from there. Foreign layers stay where they are.
+
+Source: moby daemon/containerd/image_push.go (PushImage, pushRef); containerd core/remotes/docker/handler.go (selectRepositoryMountCandidate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from services.engine import Engine
+from services.errors import NotFound
+from services.gc.leases import hold
+from services.images.events import Action, image_labels, log_image
+from services.images.names import repo_tag_reference
+from services.images.push_target import choose_target
+from services.images.summary import Facts, read_facts
+from services.images.upload import Uploads
+from services.metadata.protocol import ImageRecord, Kind, Transaction
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.reference import Reference
+from services.progress import Progress, ProgressStream
+from services.registry.protocol import Credentials
+
+
+def push_reference(image: str, tag: str) -> Reference:
+    """The reference that a push's name and `tag` mean together; without a tag it may name a whole repository. Raises InvalidReference."""
+    return (tag and repo_tag_reference(image, tag)) or Reference.parse(image)
+
+
+def push_image(
+    engine: Engine,
+    reference: Reference,
+    *,
+    platform: Platform | None = None,
+    credentials: Credentials | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> ProgressStream:
+    """Push the image of this name, or every tag of the repository; with a platform its manifest alone, under the same tag.
+
+    Of an index that is not whole here the manifest that `choose_target` gives is pushed, and a note says so. `headers` go along to the
+    registry. The first line comes before anything can fail. Then raises NotFound, Conflict, and as from `Destination`; closing ends the
+    uploads at once.
+    """
+    yield Progress(f"The push refers to repository [{reference.name}]")
+    for each in _references(engine, reference):
+        yield from _Push(engine, each, platform, credentials, headers or {}).run()
+
+
+def _references(engine: Engine, reference: Reference) -> list[Reference]:
+    if not reference.is_name_only:
+        return [reference]
+    with engine.metadata.read() as tx:
+        found = [Reference.parse_canonical(record.name) for record in tx.images.in_repository(reference.name)]
+    if not found:
+        raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+    return found
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What belongs to a target, each once: blobs, and indexes with what they list before them. `absent` is the first that is not here."""
+
+    target: Descriptor
+    blobs: dict[Digest, Descriptor] = field(default_factory=dict)
+    manifests: dict[Digest, Descriptor] = field(default_factory=dict)
+    indexes: dict[Digest, Descriptor] = field(default_factory=dict)
+    absent: Digest | None = None
+
+    def add(self, descriptor: Descriptor, facts: Facts, present: set[Digest]) -> None:
+        """Plan this and all below it."""
+        known = facts.get(descriptor.digest)
+        if known is None:
+            self._add_blob(descriptor, present)
+            return
+        for edge in known.edges:
+            self.add(edge.child, facts, present)
+        (self.indexes if known.kind is Kind.INDEX else self.manifests)[descriptor.digest] = descriptor
+
+    def _add_blob(self, descriptor: Descriptor, present: set[Digest]) -> None:
+        media_type = descriptor.media_type
+        if mediatypes.is_foreign_layer(media_type):
+            return
+        if descriptor.digest in present and not mediatypes.is_manifest(media_type) and not mediatypes.is_index(media_type):
+            self.blobs.setdefault(descriptor.digest, descriptor)
+        else:
+            self.absent = self.absent or descriptor.digest
+
+    @property
+    def digests(self) -> set[Digest]:
+        return {*self.blobs, *self.manifests, *self.indexes}
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """One reference while it is pushed."""
+
+    engine: Engine
+    reference: Reference
+    platform: Platform | None
+    credentials: Credentials | None
+    headers: Mapping[str, str]
+
+    def run(self) -> ProgressStream:
+        engine, reference = self.engine, self.reference
+        with hold(engine.metadata, engine.content, f"push {reference}") as lease:
+            with engine.metadata.read() as tx:
+                record, plan = self._plan(tx)
+                sources = _mount_sources(tx, plan, reference)
+            if plan.absent:
+                yield Progress(aux={"contentMissing": True, "desc": plan.target.to_json()})
+                raise NotFound(f"content digest {plan.absent}: not found")
+            if lease.add(plan.digests) != plan.digests:
+                raise NotFound(f"{reference.familiar} was removed while it was about to be pushed")
+            with engine.registry.destination(reference, credentials=self.credentials, headers=self.headers) as destination:
+                yield from self._push(plan, Uploads(engine, destination), sources)
+            with engine.metadata.write() as tx:
+                tx.sources.add(plan.blobs, registry=reference.domain, repository=reference.path)
+                labels = image_labels(tx, engine, record.target.digest)
+                log_image(tx, engine, Action.PUSH, reference.familiar, name=reference.familiar_name, labels=labels)
+        if plan.target.digest != record.target.digest and not self.platform:
+            yield Progress(aux=_instead_of_index(record.target, plan.target))
+        yield from _closing_lines(reference, plan.target)
+
+    def _plan(self, tx: Transaction) -> tuple[ImageRecord, _Plan]:
+        record = tx.images.get(str(self.reference))
+        if record is None:
+            raise NotFound(f"tag does not exist: {self.reference.familiar}")
+        facts = read_facts(tx, record.target.digest)
+        whole = None if self.platform else _plan_target(tx, record.target, facts)
+        if whole and not whole.absent:
+            return record, whole
+        target = choose_target(record, facts, platform=self.platform, preferred=self.engine.platform)
+        return record, _plan_target(tx, target, facts)
+
+    def _push(self, plan: _Plan, uploads: Uploads, sources: Mapping[Digest, str]) -> ProgressStream:
+        """Everything in the order in which a registry accepts it."""
+        target, tag = plan.target, self.reference.tag
+        yield from uploads.reach(target, tag)
+        yield from uploads.push_blobs(list(plan.blobs.values()), sources)
+        yield from uploads.push_manifests([manifest for manifest in plan.manifests.values() if manifest is not target])
+        for index in plan.indexes.values():
+            if index is not target:
+                yield from uploads.push_manifests([index])
+        yield from uploads.push_manifests([target], tag)
+
+
+def _plan_target(tx: Transaction, target: Descriptor, facts: Facts) -> _Plan:
+    plan = _Plan(target)
+    children = {edge.child.digest for known in facts.values() for edge in known.edges}
+    plan.add(target, facts, tx.graph.present(children))
+    return plan
+
+
+def _mount_sources(tx: Transaction, plan: _Plan, reference: Reference) -> dict[Digest, str]:
+    """Per blob the repository of the same registry to mount it from: of the known ones that whose name begins most alike."""
+    known = tx.sources.repositories(plan.blobs, registry=reference.domain)
+    others = {digest: [name for name in names if name != reference.path] for digest, names in known.items()}
+    return {digest: max(names, key=lambda name: _common_components(name, reference.path)) for digest, names in others.items() if names}
+
+
+def _common_components(left: str, right: str) -> int:
+    pairs = list(zip(left.split("/"), right.split("/"), strict=False))
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+
+def _instead_of_index(index: Descriptor, manifest: Descriptor) -> dict[str, object]:
+    """Source: moby api/types/auxprogress (ManifestPushedInsteadOfIndex)."""
+    return {"manifestPushedInsteadOfIndex": True, "originalIndex": index.to_json(), "selectedManifest": manifest.to_json()}
+
+
+def _closing_lines(reference: Reference, target: Descriptor) -> Iterator[Progress]:
+    if reference.tag is not None:
+        yield Progress(f"{reference.tag}: digest: {target.digest} size: {target.size}")
+        yield Progress(aux={"Tag": reference.tag, "Digest": str(target.digest), "Size": target.size})

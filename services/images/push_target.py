@@ -1,0 +1,47 @@
+"""What is pushed, or saved, of an image for one platform; and what is pushed instead of an index that is not whole.
+
+Source: moby daemon/containerd/image_push.go (getPushDescriptor).
+"""
+
+from __future__ import annotations
+
+from services.errors import Conflict
+from services.images.resolve import familiar_name
+from services.images.summary import REFERENCE_TYPE, Facts, any_platform, platform_not_found, walk_manifests
+from services.metadata.protocol import ImageRecord
+from services.oci.descriptor import Descriptor
+from services.oci.platform import Platform, PlatformMatcher
+
+
+def choose_target(record: ImageRecord, facts: Facts, *, platform: Platform | None, preferred: Platform) -> Descriptor:
+    """The one present manifest for exactly this platform.
+
+    Without a platform: the image's own target where none of its manifests is absent, else the only one that is here, or the one for the
+    `preferred` platform. Raises NotFound where nothing fits, Conflict where several do.
+    """
+    listed = list(walk_manifests(record.target, facts))
+    matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(preferred)
+    present = {
+        child: child.platform or facts[child.digest].platform or Platform()
+        for child in listed
+        if child.digest in facts and REFERENCE_TYPE not in child.annotations
+    }
+    matching = [child for child, offered in present.items() if matcher.matches(offered)]
+    if not matching:
+        raise platform_not_found(familiar_name(record), platform)
+    if platform:
+        return _only(matching, f"multiple manifests found for platform {platform}")
+    if all(child.digest in facts for child in listed):
+        return record.target
+    best = matching[0]
+    for child in matching[1:]:
+        best = child if matcher.less(present[child], present[best]) else best
+    if PlatformMatcher.only(preferred).matches(present[best]):
+        return best
+    return _only(matching, "multiple matching manifests found but no specific platform requested")
+
+
+def _only(matching: list[Descriptor], otherwise: str) -> Descriptor:
+    if len(matching) > 1:
+        raise Conflict(otherwise)
+    return matching[0]

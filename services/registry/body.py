@@ -1,0 +1,119 @@
+"""The body of an upload: a part of a file, sent piece by piece, that another thread can end.
+
+A connection that sends such a body tells it so, since only the connection's socket ends a write that waits for a registry that does not read.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import BinaryIO
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from services.errors import RegistryFailure
+
+PIECE = 256 << 10  # five uploads on a line of 100 KB a second still pass within the time for each
+SEND_SECONDS = 60
+"""How long a registry may take to accept one piece."""
+
+
+class UploadBody:
+    """The bytes of an open blob from `offset` to `size`; `advance` is told the offset after each piece and may raise to end it."""
+
+    def __init__(self, blob: BinaryIO, *, offset: int, size: int, advance: Callable[[int], None]) -> None:
+        self.length = size - offset
+        self._blob = blob
+        self._offset = offset
+        self._size = size
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._connection: HTTPConnection | None = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield small pieces, from the beginning each time; raises RegistryFailure once closed."""
+        position = self._offset
+        self._blob.seek(position)
+        self._advance(position)
+        while position < self._size:
+            piece = self._blob.read(min(PIECE, self._size - position))
+            if self._closed or not piece:
+                raise RegistryFailure("context canceled" if self._closed else "failed to read the blob: unexpected EOF")
+            yield piece
+            position += len(piece)
+            self._advance(position)
+
+    def begin(self, connection: HTTPConnection) -> None:
+        """Note the connection that sends this body; raises RegistryFailure once closed."""
+        with self._lock:
+            if self._closed:
+                raise RegistryFailure("context canceled")
+            self._connection = connection
+
+    def close(self) -> None:
+        """End the upload; a thread that sends it gets RegistryFailure at once, also while it waits for the registry."""
+        with self._lock:
+            self._closed = True
+            stream = self._connection.sock if self._connection else None
+        if stream is not None:
+            with suppress(OSError, ValueError):  # the answer has just come, or the connection is gone
+                stream.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Forget the connection: its answer has come, and the next request on it is another's."""
+        with self._lock:
+            self._connection = None
+
+
+class _Connection(HTTPConnection):
+    """A connection that gives each piece of a body a time of its own, and tells a body who sends it."""
+
+    def connect(self) -> None:
+        super().connect()
+        if self.sock is not None:
+            self.sock.settimeout(SEND_SECONDS)
+
+    def request(  # type: ignore[override]  # as urllib3 has it, not http.client
+        self,
+        method: str,
+        url: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        chunked: bool = False,
+        preload_content: bool = True,
+        decode_content: bool = True,
+        enforce_content_length: bool = True,
+    ) -> None:
+        if isinstance(body, UploadBody):
+            body.begin(self)
+        super().request(
+            method,
+            url,
+            body,  # type: ignore[arg-type]
+            headers,
+            chunked=chunked,
+            preload_content=preload_content,
+            decode_content=decode_content,
+            enforce_content_length=enforce_content_length,
+        )
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+POOLS = {"http": _Pool, "https": _TLSPool}
+"""The pools of a client whose uploads can be ended."""

@@ -1,0 +1,102 @@
+"""Trying a client's credentials at a registry.
+
+    GET /v2/    401 with a challenge, and then, with what it asks for, 200
+
+Source: moby daemon/pkg/registry/auth.go (loginV2) and service.go (Auth).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from urllib3.response import BaseHTTPResponse
+
+from services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
+from services.registry.auth import Authorizer, Challenge, find_answerable
+from services.registry.errors import reworded, status_line
+from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts
+from services.registry.protocol import Credentials
+from services.registry.realms import Realms
+from services.registry.redaction import hiding
+from services.registry.refusals import refusal
+from services.registry.transport import USER_AGENT, Transport, discard, suggests_plain_http
+
+
+def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credentials: Credentials) -> str:
+    """Log in at the registry that the credentials name, docker.io where they name none; returns its identity token, mostly empty.
+
+    Raises InvalidParameter for an address that is no registry's, Unauthorized where the token server refuses, else RegistryFailure.
+    """
+    endpoint = hosts.endpoints(_domain(credentials.server_address))[-1]
+    login = _Login(transport, realms, endpoint, credentials)
+    with hiding(login.secrets):
+        try:
+            return _try_at(transport, endpoint, login)
+        except RegistryFailure as exc:
+            if not (endpoint.may_be_plain and suggests_plain_http(exc, endpoint.host)):
+                raise _as_from_go(exc) from None
+        try:
+            return _try_at(transport, endpoint.plain, login)
+        except RegistryFailure as exc:
+            raise _as_from_go(exc) from None
+
+
+def _as_from_go(error: EngineError) -> EngineError:
+    """The error without what containerd's client, which does not log in, says of a request that got no answer."""
+    return reworded(error, str(error).removeprefix("failed to do request: "))
+
+
+def _try_at(transport: Transport, endpoint: Endpoint, login: _Login) -> str:
+    url = f"{endpoint.base}/"
+    response = _ask(transport, endpoint, url, {})
+    challenge = find_answerable(response) if response.status == 401 else None
+    if challenge is not None:
+        discard(response)
+        try:
+            login.answer(challenge, {})
+        except EngineError as exc:
+            raise reworded(exc, f'Get "{url}": {exc}') from None
+        response = _ask(transport, endpoint, url, login.headers())
+    discard(response)
+    if response.status != 200:
+        raise RegistryFailure(f"login attempt to {url} failed with status: {status_line(response.status)}")
+    return login.identity_token
+
+
+def _ask(transport: Transport, endpoint: Endpoint, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    own = {"User-Agent": USER_AGENT, **dict(endpoint.headers), **headers}
+    return transport.request("GET", url, own, insecure=endpoint.insecure, trust=endpoint.trust)
+
+
+def _domain(server_address: str) -> str:
+    """The registry that an address such as `https://index.docker.io/v1/`, `registry.example` or nothing means."""
+    if not server_address:
+        return DOCKER_HUB
+    address = server_address if server_address.startswith(("https://", "http://")) else f"https://{server_address}"
+    try:
+        parts = urlsplit(address)
+        named = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError as exc:
+        raise InvalidParameter(f'unable to parse server address: parse "{address}": {exc}') from exc
+    if not named or any(character in "\\/%\x7f" or character <= " " for character in parts.netloc):
+        raise InvalidParameter(f'unable to parse server address: parse "{address}": invalid host')
+    return parts.netloc
+
+
+class _Login(Authorizer):
+    """The authorization of a login: for no repository, with a token for later."""
+
+    def __init__(self, transport: Transport, realms: Realms, endpoint: Endpoint, credentials: Credentials) -> None:
+        super().__init__(transport, realms, endpoint, credentials, scope="")
+
+    def _query(self, challenge: Challenge) -> list[tuple[str, str]]:
+        account = [("account", self._credentials.username)] * bool(self._credentials.username)
+        return [*super()._query(challenge), ("offline_token", "true"), ("client_id", "docker"), *account]
+
+    def _missing(self) -> EngineError:
+        return RegistryFailure("no basic auth credentials")
+
+    def _refused(self, realm: str, response: BaseHTTPResponse, body: bytes) -> EngineError:
+        said = refusal(response.status, response.headers.get("Content-Type", ""), body)
+        return said if isinstance(said, Unauthorized) else RegistryFailure(str(said))

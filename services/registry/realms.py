@@ -1,0 +1,47 @@
+"""Which token servers a registry may name.
+
+The server may be on another host (Docker Hub and GitLab do that), but only over TLS; plain HTTP, or unverified TLS, needs both the registry
+and the server on the insecure list. A registry in the public internet may not name a server that only the service reaches. A list of
+allowed servers, where there is one, is all there is beside each registry's own host; what it names may be private.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from services.errors import RegistryFailure
+from services.registry.addresses import is_public
+from services.registry.hosts import Endpoint, HostNames, addresses
+from services.registry.transport import Transport
+
+
+class Realms:
+    """The rules for token servers of one process."""
+
+    def __init__(self, transport: Transport, allowed: HostNames) -> None:
+        self._transport = transport
+        self._allowed = allowed
+
+    def check(self, realm: str, endpoint: Endpoint) -> bool:
+        """Refuse a realm that this endpoint may not name (RegistryFailure); whether it may be spoken to in unverified TLS or plain HTTP."""
+        try:
+            server = urlsplit(realm)
+            own = server.netloc == endpoint.host
+            is_host = bool(server.hostname) and "@" not in server.netloc and server.port != 0
+        except ValueError as exc:
+            raise RegistryFailure(f"failed to authorize: the realm is no URL: {exc}") from exc
+        insecure = endpoint.insecure and self._transport.allows_insecure(server.netloc)
+        if server.scheme not in (("http", "https") if insecure else ("https",)):
+            raise RegistryFailure(f"failed to authorize: the token server at {server.netloc} is not https")
+        if not is_host:
+            raise RegistryFailure("failed to authorize: the realm is no URL of a token server")
+        if not own and self._allowed and server.netloc not in self._allowed:
+            raise RegistryFailure(f"failed to authorize: STOWAGE_AUTH_REALMS does not name the token server at {server.netloc}")
+        if not own and not self._allowed and _is_out_of_reach(server.netloc, endpoint):
+            raise RegistryFailure(f"failed to authorize: {endpoint.host} names a token server in a private network, {server.netloc}")
+        return insecure
+
+
+def _is_out_of_reach(server: str, endpoint: Endpoint) -> bool:
+    """Whether the registry is public (or found by a proxy alone), and the server is not."""
+    return all(map(is_public, addresses(endpoint.host))) and not all(map(is_public, addresses(server)))

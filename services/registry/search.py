@@ -1,0 +1,125 @@
+"""Search: the index API that registries had before there were manifests, and that Docker Hub still answers.
+
+    GET /v1/_ping                        whether there is a registry at all
+    GET /v1/search?q=<term>&n=<limit>    {"results": [{"name", "description", "star_count", "is_official", ...}]}
+
+Docker Hub's index, or the one that is set in its place, is searched without a ping. Any other is asked over TLS first, and in plain HTTP
+where it is an insecure registry.
+
+Source: moby daemon/pkg/registry/search.go, search_endpoint_v1.go and search_session.go.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote_plus, urlsplit
+
+from services.errors import EngineError, InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
+from services.oci import gojson
+from services.oci.fields import Fields
+from services.oci.reference import Reference
+from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
+from services.registry.protocol import Credentials, FoundRepository
+from services.registry.transport import Transport, discard, read_bounded
+
+HUB_INDEX = "https://index.docker.io/v1/"
+_MAX_BODY = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index: the registry that it belongs to, its address (`base` ends in /v1), and whether one is there for sure."""
+
+    domain: str
+    endpoint: Endpoint
+    known: bool = False
+
+
+def find_index(hosts: Hosts, host: str, hub_index: str) -> Index:
+    """The index of a registry, of docker.io where `host` is empty; raises InvalidParameter for what is no host."""
+    domain = _read_domain(host) if host else DOCKER_HUB
+    if domain != DOCKER_HUB:
+        return Index(domain, _endpoint(hosts, f"https://{domain}/v1"))
+    return Index(domain, _endpoint(hosts, hub_index.rstrip("/").removesuffix("/v1") + "/v1"), known=True)
+
+
+def search_index(
+    transport: Transport, index: Index, term: str, *, limit: int, credentials: Credentials | None, headers: Mapping[str, str]
+) -> list[FoundRepository]:
+    """Ask an index for up to `limit` repositories; credentials go along only if they are meant for its registry.
+
+    Raises InvalidParameter where nothing answers at the index, and RegistryFailure where its answer is not one.
+    """
+    endpoint = index.endpoint if index.known else _reach(transport, index.endpoint, headers)
+    url = f"{endpoint.base}/search?q={quote_plus(term)}&n={limit}"
+    own = {**headers, "X-Docker-Token": "true", **_authorization(index.domain, endpoint, credentials)}
+    response = transport.request("GET", url, own, insecure=endpoint.insecure, trust=endpoint.trust)
+    if response.status != 200:
+        discard(response)
+        raise RegistryFailure(f"unexpected status code {response.status}")
+    try:
+        return _read_results(read_bounded(response, _MAX_BODY))
+    except EngineError as exc:
+        raise RegistryFailure(f"error decoding registry search results: {exc}") from exc
+
+
+def _read_domain(host: str) -> str:
+    try:
+        return Reference.parse(f"{host}/search").domain
+    except InvalidReference as exc:
+        raise InvalidParameter(f"invalid registry endpoint https://{host}/v1/: {exc}") from exc
+
+
+def _endpoint(hosts: Hosts, base: str) -> Endpoint:
+    host = urlsplit(base).netloc
+    return Endpoint(base, insecure=host in hosts.insecure, trust=hosts.trust(host))
+
+
+def _reach(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
+    """The endpoint as it can be reached; any answer to a ping will do."""
+    try:
+        return _ping(transport, endpoint, headers)
+    except RegistryFailure as secure:
+        if not endpoint.insecure:
+            raise InvalidParameter(
+                f"invalid registry endpoint {endpoint.base}/: {secure}. If this private registry supports only HTTP or HTTPS with an unknown "
+                f"CA certificate, add `{endpoint.host}` to STOWAGE_INSECURE_REGISTRIES"
+            ) from secure
+        plain = endpoint.plain
+        try:
+            return _ping(transport, plain, headers)
+        except RegistryFailure as insecure:
+            attempts = f"HTTPS attempt: {secure}. HTTP attempt: {insecure}"
+            raise InvalidParameter(f"invalid registry endpoint {gojson.quote(plain.base + '/')}. {attempts}") from insecure
+
+
+def _ping(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
+    discard(transport.request("GET", f"{endpoint.base}/_ping", headers, insecure=endpoint.insecure, trust=endpoint.trust))
+    return endpoint
+
+
+def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | None) -> dict[str, str]:
+    """A name and password as basic authentication, where they are meant for this index; other secrets mean nothing to one."""
+    if not credentials or not credentials.username or not credentials.password or not endpoint.may_have_secrets:
+        return {}
+    if credential_host(credentials.server_address, domain) != credential_host(endpoint.host, domain):
+        return {}
+    return {"Authorization": "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()}
+
+
+def _read_results(body: bytes) -> list[FoundRepository]:
+    if len(body) > _MAX_BODY:
+        raise InvalidContent(f"more than {_MAX_BODY} bytes")
+    results = Fields(gojson.decode(body), "SearchResults").array("results") or ()
+    return [_read_result(Fields({} if result is None else result, "SearchResult")) for result in results]
+
+
+def _read_result(fields: Fields) -> FoundRepository:
+    return FoundRepository(
+        name=fields.text("name"),
+        description=fields.text("description"),
+        stars=fields.integer("star_count"),
+        is_official=fields.boolean("is_official"),
+    )

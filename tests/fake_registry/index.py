@@ -1,0 +1,152 @@
+"""A v1 index in this process: what `docker search` asks, with faults by name.
+
+Every request is kept in `requests`. Plain HTTP, or TLS with the self-signed certificate beside this file; a client that begins with TLS on
+the plain port is hung up on, as by the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.fake_registry import CERTIFICATE, TLS_HANDSHAKE, Request
+
+
+class IndexFault(StrEnum):
+    """What an index can do wrong."""
+
+    BROKEN = "500 with a page"
+    UNAUTHORIZED = "401 with a basic challenge"
+    ABSENT = "404, as from a registry that has no index"
+    HTML = "200 with a page"
+    WRONG_TYPES = "stars that are a text"
+    NULL = "no results, written null"
+    EMPTY = "an object without results"
+    TRUNCATED = "half of the document, and a length that says so"
+    OVERSIZED = "more than any index has to say"
+    REDIRECTED = "302 to `redirect_to`"
+    HANGS_UP = "no answer"
+
+
+@dataclass
+class FakeIndex:
+    """One index; it answers every term with `results`, the first `n` of them."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    fault: IndexFault | None = None
+    tls: bool = False
+    redirect_to: str = ""
+    requests: list[Request] = field(default_factory=list)
+    host: str = ""
+
+    @property
+    def base(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}"
+
+    @property
+    def searches(self) -> list[Request]:
+        return [request for request in self.requests if request.path.endswith("/search")]
+
+    @contextmanager
+    def serve(self) -> Iterator[FakeIndex]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
+        server.daemon_threads = True
+        self.host = f"127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    index: FakeIndex
+
+    def setup(self) -> None:
+        if self.index.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            self.request = context.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
+        super().setup()
+
+    def handle(self) -> None:
+        try:
+            if self.index.tls:
+                self.request.do_handshake()
+            elif self.request.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE:
+                return
+            super().handle()
+        except OSError:
+            self.close_connection = True
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except OSError:
+            self.close_connection = True
+        self.request.close()
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        self.index.requests.append(Request(self.command, url.path, query, dict(self.headers.items())))
+        if url.path.endswith("/_ping"):
+            self._send(200, b"true", _JSON)
+        elif not url.path.endswith("/v1/search"):
+            self._send(404, b"404 page not found\n", {"Content-Type": "text/plain"})
+        else:
+            self._search(query["q"][0], int(query["n"][0]))
+
+    def _search(self, term: str, limit: int) -> None:
+        found = self.index.results[:limit]
+        document = {"num_pages": 1, "num_results": len(found), "page": 1, "page_size": limit, "query": term, "results": found}
+        content = json.dumps(document).encode()
+        match self.index.fault:
+            case None:
+                self._send(200, content, _JSON)
+            case IndexFault.TRUNCATED:
+                self._send(200, content[: len(content) // 2], _JSON)
+            case IndexFault.OVERSIZED:
+                self._send(200, content + b" " * (9 << 20), _JSON)
+            case IndexFault.REDIRECTED:
+                self._send(302, b"", {"Location": self.index.redirect_to + self.path})
+            case IndexFault.HANGS_UP:
+                self.close_connection = True
+            case fault:
+                self._send(*_ANSWERS[fault])
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+_JSON = {"Content-Type": "application/json"}
+_ANSWERS: dict[IndexFault, tuple[int, bytes, dict[str, str]]] = {
+    IndexFault.BROKEN: (500, b"<html>oops</html>", {"Content-Type": "text/html"}),
+    IndexFault.UNAUTHORIZED: (401, b"", {"WWW-Authenticate": 'Basic realm="index"'}),
+    IndexFault.ABSENT: (404, b"404 page not found\n", {"Content-Type": "text/plain"}),
+    IndexFault.HTML: (200, b"<html>Please log in</html>", {"Content-Type": "text/html"}),
+    IndexFault.WRONG_TYPES: (200, b'{"results": [{"name": "a", "star_count": "many"}]}', _JSON),
+    IndexFault.NULL: (200, b'{"results": null}', _JSON),
+    IndexFault.EMPTY: (200, b"{}", _JSON),
+}
