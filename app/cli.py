@@ -62,7 +62,7 @@ def _verify(config: Config) -> int:
 def _collect(config: Config) -> int:
     _require_store(config)
     with open_engine(config) as engine:
-        swept = collect_garbage(engine.metadata, engine.content, abandoned=True)
+        swept = collect_garbage(engine.metadata, engine.content)
     print(f"removed {len(swept.blobs)} blobs, freed {swept.bytes} bytes")
     return 0
 

@@ -67,7 +67,13 @@ SETTINGS = (
         values.parse_content,
     ),
     Setting("STOWAGE_WORKERS", "workers", "2", "Worker processes.", values.parse_count),
-    Setting("STOWAGE_THREADS", "threads", "64", "Threads of each worker: as many requests run at once.", values.parse_count),
+    Setting(
+        "STOWAGE_THREADS",
+        "threads",
+        "64",
+        "Threads of each worker: as many requests run at once, of which a quarter may listen to events.",
+        values.parse_count,
+    ),
     Setting("STOWAGE_MIN_API_VERSION", "min_api_version", "1.24", "Lowest API version that is served.", values.parse_version),
     Setting(
         "STOWAGE_INSECURE_REGISTRIES",
@@ -82,6 +88,51 @@ SETTINGS = (
         "",
         "Comma-separated URLs of mirrors of docker.io, tried in order before it.",
         values.parse_mirrors,
+    ),
+    Setting(
+        "STOWAGE_CERTS_DIRS",
+        "certs_dirs",
+        "/etc/stowage/certs.d,/etc/docker/certs.d,/etc/containerd/certs.d",
+        "Comma-separated folders with a folder for each registry: certificates as Docker has them, or containerd's `hosts.toml`. The first "
+        "that has one for a registry counts; see [registries.md](registries.md).",
+        values.parse_folders,
+    ),
+    Setting(
+        "STOWAGE_AUTH_REALMS",
+        "auth_realms",
+        "",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name beside themselves, whatever their "
+        "addresses. When empty, any that is reached over TLS, but in a private network only for a registry that is in one too.",
+        values.parse_hosts,
+    ),
+    Setting(
+        "STOWAGE_FOREIGN_LAYER_HOSTS",
+        "foreign_layer_hosts",
+        "",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: where layers may be fetched from that a manifest names by URL and the registry "
+        "does not have. Nowhere when empty.",
+        values.parse_hosts,
+    ),
+    Setting(
+        "STOWAGE_STALL_SECONDS",
+        "stall_seconds",
+        "60",
+        "Seconds that a registry may send nothing, before a transfer is given up and tried again.",
+        values.parse_count,
+    ),
+    Setting(
+        "STOWAGE_DOWNLOAD_ATTEMPTS",
+        "download_attempts",
+        "5",
+        "How often in a row a download is tried without any further byte.",
+        values.parse_count,
+    ),
+    Setting(
+        "STOWAGE_SEARCH_INDEX",
+        "search_index",
+        "",
+        "URL of the index that `docker search` asks where the term names no registry. By default Docker Hub's.",
+        values.parse_index,
     ),
     Setting(
         "STOWAGE_PLATFORM",
@@ -112,7 +163,9 @@ SETTINGS = (
         "Bytes that any stream may inflate to, whatever its ratio.",
         values.parse_count,
     ),
+    Setting("STOWAGE_EVENT_HISTORY", "event_history", "4096", "How many events are kept for `docker events --since`.", values.parse_count),
     Setting("STOWAGE_CONCURRENT_DOWNLOADS", "concurrent_downloads", "3", "Layers that one pull fetches at once.", values.parse_count),
+    Setting("STOWAGE_CONCURRENT_UPLOADS", "concurrent_uploads", "5", "Blobs that one push sends at once.", values.parse_count),
 )
 
 
@@ -133,11 +186,19 @@ class Config:
     min_api_version: ApiVersion
     insecure_registries: tuple[str, ...]
     registry_mirrors: tuple[str, ...]
+    certs_dirs: tuple[Path, ...]
+    auth_realms: tuple[str, ...]
+    foreign_layer_hosts: tuple[str, ...]
+    stall_seconds: int
+    download_attempts: int
+    search_index: str
     platform: Platform
     import_urls: tuple[str, ...]
     decompression_ratio: int
     decompression_bytes: int
+    event_history: int
     concurrent_downloads: int
+    concurrent_uploads: int
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Config:

@@ -45,7 +45,7 @@ def versions_document() -> str:
         if rule.since > MIN_API_VERSION:
             rows.insert(0, f"| the route | since {rule.since} | |\n")
         if rows:
-            title = f"{', '.join(sorted(rule.methods or ()))} {rule.rule.replace('<path:name>', '{name}')}"
+            title = f"{', '.join(sorted(rule.methods or ()))} {rule.plain_path}"
             sections.append(f"\n## {title}\n\n| what | versions | |\n|---|---|---|\n" + "".join(rows))
     return _VERSIONS_HEAD + "".join(sections)
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import errno
 import fcntl
+import gc
 import logging
+import resource
 import socket
 import ssl
 import sys
@@ -26,8 +29,12 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
+from blueprints.streaming import SERVING
 from services.metadata.session import upgrade
 from services.system.version import VERSION
+
+_M_ARENA_MAX = -8
+"""The parameter's number in glibc's malloc.h."""
 
 _REQUEST_LINE = 1 << 20
 """Bytes of a request line, as Go allows for the whole head: `docker save` of many images names each in its query."""
@@ -35,10 +42,52 @@ _REQUEST_LINE = 1 << 20
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 5.0
+_RETRY_SECONDS = 0.05
+_HEAD_SECONDS = 20.0
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Worker(ThreadWorker):
-    """gunicorn's threaded worker, speaking TLS on TCP only, and patient with uploads that it refuses."""
+    """gunicorn's threaded worker, speaking TLS on TCP only, patient with uploads that it refuses, and impatient with heads of requests."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self._heads: dict[TConn, float] = {}
+
+    def load_wsgi(self) -> None:
+        """Tell the application when this process is to stop, so that live streams end."""
+        super().load_wsgi()
+        self.wsgi.extensions[SERVING] = lambda: self.alive
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection; without a free descriptor it waits for one, where gunicorn would end the worker and its transfers."""
+        try:
+            super().accept(listener)
+        except OSError as exc:
+            if exc.errno not in _NO_DESCRIPTOR:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+    def handle(self, conn: TConn) -> object:
+        """Read and answer a request; its head must come within a bounded time, or a few idle clients would hold every thread."""
+        self._heads[conn] = time.monotonic() + _HEAD_SECONDS
+        try:
+            return super().handle(conn)
+        finally:
+            self._heads.pop(conn, None)
+
+    def handle_request(self, req: object, conn: TConn) -> object:
+        """The head is there; what follows may take its time."""
+        self._heads.pop(conn, None)
+        return super().handle_request(req, conn)
+
+    def murder_pending(self) -> None:
+        """Called about every second: also end the connections whose head is late. Their threads then read the end of the stream."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in [conn for conn, deadline in list(self._heads.items()) if deadline < now]:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(conn.sock, socket.SHUT_RD)
 
     def enqueue_req(self, conn: TConn) -> None:
         if self.cfg.is_ssl and conn.sock.family == socket.AF_UNIX:
@@ -64,18 +113,23 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """The application, in the parent."""
-        return create_app(self._config)
+        """The application, in the parent; what is in memory by now stays, so no worker's garbage collector need look through it."""
+        application = create_app(self._config)
+        gc.collect()
+        gc.freeze()
+        return application
 
 
 def serve(config: Config) -> None:
     """Migrate the database, then serve until SIGTERM; raises ConfigError where another service is in the way."""
     _log_to_stderr()
+    _use_one_arena()
     with hold_root(config.root):
         for bind in config.bind:
             _free_socket(bind.path)
         upgrade(config.database_url)
         _adjust_gunicorn()
+        _allow_descriptors()
         Server(config).run()
 
 
@@ -95,6 +149,12 @@ def _adjust_gunicorn() -> None:
     """Two things that gunicorn has no setting for: the name in its Server header, and request lines over 8 KiB."""
     wsgi.SERVER = f"Docker/{VERSION} (linux)"
     message.MAX_REQUEST_LINE = _REQUEST_LINE
+
+
+def _allow_descriptors() -> None:
+    """As many open files as this user may have: the usual soft limit of 1,024 is less than the connections of one worker and their files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _settings(config: Config) -> dict[str, object]:
@@ -119,6 +179,7 @@ def _settings(config: Config) -> dict[str, object]:
         "errorlog": "-",
         "loglevel": "warning",
         "proc_name": "stowage",
+        "control_socket_disable": True,
         "post_request": _give_back_memory,
         "forwarded_allow_ips": "",
     }
@@ -132,8 +193,14 @@ def _settings(config: Config) -> dict[str, object]:
     return settings
 
 
+def _use_one_arena() -> None:
+    """Have glibc allocate for all threads in one place: of an arena for each, what one thread frees is of no use to the others."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: dict[str, object], response: wsgi.Response) -> None:
-    """After a stream, return to the system what glibc keeps of its buffers in the arenas of many threads."""
+    """After a stream, return to the system what glibc keeps of its buffers."""
     if response.is_chunked():
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -108,6 +108,23 @@ def parse_content(text: str) -> Path | None:
     return Path(path).absolute()
 
 
+def parse_folders(text: str) -> tuple[Path, ...]:
+    """Folders that need not be there; all absolute."""
+    folders = tuple(Path(part) for part in split_list(text))
+    if not all(folder.is_absolute() for folder in folders):
+        raise ValueError("must be a comma-separated list of absolute paths")
+    return folders
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """HOST, HOST:PORT and *.DOMAIN."""
+    entries = split_list(text.lower())
+    for entry in entries:
+        if not _REGISTRY.fullmatch(entry.removeprefix("*.")):
+            raise ValueError(f"must be a comma-separated list of HOST, HOST:PORT and *.DOMAIN, and {entry} is none of them")
+    return entries
+
+
 def parse_insecure(text: str) -> tuple[str, ...]:
     """Networks such as 127.0.0.0/8, hosts, and HOST:PORT."""
     entries = split_list(text)
@@ -142,10 +159,16 @@ def parse_mirrors(text: str) -> tuple[str, ...]:
     """http:// and https:// URLs without query, fragment and credentials, each with one slash at its end, as dockerd shows them."""
     mirrors = split_list(text)
     for mirror in mirrors:
-        parts = urlsplit(mirror)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        if not _is_plain_url(mirror):
             raise ValueError("must be a comma-separated list of http:// or https:// URLs without query, fragment and credentials")
     return tuple(mirror.rstrip("/") + "/" for mirror in mirrors)
+
+
+def parse_index(text: str) -> str:
+    """An http:// or https:// URL without query, fragment and credentials; empty for the client's own."""
+    if text and not _is_plain_url(text):
+        raise ValueError("must be a http:// or https:// URL without query, fragment and credentials")
+    return text
 
 
 def parse_platform(text: str) -> Platform:
@@ -164,3 +187,9 @@ def parse_version(text: str) -> ApiVersion:
     if version is None or not MIN_API_VERSION <= version <= MAX_API_VERSION:
         raise ValueError(f"must be an API version from {MIN_API_VERSION} to {MAX_API_VERSION}")
     return version
+
+
+def _is_plain_url(text: str) -> bool:
+    """Whether this is an http or https URL that names a place and nothing else."""
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment and "@" not in parts.netloc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +12,20 @@ from services.content.filesystem import FilesystemStore
 from services.engine import Engine, Limits, ShownSettings
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.registry.client import RegistryClient
+from services.registry.proxies import Proxies
+from services.registry.search import HUB_INDEX
 
 
 def build_engine(config: Config) -> Engine:
     """The engine that this configuration describes, for the life of a process; its database is at the newest revision already."""
-    return _compose(config, SqlMetadataStore(config.database_url))
+    return _compose(config, SqlMetadataStore(config.database_url, event_history=config.event_history))
 
 
 @contextmanager
 def open_engine(config: Config) -> Iterator[Engine]:
     """The same engine for the time of a command, after its database was brought to the newest revision."""
     upgrade(config.database_url)
-    metadata = SqlMetadataStore(config.database_url)
+    metadata = SqlMetadataStore(config.database_url, event_history=config.event_history)
     try:
         yield _compose(config, metadata)
     finally:
@@ -30,19 +33,39 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
 
 def _compose(config: Config, metadata: SqlMetadataStore) -> Engine:
+    proxies = Proxies.from_environ(os.environ)
+    shown = proxies.masked
     return Engine(
         content=FilesystemStore(config.content_root),
         metadata=metadata,
-        registry=RegistryClient(insecure=config.insecure_registries, mirrors=config.registry_mirrors),
+        registry=RegistryClient(
+            insecure=config.insecure_registries,
+            mirrors=config.registry_mirrors,
+            certs=config.certs_dirs,
+            hub_index=config.search_index or HUB_INDEX,
+            auth_realms=config.auth_realms,
+            foreign_hosts=config.foreign_layer_hosts,
+            proxies=proxies,
+            stall_seconds=config.stall_seconds,
+        ),
         platform=config.platform,
         clock=time.time_ns,
         limits=Limits(
             decompression_ratio=config.decompression_ratio,
             decompression_bytes=config.decompression_bytes,
             concurrent_downloads=config.concurrent_downloads,
+            concurrent_uploads=config.concurrent_uploads,
+            download_attempts=config.download_attempts,
         ),
         import_urls=config.import_urls,
         shown=ShownSettings(
-            root=str(config.root), registry_mirrors=config.registry_mirrors, insecure_registries=config.insecure_registries
+            root=str(config.root),
+            store="filesystem",
+            database=config.database_url.partition(":")[0],
+            registry_mirrors=config.registry_mirrors,
+            insecure_registries=config.insecure_registries,
+            http_proxy=shown.http,
+            https_proxy=shown.https,
+            no_proxy=shown.none,
         ),
     )

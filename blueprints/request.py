@@ -19,7 +19,7 @@ from blueprints.schemas.base import QuerySchema
 from blueprints.versioning import api_version
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidParameter
-from services.registry.credentials import decode_auth
+from services.registry.credentials import decode_auth, parse_auth, read_auth
 from services.registry.protocol import Credentials
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ ENGINE = "stowage.engine"
 """Key of the application's extensions: a callable that gives the process's Engine."""
 
 _MAX_FORM = 10 << 20
+_MAX_AUTH = 64 << 10
+_MAX_PARAMETERS = 10_000
+"""Of one query or form, as in Go since 1.26 (CVE-2025-61726): millions of tiny ones would take hundreds of MiB."""
+
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 
 
@@ -89,6 +93,18 @@ def registry_auth() -> Credentials | None:
     return decode_auth(request.headers.get("X-Registry-Auth", ""))
 
 
+def push_auth() -> Credentials | None:
+    """The credentials of X-Registry-Auth, or those in the JSON body of a client that sends no such header."""
+    if "X-Registry-Auth" in request.headers:
+        return registry_auth()
+    return read_auth(body_stream().read(_MAX_AUTH))
+
+
+def login_auth() -> Credentials:
+    """The credentials in the JSON body of a login; raises InvalidParameter."""
+    return parse_auth(body_stream().read(_MAX_AUTH))
+
+
 def meta_headers() -> dict[str, str]:
     """The X-Meta-* headers, which go along to the registry."""
     return {name: value for name, value in request.headers.items() if name.startswith("X-Meta-")}
@@ -108,6 +124,8 @@ def _read_form() -> dict[str, list[str]]:
 
 def _parse_urlencoded(text: str, form: dict[str, list[str]]) -> None:
     """Add the pairs of a query to the form; raises InvalidParameter with the words of Go's url.ParseQuery."""
+    if text.count("&") >= _MAX_PARAMETERS:
+        raise InvalidParameter("number of URL query parameters exceeded limit")
     if ";" in text:
         raise InvalidParameter("invalid semicolon separator in query")
     for pair in filter(None, text.split("&")):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
-from app.serving import _free_socket, _settings, hold_root
+from app.serving import Worker, _free_socket, _settings, hold_root
 
 
 def test_a_root_has_one_service(tmp_path: Path) -> None:
@@ -47,4 +51,15 @@ def test_the_server_is_told_the_settings(tmp_path: Path) -> None:
     settings = _settings(config)
     assert settings["bind"] == [f"unix:{tmp_path}/s.sock", "127.0.0.1:0"]
     assert (settings["workers"], settings["threads"], settings["umask"]) == (3, 5, 0o177)
+    assert settings["control_socket_disable"] is True
     assert "certfile" not in settings
+
+
+@pytest.mark.parametrize(("code", "survives"), [(errno.EMFILE, True), (errno.ENFILE, True), (errno.EINVAL, False)])
+def test_a_worker_without_a_free_descriptor_goes_on(monkeypatch: pytest.MonkeyPatch, code: int, survives: bool) -> None:
+    def refuse(self: ThreadWorker, listener: socket.socket) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(ThreadWorker, "accept", refuse)
+    with socket.socket() as listener, nullcontext() if survives else pytest.raises(OSError, match=os.strerror(code)):
+        Worker.__new__(Worker).accept(listener)

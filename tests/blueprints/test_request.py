@@ -53,6 +53,13 @@ def test_parameters_are_read_as_go_reads_them(app: Flask, request_: dict[str, An
     assert loaded(app, **request_) == expected
 
 
+def test_a_query_may_have_ten_thousand_parameters(app: Flask) -> None:
+    assert loaded(app, query_string="&" * 9_998 + "&One=a")["one"] == "a"
+    for request_ in ({"query_string": "&" * 10_000}, {"method": "POST", "data": b"&" * 10_000, "content_type": FORM}):
+        with pytest.raises(InvalidParameter, match="number of URL query parameters exceeded limit"):
+            loaded(app, **request_)
+
+
 def test_a_form_may_have_ten_mebibytes(app: Flask) -> None:
     body = b"One=" + b"a" * ((10 << 20) - 4)
     assert len(loaded(app, method="POST", data=body, content_type=FORM)["one"]) == (10 << 20) - 4
