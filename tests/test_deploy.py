@@ -1,0 +1,46 @@
+"""What deploy/ ships is described in docs/deployment.md, and says only what is true of this version."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.config import SETTINGS, Config
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted((ROOT / "deploy").iterdir())
+UNIT = ROOT / "deploy" / "stowage.service"
+DOCUMENT = ROOT / "docs" / "deployment.md"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_shipped_file_is_described(path: Path) -> None:
+    assert f"deploy/{path.name}" in DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, DOCUMENT], ids=lambda path: path.name)
+def test_only_settings_that_exist_are_named(path: Path) -> None:
+    named = set(re.findall(r"STOWAGE_[A-Z_]*[A-Z]", path.read_text()))
+    assert named <= {setting.name for setting in SETTINGS}
+
+
+def test_the_settings_of_the_unit_are_accepted_and_meet_the_site() -> None:
+    environment = dict(line.split("=", 2)[1:] for line in UNIT.read_text().splitlines() if line.startswith("Environment="))
+    config = Config.from_environ(environment)
+    site = (ROOT / "deploy" / "nginx.conf").read_text()
+    assert [f"server {bind};" in site for bind in config.bind] == [True]
+
+
+def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/stowage/.venv/bin/stowage", "/bin/true"))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(unit)], capture_output=True, text=True, timeout=60
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
