@@ -1,7 +1,8 @@
-"""Measure a fresh Stowage, and beside it other engines: `python -m benchmarks [--engine NAME=ADDRESS=PID ...] [--registry HOST:PORT]`.
+"""Measure a fresh Stowage, and beside it other engines: `python -m benchmarks [--engine NAME=ADDRESS=PID ...]`.
 
-ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the engines that are named is deleted. The figures are a table in Markdown: wall seconds
-(and how many times faster Stowage was in the same run), CPU seconds, peak memory (sum of PSS over all processes of the service).
+ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the engines that are named is deleted. A docker-registry on loopback, started here, is what
+they pull from and push to; it has to be insecure for them, as loopback is by default. The figures are a table in Markdown: wall seconds (and how
+many times faster Stowage was in the same run), CPU seconds, peak memory (sum of PSS over all processes of the service).
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.engines import Cost, Engine, Meter
-from benchmarks.workload import file_system, large_image, many_images
+from benchmarks.registry import registry
+from benchmarks.workload import file_system, large_image, many_images, single_layers
 
 RUNS = 3
 LISTED_IMAGES = 1000
@@ -28,7 +31,9 @@ def stowage(root: Path) -> Iterator[Engine]:
     """A service with default settings on a unix socket."""
     address = f"unix:{root}/stowage.sock"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "serve"], env={**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": address}, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", "from app.cli import main; main()", "serve"],
+        env={**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": address},
+        stderr=subprocess.DEVNULL,
     )
     while not (root / "stowage.sock").exists():
         time.sleep(0.1)
@@ -54,8 +59,8 @@ def measure(engine: Engine, act: Callable[[], object], before: Callable[[], obje
     return sorted(costs, key=lambda cost: cost.wall)[RUNS // 2]
 
 
-def transfers(engine: Engine, folder: Path, pulled: str | None) -> dict[str, Cost]:
-    """Load, save, import and pull of the large image."""
+def archives(engine: Engine, folder: Path) -> dict[str, Cost]:
+    """Load, save and import."""
     found = {}
     for form in ("plain", "gzip"):
         load = lambda form=form: engine.request("POST", "/v1.45/images/load", folder / f"{form}.tar")  # noqa: E731
@@ -63,13 +68,55 @@ def transfers(engine: Engine, folder: Path, pulled: str | None) -> dict[str, Cos
     found["save"] = measure(engine, lambda: engine.request("GET", "/v1.45/images/large:1/get"))
     imported = "/v1.45/images/create?fromSrc=-&repo=imported&tag=1"
     found["import 150 MiB"] = measure(engine, lambda: engine.request("POST", imported, folder / "rootfs.tar"), lambda: wipe(engine))
-    if pulled:
-        name, tag = pulled.rsplit(":", 1)
-        pull = lambda: engine.request("POST", f"/v1.45/images/create?fromImage={name}&tag={tag}")  # noqa: E731
-        found["pull"] = measure(engine, pull, lambda: wipe(engine))
-        found["pull again"] = measure(engine, pull)
-    wipe(engine)
     return found
+
+
+def pulls(engine: Engine, address: str) -> dict[str, Cost]:
+    """Pull of the large image, the same again, and its four layers as four images at once."""
+
+    def pull(name: str) -> None:
+        engine.request("POST", f"/v1.45/images/create?fromImage={address}/bench/{name}&tag=1")
+
+    def pull_four() -> None:
+        threads = [threading.Thread(target=pull, args=(f"layer{number}",)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    found = {"pull": measure(engine, lambda: pull("large"), lambda: wipe(engine))}
+    found["pull again"] = measure(engine, lambda: pull("large"))
+    found["four pulls at once"] = measure(engine, pull_four, lambda: wipe(engine))
+    return found
+
+
+def pushes(engine: Engine, folder: Path) -> dict[str, Cost]:
+    """Push of the large image to an empty registry."""
+    engine.request("POST", "/v1.45/images/load", folder / "gzip.tar")
+    costs = []
+    for _ in range(RUNS):
+        with registry() as address:
+            engine.request("POST", f"/v1.45/images/large:1/tag?repo={address}/bench/large&tag=1")
+            with Meter(engine) as meter:
+                engine.request("POST", f"/v1.45/images/{address}/bench/large/push?tag=1")
+            costs.append(meter.cost)
+    return {"push": sorted(costs, key=lambda cost: cost.wall)[RUNS // 2]}
+
+
+def skopeo_push(folder: Path) -> float:
+    """Median wall seconds of `skopeo copy` of the same image from an OCI folder to an empty registry."""
+    walls = []
+    skopeo("copy", f"docker-archive:{folder}/gzip.tar", f"oci:{folder}/layout")
+    for _ in range(RUNS):
+        with registry() as address:
+            begin = time.perf_counter()
+            skopeo("copy", "--dest-tls-verify=false", f"oci:{folder}/layout", f"docker://{address}/bench/large:1")
+            walls.append(time.perf_counter() - begin)
+    return sorted(walls)[RUNS // 2]
+
+
+def skopeo(*arguments: str) -> None:
+    subprocess.run(["skopeo", "--insecure-policy", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def listing(engine: Engine, folder: Path) -> dict[str, Cost]:
@@ -83,6 +130,10 @@ def listing(engine: Engine, folder: Path) -> dict[str, Cost]:
     wipe(engine)
     mean = Cost(later.cost.wall / 5, later.cost.cpu / 5, later.cost.peak)
     return {f"list {LISTED_IMAGES} images, first": first.cost, f"list {LISTED_IMAGES} images, later": mean}
+
+
+def everything(engine: Engine, folder: Path, address: str) -> dict[str, Cost]:
+    return {**archives(engine, folder), **pulls(engine, address), **pushes(engine, folder), **listing(engine, folder)}
 
 
 def table(results: dict[str, dict[str, Cost]]) -> str:
@@ -103,30 +154,36 @@ def table(results: dict[str, dict[str, Cost]]) -> str:
 def prepare(folder: Path, mebibytes: int) -> None:
     large_image(folder / "plain.tar", "large:1", mebibytes, compressed=False)
     large_image(folder / "gzip.tar", "large:1", mebibytes, compressed=True)
+    single_layers(folder / "layers.tar", mebibytes)
     (folder / "rootfs.tar").write_bytes(file_system(150, 77))
     many_images(folder / "many.tar", LISTED_IMAGES)
+
+
+def fill(address: str, folder: Path) -> None:
+    """Put the images to pull into a registry."""
+    skopeo("copy", "--dest-tls-verify=false", f"docker-archive:{folder}/gzip.tar", f"docker://{address}/bench/large:1")
+    for number in range(4):
+        source = f"docker-archive:{folder}/layers.tar:layer{number}:1"
+        skopeo("copy", "--dest-tls-verify=false", source, f"docker://{address}/bench/layer{number}:1")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", action="append", default=[], metavar="NAME=ADDRESS=PID", help="another engine to measure beside")
-    parser.add_argument("--registry", help="a registry on loopback that skopeo may fill, for the pull")
     parser.add_argument("--size", type=int, default=500, help="MiB of the large image's archive (default 500)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as temporary:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as temporary, registry() as address:
         folder = Path(temporary)
         prepare(folder, options.size)
-        pulled = f"{options.registry}/bench/large:1" if options.registry else None
-        if pulled:
-            subprocess.run(["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", f"docker-archive:{folder}/gzip.tar", f"docker://{pulled}"], check=True)
+        fill(address, folder)
         results: dict[str, dict[str, Cost]] = {}
         with stowage(folder / "root") as engine:
-            results[engine.name] = {**transfers(engine, folder, pulled), **listing(engine, folder)}
+            results[engine.name] = everything(engine, folder, address)
         for given in options.engine:
-            name, address, pid = given.split("=")
-            engine = Engine(name, address, int(pid))
-            results[name] = {**transfers(engine, folder, pulled), **listing(engine, folder)}
-    print(table(results))
+            name, where, pid = given.split("=")
+            results[name] = everything(Engine(name, where, int(pid)), folder, address)
+        print(table(results))
+        print(f"\nskopeo copy of the same image to an empty registry: {skopeo_push(folder):.3f} s")
 
 
 if __name__ == "__main__":

@@ -91,6 +91,14 @@ def large_image(path: Path, name: str, mebibytes: int, *, compressed: bool) -> N
     archive.close()
 
 
+def single_layers(path: Path, mebibytes: int) -> None:
+    """The layers of the large image as four images of one layer."""
+    archive = Archive(path)
+    for seed in range(4):
+        archive.image(f"layer{seed}:1", [file_system(mebibytes // 2, seed)])
+    archive.close()
+
+
 def many_images(path: Path, count: int) -> None:
     """`count` images of one shared and one small layer of their own."""
     archive = Archive(path)

@@ -1,0 +1,34 @@
+"""A docker-registry on loopback with a store of its own, empty at first."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def registry() -> Iterator[str]:
+    """Run Debian's docker-registry; yields HOST:PORT."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as temporary:
+        config = Path(temporary) / "config.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {temporary}/store}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+        )
+        process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+        process.terminate()
+        process.wait()
