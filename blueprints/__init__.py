@@ -2,24 +2,33 @@
 
 from flask import Blueprint
 
-from blueprints.images import create, delete, get, history, inspect, load, prune, tag
+from blueprints.distribution import inspect as distribution_inspect
+from blueprints.images import attestations, create, delete, get, history, inspect, load, prune, push, search, tag
 from blueprints.images import list as list_
-from blueprints.system import containers, info, options, ping, version
+from blueprints.system import absent, auth, df, events, info, openapi, options, ping, version
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     ping.blueprint,
     version.blueprint,
     info.blueprint,
-    containers.blueprint,
+    auth.blueprint,
+    df.blueprint,
+    events.blueprint,
+    openapi.blueprint,
+    absent.blueprint,
     create.blueprint,
     list_.blueprint,
     inspect.blueprint,
     history.blueprint,
+    attestations.blueprint,
     tag.blueprint,
+    push.blueprint,
+    search.blueprint,
     delete.blueprint,
     prune.blueprint,
     load.blueprint,
     get.blueprint,
+    distribution_inspect.blueprint,
     options.blueprint,
 )
 """Every route of the service."""

@@ -1,7 +1,7 @@
-"""Streams: progress as JSON lines, and tars.
+"""Streams: progress as JSON lines, tars, and live ones without an end.
 
-A stream's first item is taken before the response starts, so that an error before it becomes a status. After it, progress ends with an
-error line, and a tar ends with a connection that is cut: nothing that is not tar ever follows tar bytes.
+A stream's first item that is no tick is taken before the response starts, so that an error before it becomes a status. After it, progress
+ends with an error line, and a tar ends with a connection that is cut: nothing that is not tar ever follows tar bytes.
 
 A line ends with CR LF and has the shape of moby's api/types/jsonstream Message. The text `error` beside `errorDetail` goes to every
 client; the text `progress` to none, since moby's main branch sends it at no version. Source: moby daemon/internal/streamformatter.
@@ -12,15 +12,22 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 
 import orjson
-from flask import Response, request
+from flask import Response, current_app, request
 
-from services.errors import EngineError
+from services.errors import EngineError, Unavailable
 from services.progress import Detail, Progress, ProgressStream
 
+LISTENERS = "stowage.listeners"
+"""Key of the application's extensions: a semaphore with a place for each live stream of the process."""
+SERVING = "stowage.serving"
+"""Key of the application's extensions: a callable that says whether the process goes on serving."""
+
 _WATCH_SECONDS = 0.25
+_POLL_SECONDS = 0.15
 _log = logging.getLogger(__name__)
 
 
@@ -30,13 +37,14 @@ def stream_progress(progress: ProgressStream, *, errors_in_stream: bool = False)
     An item with nothing set is a tick: it writes nothing and only gives a chance to see that the client has gone, which ends the stream
     and closes the progress.
     """
+    client = _watched_socket()
     try:
-        first = next(progress, None)
+        first = _first(progress, client)
     except EngineError as exc:
         if not errors_in_stream:
             raise
         return Response(_error_line(str(exc)), content_type="application/json")
-    response = Response(_lines(first, progress, _watched_socket()), content_type="application/json")
+    response = Response(_lines(first, progress, client), content_type="application/json")
     return _closing(response, progress)
 
 
@@ -46,11 +54,52 @@ def stream_tar(chunks: Iterator[bytes]) -> Response:
     return _closing(Response(_prepend(first, chunks), content_type="application/x-tar"), chunks)
 
 
+def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
+    """Answer 200 with the pieces as they come; the headers go out before there is one.
+
+    An empty piece says that there is no more now, and another is asked for a little later. Ends with the pieces, or when the client has gone
+    or the process is to stop. Raises Unavailable where every place for listeners is taken: the rest of the threads is for other requests.
+    """
+    listeners = current_app.extensions[LISTENERS]
+    if not listeners.acquire(blocking=False):
+        raise Unavailable("too many clients are listening already: try again when one of them has gone")
+    with ExitStack() as place:
+        place.callback(listeners.release)
+        body = _live(next(pieces, None), pieces, _watched_socket(), current_app.extensions[SERVING])
+        response = Response(body, content_type=content_type)
+        response.call_on_close(place.pop_all().close)
+    return response
+
+
+def _live(piece: bytes | None, pieces: Iterator[bytes], client: int | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:
+    while piece is not None:
+        yield piece
+        if not piece and (not is_serving() or _leaves(client)):
+            return
+        piece = next(pieces, None)
+
+
+def _leaves(client: int | None) -> bool:
+    """Wait a little; says whether the client goes meanwhile."""
+    if client is not None:
+        return _is_gone(client, _POLL_SECONDS)
+    time.sleep(_POLL_SECONDS)
+    return False
+
+
 def _closing(response: Response, stream: Iterator[object]) -> Response:
     """Close the generator with the response, even when not one byte of it was sent."""
     if isinstance(stream, Generator):
         response.call_on_close(stream.close)
     return response
+
+
+def _first(progress: ProgressStream, client: int | None) -> Progress | None:
+    """The first item that is no tick, None where there is none or the client has gone before it."""
+    while (item := next(progress, None)) == Progress():
+        if client is not None and _is_gone(client):
+            return None
+    return item
 
 
 def _prepend(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -113,8 +162,8 @@ def _watched_socket() -> int | None:
     return None if connection is None or has_body else int(connection.fileno())
 
 
-def _is_gone(client: int) -> bool:
-    """Whether the peer closed its side; looks without reading, so it is right for TLS and pipelined requests as well."""
+def _is_gone(client: int, seconds: float = 0) -> bool:
+    """Whether the peer closed its side by then; looks without reading, so it is right for TLS and pipelined requests as well."""
     poll = select.poll()
     poll.register(client, select.POLLRDHUP)
-    return bool(poll.poll(0))
+    return bool(poll.poll(seconds * 1000))

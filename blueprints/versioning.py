@@ -89,7 +89,12 @@ class VersionedRule(Rule):
     @property
     def moby_path(self) -> str:
         """The path as moby's router writes it, `{name:.*}` for a name that may contain slashes."""
-        return re.sub(r"<path:(\w+)>", r"{\1:.*}", self.rule)
+        return re.sub(r"<(\w+)>", r"{\1}", re.sub(r"<path:(\w+)>", r"{\1:.*}", self.rule))
+
+    @property
+    def plain_path(self) -> str:
+        """The path as people write it, with `{name}` for any name."""
+        return re.sub(r"<(?:path:)?(\w+)>", r"{\1}", self.rule)
 
 
 def api_version() -> ApiVersion:

@@ -13,20 +13,32 @@ from services.registry.protocol import Registry
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what input may cost. A stream is a bomb when it passes both the ratio and the absolute bytes."""
+    """Bounds on what input may cost. A stream is a bomb when it passes both the ratio and the absolute bytes.
+
+    A download is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
+    """
 
     decompression_ratio: int = 200
     decompression_bytes: int = 1 << 30
     concurrent_downloads: int = 3
+    concurrent_uploads: int = 5
+    download_attempts: int = 5
+    retry_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ShownSettings:
-    """Settings that GET /info shows: the root folder, mirrors of docker.io, networks and hosts of insecure registries."""
+    """Settings that GET /info shows: the root folder, the kinds of store and database, mirrors of docker.io, networks and hosts of
+    insecure registries, proxies masked."""
 
     root: str = ""
+    store: str = ""
+    database: str = ""
     registry_mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

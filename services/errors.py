@@ -8,6 +8,9 @@ The HTTP status of each class stands in one table in app/errors.py.
 class EngineError(Exception):
     """Base of every failure that a client is told about; `str(error)` is the sentence it reads."""
 
+    retry_after: float | None = None
+    """Seconds after which another try may succeed, 0 where nobody said how many; None where it would fail the same."""
+
 
 class InvalidParameter(EngineError):
     """The request is malformed or asks for something that makes no sense."""

@@ -1,13 +1,15 @@
-"""The `filters` parameter of lists and prunes, and the two kinds of value in it that have a grammar: globs and points in time.
+"""The `filters` parameter of lists, searches and prunes, and the kinds of value in it that have a grammar: globs, points in time, integers.
 
     filters := "" | { name : { value : bool } } | { name : [ value ] }
     glob    := { "*" | "?" | "[" [ "^" ] member { member } "]" | "\\" character | character }
     member  := character [ "-" character ]
+    integer := [ "+" | "-" ] digit { digit }
     moment  := duration | date [ "T" hour [ ":" minute [ ":" second ] ] ] [ zone ] | seconds [ "." fraction ]
 
 The second form of filters is the one that clients older than API 1.22 send.
 
-Source: moby daemon/internal/filters/parse.go, daemon/internal/timestamp/timestamp.go; Go path.Match, time.ParseDuration.
+Source: moby daemon/internal/filters/parse.go, daemon/internal/timestamp/timestamp.go; Go path.Match, time.ParseDuration,
+strconv.Atoi.
 """
 
 from __future__ import annotations
@@ -92,6 +94,14 @@ class Filters:
         return is_true
 
 
+def parse_integer(text: str) -> int:
+    """A decimal integer of 64 bits; raises InvalidParameter in the words of Go's strconv.Atoi."""
+    problem = "invalid syntax" if not _INTEGER.fullmatch(text) else "value out of range"
+    if problem == "invalid syntax" or len(text) > 4300 or not -_MAX_SECONDS - 1 <= int(text) <= _MAX_SECONDS:
+        raise InvalidParameter(f"strconv.Atoi: parsing {json.dumps(text, ensure_ascii=False)}: {problem}")
+    return int(text)
+
+
 def compile_glob(pattern: str) -> re.Pattern[str] | None:
     """A shell glob as Go's path.Match reads it, for `fullmatch`; None where it is malformed.
 
@@ -155,7 +165,10 @@ def parse_moment(text: str, now: int) -> int:
     except InvalidParameter:
         if "-" in text:
             raise
-    return _parse_unix(text)
+    try:
+        return parse_timestamp(text)
+    except InvalidParameter as exc:
+        raise InvalidParameter(f"failed to parse value as time or duration: {exc}") from exc
 
 
 def _moment_layout(text: str) -> tuple[str, ...]:
@@ -172,11 +185,12 @@ def _moment_layout(text: str) -> tuple[str, ...]:
     return RFC3339[:length] + (RFC3339[11:] if zoned else ())
 
 
-def _parse_unix(text: str) -> int:
+def parse_timestamp(text: str) -> int:
+    """Read Unix seconds with a fraction, in nanoseconds since 1970; raises InvalidParameter with what is wrong, in moby's words."""
     whole, _, fraction = text.partition(".")
     problem = _unix_problem(whole, fraction)
     if problem:
-        raise InvalidParameter(f"failed to parse value as time or duration: {problem}")
+        raise InvalidParameter(problem)
     return int(whole) * _SECOND + int(fraction[:9].ljust(9, "0"))
 
 

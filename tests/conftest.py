@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from services.content.filesystem import FilesystemStore
-from services.engine import Engine
+from services.engine import Engine, Limits
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.oci.platform import Platform
 from services.registry.client import RegistryClient
+
+settings.register_profile("stowage", deadline=None)  # how long an example takes says more about the machine than about the code
+settings.load_profile("stowage")
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +52,5 @@ def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
         registry=RegistryClient(insecure=("127.0.0.0/8", "::1/128")),
         platform=Platform(os="linux", architecture="amd64"),
         clock=time.time_ns,
+        limits=Limits(retry_seconds=0.01),
     )

@@ -23,7 +23,7 @@ class PruneQuery(QuerySchema):
 class PruneReport(ResponseSchema):
     """What went and the bytes that came free (moby api/types/image/prune_report.go); nothing gone is null."""
 
-    removals = fields.List(fields.Nested(RemovalItem), data_key="ImagesDeleted")
+    removals = fields.List(fields.Nested(RemovalItem), data_key="ImagesDeleted", allow_none=True)
     freed = fields.Integer(data_key="SpaceReclaimed")
 
 

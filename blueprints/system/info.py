@@ -17,6 +17,8 @@ _NO_SWARM = {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "Contro
 _NO_PLUGINS: dict[str, list[str] | None] = {"Volume": [], "Network": [], "Authorization": None, "Log": []}
 _NONE: list[str] = []
 _NO_RUNTIMES: dict[str, object] = {}
+_WARNINGS = ["WARNING: Stowage is an image-only engine: it cannot run containers"]
+"""Not null: the CLI takes that as leave to guess warnings about memory limits and the like."""
 
 
 class CommitResponse(ResponseSchema):
@@ -78,9 +80,9 @@ class InfoResponse(ResponseSchema):
     memory = fields.Integer(data_key="MemTotal")
     generic_resources = fields.Constant(None, data_key="GenericResources")
     root = fields.String(data_key="DockerRootDir")
-    http_proxy = fields.Constant("", data_key="HttpProxy")
-    https_proxy = fields.Constant("", data_key="HttpsProxy")
-    no_proxy = fields.Constant("", data_key="NoProxy")
+    http_proxy = fields.String(data_key="HttpProxy")
+    https_proxy = fields.String(data_key="HttpsProxy")
+    no_proxy = fields.String(data_key="NoProxy")
     hostname = fields.String(data_key="Name")
     labels = fields.Constant(_NONE, data_key="Labels")
     experimental = fields.Constant(False, data_key="ExperimentalBuild")
@@ -96,7 +98,7 @@ class InfoResponse(ResponseSchema):
     init_commit = fields.Nested(CommitResponse, data_key="InitCommit", dump_default={})
     security_options = fields.Constant(_NONE, data_key="SecurityOptions")
     cdi_directories = fields.Constant(_NONE, data_key="CDISpecDirs")
-    warnings = fields.Constant(None, data_key="Warnings")
+    warnings = fields.Constant(_WARNINGS, data_key="Warnings")
 
 
 @blueprint.get("/info")

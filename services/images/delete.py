@@ -1,4 +1,4 @@
-"""Take names from an image, and remove it when none are left.
+"""Take names from an image and remove it when none are left, or take single platforms out of it.
 
 Source: moby daemon/containerd/image_delete.go.
 """
@@ -6,15 +6,18 @@ Source: moby daemon/containerd/image_delete.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from services.engine import Engine
-from services.errors import Conflict, InvalidParameter, Unsupported
+from services.errors import Conflict, InvalidParameter, NotFound
 from services.gc.collector import sweep
+from services.images.events import Action, log_image
 from services.images.resolve import familiar_name, image_not_found, is_dangling, resolve_all
-from services.metadata.protocol import ImageRecord, Transaction
+from services.images.summary import ManifestSummary, platform_not_found, read_facts, summarize
+from services.metadata.protocol import ImageRecord, Role, Transaction
 from services.oci.digest import Digest
-from services.oci.platform import Platform
+from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
 
 
@@ -26,47 +29,117 @@ class Removal:
     deleted: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a name means: the record of that very name if any, those that share its target, and those that go when the name goes."""
+
+    record: ImageRecord | None
+    sharing: list[ImageRecord]
+    named: Reference | None
+    same: list[ImageRecord]
+
+    @property
+    def target(self) -> Digest:
+        return self.sharing[0].target.digest
+
+
 def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: Sequence[Platform] = ()) -> list[Removal]:
     """Untag `name`, or delete the image where that is its only name or where `name` is its ID; what only it needed is freed at once.
 
-    Raises InvalidParameter for a blank or malformed name, ImageNotFound, and Conflict for an ID with several names unless `force`.
+    With `platforms` the names stay, and those platforms' manifests go with what only they needed: all of them or, on an error, none.
+    Raises InvalidParameter for a blank or malformed name and for platforms without `force`, ImageNotFound, NotFound for a platform that is
+    not here, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
     """
     if not name.strip():
         raise InvalidParameter("image name cannot be blank")
     if platforms:
-        _refuse_platforms(force)
+        if not force:
+            raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")
+        return _delete_platforms(engine, name, platforms)
     with engine.metadata.write() as tx:
-        record, sharing = resolve_all(tx, name)
-        target = sharing[0].target.digest
-        named = None if _begins_id(target, name) else Reference.parse(record.name if record else name)
-        same = _same_references(named, sharing)
-        if named and not same:
-            raise image_not_found(named)
-        if named and len(same) < len(sharing):
-            return _untag(tx, same)
-        if len(same) < len(sharing) and not force:
-            raise Conflict(f"conflict: unable to delete {target.short} (must be forced) - image is referenced in multiple repositories")
-        removals = _untag(tx, sharing)
-    sweep(engine.metadata, engine.content, [target])
-    return [*removals, Removal(deleted=str(target))]
+        found = _find(tx, name)
+        if found.named and len(found.same) < len(found.sharing):
+            return _untag(tx, engine, found.same)
+        if len(found.same) < len(found.sharing) and not force:
+            raise _conflict(found.target, "must be forced", "image is referenced in multiple repositories")
+        removals = _untag(tx, engine, found.sharing)
+        log_image(tx, engine, Action.DELETE, found.target, name=found.target)
+    sweep(engine.metadata, engine.content, [found.target])
+    return [*removals, Removal(deleted=str(found.target))]
 
 
-def _refuse_platforms(force: bool) -> None:
-    """Never take a request to remove single platforms for one to remove the image."""
-    if not force:
-        raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")
-    raise Unsupported("removing single platforms of an image is not supported")
+def _find(tx: Transaction, name: str) -> _Found:
+    record, sharing = resolve_all(tx, name)
+    named = None if _begins_id(sharing[0].target.digest, name) else Reference.parse(record.name if record else name)
+    same = _same_references(named, sharing)
+    if named and not same:
+        raise image_not_found(named)
+    return _Found(record, sharing, named, same)
+
+
+def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:
+    """Forget the manifests under their content locks, so that no writer takes one up before its file is gone, and sweep what was below."""
+    with ExitStack() as locks:
+        with engine.metadata.write() as tx:
+            tx.leases.end_abandoned()  # only a running transfer may stand in the way
+            found = _find(tx, name)
+            below: set[Digest] = set()
+            removed: list[Digest] = []
+            for platform in platforms:
+                digest = _choose(tx, found.record or found.sharing[0], platform).descriptor.digest
+                if not locks.enter_context(engine.content.locked(digest)):
+                    raise _conflict(digest, "cannot be forced", "it is being written")
+                below |= tx.graph.descendants([digest])
+                tx.graph.remove([digest])
+                removed.append(digest)
+        for digest in removed:
+            engine.content.delete(digest)
+    sweep(engine.metadata, engine.content, below.difference(removed))
+    return [Removal(deleted=str(digest)) for digest in removed]
+
+
+def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> ManifestSummary:
+    """The present manifest for exactly this platform, which nothing but this image may need."""
+    target = record.target.digest
+    best = summarize(record, read_facts(tx, target)).best_present(PlatformMatcher.only_strict(platform))
+    shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+    if best is None:
+        raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(record), None)}")
+    need = _need(tx, best.descriptor.digest, target)
+    if need:
+        raise Conflict(f"failed to delete platform {shown} for image {target}: {_conflict(best.descriptor.digest, 'cannot be forced', need)}")
+    return best
+
+
+def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
+    """Why a manifest of this image cannot go, or nothing where it can."""
+    if digest == target:
+        return "it is all that the image is"
+    above = tx.graph.ancestors([digest])
+    parents = tx.graph.manifests(above).values()
+    if any(edge.child.digest == digest and edge.role is not Role.MANIFEST for parent in parents for edge in parent.edges):
+        return "another manifest needs it"
+    if any(tx.images.by_target(each) for each in above - {target}):
+        return "another image needs it"
+    return "a running transfer needs it" if tx.leases.held(above) else ""
+
+
+def _conflict(digest: Digest, remedy: str, reason: str) -> Conflict:
+    return Conflict(f"conflict: unable to delete {digest.short} ({remedy}) - {reason}")
 
 
 def _begins_id(target: Digest, name: str) -> bool:
     return str(target).startswith(name) or target.hex.startswith(name)
 
 
-def _untag(tx: Transaction, records: list[ImageRecord]) -> list[Removal]:
+def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[Removal]:
     """Forget these names; a dangling image's is nobody's and not told."""
     for record in records:
         tx.images.delete(record.name)
-    return [Removal(untagged=familiar_name(record)) for record in records if not is_dangling(record)]
+    named = [record for record in records if not is_dangling(record)]
+    for record in named:
+        log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
+    return [Removal(untagged=familiar_name(record)) for record in named]
 
 
 def _same_references(named: Reference | None, records: list[ImageRecord]) -> list[ImageRecord]:

@@ -12,6 +12,7 @@ from services.errors import Conflict
 from services.filters import Filters
 from services.gc.collector import collect_garbage, sweep
 from services.images.delete import Removal
+from services.images.events import Action, log_image, log_prune
 from services.images.resolve import familiar_name, is_dangling
 from services.images.selection import select_records
 from services.images.summary import Facts, walk_present
@@ -45,9 +46,15 @@ def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
         catalog = engine.metadata.catalog()
         records = _forget(engine, _select(engine, catalog.images, catalog.manifests, filters))
         swept = sweep(engine.metadata, engine.content, {record.target.digest for record in records})
-        garbage = collect_garbage(engine.metadata, engine.content, abandoned=True)
-    removals = _report(records, catalog.manifests, swept.blobs.keys() | garbage.blobs.keys())
-    return Pruned(removals or None, swept.bytes + garbage.bytes)
+        garbage = collect_garbage(engine.metadata, engine.content)
+    gone = _attribute(records, catalog.manifests, swept.blobs.keys() | garbage.blobs.keys())
+    freed = swept.bytes + garbage.bytes
+    with engine.metadata.write() as tx:
+        for record in records:
+            if gone[record.name]:
+                log_image(tx, engine, Action.DELETE, record.target.digest, name=familiar_name(record))
+        log_prune(tx, engine, freed)
+    return Pruned(_report(records, gone) or None, freed)
 
 
 def _select(engine: Engine, images: tuple[ImageRecord, ...], facts: Facts, filters: Filters) -> list[ImageRecord]:
@@ -63,15 +70,21 @@ def _forget(engine: Engine, records: list[ImageRecord]) -> list[ImageRecord]:
         unchanged = [record for record in records if tx.images.get(record.name) == record]
         for record in unchanged:
             tx.images.delete(record.name)
+            log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
     return unchanged
 
 
-def _report(records: list[ImageRecord], facts: Facts, gone: set[Digest]) -> list[Removal]:
-    """Per name what was untagged, and after the last name that reached it each index or manifest that is gone."""
-    last = {digest: record.name for record in records for digest in walk_present(record.target.digest, facts) if digest in gone}
+def _attribute(records: list[ImageRecord], facts: Facts, gone: set[Digest]) -> dict[str, list[Digest]]:
+    """Per name the indexes and manifests that are gone: those that no later name reached."""
+    present = {record.name: dict.fromkeys(walk_present(record.target.digest, facts)) for record in records}
+    last = {digest: name for name, digests in present.items() for digest in digests if digest in gone}
+    return {name: [digest for digest in digests if last.get(digest) == name] for name, digests in present.items()}
+
+
+def _report(records: list[ImageRecord], gone: dict[str, list[Digest]]) -> list[Removal]:
+    """Per name what was untagged, and then what went with it."""
     removals: list[Removal] = []
     for record in records:
         removals.append(Removal(untagged=familiar_name(record)))
-        present = walk_present(record.target.digest, facts)
-        removals += (Removal(deleted=str(digest)) for digest in dict.fromkeys(present) if last.get(digest) == record.name)
+        removals += (Removal(deleted=str(digest)) for digest in gone[record.name])
     return removals

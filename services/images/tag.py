@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from services.engine import Engine
 from services.errors import InvalidParameter, NotFound
+from services.images.events import Action, image_labels, log_image
 from services.images.publish import assign_name
 from services.images.resolve import familiar_name, resolve_image
 from services.images.summary import any_platform, platform_not_found, read_facts, summarize
@@ -27,7 +28,9 @@ def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:
     if reference.familiar_name == "sha256":
         raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
     with engine.metadata.write() as tx:
-        assign_name(tx, str(reference), _find_target(tx, name, engine.platform), engine.clock())
+        target = _find_target(tx, name, engine.platform)
+        assign_name(tx, str(reference), target, engine.clock())
+        log_image(tx, engine, Action.TAG, target.digest, name=reference.familiar, labels=image_labels(tx, engine, target.digest))
     return True
 
 

@@ -11,12 +11,12 @@ from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, i
 
 from services.errors import BlobNotFound
 from services.metadata import reach
-from services.metadata.facts import EDGES, FACTS, edge_rows, facts_row, group_edges, to_facts
+from services.metadata.facts import FACTS, edge_rows, facts_row, read_edges, to_facts
 from services.metadata.generation import bump
 from services.metadata.protocol import LayerFacts, ManifestFacts, Role
 from services.metadata.reach import DIGESTS
 from services.metadata.rows import in_chunks, to_digest
-from services.metadata.tables import blob, config, edge, layer, manifest
+from services.metadata.tables import blob, config, edge, layer, manifest, source
 from services.oci.digest import Digest
 from services.oci.mediatypes import is_foreign_layer
 
@@ -30,8 +30,8 @@ _BY_DIFF_ID = (
     .where(layer.c.diff_id.in_(DIGESTS), layer.c.digest != layer.c.diff_id)
     .order_by(blob.c.created_at.desc(), layer.c.digest)
 )
+_CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _FACTS = FACTS.where(manifest.c.digest.in_(DIGESTS))
-_EDGES = EDGES.where(edge.c.parent.in_(DIGESTS))
 _NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role != Role.MANIFEST)
 _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size).where(manifest.c.digest.in_(DIGESTS))
 _STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).values(content_size=bindparam("counted"))
@@ -79,20 +79,21 @@ class SqlGraph:
         return self.manifests([digest]).get(digest)
 
     def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-        found: dict[Digest, ManifestFacts] = {}
-        for chunk in in_chunks(digests):
-            edges = group_edges(self._connection.execute(_EDGES, {"digests": chunk}))
-            for row in self._connection.execute(_FACTS, {"digests": chunk}):
-                facts = to_facts(row, edges)
-                found[facts.digest] = facts
-        return found
+        among = set(digests)
+        edges = read_edges(self._connection, among)
+        read = (to_facts(row, edges) for row in self._rows(_FACTS, among))
+        return {facts.digest: facts for facts in read}
 
     def config(self, manifest: Digest) -> bytes | None:
-        return self._connection.scalar(select(config.c.raw).where(config.c.manifest == str(manifest)))
+        return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         among = set(roots)
         return among | self._digests(reach.BELOW, among)
+
+    def ancestors(self, digests: Iterable[Digest]) -> set[Digest]:
+        among = set(digests)
+        return among | self._digests(reach.ABOVE, among)
 
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         among = set(digests)
@@ -111,7 +112,7 @@ class SqlGraph:
         unmade = removed | self._digests(_NEEDING, removed)
         for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
             self._delete(column, unmade)
-        for column in (layer.c.digest, blob.c.digest):
+        for column in (layer.c.digest, source.c.digest, blob.c.digest):
             self._delete(column, removed)
         self._refresh_sizes(above - unmade)
         bump(self._connection)

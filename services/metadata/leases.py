@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, cast, delete, extr
 
 from services.errors import Internal
 from services.metadata import tables
-from services.metadata.rows import to_digest
+from services.metadata.rows import in_chunks, to_digest
 from services.oci.digest import Digest
 
 NOW: ColumnElement[int] = cast(extract("epoch", func.current_timestamp()), BigInteger)
@@ -43,22 +43,19 @@ class SqlLeases:
         held = select(tables.lease_blob.c.digest).where(tables.lease_blob.c.lease == lease)
         return {to_digest(text) for text in self._connection.scalars(held)}
 
+    def held(self, digests: Iterable[Digest]) -> set[Digest]:
+        named = select(tables.lease_blob.c.digest).join(tables.lease).where(tables.lease.c.expires_at > NOW).distinct()
+        chunks = in_chunks(digests)
+        return {to_digest(text) for chunk in chunks for text in self._connection.scalars(named.where(tables.lease_blob.c.digest.in_(chunk)))}
+
     def end(self, lease: str) -> None:
         self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))
         self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
 
-    def end_abandoned(self) -> set[Digest]:
-        return self._end_where(or_(tables.lease.c.expires_at <= NOW, tables.lease.c.alive_until <= NOW))
-
-    def end_expired(self) -> set[Digest]:
-        return self._end_where(tables.lease.c.expires_at <= NOW)
-
-    def _end_where(self, condition: ColumnElement[bool]) -> set[Digest]:
-        held: set[Digest] = set()
-        for identifier in self._connection.scalars(select(tables.lease.c.id).where(condition)).all():
-            held |= self.digests(identifier)
+    def end_abandoned(self) -> None:
+        abandoned = or_(tables.lease.c.expires_at <= NOW, tables.lease.c.alive_until <= NOW)
+        for identifier in self._connection.scalars(select(tables.lease.c.id).where(abandoned)).all():
             self.end(identifier)
-        return held
 
     def _require(self, lease: str) -> None:
         """Refuse a lease that was ended as abandoned while its holder was silent: what it held may be gone."""

@@ -8,6 +8,8 @@ all of it back. A read transaction sees one state.
     layer      facts of a compressed blob: digest and size of its uncompressed stream
     manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is there
     edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
+    source     a repository of a registry that is known to hold a blob; gone with the blob
+    event      what happened to an image, in the order of commits; the oldest are dropped
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest or a foreign layer
@@ -86,10 +88,11 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
-    """Every image and the facts of every manifest that an image's target is or lists, at one generation of the store.
+    """Every image and the facts of every manifest, at one generation of the store.
 
     Only the facts of an index have their edges here; those of an image manifest are asked of `Graph.manifests`.
-    The same object is returned until the generation changes, so whatever is derived from it may be kept beside it.
+    The same object is returned until the generation changes, and in the next one a record or facts that did not change are the same objects
+    again, so whatever is derived from them may be kept beside them.
     """
 
     generation: int
@@ -155,6 +158,9 @@ class Graph(Protocol):
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         """The roots and everything reachable from them, present or not."""
 
+    def ancestors(self, digests: Iterable[Digest]) -> set[Digest]:
+        """The digests and everything that they are reachable from."""
+
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
 
@@ -162,14 +168,14 @@ class Graph(Protocol):
         """Every blob that is neither."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Forget these blobs: blob, layer and manifest rows and the edges out of them; ancestors' `content_size` follows.
+        """Forget these blobs: blob, layer, source and manifest rows and the edges out of them; ancestors' `content_size` follows.
 
         A manifest that needs one of them is forgotten too, while its blob stays: no manifest row is ever incomplete. Raises Internal where
         an image's target would be forgotten.
         """
 
     def all_blobs(self) -> dict[Digest, int]:
-        """Every blob row and its size, for verify and the sweep of orphans."""
+        """Every blob row and its size, for verify."""
 
     def shared_sizes(self, targets: Collection[Digest]) -> dict[Digest, int]:
         """Per target the bytes of its present blobs that another of these targets also reaches."""
@@ -187,13 +193,55 @@ class Leases(Protocol):
 
     def digests(self, lease: str) -> set[Digest]: ...
 
+    def held(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these a lease that has not expired names; what is only reachable from a named one is not among them."""
+
     def end(self, lease: str) -> None: ...
 
-    def end_abandoned(self) -> set[Digest]:
-        """End every lease that expired or whose holder stopped renewing it; returns the blobs they held."""
+    def end_abandoned(self) -> None:
+        """End every lease that expired or whose holder stopped renewing it."""
 
-    def end_expired(self) -> set[Digest]:
-        """End every lease that expired; returns the blobs they held."""
+
+class Sources(Protocol):
+    """Which repositories hold a blob, as pulls and pushes found; a registry is the `host[:port]` of a reference."""
+
+    def add(self, digests: Iterable[Digest], *, registry: str, repository: str) -> None:
+        """Record the repository for those of the blobs that are present; recording it again changes nothing."""
+
+    def repositories(self, digests: Iterable[Digest], *, registry: str) -> dict[Digest, list[str]]:
+        """The known repositories of this registry, ordered by name, per blob that has any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """What an event is about: its ID, or the name it was called by, and what else is told of it."""
+
+    id: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened: `action`, to an `actor` of this `type`. `id` is the order of commits, `time` nanoseconds since 1970."""
+
+    id: int
+    time: int
+    type: str
+    action: str
+    actor: Actor
+
+
+class Events(Protocol):
+    """The events of all processes, of which a bounded history is kept. Those of a transaction are seen once it is committed."""
+
+    def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
+        """Add the newest event; the oldest go where there are more than the store keeps."""
+
+    def last(self) -> int:
+        """The id of the newest event, 0 where there never was one."""
+
+    def after(self, position: int, *, limit: int) -> list[Event]:
+        """The events with ids beyond `position`, oldest first, at most `limit`."""
 
 
 class Transaction(Protocol):
@@ -207,6 +255,12 @@ class Transaction(Protocol):
 
     @property
     def leases(self) -> Leases: ...
+
+    @property
+    def sources(self) -> Sources: ...
+
+    @property
+    def events(self) -> Events: ...
 
 
 class MetadataStore(Protocol):

@@ -17,14 +17,19 @@ from sqlalchemy import Engine
 
 from services.errors import Unsupported
 from services.metadata import generation
-from services.metadata.catalog import read_catalog
+from services.metadata.catalog import CatalogReader
 from services.metadata.database import open_engine, transaction
+from services.metadata.events import SqlEvents
 from services.metadata.graph import SqlGraph
 from services.metadata.images import SqlImages
 from services.metadata.leases import SqlLeases
 from services.metadata.protocol import Catalog
+from services.metadata.sources import SqlSources
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+EVENT_HISTORY = 4096
+"""How many events are kept where nothing else is said; moby keeps 256, and loses them with its process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class SqlTransaction:
     images: SqlImages
     graph: SqlGraph
     leases: SqlLeases
+    sources: SqlSources
+    events: SqlEvents
 
 
 class SqlMetadataStore:
@@ -42,11 +49,13 @@ class SqlMetadataStore:
     Connections are made on first use and never cross a fork: each process has its own.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, event_history: int = EVENT_HISTORY) -> None:
         self._url = url
+        self._event_history = event_history
         self._engines: dict[int, Engine] = {}
         self._engines_lock = threading.Lock()
         self._catalog: Catalog | None = None
+        self._catalog_reader = CatalogReader()
         self._catalog_lock = threading.Lock()
 
     def read(self) -> AbstractContextManager[SqlTransaction]:
@@ -59,7 +68,7 @@ class SqlMetadataStore:
         with self._catalog_lock, transaction(self._engine(), writes=False) as connection:
             current = generation.current(connection)
             if self._catalog is None or self._catalog.generation != current:
-                self._catalog = read_catalog(connection, current)
+                self._catalog = self._catalog_reader.read(connection, current)
             return self._catalog
 
     def close(self) -> None:
@@ -72,7 +81,13 @@ class SqlMetadataStore:
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
         with transaction(self._engine(), writes=writes) as connection:
-            yield SqlTransaction(SqlImages(connection), SqlGraph(connection), SqlLeases(connection))
+            yield SqlTransaction(
+                SqlImages(connection),
+                SqlGraph(connection),
+                SqlLeases(connection),
+                SqlSources(connection),
+                SqlEvents(connection, self._event_history),
+            )
 
     def _engine(self) -> Engine:
         # A parent's engine stays referenced in its child: collected there, it would close files that the parent works with.

@@ -1,6 +1,6 @@
 """The tables, as SQLAlchemy Core sees them; a revision in migrations/ makes each of them.
 
-Digests are text, `sha256:<hex>`. JSON is text. Times of images and blobs are nanoseconds since 1970, those of leases seconds since 1970
+Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and events are nanoseconds since 1970, those of leases seconds since 1970
 by the database's own clock.
 """
 
@@ -86,6 +86,26 @@ lease_blob = Table(
     Column("digest", Text, primary_key=True),
     Index("lease_blob_digest", "digest"),
     sqlite_with_rowid=False,
+)
+
+source = Table(
+    "source",
+    METADATA,
+    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
+    Column("registry", Text, primary_key=True),
+    Column("repository", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+event = Table(
+    "event",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
 )
 
 generation = Table(

@@ -15,6 +15,9 @@ from services.engine import Engine, ShownSettings
 from services.oci.timestamp import Timestamp
 from services.system.version import VERSION
 
+_CONTAINERD_IDENTITY = ("driver-type", "io.containerd.snapshotter.v1")
+"""By this row clients know that an image's ID is the digest of its manifest or index, and not that of its config."""
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -55,6 +58,9 @@ class Info:
     processors: int
     memory: int
     root: str
+    http_proxy: str
+    https_proxy: str
+    no_proxy: str
     hostname: str
     version: str
 
@@ -68,7 +74,7 @@ def read_info(engine: Engine) -> Info:
         id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{hostname}{engine.shown.root}")),
         images=images,
         driver="stowage",
-        driver_status=(("Content", "OCI image layout"),),
+        driver_status=(_CONTAINERD_IDENTITY, ("Store", engine.shown.store), ("Database", engine.shown.database)),
         descriptors=len(os.listdir("/proc/self/fd")),
         threads=threading.active_count(),
         time=str(Timestamp(engine.clock())),
@@ -81,6 +87,9 @@ def read_info(engine: Engine) -> Info:
         processors=os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         root=engine.shown.root,
+        http_proxy=engine.shown.http_proxy,
+        https_proxy=engine.shown.https_proxy,
+        no_proxy=engine.shown.no_proxy,
         hostname=hostname,
         version=VERSION,
     )

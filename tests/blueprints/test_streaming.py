@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from flask import Flask, Response
 
 from blueprints import streaming
-from blueprints.streaming import stream_progress, stream_tar
-from services.errors import Conflict, InvalidContent
+from blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar
+from services.errors import Conflict, InvalidContent, Unavailable
 from services.progress import Detail, Progress, ProgressStream
 
 
@@ -163,3 +164,56 @@ def test_an_error_in_a_tar_reaches_the_server_which_cuts_the_connection(app: Fla
     assert next(body) == b"a"
     with pytest.raises(InvalidContent):
         next(body)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live stream that does not wait between its looks."""
+    monkeypatch.setattr(streaming, "_POLL_SECONDS", 0.0)
+
+
+def forever(*pieces: bytes) -> Iterator[bytes]:
+    yield from pieces
+    while True:
+        yield b""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_live_stream_begins_before_there_is_anything_to_tell(app: Flask) -> None:
+    response = answer(app, lambda: stream_live(iter([b"", b"a", b"", b"b"]), "application/jsonl"))
+    assert (list(response.iter_encoded()), response.content_type) == ([b"", b"a", b"", b"b"], "application/jsonl")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_client_that_is_gone_ends_a_live_stream_after_what_was_to_tell(app: Flask) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        response = answer(app, lambda: stream_live(forever(b"a", b"b"), "application/json"), **{"gunicorn.socket": ours})
+        assert response.get_data() == b"ab"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_process_that_stops_ends_its_live_streams(app: Flask) -> None:
+    app.extensions[SERVING] = lambda: False
+    assert answer(app, lambda: stream_live(forever(b"a"), "application/json")).get_data() == b"a"
+
+
+def test_an_error_before_a_live_stream_is_left_to_become_a_status(app: Flask) -> None:
+    def pieces() -> Iterator[bytes]:
+        raise Conflict("no")
+        yield b""
+
+    with pytest.raises(Conflict):
+        answer(app, lambda: stream_live(pieces(), "application/json"))
+    assert app.extensions[LISTENERS]._value == 16
+
+
+def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:
+    app.extensions[LISTENERS] = threading.BoundedSemaphore(2)
+    first, _ = [answer(app, lambda: stream_live(forever(), "application/json")) for _ in range(2)]
+    with pytest.raises(Unavailable, match="^too many clients are listening already"):
+        answer(app, lambda: stream_live(forever(), "application/json"))
+    first.close()
+    first.close()
+    answer(app, lambda: stream_live(forever(), "application/json")).close()

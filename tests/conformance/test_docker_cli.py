@@ -161,6 +161,29 @@ def test_version_and_info_are_answered(service: Service) -> None:
     assert lines(service.docker("ps", "-aq").stdout) == []
 
 
+def test_disk_usage_counts_shared_content_once(service: Service) -> None:
+    empty = [json.loads(row) for row in lines(service.docker("system", "df", "--format", "json").stdout)]
+    assert [(row["Type"], row["TotalCount"], row["Size"]) for row in empty] == [
+        (kind, "0", "0B") for kind in ("Images", "Containers", "Local Volumes", "Build Cache")
+    ]
+
+    service.docker("import", "-", "app:1", stdin=small_tar(b"x" * 100_000))
+    service.docker("import", "-m", "other", "-", "app:2", stdin=small_tar(b"x" * 100_000))
+    images = json.loads(lines(service.docker("system", "df", "--format", "json").stdout)[0])
+    on_disk = sum(path.stat().st_size for path in (service.root / "blobs").rglob("*") if path.is_file())
+    assert (images["TotalCount"], images["Active"], images["Size"]) == ("2", "0", f"{on_disk / 1000:.4g}kB")
+    assert images["Reclaimable"] == f"{images['Size']} (100%)"
+
+    verbose = json.loads(service.docker("system", "df", "-v", "--format", "json").stdout)
+    assert {image["Tag"] for image in verbose["Images"]} == {"1", "2"}
+    assert {image["Containers"] for image in verbose["Images"]} == {"0"}
+    assert all(image["SharedSize"] != "0B" and image["UniqueSize"] != "0B" for image in verbose["Images"])
+    assert (verbose["Containers"], verbose["Volumes"], verbose["BuildCache"]) == ([], [], [])
+    table = lines(service.docker("system", "df", "-v").stdout)
+    assert table[0] == "Images space usage:"
+    assert sorted(row.split()[:2] for row in table if row.startswith("app")) == [["app", "1"], ["app", "2"]]
+
+
 def small_tar(content: bytes = b"hello") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -16,6 +16,7 @@ from tests.conformance.conftest import REPOSITORY, free_port, listens, wait_for
 SERVER = """
 import sys, time
 from pathlib import Path
+from app import serving
 from app.config import Config
 from app.serving import Server
 from blueprints.streaming import stream_progress, stream_tar
@@ -41,6 +42,7 @@ class Streams(Server):
         app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET"])
         return app
 
+serving._HEAD_SECONDS = 0.1
 Streams(Config.from_environ()).run()
 """
 
@@ -81,3 +83,20 @@ def test_a_progress_whose_client_goes_away_is_closed_though_it_has_nothing_to_sa
     with subprocess.Popen(["sleep", "30"]) as patience:
         wait_for(note.exists, patience, "the end of the stream")
         patience.kill()
+
+
+@pytest.mark.parametrize("head", [b"GET /tar HTT", b"GET /tar HTTP/1.1\r\nHost: loc"])
+def test_a_connection_whose_head_does_not_come_is_ended(port: int, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head)
+        assert connection.recv(1 << 16) == b""
+
+
+def test_a_body_may_take_its_time(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1024\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as late:
+            late.sendall(b"GET /")
+            assert late.recv(1) == b""
+        connection.sendall(bytes(1024))
+        assert b'"errorDetail"' in b"".join(iter(lambda: connection.recv(1 << 16), b""))

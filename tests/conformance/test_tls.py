@@ -17,8 +17,9 @@ from tests.conformance.conftest import Service, free_port, needs
 def certify(folder: Path, name: str, authority: str | None = None) -> None:
     """Make `name`.pem and `name`.key, signed by themselves or by an authority."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
-    signer = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-addext", "basicConstraints=critical,CA:FALSE"] if authority else []
-    subprocess.run([*command, *signer, "-keyout", f"{name}.key", "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)
+    signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-addext", "basicConstraints=critical,CA:FALSE"]
+    kind = signed if authority else ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    subprocess.run([*command, *kind, "-keyout", f"{name}.key", "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.errors import BlobNotFound, Internal
-from services.metadata.protocol import Kind, LayerFacts, MetadataStore
+from services.metadata.protocol import Actor, Catalog, Event, Kind, LayerFacts, MetadataStore, Transaction
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
@@ -232,6 +233,17 @@ class TestGraph:
             assert tx.graph.unrooted() == set()
             assert tx.graph.rooted(every) == every - _digests("unknown")
 
+    def test_ancestors_are_everything_above(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "amd64", ["base"])
+            add_image(tx, "arm64", ["base"])
+            add_index(tx, "index", ["amd64", "absent"])
+            add_index(tx, "nested", ["index"], name="a:1")
+            assert tx.graph.ancestors([digest("base")]) == _digests("base", "amd64", "arm64", "index", "nested")
+            assert tx.graph.ancestors([digest("absent"), digest("arm64")]) == _digests("absent", "arm64", "index", "nested")
+            assert tx.graph.ancestors([digest("nested")]) == _digests("nested")
+            assert tx.graph.ancestors([]) == set()
+
     def test_a_blob_deep_below_an_image_is_rooted(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "0", ["layer"])
@@ -262,6 +274,40 @@ class TestGraph:
             assert tx.graph.all_blobs() == {}
 
 
+class TestSources:
+    def test_repositories_are_those_of_one_registry(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_blobs(tx, ["a", "b"])
+            tx.sources.add([digest("a"), digest("b")], registry="one:5000", repository="team/z")
+            tx.sources.add([digest("a")], registry="one:5000", repository="team/app")
+            tx.sources.add([digest("a")], registry="one", repository="other")
+        with store.read() as tx:
+            found = tx.sources.repositories([digest("a"), digest("b"), digest("c")], registry="one:5000")
+        assert found == {digest("a"): ["team/app", "team/z"], digest("b"): ["team/z"]}
+
+    def test_recording_again_changes_nothing(self, store: MetadataStore) -> None:
+        for _ in range(2):
+            with store.write() as tx:
+                add_blobs(tx, ["a"])
+                tx.sources.add([digest("a"), digest("a")], registry="one", repository="app")
+        with store.read() as tx:
+            assert tx.sources.repositories([digest("a")], registry="one") == {digest("a"): ["app"]}
+
+    def test_what_is_absent_has_no_source(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            tx.sources.add([digest("a")], registry="one", repository="app")
+            add_blobs(tx, ["a"])
+            assert tx.sources.repositories([digest("a")], registry="one") == {}
+
+    def test_sources_go_with_their_blob(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_blobs(tx, ["a"])
+            tx.sources.add([digest("a")], registry="one", repository="app")
+            tx.graph.remove([digest("a")])
+            add_blobs(tx, ["a"])
+            assert tx.sources.repositories([digest("a")], registry="one") == {}
+
+
 class TestLeases:
     def test_a_lease_keeps_until_it_ends(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -274,6 +320,19 @@ class TestLeases:
             tx.leases.end(lease)
             assert tx.graph.rooted([digest("l")]) == set()
 
+    def test_held_is_what_a_living_lease_names(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+            lease, silent, expired = (tx.leases.create("test", alive=alive, expires=expires) for alive, expires in ((60, 600), (0, 600), (60, 0)))
+            tx.leases.add(lease, [digest("m"), digest("not here yet")])
+            tx.leases.add(silent, [digest("m"), digest("silent")])
+            tx.leases.add(expired, [digest("expired")])
+            asked = [digest(label) for label in ("m", "l", "not here yet", "silent", "expired", "unknown")]
+            assert tx.leases.held(asked) == _digests("m", "not here yet", "silent")
+            tx.leases.end(silent)
+            assert tx.leases.held(asked) == _digests("m", "not here yet")
+            assert tx.leases.held([]) == set()
+
     def test_an_expired_lease_keeps_nothing(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "m")
@@ -281,7 +340,8 @@ class TestLeases:
             tx.leases.add(lease, [digest("m")])
             assert tx.graph.rooted([digest("m")]) == set()
             assert digest("m") in tx.graph.unrooted()
-            assert tx.leases.end_expired() == {digest("m")}
+            tx.leases.end_abandoned()
+            assert tx.leases.digests(lease) == set()
 
     def test_an_abandoned_lease_keeps_until_a_prune_ends_it(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -290,16 +350,18 @@ class TestLeases:
             silent = tx.leases.create("silent", alive=0, expires=600)
             tx.leases.add(running, [digest("m")])
             tx.leases.add(silent, [digest("m.config")])
-            assert tx.leases.end_expired() == set()
             assert tx.graph.rooted([digest("m.config")]) == {digest("m.config")}
-            assert tx.leases.end_abandoned() == {digest("m.config")}
+            tx.leases.end_abandoned()
+            assert tx.leases.digests(silent) == set()
             assert tx.leases.digests(running) == {digest("m")}
 
     def test_renewing_brings_a_silent_lease_back(self, store: MetadataStore) -> None:
         with store.write() as tx:
             lease = tx.leases.create("test", alive=0, expires=0)
+            tx.leases.add(lease, [digest("m")])
             tx.leases.renew(lease, **ALIVE)
-            assert tx.leases.end_abandoned() == set()
+            tx.leases.end_abandoned()
+            assert tx.leases.digests(lease) == {digest("m")}
 
     def test_a_holder_learns_that_its_lease_was_ended(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -328,17 +390,36 @@ class TestCatalog:
         assert [record.name for record in first.images] == ["a:1"]
         assert [record.name for record in second.images] == ["a:1", "b:1"]
 
-    def test_it_holds_targets_and_what_they_list(self, store: MetadataStore) -> None:
+    def test_it_holds_all_facts_and_the_edges_of_indexes(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "amd64", ["l"])
             add_index(tx, "inner", ["amd64", "absent"])
             add_index(tx, "outer", ["inner"], name="a:1")
-            add_image(tx, "unnamed", ["l"])
         catalog = store.catalog()
         assert set(catalog.manifests) == _digests("outer", "inner", "amd64")
         assert [edge.child.digest for edge in catalog.manifests[digest("inner")].edges] == [digest("amd64"), digest("absent")]
         assert catalog.manifests[digest("amd64")].edges == ()
         assert catalog.manifests[digest("amd64")].kind is Kind.IMAGE
+
+    def test_what_did_not_change_is_the_same_object_in_the_next(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "kept", ["l"], name="kept:1")
+            add_image(tx, "moved", ["l"], name="moved:1")
+            add_index(tx, "index", ["kept", "late"], name="index:1")
+        first = store.catalog()
+        with store.write() as tx:
+            add_image(tx, "late", ["l"])
+            tx.images.put("moved:1", descriptor("kept"), 2)
+        second = store.catalog()
+        same = {one.name: one is other for one, other in zip(first.images, second.images, strict=True)}
+        assert same == {"index:1": True, "kept:1": True, "moved:1": False}
+        assert second.manifests[digest("kept")] is first.manifests[digest("kept")]
+        assert second.manifests[digest("index")].content_size > first.manifests[digest("index")].content_size
+        assert second.manifests[digest("index")].edges == first.manifests[digest("index")].edges
+        with store.write() as tx:
+            tx.images.delete("index:1")
+            tx.graph.remove([digest("index")])
+        assert digest("index") not in store.catalog().manifests
 
     def test_another_process_changes_it(self, store: MetadataStore, other_store: MetadataStore) -> None:
         assert store.catalog().images == ()
@@ -350,10 +431,10 @@ class TestCatalog:
 LABELS = st.integers(0, 5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=st.lists(st.tuples(st.sampled_from(["image", "index", "name", "untag", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14))
 def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
-    """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say."""
+    """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one says."""
     url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"
     upgrade(url)
     store = SqlMetadataStore(url)
@@ -377,11 +458,95 @@ def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFac
             for facts in tx.graph.manifests(everything).values():
                 reached = tx.graph.descendants([facts.digest]) & everything
                 assert facts.content_size == BLOB_BYTES * len(reached)
+        store.catalog()
+    anew = SqlMetadataStore(url)
+    assert _told(store.catalog()) == _told(anew.catalog())
+    anew.close()
     store.close()
+
+
+class TestEvents:
+    def test_an_event_comes_back_as_it_was_appended(self, store: MetadataStore) -> None:
+        actor = Actor("sha256:a", {"name": "ü \u2028", "": ""})
+        with store.write() as tx:
+            tx.events.append(time=1 << 62, event_type="image", action="tag", actor=actor)
+            position = tx.events.last()
+        with store.read() as tx:
+            assert tx.events.after(0, limit=9) == [Event(position, 1 << 62, "image", "tag", actor)]
+            assert tx.events.after(position, limit=9) == []
+
+    def test_a_store_without_events(self, store: MetadataStore) -> None:
+        with store.read() as tx:
+            assert (tx.events.last(), tx.events.after(0, limit=9)) == (0, [])
+
+    def test_pages_follow_each_other(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for number in range(5):
+                _append(tx, str(number))
+        with store.read() as tx:
+            first = tx.events.after(0, limit=3)
+            rest = tx.events.after(first[-1].id, limit=3)
+        assert [event.action for event in first + rest] == ["0", "1", "2", "3", "4"]
+
+    def test_an_event_is_seen_when_its_transaction_is_committed(self, store: MetadataStore, other_store: MetadataStore) -> None:
+        with store.write() as tx:
+            _append(tx, "a")
+            assert _actions(other_store) == []
+        assert _actions(other_store) == ["a"]
+
+    def test_what_is_rolled_back_did_not_happen(self, store: MetadataStore) -> None:
+        with suppress(RuntimeError), store.write() as tx:
+            _append(tx, "a")
+            raise RuntimeError
+        assert _actions(store) == []
+
+    def test_the_oldest_are_dropped_and_their_ids_never_given_again(self, tmp_path: Path, store: MetadataStore) -> None:
+        small = SqlMetadataStore(f"sqlite:///{tmp_path}/root/stowage.db", event_history=2)
+        with small.write() as tx:
+            for number in range(5):
+                _append(tx, str(number))
+        assert _actions(small) == ["3", "4"]
+        small.close()
+        with store.write() as tx:
+            before = tx.events.last()
+            _append(tx, "5")
+            assert tx.events.last() == before + 1
+
+    def test_writers_of_many_threads_get_ids_in_the_order_of_their_commits(self, store: MetadataStore, other_store: MetadataStore) -> None:
+        def write(number: int) -> None:
+            for step in range(5):
+                with (store, other_store)[number % 2].write() as tx:
+                    _append(tx, f"{number}.{step}")
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        seen, position = [], 0
+        for thread in threads:
+            thread.start()
+        while len(seen) < 8 * 5:
+            with store.read() as tx:
+                for event in tx.events.after(position, limit=7):
+                    seen.append(event.action)
+                    position = event.id
+        for thread in threads:
+            thread.join()
+        assert len(set(seen)) == 8 * 5
+
+
+def _append(tx: Transaction, action: str) -> None:
+    tx.events.append(time=1, event_type="image", action=action, actor=Actor("a", {}))
+
+
+def _actions(store: MetadataStore) -> list[str]:
+    with store.read() as tx:
+        return [event.action for event in tx.events.after(0, limit=100)]
 
 
 def _digests(*labels: str) -> set[object]:
     return {digest(label) for label in labels}
+
+
+def _told(catalog: Catalog) -> tuple[object, ...]:
+    return catalog.generation, catalog.images, {digest: astuple(facts) for digest, facts in catalog.manifests.items()}
 
 
 def _content_sizes(store: MetadataStore, *labels: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import InvalidParameter
-from services.filters import Filters, compile_glob, parse_moment
+from services.filters import Filters, compile_glob, parse_integer, parse_moment
 
 SECOND = 1_000_000_000
 NOW = 1_700_000_000 * SECOND
@@ -242,3 +242,32 @@ def test_what_is_no_point_in_time_is_refused_in_mobys_words(text: str, sentence:
     with pytest.raises(InvalidParameter) as caught:
         parse_moment(text, NOW)
     assert str(caught.value) == sentence
+
+
+@given(st.integers(-(1 << 63), (1 << 63) - 1))
+def test_an_integer_is_read_back(number: int) -> None:
+    assert parse_integer(str(number)) == number
+
+
+@pytest.mark.parametrize(("text", "number"), [("+5", 5), ("-0", 0), ("007", 7)])
+def test_an_integer_may_have_a_sign_and_zeros(text: str, number: int) -> None:
+    assert parse_integer(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("", "invalid syntax", id="empty"),
+        pytest.param("0x1", "invalid syntax", id="hexadecimal"),
+        pytest.param("1_000", "invalid syntax", id="underscore"),
+        pytest.param(" 1", "invalid syntax", id="space"),
+        pytest.param("\u0665", "invalid syntax", id="other digits"),
+        pytest.param("9223372036854775808", "value out of range", id="one too many"),
+        pytest.param("-9223372036854775809", "value out of range", id="one too few"),
+        pytest.param("9" * 5000, "value out of range", id="endless"),
+    ],
+)
+def test_no_integer_is_told_in_gos_words(text: str, problem: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_integer(text)
+    assert str(caught.value) == f'strconv.Atoi: parsing "{text}": {problem}'

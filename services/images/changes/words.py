@@ -45,6 +45,8 @@ class Expander:
             result = reader.read_until("")
         except InvalidParameter as exc:
             raise InvalidParameter(f"failed to process {quote(text)}: {exc}") from exc
+        except RecursionError as exc:
+            raise InvalidParameter("failed to process a word: variables are nested too deeply") from exc
         self._left = reader.left
         return result, reader.words
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from flask.testing import FlaskClient
 
 from services.engine import Engine
 from services.images.tag import tag_image
 from services.oci.reference import Reference
-from tests.builders import put_image
+from tests.builders import Layout, put_image
 
 PLATFORM = '{"os":"linux","architecture":"amd64"}'
 
@@ -38,10 +40,19 @@ def test_what_is_wrong_is_told_in_dockers_words(client: FlaskClient, name: str, 
 
 @pytest.mark.parametrize(
     ("version", "query", "status"),
-    [("1.49", {"platforms": PLATFORM}, 200), ("1.50", {"platforms": PLATFORM}, 400), ("1.50", {"platforms": "bad"}, 400), ("1.50", {"platforms": PLATFORM, "force": "1"}, 501)],
-    ids=["unknown below 1.50", "not forced", "no JSON", "not supported"],
+    [("1.49", {"platforms": PLATFORM}, 200), ("1.50", {"platforms": PLATFORM}, 400), ("1.50", {"platforms": "bad"}, 400), ("1.50", {"platforms": PLATFORM, "force": "1"}, 409)],
+    ids=["unknown below 1.50", "not forced", "no JSON", "all that the image is"],
 )
 def test_platforms_are_read_from_1_50(engine: Engine, client: FlaskClient, version: str, query: dict[str, str], status: int) -> None:
     put_image(engine, "app:1")
     assert client.delete(f"/v{version}/images/app:1", query_string=query).status_code == status
     assert bool(engine.metadata.catalog().images) is (status != 200)
+
+
+def test_platforms_that_went_are_told(engine: Engine, client: FlaskClient) -> None:
+    layout = Layout()
+    index = layout.multi_platform(attested=False)
+    put_image(engine, "app:1", layout, index)
+    amd64, arm64, _ = (each["digest"] for each in json.loads(layout.blobs[index["digest"]])["manifests"])
+    response = client.delete("/images/app:1", query_string={"force": "1", "platforms": ['{"os":"linux","architecture":"arm64"}', PLATFORM]})
+    assert (response.status_code, response.get_json()) == (200, [{"Deleted": arm64}, {"Deleted": amd64}])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from flask.testing import FlaskClient
 
 from services.engine import Engine
+from services.gc.collector import Swept
+from services.images import prune
 from tests.builders import put_image, simple_layout
 
 
@@ -31,3 +34,18 @@ def test_filters_without_sense_are_400(client: FlaskClient) -> None:
 def test_the_route_is_younger_than_1_24(client: FlaskClient) -> None:
     response = client.post("/v1.24/images/prune")
     assert (response.status_code, response.get_json()) == (400, {"message": "POST /images/prune requires minimum API version 1.25"})
+
+
+def test_a_prune_beside_another_is_409(engine: Engine, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[tuple[int, object]] = []
+
+    def prune_again(*_: object) -> Swept:
+        response = client.post("/images/prune")
+        answers.append((response.status_code, response.get_json()))
+        return Swept({})
+
+    monkeypatch.setattr(prune, "collect_garbage", prune_again)
+    assert client.post("/images/prune").status_code == 200
+    assert answers == [(409, {"message": "a prune operation is already running"})]
+    monkeypatch.undo()
+    assert client.post("/images/prune").status_code == 200

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from marshmallow import fields
 
-from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, between, since, until, version_rule
+from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, since, until, version_rule
 from blueprints.versioning import ApiVersion
 
 
@@ -31,6 +31,10 @@ class Tree(ResponseSchema):
     @version_rule(between("1.40", "1.43"))
     def second(self, shaped: dict[str, Any], _: Any) -> None:
         shaped["Seen"].append("second")
+
+
+class Nullable(ResponseSchema):
+    items = fields.Raw(data_key="Items", metadata=since("1.44") | OMIT_NULL)
 
 
 class Query(QuerySchema):
@@ -66,6 +70,12 @@ def test_nested_schemas_follow_the_version_wherever_they_are() -> None:
 
 def test_an_empty_value_is_left_out_where_the_field_says_so() -> None:
     assert Tree.at(ApiVersion(1, 45)).dump(TREE)["Leaves"] == [{}, {"Maybe": "m"}]
+
+
+@pytest.mark.parametrize(("items", "shaped"), [(None, {}), ([], {"Items": []}), (0, {"Items": 0})])
+def test_only_null_is_left_out_where_the_field_says_that(items: object, shaped: dict[str, object]) -> None:
+    assert Nullable.at(ApiVersion(1, 44)).dump(SimpleNamespace(items=items)) == shaped
+    assert Nullable.at(ApiVersion(1, 43)).dump(SimpleNamespace(items=items)) == {}
 
 
 def test_rules_run_in_their_order_and_versions() -> None:

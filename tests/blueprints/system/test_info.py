@@ -12,6 +12,8 @@ def test_info_says_that_nothing_runs(client: FlaskClient) -> None:
         "OSType": "linux",
         "Runtimes": {},
     }
+    assert info["Warnings"] == ["WARNING: Stowage is an image-only engine: it cannot run containers"]
+    assert ["driver-type", "io.containerd.snapshotter.v1"] in info["DriverStatus"]
     assert info["Swarm"]["LocalNodeState"] == "inactive"
 
 

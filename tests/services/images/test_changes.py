@@ -102,6 +102,10 @@ def test_a_replacement_cannot_fill_the_memory() -> None:
     assert "variables expand to more than 4194304 characters" in str(outcome(changes))
 
 
+def test_deeply_nested_variables_are_refused() -> None:
+    assert outcome(["ENV a=" + "${a:-" * 5_000]) == "failed to process a word: variables are nested too deeply"
+
+
 def test_deeply_nested_json_is_refused() -> None:
     assert outcome(["CMD " + "[" * 30_000]) == "when using JSON array syntax, arrays must be comprised of strings only"
 

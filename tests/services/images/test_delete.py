@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from services.content.filesystem import FilesystemStore
 from services.engine import Engine
-from services.errors import Conflict, ImageNotFound, InvalidParameter, Unsupported
+from services.errors import Conflict, ImageNotFound, InvalidParameter, NotFound
+from services.filters import Filters
 from services.gc.leases import hold
+from services.gc.verify import Finding, verify_store
 from services.images.delete import Removal, delete_image
+from services.images.list import list_images
 from services.images.tag import tag_image
 from services.oci.digest import Digest
+from services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from services.oci.platform import Platform
 from services.oci.reference import Reference
-from tests.builders import Layout, make_layer, put_image, simple_layout
+from tests.builders import Layout, load_image, make_layer, on_platform, put_image, simple_layout
 
 
 def untagged(*names: str) -> list[Removal]:
@@ -127,11 +133,172 @@ def test_a_missing_image_stays_missing_when_forced(engine: Engine, name: str) ->
         delete_image(engine, name, force=True)
 
 
+AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+
+
+def put_multi(engine: Engine, name: str = "multi:1") -> tuple[Layout, list[Digest]]:
+    """An attested image for two platforms that share a layer; returns what its index lists: two manifests, their two attestations."""
+    layout = Layout()
+    index = layout.multi_platform(("linux/amd64", "linux/arm64/v8"))
+    put_image(engine, name, layout, index)
+    return layout, [Digest.parse(each["digest"]) for each in json.loads(layout.blobs[index["digest"]])["manifests"]]
+
+
+def children(layout: Layout, manifest: Digest) -> list[str]:
+    document = json.loads(layout.blobs[str(manifest)])
+    return [part["digest"] for part in [document["config"], *document["layers"]]]
+
+
+def tagged_tar(layout: Layout) -> bytes:
+    index = next(digest for digest, blob in layout.blobs.items() if b'"manifests"' in blob)
+    layout.tag({"mediaType": OCI_INDEX, "digest": index, "size": len(layout.blobs[index])}, "docker.io/library/multi:1")
+    return layout.to_tar()
+
+
+def stored(content: FilesystemStore) -> set[str]:
+    return {str(digest) for digest, _ in content.blobs()}
+
+
+def own_blobs(layout: Layout, manifest: Digest) -> set[str]:
+    """A manifest's digest, and those of its config and of its last layer: what it does not share."""
+    document = json.loads(layout.blobs[str(manifest)])
+    return {str(manifest), document["config"]["digest"], document["layers"][-1]["digest"]}
+
+
+def damage(engine: Engine) -> list[Finding]:
+    return list(verify_store(engine.metadata, engine.content))
+
+
+def test_a_platform_goes_with_what_only_it_needed(engine: Engine, content: FilesystemStore) -> None:
+    layout, (amd64, arm64, *_) = put_multi(engine)
+    assert delete_image(engine, "multi:1", force=True, platforms=[ARM64]) == [deleted(arm64)]
+    assert stored(content) == layout.blobs.keys() - own_blobs(layout, arm64)
+    assert (names(engine), damage(engine)) == (["docker.io/library/multi:1"], [])
+    [listed] = list_images(engine, filters=Filters(), manifests=True)
+    assert listed.size == sum(size for _, size in content.blobs())
+    assert [(each.descriptor.digest, each.available) for each in listed.manifests][:2] == [(amd64, True), (arm64, False)]
+
+
+def test_the_last_platforms_go_and_the_name_stays(engine: Engine, content: FilesystemStore) -> None:
+    layout, (amd64, arm64, *attestations) = put_multi(engine)
+    assert delete_image(engine, "multi:1", force=True, platforms=[AMD64, ARM64]) == [deleted(amd64), deleted(arm64)]
+    left = {str(digest) for each in attestations for digest in [each, *map(Digest.parse, children(layout, each))]}
+    assert stored(content) - left == {str(engine.metadata.catalog().images[0].target.digest)}
+    assert (names(engine), damage(engine)) == (["docker.io/library/multi:1"], [])
+    load_image(engine, tagged_tar(layout))
+    assert stored(content) == layout.blobs.keys()
+
+
+@pytest.mark.parametrize(
+    ("platforms", "shown"),
+    [([Platform("linux", "s390x")], "linux/s390x"), ([ARM64, Platform("linux", "arm64", "v8")], "linux/arm64/v8"), ([ARM64, Platform("linux", "arm", "v7", "5")], "linux/arm/v7")],
+    ids=["not listed", "twice", "the second not listed"],
+)
+def test_a_platform_that_is_not_here_removes_nothing(engine: Engine, content: FilesystemStore, platforms: list[Platform], shown: str) -> None:
+    layout, _ = put_multi(engine)
+    target = engine.metadata.catalog().images[0].target.digest
+    words = f"failed to delete platform {shown} for image {target}: image with reference multi:1 was found but does not provide any platform"
+    with pytest.raises(NotFound, match=f"^{words}$"):
+        delete_image(engine, "multi:1", force=True, platforms=platforms)
+    assert stored(content) == layout.blobs.keys()
+    assert list_images(engine, filters=Filters())[0].size == sum(map(len, layout.blobs.values()))
+
+
+@pytest.mark.parametrize("name", ["multi:1", "{id}", "{short}", "multi@{id}"])
+def test_every_spelling_of_the_image_finds_its_platforms(engine: Engine, name: str) -> None:
+    _, (_, arm64, *_) = put_multi(engine)
+    tag_image(engine, "multi:1", Reference.parse("other:1"))
+    target = engine.metadata.catalog().images[0].target.digest
+    assert delete_image(engine, name.format(id=target, short=target.short), force=True, platforms=[ARM64]) == [deleted(arm64)]
+    assert len(names(engine)) == 2
+
+
+def refuse_arm64(engine: Engine, reason: str) -> None:
+    with pytest.raises(Conflict, match=rf"^failed to delete platform linux/arm64 for image sha256:\w+: conflict: unable to delete \w+ \(cannot be forced\) - {reason}$"):
+        delete_image(engine, "multi:1", force=True, platforms=[ARM64])
+
+
+def test_a_platform_that_is_another_images_target_stays(engine: Engine, content: FilesystemStore) -> None:
+    layout, (_, arm64, *_) = put_multi(engine)
+    descriptor = {"mediaType": OCI_MANIFEST, "digest": str(arm64), "size": len(layout.blobs[str(arm64)])}
+    put_image(engine, "arm:1", layout, descriptor)
+    refuse_arm64(engine, "another image needs it")
+    assert stored(content) == layout.blobs.keys()
+    delete_image(engine, "arm:1")
+    assert delete_image(engine, "multi:1", force=True, platforms=[ARM64]) == [deleted(arm64)]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_platform_that_another_image_lists_stays(engine: Engine, content: FilesystemStore, depth: int) -> None:
+    layout, (_, arm64, *_) = put_multi(engine)
+    upper = {"mediaType": OCI_MANIFEST, "digest": str(arm64), "size": len(layout.blobs[str(arm64)])}
+    for _ in range(depth):
+        upper = layout.index([upper])
+    put_image(engine, "upper:1", layout, upper)
+    refuse_arm64(engine, "another image needs it")
+    assert stored(content) == layout.blobs.keys()
+
+
+def test_a_platform_that_is_content_of_another_manifest_stays(engine: Engine, content: FilesystemStore) -> None:
+    layout = Layout()
+    arm64 = on_platform(layout.image([make_layer("arm64")], platform="linux/arm64"), "linux/arm64")
+    keeper = layout.manifest(layout.add_json({}, "application/vnd.example.config"), [{**arm64, "mediaType": "application/vnd.example.copy"}])
+    put_image(engine, "multi:1", layout, layout.index([arm64, keeper]))
+    refuse_arm64(engine, "another manifest needs it")
+    assert stored(content) == layout.blobs.keys()
+
+
+def test_an_image_of_one_platform_is_not_taken_apart(engine: Engine, content: FilesystemStore) -> None:
+    layout = simple_layout(platform="linux/arm64")
+    put_image(engine, "multi:1", layout)
+    refuse_arm64(engine, "it is all that the image is")
+    assert stored(content) == layout.blobs.keys()
+
+
+@pytest.mark.parametrize("held", ["index", "manifest"])
+def test_what_a_running_transfer_holds_stays(engine: Engine, content: FilesystemStore, held: str) -> None:
+    layout, (_, arm64, *_) = put_multi(engine)
+    target = engine.metadata.catalog().images[0].target.digest
+    with hold(engine.metadata, engine.content, "save") as lease:
+        lease.add([target if held == "index" else arm64])
+        refuse_arm64(engine, "a running transfer needs it")
+        assert stored(content) == layout.blobs.keys()
+        lease.abandon()
+        assert delete_image(engine, "multi:1", force=True, platforms=[ARM64]) == [deleted(arm64)]
+
+
+def test_a_layer_that_a_running_transfer_holds_stays_until_it_ends(engine: Engine, content: FilesystemStore) -> None:
+    layout, (_, arm64, *_) = put_multi(engine)
+    layer = Digest.parse(children(layout, arm64)[-1])
+    with hold(engine.metadata, engine.content, "pull") as lease:
+        lease.add([layer])
+        delete_image(engine, "multi:1", force=True, platforms=[ARM64])
+        assert str(layer) in stored(content)
+    assert str(layer) not in stored(content)
+
+
+def test_a_platform_that_is_being_written_stays(engine: Engine, content: FilesystemStore) -> None:
+    layout, (_, arm64, *_) = put_multi(engine)
+    with content.locked(arm64) as locked:
+        assert locked
+        with pytest.raises(Conflict, match="it is being written$"):
+            delete_image(engine, "multi:1", force=True, platforms=[ARM64])
+    assert stored(content) == layout.blobs.keys()
+
+
+def test_a_layer_of_another_image_stays(engine: Engine, content: FilesystemStore) -> None:
+    put_multi(engine)
+    other = Layout()
+    put_image(engine, "other:1", other, other.image([make_layer("linux-arm64-v8")], platform="linux/arm64"))
+    delete_image(engine, "multi:1", force=True, platforms=[ARM64])
+    assert stored(content) >= other.blobs.keys()
+    assert damage(engine) == []
+
+
 def test_single_platforms_are_never_taken_for_the_image(engine: Engine) -> None:
     put_image(engine, "app:1")
-    platforms = [Platform("linux", "amd64")]
     with pytest.raises(InvalidParameter, match="^Content will be removed from all images referencing this variant"):
-        delete_image(engine, "app:1", platforms=platforms)
-    with pytest.raises(Unsupported):
-        delete_image(engine, "app:1", force=True, platforms=platforms)
+        delete_image(engine, "app:1", platforms=[AMD64])
+    with pytest.raises(ImageNotFound):
+        delete_image(engine, "app:2", force=True, platforms=[AMD64])
     assert names(engine) == ["docker.io/library/app:1"]

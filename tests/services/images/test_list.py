@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.engine import Engine
@@ -11,6 +13,7 @@ from services.images.list import UNKNOWN, ListedImage, list_images
 from services.images.tag import tag_image
 from services.oci.reference import Reference
 from tests.builders import Layout, make_layer, put_image, simple_layout
+from tests.rows import add_blobs, add_index, digest, image_facts
 
 YEARS = {"old": "2020-01-01T00:00:00Z", "middle": "2022-01-01T00:00:00Z", "new": "2024-01-01T00:00:00Z"}
 
@@ -82,11 +85,27 @@ def test_the_shared_size_is_what_another_image_also_has(engine: Engine) -> None:
     assert sizes["alone:latest"] == 0
 
 
-def test_entries_stay_the_same_objects_until_the_store_changes(shelf: Engine) -> None:
+def test_an_entry_stays_the_same_object_until_its_image_changes(shelf: Engine) -> None:
     first = listed(shelf)
     assert all(one is other for one, other in zip(first, listed(shelf), strict=True))
     name(shelf, "team/old:1", "more")
-    assert all(one is not other for one, other in zip(first, listed(shelf), strict=True))
+    assert [one is other for one, other in zip(first, listed(shelf), strict=True)] == [True, True, False, True]
+    assert tags(shelf, '{"reference":["team/*"]}') == ["team/new:1", "team/middle:1", "team/old:1"]
+    assert tags(shelf) == ["team/new:1", "team/middle:1", "more:latest", "team/old:1", "<none>"]
+
+
+def test_a_manifest_that_comes_later_is_told_even_if_the_size_stays(engine: Engine) -> None:
+    late = image_facts("late", ())
+    with engine.metadata.write() as tx:
+        add_blobs(tx, ["twin", "late", "late.config"])
+        tx.graph.add_manifest(replace(late, digest=digest("twin")), b"{}")
+        add_index(tx, "index", ["twin", "late"], name="docker.io/library/app:1")
+    (before,) = list_images(engine, filters=Filters(), manifests=True)
+    with engine.metadata.write() as tx:
+        tx.graph.add_manifest(late, b"{}")
+    (after,) = list_images(engine, filters=Filters(), manifests=True)
+    assert [[each.available for each in image.manifests] for image in (before, after)] == [[True, False], [True, True]]
+    assert before.size == after.size
 
 
 @pytest.mark.parametrize(

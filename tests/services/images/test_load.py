@@ -10,9 +10,12 @@ import pytest
 
 from services.engine import Engine
 from services.errors import InvalidContent, NotFound
+from services.gc.leases import Lease
 from services.images.load import load_image as stream_load
+from services.images.publish import Recorded, read_graph
+from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
-from services.oci.platform import Platform
+from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import dangling_name
 from tests.builders import (
     ArchivedImage,
@@ -270,6 +273,15 @@ def test_platform_added_later(engine: Engine) -> None:
     assert present_platforms(engine) == ["linux/amd64", "linux/arm64/v8"]
 
 
+def test_platform_that_only_the_store_has(engine: Engine) -> None:
+    layout = Layout()
+    layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8"), attested=False), "docker.io/library/multi:latest")
+    arm64 = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"][1]
+    put_image(engine, "arm", layout, arm64)
+    layout.without(arm64)
+    assert load_image(engine, layout.to_tar(), platforms=[ARM64]) == ["Loaded image: multi:latest\n"]
+
+
 def test_platform_of_a_single_image(engine: Engine) -> None:
     assert load_image(engine, simple_layout().to_tar(), platforms=[AMD64]) == ["Loaded image: simple:latest\n"]
 
@@ -301,3 +313,20 @@ def test_platform_that_is_not_there(engine: Engine, archive: bytes, platform: Pl
         load_image(engine, archive, platforms=[platform])
     assert str(refused.value).startswith(words)
     assert (names(engine), blobs(engine)) == ({}, set())
+
+
+def test_an_image_with_many_names_is_read_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout()
+    image = layout.image([make_layer()])
+    for tag in range(300):
+        layout.tag(image, f"docker.io/library/many:{tag}")
+    read: list[Digest] = []
+
+    def counting(engine: Engine, lease: Lease, target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+        read.append(target.digest)
+        return read_graph(engine, lease, target, matcher=matcher)
+
+    monkeypatch.setattr("services.images.load.read_graph", counting)
+    assert len(load_image(engine, layout.to_tar())) == 300
+    assert len(names(engine)) == 300
+    assert len(read) == 1

@@ -1,4 +1,4 @@
-"""Which manifests of an index a pull takes."""
+"""Which manifest of an index is the best, and which others a pull takes with it."""
 
 from __future__ import annotations
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from services.engine import Engine
 from services.errors import InvalidContent
-from services.gc.leases import hold
+from services.gc.leases import Lease, hold
+from services.images.delete import delete_image
 from services.images.ingest import store_blob
-from services.images.publish import Recorded, assign_name, read_graph, record_graph
+from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph
 from services.metadata.protocol import Kind, Role
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
@@ -38,7 +40,7 @@ def read(engine: Engine, layout: Layout, descriptor: Json, **options: Any) -> li
     with hold(engine.metadata, engine.content, "test") as lease:
         for blob in layout.blobs.values():
             store_blob(engine, lease, [blob])
-        return read_graph(engine, Descriptor.from_json(descriptor), **options)
+        return read_graph(engine, lease, Descriptor.from_json(descriptor), **options)
 
 
 def names(engine: Engine) -> dict[str, Digest]:
@@ -121,6 +123,56 @@ def test_manifest_of_an_index_without_its_config_counts_as_absent(engine: Engine
     assert [str(recorded.facts.digest) for recorded in read(engine, layout, index)] == [kept["digest"], index["digest"]]
 
 
+def two_platforms() -> tuple[Layout, Json, Json, Json]:
+    """A layout, its index, and the index's two images."""
+    layout = Layout()
+    index = layout.multi_platform(("linux/amd64", "linux/arm64/v8"), attested=False)
+    amd64, arm64 = json.loads(layout.blobs[index["digest"]])["manifests"]
+    return layout, index, amd64, arm64
+
+
+def parts(layout: Layout, manifest: Json) -> list[str]:
+    """Digests of a manifest, its config and its layers, in this order."""
+    document = json.loads(layout.blobs[manifest["digest"]])
+    return [manifest["digest"], *(part["digest"] for part in (document["config"], *document["layers"]))]
+
+
+def store(engine: Engine, lease: Lease, layout: Layout, digests: Iterable[str]) -> None:
+    for digest in digests:
+        store_blob(engine, lease, [layout.blobs[digest]])
+
+
+@pytest.mark.parametrize("left", [pytest.param(slice(2), id="manifest and config"), pytest.param(slice(3), id="half of the layers")])
+def test_what_a_broken_transfer_left_below_an_index_counts_as_absent(engine: Engine, left: slice) -> None:
+    layout, index, amd64, arm64 = two_platforms()
+    with hold(engine.metadata, engine.content, "broken") as broken, hold(engine.metadata, engine.content, "whole") as lease:
+        store(engine, broken, layout, parts(layout, arm64)[left])
+        store(engine, lease, layout, [index["digest"], *parts(layout, amd64)])
+        graph = read_graph(engine, lease, Descriptor.from_json(index))
+    assert [str(recorded.facts.digest) for recorded in graph] == [amd64["digest"], index["digest"]]
+
+
+def test_another_image_below_an_index_may_go_while_the_index_is_recorded(engine: Engine) -> None:
+    layout, index, amd64, arm64 = two_platforms()
+    other = put_image(engine, "other", layout, arm64)
+    with hold(engine.metadata, engine.content, "test") as lease:
+        store(engine, lease, layout, [index["digest"], *parts(layout, amd64)])
+        graph = read_graph(engine, lease, Descriptor.from_json(index))
+        delete_image(engine, "other")
+        with engine.metadata.write() as tx:
+            record_graph(tx, graph)
+            assert tx.graph.manifests([other, Digest.parse(amd64["digest"])]).keys() == {Digest.parse(amd64["digest"])}
+
+
+def test_an_index_is_whole_enough_with_an_image_that_was_here_before(engine: Engine) -> None:
+    layout, index, _, arm64 = two_platforms()
+    put_image(engine, "other", layout, arm64)
+    with hold(engine.metadata, engine.content, "test") as lease:
+        store(engine, lease, layout, [index["digest"]])
+        (recorded,) = read_graph(engine, lease, Descriptor.from_json(index))
+    assert recorded.facts.kind is Kind.INDEX
+
+
 def test_matcher_leaves_other_platforms_out(engine: Engine) -> None:
     layout = Layout()
     index = layout.multi_platform()
@@ -194,6 +246,10 @@ def a_layer(layout: Layout) -> Json:
     return layout.add(make_layer(), mediatypes.OCI_LAYER)
 
 
+def too_often(layout: Layout) -> Json:
+    return layout.index([layout.image([make_layer()])] * (MAX_REPEATS + 1))
+
+
 def too_deep(layout: Layout) -> Json:
     descriptor = layout.image([make_layer()])
     for _ in range(6):
@@ -223,6 +279,7 @@ def too_large(layout: Layout) -> Json:
         pytest.param(manifest_and_index_in_one, "expected manifest but found index", id="manifest and index in one"),
         pytest.param(a_layer, "unsupported media type", id="a layer as an image"),
         pytest.param(too_deep, "nested too deeply", id="deep nesting"),
+        pytest.param(too_often, "more than 100 times", id="one digest listed 101 times"),
         pytest.param(too_large, "larger than 4194304 bytes", id="manifest over 4 MiB"),
     ],
 )
@@ -247,7 +304,7 @@ def assign(engine: Engine, name: str, label: str) -> Digest | None:
     with hold(engine.metadata, engine.content, "test") as lease:
         for blob in layout.blobs.values():
             store_blob(engine, lease, [blob])
-        graph = read_graph(engine, target)
+        graph = read_graph(engine, lease, target)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             return assign_name(tx, name or dangling_name(target.digest), target, engine.clock())

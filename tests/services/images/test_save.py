@@ -173,7 +173,7 @@ def test_saved_deleted_and_loaded_is_the_same(engine: Engine, archive: bytes) ->
     images, saved = engine.metadata.catalog().images, save(engine, "any:1")
     with engine.metadata.write() as tx:
         tx.images.delete("docker.io/library/any:1")
-    collect_garbage(engine.metadata, engine.content, abandoned=False)
+    collect_garbage(engine.metadata, engine.content)
     assert list(engine.content.blobs()) == []
     load_image(engine, saved)
     assert [record.target.digest for record in engine.metadata.catalog().images] == [record.target.digest for record in images]
@@ -287,7 +287,7 @@ def test_image_removed_while_it_is_saved_comes_whole(engine: Engine) -> None:
     pieces = [next(stream)]
     with engine.metadata.write() as tx:
         tx.images.delete("docker.io/library/large:1")
-    collect_garbage(engine.metadata, engine.content, abandoned=True)
+    collect_garbage(engine.metadata, engine.content)
     pieces.extend(stream)
     assert members(b"".join(pieces))[blob_path(digest_of(layer))] == layer
     assert list(engine.content.blobs()) == []
@@ -314,5 +314,5 @@ def test_closed_stream_lets_go_of_its_lease(engine: Engine) -> None:
     stream.close()  # type: ignore[attr-defined]
     with engine.metadata.write() as tx:
         tx.images.delete("docker.io/library/large:1")
-    collect_garbage(engine.metadata, engine.content, abandoned=False)
+    collect_garbage(engine.metadata, engine.content)
     assert list(engine.content.blobs()) == []

@@ -8,6 +8,7 @@ import pytest
 
 from services.engine import Engine
 from services.images.resolve import resolve_image
+from services.images.save import save_images
 from services.images.summary import ImageSummary, any_platform, read_facts, summarize, walk_present
 from services.oci.platform import Platform, PlatformMatcher
 from tests.builders import Layout, compress, make_layer, on_platform, partial_layout, put_image
@@ -76,6 +77,19 @@ def test_nested_indexes_are_walked_depth_first(engine: Engine) -> None:
         facts = read_facts(tx, image.record.target.digest)
     present = list(walk_present(image.record.target.digest, facts))
     assert list(map(str, present)) == [outer["digest"], inner["digest"], *listed, last["digest"]]
+
+
+def test_indexes_that_list_each_other_many_times_are_entered_once(engine: Engine) -> None:
+    layout = Layout()
+    child = on_platform(layout.image([make_layer()]), "linux/amd64")
+    for _ in range(3):
+        child = layout.index([child] * 100)
+    image = put_index(engine, "wide", layout, child)
+    assert len(image.manifests) == 100
+    with engine.metadata.read() as tx:
+        present = list(walk_present(image.record.target.digest, read_facts(tx, image.record.target.digest)))
+    assert len(present) == 301
+    assert b"".join(save_images(engine, ["wide"]))
 
 
 @pytest.mark.parametrize(

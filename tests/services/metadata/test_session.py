@@ -32,6 +32,25 @@ def test_every_connection_is_configured(tmp_path: Path, pragma: str, value: obje
     engine.dispose()
 
 
+def test_the_log_has_its_room_before_the_disk_is_full(tmp_path: Path) -> None:
+    url, log = f"sqlite:///{tmp_path}/stowage.db", tmp_path / "stowage.db-wal"
+    fresh = open_engine(url)
+    with transaction(fresh, writes=True) as connection:
+        connection.exec_driver_sql("CREATE TABLE note (text TEXT)")
+    fresh.dispose()
+    engine = open_engine(url)
+    with transaction(engine, writes=False):
+        before = log.stat()
+    for number in range(300):
+        with transaction(engine, writes=True) as connection:
+            connection.exec_driver_sql("INSERT INTO note VALUES (?)", (str(number) * 1000,))
+    assert (log.stat().st_size, log.stat().st_blocks) == (before.st_size, before.st_blocks)
+    assert before.st_blocks * 512 >= before.st_size >= 8 << 20
+    with sqlite3.connect(tmp_path / "stowage.db") as other:
+        assert other.execute("SELECT count(*) FROM note").fetchone() == (300,)
+    engine.dispose()
+
+
 def test_a_write_holds_the_lock_from_its_beginning(metadata: SqlMetadataStore, tmp_path: Path) -> None:
     rival = sqlite3.connect(tmp_path / "root/stowage.db", timeout=0)
     with metadata.write(), pytest.raises(sqlite3.OperationalError, match="locked"):

@@ -21,3 +21,12 @@ def test_settings_of_registries_are_shown(engine: Engine) -> None:
 def test_the_id_stays_and_belongs_to_the_root(engine: Engine) -> None:
     other = replace(engine, shown=ShownSettings(root="/elsewhere"))
     assert read_info(engine).id == read_info(engine).id != read_info(other).id
+
+
+def test_the_driver_tells_the_store_and_what_an_id_is_the_digest_of(engine: Engine) -> None:
+    shown = ShownSettings(store="filesystem", database="sqlite")
+    assert read_info(replace(engine, shown=shown)).driver_status == (
+        ("driver-type", "io.containerd.snapshotter.v1"),
+        ("Store", "filesystem"),
+        ("Database", "sqlite"),
+    )

@@ -1,0 +1,221 @@
+"""The OpenAPI description of every route, from the routes and their marshmallow schemas.
+
+A parameter, field or operation that not every API version has says so in `x-since` (the version that brought it) and `x-until` (the first
+that no longer has it). Source: OpenAPI Specification 3.1.0.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import fields
+
+from blueprints.distribution.inspect import DistributionResponse
+from blueprints.images.attestations import AttestationItem
+from blueprints.images.history import HistoryItem
+from blueprints.images.inspect import ImageDetails
+from blueprints.images.list import ImageItem
+from blueprints.images.prune import PruneReport
+from blueprints.images.search import SearchItem
+from blueprints.schemas.base import QuerySchema, ResponseSchema
+from blueprints.schemas.descriptor import DescriptorField
+from blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson
+from blueprints.schemas.image import RemovalItem
+from blueprints.system.absent import ANSWERS, Answer
+from blueprints.system.auth import AuthResponse
+from blueprints.system.df import DiskUsageResponse
+from blueprints.system.events import EventItem
+from blueprints.system.info import InfoResponse
+from blueprints.system.version import VersionResponse
+from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, VersionedRule
+
+_JSON = "application/json"
+_TAR = "application/x-tar"
+_JSON_TEXT = {"type": "string", "contentMediaType": _JSON}
+_TYPES: dict[type[fields.Field[Any]], dict[str, str]] = {
+    DockerBool: {"type": "boolean"},
+    FiltersField: _JSON_TEXT,
+    PlatformJson: _JSON_TEXT,
+    DescriptorField: {"type": "object"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What an operation answers when all is well: one value of a schema, a list of them (`many`), or a stream of them (`stream`)."""
+
+    schema: type[ResponseSchema] | dict[str, Any]
+    media_type: str = _JSON
+    many: bool = False
+    stream: bool = False
+    status: HTTPStatus = HTTPStatus.OK
+
+
+_ERROR = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
+_LINE = {
+    "type": "object",
+    "properties": {
+        "stream": {"type": "string"},
+        "status": {"type": "string"},
+        "progressDetail": {"type": "object"},
+        "id": {"type": "string"},
+        "aux": {"type": "object"},
+        "error": {"type": "string"},
+        "errorDetail": {"type": "object", "properties": {"message": {"type": "string"}}},
+    },
+}
+_FAILURE = {"description": "An error", "content": {_JSON: {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}}
+_PROGRESS = Body({"$ref": "#/components/schemas/ProgressLine"}, stream=True)
+_NOTHING: dict[str, Any] = {}
+
+BODIES = {
+    "distribution_inspect": Body(DistributionResponse),
+    "image_attestations": Body(AttestationItem, many=True),
+    "image_create": _PROGRESS,
+    "image_delete": Body(RemovalItem, many=True),
+    "image_get": Body({"type": "string", "format": "binary"}, _TAR),
+    "image_history": Body(HistoryItem, many=True),
+    "image_inspect": Body(ImageDetails),
+    "image_list": Body(ImageItem, many=True),
+    "image_load": _PROGRESS,
+    "image_prune": Body(PruneReport),
+    "image_push": _PROGRESS,
+    "image_search": Body(SearchItem, many=True),
+    "image_tag": Body(_NOTHING, status=HTTPStatus.CREATED),
+    "system_auth": Body(AuthResponse),
+    "system_df": Body(DiskUsageResponse),
+    "system_events": Body(EventItem, stream=True),
+    "system_info": Body(InfoResponse),
+    "system_openapi": Body({"type": "object"}),
+    "system_options": Body(_NOTHING),
+    "system_ping": Body({"type": "string"}, "text/plain"),
+    "system_version": Body(VersionResponse),
+}
+"""By the names of the views; those of the absent routes are in their own table."""
+
+_REQUEST_TYPES = {"image_create": _TAR, "image_load": _TAR, "system_auth": _JSON}
+
+
+class _Converter(OpenAPIConverter):
+    """Fields of the wire as JSON schema, with their versions."""
+
+    def init_attribute_functions(self) -> None:
+        super().init_attribute_functions()  # type: ignore[no-untyped-call]
+        self.attribute_functions += [self._own_type, self._versions]
+
+    def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
+        """An object that may have more fields: the rules of a schema add some, and later versions more."""
+        shape: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        shape.pop("additionalProperties", None)
+        return shape
+
+    def field2default(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+        """Only what JSON has: the defaults of queries are values of the services."""
+        if isinstance(field, fields.Constant):
+            return {"const": field.constant}
+        return {"default": field.load_default} if isinstance(field.load_default, (bool, str)) else {}
+
+    def _own_type(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+        return dict(_TYPES.get(type(field), {}))
+
+    def _versions(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+        return {f"x-{word}": str(field.metadata[word]) for word in ("since", "until") if word in field.metadata}
+
+
+class _Plugin(MarshmallowPlugin):
+    Converter = _Converter
+    converter: _Converter
+
+
+def describe(rules: Iterable[VersionedRule], views: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
+    """The document for these routes, whose views are found by the rules' endpoints."""
+    plugin = _Plugin()
+    spec = APISpec(
+        title="Stowage",
+        version=str(MAX_API_VERSION),
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        info={"description": "Docker Engine's HTTP API for images. " + str(__doc__).split("\n\n")[1].replace("\n", " ")},
+        servers=[{"url": "/v{version}", "variables": {"version": {"default": str(MAX_API_VERSION)}}}, {"url": "/"}],
+    )
+    spec.components.schema("ErrorResponse", _ERROR)
+    spec.components.schema("ProgressLine", _LINE)
+    for rule in sorted(rules, key=lambda rule: rule.rule):
+        methods = {
+            method.lower(): _operation(plugin.converter, rule, method, views[rule.endpoint]) for method in sorted(rule.methods or ())
+        }
+        spec.path(path=rule.plain_path, operations=methods)
+    return spec.to_dict()
+
+
+def _operation(converter: _Converter, rule: VersionedRule, method: str, view: Callable[..., Any]) -> dict[str, Any]:
+    name = rule.endpoint.rpartition(".")[2]
+    module, absent = inspect.getmodule(view), ANSWERS.get((method, rule.rule))
+    used = _used_queries(module) if absent is None else [absent.query]
+    operation: dict[str, Any] = {
+        "operationId": "_".join([method.lower(), *re.findall(r"\w+", rule.plain_path)]) + ("_" if rule.rule.endswith("/") else ""),
+        "summary": (inspect.getdoc(module) or "").partition("\n")[0].rpartition(": ")[2],
+        "parameters": [_path_parameter(word) for word in re.findall(r"{(\w+)}", rule.plain_path)] + _query_parameters(converter, used),
+        "responses": _responses(converter, name) if absent is None else _absent_responses(absent),
+    }
+    if name in _REQUEST_TYPES:
+        operation["requestBody"] = {"content": {_REQUEST_TYPES[name]: {"schema": {}}}}
+    if rule.since > MIN_API_VERSION:
+        operation["x-since"] = str(rule.since)
+    return operation
+
+
+def _path_parameter(word: str) -> dict[str, Any]:
+    return {"name": word, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _used_queries(module: object) -> list[type[QuerySchema]]:
+    """The query schemas that an endpoint's module uses: of those it sees, the ones that no other is derived from."""
+    schemas = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, QuerySchema)]
+    return [schema for schema in schemas if not any(other is not schema and issubclass(other, schema) for other in schemas)]
+
+
+def _query_parameters(converter: _Converter, schemas: list[type[QuerySchema]]) -> list[dict[str, Any]]:
+    return [_query_parameter(converter, name, field) for schema in schemas for name, field in schema.timeless().fields.items()]
+
+
+def _query_parameter(converter: _Converter, name: str, field: fields.Field[Any]) -> dict[str, Any]:
+    shape = converter.field2property(field)
+    texts = shape.get("items", shape)
+    texts.setdefault("type", "string")
+    versions = {word: shape.pop(word) for word in ("x-since", "x-until") if word in shape}
+    return {"name": field.data_key or name, "in": "query", "schema": shape} | versions
+
+
+def _responses(converter: _Converter, name: str) -> dict[str, Any]:
+    """The outcome that an operation is there for; all others are an error message."""
+    body = BODIES[name]
+    response: dict[str, Any] = {"description": "One JSON document per line" if body.stream else body.status.phrase}
+    if body.schema is not _NOTHING:
+        response["content"] = {body.media_type: {"schema": _body_schema(converter, body)}}
+    return {str(body.status.value): response, "default": _FAILURE}
+
+
+def _absent_responses(answer: Answer) -> dict[str, Any]:
+    """That there is nothing: an empty list or report, or an error of its own status."""
+    nothing = {"description": "Nothing, which is the truth", "content": {_JSON: {"schema": {}}}}
+    outcome = nothing if answer.status == HTTPStatus.OK else _FAILURE | {"description": answer.status.phrase}
+    return {str(answer.status.value): outcome, "default": _FAILURE}
+
+
+def _body_schema(converter: _Converter, body: Body) -> dict[str, Any]:
+    shape: dict[str, Any] = body.schema if isinstance(body.schema, dict) else _reference(converter, body.schema)
+    return {"type": "array", "items": shape} if body.many else shape
+
+
+def _reference(converter: _Converter, schema: type[ResponseSchema]) -> dict[str, Any]:
+    """A reference to the schema, which is now among the components."""
+    return dict(converter.resolve_nested_schema(schema.timeless()))  # type: ignore[no-untyped-call]

@@ -1,0 +1,60 @@
+"""GET /images/{name}/attestations: the in-toto statements of an image.
+
+Source: moby daemon/server/router/image/image_routes.go getImageAttestations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields, pre_load
+
+from blueprints.request import engine, load_query
+from blueprints.response import dump
+from blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
+from blueprints.schemas.descriptor import DescriptorField
+from blueprints.schemas.fields import DockerBool, PlatformJson
+from services.errors import InvalidParameter
+from services.images.attestations import Attestation, read_attestations
+
+blueprint = Blueprint("image_attestations", __name__)
+
+
+class AttestationsQuery(QuerySchema):
+    """`platform` is a list on the wire that may hold one value, `type` one of predicate types; empty values count for nothing."""
+
+    platforms = fields.List(PlatformJson(), data_key="platform", load_default=())
+    types = fields.List(fields.String(), data_key="type", load_default=())
+    statements = DockerBool(data_key="statement", load_default=False)
+
+    @pre_load
+    def _tidy(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
+        platforms, types = given.get("platform", ()), given.get("type", ())
+        if len(platforms) > 1:
+            raise InvalidParameter("only one platform value is currently supported")
+        return given | {"platform": list(filter(None, platforms)), "type": list(filter(None, map(str.strip, types)))}
+
+
+def _embed_statement(attestation: Attestation) -> orjson.Fragment | None:
+    """The statement's own bytes, for JSON that is not to be changed."""
+    return None if attestation.statement is None else orjson.Fragment(attestation.statement)
+
+
+class AttestationItem(ResponseSchema):
+    """One statement (moby api/types/image/attestation.go)."""
+
+    descriptor = DescriptorField(data_key="Descriptor")
+    predicate_type = fields.String(data_key="PredicateType")
+    statement = fields.Function(_embed_statement, data_key="Statement", metadata=OMIT_NULL)
+
+
+@blueprint.get("/images/<path:name>/attestations", since="1.55")
+def image_attestations(name: str) -> ResponseReturnValue:
+    """GET /images/{name}/attestations."""
+    query = load_query(AttestationsQuery)
+    platform = next(iter(query["platforms"]), None)
+    found = read_attestations(engine(), name, platform=platform, types=query["types"], statements=query["statements"])
+    return dump(AttestationItem(many=True), found)

@@ -1,0 +1,97 @@
+"""GET /system/df: the disk usage of images, and that there is nothing else.
+
+API 1.52 brought an object per type. The lists of older versions stay beside them, except for a client that knows 1.52 by its `verbose`.
+
+Source: moby daemon/server/router/system/system_routes.go getDiskUsage, disk_usage.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from flask import Blueprint, Response
+from marshmallow import fields
+
+from blueprints.images import list as list_
+from blueprints.request import engine, load_query
+from blueprints.response import dump
+from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since, until, version_rule
+from blueprints.schemas.fields import DockerBool
+from blueprints.versioning import MAX_API_VERSION
+from services.errors import InvalidParameter
+from services.system.df import DiskUsage, ObjectType, read_disk_usage
+
+blueprint = Blueprint("system_df", __name__)
+
+
+class ObjectTypeField(fields.Field[ObjectType]):
+    """One of the types by its name."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> ObjectType:
+        try:
+            return ObjectType(value)
+        except ValueError as exc:
+            raise InvalidParameter(f"unknown object type: {value}") from exc
+
+
+class DiskUsageQuery(QuerySchema):
+    types = fields.List(ObjectTypeField(), data_key="type", load_default=tuple(ObjectType), metadata=since("1.42"))
+    verbose = DockerBool(load_default=False, metadata=since("1.52"))
+
+
+def _list_images(usage: DiskUsage) -> list[dict[str, object]]:
+    """The images as the newest version lists them; what the list's rules say of older ones, Docker does to the list only."""
+    return cast("list[dict[str, object]]", list_.ImageItem.at(MAX_API_VERSION).dump(usage.images, many=True))
+
+
+class ImageUsageResponse(ResponseSchema):
+    """What images take; none is active, since no container uses one, and so all of it can be reclaimed."""
+
+    items = fields.Function(_list_images, data_key="Items", metadata=OMIT_EMPTY)
+    reclaimable = fields.Function(lambda usage: usage.image_bytes, data_key="Reclaimable", metadata=OMIT_EMPTY)
+    total_count = fields.Function(lambda usage: len(usage.images), data_key="TotalCount", metadata=OMIT_EMPTY)
+    total_size = fields.Integer(data_key="TotalSize", attribute="image_bytes", metadata=OMIT_EMPTY)
+
+
+def _asked(object_type: ObjectType, shape: Callable[[DiskUsage], object]) -> Callable[[DiskUsage], object]:
+    """What is told of a type, or None where it was not asked for."""
+    return lambda usage: shape(usage) if object_type in usage.types else None
+
+
+_of_images = partial(_asked, ObjectType.IMAGE)
+_no_usage = partial(_asked, shape=lambda _: {})
+_no_items = partial(_asked, shape=lambda _: [])
+
+
+class VerboseDiskUsageResponse(ResponseSchema):
+    """An object per type that was asked for (moby api/types/system/disk_usage.go)."""
+
+    images_usage = fields.Function(_of_images(ImageUsageResponse().dump), data_key="ImageUsage", metadata=since("1.52") | OMIT_NULL)
+    container_usage = fields.Function(_no_usage(ObjectType.CONTAINER), data_key="ContainerUsage", metadata=since("1.52") | OMIT_NULL)
+    volume_usage = fields.Function(_no_usage(ObjectType.VOLUME), data_key="VolumeUsage", metadata=since("1.52") | OMIT_NULL)
+    build_cache_usage = fields.Function(_no_usage(ObjectType.BUILD_CACHE), data_key="BuildCacheUsage", metadata=since("1.52") | OMIT_NULL)
+
+
+class DiskUsageResponse(VerboseDiskUsageResponse):
+    """Beside them, a list per type that was asked for and the bytes of all images."""
+
+    layers_size = fields.Integer(data_key="LayersSize", attribute="image_bytes", metadata=OMIT_EMPTY)
+    images = fields.Function(_of_images(_list_images), data_key="Images", metadata=OMIT_NULL)
+    containers = fields.Function(_no_items(ObjectType.CONTAINER), data_key="Containers", metadata=OMIT_NULL)
+    volumes = fields.Function(_no_items(ObjectType.VOLUME), data_key="Volumes", metadata=OMIT_NULL)
+    build_cache = fields.Function(_no_items(ObjectType.BUILD_CACHE), data_key="BuildCache", metadata=OMIT_NULL)
+
+    @version_rule(until("1.44"))
+    def _tell_virtual_sizes(self, shaped: dict[str, Any], _: DiskUsage) -> None:
+        for image in shaped["Images"] or ():
+            image["VirtualSize"] = image["Size"]
+
+
+@blueprint.get("/system/df")
+def system_df() -> Response:
+    """GET /system/df."""
+    query = load_query(DiskUsageQuery)
+    schema = VerboseDiskUsageResponse if query["verbose"] else DiskUsageResponse
+    return dump(schema, read_disk_usage(engine(), types=query["types"]))

@@ -1,0 +1,132 @@
+"""GET /events: what happened, and what happens, as a stream of JSON documents.
+
+An answer in `application/json` is one document per line, as in `application/jsonl`; in `application/json-seq` (RFC 7464) a record separator
+comes before each. Source: moby daemon/server/router/system/system_routes.go (getEvents), daemon/server/httputils/json-seq.go and
+contenttype; api/types/events/events.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+from marshmallow import fields
+
+from blueprints.request import engine, load_query
+from blueprints.schemas.base import QuerySchema, ResponseSchema, applies, until, version_rule
+from blueprints.schemas.fields import FiltersField
+from blueprints.streaming import stream_live
+from blueprints.versioning import api_version
+from services.errors import InvalidParameter
+from services.filters import parse_timestamp
+from services.metadata.protocol import Event
+from services.system.events import SCOPE, watch_events
+
+blueprint = Blueprint("system_events", __name__)
+
+_JSON_LINES, _SEQUENCE = "application/jsonl", "application/json-seq"
+_STREAM_TYPES = (_JSON_LINES, "application/x-ndjson", _SEQUENCE)
+"""Earlier ones are preferred among equals."""
+
+_ACCEPTED = re.compile(
+    r"[ \t]*(?P<type>[!#$%&'*+.^_`|~/\w-]++)[ \t]*+(?:;[ \t]*q=(?P<quality>[01](?:\.\d*)?)[ \t]*+)?(?!;)(?P<more>,?)", re.ASCII
+)
+_SECOND = 1_000_000_000
+
+
+class TimestampField(fields.Field[int | None]):
+    """Unix seconds with a fraction, as nanoseconds; empty text is none."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int | None:
+        try:
+            return parse_timestamp(value) if value else None
+        except InvalidParameter as exc:
+            quoted = orjson.dumps(value).decode()
+            raise InvalidParameter(f"invalid value for '{attr}': invalid timestamp {quoted}: {exc}") from exc
+
+
+class UntilField(TimestampField):
+    """The end of a span of time, which may not be before its `since`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int | None:
+        end, since = super()._deserialize(value, attr, data), (data or {}).get("since")
+        if end is not None and since and end < parse_timestamp(since):
+            raise InvalidParameter(f"`since` time ({since}) cannot be after `until` time ({value})")
+        return end
+
+
+class EventsQuery(QuerySchema):
+    since = TimestampField()
+    until = UntilField()
+    filters = FiltersField()
+
+
+class UnixSeconds(fields.Field[int]):
+    """Nanoseconds since 1970 in whole seconds."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **_: Any) -> int:
+        return int(value // _SECOND)
+
+
+class ActorItem(ResponseSchema):
+    id = fields.String(data_key="ID")
+    attributes = fields.Dict(keys=fields.String(), values=fields.String(), data_key="Attributes")
+
+
+class EventItem(ResponseSchema):
+    type = fields.String(data_key="Type")
+    action = fields.String(data_key="Action")
+    actor = fields.Nested(ActorItem, data_key="Actor")
+    scope = fields.Constant(SCOPE)
+    seconds = UnixSeconds(attribute="time", data_key="time", dump_only=True)
+    time = fields.Integer(data_key="timeNano")
+
+    @property
+    def media_type(self) -> str:
+        """The type of a stream for a client that asks for none: `application/json` below 1.52, though it is several documents."""
+        return "application/json" if applies(until("1.52"), self.client_version) else _JSON_LINES
+
+    @version_rule(until("1.52"))
+    def with_status_and_id(self, shaped: dict[str, Any], event: Event) -> None:
+        """`status` and `id` repeat the action and the actor's ID: old clients read no others."""
+        shaped |= {"status": event.action, "id": event.actor.id}
+
+
+@blueprint.get("/events")
+def system_events() -> Response:
+    """GET /events."""
+    query = load_query(EventsQuery)
+    events = watch_events(engine(), since=query["since"], until=query["until"], filters=query["filters"])
+    schema = EventItem.at(api_version())
+    content_type = _negotiate(request.headers.get("Accept", "")) or schema.media_type
+    return stream_live(_encode(events, schema, content_type), content_type)
+
+
+def _encode(events: Iterator[Event | None], schema: EventItem, content_type: str) -> Iterator[bytes]:
+    before = b"\x1e" if content_type == _SEQUENCE else b""
+    for event in events:
+        yield b"" if event is None else before + orjson.dumps(schema.dump(event), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _negotiate(accept: str) -> str | None:
+    """The accepted type of a stream with the highest quality; wildcards count for nothing (moby MatchAcceptStrict)."""
+    best, best_quality = None, 0.0
+    qualities = list(_read_accept(accept))
+    for offer in _STREAM_TYPES:
+        quality = max((quality for kind, quality in qualities if kind == offer), default=0.0)
+        if quality > best_quality:
+            best, best_quality = offer, quality
+    return best
+
+
+def _read_accept(accept: str) -> Iterator[tuple[str, float]]:
+    """Types and qualities of an Accept header, up to the first that has another parameter."""
+    position = 0
+    while match := _ACCEPTED.match(accept, position):
+        yield match["type"], float(match["quality"] or 1)
+        if not match["more"]:
+            return
+        position = match.end()

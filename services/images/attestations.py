@@ -1,0 +1,105 @@
+"""The in-toto statements that BuildKit attached to an image: provenance, SBOM.
+
+They are the layers of an attestation manifest, which an index lists beside the image manifest that it is about.
+
+Source: moby daemon/containerd/image_attestations.go; moby/policy-helpers image/resolve.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
+from services.images.platform_choice import choose_manifests
+from services.images.resolve import resolve_image
+from services.images.summary import REFERENCE_DIGEST, REFERENCE_TYPE
+from services.metadata.protocol import ManifestFacts, Role, Transaction
+from services.oci import gojson, mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.platform import Platform, PlatformMatcher
+
+MAX_STATEMENT_BYTES = 64 << 20
+"""Of all statements of one answer, which is made in memory."""
+
+_ATTESTATION = "attestation-manifest"
+_PREDICATE_TYPE = "in-toto.io/predicate-type"
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """A statement: its blob, what it says, and where asked for its JSON as it was stored."""
+
+    descriptor: Descriptor
+    predicate_type: str
+    statement: bytes | None = None
+
+
+def read_attestations(
+    engine: Engine, name: str, *, platform: Platform | None = None, types: Collection[str] = (), statements: bool = False
+) -> list[Attestation]:
+    """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order.
+
+    Empty where the image is no OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that the
+    index does not list or an attestation that is not here, Unsupported for more than MAX_STATEMENT_BYTES of statements, and Internal for one
+    that is no JSON.
+    """
+    with engine.metadata.read() as tx:
+        target = resolve_image(tx, name).target
+        if target.media_type != mediatypes.OCI_INDEX:
+            return []
+        manifest = _find_manifest(tx, target, platform or engine.platform.normalized())
+    found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
+    return _with_statements(engine, found) if statements else found
+
+
+def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> ManifestFacts | None:
+    """The attestation manifest of the image manifest that is best for the platform, present or not."""
+    index = tx.graph.manifest(target.digest)
+    listed = [edge.child for edge in index.edges if mediatypes.is_manifest(edge.child.media_type)] if index else []
+    chosen = choose_manifests(listed, PlatformMatcher.only(platform))
+    if not chosen:
+        raise NotFound(f"resolving image manifest for platform {_go_words(platform)}: no manifest for platform {platform}: not found")
+    wanted = {REFERENCE_TYPE: _ATTESTATION, REFERENCE_DIGEST: str(chosen[0].digest)}
+    attesting = next((child for child in listed if wanted.items() <= child.annotations.items()), None)
+    if attesting is None:
+        return None
+    manifest = tx.graph.manifest(attesting.digest)
+    if manifest is None:
+        raise NotFound(f"reading blob {attesting.digest}: content digest {attesting.digest}: not found")
+    return manifest
+
+
+def _go_words(platform: Platform) -> str:
+    """The platform as Go prints a pointer to the struct."""
+    features = " ".join(platform.os_features)
+    return (
+        f"&{{Architecture:{platform.architecture} OS:{platform.os} OSVersion:{platform.os_version} "
+        f"OSFeatures:[{features}] Variant:{platform.variant}}}"
+    )
+
+
+def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
+    for edge in manifest.edges:
+        predicate_type = edge.child.annotations.get(_PREDICATE_TYPE, "")
+        if edge.role is Role.LAYER and predicate_type:
+            yield Attestation(edge.child, predicate_type)
+
+
+def _with_statements(engine: Engine, attestations: list[Attestation]) -> list[Attestation]:
+    if sum(each.descriptor.size for each in attestations) > MAX_STATEMENT_BYTES:
+        raise Unsupported(f"the attestation statements are larger than {MAX_STATEMENT_BYTES} bytes; ask for one predicate type at a time")
+    return [Attestation(each.descriptor, each.predicate_type, _read_statement(engine, each.descriptor)) for each in attestations]
+
+
+def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
+    try:
+        raw = engine.content.read(descriptor.digest)
+    except BlobNotFound as exc:
+        raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
+    try:
+        gojson.check(raw)
+    except InvalidContent as exc:
+        raise Internal(f"attestation statement {descriptor.digest} is not JSON: {exc}") from exc
+    return raw

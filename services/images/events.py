@@ -1,0 +1,62 @@
+"""What is told of images to those who listen to events.
+
+An event belongs to the transaction that does what it tells, so that it is there exactly when that is, and in its order.
+
+Source: moby daemon/containerd/image_events.go (LogImageEvent with the labels of the image's config, logImageEvent without).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from services.engine import Engine
+from services.images.summary import any_platform, read_facts, summarize
+from services.metadata.protocol import Actor, Transaction
+from services.oci.digest import Digest
+
+IMAGE = "image"
+"""The type of every event that there is here."""
+
+_LABELS_LENGTH = 64 << 10
+"""Longer labels are not told: whoever made an image would decide how much room the history takes."""
+
+
+class Action(StrEnum):
+    """What happens to images."""
+
+    PULL = "pull"
+    PUSH = "push"
+    LOAD = "load"
+    SAVE = "save"
+    IMPORT = "import"
+    TAG = "tag"
+    UNTAG = "untag"
+    DELETE = "delete"
+    PRUNE = "prune"
+
+
+def log_image(
+    tx: Transaction, engine: Engine, action: Action, actor: Digest | str, *, name: Digest | str, labels: Mapping[str, str] | None = None
+) -> None:
+    """Tell of an image; its attributes are the labels, unless they are very long, and the name."""
+    told = labels if labels and sum(map(len, (*labels, *labels.values()))) <= _LABELS_LENGTH else {}
+    _log(tx, engine, action, Actor(str(actor), {**told, "name": str(name)}))
+
+
+def log_prune(tx: Transaction, engine: Engine, freed: int) -> None:
+    """Tell that a prune ended, and how many bytes it freed."""
+    _log(tx, engine, Action.PRUNE, Actor("", {"reclaimed": str(freed)}))
+
+
+def image_labels(tx: Transaction, engine: Engine, target: Digest) -> Mapping[str, str]:
+    """The labels in the config of the manifest that stands for an image; none where `target` is no image's."""
+    records = tx.images.by_target(target)
+    if not records:
+        return {}
+    best = summarize(records[0], read_facts(tx, target)).best_present(any_platform(engine.platform))
+    return (best and best.facts and best.facts.labels) or {}
+
+
+def _log(tx: Transaction, engine: Engine, action: Action, actor: Actor) -> None:
+    tx.events.append(time=engine.clock(), event_type=IMAGE, action=action, actor=actor)

@@ -1,0 +1,38 @@
+"""Events as rows; the newest row always stays, so an id is never given twice."""
+
+from __future__ import annotations
+
+import orjson
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
+
+from services.metadata.protocol import Actor, Event
+from services.metadata.tables import event
+
+_LAST = select(func.coalesce(func.max(event.c.id), 0))
+_AFTER = select(event).where(event.c.id > bindparam("position")).order_by(event.c.id).limit(bindparam("count"))
+_OLDEST = delete(event).where(event.c.id <= bindparam("oldest"))
+
+
+class SqlEvents:
+    """Implements `services.metadata.protocol.Events`."""
+
+    def __init__(self, connection: Connection, history: int) -> None:
+        self._connection = connection
+        self._history = history
+
+    def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
+        attributes = orjson.dumps(dict(actor.attributes)).decode()
+        values = {"time": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes}
+        (identifier,) = self._connection.execute(insert(event).values(values)).inserted_primary_key or (0,)
+        self._connection.execute(_OLDEST, {"oldest": identifier - self._history})
+
+    def last(self) -> int:
+        identifier: int = self._connection.scalars(_LAST).one()
+        return identifier
+
+    def after(self, position: int, *, limit: int) -> list[Event]:
+        return [_to_event(*row) for row in self._connection.execute(_AFTER, {"position": position, "count": limit})]
+
+
+def _to_event(identifier: int, time: int, kind: str, action: str, actor: str, attributes: str) -> Event:
+    return Event(identifier, time, kind, action, Actor(actor, orjson.loads(attributes)))

@@ -1,0 +1,100 @@
+"""The events that a client asks for: those that were, and those to come.
+
+Source: moby daemon/server/router/system/system_routes.go (getEvents), daemon/events/events.go and filter.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.engine import Engine
+from services.errors import InvalidReference
+from services.filters import Filters
+from services.images.events import IMAGE
+from services.metadata.protocol import Event
+from services.oci.reference import Reference
+
+SCOPE = "local"
+"""The scope of every event that there is here."""
+
+_PAGE = 32
+"""Events that are in memory at once; one may have many kilobytes of labels."""
+
+_FUZZY_ACTIONS = frozenset({"health_status", "exec_create", "exec_start"})
+_NAMED_TYPES = ("daemon", "container", "plugin", "volume", "network", "node", "service", "secret", "config")
+
+
+def watch_events(engine: Engine, *, since: int | None, until: int | None, filters: Filters) -> Iterator[Event | None]:
+    """Give the events that pass the filters in the order of their ids; ends once the clock is past `until`, or never.
+
+    Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens from the call on.
+    None says that there is nothing more now: it is for the caller to wait before asking again.
+    """
+    with engine.metadata.read() as tx:
+        now = tx.events.last()
+    position = now if since is None and until is None else 0
+    while True:
+        over = until is not None and until < engine.clock()
+        page = _read_page(engine, position)
+        for event in page:
+            position = event.id
+            too_early = event.id <= now and event.time < (since or 0)
+            too_late = until is not None and event.time > until
+            if not too_early and not too_late and passes(event, filters):
+                yield event
+        if over and len(page) < _PAGE:
+            return
+        if len(page) < _PAGE:
+            yield None
+
+
+def _read_page(engine: Engine, position: int) -> list[Event]:
+    with engine.metadata.read() as tx:
+        return tx.events.after(position, limit=_PAGE)
+
+
+def passes(event: Event, filters: Filters) -> bool:
+    """Whether every filter lets the event pass. One without values lets all pass, one of an unknown name is ignored, as in moby."""
+    return (
+        _matches_action(event, filters)
+        and _is_exactly(filters, "type", event.type)
+        and _is_exactly(filters, "scope", SCOPE)
+        and all(
+            _begins(filters, kind, event.actor.id) or _begins(filters, kind, event.actor.attributes.get("name", ""))
+            for kind in _NAMED_TYPES
+        )
+        and _matches_image(event, filters)
+        and all(_has_label(event, label) for label in filters.get("label"))
+    )
+
+
+def _matches_action(event: Event, filters: Filters) -> bool:
+    wanted = filters.get("event")
+    return _begins(filters, "event", event.action) if _FUZZY_ACTIONS.intersection(wanted) else _is_exactly(filters, "event", event.action)
+
+
+def _matches_image(event: Event, filters: Filters) -> bool:
+    """Whether the actor or its name is one of the images, be it without their tags."""
+    name = event.actor.attributes.get("name" if event.type == IMAGE else "image", "")
+    return any(_is_exactly(filters, "image", text) for text in (event.actor.id, name, _without_tag(event.actor.id), _without_tag(name)))
+
+
+def _without_tag(image: str) -> str:
+    try:
+        return Reference.parse(image).familiar_name
+    except InvalidReference:
+        return image
+
+
+def _has_label(event: Event, label: str) -> bool:
+    key, equals, value = label.partition("=")
+    return key in event.actor.attributes and (not equals or event.actor.attributes[key] == value)
+
+
+def _is_exactly(filters: Filters, name: str, text: str) -> bool:
+    values = filters.fields.get(name)
+    return not values or values.get(text, False)
+
+
+def _begins(filters: Filters, name: str, text: str) -> bool:
+    return _is_exactly(filters, name, text) or text.startswith(filters.get(name))

@@ -1,0 +1,173 @@
+"""Logins, a private authority and resume with the real docker CLI and docker-registry; no secret is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.builders import Layout, make_layer, simple_layout
+from tests.conformance.conftest import START_SECONDS, Service, free_port, listens, needs, wait_for
+from tests.fake_registry import FakeRegistry, Fault
+
+PASSWORD = "s3cret-p4ssword"
+HTPASSWD = "user:$2b$04$xQVu5KhkCp1.IV0cnHCsmOPu533pimEcGTgJ93n7lR023JUiB8/gi\n"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A running docker-registry that wants a login, and the authority of its certificate."""
+
+    host: str
+    authority: Path
+    image: str
+
+
+def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """A private authority, and a certificate with its key that it signed for 127.0.0.1."""
+    needs("openssl")
+    authority, authority_key = folder / "authority.crt", folder / "authority.key"
+    certificate, key, request, extensions = (folder / f"registry.{end}" for end in ("crt", "key", "csr", "ext"))
+    extensions.write_text("subjectAltName=IP:127.0.0.1\n")
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    for command in (
+        [*new, "-x509", "-days", "2", "-subj", "/CN=private authority", "-keyout", str(authority_key), "-out", str(authority)],
+        [*new, "-subj", "/CN=registry", "-keyout", str(key), "-out", str(request)],
+        ["openssl", "x509", "-req", "-days", "2", "-in", str(request), "-CA", str(authority), "-CAkey", str(authority_key)]
+        + ["-CAcreateserial", "-extfile", str(extensions), "-out", str(certificate)],
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    return authority, certificate, key
+
+
+@pytest.fixture(scope="module")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """docker-registry behind TLS and htpasswd, with one image."""
+    needs("docker-registry")
+    needs("skopeo")
+    folder = tmp_path_factory.mktemp("closed")
+    authority, certificate, key = make_certificates(folder)
+    (folder / "htpasswd").write_text(HTPASSWD)
+    port = free_port()
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"auth: {{htpasswd: {{realm: closed, path: {folder}/htpasswd}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}', tls: {{certificate: {certificate}, key: {key}}}}}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: listens(port), process, "docker-registry")
+        (folder / "image.tar").write_bytes(simple_layout().to_tar())
+        name = f"127.0.0.1:{port}/team/app:1"
+        copy = ["skopeo", "copy", "--dest-creds", f"user:{PASSWORD}", "--dest-tls-verify=false", f"oci-archive:{folder}/image.tar", f"docker://{name}"]
+        subprocess.run(copy, check=True, capture_output=True)
+        yield Registry(f"127.0.0.1:{port}", authority, name)
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
+
+
+@pytest.fixture
+def strict(tmp_path: Path, closed_registry: Registry) -> Iterator[Service]:
+    """A service that takes no registry for insecure, and knows the private authority of one."""
+    folder = tmp_path / "certs.d" / closed_registry.host
+    folder.mkdir(parents=True)
+    shutil.copy(closed_registry.authority, folder / "ca.crt")
+    environment = {"STOWAGE_INSECURE_REGISTRIES": "", "STOWAGE_CERTS_DIRS": str(tmp_path / "certs.d")}
+    running = Service(tmp_path / "stowage", free_port(), environment)
+    running.start()
+    yield running
+    running.stop()
+
+
+def leaves(service: Service, secret: str) -> list[Path]:
+    """The files of a service that hold a secret: its log, its database, everything."""
+    files = [service.log, *(path for path in service.root.rglob("*") if path.is_file())]
+    return [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_a_login_opens_a_registry_behind_a_private_authority(strict: Service, closed_registry: Registry) -> None:
+    refused = strict.docker("pull", closed_registry.image, check=False)
+    assert refused.returncode != 0
+    assert b"no basic auth credentials" in refused.stderr
+    wrong = strict.docker("login", "-u", "user", "--password-stdin", closed_registry.host, stdin=b"wrong-p4ss", check=False)
+    assert b"401 Unauthorized" in wrong.stderr
+    taken = strict.docker("login", "-u", "user", "--password-stdin", closed_registry.host, stdin=PASSWORD.encode())
+    assert b"Login Succeeded" in taken.stdout
+    strict.docker("pull", closed_registry.image)
+    strict.docker("image", "inspect", closed_registry.image)
+    assert leaves(strict, PASSWORD) == []
+    assert leaves(strict, "wrong-p4ss") == []
+
+
+def test_an_unknown_authority_is_told_in_dockers_words(strict: Service, closed_registry: Registry, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "certs.d")
+    refused = strict.docker("pull", closed_registry.image, check=False)
+    assert b"tls: failed to verify certificate: x509: certificate signed by unknown authority" in refused.stderr
+
+
+def test_a_mirror_of_hosts_toml_serves_another_registry(strict: Service, closed_registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "certs.d" / "nowhere.invalid"
+    folder.mkdir()
+    shutil.copy(closed_registry.authority, folder / "ca.pem")
+    with FakeRegistry().serve() as mirror:
+        layout = Layout()
+        mirror.publish(layout, layout.image([make_layer("mirrored")]))
+        (folder / "hosts.toml").write_text(
+            f'[host."https://{closed_registry.host}"]\ncapabilities = ["pull", "resolve"]\nca = "ca.pem"\n[host."{mirror.base}"]\n'
+        )
+        strict.docker("pull", "nowhere.invalid/team/app:1")
+        assert mirror.requests[0].query == {"ns": ["nowhere.invalid"]}
+
+
+def test_a_pull_that_is_killed_at_90_percent_transfers_the_rest_again(service: Service) -> None:
+    size = 64 << 20
+    layout = Layout()
+    image = layout.image([make_layer("large", size)], compression="none")
+    layer = next(digest for digest, content in layout.blobs.items() if len(content) > size)
+    with FakeRegistry().serve() as registry:
+        name = registry.publish(layout, image)
+        registry.pause_after[layer] = size * 9 // 10
+        puller = threading.Thread(target=service.docker, args=("pull", f"{name}:1"), kwargs={"check": False})
+        puller.start()
+        assert registry.stalled.wait(60)
+        partial = next(service.root.glob("ingest/*/data"))
+        deadline = time.monotonic() + 30
+        while partial.stat().st_size < size * 85 // 100 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        service.kill()
+        puller.join(60)
+        registry.pause_after.clear()
+        registry.sent = 0
+        service.start()
+        service.docker("pull", f"{name}:1")
+        assert registry.sent < size * 16 // 100
+        service.docker("image", "inspect", f"{name}:1")
+
+
+def test_a_client_that_goes_away_ends_a_pull_that_waits_for_an_answer(service: Service) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("silent", 1 << 20)])
+    layer = next(iter(layout.blobs))
+    with FakeRegistry().serve() as registry:
+        name = registry.publish(layout, image)
+        registry.faults[layer] = Fault.SLOW_START
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{service.socket}"}
+        client = subprocess.Popen(["docker", "pull", f"{name}:1"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert registry.stalled.wait(30)
+        assert list((service.root / "locks").iterdir())
+        client.kill()
+        client.wait()
+        deadline = time.monotonic() + 5
+        while list((service.root / "locks").iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list((service.root / "locks").iterdir()) == []
+        assert registry.asked().count(f"GET {layer}") == 1
