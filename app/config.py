@@ -117,14 +117,14 @@ SETTINGS = (
         "STOWAGE_STALL_SECONDS",
         "stall_seconds",
         "60",
-        "Seconds that a registry may send nothing, before a transfer is given up and tried again.",
+        "Seconds that a registry may send or take nothing, before a transfer is given up and tried again.",
         values.parse_count,
     ),
     Setting(
         "STOWAGE_DOWNLOAD_ATTEMPTS",
         "download_attempts",
         "5",
-        "How often in a row a download is tried without any further byte.",
+        "How often in a row a download, or an upload, is tried without any further byte.",
         values.parse_count,
     ),
     Setting(

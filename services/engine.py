@@ -15,7 +15,7 @@ from services.registry.protocol import Registry
 class Limits:
     """Bounds on what input may cost. A stream is a bomb when it passes both the ratio and the absolute bytes.
 
-    A download is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
+    A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
     """
 
     decompression_ratio: int = 200

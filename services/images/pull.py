@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from services.engine import Engine
 from services.errors import EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
-from services.images.download import download_blobs, is_shown
+from services.images.download import download_blobs
 from services.images.events import Action, image_labels, log_image
 from services.images.ingest import store_blob
 from services.images.platform_choice import choose_manifests
 from services.images.publish import MAX_DEPTH, assign_name, read_graph, record_graph
 from services.images.resolve import resolve_image
 from services.images.retry import patiently
+from services.images.transfers import is_shown
 from services.metadata.protocol import Kind, Transaction
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor

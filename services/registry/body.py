@@ -16,19 +16,21 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from services.errors import RegistryFailure
 
-PIECE = 256 << 10  # five uploads on a line of 100 KB a second still pass within the time for each
-SEND_SECONDS = 60
-"""How long a registry may take to accept one piece."""
+PIECE = 256 << 10  # five uploads on a line of 100 KB a second pass one each within 13 seconds
 
 
 class UploadBody:
-    """The bytes of an open blob from `offset` to `size`; `advance` is told the offset after each piece and may raise to end it."""
+    """The bytes of an open blob from `offset` to `size`, of which a registry may take `stall_seconds` to accept a piece.
 
-    def __init__(self, blob: BinaryIO, *, offset: int, size: int, advance: Callable[[int], None]) -> None:
+    `advance` is told the offset after each piece and may raise to end it.
+    """
+
+    def __init__(self, blob: BinaryIO, *, offset: int, size: int, stall_seconds: float, advance: Callable[[int], None]) -> None:
         self.length = size - offset
         self._blob = blob
         self._offset = offset
         self._size = size
+        self._stall_seconds = stall_seconds
         self._advance = advance
         self._lock = threading.Lock()
         self._connection: HTTPConnection | None = None
@@ -39,6 +41,7 @@ class UploadBody:
         position = self._offset
         self._blob.seek(position)
         self._advance(position)
+        self._allow_time()
         while position < self._size:
             piece = self._blob.read(min(PIECE, self._size - position))
             if self._closed or not piece:
@@ -68,14 +71,15 @@ class UploadBody:
         with self._lock:
             self._connection = None
 
+    def _allow_time(self) -> None:
+        """Give each piece its time; a connection gives what it sends the time that it had for being made."""
+        stream = self._connection.sock if self._connection else None
+        if stream is not None:
+            stream.settimeout(self._stall_seconds)
+
 
 class _Connection(HTTPConnection):
-    """A connection that gives each piece of a body a time of its own, and tells a body who sends it."""
-
-    def connect(self) -> None:
-        super().connect()
-        if self.sock is not None:
-            self.sock.settimeout(SEND_SECONDS)
+    """A connection that tells a body who sends it."""
 
     def request(  # type: ignore[override]  # as urllib3 has it, not http.client
         self,

@@ -27,7 +27,8 @@ class RegistryClient:
     `insecure` lists networks, hosts and `host:port`s that may be spoken to in plain HTTP or unverified TLS; `mirrors` are URLs that are
     asked for docker.io's repositories first; `certs` are folders of certificates and hosts.toml files; `hub_index` is the URL of the index
     that is searched for docker.io. `auth_realms` are the hosts that may be token servers, any where empty; `foreign_hosts` those from
-    which layers may come that a manifest names by URL. A server that says nothing for `stall_seconds` is given up.
+    which layers may come that a manifest names by URL. A server that says nothing, or takes
+    nothing, for `stall_seconds` is given up.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class RegistryClient:
         self._hub_index = hub_index
         self._foreign_hosts = HostNames(foreign_hosts)
         self._transport = Transport(self._hosts, proxies=proxies, stall_seconds=stall_seconds)
+        self._stall_seconds = stall_seconds
         self._realms = Realms(self._transport, HostNames(auth_realms))
 
     @contextmanager
@@ -72,7 +74,7 @@ class RegistryClient:
         if not endpoints:
             raise NotFound("no push hosts: not found")
         exchange = Exchange(self._transport, self._realms, reference, endpoints[:1], credentials, headers or {}, pushes=True)
-        destination = RemoteDestination(exchange)
+        destination = RemoteDestination(exchange, stall_seconds=self._stall_seconds)
         try:
             with hiding(exchange.secrets):
                 yield destination

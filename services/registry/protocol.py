@@ -76,6 +76,20 @@ class Repository(Protocol):
         """Begin to fetch a blob at `offset` bytes."""
 
 
+class Upload(Protocol):
+    """One blob on its way to a repository."""
+
+    @property
+    def offset(self) -> int:
+        """How many bytes the registry had when the last try began."""
+
+    def proceed(self) -> bool:
+        """Try to bring there what lacks; whether the registry took the blob from its other repository instead of its bytes.
+
+        After a failure whose `retry_after` is set another try goes on from where the registry is, or begins again where it forgot.
+        """
+
+
 class Destination(Protocol):
     """One repository of one registry that is pushed to, for one operation. Its methods raise Unauthorized where access is denied.
 
@@ -87,8 +101,8 @@ class Destination(Protocol):
 
     def has_blob(self, blob: Descriptor) -> bool: ...
 
-    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> bool:
-        """Bring a blob there; whether the registry took it from its repository `mount_from` (empty: none) instead of its bytes.
+    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> Upload:
+        """Prepare to bring a blob there, from the registry's repository `mount_from` (empty: none) where that has it; sends nothing yet.
 
         `content` opens the blob. `advance` is told how many bytes are there, from any place after a break; it may raise to end the upload.
         """

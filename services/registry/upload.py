@@ -8,7 +8,7 @@
     PUT   <Location>?digest=<digest>                                      the end of it, without a body
     HEAD, PUT  /v2/<name>/manifests/<tag or digest>
 
-A registry that has forgotten a broken upload gets the blob from its beginning.
+A registry that has forgotten a broken upload, or refuses the rest of it, gets the blob from its beginning.
 
 Source: OCI distribution spec "Push"; containerd core/remotes/docker/pusher.go; distribution docs/content/spec/api.md "Resumable Push".
 """
@@ -22,20 +22,19 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 from urllib.parse import urlencode
 
-from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
+from services.errors import EngineError, InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.registry.body import UploadBody
 from services.registry.errors import MAX_ERROR_BODY, unexpected_status
+from services.registry.protocol import Upload
 from services.registry.transport import discard, read_bounded, redirect_target
 
 _BYTES = {"Content-Type": "application/octet-stream"}
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _STORED = (200, 201, 202, 204)
-_TRIES = 3
 
 
 class Requests(Protocol):
@@ -51,11 +50,9 @@ class Requests(Protocol):
 class RemoteDestination:
     """Implements `services.registry.protocol.Destination`."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, *, stall_seconds: float) -> None:
         self._requests = requests
-        self._lock = threading.Lock()
-        self._bodies: set[UploadBody] = set()
-        self._closed = False
+        self._sender = _Sender(requests, stall_seconds)
 
     def has_manifest(self, manifest: Descriptor, *, tag: str | None = None) -> bool:
         found = self._head(f"manifests/{tag or manifest.digest}", manifest)
@@ -64,26 +61,15 @@ class RemoteDestination:
     def has_blob(self, blob: Descriptor) -> bool:
         return self._head(f"blobs/{blob.digest}", blob) is not None
 
-    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> bool:
-        location = self._mount(blob, mount_from) if mount_from else self._begin("blobs/uploads/")
-        if location is None:
-            return True
-        with content() as opened:
-            self._send_blob(blob, opened, location, advance)
-        return False
+    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> Upload:
+        return _Upload(self._requests, self._sender, blob, content, mount_from, advance)
 
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
-        response = self._requests.request_at(
-            "PUT", f"manifests/{tag or manifest.digest}", {"Content-Type": manifest.media_type}, raw
-        )
+        response = self._requests.request_at("PUT", f"manifests/{tag or manifest.digest}", {"Content-Type": manifest.media_type}, raw)
         _check_stored(response, manifest.digest)
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            bodies = list(self._bodies)
-        for body in bodies:
-            body.close()
+        self._sender.close()
 
     def _head(self, path: str, descriptor: Descriptor) -> Mapping[str, str] | None:
         """The headers of what is there, None where nothing is; a client that may only push is not told, and asks no further."""
@@ -96,64 +82,18 @@ class RemoteDestination:
             return None
         return _succeeded("HEAD", response, (200,)).headers
 
-    def _mount(self, blob: Descriptor, repository: str) -> str | None:
-        """Ask for the blob of another repository; None where it is there now, else where to upload it to."""
-        query = urlencode({"mount": str(blob.digest), "from": repository}, safe="/:")
-        try:
-            return self._begin(f"blobs/uploads/?{query}")
-        except Unauthorized:  # the other repository may be private
-            return self._begin("blobs/uploads/")
 
-    def _begin(self, path: str) -> str | None:
-        response = self._requests.request("POST", path, {})
-        status = _succeeded("POST", response, _STORED).status
-        return None if status == 201 else _next_location(response)
+class _Sender:
+    """Sends parts of blobs until it is closed; a registry may take `stall_seconds` to accept a piece."""
 
-    def _send_blob(self, blob: Descriptor, opened: BinaryIO, location: str, advance: Callable[[int], None]) -> None:
-        """Send the blob; where the connection breaks, go on from where the registry is, with a few tries for each advance."""
-        upload = _Upload(blob, opened, location, advance)
-        tries, furthest = _TRIES, 0
-        while True:
-            try:
-                self._send_rest(upload)
-                return
-            except RegistryFailure as exc:
-                tries -= 1
-                if self._closed or not tries or not isinstance(exc.__cause__, HTTPError | OSError):
-                    raise
-            if self.has_blob(blob):
-                return
-            self._find_offset(upload)
-            if upload.offset > furthest:
-                tries, furthest = _TRIES, upload.offset
+    def __init__(self, requests: Requests, stall_seconds: float) -> None:
+        self.stall_seconds = stall_seconds
+        self._requests = requests
+        self._lock = threading.Lock()
+        self._bodies: set[UploadBody] = set()
+        self._closed = False
 
-    def _send_rest(self, upload: _Upload) -> None:
-        """Send what lacks: the whole blob with the request that ends the upload, or the rest of it before that."""
-        digest, body = upload.blob.digest, None
-        if upload.offset < upload.blob.size:
-            body = UploadBody(upload.opened, offset=upload.offset, size=upload.blob.size, advance=upload.advance)
-        if upload.offset and body:
-            last = upload.blob.size - 1
-            headers = _BYTES | {"Content-Range": f"{upload.offset}-{last}"}
-            upload.location = _next_location(_succeeded("PATCH", self._send("PATCH", upload.location, headers, body), _STORED))
-            body = None
-        _check_stored(self._send("PUT", _with_digest(upload.location, digest), _BYTES, body), digest)
-
-    def _find_offset(self, upload: _Upload) -> None:
-        """Ask the registry how much it has; one that does not know begins a new upload."""
-        response = self._requests.request_at("GET", upload.location, {})
-        match = _RANGE.fullmatch(response.headers.get("Range", ""))
-        discard(response)
-        if response.status == 204 and match and int(match[1]) in range(1, upload.blob.size):  # 0-0 is said of no byte too
-            upload.offset = int(match[1]) + 1
-            upload.location = _next_location(response) if "Location" in response.headers else upload.location
-        else:
-            upload.offset = 0
-            upload.location = self._begin("blobs/uploads/") or upload.location
-
-    def _send(self, method: str, location: str, headers: Mapping[str, str], body: UploadBody | None) -> BaseHTTPResponse:
-        if body is None:
-            return self._requests.request_at(method, location, headers)
+    def send(self, method: str, location: str, headers: Mapping[str, str], body: UploadBody) -> BaseHTTPResponse:
         with self._lock:
             self._bodies.add(body)
             if self._closed:
@@ -164,16 +104,79 @@ class RemoteDestination:
             with self._lock:
                 self._bodies.discard(body)
 
+    def close(self) -> None:
+        """End every upload now, from any thread."""
+        with self._lock:
+            self._closed = True
+            bodies = list(self._bodies)
+        for body in bodies:
+            body.close()
+
 
 @dataclass(slots=True)
 class _Upload:
-    """One blob on its way: where the registry takes it, and how many bytes are there."""
+    """Implements `services.registry.protocol.Upload`; `_location` is where the registry takes the rest, empty before it said."""
 
-    blob: Descriptor
-    opened: BinaryIO
-    location: str
-    advance: Callable[[int], None]
+    _requests: Requests
+    _sender: _Sender
+    _blob: Descriptor
+    _content: Callable[[], BinaryIO]
+    _mount_from: str
+    _advance: Callable[[int], None]
     offset: int = 0
+    _location: str = ""
+
+    def proceed(self) -> bool:
+        if not (self._location and self._find_offset()):
+            self.offset, self._location = 0, ""
+            self._location = self._mount() if self._mount_from else self._begin("blobs/uploads/")
+        if not self._location:
+            return True
+        try:
+            with self._content() as opened:
+                self._send_rest(opened)
+        except EngineError as exc:
+            if self.offset and exc.retry_after is None:  # what a registry refuses of a rest it may take as a whole
+                self._location, exc.retry_after = "", 0
+            raise
+        return False
+
+    def _mount(self) -> str:
+        """Ask for the blob of another repository; empty where it is there now, else where to upload it to."""
+        query = urlencode({"mount": str(self._blob.digest), "from": self._mount_from}, safe="/:")
+        try:
+            return self._begin(f"blobs/uploads/?{query}")
+        except Unauthorized:  # the other repository may be private
+            return self._begin("blobs/uploads/")
+
+    def _begin(self, path: str) -> str:
+        response = self._requests.request("POST", path, {})
+        status = _succeeded("POST", response, _STORED).status
+        return "" if status == 201 else _next_location(response)
+
+    def _find_offset(self) -> bool:
+        """Ask the registry how much it has; whether it has any and tells it."""
+        response = self._requests.request_at("GET", self._location, {})
+        match = _RANGE.fullmatch(response.headers.get("Range", ""))
+        discard(response)
+        if response.status != 204 or not match or int(match[1]) not in range(1, self._blob.size):  # 0-0 is said of no byte too
+            return False
+        self.offset = int(match[1]) + 1
+        if "Location" in response.headers:
+            self._location = _next_location(response)
+        return True
+
+    def _send_rest(self, opened: BinaryIO) -> None:
+        """Send what lacks: the whole blob with the request that ends the upload, or the rest of it before that."""
+        digest, size, offset = self._blob.digest, self._blob.size, self.offset
+        body = UploadBody(opened, offset=offset, size=size, stall_seconds=self._sender.stall_seconds, advance=self._advance)
+        if 0 < offset < size:
+            headers = _BYTES | {"Content-Range": f"{offset}-{size - 1}"}
+            response = self._sender.send("PATCH", self._location, headers, body)
+            self._location = _next_location(_succeeded("PATCH", response, _STORED))
+        url = _with_digest(self._location, digest)
+        response = self._requests.request_at("PUT", url, _BYTES) if offset or not size else self._sender.send("PUT", url, _BYTES, body)
+        _check_stored(response, digest)
 
 
 def _succeeded(method: str, response: BaseHTTPResponse, wanted: tuple[int, ...]) -> BaseHTTPResponse:

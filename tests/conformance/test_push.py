@@ -6,8 +6,13 @@ import http.client
 import json
 import os
 import re
+import socket
+import socketserver
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +23,7 @@ from tests.conformance.test_pull import digest_at
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.uploads import UploadFault
 
-LAYERS = [make_layer("one", 2 << 20), make_layer("two", 64)]
+LAYERS = [make_layer("pushed", 2 << 20), make_layer("too", 64)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,3 +148,65 @@ def test_an_upload_ends_soon_after_the_client_has_gone(service: Service, tmp_pat
         fake.resume.set()
         assert fake.uploads.broken_off.wait(10)
         assert fake.tags("team/app") == []
+
+
+def test_a_busy_registry_is_tried_again_and_the_cli_says_so(service: Service, tmp_path: Path) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("busy", 64)])
+    document = json.loads(layout.blobs[image["digest"]])
+    config, layer = document["config"]["digest"], document["layers"][0]["digest"]
+    with FakeRegistry(blobs={config: layout.blobs[config]}).serve() as fake:
+        fake.uploads.faults = [UploadFault.COME_BACK]
+        name = f"{fake.host}/team/app:1"
+        load(service, tmp_path, layout, image, name)
+        shown = service.docker("push", name).stdout.decode().splitlines()
+        assert f"{layer[7:19]}: Retrying in 1 second" in shown
+        assert shown.index(f"{layer[7:19]}: Retrying in 1 second") < shown.index(f"{layer[7:19]}: Pushed")
+        assert fake.tags("team/app") == ["1"]
+
+
+def test_a_connection_that_is_cut_in_a_layer_is_made_again(service: Service, registry: str, tmp_path: Path) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("cut", 8 << 20)], compression="none")
+    with cut_once(registry, after=4 << 20) as (host, cut):
+        name = f"{host}/cut/app:1"
+        load(service, tmp_path, layout, image, name)
+        shown = service.docker("push", name).stdout.decode()
+        assert cut.is_set()
+    assert f"1: digest: {image['digest']}" in shown
+    assert str(digest_at(f"{registry}/cut/app:1")) == image["digest"]
+
+
+@contextmanager
+def cut_once(host: str, *, after: int) -> Iterator[tuple[str, threading.Event]]:
+    """A way to a registry that is cut when a connection has carried so many bytes to it, the first time."""
+    cut = threading.Event()
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            name, _, port = host.rpartition(":")
+            with socket.create_connection((name, int(port))) as onward:
+                threading.Thread(target=self.pass_on, args=(onward, self.request), daemon=True).start()
+                self.pass_on(self.request, onward, None if cut.is_set() else after)
+
+        def pass_on(self, source: socket.socket, target: socket.socket, limit: int | None = None) -> None:
+            carried = 0
+            with suppress(OSError):
+                while piece := source.recv(1 << 16):
+                    target.sendall(piece)
+                    carried += len(piece)
+                    if limit and carried >= limit:
+                        cut.set()
+                        break
+                for each in (source, target):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as relay:
+        relay.daemon_threads = True
+        thread = threading.Thread(target=relay.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{relay.server_address[1]}", cut
+        finally:
+            relay.shutdown()
+            thread.join()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import struct
 import threading
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,12 +24,21 @@ class UploadFault(StrEnum):
     FORGOTTEN = "PUT: the connection is gone, and the upload with it"
     SILENT_SUCCESS = "PUT: the blob is taken, then the connection is gone"
     STALLED = "PUT: half of the body is taken, then nothing until `resume` is set, then the rest"
+    RESET = "PUT: half of the body is taken, then the connection is reset"
     BROKEN = "PUT: 500 with a page"
+    BUSY = "PUT: 503 with a page"
+    COME_BACK = "PUT: 429 with Retry-After: 1"
+    COME_BACK_TOMORROW = "PUT: 429 with Retry-After: 86400"
     OTHER_DIGEST = "PUT: 201 with the digest of something else"
     BAD_DIGEST = "PUT: 201 with a digest that is none"
     REFUSED = "PUT: 400 DIGEST_INVALID"
     ELSEWHERE = "POST: a Location at `redirect_to`"
     NOWHERE = "POST: no Location"
+    NOT_NOW = "POST: 503 with a page"
+    SILENT = "POST: no answer, the connection is gone"
+    REST_REFUSED = "PATCH: 416 RANGE_INVALID"
+    MANIFEST_BUSY = "PUT manifest: 503 with a page"
+    MANIFEST_LOST = "PUT manifest: it is taken, then the connection is gone"
     READ_ONLY = "POST: 405 UNSUPPORTED"
     DENIED = "POST: 403 DENIED"
     MOUNT_DENIED = "POST: 401 UNAUTHORIZED with a challenge that asks for more"
@@ -67,6 +78,12 @@ class UploadHandler(BaseHTTPRequestHandler):
         if fault in _REFUSALS:
             self._error(*_REFUSALS[fault])
             return
+        if fault in _LATER:
+            self._later(fault)
+            return
+        if fault is UploadFault.SILENT:
+            self.close_connection = True
+            return
         if fault is UploadFault.MOUNT_DENIED:
             challenge = f'Bearer realm="{self.registry.base}/token",service="fake",scope="repository:other:pull",error="insufficient_scope"'
             self._send(401, b"", {"WWW-Authenticate": challenge})
@@ -96,6 +113,10 @@ class UploadHandler(BaseHTTPRequestHandler):
             self._error(416, "RANGE_INVALID", "not where the upload is")
             return
         fault = self.registry.uploads.fault("PATCH")
+        if fault in _REFUSALS:
+            self._body()
+            self._error(*_REFUSALS[fault])
+            return
         body = self._body(half=fault is not None)
         self.registry.uploads.running[name] = taken + body
         if fault:
@@ -124,21 +145,27 @@ class UploadHandler(BaseHTTPRequestHandler):
     def _put_blob(self, name: str, digest: str) -> None:
         uploads = self.registry.uploads
         fault = uploads.fault("PUT")
-        halved = fault in (UploadFault.DROPPED, UploadFault.FORGOTTEN)
+        halved = fault in (UploadFault.DROPPED, UploadFault.FORGOTTEN, UploadFault.RESET)
         content = uploads.running.get(name, b"") + (self._stalled() if fault is UploadFault.STALLED else self._body(half=halved))
         if halved:
             uploads.running[name] = content
             if fault is UploadFault.FORGOTTEN:
                 del uploads.running[name]
+            if fault is UploadFault.RESET:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
         elif fault in _REFUSALS:
             self._error(*_REFUSALS[fault])
-        elif fault is UploadFault.BROKEN:
-            self._send(500, b"<html>oops</html>", {"Content-Type": "text/html"})
+        elif fault in _LATER:
+            self._later(fault)
         elif digest_of(content) != digest:
             self._error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         else:
             self._stored(name, digest, content, fault)
+
+    def _later(self, fault: UploadFault | None) -> None:
+        status, headers = _LATER[fault]
+        self._send(status, b"<html>oops</html>", {"Content-Type": "text/html", **headers})
 
     def _stalled(self) -> bytes:
         """A body in two halves; tells when the second does not come whole."""
@@ -163,11 +190,18 @@ class UploadHandler(BaseHTTPRequestHandler):
     def _put_manifest(self, path: str) -> None:
         repository, _, reference = path.removeprefix("/v2/").rpartition("/manifests/")
         content = self._body()
+        fault = self.registry.uploads.fault("PUT manifest")
+        if fault in _LATER:
+            self._later(fault)
+            return
         known = {*self.registry.blobs, *(digest for name, digest in self.registry.manifests if name == repository)}
         if missing := _needed(content) - known:
             self._error(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", detail=sorted(missing))
             return
         self.registry.keep_manifest(repository, reference, self.headers.get("Content-Type", ""), content)
+        if fault is UploadFault.MANIFEST_LOST:
+            self.close_connection = True
+            return
         self._send(201, b"", {"Location": path, "Docker-Content-Digest": digest_of(content)})
 
     def _body(self, *, half: bool = False) -> bytes:
@@ -200,6 +234,15 @@ def _needed(content: bytes) -> set[str]:
 
 _REFUSALS: dict[UploadFault | None, tuple[int, str, str]] = {
     UploadFault.REFUSED: (400, "DIGEST_INVALID", "provided digest did not match uploaded content"),
+    UploadFault.REST_REFUSED: (416, "RANGE_INVALID", "invalid content range"),
     UploadFault.READ_ONLY: (405, "UNSUPPORTED", "The operation is unsupported."),
     UploadFault.DENIED: (403, "DENIED", "requested access to the resource is denied"),
+}
+_LATER: dict[UploadFault | None, tuple[int, dict[str, str]]] = {
+    UploadFault.BROKEN: (500, {}),
+    UploadFault.BUSY: (503, {}),
+    UploadFault.NOT_NOW: (503, {}),
+    UploadFault.MANIFEST_BUSY: (503, {}),
+    UploadFault.COME_BACK: (429, {"Retry-After": "1"}),
+    UploadFault.COME_BACK_TOMORROW: (429, {"Retry-After": "86400"}),
 }

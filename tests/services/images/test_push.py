@@ -29,6 +29,7 @@ from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Detail, Progress
+from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from tests.builders import Json, Layout, make_layer, on_platform, partial_layout, put_image, simple_layout
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
@@ -455,3 +456,109 @@ def test_advances_say_how_much_of_a_layer_is_there(engine: Engine, registry: Fak
     details = [line.detail for line in push_image(engine, Reference.parse(name)) if line.status == "Pushing"]
     size = layers_of(layout, image)[0]["size"]
     assert all(detail and detail.total == size and 0 <= detail.current <= size for detail in details)
+
+
+class TestRetry:
+    """A push over connections that break, stall and answer later; `push` leaves out what its lines say of advances only."""
+
+    def publish(self, engine: Engine, registry: FakeRegistry, size: int = 4 << 20) -> tuple[str, Layout, str]:
+        """An image with one plain layer, whose config is there already: its name, its layout, its layer."""
+        layout = Layout()
+        image = layout.image([make_layer("big", size)], compression="none")
+        config = json.loads(layout.blobs[image["digest"]])["config"]["digest"]
+        registry.blobs[config] = layout.blobs[config]
+        name = f"{registry.host}/team/app:1"
+        put_image(engine, name, layout, image)
+        return name, layout, layers_of(layout, image)[0]["digest"]
+
+    @pytest.mark.parametrize(
+        ("fault", "sent"),
+        [
+            pytest.param(UploadFault.DROPPED, ["POST", "PUT", "PATCH", "PUT"], id="DROPPED"),
+            pytest.param(UploadFault.RESET, ["POST", "PUT", "PATCH", "PUT"], id="RESET"),
+            pytest.param(UploadFault.FORGOTTEN, ["POST", "PUT", "POST", "PUT"], id="FORGOTTEN"),
+            pytest.param(UploadFault.SILENT_SUCCESS, ["POST", "PUT"], id="SILENT_SUCCESS"),
+            pytest.param(UploadFault.BROKEN, ["POST", "PUT", "POST", "PUT"], id="BROKEN"),
+            pytest.param(UploadFault.BUSY, ["POST", "PUT", "POST", "PUT"], id="BUSY"),
+            pytest.param(UploadFault.NOT_NOW, ["POST", "POST", "PUT"], id="NOT_NOW"),
+            pytest.param(UploadFault.SILENT, ["POST", "POST", "PUT"], id="SILENT"),
+        ],
+    )
+    def test_a_blob_arrives_by_another_try(self, engine: Engine, registry: FakeRegistry, fault: UploadFault, sent: list[str]) -> None:
+        name, layout, layer = self.publish(engine, registry)
+        registry.uploads.faults = [fault]
+        assert f"{layer[7:19]}: Pushed" in texts(push(engine, name))
+        assert served(registry) == layout.blobs
+        assert [line.partition(" ")[0] for line in uploads(registry)] == [*sent, "PUT"]
+
+    @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.SILENT, Fault.COME_BACK], ids=lambda fault: fault.name)
+    @pytest.mark.parametrize("what", ["tag", "layer"])
+    def test_a_question_is_asked_again(self, engine: Engine, registry: FakeRegistry, fault: Fault, what: str) -> None:
+        name, layout, layer = self.publish(engine, registry)
+        registry.passing["1" if what == "tag" else layer] = [fault]
+        push(engine, name)
+        assert served(registry) == layout.blobs
+
+    @pytest.mark.parametrize(
+        ("fault", "puts"), [pytest.param(UploadFault.MANIFEST_BUSY, 2, id="busy"), pytest.param(UploadFault.MANIFEST_LOST, 1, id="answer lost")]
+    )
+    def test_a_manifest_is_put_again_unless_it_is_there(self, engine: Engine, registry: FakeRegistry, fault: UploadFault, puts: int) -> None:
+        layout = simple_layout()
+        registry.blobs |= {digest: content for digest, content in layout.blobs.items() if digest != layout.manifests[0]["digest"]}
+        put_image(engine, f"{registry.host}/team/app:1", layout)
+        registry.uploads.faults = [fault]
+        push(engine, f"{registry.host}/team/app:1")
+        assert registry.tags("team/app") == ["1"]
+        assert uploads(registry) == ["PUT 1"] * puts
+
+    def test_a_blob_is_tried_as_long_as_the_registry_has_more_of_it(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, layout, _ = self.publish(engine, registry)
+        registry.uploads.faults = [UploadFault.DROPPED, *[UploadFault.DROPPED_AGAIN] * 12]
+        push(engine, name)
+        assert served(registry) == layout.blobs
+
+    def test_a_blob_of_which_the_registry_has_no_more_is_given_up(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, _, _ = self.publish(engine, registry)
+        registry.uploads.faults = [UploadFault.FORGOTTEN] * 8
+        with pytest.raises(RegistryFailure, match="failed to do request: Put "):
+            push(engine, name)
+        assert [line.partition(" ")[0] for line in uploads(registry)] == ["POST", "PUT"] * engine.limits.download_attempts
+        assert registry.tags("team/app") == []
+
+    def test_a_registry_that_asks_for_too_long_a_wait_gets_no_other_try(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, _, _ = self.publish(engine, registry)
+        registry.uploads.faults = [UploadFault.COME_BACK_TOMORROW]
+        with pytest.raises(RegistryFailure, match="429 Too Many Requests"):
+            push(engine, name)
+        assert len(uploads(registry)) == 2
+
+    def test_a_registry_that_stalls_is_given_up_and_tried_again(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, layout, _ = self.publish(engine, registry, 32 << 20)  # more than the sockets hold
+        registry.uploads.faults = [UploadFault.STALLED]
+        push(replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), stall_seconds=0.2)), name)
+        assert served(registry) == layout.blobs
+
+    def test_a_pause_is_told_as_docker_does(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, layout, layer = self.publish(engine, registry)
+        registry.uploads.faults = [UploadFault.COME_BACK]
+        lines = push(engine, name)
+        assert Progress("Retrying in 1 second", layer[7:19], Detail()) in lines
+        assert served(registry) == layout.blobs
+
+    def test_closing_leaves_a_pause_at_once(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, _, _ = self.publish(engine, registry)
+        registry.uploads.faults = [UploadFault.DROPPED]
+        lines = push_image(replace(engine, limits=replace(engine.limits, retry_seconds=60.0)), Reference.parse(name))
+        assert any(line.status.startswith("Retrying in ") for line in lines)
+        asked = len(registry.requests)
+        lines.close()  # type: ignore[attr-defined]
+        assert next(lines, None) is None
+        assert len(registry.requests) == asked
+        assert registry.tags("team/app") == []
+
+    def test_a_wrong_password_is_not_tried_again(self, engine: Engine) -> None:
+        with FakeRegistry(auth="basic", user="me:secret").serve() as registry:
+            name, _, _ = self.publish(engine, registry)
+            with pytest.raises(EngineError):
+                push(engine, name, credentials=Credentials("me", "wrong"))
+        assert len(registry.requests) <= 4

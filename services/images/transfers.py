@@ -1,0 +1,96 @@
+"""The transfers of one pull or push while they run: how far each is, what waits for another try, and how all of them end.
+
+Source: moby daemon/internal/distribution/xfer (transfer.go; download.go and upload.go for "Retrying").
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+from services.engine import Limits
+from services.errors import RegistryFailure
+from services.images.retry import TICK_SECONDS, Patience
+from services.oci import mediatypes
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.progress import Detail, Progress, ProgressStream
+
+
+def is_shown(blob: Descriptor) -> bool:
+    """Whether progress is shown for it: not for documents, which are small."""
+    media_type = blob.media_type
+    return not (mediatypes.is_index(media_type) or mediatypes.is_manifest(media_type) or mediatypes.is_config(media_type))
+
+
+class Transfers:
+    """Transfers whose lines say `advancing` as bytes pass; those that have not begun say `waiting`, or nothing where it is empty."""
+
+    def __init__(self, limits: Limits, advancing: str, *, waiting: str = "") -> None:
+        self._limits = limits
+        self._advancing = advancing
+        self._waiting = waiting
+        self._cancelled = threading.Event()
+        self._passed: dict[Digest, int] = {}
+        self._due: dict[Digest, float] = {}
+
+    def follow(self, futures: dict[Future[Progress], Descriptor]) -> ProgressStream:
+        """Yield what happens until every future is done, and of a shown blob what its future brings; raises the first failure."""
+        pending = set(futures)
+        told: dict[Digest, Progress] = {}
+        due = time.monotonic() + TICK_SECONDS
+        while pending:
+            done, pending = wait(pending, timeout=max(0.0, due - time.monotonic()), return_when=FIRST_COMPLETED)
+            for future in done:
+                last = future.result()
+                if is_shown(futures[future]):
+                    yield last
+            if time.monotonic() >= due:
+                yield from self._advances([blob for future, blob in futures.items() if future in pending], told)
+                due = time.monotonic() + TICK_SECONDS
+
+    def cancel(self) -> None:
+        """End every transfer, running or to come."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise where the transfers have ended."""
+        if self._cancelled.is_set():
+            raise RegistryFailure("context canceled")
+
+    def advance(self, blob: Descriptor, passed: int) -> None:
+        """Note how many bytes of the blob have passed."""
+        self._passed[blob.digest] = passed
+
+    def patience(self) -> Patience:
+        """How long one blob is tried."""
+        return Patience(self._limits.download_attempts, self._limits.retry_seconds)
+
+    def pause(self, blob: Descriptor, seconds: float) -> None:
+        """Wait before the next try, and let that be seen; raises where the transfers have ended."""
+        self.check()
+        self._due[blob.digest] = time.monotonic() + seconds
+        self._cancelled.wait(seconds)
+        del self._due[blob.digest]
+        self.check()
+
+    def _advances(self, blobs: Sequence[Descriptor], told: dict[Digest, Progress]) -> Iterator[Progress]:
+        """A line for each shown blob of which there is news, or else one tick."""
+        news = [(blob, line) for blob in blobs if is_shown(blob) and (line := self._state(blob)) and line != told.get(blob.digest)]
+        for blob, line in news:
+            told[blob.digest] = line
+            yield line
+        if not news:
+            yield Progress()
+
+    def _state(self, blob: Descriptor) -> Progress | None:
+        """What there is to say of a blob that is on its way."""
+        short, due, passed = blob.digest.short, self._due.get(blob.digest), self._passed.get(blob.digest)
+        if due is not None and (seconds := math.ceil(due - time.monotonic())) > 0:
+            return Progress(f"Retrying in {seconds} second{'s' * (seconds != 1)}", short, Detail())
+        if passed is not None:
+            return Progress(self._advancing, short, Detail(current=passed, total=blob.size))
+        return Progress(self._waiting, short, Detail()) if self._waiting else None
