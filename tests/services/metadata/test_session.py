@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def test_the_log_has_its_room_before_the_disk_is_full(tmp_path: Path) -> None:
             connection.exec_driver_sql("INSERT INTO note VALUES (?)", (str(number) * 1000,))
     assert (log.stat().st_size, log.stat().st_blocks) == (before.st_size, before.st_blocks)
     assert before.st_blocks * 512 >= before.st_size >= 8 << 20
-    with sqlite3.connect(tmp_path / "stowage.db") as other:
+    with closing(sqlite3.connect(tmp_path / "stowage.db")) as other:
         assert other.execute("SELECT count(*) FROM note").fetchone() == (300,)
     engine.dispose()
 
