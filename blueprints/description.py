@@ -57,6 +57,8 @@ class Body:
     many: bool = False
     stream: bool = False
     status: HTTPStatus = HTTPStatus.OK
+    empty: HTTPStatus | None = None
+    """A second outcome, which has no body."""
 
 
 _ERROR = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
@@ -89,7 +91,7 @@ BODIES = {
     "image_prune": Body(PruneReport),
     "image_push": _PROGRESS,
     "image_search": Body(SearchItem, many=True),
-    "image_tag": Body(_NOTHING, status=HTTPStatus.CREATED),
+    "image_tag": Body(_NOTHING, status=HTTPStatus.CREATED, empty=HTTPStatus.OK),
     "system_auth": Body(AuthResponse),
     "system_df": Body(DiskUsageResponse),
     "system_events": Body(EventItem, stream=True),
@@ -201,14 +203,18 @@ def _responses(converter: _Converter, name: str) -> dict[str, Any]:
     response: dict[str, Any] = {"description": "One JSON document per line" if body.stream else body.status.phrase}
     if body.schema is not _NOTHING:
         response["content"] = {body.media_type: {"schema": _body_schema(converter, body)}}
-    return {str(body.status.value): response, "default": _FAILURE}
+    return {str(body.status.value): response, **_empty(body.empty), "default": _FAILURE}
+
+
+def _empty(status: HTTPStatus | None) -> dict[str, Any]:
+    return {} if status is None else {str(status.value): {"description": status.phrase}}
 
 
 def _absent_responses(answer: Answer) -> dict[str, Any]:
     """That there is nothing: an empty list or report, or an error of its own status."""
     nothing = {"description": "Nothing, which is the truth", "content": {_JSON: {"schema": {}}}}
     outcome = nothing if answer.status == HTTPStatus.OK else _FAILURE | {"description": answer.status.phrase}
-    return {str(answer.status.value): outcome, "default": _FAILURE}
+    return {str(answer.status.value): outcome, **_empty(answer.empty), "default": _FAILURE}
 
 
 def _body_schema(converter: _Converter, body: Body) -> dict[str, Any]:

@@ -40,11 +40,13 @@ class ForceQuery(QuerySchema):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a route answers: the status that tells its outcome, a function of the name in the path, and the parameters that it reads."""
+    """What a route answers: the status that tells its outcome, a function of the name in the path, the parameters that it reads, and the status
+    of a second outcome, which has no body."""
 
     status: HTTPStatus
     give: Callable[[str], ResponseReturnValue]
     query: type[QuerySchema] = QuerySchema
+    empty: HTTPStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, "dangling", "driver", "label", "name")),
     Route("GET", "/volumes/<path:name>", _NO_VOLUME),
     Route("PUT", "/volumes/<path:name>", _NO_CLUSTER_VOLUME, "1.42"),
-    Route("DELETE", "/volumes/<path:name>", Answer(HTTPStatus.NOT_FOUND, _remove_volume, ForceQuery)),
+    Route("DELETE", "/volumes/<path:name>", Answer(HTTPStatus.NOT_FOUND, _remove_volume, ForceQuery, empty=HTTPStatus.NO_CONTENT)),
     Route("POST", "/volumes/create", _unable("make volumes")),
     Route("POST", "/volumes/prune", _empty({"VolumesDeleted": [], "SpaceReclaimed": 0}, "all", "label", "label!"), "1.25"),
     Route("GET", "/networks", _empty([], *_NETWORK_FILTERS)),
