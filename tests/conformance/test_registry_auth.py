@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,32 +48,38 @@ def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
     return authority, certificate, key
 
 
-@pytest.fixture(scope="module")
-def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """docker-registry behind TLS and htpasswd, with one image."""
+@contextmanager
+def registry_that_wants_a_login(folder: Path, tls: str = "") -> Iterator[str]:
+    """HOST:PORT of a docker-registry behind htpasswd, with `tls` in its http section."""
     needs("docker-registry")
-    needs("skopeo")
-    folder = tmp_path_factory.mktemp("closed")
-    authority, certificate, key = make_certificates(folder)
     (folder / "htpasswd").write_text(HTPASSWD)
     port = free_port()
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"auth: {{htpasswd: {{realm: closed, path: {folder}/htpasswd}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}', tls: {{certificate: {certificate}, key: {key}}}}}\n"
+        f"auth: {{htpasswd: {{realm: closed, path: {folder}/htpasswd}}}}\nhttp: {{addr: '127.0.0.1:{port}'{tls}}}\n"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
         wait_for(lambda: listens(port), process, "docker-registry")
-        (folder / "image.tar").write_bytes(simple_layout().to_tar())
-        name = f"127.0.0.1:{port}/team/app:1"
-        copy = ["skopeo", "copy", "--dest-creds", f"user:{PASSWORD}", "--dest-tls-verify=false", f"oci-archive:{folder}/image.tar", f"docker://{name}"]
-        subprocess.run(copy, check=True, capture_output=True)
-        yield Registry(f"127.0.0.1:{port}", authority, name)
+        yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(timeout=START_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """docker-registry behind TLS and htpasswd, with one image."""
+    needs("skopeo")
+    folder = tmp_path_factory.mktemp("closed")
+    authority, certificate, key = make_certificates(folder)
+    with registry_that_wants_a_login(folder, f", tls: {{certificate: {certificate}, key: {key}}}") as host:
+        (folder / "image.tar").write_bytes(simple_layout().to_tar())
+        name = f"{host}/team/app:1"
+        copy = ["skopeo", "copy", "--dest-creds", f"user:{PASSWORD}", "--dest-tls-verify=false", f"oci-archive:{folder}/image.tar", f"docker://{name}"]
+        subprocess.run(copy, check=True, capture_output=True)
+        yield Registry(host, authority, name)
 
 
 @pytest.fixture
@@ -106,6 +113,43 @@ def test_a_login_opens_a_registry_behind_a_private_authority(strict: Service, cl
     strict.docker("image", "inspect", closed_registry.image)
     assert leaves(strict, PASSWORD) == []
     assert leaves(strict, "wrong-p4ss") == []
+
+
+def test_a_login_in_plain_http_where_the_registry_is_insecure(service: Service, tmp_path: Path) -> None:
+    with registry_that_wants_a_login(tmp_path) as host:
+        name = f"{host}/team/app:1"
+        (tmp_path / "app.tar").write_bytes(simple_layout().to_tar())
+        loaded = service.docker("load", "-i", str(tmp_path / "app.tar")).stdout.decode().split()[-1]
+        service.docker("tag", loaded, name)
+        refused = service.docker("push", name, check=False)
+        assert b"no basic auth credentials" in refused.stderr
+        service.docker("login", "-u", "user", "--password-stdin", host, stdin=PASSWORD.encode())
+        service.docker("push", name)
+        service.docker("rmi", name, loaded)
+        service.docker("pull", name)
+        service.docker("image", "inspect", name)
+    assert leaves(service, PASSWORD) == []
+
+
+def test_a_registry_that_wants_a_client_certificate_gets_that_of_certs_d(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    authority, certificate, key = make_certificates(tmp_path / "registry")
+    tls = f", tls: {{certificate: {certificate}, key: {key}, clientcas: ['{authority}']}}"
+    with registry_that_wants_a_login(tmp_path / "registry", tls) as host:
+        folder = tmp_path / "certs.d" / host
+        folder.mkdir(parents=True)
+        shutil.copy(authority, folder / "ca.crt")
+        settings = {"STOWAGE_INSECURE_REGISTRIES": "", "STOWAGE_CERTS_DIRS": str(tmp_path / "certs.d")}
+        running = Service(tmp_path / "stowage", free_port(), settings)
+        running.start()
+        login = ("login", "-u", "user", "--password-stdin", host)
+        refused = running.docker(*login, stdin=PASSWORD.encode(), check=False)
+        shutil.copy(certificate, folder / "client.cert")
+        shutil.copy(key, folder / "client.key")
+        accepted = running.docker(*login, stdin=PASSWORD.encode())
+        running.stop()
+    assert refused.returncode != 0
+    assert b"Login Succeeded" in accepted.stdout
 
 
 def test_an_unknown_authority_is_told_in_dockers_words(strict: Service, closed_registry: Registry, tmp_path: Path) -> None:
