@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -170,6 +171,27 @@ def test_a_mirror_of_hosts_toml_serves_another_registry(strict: Service, closed_
         )
         strict.docker("pull", "nowhere.invalid/team/app:1")
         assert mirror.requests[0].query == {"ns": ["nowhere.invalid"]}
+
+
+def test_a_host_below_a_path_is_pushed_to_and_pulled_from_with_its_own_headers(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    with registry_that_wants_a_login(tmp_path / "registry", ", prefix: /mirrored/") as host:
+        folder = tmp_path / "certs.d" / "nowhere.invalid"
+        folder.mkdir(parents=True)
+        basic = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+        (folder / "hosts.toml").write_text(
+            f'[host."http://{host}/mirrored/v2"]\noverride_path = true\n[host."http://{host}/mirrored/v2".header]\nauthorization = "Basic {basic}"\n'
+        )
+        running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_CERTS_DIRS": str(tmp_path / "certs.d")})
+        running.start()
+        (tmp_path / "app.tar").write_bytes(simple_layout().to_tar())
+        loaded = running.docker("load", "-i", str(tmp_path / "app.tar")).stdout.decode().split()[-1]
+        running.docker("tag", loaded, "nowhere.invalid/team/app:1")
+        running.docker("push", "nowhere.invalid/team/app:1")
+        running.docker("image", "prune", "-af")
+        running.docker("pull", "nowhere.invalid/team/app:1")
+        running.docker("image", "inspect", "nowhere.invalid/team/app:1")
+        running.stop()
 
 
 def test_a_pull_that_is_killed_at_90_percent_transfers_the_rest_again(service: Service) -> None:
