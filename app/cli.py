@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from app.config import Config, ConfigError
 from app.serving import serve
@@ -35,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("stowage", description="An image-only Docker Engine. Settings: STOWAGE_* in the environment.")
     commands = parser.add_subparsers(required=True)
     commands.add_parser("serve", help="migrate the database and serve").set_defaults(run=_serve)
-    commands.add_parser("verify", help="hash every blob again and check that every image is whole").set_defaults(run=_verify)
+    verify = commands.add_parser("verify", help="hash every blob again and check that every image is whole")
+    verify.add_argument(
+        "--deep", dest="run", action="store_const", default=_verify, const=partial(_verify, deep=True), help="also inflate every layer"
+    )
     commands.add_parser("gc", help="remove what no image and no running transfer needs").set_defaults(run=_collect)
     database = commands.add_parser("db", help="the database").add_subparsers(required=True)
     database.add_parser("upgrade", help="migrate the database to this version").set_defaults(run=_upgrade)
@@ -47,12 +51,12 @@ def _serve(config: Config) -> int:
     return 0
 
 
-def _verify(config: Config) -> int:
+def _verify(config: Config, *, deep: bool = False) -> int:
     """Print every finding; only damage fails, leftovers do not."""
     _require_store(config)
     damaged = 0
     with open_engine(config) as engine:
-        for finding in verify_store(engine.metadata, engine.content):
+        for finding in verify_store(engine.metadata, engine.content, deep=deep):
             print(f"{finding.kind}: {finding.sentence}")
             damaged += finding.kind is FindingKind.DAMAGE
     print(f"{damaged} damaged" if damaged else "every image is whole")

@@ -38,7 +38,8 @@ SETTINGS = (
         "STOWAGE_BIND",
         "bind",
         "unix:./var/stowage.sock",
-        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600. An address that other machines reach is refused "
+        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600; its absolute path "
+        "has at most 107 bytes. An address that other machines reach is refused "
         "unless client certificates are verified or `STOWAGE_ALLOW_INSECURE_TCP` is 1.",
         values.parse_binds,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from services.oci.platform import Platform
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_SOCKET_PATH_BYTES = 107
+"""Linux has 108 bytes for the path of a unix socket and the zero behind it (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Bind:
     def parse(cls, text: str) -> Bind:
         """Read `unix:PATH` or `HOST:PORT`."""
         if text.startswith("unix:") and text != "unix:":
-            return cls(path=Path(text.removeprefix("unix:")).absolute())
+            return cls(path=_socket_path(text.removeprefix("unix:")))
         match = _HOST_PORT.fullmatch(text)
         if match is None or int(match["port"]) > 65535:
             raise ValueError("must be a comma-separated list of unix:PATH and HOST:PORT")
@@ -56,6 +59,14 @@ def parse_binds(text: str) -> tuple[Bind, ...]:
     if not binds:
         raise ValueError("must name at least one address")
     return binds
+
+
+def _socket_path(text: str) -> Path:
+    """The path of a unix socket, made absolute; that is what is bound, so that is measured."""
+    path = Path(text).absolute()
+    if (length := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
+        raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes, and {path} has {length}")
+    return path
 
 
 def split_list(text: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidParameter, NotFound
-from services.gc.collector import sweep
+from services.gc.collector import collect_expired, sweep
 from services.metadata.protocol import MetadataStore
 from services.oci.digest import Digest
 
@@ -68,7 +68,7 @@ def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_f
 
     With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease until it expires, a day later,
     or a prune or the removal of a platform finds it abandoned: the next try then has them. What the registry really sends or lacks (InvalidContent,
-    NotFound) leaves nothing: another try would get the same.
+    NotFound) leaves nothing: another try would get the same. What expired leases left is removed at the end of the next holds.
     """
     lease = Lease(metadata, note)
     try:
@@ -111,5 +111,6 @@ def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, kee
             lease.abandon()
         else:
             sweep(metadata, content, lease.end())
+            collect_expired(metadata, content)
     except EngineError:
         _log.warning("could not let go of a lease; what it held stays until it expires", exc_info=True)

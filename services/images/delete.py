@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import Conflict, InvalidParameter, NotFound
-from services.gc.collector import sweep
+from services.gc.collector import collect_expired, sweep
 from services.images.events import Action, log_image
 from services.images.resolve import familiar_name, image_not_found, is_dangling, resolve_all
 from services.images.summary import ManifestSummary, platform_not_found, read_facts, summarize
@@ -65,6 +65,7 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
         removals = _untag(tx, engine, found.sharing)
         log_image(tx, engine, Action.DELETE, found.target, name=found.target)
     sweep(engine.metadata, engine.content, [found.target])
+    collect_expired(engine.metadata, engine.content)
     return [*removals, Removal(deleted=str(found.target))]
 
 

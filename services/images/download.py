@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from services.engine import Engine
-from services.errors import EngineError, InvalidParameter, NotFound
+from services.errors import EngineError, InvalidContent, InvalidParameter, NotFound
 from services.gc.leases import Lease
 from services.images.ingest import fetch_blob
 from services.images.retry import TICK_SECONDS, Patience, in_background
@@ -61,18 +61,28 @@ class _Downloads(Transfers):
     def fetch(self, blob: Descriptor) -> Progress:
         """Store one blob, in a thread of the pool; returns its last line. A foreign layer that nobody has stays absent."""
         try:
-            fetch_blob(
-                self._engine,
-                self._lease,
-                lambda offset: _Transfer(self, blob, offset),
-                digest=blob.digest,
-                size=blob.size,
-                waiting=lambda: self._watch(blob),
-            )
+            self._store(blob)
         except NotFound:
             if not mediatypes.is_foreign_layer(blob.media_type):
                 raise
         return Progress("Download complete", blob.digest.short, Detail(hide_counts=True))
+
+    def _store(self, blob: Descriptor) -> None:
+        """Fetch, verify and store one blob, from its beginning of the next host where one sent it wrong."""
+        while True:
+            try:
+                fetch_blob(
+                    self._engine,
+                    self._lease,
+                    lambda offset: _Transfer(self, blob, offset),
+                    digest=blob.digest,
+                    size=blob.size,
+                    waiting=lambda: self._watch(blob),
+                )
+                return
+            except InvalidContent:
+                if not self._repository.distrust(blob):
+                    raise
 
     def cancel(self) -> None:
         """End every transfer, running or to come."""

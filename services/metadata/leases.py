@@ -52,6 +52,14 @@ class SqlLeases:
         self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))
         self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
 
+    def end_expired(self, *, limit: int) -> set[Digest]:
+        expired = select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).order_by(tables.lease.c.expires_at).limit(limit)
+        held: set[Digest] = set()
+        for identifier in self._connection.scalars(expired).all():
+            held |= self.digests(identifier)
+            self.end(identifier)
+        return held
+
     def end_abandoned(self) -> None:
         abandoned = or_(tables.lease.c.expires_at <= NOW, tables.lease.c.alive_until <= NOW)
         for identifier in self._connection.scalars(select(tables.lease.c.id).where(abandoned)).all():

@@ -198,6 +198,9 @@ class Leases(Protocol):
 
     def end(self, lease: str) -> None: ...
 
+    def end_expired(self, *, limit: int) -> set[Digest]:
+        """End the leases that expired, those first that did so first and at most `limit`; returns what they held."""
+
     def end_abandoned(self) -> None:
         """End every lease that expired or whose holder stopped renewing it."""
 
@@ -210,6 +213,9 @@ class Sources(Protocol):
 
     def repositories(self, digests: Iterable[Digest], *, registry: str) -> dict[Digest, list[str]]:
         """The known repositories of this registry, ordered by name, per blob that has any."""
+
+    def names(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
+        """Those of every registry in full, `registry/repository`, ordered by registry and repository, per blob that has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +277,9 @@ class MetadataStore(Protocol):
     def write(self) -> AbstractContextManager[Transaction]: ...
 
     def catalog(self) -> Catalog: ...
+
+    def problems(self) -> list[str]:
+        """A sentence for each thing that is damaged in the database itself, or whose recorded size is not what its rows add up to."""
+
+    def close(self) -> None:
+        """Close this process's idle connections; the next transaction makes new ones."""

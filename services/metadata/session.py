@@ -22,6 +22,7 @@ from services.metadata.database import open_engine, transaction
 from services.metadata.events import SqlEvents
 from services.metadata.graph import SqlGraph
 from services.metadata.images import SqlImages
+from services.metadata.integrity import find_problems
 from services.metadata.leases import SqlLeases
 from services.metadata.protocol import Catalog
 from services.metadata.sources import SqlSources
@@ -46,13 +47,15 @@ class SqlTransaction:
 class SqlMetadataStore:
     """Implements `services.metadata.protocol.MetadataStore` on an SQLAlchemy URL, whose tables are there: see `upgrade`.
 
-    Connections are made on first use and never cross a fork: each process has its own.
+    Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read by the time it
+    closed the store is there in its children.
     """
 
     def __init__(self, url: str, *, event_history: int = EVENT_HISTORY) -> None:
         self._url = url
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}
+        self._unconnected: Engine | None = None
         self._engines_lock = threading.Lock()
         self._catalog: Catalog | None = None
         self._catalog_reader = CatalogReader()
@@ -71,12 +74,15 @@ class SqlMetadataStore:
                 self._catalog = self._catalog_reader.read(connection, current)
             return self._catalog
 
+    def problems(self) -> list[str]:
+        with transaction(self._engine(), writes=False) as connection:
+            return find_problems(connection)
+
     def close(self) -> None:
-        """Close this process's idle connections."""
         with self._engines_lock:
-            engine = self._engines.pop(os.getpid(), None)
-        if engine is not None:
-            engine.dispose()
+            if engine := self._engines.pop(os.getpid(), None):
+                engine.dispose()
+                self._unconnected = engine
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
@@ -94,8 +100,8 @@ class SqlMetadataStore:
         engine = self._engines.get(os.getpid())
         if engine is None:
             with self._engines_lock:
-                engine = self._engines.get(os.getpid()) or open_engine(self._url)
-                self._engines[os.getpid()] = engine
+                engine = self._engines.get(os.getpid()) or self._unconnected or open_engine(self._url)
+                self._engines[os.getpid()], self._unconnected = engine, None
         return engine
 
 

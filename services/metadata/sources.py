@@ -17,6 +17,11 @@ _SOURCES = (
     .where(tables.source.c.digest.in_(DIGESTS), tables.source.c.registry == bindparam("registry"))
     .order_by(tables.source.c.digest, tables.source.c.repository)
 )
+_NAMES = (
+    select(tables.source.c.digest, tables.source.c.registry, tables.source.c.repository)
+    .where(tables.source.c.digest.in_(DIGESTS))
+    .order_by(tables.source.c.digest, tables.source.c.registry, tables.source.c.repository)
+)
 _PRESENT = select(tables.blob.c.digest).where(tables.blob.c.digest.in_(DIGESTS))
 
 
@@ -42,4 +47,11 @@ class SqlSources:
         for chunk in in_chunks(digests):
             for digest, repository in self._connection.execute(_SOURCES, {"digests": chunk, "registry": registry}):
                 found[to_digest(digest)].append(repository)
+        return dict(found)
+
+    def names(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
+        found: dict[Digest, list[str]] = defaultdict(list)
+        for chunk in in_chunks(digests):
+            for digest, registry, repository in self._connection.execute(_NAMES, {"digests": chunk}):
+                found[to_digest(digest)].append(f"{registry}/{repository}")
         return dict(found)

@@ -77,6 +77,7 @@ lease = Table(
     Column("note", Text, nullable=False),
     Column("alive_until", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Index("lease_expires_at", "expires_at"),
 )
 
 lease_blob = Table(

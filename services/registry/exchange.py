@@ -1,14 +1,15 @@
 """The requests of one operation to one repository.
 
 Each request goes to the endpoints in order until one has what it asks for; what the last one says is the answer. A mirror's failure only
-moves on to the next endpoint, and so does a blob that it began and did not finish. An insecure registry is tried in TLS first; one that does
-not speak it is spoken to in plain HTTP for the rest of the operation.
+moves on to the next endpoint, and so does a blob that it began and did not finish, or that is not what its digest says. An insecure
+registry is tried in TLS first; one that does not speak it is spoken to in plain HTTP for the rest of the operation.
 
 Source: moby daemon/hosts.go; containerd core/remotes/docker/resolver.go (doWithRetries, httpFallback).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ from services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_ho
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
 from services.registry.transport import USER_AGENT, Transport, check_redirect, discard, redirect_target, suggests_plain_http
+
+_log = logging.getLogger(__name__)
 
 Send = Callable[[Mapping[str, str]], BaseHTTPResponse]
 """Sends a request with these headers of authorization."""
@@ -49,6 +52,7 @@ class Exchange:
         self._endpoints = endpoints
         self._foreign_hosts = foreign_hosts
         self._headers = {"User-Agent": USER_AGENT, **headers}
+        self._began: dict[str, int] = {}
         self._answered: dict[str, int] = {}
         self._suspected: dict[str, int] = {}
         meant_for = credential_host(credentials.server_address, reference.domain) if credentials else ""
@@ -71,10 +75,14 @@ class Exchange:
                 continue
             if response.status < 300:
                 self._answered[path] = index
+                self._began.setdefault(path, index)
                 return response
             discard(response)
         self._answered[path] = last
-        return self._try_endpoint(last, method, path, headers)
+        response = self._try_endpoint(last, method, path, headers)
+        if response.status < 300:
+            self._began.setdefault(path, last)
+        return response
 
     def request_at(
         self, method: str, location: str, headers: Mapping[str, str], body: bytes | UploadBody | None = None
@@ -105,6 +113,15 @@ class Exchange:
     def suspect(self, path: str) -> None:
         """Ask the next endpoint, if there is one, when this path is requested again: the one that answered broke off."""
         self._suspected[path] = self._answered.get(path, -1) + 1
+
+    def distrust(self, path: str) -> bool:
+        """Ask only endpoints after the one that began to answer this path, since the bytes that came are wrong; whether there are any."""
+        began = self._began.pop(path, None)
+        if began is None:
+            return False
+        _log.warning("%s sent wrong bytes for %s", self._endpoints[began].host, path)
+        self._suspected[path] = began + 1
+        return self._capable(path)[-1] > began
 
     def secrets(self) -> list[str]:
         """Whatever proves who the client or the service is, and must not be told."""

@@ -75,6 +75,9 @@ class Repository(Protocol):
     def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BlobStream:
         """Begin to fetch a blob at `offset` bytes."""
 
+    def distrust(self, descriptor: Descriptor) -> bool:
+        """The bytes that came for this blob are wrong: ask another host for it from now on; whether there is one."""
+
 
 class Upload(Protocol):
     """One blob on its way to a repository."""

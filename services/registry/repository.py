@@ -48,6 +48,8 @@ class Requests(Protocol):
 
     def suspect(self, path: str) -> None: ...
 
+    def distrust(self, path: str) -> bool: ...
+
 
 class RemoteRepository:
     """One repository of one registry. Usable from several threads once `resolve` or `tags` has answered."""
@@ -94,7 +96,15 @@ class RemoteRepository:
         return descriptor
 
     def manifest(self, descriptor: Descriptor) -> bytes:
-        """A manifest or index by digest, size and digest verified."""
+        """A manifest or index by digest, size and digest verified; each endpoint that sends other bytes is asked once."""
+        while True:
+            try:
+                return self._manifest(descriptor)
+            except InvalidContent:
+                if not self._requests.distrust(f"manifests/{descriptor.digest}"):
+                    raise
+
+    def _manifest(self, descriptor: Descriptor) -> bytes:
         path = f"manifests/{descriptor.digest}"
         try:
             response = self._ask("GET", path, {"Accept": f"{descriptor.media_type}, */*"})
@@ -143,6 +153,10 @@ class RemoteRepository:
             response = elsewhere
         begin = _begins_at(response, offset)
         return BodyStream(response, descriptor.digest, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        """Ask for this blob where its bytes, which are wrong, did not come from; whether there is such an endpoint."""
+        return self._requests.distrust(f"blobs/{descriptor.digest}")
 
     def _ranged(self, path: str, headers: Mapping[str, str], offset: int) -> BaseHTTPResponse:
         """The response from an offset on, or from the beginning where the registry has not that many bytes."""

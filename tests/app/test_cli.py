@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,17 @@ def test_upgrade_makes_the_database(root: Path) -> None:
 
 def test_an_empty_store_is_whole_and_has_nothing_to_collect(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["db", "upgrade"]) == 0
-    assert main(["verify"]) == 0
+    assert main(["verify"]) == main(["verify", "--deep"]) == 0
     assert main(["gc"]) == 0
-    assert capsys.readouterr().out == "every image is whole\nremoved 0 blobs, freed 0 bytes\n"
+    assert capsys.readouterr().out == "every image is whole\nevery image is whole\nremoved 0 blobs, freed 0 bytes\n"
+
+
+def test_damage_is_told_and_ends_with_status_1(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["db", "upgrade"]) == 0
+    with closing(sqlite3.connect(root / "stowage.db")) as database, database:
+        database.execute("INSERT INTO layer VALUES ('sha256:1', 'sha256:2', 3)")
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().out == "damage: database: rows in table layer that refer to no row of table blob: 1\n1 damaged\n"
 
 
 @pytest.mark.parametrize("command", ["verify", "gc"])

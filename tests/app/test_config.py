@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,19 @@ def test_a_wrong_value_is_refused_with_a_sentence_that_names_its_setting(name: s
     with pytest.raises(ConfigError, match=rf"^{name}\b.*\.$") as refusal:
         Config.from_environ({name: value})
     assert "secret" not in str(refusal.value)
+
+
+def test_a_socket_path_is_refused_that_the_system_cannot_bind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = tmp_path / "ü".ljust(106 - len(str(tmp_path)) - 1, "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        (bind,) = Config.from_environ({"STOWAGE_BIND": f"unix:{longest}"}).bind
+        listener.bind(str(bind.path))
+    with pytest.raises(ConfigError) as refusal:
+        Config.from_environ({"STOWAGE_BIND": f"unix:{longest}s"})
+    assert str(refusal.value) == f"STOWAGE_BIND must have socket paths of at most 107 bytes, and {longest}s has 108."
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"and {tmp_path}/s+ has 108"):
+        Config.from_environ({"STOWAGE_BIND": f"unix:{'s' * (107 - len(str(tmp_path)))}"})
 
 
 @pytest.fixture

@@ -184,14 +184,17 @@ def test_a_host_below_a_path_is_pushed_to_and_pulled_from_with_its_own_headers(t
         )
         running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_CERTS_DIRS": str(tmp_path / "certs.d")})
         running.start()
-        (tmp_path / "app.tar").write_bytes(simple_layout().to_tar())
+        layout = simple_layout()
+        (tmp_path / "app.tar").write_bytes(layout.to_tar())
         loaded = running.docker("load", "-i", str(tmp_path / "app.tar")).stdout.decode().split()[-1]
         running.docker("tag", loaded, "nowhere.invalid/team/app:1")
         running.docker("push", "nowhere.invalid/team/app:1")
         running.docker("image", "prune", "-af")
+        left = running.docker("images", "-q").stdout
         running.docker("pull", "nowhere.invalid/team/app:1")
-        running.docker("image", "inspect", "nowhere.invalid/team/app:1")
+        pulled = running.docker("inspect", "--format", "{{.Id}}", "nowhere.invalid/team/app:1").stdout.decode().strip()
         running.stop()
+    assert (left, pulled) == (b"", layout.manifests[0]["digest"])
 
 
 def test_a_pull_that_is_killed_at_90_percent_transfers_the_rest_again(service: Service) -> None:

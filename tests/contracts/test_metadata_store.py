@@ -285,6 +285,14 @@ class TestSources:
             found = tx.sources.repositories([digest("a"), digest("b"), digest("c")], registry="one:5000")
         assert found == {digest("a"): ["team/app", "team/z"], digest("b"): ["team/z"]}
 
+    def test_names_are_those_of_every_registry(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_blobs(tx, ["a", "b"])
+            for registry, repository in (("two", "app"), ("one:5000", "team/z"), ("one:5000", "team/app")):
+                tx.sources.add([digest("a")], registry=registry, repository=repository)
+        with store.read() as tx:
+            assert tx.sources.names([digest("a"), digest("b")]) == {digest("a"): ["one:5000/team/app", "one:5000/team/z", "two/app"]}
+
     def test_recording_again_changes_nothing(self, store: MetadataStore) -> None:
         for _ in range(2):
             with store.write() as tx:
@@ -342,6 +350,17 @@ class TestLeases:
             assert digest("m") in tx.graph.unrooted()
             tx.leases.end_abandoned()
             assert tx.leases.digests(lease) == set()
+
+    def test_expired_leases_are_ended_a_few_at_a_time_and_no_others(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            ages = {"older": -20, "old": -10, "running": 600}
+            leases = {note: tx.leases.create(note, alive=0, expires=seconds) for note, seconds in ages.items()}
+            for note, lease in leases.items():
+                tx.leases.add(lease, [digest(note), digest("shared")])
+            assert tx.leases.end_expired(limit=1) == _digests("older", "shared")
+            assert tx.leases.end_expired(limit=2) == _digests("old", "shared")
+            assert tx.leases.end_expired(limit=2) == set()
+            assert tx.leases.digests(leases["running"]) == _digests("running", "shared")
 
     def test_an_abandoned_lease_keeps_until_a_prune_ends_it(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -459,6 +478,7 @@ def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFac
                 reached = tx.graph.descendants([facts.digest]) & everything
                 assert facts.content_size == BLOB_BYTES * len(reached)
         store.catalog()
+    assert store.problems() == []
     anew = SqlMetadataStore(url)
     assert _told(store.catalog()) == _told(anew.catalog())
     anew.close()

@@ -1,7 +1,6 @@
 """A registry in this process, serving what `tests.builders` makes, with faults by name.
 
-Every request is kept in `requests`, so that a test can tell what was asked, and with which headers. Plain HTTP, or TLS with the
-self-signed certificate beside this file. A client that begins with TLS on the plain port is hung up on.
+Every request is kept in `requests`, so that a test can tell what was asked, and with which headers.
 """
 
 from __future__ import annotations
@@ -9,25 +8,22 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from services.oci import mediatypes
 from tests.builders import Json, Layout, digest_of
+from tests.fake_registry.server import Request, serving
 from tests.fake_registry.uploads import UploadHandler, Uploads
 
-CERTIFICATE = Path(__file__).with_name("certificate.pem")
 TOKEN = "a-token-that-opens"
-TLS_HANDSHAKE = b"\x16"
 
 
 class Fault(StrEnum):
@@ -66,14 +62,6 @@ class Fault(StrEnum):
     COME_BACK_TOMORROW = "429 with Retry-After: 86400"
     NOT_THAT_FAR = "416 to a Range"
     WAITING = "half of the bytes, then nothing until `resume` is set, then the rest"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +142,11 @@ class FakeRegistry:
 
     @contextmanager
     def serve(self) -> Iterator[FakeRegistry]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"registry": self}))
-        server.daemon_threads = True
-        self.host = f"127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.resume.set()
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with serving(_Handler, registry=self, tls=self.tls) as self.host:
+            try:
+                yield self
+            finally:
+                self.resume.set()
 
 
 def _manifest_type(content: bytes) -> str:
@@ -177,36 +158,7 @@ def _manifest_type(content: bytes) -> str:
 class _Handler(UploadHandler, BaseHTTPRequestHandler):
     """The distribution API."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
     registry: FakeRegistry
-
-    def setup(self) -> None:
-        if self.registry.tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
-            self.request = context.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
-        super().setup()
-
-    def handle(self) -> None:
-        try:
-            if self.registry.tls:
-                self.request.do_handshake()
-            elif self.request.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE:
-                return
-            super().handle()
-        except OSError:
-            self.close_connection = True
-
-    def finish(self) -> None:
-        try:
-            super().finish()
-        except OSError:
-            self.close_connection = True
-        self.request.close()
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
 
     def do_HEAD(self) -> None:
         self.do_GET()

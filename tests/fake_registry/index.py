@@ -1,24 +1,20 @@
 """A v1 index in this process: what `docker search` asks, with faults by name.
 
-Every request is kept in `requests`. Plain HTTP, or TLS with the self-signed certificate beside this file; a client that begins with TLS on
-the plain port is hung up on, as by the registry.
+Every request is kept in `requests`.
 """
 
 from __future__ import annotations
 
 import json
-import socket
-import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fake_registry import CERTIFICATE, TLS_HANDSHAKE, Request
+from tests.fake_registry.server import Handler, Request, serving
 
 
 class IndexFault(StrEnum):
@@ -58,49 +54,12 @@ class FakeIndex:
 
     @contextmanager
     def serve(self) -> Iterator[FakeIndex]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
-        server.daemon_threads = True
-        self.host = f"127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
+        with serving(_Handler, index=self, tls=self.tls) as self.host:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler, BaseHTTPRequestHandler):
     index: FakeIndex
-
-    def setup(self) -> None:
-        if self.index.tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
-            self.request = context.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
-        super().setup()
-
-    def handle(self) -> None:
-        try:
-            if self.index.tls:
-                self.request.do_handshake()
-            elif self.request.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE:
-                return
-            super().handle()
-        except OSError:
-            self.close_connection = True
-
-    def finish(self) -> None:
-        try:
-            super().finish()
-        except OSError:
-            self.close_connection = True
-        self.request.close()
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.builders import digest_of
+from tests.fake_registry.server import Handler
 
 
 class UploadFault(StrEnum):
@@ -65,7 +66,7 @@ class Uploads:
         return self.faults.pop(0) if self.faults and self.faults[0].method == method else None
 
 
-class UploadHandler(BaseHTTPRequestHandler):
+class UploadHandler(Handler, BaseHTTPRequestHandler):
     """POST, PUT and PATCH of the distribution API; `registry` is a FakeRegistry."""
 
     registry: Any

@@ -11,6 +11,7 @@ import random
 import struct
 import sys
 import tarfile
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -272,8 +273,11 @@ def test_restarting_forgets_what_was_fed() -> None:
 
 
 def test_closing_in_the_middle_ends_the_threads() -> None:
+    before = threading.active_count()
     digester = LayerDigester(max_ratio=200, max_bytes=1 << 30)
     for chunk in cut(gzip.compress(random.Random(8).randbytes(8_000_000), 1), 1 << 20):
         digester.feed(chunk)
+    assert threading.active_count() > before
     digester.close()
     digester.close()
+    assert threading.active_count() == before

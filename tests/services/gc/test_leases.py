@@ -73,6 +73,55 @@ def test_a_kept_failure_leaves_its_blobs_until_a_prune(engine: Engine) -> None:
     assert not is_there(engine, digest)
 
 
+def break_off(engine: Engine, whole: bytes, partial: bytes) -> tuple[Digest, Digest]:
+    """A pull that was cancelled a day ago, with one blob and the first byte of another; returns their digests."""
+    digest, unfinished = Digest.of(whole), Digest.of(partial)
+    with (
+        suppress(RuntimeError),
+        hold(engine.metadata, engine.content, "pull", keep_on_failure=True) as lease,
+        engine.content.ingest(str(unfinished)) as ingest,
+    ):
+        store_bytes(engine, lease, whole)
+        lease.add([unfinished])
+        ingest.write(partial[:1])
+        ingest.keep()
+        raise RuntimeError
+    with engine.metadata.write() as tx:
+        tx.leases.renew(lease._id, alive=0, expires=0)
+    return digest, unfinished
+
+
+def test_what_an_expired_lease_left_goes_at_the_end_of_the_next_hold(engine: Engine) -> None:
+    digest, _ = break_off(engine, BLOB, b"partial")
+    with hold(engine.metadata, engine.content, "another"):
+        assert is_there(engine, digest)
+    assert not is_there(engine, digest)
+    assert list(engine.content.partials()) == []
+    with engine.metadata.read() as tx:
+        assert tx.graph.unrooted() == set()
+
+
+def test_what_others_hold_of_an_expired_lease_stays(engine: Engine) -> None:
+    digest, unfinished = break_off(engine, BLOB, b"partial")
+    with hold(engine.metadata, engine.content, "the same again") as lease:
+        lease.add([digest, unfinished])
+        with hold(engine.metadata, engine.content, "another"):
+            pass
+        assert is_there(engine, digest)
+        assert engine.content.partial_size(str(unfinished)) == 1
+
+
+def test_what_an_expired_lease_left_and_cannot_be_removed_fails_nobody(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    digest, _ = break_off(engine, BLOB, b"partial")
+    with engine.content.open(digest) as blob:
+        path = Path(blob.name)
+    path.unlink()
+    path.mkdir()
+    with hold(engine.metadata, engine.content, "another"):
+        pass
+    assert [record.message for record in caplog.records] == ["could not remove what expired leases held; it is left to a prune"]
+
+
 def test_a_reader_keeps_everything_below_its_target(engine: Engine) -> None:
     layout = simple_layout()
     target = put_image(engine, "simple", layout)

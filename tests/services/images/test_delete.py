@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -13,6 +14,7 @@ from services.filters import Filters
 from services.gc.leases import hold
 from services.gc.verify import Finding, verify_store
 from services.images.delete import Removal, delete_image
+from services.images.ingest import store_bytes
 from services.images.list import list_images
 from services.images.tag import tag_image
 from services.oci.digest import Digest
@@ -302,3 +304,15 @@ def test_single_platforms_are_never_taken_for_the_image(engine: Engine) -> None:
     with pytest.raises(ImageNotFound):
         delete_image(engine, "app:2", force=True, platforms=[AMD64])
     assert names(engine) == ["docker.io/library/app:1"]
+
+
+def test_a_delete_also_takes_what_a_transfer_left_whose_lease_has_expired(engine: Engine, content: FilesystemStore) -> None:
+    put_image(engine, "app:1")
+    with suppress(ConnectionError), hold(engine.metadata, content, "pull", keep_on_failure=True) as lease:
+        left = store_bytes(engine, lease, b"left")
+        raise ConnectionError
+    with engine.metadata.write() as tx:
+        tx.leases.renew(lease._id, alive=0, expires=0)
+    assert content.size(left) == 4
+    delete_image(engine, "app:1")
+    assert list(content.blobs()) == []

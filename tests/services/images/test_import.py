@@ -23,7 +23,7 @@ from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Progress
-from tests.builders import compress, make_tar
+from tests.builders import Link, compress, make_tar
 
 CLOCK = 1_700_000_000_123_456_789
 BIG = bytes(range(256)) * 4096 * 5
@@ -65,6 +65,11 @@ def manifest_of(engine: Engine, image: Digest) -> Any:
 def layer_of(engine: Engine, image: Digest) -> tuple[str, bytes]:
     layer = manifest_of(engine, image)["layers"][0]
     return layer["mediaType"], read(engine, layer["digest"])
+
+
+def tar_of(engine: Engine, image: Digest) -> bytes:
+    """The tar in the image's only layer, which is gzip."""
+    return gzip.decompress(layer_of(engine, image)[1])
 
 
 def assert_empty(engine: Engine) -> None:
@@ -149,12 +154,13 @@ def test_the_platform_is_written_into_the_config(engine: Engine) -> None:
 
 @pytest.mark.parametrize("archive", [b"", gzip.compress(b""), bytes(1024), make_tar({"a": b"x"})[:1024]], ids=["empty", "gzip of nothing", "zeros", "no end"])
 def test_what_go_reads_as_a_tar_is_one(engine: Engine, archive: bytes) -> None:
-    take(engine, archive)
+    assert tar_of(engine, take(engine, archive)) == (gzip.decompress(archive) if archive.startswith(b"\x1f\x8b") else archive)
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_names_and_links_are_fine(engine: Engine, tar_format: int) -> None:
-    take(engine, make_tar({"d" * 300 + "/f": b"x", "ü": b"y"}, tar_format=tar_format))
+    archive = make_tar({"d" * 300 + "/f": b"x", "ü": b"y", "link": Link("t" * 300)}, tar_format=tar_format)
+    assert tar_of(engine, take(engine, archive)) == archive
 
 
 def test_a_sparse_file_is_fine(engine: Engine) -> None:
@@ -163,7 +169,8 @@ def test_a_sparse_file_is_fine(engine: Engine) -> None:
     block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
     block[482] = 1
     block[148:156] = b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:]))
-    take(engine, bytes(block) + bytes(512) + b"x" * 512 + bytes(1024))
+    archive = bytes(block) + bytes(512) + b"x" * 512 + bytes(1024)
+    assert tar_of(engine, take(engine, archive)) == archive
 
 
 @pytest.mark.parametrize(

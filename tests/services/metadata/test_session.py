@@ -110,3 +110,29 @@ def _read_in_child(metadata: SqlMetadataStore) -> int:
     with suppress(EngineError), metadata.read() as tx:
         return len(tx.graph.all_blobs())
     return 99
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_of_a_closed_store_starts_with_what_its_parent_read(metadata: SqlMetadataStore) -> None:
+    with metadata.write() as tx:
+        add_blobs(tx, ["parent"])
+    read = metadata.catalog()
+    metadata.close()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if metadata.catalog() is read and _read_in_child(metadata) == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with metadata.write() as tx:
+        assert tx.graph.present([digest("parent")])
+
+
+def test_a_closed_store_has_no_file_open(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+    metadata.catalog()
+    assert _open_files(tmp_path)
+    metadata.close()
+    assert not _open_files(tmp_path)
+
+
+def _open_files(folder: Path) -> list[str]:
+    links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    return [path for path in links if path.startswith(str(folder))]

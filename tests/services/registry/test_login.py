@@ -7,7 +7,7 @@ import pytest
 from services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
-from tests.fake_registry import FakeRegistry
+from tests.fake_registry import TOKEN, FakeRegistry
 
 LOOPBACK = ("127.0.0.0/8",)
 
@@ -34,6 +34,8 @@ def test_the_token_server_may_give_an_identity_token() -> None:
 def test_an_identity_token_logs_in() -> None:
     with FakeRegistry(auth="bearer", user="user:p4ss", identity_token="for-later").serve() as registry:
         log_in(registry.host, password="", identity_token="for-later")
+        assert registry.asked() == ["GET ", "POST token", "GET "]
+        assert registry.requests[-1].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from services.errors import EngineError, InvalidParameter, RegistryFailure
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials, FoundRepository
-from tests.fake_registry import CERTIFICATE
 from tests.fake_registry.index import FakeIndex, IndexFault
+from tests.fake_registry.server import CERTIFICATE
 
 INSECURE = ("127.0.0.0/8",)
 ALICE = Credentials(username="alice", password="secret")

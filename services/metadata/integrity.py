@@ -1,0 +1,45 @@
+"""What the database can tell of its own damage, and the one count among its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, select
+
+from services.metadata.reach import CONTENT_SIZES
+from services.metadata.rows import in_chunks
+from services.metadata.tables import manifest
+
+_STORED_SIZES = select(manifest.c.digest, manifest.c.content_size)
+
+
+def find_problems(connection: Connection) -> list[str]:
+    """A sentence for each; reads the whole database. Of one that SQLite finds broken nothing more is told, as the rest may not be readable.
+
+    Source: https://sqlite.org/pragma.html (integrity_check, foreign_key_check).
+    """
+    broken = list(_broken_structure(connection))
+    return broken or [*_dangling_references(connection), *_wrong_sizes(connection)]
+
+
+def _broken_structure(connection: Connection) -> Iterator[str]:
+    told = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    for line in "\n".join(told).splitlines():
+        if line != "ok" and not line.startswith("***"):
+            yield f"database: {line}"
+
+
+def _dangling_references(connection: Connection) -> Iterator[str]:
+    references = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    for (table, parent), count in Counter((row.table, row.parent) for row in references).items():
+        yield f"database: rows in table {table} that refer to no row of table {parent}: {count}"
+
+
+def _wrong_sizes(connection: Connection) -> Iterator[str]:
+    stored = dict(connection.execute(_STORED_SIZES).all())
+    for chunk in in_chunks(stored):
+        counted = dict(connection.execute(CONTENT_SIZES, {"digests": chunk}).all())
+        for digest in sorted(chunk):
+            if stored[digest] != counted.get(digest, 0):
+                yield f"manifest {digest} has a recorded content of {stored[digest]} bytes instead of {counted.get(digest, 0)}"

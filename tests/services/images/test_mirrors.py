@@ -1,0 +1,99 @@
+"""Pulls past hosts that send what they should not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.engine import Engine
+from services.errors import InvalidContent
+from services.gc.verify import verify_store
+from services.images.pull import pull_image, pull_reference
+from services.registry.client import RegistryClient
+from tests.builders import Layout, make_layer
+from tests.fake_registry import FakeRegistry, Fault
+
+Hosts = list[FakeRegistry]
+
+
+@pytest.fixture
+def layout() -> Layout:
+    layout = Layout()
+    layout.tag(layout.image([make_layer("one", 2 << 20), make_layer("two")], compression="none"))
+    return layout
+
+
+@pytest.fixture
+def hosts(layout: Layout) -> Iterator[Hosts]:
+    """Two mirrors and a registry, all with the same image."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(FakeRegistry().serve()) for _ in range(3)]
+        for host in found:
+            host.publish(layout, layout.manifests[0])
+        yield found
+
+
+@pytest.fixture
+def mirrored(engine: Engine, tmp_path: Path, hosts: Hosts) -> Engine:
+    """An engine to which `registry.invalid` is these hosts, in their order."""
+    folder = tmp_path / "certs.d/registry.invalid"
+    folder.mkdir(parents=True)
+    *mirrors, server = hosts
+    (folder / "hosts.toml").write_text(f'server = "{server.base}"\n' + "".join(f'[host."{mirror.base}"]\n' for mirror in mirrors))
+    return replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), certs=(tmp_path / "certs.d",)))
+
+
+def pull(engine: Engine) -> None:
+    list(pull_image(engine, pull_reference("registry.invalid/team/app", "1")))
+
+
+def asked(hosts: Hosts, digest: str) -> list[list[str]]:
+    """The ranges of each host's requests for a digest, "" for all of it."""
+    return [
+        [request.headers.get("Range", "") for request in host.requests if request.method == "GET" and request.path.endswith(digest)]
+        for host in hosts
+    ]
+
+
+wrong = pytest.mark.parametrize("fault", [Fault.WRONG_BYTES, Fault.SHORT_BODY, Fault.LONG_BODY], ids=lambda fault: fault.name)
+
+
+@wrong
+@pytest.mark.parametrize("number", [0, 1, 3], ids=["large layer", "small layer", "manifest"])
+def test_what_a_mirror_sent_wrong_is_asked_of_the_next(
+    mirrored: Engine, layout: Layout, hosts: Hosts, fault: Fault, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = list(layout.blobs)[number]
+    hosts[0].faults[digest] = fault
+    pull(mirrored)
+    assert asked(hosts, digest) == [[""], [""], []]
+    assert list(verify_store(mirrored.metadata, mirrored.content)) == []
+    kind = "manifests" if number == 3 else "blobs"
+    assert [record.getMessage() for record in caplog.records] == [f"{hosts[0].host} sent wrong bytes for {kind}/{digest}"]
+
+
+@wrong
+def test_each_host_is_asked_once_before_the_pull_fails(mirrored: Engine, layout: Layout, hosts: Hosts, fault: Fault) -> None:
+    layer = next(iter(layout.blobs))
+    for host in hosts:
+        host.faults[layer] = fault
+    with pytest.raises(InvalidContent, match="unexpected commit"):
+        pull(mirrored)
+    assert asked(hosts, layer) == [[""], [""], [""]]
+    assert list(mirrored.content.blobs()) == list(mirrored.content.partials()) == []
+
+
+def test_what_a_mirror_began_wrong_and_the_next_finished_is_asked_of_the_next_from_its_beginning(
+    mirrored: Engine, layout: Layout, hosts: Hosts
+) -> None:
+    layer = next(iter(layout.blobs))
+    hosts[0].blobs = layout.blobs | {layer: bytes(len(layout.blobs[layer]))}
+    hosts[0].faults[layer] = Fault.DROPPED
+    pull(mirrored)
+    [first], [rest, whole], [] = asked(hosts, layer)
+    assert (first, whole) == ("", "")
+    assert rest.startswith("bytes=")
