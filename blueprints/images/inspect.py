@@ -10,10 +10,10 @@ from marshmallow import fields, post_load
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
-from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, between, since, until, version_rule
+from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.image import ManifestItem
+from blueprints.schemas.image import ManifestItem, shape_identity
 from services.errors import InvalidParameter
 from services.images.inspect import InspectedImage, inspect_image
 from services.oci.timestamp import ZERO
@@ -84,6 +84,7 @@ class ImageDetails(ResponseSchema):
     metadata = fields.Function(lambda image: {"LastTagTime": str(image.last_tagged)}, data_key="Metadata")
     descriptor = DescriptorField(data_key="Descriptor", metadata=since("1.48"))
     manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=OMIT_EMPTY)
+    identity = fields.Function(lambda image: shape_identity(image.repositories), data_key="Identity", metadata=since("1.53") | OMIT_NULL)
 
     @version_rule(until("1.44"))
     def _date_the_dateless(self, shaped: dict[str, Any], _: InspectedImage) -> None:

@@ -13,7 +13,7 @@ from blueprints.response import dump_many
 from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, FiltersField
-from blueprints.schemas.image import ManifestItem
+from blueprints.schemas.image import ManifestItem, shape_identity
 from services.errors import InvalidParameter
 from services.images.list import ListedImage, list_images
 
@@ -68,10 +68,20 @@ class ImageItem(ResponseSchema):
     def _count_no_containers(self, shaped: dict[str, Any], _: ListedImage) -> None:
         shaped["Containers"] = -1
 
+    @version_rule(since("1.54"))
+    def _tell_identity(self, shaped: dict[str, Any], image: ListedImage) -> None:
+        """Where `identity` is asked for and known, every image manifest that is here has its image's `Identity` in its `ImageData`."""
+        if identity := shape_identity(image.repositories):
+            for manifest in shaped["Manifests"]:
+                if manifest["Available"] and "ImageData" in manifest:
+                    manifest["ImageData"]["Identity"] = identity
+
 
 @blueprint.get("/images/json")
 def image_list() -> ResponseReturnValue:
     """GET /images/json."""
     query = load_query(ListQuery)
-    images = list_images(engine(), filters=query["filters"], shared_size=query["shared_size"], manifests=query["manifests"])
+    images = list_images(
+        engine(), filters=query["filters"], shared_size=query["shared_size"], manifests=query["manifests"], identity=query["identity"]
+    )
     return dump_many(ImageItem, images)

@@ -1,9 +1,11 @@
 """Shapes that several image endpoints share: a manifest of an image, and what a removal did.
 
-Source: moby api/types/image (manifest.go, delete_response.go).
+Source: moby api/types/image (manifest.go, identity.go, delete_response.go).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from marshmallow import fields
 
@@ -21,6 +23,12 @@ def _image_properties(manifest: ManifestSummary) -> dict[str, object] | None:
 
 def _attestation_properties(manifest: ManifestSummary) -> dict[str, object] | None:
     return {"For": str(manifest.attests)} if manifest.attests else None
+
+
+def shape_identity(repositories: Iterable[str]) -> dict[str, object] | None:
+    """Where an image came from, or None where that is not known; nothing is built here, and no signature is verified."""
+    pulls = [{"Repository": name} for name in repositories]
+    return {"Pull": pulls} if pulls else None
 
 
 class ManifestItem(ResponseSchema):

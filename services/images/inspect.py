@@ -1,6 +1,6 @@
 """Everything that is known about one image.
 
-Source: moby daemon/containerd/image_inspect.go.
+Source: moby daemon/containerd/image_inspect.go, image_identity.go.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from services.oci.timestamp import Timestamp
 
 @dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """An image as its best platform shows it. `size` in bytes; `config` is empty where that platform is absent or is no image."""
+    """An image as its best platform shows it.
+
+    `size` in bytes; `config` is empty where that platform is absent or is no image; `repositories` are the full names of those that the
+    image's target was pulled from or pushed to.
+    """
 
     descriptor: Descriptor
     repo_tags: tuple[str, ...]
@@ -29,6 +33,7 @@ class InspectedImage:
     size: int
     last_tagged: Timestamp
     manifests: tuple[ManifestSummary, ...]
+    repositories: tuple[str, ...]
 
     @property
     def comment(self) -> str:
@@ -50,6 +55,7 @@ def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None
             raise platform_not_found(name, platform)
         config = _read_config(tx, best)
         records = tx.images.by_target(record.target.digest)
+        repositories = tx.sources.names([record.target.digest]).get(record.target.digest, [])
     tags, digests = _names(records)
     return InspectedImage(
         descriptor=best.descriptor if best and platform else record.target,
@@ -59,6 +65,7 @@ def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None
         size=best.size if best else image.size,
         last_tagged=Timestamp(max(record.updated_at for record in records)),
         manifests=image.manifests if manifests else (),
+        repositories=tuple(repositories),
     )
 
 

@@ -41,6 +41,7 @@ UNKNOWN = -1
 class ListedImage:
     """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN where no platform can be shown.
 
+    `repositories` are the full names of those that its target was pulled from or pushed to, where they were asked for.
     `made_of` is the records and facts that it was told from: with the same ones it would be the same.
     """
 
@@ -54,13 +55,16 @@ class ListedImage:
     shared_size: int = UNKNOWN
     manifests: tuple[ManifestSummary, ...] = ()
     made_of: tuple[object, ...] = ()
+    repositories: tuple[str, ...] = ()
 
     @property
     def id(self) -> Digest:
         return self.descriptor.digest
 
 
-def list_images(engine: Engine, *, filters: Filters, shared_size: bool = False, manifests: bool = False) -> list[ListedImage]:
+def list_images(
+    engine: Engine, *, filters: Filters, shared_size: bool = False, manifests: bool = False, identity: bool = False
+) -> list[ListedImage]:
     """The images that pass every filter; an entry's tags are those that pass.
 
     Without filters an entry is the same object until its image changes. Raises InvalidParameter for filters that make no sense, and
@@ -75,7 +79,8 @@ def list_images(engine: Engine, *, filters: Filters, shared_size: bool = False, 
         listed = _list_records(records, catalog.manifests, engine.platform, manifests)
     else:
         listed = _list_all(catalog, engine.platform, manifests)
-    return _with_shared_sizes(engine, listed) if shared_size else list(listed)
+    shown = _with_shared_sizes(engine, listed) if shared_size else list(listed)
+    return _with_repositories(engine, shown) if identity else shown
 
 
 @lru_cache(maxsize=4)
@@ -87,7 +92,7 @@ def _list_records(records: Iterable[ImageRecord], facts: Facts, preferred: Platf
     matcher, known = any_platform(preferred), _living_entries(preferred, manifests)
     listed: list[ListedImage] = []
     for target, named in _group_by_target(records).items():
-        made_of = (*named, *(facts[digest] for digest in walk_present(target, facts)))
+        made_of = (*named, *map(facts.__getitem__, walk_present(target, facts)))
         entry = known.get(target)
         if entry is None or entry.made_of != made_of:
             entry = known[target] = _entry(named, facts, matcher, manifests, made_of)
@@ -129,6 +134,12 @@ def _with_shared_sizes(engine: Engine, listed: tuple[ListedImage, ...]) -> list[
     with engine.metadata.read() as tx:
         sizes = tx.graph.shared_sizes([entry.descriptor.digest for entry in listed])
     return [replace(entry, shared_size=sizes.get(entry.descriptor.digest, 0)) for entry in listed]
+
+
+def _with_repositories(engine: Engine, listed: list[ListedImage]) -> list[ListedImage]:
+    with engine.metadata.read() as tx:
+        names = tx.sources.names(entry.descriptor.digest for entry in listed)
+    return [replace(entry, repositories=tuple(names.get(entry.descriptor.digest, ()))) for entry in listed]
 
 
 def _select_by_age(engine: Engine, facts: Facts, filters: Filters) -> list[Predicate]:

@@ -91,10 +91,10 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
     matcher = PlatformMatcher.only(platform)
     with engine.metadata.read() as tx:
         previous = _target_before(tx, reference)
-        current = _has_name(tx, reference, target) and _is_complete(tx, target, matcher)
-    if current:
+        content = _whole_content(tx, target, matcher) if _has_name(tx, reference, target) else set()
+    if content:
         with engine.metadata.write() as tx:
-            _log(tx, engine, reference, target.digest)
+            _record(tx, engine, reference, target.digest, content)
         yield _pulling_from(reference)
     else:
         yield from _Pull(engine, repository, reference, platform, matcher).run(target)
@@ -103,7 +103,9 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
     yield Progress(f"Status: {known} {reference.familiar}")
 
 
-def _log(tx: Transaction, engine: Engine, reference: Reference, target: Digest) -> None:
+def _record(tx: Transaction, engine: Engine, reference: Reference, target: Digest, content: set[Digest]) -> None:
+    """Say that the repository has this content, and that the target was pulled."""
+    tx.sources.add(content, registry=reference.domain, repository=reference.path)
     labels = image_labels(tx, engine, target)
     log_image(tx, engine, Action.PULL, reference.familiar, name=reference.familiar_name, labels=labels)
 
@@ -125,17 +127,17 @@ def _has_name(tx: Transaction, reference: Reference, target: Descriptor) -> bool
     return record is not None and record.target.digest == target.digest
 
 
-def _is_complete(tx: Transaction, descriptor: Descriptor, matcher: PlatformMatcher) -> bool:
-    """Whether everything that a pull for this platform would bring is here."""
+def _whole_content(tx: Transaction, descriptor: Descriptor, matcher: PlatformMatcher) -> set[Digest]:
+    """Everything that a pull for this platform would bring, or nothing where any of it is not here."""
     facts = tx.graph.manifest(descriptor.digest)
     if facts is None:
-        return False
+        return set()
     children = [edge.child for edge in facts.edges]
     if facts.kind is Kind.INDEX:
-        chosen = choose_manifests(children, matcher)
-        return bool(chosen) and all(_is_complete(tx, child, matcher) for child in chosen)
+        parts = [_whole_content(tx, child, matcher) for child in choose_manifests(children, matcher)]
+        return {descriptor.digest}.union(*parts) if parts and all(parts) else set()
     needed = {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
-    return tx.graph.present(needed) == needed
+    return {descriptor.digest} | needed if tx.graph.present(needed) == needed else set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +163,11 @@ class _Pull:
                 yield from _announce(blobs, present)
                 yield from download_blobs(engine, lease, self.repository, missing)
             graph = read_graph(engine, lease, target)
+            content = lease.digests()
             with engine.metadata.write() as tx:
                 record_graph(tx, graph)
                 assign_name(tx, str(self.reference), target, engine.clock())
-                tx.sources.add((blob.digest for blob in blobs), registry=self.reference.domain, repository=self.reference.path)
-                _log(tx, engine, self.reference, target.digest)
+                _record(tx, engine, self.reference, target.digest, content)
             yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
 
     def _blobs(self, lease: Lease, descriptor: Descriptor, *, depth: int) -> Generator[Progress, None, list[Descriptor]]:

@@ -121,7 +121,7 @@ class _Push:
             with engine.registry.destination(reference, credentials=self.credentials, headers=self.headers) as destination:
                 yield from self._push(plan, Uploads(engine, destination), sources)
             with engine.metadata.write() as tx:
-                tx.sources.add(plan.blobs, registry=reference.domain, repository=reference.path)
+                tx.sources.add(plan.digests, registry=reference.domain, repository=reference.path)
                 labels = image_labels(tx, engine, record.target.digest)
                 log_image(tx, engine, Action.PUSH, reference.familiar, name=reference.familiar_name, labels=labels)
         if plan.target.digest != record.target.digest and not self.platform:

@@ -110,6 +110,16 @@ def test_manifests_are_told_from_1_48(engine: Engine, client: FlaskClient, versi
     assert ("Manifests" in inspect(client, version, manifests="1")) is told
 
 
+@pytest.mark.parametrize(("version", "told"), [("1.52", False), ("1.53", True), ("1.56", True)])
+def test_the_identity_is_told_from_1_53(engine: Engine, client: FlaskClient, version: str, told: bool) -> None:
+    digest = put_image(engine, "app:1")
+    with engine.metadata.write() as tx:
+        tx.sources.add([digest], registry="docker.io", repository="library/app")
+    image = inspect(client, version, manifests="1")
+    assert image.get("Identity") == ({"Pull": [{"Repository": "docker.io/library/app"}]} if told else None)
+    assert "Identity" not in image["Manifests"][0]["ImageData"]
+
+
 @pytest.mark.parametrize(("version", "architecture"), [("1.48", "amd64"), ("1.49", "arm64")])
 def test_a_platform_is_chosen_from_1_49(engine: Engine, client: FlaskClient, version: str, architecture: str) -> None:
     layout = Layout()

@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.engine import Engine
-from tests.builders import Layout, put_image, simple_layout
+from tests.builders import Layout, partial_layout, put_image, simple_layout
 
 COMMON = {"Containers", "Created", "Id", "Labels", "ParentId", "RepoDigests", "RepoTags", "SharedSize", "Size"}
 
@@ -120,6 +120,40 @@ def test_identities_are_told_of_manifests_only(client: FlaskClient, version: str
     assert response.status_code == status
     if status == 400:
         assert response.get_json() == {"message": "conflicting options: identity requires manifests=1"}
+
+
+@pytest.mark.parametrize(
+    ("version", "query", "told"),
+    [
+        pytest.param("1.53", "manifests=1&identity=1", False, id="1.53"),
+        pytest.param("1.54", "manifests=1&identity=1", True, id="1.54"),
+        pytest.param("1.56", "manifests=1&identity=1&shared-size=1", True, id="1.56"),
+        pytest.param("1.56", "manifests=1", False, id="not asked"),
+    ],
+)
+def test_every_image_manifest_that_is_here_tells_the_identity_of_its_image(
+    engine: Engine, client: FlaskClient, version: str, query: str, told: bool
+) -> None:
+    layout = partial_layout()
+    known = put_image(engine, "known", layout, {**layout.manifests[0], "annotations": {}})
+    put_image(engine, "unknown")
+    with engine.metadata.write() as tx:
+        tx.sources.add([known], registry="docker.io", repository="library/known")
+    images = {image["RepoTags"][0]: image for image in client.get(f"/v{version}/images/json?{query}").get_json()}
+    identities = [
+        (manifest["Kind"], manifest["Available"], manifest.get("ImageData", {}).get("Identity", "untold"))
+        for name in ("known:latest", "unknown:latest")
+        for manifest in images[name]["Manifests"]
+    ]
+    identity = {"Pull": [{"Repository": "docker.io/library/known"}]} if told else "untold"
+    assert identities == [
+        ("image", True, identity),
+        ("image", False, "untold"),
+        ("attestation", True, "untold"),
+        ("attestation", False, "untold"),
+        ("image", True, "untold"),
+    ]
+    assert not [image for image in images.values() if "Identity" in image]
 
 
 @pytest.mark.parametrize("filters", ["{", "[]", '{"dangling":"true"}', '{"nosuch":["x"]}'])

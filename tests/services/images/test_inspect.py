@@ -8,6 +8,7 @@ import pytest
 
 from services.engine import Engine
 from services.errors import NotFound
+from services.images.delete import delete_image
 from services.images.inspect import inspect_image
 from services.images.tag import tag_image
 from services.oci.platform import Platform
@@ -45,6 +46,31 @@ def test_a_name_by_digest_is_both_a_tag_and_a_digest(engine: Engine) -> None:
     put_image(engine, by_digest)
     image = inspect_image(engine, by_digest)
     assert (image.repo_tags, image.repo_digests) == (("app:1", by_digest), (by_digest,))
+
+
+def test_the_repositories_are_those_that_hold_the_target_under_any_name(engine: Engine) -> None:
+    layout = Layout()
+    index = put_image(engine, "multi", layout, layout.multi_platform())
+    (child, *_) = (each.descriptor.digest for each in inspect_image(engine, "multi", manifests=True).manifests)
+    assert inspect_image(engine, "multi").repositories == ()
+    with engine.metadata.write() as tx:
+        tx.sources.add([index], registry="docker.io", repository="library/multi")
+        tx.sources.add([child], registry="elsewhere", repository="child")
+    tag_image(engine, "multi", Reference.parse("host:5000/other:1"))
+    for name, platform in (("multi", None), ("host:5000/other:1", Platform("linux", "amd64"))):
+        assert inspect_image(engine, name, platform=platform).repositories == ("docker.io/library/multi",)
+
+
+def test_the_repositories_stay_when_the_image_comes_again_and_go_with_its_content(engine: Engine) -> None:
+    digest = put_image(engine, "app:1")
+    with engine.metadata.write() as tx:
+        tx.sources.add([digest], registry="docker.io", repository="library/app")
+    put_image(engine, "app:2")
+    delete_image(engine, "app:1")
+    assert inspect_image(engine, "app:2").repositories == ("docker.io/library/app",)
+    delete_image(engine, "app:2")
+    put_image(engine, "app:2")
+    assert inspect_image(engine, "app:2").repositories == ()
 
 
 def test_a_platform_is_shown_in_place_of_the_index(engine: Engine) -> None:

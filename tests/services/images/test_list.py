@@ -85,6 +85,19 @@ def test_the_shared_size_is_what_another_image_also_has(engine: Engine) -> None:
     assert sizes["alone:latest"] == 0
 
 
+def test_the_repositories_that_hold_a_target_come_when_asked_for(engine: Engine) -> None:
+    for label in ("a", "b"):
+        digest = put_image(engine, label, simple_layout(label=label))
+    with engine.metadata.write() as tx:
+        tx.sources.add([digest], registry="docker.io", repository="library/b")
+    found = list_images(engine, filters=Filters(), shared_size=True, identity=True)
+    assert {image.repo_tags[0]: (image.repositories, image.shared_size) for image in found} == {
+        "a:latest": ((), 0),
+        "b:latest": (("docker.io/library/b",), 0),
+    }
+    assert {image.repositories for image in listed(engine)} == {()}
+
+
 def test_an_entry_stays_the_same_object_until_its_image_changes(shelf: Engine) -> None:
     first = listed(shelf)
     assert all(one is other for one, other in zip(first, listed(shelf), strict=True))

@@ -21,7 +21,8 @@ from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference, dangling_name
 from services.progress import Detail, Progress, ProgressStream
-from tests.builders import Json, Layout, compress, make_config, make_layer, make_tar, on_platform, simple_layout
+from services.registry.client import RegistryClient
+from tests.builders import Json, Layout, compress, make_config, make_layer, make_tar, on_platform, put_image, simple_layout
 from tests.fake_registry import FakeRegistry, Fault
 
 
@@ -58,6 +59,12 @@ def present(engine: Engine, layout: Layout) -> set[str]:
         found = tx.graph.present(Digest.parse(digest) for digest in layout.blobs)
     assert all(engine.content.size(digest) is not None for digest in found)
     return {str(digest) for digest in found}
+
+
+def sources(engine: Engine, layout: Layout) -> dict[str, list[str]]:
+    """The repositories that are known to hold blobs of the layout."""
+    with engine.metadata.read() as tx:
+        return {str(digest): names for digest, names in tx.sources.names(map(Digest.parse, layout.blobs)).items()}
 
 
 def is_empty(engine: Engine) -> bool:
@@ -307,6 +314,30 @@ def test_an_artifact_is_pulled_as_it_is(engine: Engine, registry: FakeRegistry) 
     chart = layout.chart()
     pull(engine, registry.publish(layout, chart))
     assert present(engine, layout) == layout.blobs.keys()
+
+
+def test_the_repository_is_known_to_hold_what_a_pull_used_of_it(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    name = registry.publish(layout, layout.multi_platform(("linux/amd64", "linux/arm64/v8")))
+    pull(engine, name)
+    assert sources(engine, layout) == {digest: [name] for digest in present(engine, layout)}
+
+
+def test_what_a_mirror_sent_is_of_the_repository_that_was_named(engine: Engine, registry: FakeRegistry) -> None:
+    layout = simple_layout()
+    registry.publish(layout, layout.manifests[0], "library/app")
+    pull(replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), mirrors=(registry.base,))), "app")
+    assert sources(engine, layout) == {digest: ["docker.io/library/app"] for digest in layout.blobs}
+
+
+def test_a_loaded_image_that_is_up_to_date_is_known_to_be_at_the_registry(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    index = layout.multi_platform(("linux/amd64",))
+    name = registry.publish(layout, index)
+    put_image(engine, f"{name}:1", layout, index)
+    assert sources(engine, layout) == {}
+    assert texts(pull(engine, name))[-1] == f"Status: Image is up to date for {name}:1"
+    assert sources(engine, layout) == {digest: [name] for digest in layout.blobs}
 
 
 def test_a_foreign_layer_that_the_registry_does_not_have_stays_absent(engine: Engine, registry: FakeRegistry) -> None:

@@ -349,6 +349,16 @@ class TestSources:
         push(engine, f"{registry.host}/team/two:1")
         assert not [request for request in registry.requests if "from" in request.query]
 
+    @pytest.mark.parametrize("platform", [pytest.param(None, id="an index"), pytest.param("linux/arm64", id="one platform of it")])
+    def test_the_repository_is_known_to_hold_what_was_pushed(self, engine: Engine, registry: FakeRegistry, platform: str | None) -> None:
+        layout = Layout()
+        name = f"{registry.host}/team/app"
+        put_image(engine, f"{name}:1", layout, layout.multi_platform(("linux/amd64", "linux/arm64")))
+        push(engine, f"{name}:1", platform=Platform.parse(platform) if platform else None)
+        with engine.metadata.read() as tx:
+            known = tx.sources.names(map(Digest.parse, layout.blobs))
+        assert {str(digest): names for digest, names in known.items()} == {digest: [name] for digest in served(registry)}
+
     def test_a_source_goes_with_its_blob(self, engine: Engine, registry: FakeRegistry) -> None:
         layout = simple_layout()
         name = f"{registry.host}/team/one:1"
