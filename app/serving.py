@@ -1,7 +1,7 @@
 """The server: gunicorn with threads, configured here and nowhere else.
 
-The application is made once in the parent and forked, so that workers share its memory; each builds its engine, and with it its database
-connections, at its first request. The parent holds `<root>/lock` for the life of the service; workers inherit it, so the root stays taken
+The application is made once in the parent and forked, so that workers share its memory. The parent lists the images once and closes the
+database: so workers start with the catalog read and the statements compiled, and each makes database connections of its own. The parent holds `<root>/lock` for the life of the service; workers inherit it, so the root stays taken
 until the last of them is gone.
 """
 
@@ -29,7 +29,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
+from blueprints.request import ENGINE
 from blueprints.streaming import SERVING
+from services.engine import Engine
+from services.filters import Filters
+from services.images.list import list_images
 from services.metadata.session import upgrade
 from services.system.version import VERSION
 
@@ -115,6 +119,7 @@ class Server(BaseApplication):
     def load(self) -> Flask:
         """The application, in the parent; what is in memory by now stays, so no worker's garbage collector need look through it."""
         application = create_app(self._config)
+        _list_once(application.extensions[ENGINE]())
         gc.collect()
         gc.freeze()
         return application
@@ -143,6 +148,13 @@ def hold_root(root: Path) -> Iterator[None]:
         except OSError:
             raise ConfigError(f"STOWAGE_ROOT: another service is running on {root}.") from None
         yield
+
+
+def _list_once(engine: Engine) -> None:
+    """Do what the first request of every worker would have to do; what is wrong with the store is for the requests to say."""
+    with contextlib.suppress(Exception):
+        list_images(engine, filters=Filters())
+    engine.metadata.close()
 
 
 def _adjust_gunicorn() -> None:

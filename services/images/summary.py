@@ -91,6 +91,9 @@ def walk_manifests(target: Descriptor, facts: Facts) -> Iterator[Descriptor]:
 
     An index that is listed again is not entered again: three small ones could otherwise name billions.
     """
+    if mediatypes.is_manifest(target.media_type):
+        yield target
+        return
     waiting, entered = [target], set[Digest]()
     while waiting:
         descriptor = waiting.pop()

@@ -34,7 +34,6 @@ class CatalogReader:
 
     def _read_facts(self, connection: Connection) -> dict[_Row, ManifestFacts]:
         rows = list(map(tuple, connection.execute(FACTS).all()))
-        known = {row: facts for row in rows if (facts := self._facts.get(row))}
-        new = [row for row in rows if row not in known]
+        new = [row for row in rows if row not in self._facts]
         edges = read_edges(connection, [digest for digest, _, kind, *_ in new if kind == Kind.INDEX])
-        return known | {row: to_facts(row, edges) for row in new}
+        return {row: self._facts.get(row) or to_facts(row, edges) for row in rows}

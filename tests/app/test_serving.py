@@ -5,14 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from contextlib import nullcontext
+import sqlite3
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
-from app.serving import Worker, _free_socket, _settings, hold_root
+from app.serving import Worker, _free_socket, _list_once, _settings, hold_root
+from services.engine import Engine
+from services.errors import Internal
+from services.filters import Filters
+from services.images.list import list_images
+from tests.rows import add_image
 
 
 def test_a_root_has_one_service(tmp_path: Path) -> None:
@@ -63,3 +69,19 @@ def test_a_worker_without_a_free_descriptor_goes_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ThreadWorker, "accept", refuse)
     with socket.socket() as listener, nullcontext() if survives else pytest.raises(OSError, match=os.strerror(code)):
         Worker.__new__(Worker).accept(listener)
+
+
+def test_workers_inherit_no_connection_of_the_parent(engine: Engine, tmp_path: Path) -> None:
+    _list_once(engine)
+    assert not [path for path in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if path.startswith(str(tmp_path))]
+    with engine.metadata.write() as tx:
+        add_image(tx, "new", name="docker.io/library/new:1")
+    assert [image.repo_tags for image in list_images(engine, filters=Filters())] == [("new:1",)]
+
+
+def test_a_damaged_store_is_for_the_requests_to_tell(engine: Engine, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "root" / "stowage.db")) as database:
+        database.execute("DROP TABLE image")
+    _list_once(engine)
+    with pytest.raises(Internal, match="no such table: image"):
+        list_images(engine, filters=Filters())
