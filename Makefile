@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
 # Debian packages whose programs the conformance tests run, and the program that shows that each is there.
-TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd
-MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
+TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd docker-compose:docker-compose docker-buildx:docker-buildx
+MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
+# moby's description of its API. The package is only unpacked: what it depends on is a tree of Go sources.
+API_PACKAGE := golang-github-docker-docker-dev
+API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 
@@ -30,7 +33,7 @@ check: $(VENV)/test ## ruff, mypy, import-linter
 unit: $(VENV)/test ## the fast tests
 	$(PYTEST) -n auto --ignore=tests/conformance
 
-conformance: $(VENV)/test tools ## the tests with real clients, registries and servers
+conformance: $(VENV)/test tools $(VENV)/docker-api.yaml ## the tests with real clients, registries and servers
 	$(PYTEST) tests/conformance
 
 tools: ## install the programs that the conformance tests run (as root), or say which are missing
@@ -38,6 +41,11 @@ ifneq ($(MISSING),)
 	@{ [ "$$(id -u)" = 0 ] && $(APT) update && $(APT) install -y --no-install-recommends $(MISSING); } \
 	|| echo "Tests that need these Debian packages are skipped: $(MISSING)"
 endif
+
+$(VENV)/docker-api.yaml: | $(BIN)/pip
+	@cd $(VENV) && { [ "$$(id -u)" != 0 ] || $(APT) update; } && $(APT) -o APT::Sandbox::User=root download $(API_PACKAGE) \
+	&& dpkg-deb --fsys-tarfile $(API_PACKAGE)_*.deb | tar -xO ./$(API_FILE) > $(@F) && rm $(API_PACKAGE)_*.deb \
+	|| { rm -f $(@F); echo "Tests that need this Debian package are skipped: $(API_PACKAGE)"; }
 
 coverage: $(VENV)/test ## branch coverage of the fast tests
 	$(PYTEST) -n auto --ignore=tests/conformance --cov --cov-report=term

@@ -59,11 +59,15 @@ class Route:
     since: str = "1.24"
 
 
-def _empty(body: object, *filters: str) -> Answer:
-    """The report or list of nothing, for a request with no other filters than these."""
+def _empty(body: object, *filters: str, unreadable: str = "") -> Answer:
+    """The report or list of nothing, for a request with no other filters than these; `unreadable` is said before what is wrong with their JSON."""
 
     def give(_: str) -> ResponseReturnValue:
-        load_query(FiltersQuery)["filters"].validate(filters)
+        try:
+            sent = load_query(FiltersQuery)["filters"]
+        except InvalidParameter as exc:
+            raise InvalidParameter(f"{unreadable}{exc}") from exc
+        sent.validate(filters)
         return dump_raw(body)
 
     return Answer(HTTPStatus.OK, give, FiltersQuery)
@@ -136,6 +140,7 @@ _PS_FILTERS = (
 )  # fmt: skip
 _CACHE_FILTERS = ("description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type", "until", "unused-for")
 _NETWORK_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
+_VOLUME_FILTERS = ("dangling", "driver", "label", "name")
 _OLD_FILTERS = ("label", "label!", "until")
 
 ROUTES: tuple[Route, ...] = (
@@ -166,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/build/prune", _empty({"CachesDeleted": None, "SpaceReclaimed": 0}, *_CACHE_FILTERS), "1.31"),
     Route("POST", "/session", _NO_BUILD),
     Route("POST", "/grpc", _NO_BUILD),
-    Route("GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, "dangling", "driver", "label", "name")),
+    Route("GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, *_VOLUME_FILTERS, unreadable="error reading volume filters: ")),
     Route("GET", "/volumes/<path:name>", _NO_VOLUME),
     Route("PUT", "/volumes/<path:name>", _NO_CLUSTER_VOLUME, "1.42"),
     Route("DELETE", "/volumes/<path:name>", Answer(HTTPStatus.NOT_FOUND, _remove_volume, ForceQuery, empty=HTTPStatus.NO_CONTENT)),

@@ -47,7 +47,15 @@ def parse_auth(document: bytes) -> Credentials:
         fields = Fields({} if value is None else value, "registry.AuthConfig")
         return Credentials(*(fields.text(key) for key in _KEYS))
     except InvalidContent as exc:
-        raise InvalidParameter(f"invalid X-Registry-Auth header: invalid JSON: {exc}") from exc
+        raise InvalidParameter(f"invalid X-Registry-Auth header: {_decoder_words(str(exc))}") from exc
+
+
+def _decoder_words(problem: str) -> str:
+    """What Go's Decoder, which reads one value of a stream, says where its Unmarshal says `problem`."""
+    if problem.endswith("after top-level value"):
+        return "multiple JSON documents not allowed"
+    words = problem.replace("unexpected end of JSON input", "unexpected EOF").replace("struct field registry.", "struct field ")
+    return f"invalid JSON: {words}"
 
 
 def _no_document() -> NoReturn:

@@ -85,8 +85,16 @@ def test_a_connection_is_not_upgraded(client: FlaskClient, path: str) -> None:
     assert response.get_json()["message"].startswith("Stowage is an image-only engine: ")
 
 
-@pytest.mark.parametrize("path", ["/containers/json", "/volumes", "/networks", "/plugins"])
-def test_filters_are_read_though_nothing_is_there_to_be_filtered(client: FlaskClient, path: str) -> None:
-    for filters, message in (("{", "invalid filter"), (json.dumps({"x": ["y"]}), "invalid filter 'x'")):
+@pytest.mark.parametrize(
+    ("path", "prefix"),
+    [
+        pytest.param("/containers/json", "", id="containers"),
+        pytest.param("/volumes", "error reading volume filters: ", id="volumes"),
+        pytest.param("/networks", "", id="networks"),
+        pytest.param("/plugins", "", id="plugins"),
+    ],
+)
+def test_filters_are_read_though_nothing_is_there_to_be_filtered(client: FlaskClient, path: str, prefix: str) -> None:
+    for filters, message in (("{", f"{prefix}invalid filter"), (json.dumps({"x": ["y"]}), "invalid filter 'x'")):
         response = client.get(path, query_string={"filters": filters})
         assert (response.status_code, response.get_json()) == (400, {"message": message})

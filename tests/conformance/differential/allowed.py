@@ -51,7 +51,6 @@ ALLOWED = (
     Allowed("registry_questions", "distribution 1.29", r".*", MAIN),
     Allowed("registry_questions", "search .*", r'.*"Unexpected status code 404", got "unexpected status code 404"', MAIN),
     Allowed("imports", "import 'EXPOSE banana'", r'.* got "invalid containerPort: banana"', MAIN),
-    Allowed("engine", "/volumes .*", r"\.body\.message: .*", MAIN),
     Allowed("engine", "/version .*", r"\.body\.(BuildTime: missing|Components: .*)", ENGINE),
     Allowed("engine", "/info .*", r"\.body\.((CgroupVersion|ExecutionDriver|KernelMemory|KernelMemoryTCP|Runtimes\..*): missing|(Plugins\.|RegistryConfig\.|SecurityOptions).*)", ENGINE),
     Allowed("lists", "list shared-size=1", r".*SharedSize: .*", SIZES),
