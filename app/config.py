@@ -139,7 +139,8 @@ SETTINGS = (
         "STOWAGE_PLATFORM",
         "platform",
         "",
-        "Platform preferred where an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's.",
+        "Platform preferred where an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's, on amd64 with the level of its CPU: of amd64 and "
+        "amd64/v3 a pull takes v3 where the CPU can run it, as Docker does.",
         values.parse_platform,
     ),
     Setting(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
 from services.errors import EngineError
+from services.oci.cpu import amd64_level, read_flags
 from services.oci.platform import Platform
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
@@ -183,9 +184,10 @@ def parse_index(text: str) -> str:
 
 
 def parse_platform(text: str) -> Platform:
-    """`os/arch` or `os/arch/variant`; empty is the host's."""
+    """`os/arch` or `os/arch/variant`; empty is the host's, which on amd64 includes the level of its CPU (moby daemon/containerd/platform_matchers.go)."""
     if not text:
-        return Platform.host()
+        host = Platform.host()
+        return replace(host, variant=amd64_level(read_flags())) if host.architecture == "amd64" else host
     try:
         return Platform.parse(text)
     except EngineError as exc:

@@ -49,7 +49,7 @@ def read_attestations(
         target = resolve_image(tx, name).target
         if target.media_type != mediatypes.OCI_INDEX:
             return []
-        manifest = _find_manifest(tx, target, platform or engine.platform.normalized())
+        manifest = _find_manifest(tx, target, platform or engine.platform.without_level().normalized())
     found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
     return _with_statements(engine, found) if statements else found
 

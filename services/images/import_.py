@@ -94,7 +94,7 @@ def _importing(download: Download) -> Progress:
 
 
 def _plan(engine: Engine, message: str, reference: Reference | None, platform: Platform | None, changes: Sequence[str]) -> _Plan:
-    chosen = platform or engine.platform
+    chosen = platform or engine.platform.without_level()
     return _Plan(apply_changes(changes, os=chosen.os), chosen, message, reference)
 
 

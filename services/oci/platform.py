@@ -105,6 +105,10 @@ class Platform:
         architecture, variant = _normalize_architecture(_MACHINES.get(name, name), "")
         return cls(sys.platform, architecture, "v8" if architecture == "arm64" else variant)
 
+    def without_level(self) -> Platform:
+        """The same without the level of an x86-64 CPU: what is made here, or said of an image, need not be for this very CPU."""
+        return replace(self, variant="") if self.architecture == "amd64" else self
+
     def to_json(self) -> dict[str, object]:
         """The OCI JSON object in Go's field order, empty fields left out except architecture and os."""
         written: dict[str, object] = {"architecture": self.architecture, "os": self.os}

@@ -19,7 +19,7 @@ def test_defaults_are_a_unix_socket_and_sqlite_under_the_root() -> None:
     assert [str(bind) for bind in config.bind] == [f"unix:{root}/stowage.sock"]
     assert (config.workers, config.threads, config.min_api_version, config.import_urls) == (2, 64, ApiVersion(1, 24), ())
     assert (config.insecure_registries, config.registry_mirrors) == (("127.0.0.0/8", "::1/128"), ())
-    assert config.platform == Platform.host()
+    assert config.platform.without_level() == Platform.host()
 
 
 def test_every_setting_is_read() -> None:
@@ -134,3 +134,17 @@ def test_half_a_tls_configuration_is_refused(certificates: dict[str, str], missi
 
 def test_every_field_has_its_setting() -> None:
     assert [setting.field for setting in SETTINGS] == list(Config.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", {"fpu"}, "linux/amd64"),
+        ("x86_64", {"pni", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm"}, "linux/amd64/v2"),
+        ("aarch64", {"fp", "asimd"}, "linux/arm64/v8"),
+    ],
+)
+def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], expected: str) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("app.values.read_flags", lambda: frozenset(flags))
+    assert str(Config.from_environ({}).platform) == expected
