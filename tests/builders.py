@@ -298,7 +298,7 @@ def put_image(engine: Engine, name: str | None = "docker.io/library/simple:lates
     with hold(engine.metadata, engine.content, "test") as lease:
         for blob in layout.blobs.values():
             store_blob(engine, lease, [blob])
-        graph = read_graph(engine, lease, chosen)
+        graph = read_graph(engine, lease.digests(), chosen)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             canonical = str(Reference.parse(name).tagged()) if name else dangling_name(chosen.digest)

@@ -104,7 +104,7 @@ def _import(engine: Engine, source: Readable, plan: _Plan) -> Digest:
         layer = store_rootfs(engine, lease, source)
         now = engine.clock()
         target = _store_documents(engine, lease, layer, plan, now)
-        graph = read_graph(engine, lease, target)
+        graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             assign_name(tx, str(plan.reference or dangling_name(target.digest)), target, now)

@@ -1,7 +1,7 @@
 """POST /images/load as a use case: an archive becomes blobs, manifests and names.
 
-Members are stored as they arrive, under one lease; names are given in one transaction when every image of the archive is whole and verified.
-So a broken archive leaves nothing: what only the lease kept is swept when it ends.
+Members are stored as they arrive, under one lease; names are given when every image of the archive is whole and verified, at most a few
+hundred in a transaction. So a broken archive leaves nothing: what only the lease kept is swept when it ends.
 
 Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvidePlatform); containerd client/import.go.
 """
@@ -18,6 +18,7 @@ from services.archive.stream import Readable
 from services.engine import Engine
 from services.errors import EngineError, InvalidContent, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
+from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
 from services.images.platform_choice import is_wanted
@@ -77,22 +78,30 @@ def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> li
             if not entries:
                 raise InvalidContent("image might be filtered out")
             loaded = _read_images(engine, lease, entries)
-        now = engine.clock()
-        with engine.metadata.write() as tx:
-            for graph in {image.target.digest: image.graph for image in loaded}.values():
-                record_graph(tx, graph)
-            for image in loaded:
-                assign_name(tx, str(image.reference or dangling_name(image.target.digest)), image.target, now)
-            labels = {target: image_labels(tx, engine, target) for target in {image.target.digest for image in loaded}}
-            for image in loaded:
-                target = image.target.digest
-                log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
+        labels: dict[Digest, Mapping[str, str]] = {}
+        for batch in batches(loaded):
+            _record(engine, batch, labels)
     return loaded
+
+
+def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
+    """Make these images visible, in one transaction; `labels` has those of targets that are recorded, so that one with many names is so once."""
+    now = engine.clock()
+    with engine.metadata.write() as tx:
+        for image in loaded:
+            target = image.target.digest
+            if target not in labels:
+                record_graph(tx, image.graph)
+            assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
+            if target not in labels:
+                labels[target] = image_labels(tx, engine, target)
+            log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
 
 
 def _read_images(engine: Engine, lease: Lease, entries: Iterable[Descriptor], matcher: PlatformMatcher | None = None) -> list[_Loaded]:
     """Every entry with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
-    read = cache(lambda media_type, digest, size: read_graph(engine, lease, Descriptor(media_type, digest, size), matcher=matcher))
+    brought = lease.digests()
+    read = cache(lambda media_type, digest, size: read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher))
     return [_Loaded(_target(entry), _reference(entry), read(entry.media_type, entry.digest, entry.size)) for entry in entries]
 
 

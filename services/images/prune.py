@@ -11,6 +11,7 @@ from services.engine import Engine
 from services.errors import Conflict
 from services.filters import Filters
 from services.gc.collector import collect_garbage, sweep
+from services.images.batches import batches
 from services.images.delete import Removal
 from services.images.events import Action, log_image, log_prune
 from services.images.resolve import familiar_name, is_dangling
@@ -49,10 +50,11 @@ def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
         garbage = collect_garbage(engine.metadata, engine.content)
     gone = _attribute(records, catalog.manifests, swept.blobs.keys() | garbage.blobs.keys())
     freed = swept.bytes + garbage.bytes
-    with engine.metadata.write() as tx:
-        for record in records:
-            if gone[record.name]:
+    for batch in batches(record for record in records if gone[record.name]):
+        with engine.metadata.write() as tx:
+            for record in batch:
                 log_image(tx, engine, Action.DELETE, record.target.digest, name=familiar_name(record))
+    with engine.metadata.write() as tx:
         log_prune(tx, engine, freed)
     return Pruned(_report(records, gone) or None, freed)
 
@@ -66,12 +68,15 @@ def _select(engine: Engine, images: tuple[ImageRecord, ...], facts: Facts, filte
 
 def _forget(engine: Engine, records: list[ImageRecord]) -> list[ImageRecord]:
     """Delete the names that still have the target they were chosen for; returns their records."""
-    with engine.metadata.write() as tx:
-        unchanged = [record for record in records if tx.images.get(record.name) == record]
-        for record in unchanged:
-            tx.images.delete(record.name)
-            log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
-    return unchanged
+    forgotten: list[ImageRecord] = []
+    for batch in batches(records):
+        with engine.metadata.write() as tx:
+            unchanged = [record for record in batch if tx.images.get(record.name) == record]
+            for record in unchanged:
+                tx.images.delete(record.name)
+                log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
+        forgotten += unchanged
+    return forgotten
 
 
 def _attribute(records: list[ImageRecord], facts: Facts, gone: set[Digest]) -> dict[str, list[Digest]]:

@@ -7,11 +7,11 @@ image visible.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from services.engine import Engine
 from services.errors import InvalidContent
-from services.gc.leases import Lease
 from services.images.platform_choice import is_wanted
 from services.metadata.protocol import Edge, Kind, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
@@ -43,24 +43,25 @@ class _Reading:
 
     engine: Engine
     tx: Transaction
-    brought: set[Digest]
+    brought: AbstractSet[Digest]
     matcher: PlatformMatcher | None
     found: list[Recorded] = field(default_factory=list)
     visited: dict[Digest, bool] = field(default_factory=dict)
 
 
-def read_graph(engine: Engine, lease: Lease, target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
-    """Read target and every descendant manifest that the lease holds, children before parents; verify that each is complete.
+def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+    """Read target and every descendant manifest that was brought, children before parents; verify that each is complete.
+
+    `brought` is what the operation's lease holds.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
-    An index may lack any of its manifests, but not all of them. One that the lease does not hold is there only if it is recorded already:
+    An index may lack any of its manifests, but not all of them. One that was not brought is there only if it is recorded already:
     what else is in the store is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save
     a manifest without its content when its platform is not there (containerd archive.WithSkipMissing).
 
     With a matcher, manifests that an index lists for other platforms are left out, and an index may end with none (containerd FilterPlatforms).
     """
-    brought = lease.digests()
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, brought, matcher)
         if not tx.graph.present([target.digest]):

@@ -162,8 +162,8 @@ class _Pull:
             if missing:
                 yield from _announce(blobs, present)
                 yield from download_blobs(engine, lease, self.repository, missing)
-            graph = read_graph(engine, lease, target)
             content = lease.digests()
+            graph = read_graph(engine, content, target)
             with engine.metadata.write() as tx:
                 record_graph(tx, graph)
                 assign_name(tx, str(self.reference), target, engine.clock())

@@ -30,9 +30,11 @@ class SqlLeases:
 
     def add(self, lease: str, digests: Iterable[Digest]) -> None:
         self._require(lease)
-        rows = [{"lease": lease, "digest": str(digest)} for digest in sorted(set(digests) - self.digests(lease))]
-        if rows:
-            self._connection.execute(insert(tables.lease_blob), rows)
+        for chunk in in_chunks(digests):
+            among = select(tables.lease_blob.c.digest).where(tables.lease_blob.c.lease == lease, tables.lease_blob.c.digest.in_(chunk))
+            known = set(self._connection.scalars(among))
+            if rows := [{"lease": lease, "digest": digest} for digest in sorted(set(chunk) - known)]:
+                self._connection.execute(insert(tables.lease_blob), rows)
 
     def renew(self, lease: str, *, alive: int, expires: int) -> None:
         self._require(lease)

@@ -82,7 +82,7 @@ def put(engine: Engine, chance: random.Random, name: str) -> None:
     layout, brought, target = some_image(chance)
     with hold(engine.metadata, engine.content, name, keep_on_failure=True) as lease:
         store(engine, chance, lease, layout, sorted(brought))
-        graph = read_graph(engine, lease, target)
+        graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             assign_name(tx, name, target, engine.clock())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from services.engine import Engine
 from services.errors import InvalidContent, NotFound
-from services.gc.leases import Lease
 from services.images.load import load_image as stream_load
 from services.images.publish import Recorded, read_graph
 from services.oci.descriptor import Descriptor
@@ -322,11 +322,28 @@ def test_an_image_with_many_names_is_read_once(engine: Engine, monkeypatch: pyte
         layout.tag(image, f"docker.io/library/many:{tag}")
     read: list[Digest] = []
 
-    def counting(engine: Engine, lease: Lease, target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+    def counting(engine: Engine, brought: set[Digest], target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
         read.append(target.digest)
-        return read_graph(engine, lease, target, matcher=matcher)
+        return read_graph(engine, brought, target, matcher=matcher)
 
     monkeypatch.setattr("services.images.load.read_graph", counting)
     assert len(load_image(engine, layout.to_tar())) == 300
     assert len(names(engine)) == 300
     assert len(read) == 1
+
+
+def test_many_names_are_given_a_few_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout()
+    image = layout.image([make_layer()])
+    for tag in range(5):
+        layout.tag(image, f"docker.io/library/many:{tag}")
+    given: set[int] = set()
+
+    def looking_clock() -> int:
+        given.add(len(names(engine)))
+        return engine.clock()
+
+    monkeypatch.setattr("services.images.batches.BATCH", 2)
+    load_image(replace(engine, clock=looking_clock), layout.to_tar())
+    assert given == {0, 2, 4}
+    assert len(names(engine)) == 5

@@ -53,7 +53,11 @@ def test_only_dangling_images_go_unless_told_otherwise(engine: Engine, content: 
     assert [record.name for record in engine.metadata.catalog().images] == ["docker.io/library/dev:1", "docker.io/library/prod:1"]
 
 
-def test_every_image_goes_with_what_it_had(engine: Engine, content: FilesystemStore, shelf: dict[str, Digest]) -> None:
+@pytest.mark.parametrize("batch", [1, 2, 200])
+def test_every_image_goes_with_what_it_had(
+    engine: Engine, content: FilesystemStore, shelf: dict[str, Digest], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr("services.images.batches.BATCH", batch)
     before = stored_bytes(content)
     pruned = prune_all(engine)
     assert pruned.removals == [

@@ -40,7 +40,7 @@ def read(engine: Engine, layout: Layout, descriptor: Json, **options: Any) -> li
     with hold(engine.metadata, engine.content, "test") as lease:
         for blob in layout.blobs.values():
             store_blob(engine, lease, [blob])
-        return read_graph(engine, lease, Descriptor.from_json(descriptor), **options)
+        return read_graph(engine, lease.digests(), Descriptor.from_json(descriptor), **options)
 
 
 def names(engine: Engine) -> dict[str, Digest]:
@@ -148,7 +148,7 @@ def test_what_a_broken_transfer_left_below_an_index_counts_as_absent(engine: Eng
     with hold(engine.metadata, engine.content, "broken") as broken, hold(engine.metadata, engine.content, "whole") as lease:
         store(engine, broken, layout, parts(layout, arm64)[left])
         store(engine, lease, layout, [index["digest"], *parts(layout, amd64)])
-        graph = read_graph(engine, lease, Descriptor.from_json(index))
+        graph = read_graph(engine, lease.digests(), Descriptor.from_json(index))
     assert [str(recorded.facts.digest) for recorded in graph] == [amd64["digest"], index["digest"]]
 
 
@@ -157,7 +157,7 @@ def test_another_image_below_an_index_may_go_while_the_index_is_recorded(engine:
     other = put_image(engine, "other", layout, arm64)
     with hold(engine.metadata, engine.content, "test") as lease:
         store(engine, lease, layout, [index["digest"], *parts(layout, amd64)])
-        graph = read_graph(engine, lease, Descriptor.from_json(index))
+        graph = read_graph(engine, lease.digests(), Descriptor.from_json(index))
         delete_image(engine, "other")
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
@@ -169,7 +169,7 @@ def test_an_index_is_whole_enough_with_an_image_that_was_here_before(engine: Eng
     put_image(engine, "other", layout, arm64)
     with hold(engine.metadata, engine.content, "test") as lease:
         store(engine, lease, layout, [index["digest"]])
-        (recorded,) = read_graph(engine, lease, Descriptor.from_json(index))
+        (recorded,) = read_graph(engine, lease.digests(), Descriptor.from_json(index))
     assert recorded.facts.kind is Kind.INDEX
 
 
@@ -304,7 +304,7 @@ def assign(engine: Engine, name: str, label: str) -> Digest | None:
     with hold(engine.metadata, engine.content, "test") as lease:
         for blob in layout.blobs.values():
             store_blob(engine, lease, [blob])
-        graph = read_graph(engine, lease, target)
+        graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
             record_graph(tx, graph)
             return assign_name(tx, name or dangling_name(target.digest), target, engine.clock())
