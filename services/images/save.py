@@ -3,7 +3,9 @@
 Everything is planned from rows before the first byte, so whatever is wrong is known by then; then blobs are copied as they are. Members are
 sorted by name and carry no time and no owner: the same images under the same names give the same bytes.
 
-Source: moby daemon/containerd/image_exporter.go (ExportImage); containerd core/images/archive/exporter.go.
+An attestation that is saved beside its manifest, not within its index, is an entry of index.json too: unnamed, annotated with its subject.
+
+Source: moby daemon/containerd/image_exporter.go (ExportImage, referrersForExport); containerd core/images/archive/exporter.go.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
-from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, index_file, named, unnamed
+from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
 from services.archive.tarstream import CHUNK, END, directory_header, file_header, padding
+from services.content.protocol import ContentStore
 from services.engine import Engine
 from services.errors import Conflict, Internal, InvalidReference, NotFound
 from services.gc.leases import hold
@@ -21,10 +24,12 @@ from services.images.events import Action, image_labels, log_image
 from services.images.platform_choice import best_manifest, is_wanted
 from services.images.push_target import choose_target
 from services.images.resolve import image_not_found, resolve_image
-from services.images.summary import read_facts
+from services.images.summary import Facts, read_facts, summarize
 from services.metadata.protocol import ImageRecord, ManifestFacts, Role, Transaction
+from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.oci.fields import Fields
 from services.oci.mediatypes import is_foreign_layer, is_manifest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
@@ -36,28 +41,31 @@ _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 class _Plan:
     """What the archive will hold: entries of index.json, blobs with their sizes, and names per manifest of manifest.json.
 
-    `whole` are the manifests that are planned with all that is below them.
+    `whole` are the manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
     """
 
     tx: Transaction
+    content: ContentStore
     matcher: PlatformMatcher
     entries: list[Descriptor] = field(default_factory=list)
     blobs: dict[Digest, int] = field(default_factory=dict)
     names: dict[Digest, list[str]] = field(default_factory=dict)
     facts: dict[Digest, ManifestFacts] = field(default_factory=dict)
     whole: set[Digest] = field(default_factory=set)
+    referrers: dict[Digest, Descriptor] = field(default_factory=dict)
 
 
 def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = ()) -> Iterator[bytes]:
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
 
-    With one platform its manifest alone becomes the image, with several the index stays and the others are left out. What is absent here is
-    left out, foreign layers too. Nothing is given before all is resolved: until then raises InvalidReference, ImageNotFound, NotFound,
-    Conflict. Chunks are up to about 1 MiB. A lease keeps the content until the stream is closed.
+    With one platform its manifest alone becomes the image, with several the index stays and the others are left out; the attestations that
+    the index lists for them come along. What is absent here is left out, foreign layers too. Nothing is given before all is resolved: until
+    then raises InvalidReference, ImageNotFound, NotFound, Conflict. Chunks are up to about 1 MiB. A lease keeps the content until the stream
+    is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
         with engine.metadata.read() as tx:
-            plan = _Plan(tx, PlatformMatcher.any_of(tuple(platforms), engine.platform))
+            plan = _Plan(tx, engine.content, PlatformMatcher.any_of(tuple(platforms), engine.platform))
             for name in names:
                 for record, reference in _select(tx, name):
                     _add_image(plan, record, reference, platforms)
@@ -98,7 +106,8 @@ def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
 
 
 def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> None:
-    target = _platform_manifest(plan, record, platforms[0]) if len(platforms) == 1 else record.target
+    facts = read_facts(plan.tx, record.target.digest) if platforms else {}
+    target = _platform_manifest(record, facts, platforms[0]) if len(platforms) == 1 else record.target
     plan.entries.append(named(target, str(reference)) if reference else unnamed(target))
     manifest = target.digest if is_manifest(target.media_type) else _preferred_manifest(plan, target)
     _add_content(plan, target, is_target=True)
@@ -106,11 +115,13 @@ def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, pl
         names = plan.names.setdefault(manifest, [])
         if reference:
             names.append(reference.tagged().familiar)
+    if platforms:
+        _add_attestations(plan, record, facts)
 
 
-def _platform_manifest(plan: _Plan, record: ImageRecord, platform: Platform) -> Descriptor:
+def _platform_manifest(record: ImageRecord, facts: Facts, platform: Platform) -> Descriptor:
     try:
-        return choose_target(record, read_facts(plan.tx, record.target.digest), platform=platform, preferred=platform)
+        return choose_target(record, facts, platform=platform, preferred=platform)
     except (NotFound, Conflict) as exc:
         raise type(exc)(f"no suitable export target found: {exc}") from exc
 
@@ -154,9 +165,31 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
             _add_content(plan, edge.child, is_target=False)
 
 
+def _add_attestations(plan: _Plan, record: ImageRecord, facts: Facts) -> None:
+    """Plan the present attestations of the manifests that are planned; of several of one manifest the last counts."""
+    listed = summarize(record, facts).manifests
+    for subject, attestation in {each.attests: each.descriptor for each in listed if each.attests in plan.blobs}.items():
+        _add_content(plan, attestation, is_target=False)
+        if attestation.digest in plan.blobs:
+            plan.referrers[attestation.digest] = _referrer(plan, attestation, subject)
+
+
+def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
+    """The entry of an attestation. Its artifact type stands in the manifest itself; BuildKit does not repeat it in the index."""
+    fields = Fields(gojson.decode(plan.content.read(manifest.digest)), "Manifest")
+    annotations = {MANIFEST_SUBJECT: str(subject)}
+    return Descriptor(manifest.media_type, manifest.digest, manifest.size, annotations, artifact_type=fields.text("artifactType"))
+
+
+def _entries(plan: _Plan) -> list[Descriptor]:
+    """The images, and then, by digest, the referrers that are not in the archive otherwise."""
+    reached = plan.whole | {entry.digest for entry in plan.entries}
+    return plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
+
+
 def _documents(plan: _Plan) -> dict[str, tuple[int, bytes]]:
     """The members that are no blobs, by name: their mode and content. A folder's name ends with a slash."""
-    documents = {LAYOUT_FILE: (_BLOB_MODE, LAYOUT), INDEX_FILE: (_DOCUMENT_MODE, index_file(plan.entries))}
+    documents = {LAYOUT_FILE: (_BLOB_MODE, LAYOUT), INDEX_FILE: (_DOCUMENT_MODE, index_file(_entries(plan)))}
     if plan.names:
         documents[MANIFEST_FILE] = (_DOCUMENT_MODE, manifest_file(_manifest_entry(plan, digest) for digest in plan.names))
     for algorithm in sorted({digest.algorithm for digest in plan.blobs}):

@@ -24,7 +24,7 @@ from services.registry.transport import USER_AGENT, Transport, discard, suggests
 
 
 def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credentials: Credentials) -> str:
-    """Log in at the registry that the credentials name, docker.io where they name none; returns its identity token, mostly empty.
+    """Log in at the registry that the credentials name, docker.io where they name none; returns the identity token to keep, mostly empty.
 
     Raises InvalidParameter for an address that is no registry's, Unauthorized where the token server refuses, else RegistryFailure.
     """
@@ -89,6 +89,11 @@ class _Login(Authorizer):
 
     def __init__(self, transport: Transport, realms: Realms, endpoint: Endpoint, credentials: Credentials) -> None:
         super().__init__(transport, realms, endpoint, credentials, scope="")
+
+    @property
+    def identity_token(self) -> str:
+        """A new one that the token server gave, else the client's own."""
+        return super().identity_token or self._credentials.identity_token
 
     def _query(self, challenge: Challenge) -> list[tuple[str, str]]:
         account = [("account", self._credentials.username)] * bool(self._credentials.username)

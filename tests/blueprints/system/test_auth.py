@@ -17,6 +17,12 @@ def test_a_login_that_succeeds_is_told_as_docker_does(client: FlaskClient) -> No
     assert (answer.status_code, answer.json) == (200, {"IdentityToken": "", "Status": "Login Succeeded"})
 
 
+def test_an_identity_token_that_still_opens_is_told_again(client: FlaskClient) -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss", identity_token="for-later").serve() as registry:
+        answer = client.post("/auth", data=json.dumps({"identitytoken": "for-later", "serveraddress": registry.host}))
+    assert (answer.status_code, answer.json) == (200, {"IdentityToken": "for-later", "Status": "Login Succeeded"})
+
+
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [

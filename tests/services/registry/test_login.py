@@ -31,11 +31,17 @@ def test_the_token_server_may_give_an_identity_token() -> None:
         assert asked.query == {"service": ["fake"], "offline_token": ["true"], "client_id": ["docker"], "account": ["user"]}
 
 
-def test_an_identity_token_logs_in() -> None:
+def test_an_identity_token_logs_in_and_is_kept() -> None:
     with FakeRegistry(auth="bearer", user="user:p4ss", identity_token="for-later").serve() as registry:
-        log_in(registry.host, password="", identity_token="for-later")
+        assert log_in(registry.host, password="", identity_token="for-later") == "for-later"
         assert registry.asked() == ["GET ", "POST token", "GET "]
         assert registry.requests[-1].headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("auth", ["", "basic"])
+def test_an_identity_token_that_is_not_asked_for_is_kept(auth: str) -> None:
+    with FakeRegistry(auth=auth, user="user:p4ss").serve() as registry:
+        assert log_in(registry.host, identity_token="for-later") == "for-later"
 
 
 @pytest.mark.parametrize(
