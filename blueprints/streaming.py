@@ -31,13 +31,14 @@ _POLL_SECONDS = 0.15
 _log = logging.getLogger(__name__)
 
 
-def stream_progress(progress: ProgressStream, *, errors_in_stream: bool = False) -> Response:
+def stream_progress(progress: ProgressStream, *, reads_body: bool = False, errors_in_stream: bool = False) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
     An item with nothing set is a tick: it writes nothing and only gives a chance to see that the client has gone, which ends the stream
-    and closes the progress.
+    and closes the progress. Where the progress itself reads the request's body, that is how it notices: a client may close its side when it
+    has sent all.
     """
-    client = _watched_socket()
+    client = None if reads_body else _watched_socket()
     try:
         first = _first(progress, client)
     except EngineError as exc:
@@ -156,10 +157,9 @@ def _error_line(message: str) -> bytes:
 
 
 def _watched_socket() -> int | None:
-    """The connection's descriptor where the server gives it and the request has no body; an uploading client is noticed by reading."""
+    """The connection's descriptor, where the server gives it."""
     connection = request.environ.get("gunicorn.socket")
-    has_body = request.content_length or "Transfer-Encoding" in request.headers
-    return None if connection is None or has_body else int(connection.fileno())
+    return None if connection is None else int(connection.fileno())
 
 
 def _is_gone(client: int, seconds: float = 0) -> bool:

@@ -34,7 +34,9 @@ class CreateQuery(QuerySchema):
 def image_create() -> ResponseReturnValue:
     """POST /images/create."""
     query = load_query(CreateQuery)
-    return stream_progress(_pull(query) if query["from_image"] else _import(query))
+    if query["from_image"]:
+        return stream_progress(_pull(query))
+    return stream_progress(_import(query), reads_body=query["from_src"] == "-")
 
 
 def _pull(query: dict[str, Any]) -> ProgressStream:

@@ -20,4 +20,4 @@ blueprint = Blueprint("image_load", __name__)
 def image_load() -> ResponseReturnValue:
     """POST /images/load."""
     query = load_query(PlatformsQuery)
-    return stream_progress(load_image(engine(), body_stream(), platforms=query["platforms"]), errors_in_stream=True)
+    return stream_progress(load_image(engine(), body_stream(), platforms=query["platforms"]), reads_body=True, errors_in_stream=True)

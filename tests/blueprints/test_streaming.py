@@ -117,11 +117,13 @@ def test_closing_the_response_closes_the_tar(app: Flask) -> None:
     assert watched.closed
 
 
-def test_a_client_that_is_gone_ends_the_stream(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sent", ["0", "2"])
+def test_a_client_that_is_gone_ends_the_stream(app: Flask, monkeypatch: pytest.MonkeyPatch, sent: str) -> None:
     monkeypatch.setattr(streaming, "_WATCH_SECONDS", 0.0)
     watched, (ours, theirs) = Watched(), socket.socketpair()
     with ours:
-        response = answer(app, lambda: stream_progress(watched.progress(1000)), **{"gunicorn.socket": ours})
+        environ = {"gunicorn.socket": ours, "CONTENT_LENGTH": sent}
+        response = answer(app, lambda: stream_progress(watched.progress(1000)), **environ)
         body = response.iter_encoded()
         assert next(body) == b'{"status":"0"}\r\n'
         assert next(body) == b'{"status":"1"}\r\n'
@@ -136,8 +138,7 @@ def test_a_client_that_sent_a_body_and_half_closed_is_not_gone(app: Flask, monke
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.shutdown(socket.SHUT_WR)
-        environ = {"gunicorn.socket": ours, "CONTENT_LENGTH": "3"}
-        response = answer(app, lambda: stream_progress(Watched().progress(5)), **environ)
+        response = answer(app, lambda: stream_progress(Watched().progress(5), reads_body=True), **{"gunicorn.socket": ours})
         assert len(lines(response)) == 5
 
 

@@ -39,7 +39,7 @@ class Streams(Server):
     def load(self):
         app = super().load()
         app.add_url_rule("/tar", "tar", lambda: stream_tar(broken_tar()), methods=["GET"])
-        app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET"])
+        app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET", "POST"])
         return app
 
 serving._HEAD_SECONDS = 0.1
@@ -77,9 +77,12 @@ def test_a_tar_that_breaks_has_no_end(port: int) -> None:
     assert answer.endswith(b"x" * 1000 + b"\r\n")
 
 
-def test_a_progress_whose_client_goes_away_is_closed_though_it_has_nothing_to_say(port: int, note: Path) -> None:
+@pytest.mark.parametrize("request_line", [b"GET /endless", b"POST /endless"])
+def test_a_progress_whose_client_goes_away_is_closed_though_it_has_nothing_to_say(port: int, note: Path, request_line: bytes) -> None:
+    note.unlink(missing_ok=True)
+    body = b"Content-Length: 2\r\n\r\n{}" if request_line.startswith(b"POST") else b"\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.sendall(request_line + b" HTTP/1.1\r\nHost: localhost\r\n" + body)
     with subprocess.Popen(["sleep", "30"]) as patience:
         wait_for(note.exists, patience, "the end of the stream")
         patience.kill()
