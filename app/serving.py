@@ -17,6 +17,7 @@ import logging
 import resource
 import socket
 import ssl
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -34,7 +35,6 @@ from blueprints.streaming import SERVING
 from services.engine import Engine
 from services.filters import Filters
 from services.images.list import list_images
-from services.metadata.session import upgrade
 from services.system.version import VERSION
 
 _M_ARENA_MAX = -8
@@ -132,7 +132,7 @@ def serve(config: Config) -> None:
     with hold_root(config.root):
         for bind in config.bind:
             _free_socket(bind.path)
-        upgrade(config.database_url)
+        _migrate()
         _adjust_gunicorn()
         _allow_descriptors()
         Server(config).run()
@@ -155,6 +155,13 @@ def _list_once(engine: Engine) -> None:
     with contextlib.suppress(Exception):
         list_images(engine, filters=Filters())
     engine.metadata.close()
+
+
+def _migrate() -> None:
+    """Bring the database to this version, in a process of its own: what only that needs would stay in the memory of the service."""
+    done = subprocess.run([sys.executable, "-m", "app.cli", "db", "upgrade"], check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.returncode)
 
 
 def _adjust_gunicorn() -> None:

@@ -27,8 +27,8 @@ else:
     from backports import zstd
 
 _TAR_BLOCK = 512
-_OUTPUT_BYTES = 512 << 10
-_INPUT_BYTES = 256 << 10
+_OUTPUT_BYTES = 128 << 10  # four pulls have a dozen layers in hand, each with a few of these
+_INPUT_BYTES = 64 << 10
 _FIRST_INPUT_BYTES = 16 << 10  # of a member: what is beyond a small one is copied
 _XZ_MEMORY_BYTES = 128 << 20
 _DAMAGE = (GzipError, zstd.ZstdError, lzma.LZMAError, OSError, ValueError)
@@ -88,7 +88,7 @@ class Decompressor:
     """Compressed chunks in, uncompressed chunks out; raises InvalidContent on damage, trailing garbage, or a bomb.
 
     A bomb is a stream that passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes` of uncompressed output.
-    Compressed streams come out in chunks of 1 byte to 512 KiB, a plain one as it goes in.
+    Compressed streams come out in chunks of 1 byte to 128 KiB, a plain one as it goes in.
     """
 
     def __init__(self, compression: Compression, *, max_ratio: int, max_bytes: int) -> None:

@@ -9,10 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from services.errors import Unsupported
@@ -110,6 +106,12 @@ def upgrade(url: str) -> None:
 
     Raises Unsupported, and changes nothing, where the tables have a revision that only a newer Stowage knows.
     """
+    # Imported here: a service, which migrates in a process of its own, does without it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
