@@ -28,7 +28,7 @@ else:
 
 _TAR_BLOCK = 512
 _OUTPUT_BYTES = 128 << 10  # four pulls have a dozen layers in hand, each with a few of these
-_INPUT_BYTES = 64 << 10
+_INPUT_BYTES = 256 << 10
 _FIRST_INPUT_BYTES = 16 << 10  # of a member: what is beyond a small one is copied
 _XZ_MEMORY_BYTES = 128 << 20
 _DAMAGE = (GzipError, zstd.ZstdError, lzma.LZMAError, OSError, ValueError)

@@ -68,21 +68,33 @@ class _Downloads(Transfers):
         return Progress("Download complete", blob.digest.short, Detail(hide_counts=True))
 
     def _store(self, blob: Descriptor) -> None:
-        """Fetch, verify and store one blob, from its beginning of the next host where one sent it wrong."""
+        """Fetch, verify and store one blob, from its beginning of the next host where one sent it wrong.
+
+        Where an earlier transfer began it, that may be what is wrong: then it is first fetched from its beginning, once.
+        """
+        whole = again = False
+
+        def fetch(offset: int) -> _Transfer:
+            nonlocal whole
+            transfer = _Transfer(self, blob, offset)
+            whole = transfer.offset == 0
+            return transfer
+
         while True:
             try:
                 fetch_blob(
                     self._engine,
                     self._lease,
-                    lambda offset: _Transfer(self, blob, offset),
+                    fetch,
                     digest=blob.digest,
                     size=blob.size,
                     waiting=lambda: self._watch(blob),
                 )
                 return
             except InvalidContent:
-                if not self._repository.distrust(blob):
+                if (whole or again) and not self._repository.distrust(blob):
                     raise
+                again = True
 
     def cancel(self) -> None:
         """End every transfer, running or to come."""

@@ -25,7 +25,7 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference
-from services.progress import Progress, ProgressStream
+from services.progress import Detail, Progress, ProgressStream
 from services.registry.protocol import Credentials
 
 
@@ -125,7 +125,7 @@ class _Push:
                 labels = image_labels(tx, engine, record.target.digest)
                 log_image(tx, engine, Action.PUSH, reference.familiar, name=reference.familiar_name, labels=labels)
         if plan.target.digest != record.target.digest and not self.platform:
-            yield Progress(aux=_instead_of_index(record.target, plan.target))
+            yield Progress(detail=Detail(), aux=_instead_of_index(record.target, plan.target))
         yield from _closing_lines(reference, plan.target)
 
     def _plan(self, tx: Transaction) -> tuple[ImageRecord, _Plan]:
@@ -178,4 +178,4 @@ def _instead_of_index(index: Descriptor, manifest: Descriptor) -> dict[str, obje
 def _closing_lines(reference: Reference, target: Descriptor) -> Iterator[Progress]:
     if reference.tag is not None:
         yield Progress(f"{reference.tag}: digest: {target.digest} size: {target.size}")
-        yield Progress(aux={"Tag": reference.tag, "Digest": str(target.digest), "Size": target.size})
+        yield Progress(detail=Detail(), aux={"Tag": reference.tag, "Digest": str(target.digest), "Size": target.size})

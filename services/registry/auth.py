@@ -13,7 +13,6 @@ auth/fetch.go; distribution registry/client/auth/session.go.
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 import time
@@ -24,7 +23,8 @@ from urllib.parse import urlencode, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, RegistryFailure
+from services.errors import EngineError, InvalidContent, RegistryFailure
+from services.oci import gojson
 from services.registry.errors import MAX_ERROR_BODY, in_words, push_denied, unexpected_status
 from services.registry.hosts import Endpoint
 from services.registry.protocol import Credentials
@@ -37,6 +37,7 @@ _MAX_TOKEN_BODY = 1 << 20
 _CLIENT_ID = "docker"
 _LEAST_LIFETIME = 60
 """Seconds that a token is used for at least, whatever its server says, as in distribution's client."""
+_MOST_LIFETIME = 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,17 @@ def parse_challenges(headers: list[str]) -> list[Challenge]:
     return found
 
 
-def find_answerable(response: BaseHTTPResponse) -> Challenge | None:
-    """The challenge of a 401 to answer: a bearer's before a basic one, whichever comes first."""
+def find_answerable(response: BaseHTTPResponse, endpoint: Endpoint) -> Challenge | None:
+    """The challenge to answer, if any: a 401 of the endpoint's own, not of whom it redirects to; a bearer's before a basic one."""
+    if response.status != 401 or origin(response.url or "") != origin(endpoint.base):
+        return None
     known = [challenge for challenge in _challenges(response) if challenge.scheme in ("bearer", "basic")]
     return max(known, key=lambda challenge: challenge.scheme, default=None)
+
+
+def origin(url: str) -> tuple[str, str]:
+    """The scheme and the `host[:port]` of a URL."""
+    return urlsplit(url)[:2]
 
 
 def stated_error(response: BaseHTTPResponse) -> str:
@@ -219,8 +227,8 @@ def _challenges(response: BaseHTTPResponse) -> list[Challenge]:
 def _read_token(body: bytes) -> _Token:
     """The token in a token server's answer: `access_token`, or the older `token`."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        answer = gojson.decode(body)
+    except InvalidContent as exc:
         raise RegistryFailure("failed to authorize: unable to decode token response") from exc
     fields = answer if isinstance(answer, dict) else {}
     token = fields.get("access_token") or fields.get("token")
@@ -233,7 +241,7 @@ def _read_token(body: bytes) -> _Token:
 def _lifetime(fields: dict[str, object]) -> float:
     """Seconds that a token is good for: `expires_in` from `issued_at` on, where the clocks of both sides agree about that."""
     stated = fields.get("expires_in")
-    lifetime = max(_LEAST_LIFETIME, stated) if isinstance(stated, int) else _LEAST_LIFETIME
+    lifetime = min(max(_LEAST_LIFETIME, stated), _MOST_LIFETIME) if isinstance(stated, int) else _LEAST_LIFETIME
     try:
         age = time.time() - datetime.fromisoformat(str(fields.get("issued_at"))).timestamp()
     except (ValueError, OverflowError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import NoReturn
 
 from services.errors import InvalidContent, InvalidParameter
@@ -33,8 +32,8 @@ def decode_auth(header: str) -> Credentials | None:
 def read_auth(document: bytes) -> Credentials | None:
     """Read the JSON object itself; None as `decode_auth`."""
     try:
-        value = json.loads(document)
-    except (ValueError, RecursionError):
+        value = gojson.decode(document)
+    except InvalidContent:
         return None
     credentials = _credentials(value) if isinstance(value, dict) else None
     return credentials if credentials and credentials.secret else None

@@ -8,7 +8,6 @@ core/remotes/errors.
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 from contextlib import suppress
@@ -31,6 +30,7 @@ from urllib3.exceptions import TimeoutError as HTTPTimeout
 from services.errors import (
     EngineError,
     Forbidden,
+    InvalidContent,
     NotFound,
     RegistryFailure,
     ResourceExhausted,
@@ -38,6 +38,7 @@ from services.errors import (
     Unavailable,
     Unsupported,
 )
+from services.oci import gojson
 from services.oci.digest import Digest
 
 MAX_ERROR_BODY = 64_000
@@ -51,6 +52,8 @@ _CODES: dict[str, tuple[type[EngineError], str]] = {
     "TOOMANYREQUESTS": (ResourceExhausted, "too many requests"),
 }
 _UNKNOWN: tuple[type[EngineError], str] = (RegistryFailure, "unknown error")
+_UNKNOWN_WORDS = "unknown: "
+_REGISTRY_WORDS = "error from registry: "
 _OLD_CODES: dict[int, str] = {401: "UNAUTHORIZED", 403: "DENIED"}
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CERTIFICATE_PROBLEMS = {
@@ -62,15 +65,25 @@ _CERTIFICATE_PROBLEMS = {
     21: "certificate signed by unknown authority",
 }
 """What Go says of OpenSSL's results of a verification."""
+_TLS_PROBLEMS = {
+    "WRONG_VERSION_NUMBER": "http: server gave HTTP response to HTTPS client",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "remote error: tls: protocol version not supported",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "remote error: tls: certificate required",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "remote error: tls: bad certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "remote error: tls: handshake failure",
+    "TLSV1_ALERT_UNKNOWN_CA": "remote error: tls: unknown certificate authority",
+    "TLSV1_UNRECOGNIZED_NAME": "remote error: tls: unrecognized name",
+}
+"""What Go says of OpenSSL's reasons why there is no TLS (crypto/tls/alert.go)."""
 
 
 def unexpected_status(method: str, url: str, status: int, body: bytes, *, retry_after: str = "") -> EngineError:
-    """The error for an answer that is neither what was asked for nor a 404: the registry's own words where it sent any.
+    """The error for an answer that is neither what was asked for nor a 404: the registry's own words where it sent any, else unknown.
 
     `retry_after` is the header of that name; it counts where another try may find another status.
     """
     error = _from_body(status, body) or RegistryFailure(
-        f"unexpected status from {method} request to {shown(url)}: {status_line(status)}"
+        f"{_UNKNOWN_WORDS}unexpected status from {method} request to {shown(url)}: {status_line(status)}"
     )
     error.retry_after = _seconds(retry_after) if status in _PASSING_STATUSES else None
     return error
@@ -85,9 +98,9 @@ def status_line(status: int) -> str:
 
 
 def connection_failure(method: str, url: str, error: HTTPError | OSError) -> RegistryFailure:
-    """The error for a request that got no answer. Another try may succeed, but for a certificate or a URL that are not to be had."""
+    """The error for a request that got no answer. Another try may succeed, but where TLS or the URL are not to be had."""
     failure = RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": {_reason(error, url)}')
-    failure.retry_after = None if isinstance(error, LocationValueError) or _certificate_error(error) else 0
+    failure.retry_after = None if isinstance(error, LocationValueError) or _tls_problem(error) else 0
     return failure
 
 
@@ -143,8 +156,12 @@ def tags_refused(repository: str, body: bytes) -> EngineError | None:
 
 
 def in_words(error: EngineError, prefix: str) -> EngineError:
-    """The same kind of error with more words before it."""
-    return reworded(error, f"{prefix}: {error}")
+    """The same kind of error with more words before it, but behind `unknown: `; what a registry says stands alone."""
+    words = str(error)
+    if words.startswith(_REGISTRY_WORDS):
+        return error
+    kind = _UNKNOWN_WORDS if words.startswith(_UNKNOWN_WORDS) else ""
+    return reworded(error, f"{kind}{prefix}: {words.removeprefix(kind)}")
 
 
 def reworded(error: EngineError, words: str) -> EngineError:
@@ -154,12 +171,17 @@ def reworded(error: EngineError, words: str) -> EngineError:
     return other
 
 
+def as_from_go(error: EngineError) -> EngineError:
+    """The error without what only containerd's client, which neither logs in nor searches, says of a request that got no answer."""
+    return reworded(error, str(error).removeprefix("failed to do request: "))
+
+
 def _from_body(status: int, body: bytes) -> EngineError | None:
     """The error that the body tells, or None where it is not a registry's."""
     document = _document(body)
     if errors := _listed(document):
         described = [_described(entry) for entry in errors]
-        return described[0][0]("error from registry: " + "\n".join(message for _, message in described))
+        return described[0][0](_REGISTRY_WORDS + "\n".join(message for _, message in described))
     details = document.get("details")
     if status not in _OLD_CODES or not isinstance(details, str) or not details:
         return None
@@ -170,8 +192,8 @@ def _from_body(status: int, body: bytes) -> EngineError | None:
 def _document(body: bytes) -> dict[str, object]:
     """The JSON object in the body, empty where there is none."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = gojson.decode(body)
+    except InvalidContent:
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -199,9 +221,8 @@ def _reason(error: BaseException, url: str) -> str:
         return f"dial tcp {_address(url)}: i/o timeout"
     if isinstance(error, HTTPTimeout) and not isinstance(error, NewConnectionError):
         return "net/http: timeout awaiting response headers" if url else "i/o timeout"
-    certificate = _certificate_error(error)
-    if certificate is not None:
-        return "tls: failed to verify certificate: x509: " + _CERTIFICATE_PROBLEMS.get(certificate.verify_code, certificate.verify_message)
+    if problem := _tls_problem(error):
+        return problem
     cause = _cause(error)
     if cause is None:
         return str(error)
@@ -210,9 +231,12 @@ def _reason(error: BaseException, url: str) -> str:
     return f"dial tcp {_address(url)}: connect: {words}" if isinstance(error, NewConnectionError) else words
 
 
-def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+def _tls_problem(error: BaseException) -> str:
+    """Why there is no TLS with this server, in Go's words; empty where that is not known for sure."""
     cause = _cause(error)
-    return cause if isinstance(cause, ssl.SSLCertVerificationError) else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "tls: failed to verify certificate: x509: " + _CERTIFICATE_PROBLEMS.get(cause.verify_code, cause.verify_message)
+    return _TLS_PROBLEMS.get(cause.reason, "") if isinstance(cause, ssl.SSLError) else ""
 
 
 def _cause(error: BaseException) -> OSError | None:
@@ -234,6 +258,6 @@ def _seconds(retry_after: str) -> float:
     """What a Retry-After header says, in seconds from now; 0 for what it should not say. RFC 9110 section 10.2.3."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after[:9])
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     return 0.0

@@ -17,7 +17,7 @@ from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, NotFound, RegistryFailure
 from services.oci.reference import Reference
-from services.registry.auth import Authorizer, find_answerable, stated_error
+from services.registry.auth import Authorizer, find_answerable, origin, stated_error
 from services.registry.body import UploadBody
 from services.registry.errors import access_denied, push_denied
 from services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
@@ -93,9 +93,9 @@ class Exchange:
         """
         endpoint, authorizer = self._endpoints[-1], self._authorizers[-1]
         url = redirect_target(f"{endpoint.base}/{self._reference.path}/", location)
-        if _origin(url) == _origin(endpoint.base):
+        if origin(url) == origin(endpoint.base):
             own = {**self._headers, **dict(endpoint.headers), **headers}
-            return self._answering(authorizer, lambda authorization: self._transport.send(
+            return self._answering(endpoint, authorizer, lambda authorization: self._transport.send(
                 method, url, {**own, **authorization}, body, insecure=endpoint.insecure, trust=endpoint.trust
             ))  # fmt: skip
         insecure = self._transport.allows_insecure(urlsplit(url).netloc)
@@ -104,7 +104,10 @@ class Exchange:
 
     def request_foreign(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse | None:
         """Ask for a layer at a URL of its manifest, with nothing of the client's; None where the settings do not allow its host."""
-        host = urlsplit(url).netloc
+        try:
+            host = urlsplit(url).netloc
+        except ValueError:
+            return None
         if host not in self._foreign_hosts:
             return None
         own = {"User-Agent": USER_AGENT, **headers}
@@ -157,14 +160,16 @@ class Exchange:
         """Send to one endpoint, and once more with what its challenge asks for."""
         endpoint = self._endpoints[index]
         return self._answering(
-            self._authorizers[index], lambda authorization: self._send(endpoint, method, path, {**headers, **authorization})
+            endpoint,
+            self._authorizers[index],
+            lambda authorization: self._send(endpoint, method, path, {**headers, **authorization}),
         )
 
-    def _answering(self, authorizer: Authorizer, send: Send) -> BaseHTTPResponse:
-        """Send, and once more with what the challenge asks for, where that is anything new."""
+    def _answering(self, endpoint: Endpoint, authorizer: Authorizer, send: Send) -> BaseHTTPResponse:
+        """Send, and once more with what the endpoint's challenge asks for, where that is anything new."""
         sent = authorizer.headers()
         response = send(sent)
-        challenge = find_answerable(response) if response.status == 401 else None
+        challenge = find_answerable(response, endpoint)
         if challenge is None:
             return response
         if authorizer.can_answer(challenge, sent):
@@ -184,7 +189,3 @@ class Exchange:
             url += ("&" if "?" in url else "?") + f"ns={endpoint.namespace}"
         own = {**self._headers, **dict(endpoint.headers), **headers}
         return self._transport.request(method, url, own, insecure=endpoint.insecure, trust=endpoint.trust)
-
-
-def _origin(url: str) -> tuple[str, str]:
-    return urlsplit(url)[:2]

@@ -14,7 +14,7 @@ from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
 from services.registry.auth import Authorizer, Challenge, find_answerable
-from services.registry.errors import reworded, status_line
+from services.registry.errors import as_from_go, reworded, status_line
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
@@ -35,22 +35,17 @@ def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credenti
             return _try_at(transport, endpoint, login)
         except RegistryFailure as exc:
             if not (endpoint.may_be_plain and suggests_plain_http(exc, endpoint.host)):
-                raise _as_from_go(exc) from None
+                raise as_from_go(exc) from None
         try:
             return _try_at(transport, endpoint.plain, login)
         except RegistryFailure as exc:
-            raise _as_from_go(exc) from None
-
-
-def _as_from_go(error: EngineError) -> EngineError:
-    """The error without what containerd's client, which does not log in, says of a request that got no answer."""
-    return reworded(error, str(error).removeprefix("failed to do request: "))
+            raise as_from_go(exc) from None
 
 
 def _try_at(transport: Transport, endpoint: Endpoint, login: _Login) -> str:
     url = f"{endpoint.base}/"
     response = _ask(transport, endpoint, url, {})
-    challenge = find_answerable(response) if response.status == 401 else None
+    challenge = find_answerable(response, endpoint)
     if challenge is not None:
         discard(response)
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import quote, quote_plus
 
 from services.errors import EngineError
+from services.oci import gojson
 from services.registry.errors import reworded
 
 _SHORTEST = 4
@@ -14,14 +16,19 @@ _SHORTEST = 4
 
 @contextmanager
 def hiding(secrets: Callable[[], list[str]]) -> Iterator[None]:
-    """Blacken these, as they are at the end, in whatever EngineError is raised inside."""
+    """Blacken these, as they are at the end and however they are escaped, in whatever EngineError is raised inside."""
     try:
         yield
     except EngineError as exc:
         words = str(exc)
-        for secret in sorted(secrets(), key=len, reverse=True):
-            if len(secret) >= _SHORTEST:
-                words = words.replace(secret, "[secret]")
+        hidden = {form for secret in secrets() if len(secret) >= _SHORTEST for form in _forms(secret)}
+        for form in sorted(hidden, key=len, reverse=True):
+            words = words.replace(form, "[secret]")
         if words == str(exc):
             raise
         raise reworded(exc, words) from None
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as it is, in a URL, in a form, and in JSON."""
+    return secret, quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"), gojson.quote(secret)[1:-1]

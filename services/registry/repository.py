@@ -15,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -35,8 +36,12 @@ _MANIFESTS = mediatypes.INDEXES | mediatypes.MANIFESTS
 _ACCEPT = ", ".join([*sorted(_MANIFESTS), "*/*"])
 _MAX_TAG_BYTES = 16 << 20
 _MAX_TAG_PAGES = 1000
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-")
+_SIZE = re.compile(r"\d{1,19}")
 _LINK = re.compile(r"<([^>]*)>")
+_NO_RANGES = (400, 416, 501)  # what a registry without ranges, or without that many bytes, may say to a Range
+
+_Begun = tuple[BaseHTTPResponse, int]  # an answer, and the offset at which its body begins in the blob
 
 
 class Requests(Protocol):
@@ -74,10 +79,9 @@ class RemoteRepository:
             if left < 0:
                 raise RegistryFailure(f"the tags of {self._familiar_name} are more than {_MAX_TAG_BYTES} bytes")
             found += _read_tags(body)
-            link = _LINK.match(response.headers.get("Link", ""))
-            if not link:
+            query = _next_page(response)
+            if not query:
                 return found
-            query = "?" + urlsplit(link[1]).query
         raise RegistryFailure(f"the tags of {self._familiar_name} come in more than {_MAX_TAG_PAGES} pages")
 
     def resolve(self, reference: Reference) -> Descriptor:
@@ -143,39 +147,31 @@ class RemoteRepository:
         A layer that the registry does not have is asked for at the URLs of its descriptor, as far as the settings allow.
         """
         path = f"blobs/{descriptor.digest}"
-        try:
-            response = self._ranged(path, {"Accept": f"{descriptor.media_type}, */*"}, offset)
-        except _Absent as exc:
-            elsewhere = self._elsewhere(descriptor, offset)
-            if elsewhere is None:
-                what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
-                raise NotFound(f"could not fetch {what} from remote: not found") from exc
-            response = elsewhere
-        begin = _begins_at(response, offset)
+        begun = self._own(path, descriptor, offset) or self._elsewhere(descriptor, offset)
+        if begun is None:
+            what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
+            raise NotFound(f"could not fetch {what} from remote: not found")
+        response, begin = begun
         return BodyStream(response, descriptor.digest, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
 
     def distrust(self, descriptor: Descriptor) -> bool:
         """Ask for this blob where its bytes, which are wrong, did not come from; whether there is such an endpoint."""
         return self._requests.distrust(f"blobs/{descriptor.digest}")
 
-    def _ranged(self, path: str, headers: Mapping[str, str], offset: int) -> BaseHTTPResponse:
-        """The response from an offset on, or from the beginning where the registry has not that many bytes."""
-        if offset:
-            response = self._requests.request("GET", path, {**headers, "Range": f"bytes={offset}-"})
-            if response.status != 416:
-                return _succeeded("GET", response)
-            discard(response)
-        return self._ask("GET", path, headers)
+    def _own(self, path: str, descriptor: Descriptor, offset: int) -> _Begun | None:
+        """What the registry begins to send; None where it does not have the blob."""
+        try:
+            return _ranged(lambda headers: self._requests.request("GET", path, headers), f"{descriptor.media_type}, */*", offset)
+        except _Absent:
+            return None
 
-    def _elsewhere(self, descriptor: Descriptor, offset: int) -> BaseHTTPResponse | None:
-        """The response of the first URL of a foreign layer that may be asked and has it; None where none may."""
-        headers = {"Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    def _elsewhere(self, descriptor: Descriptor, offset: int) -> _Begun | None:
+        """What the first URL of a foreign layer that may be asked and has it begins to send; None where none may."""
         failure: EngineError | None = None
         for url in descriptor.urls if mediatypes.is_foreign_layer(descriptor.media_type) else ():
             try:
-                response = self._requests.request_foreign(url, headers)
-                if response is not None:
-                    return _succeeded("GET", response)
+                if begun := _ranged(partial(self._requests.request_foreign, url), "*/*", offset):
+                    return begun
             except (EngineError, _Absent) as exc:
                 failure = exc if isinstance(exc, EngineError) else NotFound(f"{exc}: not found")
         if failure is not None:
@@ -201,7 +197,7 @@ def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descripto
     if media_type in mediatypes.SCHEMA1:
         raise schema1_removed(str(reference))
     header, size = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
-    if media_type not in _MANIFESTS or not size.isdecimal() or not (header or reference.digest):
+    if media_type not in _MANIFESTS or not _SIZE.fullmatch(size) or not (header or reference.digest):
         return None
     return Descriptor(media_type, reference.digest or _stated_digest(header), int(size))
 
@@ -265,16 +261,31 @@ def _too_large(reference: Reference, size: int) -> NotFound:
     return NotFound(f'failed to resolve reference "{reference}": rejecting {size} byte manifest for {reference}: not found')
 
 
-def _begins_at(response: BaseHTTPResponse, offset: int) -> int:
-    """Where the body of this answer begins in its blob: 0 where the range was ignored."""
-    if response.status != 206:
-        return 0
-    sent = response.headers.get("Content-Range", "")
-    match = _CONTENT_RANGE.match(sent)
-    if not match or int(match[1]) != offset:
-        response.close()
-        raise RegistryFailure(f"unhandled content range in response: {sent}")
-    return offset
+def _ranged(ask: Callable[[Mapping[str, str]], BaseHTTPResponse | None], accept: str, offset: int) -> _Begun | None:
+    """A blob from an offset on, or from its beginning where ranges are ignored, refused or mistaken; None where nobody may be asked."""
+    headers = {"Accept": accept}
+    if offset and (response := ask({**headers, "Range": f"bytes={offset}-"})) is not None:
+        if response.status == 206 and _begins_at(response) == offset:
+            return response, offset
+        if response.status != 206 and response.status not in _NO_RANGES:
+            return _succeeded("GET", response), 0
+        discard(response)
+    whole = ask(headers)
+    return None if whole is None else (_succeeded("GET", whole), 0)
+
+
+def _begins_at(response: BaseHTTPResponse) -> int | None:
+    match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
+
+
+def _next_page(response: BaseHTTPResponse) -> str:
+    """The query of the next page of tags, empty after the last."""
+    link = _LINK.match(response.headers.get("Link", ""))
+    try:
+        return "?" + urlsplit(link[1]).query if link else ""
+    except ValueError as exc:
+        raise RegistryFailure("the registry's next page of tags is not readable") from exc
 
 
 def _read_tags(body: bytes) -> list[str]:

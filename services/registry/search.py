@@ -16,10 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_plus, urlsplit
 
+from urllib3.response import BaseHTTPResponse
+
 from services.errors import EngineError, InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
 from services.oci import gojson
 from services.oci.fields import Fields
 from services.oci.reference import Reference
+from services.registry.errors import as_from_go
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
 from services.registry.protocol import Credentials, FoundRepository
 from services.registry.transport import Transport, discard, read_bounded
@@ -55,7 +58,7 @@ def search_index(
     endpoint = index.endpoint if index.known else _reach(transport, index.endpoint, headers)
     url = f"{endpoint.base}/search?q={quote_plus(term)}&n={limit}"
     own = {**headers, "X-Docker-Token": "true", **_authorization(index.domain, endpoint, credentials)}
-    response = transport.request("GET", url, own, insecure=endpoint.insecure, trust=endpoint.trust)
+    response = _ask(transport, endpoint, url, own)
     if response.status != 200:
         discard(response)
         raise RegistryFailure(f"unexpected status code {response.status}")
@@ -96,8 +99,15 @@ def _reach(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str])
 
 
 def _ping(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
-    discard(transport.request("GET", f"{endpoint.base}/_ping", headers, insecure=endpoint.insecure, trust=endpoint.trust))
+    discard(_ask(transport, endpoint, f"{endpoint.base}/_ping", headers))
     return endpoint
+
+
+def _ask(transport: Transport, endpoint: Endpoint, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    try:
+        return transport.request("GET", url, headers, insecure=endpoint.insecure, trust=endpoint.trust)
+    except RegistryFailure as exc:
+        raise as_from_go(exc) from exc
 
 
 def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | None) -> dict[str, str]:

@@ -26,7 +26,7 @@ from services.registry.hosts import Hosts
 from services.registry.pools import Pools
 from services.registry.proxies import DIRECT, Proxies
 
-CHUNK = 256 << 10
+CHUNK = 512 << 10
 USER_AGENT = "Stowage"
 _MAX_REDIRECTS = 10
 STALL_SECONDS = 60.0
@@ -136,7 +136,7 @@ class BodyStream:
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks of up to 256 KiB; raises RegistryFailure where the connection breaks or was closed, after all that came before."""
+        """Yield chunks of up to 512 KiB; raises RegistryFailure where the connection breaks or was closed, after all that came before."""
         while chunk := self._read():
             yield chunk
 
@@ -164,7 +164,7 @@ class BodyStream:
             self._end_reading()
 
     def _gather(self) -> bytes:
-        """What has come within a moment, at most 256 KiB and nothing only at the end; an error waits until that is taken."""
+        """What has come within a moment, at most 512 KiB and nothing only at the end; an error waits until that is taken."""
         pieces: list[bytes] = []
         room, until = CHUNK, 0.0
         while room:

@@ -33,7 +33,7 @@ from services.registry.protocol import Upload
 from services.registry.transport import discard, read_bounded, redirect_target
 
 _BYTES = {"Content-Type": "application/octet-stream"}
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _STORED = (200, 201, 202, 204)
 
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from services.oci import mediatypes
 from tests.builders import Json, Layout, digest_of
 from tests.fake_registry.server import Request, serving
-from tests.fake_registry.uploads import UploadHandler, Uploads
+from tests.fake_registry.uploads import ENDLESS, UploadHandler, Uploads
 
 TOKEN = "a-token-that-opens"
 
@@ -61,6 +61,12 @@ class Fault(StrEnum):
     COME_BACK = "429 with Retry-After: 0"
     COME_BACK_TOMORROW = "429 with Retry-After: 86400"
     NOT_THAT_FAR = "416 to a Range"
+    MALFORMED_RANGE = "400 to a Range"
+    UNKNOWN_RANGE = "501 to a Range"
+    UNSTATED_RANGE = "206 without a Content-Range"
+    ENDLESS_RANGE = "206 with a Content-Range of 5000 digits"
+    MALFORMED_LINK = "a next page of the list of tags that is at no URL"
+    ENDLESS_LENGTH = "a HEAD that tells a Content-Length of 5000 digits"
     WAITING = "half of the bytes, then nothing until `resume` is set, then the rest"
 
 
@@ -177,7 +183,7 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
 
     def _route(self, path: str) -> None:
         if path == "/v2/":
-            self._send(200, b"{}", {"Content-Type": "application/json"})
+            self._serve("", Document("application/json", b"{}"), "UNSUPPORTED")
             return
         if "/blobs/uploads/" in path:
             self.upload_state(path)
@@ -201,7 +207,8 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             return
         start = int(parse_qs(urlsplit(self.path).query).get("last", ["0"])[0])
         end = start + page if page else len(found)
-        headers = {"Link": f'</v2/{name}/tags/list?last={end}>; rel="next"'} if end < len(found) else {}
+        host = "//[" if self.registry.fault("list") is Fault.MALFORMED_LINK else ""
+        headers = {"Link": f'<{host}/v2/{name}/tags/list?last={end}>; rel="next"'} if end < len(found) else {}
         self._send(200, json.dumps({"name": name, "tags": found[start:end]}).encode(), {"Content-Type": "application/json", **headers})
 
     def _serve(self, reference: str, document: Document | None, unknown: str) -> None:
@@ -227,8 +234,8 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
         elif fault in _LATER:
             status, headers = _LATER[fault]
             self._send(status, b"<html>later</html>", {"Content-Type": "text/html", **headers})
-        elif fault is Fault.NOT_THAT_FAR and "Range" in self.headers:
-            self._send(416, b"", {})
+        elif fault in _RANGE_REFUSALS and "Range" in self.headers:
+            self._send(_RANGE_REFUSALS[fault], b"", {})
         elif fault is Fault.NO_HEAD and self.command == "HEAD":
             self._send(405, b"", {})
         else:
@@ -244,8 +251,8 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             }.get(fault or Fault.ABSENT, digest_of(document.content))
         offset = self._offset(fault)
         status = 206 if offset else 200
-        if offset:
-            begin = offset + 1 if fault is Fault.OTHER_RANGE else offset
+        if offset and fault is not Fault.UNSTATED_RANGE:
+            begin = {Fault.OTHER_RANGE: str(offset + 1), Fault.ENDLESS_RANGE: ENDLESS}.get(fault or Fault.ABSENT, str(offset))
             headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
         self._send(status, content[offset:], headers, fault)
 
@@ -269,7 +276,8 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             self.close_connection = True
             return
         lies = fault is Fault.LYING_LENGTH and self.command == "HEAD"
-        self.send_header("Content-Length", str(len(body) + lies))
+        endless = fault is Fault.ENDLESS_LENGTH and self.command == "HEAD"
+        self.send_header("Content-Length", ENDLESS if endless else str(len(body) + lies))
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -361,6 +369,7 @@ _REFUSALS = {
     Fault.FORBIDDEN: (403, "DENIED", "requested access to the resource is denied"),
     Fault.TOO_MANY_REQUESTS: (429, "TOOMANYREQUESTS", "You have reached your pull rate limit."),
 }
+_RANGE_REFUSALS: dict[Fault | None, int] = {Fault.NOT_THAT_FAR: 416, Fault.MALFORMED_RANGE: 400, Fault.UNKNOWN_RANGE: 501}
 _LATER: dict[Fault | None, tuple[int, dict[str, str]]] = {
     Fault.BUSY: (503, {}),
     Fault.COME_BACK: (429, {"Retry-After": "0"}),

@@ -16,6 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 from tests.builders import digest_of
 from tests.fake_registry.server import Handler
 
+ENDLESS = "9" * 5000
+"""More digits than Python makes a number of."""
+
 
 class UploadFault(StrEnum):
     """What happens to the next request of the method that stands first; each happens once."""
@@ -42,6 +45,7 @@ class UploadFault(StrEnum):
     MANIFEST_LOST = "PUT manifest: it is taken, then the connection is gone"
     READ_ONLY = "POST: 405 UNSUPPORTED"
     DENIED = "POST: 403 DENIED"
+    ENDLESS_RANGE = "GET: 204 with a Range of 5000 digits"
     MOUNT_DENIED = "POST: 401 UNAUTHORIZED with a challenge that asks for more"
 
     @property
@@ -141,7 +145,8 @@ class UploadHandler(Handler, BaseHTTPRequestHandler):
         if taken is None:
             self._error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
         else:
-            self._send(204, b"", {"Location": self.path, "Range": f"0-{max(0, len(taken) - 1)}"})
+            last = ENDLESS if self.registry.uploads.fault("GET") else max(0, len(taken) - 1)
+            self._send(204, b"", {"Location": self.path, "Range": f"0-{last}"})
 
     def _put_blob(self, name: str, digest: str) -> None:
         uploads = self.registry.uploads

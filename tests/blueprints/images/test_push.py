@@ -38,7 +38,7 @@ def test_a_push_is_a_stream_of_lines(client: FlaskClient, engine: Engine, regist
     assert {"status": "Preparing", "progressDetail": {}, "id": next(iter(layout.blobs))[7:19]} in sent
     assert sent[-2:] == [
         {"status": f"2: digest: {target['digest']} size: {target['size']}"},
-        {"aux": {"Tag": "2", "Digest": target["digest"], "Size": target["size"]}},
+        {"progressDetail": {}, "aux": {"Tag": "2", "Digest": target["digest"], "Size": target["size"]}},
     ]
 
 

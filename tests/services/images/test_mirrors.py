@@ -87,6 +87,18 @@ def test_each_host_is_asked_once_before_the_pull_fails(mirrored: Engine, layout:
     assert list(mirrored.content.blobs()) == list(mirrored.content.partials()) == []
 
 
+def test_a_mirror_is_not_blamed_for_what_an_earlier_pull_left(
+    mirrored: Engine, layout: Layout, hosts: Hosts, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = next(iter(layout.blobs))
+    with mirrored.content.ingest(layer) as ingest:
+        ingest.write(bytes(7))
+        ingest.keep()
+    pull(mirrored)
+    assert asked(hosts, layer) == [["bytes=7-", ""], [], []]
+    assert caplog.records == []
+
+
 def test_what_a_mirror_began_wrong_and_the_next_finished_is_asked_of_the_next_from_its_beginning(
     mirrored: Engine, layout: Layout, hosts: Hosts
 ) -> None:

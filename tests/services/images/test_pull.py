@@ -340,9 +340,10 @@ def test_a_loaded_image_that_is_up_to_date_is_known_to_be_at_the_registry(engine
     assert sources(engine, layout) == {digest: [name] for digest in layout.blobs}
 
 
-def test_a_foreign_layer_that_the_registry_does_not_have_stays_absent(engine: Engine, registry: FakeRegistry) -> None:
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/base", "http://[::1/base", ""])
+def test_a_foreign_layer_that_the_registry_does_not_have_stays_absent(engine: Engine, registry: FakeRegistry, url: str) -> None:
     layout = Layout()
-    foreign = layout.add(make_layer("base"), "application/vnd.docker.image.rootfs.foreign.diff.tar", urls=["http://127.0.0.1:1/base"])
+    foreign = layout.add(make_layer("base"), "application/vnd.docker.image.rootfs.foreign.diff.tar", urls=[url])
     own = layout.add(make_layer("own"), mediatypes.DOCKER_LAYER)
     diff_ids = [foreign["digest"], own["digest"]]
     config = layout.add_json(make_config(diff_ids, platform="windows/amd64"), mediatypes.DOCKER_CONFIG)

@@ -107,7 +107,7 @@ def test_a_push_brings_an_image_there_and_tells_it_as_docker_does(engine: Engine
     assert sorted(texts(lines[3:5])) == sorted([f"{one}: Pushed", f"{two}: Pushed"])
     assert lines[5:] == [
         Progress(f"1: digest: {image['digest']} size: {image['size']}"),
-        Progress(aux={"Tag": "1", "Digest": image["digest"], "Size": image["size"]}),
+        Progress(detail=Detail(), aux={"Tag": "1", "Digest": image["digest"], "Size": image["size"]}),
     ]
     assert [line.detail for line in (lines[0], lines[1], lines[3])] == [None, Detail(), Detail()]
     assert served(registry) == layout.blobs
@@ -246,6 +246,7 @@ class TestPlatforms:
             "originalIndex": {key: index[key] for key in ("mediaType", "digest", "size")},
             "selectedManifest": amd64,
         }
+        assert lines[-3].detail == Detail()
         assert list(lines[-3].aux["selectedManifest"]) == ["mediaType", "digest", "size", "platform"]  # type: ignore[call-overload]
         assert lines[-1].aux == {"Tag": "1", "Digest": amd64["digest"], "Size": amd64["size"]}
         assert index["digest"] not in served(registry)

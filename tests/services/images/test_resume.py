@@ -107,14 +107,25 @@ def test_a_transfer_that_does_not_advance_is_given_up_and_kept(engine: Engine, r
     assert ranges(registry, layer) == [size]
 
 
-@pytest.mark.parametrize("fault", [Fault.NO_RANGES, Fault.NOT_THAT_FAR], ids=lambda fault: fault.name)
-def test_a_registry_without_ranges_sends_that_blob_again(engine: Engine, registry: FakeRegistry, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [
+        pytest.param(Fault.NO_RANGES, 2, id="ignored"),
+        pytest.param(Fault.NOT_THAT_FAR, 3, id="416"),
+        pytest.param(Fault.MALFORMED_RANGE, 3, id="400"),
+        pytest.param(Fault.UNKNOWN_RANGE, 3, id="501"),
+        pytest.param(Fault.UNSTATED_RANGE, 3, id="206 of an unstated range"),
+        pytest.param(Fault.OTHER_RANGE, 3, id="206 of another range"),
+        pytest.param(Fault.ENDLESS_RANGE, 3, id="206 of a range that is no number"),
+    ],
+)
+def test_a_registry_without_ranges_sends_that_blob_again(engine: Engine, registry: FakeRegistry, fault: Fault, requests: int) -> None:
     name, layer, _ = publish(registry)
     registry.passing[layer] = [Fault.DROPPED]
     registry.faults[layer] = fault
     pull(engine, name)
     assert is_present(engine, layer)
-    assert [line for line in registry.asked("GET") if line.endswith(layer)] == [f"GET {layer}"] * (3 if fault is Fault.NOT_THAT_FAR else 2)
+    assert len(ranges(registry, layer)) == requests
 
 
 def test_a_next_pull_without_ranges_begins_anew(engine: Engine, registry: FakeRegistry) -> None:
@@ -159,6 +170,44 @@ def test_a_corrupt_download_does_not_spoil_the_next_one(engine: Engine, registry
     pull(engine, name)
     assert is_present(engine, layer)
     assert ranges(registry, layer)[-1] == 0
+
+
+class TestWrongPartial:
+    """What an earlier pull left and is wrong costs the next one a second fetch, from the beginning."""
+
+    def poison(self, engine: Engine, layer: str, size: int) -> None:
+        with engine.content.ingest(layer) as ingest:
+            ingest.write(bytes(size))
+            ingest.keep()
+
+    def test_of_another_registry_is_fetched_anew(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, layer, layout = publish(registry)
+        with FakeRegistry().serve() as liar:
+            liar.manifests = registry.manifests
+            liar.blobs = layout.blobs | {layer: bytes(len(layout.blobs[layer]))}
+            liar.passing[layer] = [Fault.DROPPED, Fault.FORBIDDEN]
+            with pytest.raises(EngineError, match="denied"):
+                pull(engine, f"{liar.host}/team/app")
+        pull(engine, name)
+        assert is_present(engine, layer)
+        resumed, anew = ranges(registry, layer)
+        assert resumed > anew == 0
+
+    def test_that_is_as_long_as_the_blob_is_fetched_anew(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, layer, layout = publish(registry)
+        self.poison(engine, layer, len(layout.blobs[layer]))
+        pull(engine, name)
+        assert is_present(engine, layer)
+        assert ranges(registry, layer) == [0]
+
+    def test_is_not_fetched_a_third_time(self, engine: Engine, registry: FakeRegistry) -> None:
+        name, layer, _ = publish(registry)
+        self.poison(engine, layer, 7)
+        registry.faults[layer] = Fault.WRONG_BYTES
+        with pytest.raises(InvalidContent, match="unexpected commit digest"):
+            pull(engine, name)
+        assert ranges(registry, layer) == [7, 0]
+        assert layer not in [key for key, _, _ in engine.content.partials()]
 
 
 def test_a_stalled_transfer_is_given_up_and_goes_on(engine: Engine, registry: FakeRegistry) -> None:

@@ -102,7 +102,7 @@ def test_a_token_is_asked_for_the_repository_and_reused() -> None:
             "basic",
             Credentials(username="user", password="wr0ng"),
             RegistryFailure,
-            'failed to resolve reference "{name}:1": unexpected status from HEAD request to http://{host}/v2/team/app/manifests/1: '
+            'unknown: failed to resolve reference "{name}:1": unexpected status from HEAD request to http://{host}/v2/team/app/manifests/1: '
             "401 Unauthorized",
             id="basic with a wrong login",
         ),
@@ -197,6 +197,7 @@ class TestTokens:
             pytest.param({"expires_in": 300, "issued_at": "2001-01-01T00:00:00Z"}, 299, 300, id="another clock"),
             pytest.param({"expires_in": 300, "issued_at": "never"}, 299, 300, id="no time"),
             pytest.param({"expires_in": "300"}, 59, 60, id="a text"),
+            pytest.param({"expires_in": 10**400, "issued_at": "2001-01-01T00:00:00Z"}, 365 * 86_400, 365 * 86_400, id="for ever"),
         ],
     )
     def test_a_token_has_its_time(self, fields: dict[str, object], least: float, most: float) -> None:
@@ -212,6 +213,7 @@ class TestTokens:
     [
         pytest.param(LOGIN, "dXNlcjpwNHNz", id="password"),
         pytest.param(Credentials(identity_token="who-i-am"), "who-i-am", id="identity token"),
+        pytest.param(Credentials(identity_token="who/i am+\"=="), "who", id="escaped identity token"),
     ],
 )
 def test_a_token_server_that_echoes_a_secret_does_not_spread_it(credentials: Credentials, secret: str) -> None:

@@ -32,6 +32,7 @@ def test_every_spelling_of_base64_is_read(header: str) -> None:
     [
         pytest.param({"identitytoken": "t"}, Credentials(identity_token="t"), id="identity token"),
         pytest.param({"registrytoken": "t"}, Credentials(registry_token="t"), id="registry token"),
+        pytest.param({"password": "\ud800"}, Credentials(password="\ufffd"), id="half a character"),
         pytest.param({"Username": "u", "PASSWORD": "p"}, Credentials(username="u", password="p"), id="keys in any case"),
         pytest.param(
             {"username": "u", "password": "p", "auth": "x", "email": None}, Credentials(username="u", password="p"), id="other keys"

@@ -97,6 +97,16 @@ class TestAnotherTry:
         assert registry.blobs == {str(BLOB.digest): CONTENT}
         assert methods(registry) == asked
 
+    def test_is_of_the_whole_blob_where_the_registry_tells_no_number(self, registry: FakeRegistry, destination: Destination) -> None:
+        registry.uploads.faults = [UploadFault.DROPPED, UploadFault.ENDLESS_RANGE]
+        started = begun(destination)
+        with pytest.raises(RegistryFailure):
+            started.proceed()
+        registry.requests.clear()
+        started.proceed()
+        assert methods(registry) == ["GET", "POST", "PUT"]
+        assert registry.blobs == {str(BLOB.digest): CONTENT}
+
     def test_sends_only_what_lacks(self, registry: FakeRegistry, destination: Destination) -> None:
         registry.uploads.faults = [UploadFault.DROPPED]
         offsets: list[int] = []
