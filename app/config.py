@@ -67,13 +67,13 @@ SETTINGS = (
         "Where blobs are: a folder, or `file:///FOLDER`. By default the root.",
         values.parse_content,
     ),
-    Setting("STOWAGE_WORKERS", "workers", "2", "Worker processes.", values.parse_count),
+    Setting("STOWAGE_WORKERS", "workers", "2", "Worker processes.", values.parse_small_count),
     Setting(
         "STOWAGE_THREADS",
         "threads",
         "64",
         "Threads of each worker: as many requests run at once, of which a quarter may listen to events.",
-        values.parse_count,
+        values.parse_small_count,
     ),
     Setting("STOWAGE_MIN_API_VERSION", "min_api_version", "1.24", "Lowest API version that is served.", values.parse_version),
     Setting(
@@ -166,8 +166,8 @@ SETTINGS = (
         values.parse_count,
     ),
     Setting("STOWAGE_EVENT_HISTORY", "event_history", "4096", "How many events are kept for `docker events --since`.", values.parse_count),
-    Setting("STOWAGE_CONCURRENT_DOWNLOADS", "concurrent_downloads", "3", "Layers that one pull fetches at once.", values.parse_count),
-    Setting("STOWAGE_CONCURRENT_UPLOADS", "concurrent_uploads", "5", "Blobs that one push sends at once.", values.parse_count),
+    Setting("STOWAGE_CONCURRENT_DOWNLOADS", "concurrent_downloads", "3", "Layers that one pull fetches at once.", values.parse_small_count),
+    Setting("STOWAGE_CONCURRENT_UPLOADS", "concurrent_uploads", "5", "Blobs that one push sends at once.", values.parse_small_count),
 )
 
 

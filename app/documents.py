@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from marshmallow import Schema
@@ -65,23 +65,27 @@ def _differences(module: object) -> Iterator[str]:
             continue
         yield from _field_rows(schema, "parameter" if issubclass(schema, QuerySchema) else f"field of {schema.__name__}")
         for rule in getattr(schema, "rules", ()):
-            yield f"| rule of {schema.__name__} | {_span(rule.versions)} | {_sentence(rule)} |\n"
+            yield f"| rule of {schema.__name__} | {_span(rule.versions)} | {_first_sentence(rule)} |\n"
 
 
 def _field_rows(schema: type[Schema], kind: str) -> Iterator[str]:
     for name, field in schema._declared_fields.items():
-        span = _span(dict(field.metadata))
-        if span:
-            yield f"| {kind} | {span} | `{field.data_key or name}` |\n"
+        key = f"`{field.data_key or name}`"
+        if span := _span(field.metadata):
+            yield f"| {kind} | {span} | {key} |\n"
+        if span := _span(field.metadata.get("omit_empty", {})):
+            yield f"| {kind} | {span} | {key} is left out where it is empty |\n"
 
 
-def _span(versions: dict[str, object]) -> str:
+def _span(versions: Mapping[str, object]) -> str:
     return " ".join(f"{word} {versions[word]}" for word in ("since", "until") if word in versions)
 
 
-def _sentence(rule: object) -> str:
-    """A rule's docstring, or its name as words."""
-    return " ".join((inspect.getdoc(rule) or getattr(rule, "__name__", "").strip("_").replace("_", " ")).split())
+def _first_sentence(rule: object) -> str:
+    """What a rule's docstring says first, which is what changes for a client."""
+    text = inspect.getdoc(rule)
+    assert text, f"{rule} has no docstring"
+    return " ".join(text.split()).removesuffix(".").partition(". ")[0] + "."
 
 
 def _code(text: str) -> str:

@@ -30,6 +30,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
+from app.values import Bind
 from blueprints.request import ENGINE
 from blueprints.streaming import SERVING
 from services.engine import Engine
@@ -129,9 +130,12 @@ def serve(config: Config) -> None:
     """Migrate the database, then serve until SIGTERM; raises ConfigError where another service is in the way."""
     _log_to_stderr()
     _use_one_arena()
-    with hold_root(config.root):
+    _check_tls(config)
+    with contextlib.ExitStack() as held:
+        for folder, setting in {config.content_root: "STOWAGE_CONTENT_URL", config.root: "STOWAGE_ROOT"}.items():
+            held.enter_context(hold_folder(folder, setting))
         for bind in config.bind:
-            _free_socket(bind.path)
+            _free_address(bind)
         _migrate()
         _adjust_gunicorn()
         _allow_descriptors()
@@ -139,15 +143,34 @@ def serve(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def hold_root(root: Path) -> Iterator[None]:
-    """Be the only service of this root while inside, made for its user alone if it is not there; raises ConfigError where there is another."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (root / "lock").open("a") as lock:
+def hold_folder(folder: Path, setting: str) -> Iterator[None]:
+    """Be the only service of this folder while inside, made for its user alone if it is not there; raises ConfigError where there is another."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as exc:
+        raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"STOWAGE_ROOT: another service is running on {root}.") from None
+            raise ConfigError(f"{setting}: another service is running on {folder}.") from None
         yield
+
+
+def _check_tls(config: Config) -> None:
+    """Raise ConfigError for files that are no certificate, no key of it, or no authority."""
+    if not (config.tls_cert and config.tls_key and config.tls_ca):
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except OSError as exc:
+        raise ConfigError(f"STOWAGE_TLS_CERT, STOWAGE_TLS_KEY: cannot be used as a certificate and its key: {exc}.") from None
+    try:
+        context.load_verify_locations(config.tls_ca)
+    except OSError as exc:
+        raise ConfigError(f"STOWAGE_TLS_CA: cannot be used as authorities: {exc}.") from None
 
 
 def _list_once(engine: Engine) -> None:
@@ -233,11 +256,26 @@ def _without_tls(cfg: object) -> object:
     return plain
 
 
-def _free_socket(path: Path | None) -> None:
-    """Make way for a unix socket: its folder, and away with a socket nobody listens on; raises ConfigError for a live one."""
-    if path is None:
+def _free_address(bind: Bind) -> None:
+    """Raise ConfigError for an address that this process cannot listen on; gunicorn would try it again and again."""
+    if bind.path is not None:
+        _free_socket(bind.path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        raise ConfigError(f"STOWAGE_BIND: cannot listen on {bind}: {exc.strerror}.") from None
+
+
+def _free_socket(path: Path) -> None:
+    """Make way for a unix socket: its folder, and away with a socket nobody listens on; raises ConfigError for a live one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"STOWAGE_BIND: cannot make the folder of {path}: {exc.strerror}.") from None
     if path.exists() and not path.is_socket():
         raise ConfigError(f"STOWAGE_BIND: {path} is there and is not a socket.")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from services.oci.platform import Platform
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_MOST = 1024
 _SOCKET_PATH_BYTES = 107
 """Linux has 108 bytes for the path of a unix socket and the zero behind it (unix(7))."""
 
@@ -59,6 +60,8 @@ def parse_binds(text: str) -> tuple[Bind, ...]:
     binds = tuple(Bind.parse(part) for part in split_list(text))
     if not binds:
         raise ValueError("must name at least one address")
+    if len(set(binds)) < len(binds):
+        raise ValueError("must name each address once")
     return binds
 
 
@@ -86,6 +89,13 @@ def parse_count(text: str) -> int:
     """A positive whole number."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
         raise ValueError("must be a whole number from 1 on")
+    return int(text)
+
+
+def parse_small_count(text: str) -> int:
+    """How many processes, threads or transfers."""
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > _MOST:
+        raise ValueError(f"must be a whole number from 1 to {_MOST}")
     return int(text)
 
 
@@ -196,7 +206,7 @@ def parse_platform(text: str) -> Platform:
 
 def parse_version(text: str) -> ApiVersion:
     """An API version of the range that can be served."""
-    version = ApiVersion.parse(text) if re.fullmatch(r"[0-9]+\.[0-9]+", text) else None
+    version = ApiVersion.parse(text) if re.fullmatch(r"[0-9]\.[1-9][0-9]", text) else None
     if version is None or not MIN_API_VERSION <= version <= MAX_API_VERSION:
         raise ValueError(f"must be an API version from {MIN_API_VERSION} to {MAX_API_VERSION}")
     return version

@@ -3,7 +3,7 @@
 from flask import Blueprint
 
 from blueprints.distribution import inspect as distribution_inspect
-from blueprints.images import attestations, create, delete, get, history, inspect, load, prune, push, search, tag
+from blueprints.images import attestations, create, delete, get, get_several, history, inspect, load, prune, push, search, tag
 from blueprints.images import list as list_
 from blueprints.system import absent, auth, df, events, info, openapi, options, ping, version
 
@@ -28,6 +28,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     prune.blueprint,
     load.blueprint,
     get.blueprint,
+    get_several.blueprint,
     distribution_inspect.blueprint,
     options.blueprint,
 )

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -26,34 +27,29 @@ from blueprints.images.list import ImageItem
 from blueprints.images.prune import PruneReport
 from blueprints.images.search import SearchItem
 from blueprints.schemas.base import QuerySchema, ResponseSchema
-from blueprints.schemas.descriptor import DescriptorField
-from blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson
 from blueprints.schemas.image import RemovalItem
+from blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, JsonSchema, component, constant, record
 from blueprints.system.absent import ANSWERS, Answer
 from blueprints.system.auth import AuthResponse
-from blueprints.system.df import DiskUsageResponse
-from blueprints.system.events import EventItem
+from blueprints.system.df import DiskUsageResponse, ImageUsageResponse
+from blueprints.system.events import STREAM_TYPES, EventItem
 from blueprints.system.info import InfoResponse
 from blueprints.system.version import VersionResponse
 from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, VersionedRule
 
 _JSON = "application/json"
 _TAR = "application/x-tar"
-_JSON_TEXT = {"type": "string", "contentMediaType": _JSON}
-_TYPES: dict[type[fields.Field[Any]], dict[str, str]] = {
-    DockerBool: {"type": "boolean"},
-    FiltersField: _JSON_TEXT,
-    PlatformJson: _JSON_TEXT,
-    DescriptorField: {"type": "object"},
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an operation answers when all is well: one value of a schema, a list of them (`many`), or a stream of them (`stream`)."""
+    """What an operation answers when all is well: one value of a schema, a list of them (`many`), or a stream of them (`stream`).
 
-    schema: type[ResponseSchema] | dict[str, Any]
-    media_type: str = _JSON
+    `media_types` are those it may come in; the value of each is what is to be said of it.
+    """
+
+    schema: type[ResponseSchema] | JsonSchema
+    media_types: Mapping[str, JsonSchema] = field(default_factory=lambda: {_JSON: {}})
     many: bool = False
     stream: bool = False
     status: HTTPStatus = HTTPStatus.OK
@@ -61,21 +57,25 @@ class Body:
     """A second outcome, which has no body."""
 
 
-_ERROR = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
-_LINE = {
-    "type": "object",
-    "properties": {
-        "stream": {"type": "string"},
-        "status": {"type": "string"},
-        "progressDetail": {"type": "object"},
-        "id": {"type": "string"},
+_ERROR = record({"message": TEXT})
+_DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT})
+_LINE = {"minProperties": 1} | record(
+    {},
+    {
+        "stream": TEXT,
+        "status": TEXT,
+        "progressDetail": _DETAIL,
+        "id": TEXT,
         "aux": {"type": "object"},
-        "error": {"type": "string"},
-        "errorDetail": {"type": "object", "properties": {"message": {"type": "string"}}},
+        "error": TEXT,
+        "errorDetail": _ERROR,
     },
-}
-_FAILURE = {"description": "An error", "content": {_JSON: {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}}
-_PROGRESS = Body({"$ref": "#/components/schemas/ProgressLine"}, stream=True)
+)
+_DOCUMENT = record({"openapi": TEXT, "info": {"type": "object"}, "paths": {"type": "object"}})
+_FAILURE = {"description": "An error", "content": {_JSON: {"schema": component("ErrorResponse")}}}
+_PROGRESS = Body(component("ProgressLine"), stream=True)
+_EVENTS = Body(EventItem, {**{kind: {} for kind in STREAM_TYPES}, _JSON: {"x-until": "1.52"}}, stream=True)
+_ARCHIVE = Body({"type": "string", "format": "binary"}, {_TAR: {}})
 _NOTHING: dict[str, Any] = {}
 
 BODIES = {
@@ -83,7 +83,8 @@ BODIES = {
     "image_attestations": Body(AttestationItem, many=True),
     "image_create": _PROGRESS,
     "image_delete": Body(RemovalItem, many=True),
-    "image_get": Body({"type": "string", "format": "binary"}, _TAR),
+    "image_get": _ARCHIVE,
+    "image_get_several": _ARCHIVE,
     "image_history": Body(HistoryItem, many=True),
     "image_inspect": Body(ImageDetails),
     "image_list": Body(ImageItem, many=True),
@@ -94,16 +95,30 @@ BODIES = {
     "image_tag": Body(_NOTHING, status=HTTPStatus.CREATED, empty=HTTPStatus.OK),
     "system_auth": Body(AuthResponse),
     "system_df": Body(DiskUsageResponse),
-    "system_events": Body(EventItem, stream=True),
+    "system_events": _EVENTS,
     "system_info": Body(InfoResponse),
-    "system_openapi": Body({"type": "object"}),
+    "system_openapi": Body(_DOCUMENT),
     "system_options": Body(_NOTHING),
-    "system_ping": Body({"type": "string"}, "text/plain"),
+    "system_ping": Body(TEXT, {"text/plain": {}}),
     "system_version": Body(VersionResponse),
 }
 """By the names of the views; those of the absent routes are in their own table."""
 
+_AUTHORIZED = {"registry_auth", "push_auth"}
+"""A module that has one of these reads X-Registry-Auth."""
+
+_REGISTRY_AUTH = {
+    "name": "X-Registry-Auth",
+    "in": "header",
+    "schema": TEXT,
+    "description": "The credentials for the registry: a JSON object in base64url",
+}
+
 _REQUEST_TYPES = {"image_create": _TAR, "image_load": _TAR, "system_auth": _JSON}
+
+
+_OPTIONAL = {"since", "until", "omit_empty", "omit_null"}
+"""Metadata of a field that is not in every answer."""
 
 
 class _Converter(OpenAPIConverter):
@@ -114,19 +129,31 @@ class _Converter(OpenAPIConverter):
         self.attribute_functions += [self._own_type, self._versions]
 
     def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
-        """An object that may have more fields: the rules of a schema add some, and later versions more."""
+        """An object whose every field that is always there is required, and that may have more: rules add some, and later versions more."""
         shape: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         shape.pop("additionalProperties", None)
+        required = [each.data_key or name for name, each in schema.fields.items() if not _OPTIONAL & each.metadata.keys()]
+        if required:
+            shape["required"] = required
+        if not schema.may_be_empty:
+            shape["minProperties"] = 1
         return shape
 
     def field2default(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
         """Only what JSON has: the defaults of queries are values of the services."""
-        if isinstance(field, fields.Constant):
-            return {"const": field.constant}
-        return {"default": field.load_default} if isinstance(field.load_default, (bool, str)) else {}
+        told = isinstance(field.load_default, (bool, str)) and not isinstance(field, fields.Constant)
+        return {"default": field.load_default} if told else {}
+
+    def field2read_only(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+        """Nothing: every field of an answer is."""
+        return {}
 
     def _own_type(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-        return dict(_TYPES.get(type(field), {}))
+        """What the class of the field says, or the field itself."""
+        if isinstance(field, fields.Constant):
+            return constant(field.constant)
+        own: JsonSchema = getattr(field, "json_schema", {}) | field.metadata.get("json_schema", {})
+        return own
 
     def _versions(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
         return {f"x-{word}": str(field.metadata[word]) for word in ("since", "until") if word in field.metadata}
@@ -150,6 +177,7 @@ def describe(rules: Iterable[VersionedRule], views: Mapping[str, Callable[..., A
     )
     spec.components.schema("ErrorResponse", _ERROR)
     spec.components.schema("ProgressLine", _LINE)
+    _reference(plugin.converter, ImageUsageResponse)
     for rule in sorted(rules, key=lambda rule: rule.rule):
         methods = {
             method.lower(): _operation(plugin.converter, rule, method, views[rule.endpoint]) for method in sorted(rule.methods or ())
@@ -160,12 +188,13 @@ def describe(rules: Iterable[VersionedRule], views: Mapping[str, Callable[..., A
 
 def _operation(converter: _Converter, rule: VersionedRule, method: str, view: Callable[..., Any]) -> dict[str, Any]:
     name = rule.endpoint.rpartition(".")[2]
-    module, absent = inspect.getmodule(view), ANSWERS.get((method, rule.rule))
+    module, absent = cast(ModuleType, inspect.getmodule(view)), ANSWERS.get((method, rule.rule))
     used = _used_queries(module) if absent is None else [absent.query]
+    parameters = [_path_parameter(word) for word in re.findall(r"{(\w+)}", rule.plain_path)] + _query_parameters(converter, used)
     operation: dict[str, Any] = {
         "operationId": "_".join([method.lower(), *re.findall(r"\w+", rule.plain_path)]) + ("_" if rule.rule.endswith("/") else ""),
         "summary": (inspect.getdoc(module) or "").partition("\n")[0].rpartition(": ")[2],
-        "parameters": [_path_parameter(word) for word in re.findall(r"{(\w+)}", rule.plain_path)] + _query_parameters(converter, used),
+        "parameters": parameters + [_REGISTRY_AUTH] * bool(_AUTHORIZED & vars(module).keys()),
         "responses": _responses(converter, name) if absent is None else _absent_responses(absent),
     }
     if name in _REQUEST_TYPES:
@@ -176,10 +205,10 @@ def _operation(converter: _Converter, rule: VersionedRule, method: str, view: Ca
 
 
 def _path_parameter(word: str) -> dict[str, Any]:
-    return {"name": word, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {"name": word, "in": "path", "required": True, "schema": TEXT}
 
 
-def _used_queries(module: object) -> list[type[QuerySchema]]:
+def _used_queries(module: ModuleType) -> list[type[QuerySchema]]:
     """The query schemas that an endpoint's module uses: of those it sees, the ones that no other is derived from."""
     schemas = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, QuerySchema)]
     return [schema for schema in schemas if not any(other is not schema and issubclass(other, schema) for other in schemas)]
@@ -202,7 +231,8 @@ def _responses(converter: _Converter, name: str) -> dict[str, Any]:
     body = BODIES[name]
     response: dict[str, Any] = {"description": "One JSON document per line" if body.stream else body.status.phrase}
     if body.schema is not _NOTHING:
-        response["content"] = {body.media_type: {"schema": _body_schema(converter, body)}}
+        schema = _body_schema(converter, body)
+        response["content"] = {kind: {"schema": schema} | words for kind, words in body.media_types.items()}
     return {str(body.status.value): response, **_empty(body.empty), "default": _FAILURE}
 
 
@@ -212,7 +242,7 @@ def _empty(status: HTTPStatus | None) -> dict[str, Any]:
 
 def _absent_responses(answer: Answer) -> dict[str, Any]:
     """That there is nothing: an empty list or report, or an error of its own status."""
-    nothing = {"description": "Nothing, which is the truth", "content": {_JSON: {"schema": {}}}}
+    nothing = {"description": "Nothing, which is the truth", "content": {_JSON: {"schema": constant(answer.body)}}}
     outcome = nothing if answer.status == HTTPStatus.OK else _FAILURE | {"description": answer.status.phrase}
     return {str(answer.status.value): outcome, **_empty(answer.empty), "default": _FAILURE}
 

@@ -9,7 +9,8 @@ from marshmallow import fields
 from blueprints.request import engine, registry_auth
 from blueprints.response import dump
 from blueprints.schemas.base import ResponseSchema
-from blueprints.schemas.descriptor import DescriptorField
+from blueprints.schemas.descriptor import PLATFORM, DescriptorField
+from blueprints.schemas.json_schema import array, nullable, written_as
 from services.images.distribution import inspect_distribution
 
 blueprint = Blueprint("distribution_inspect", __name__)
@@ -19,7 +20,11 @@ class DistributionResponse(ResponseSchema):
     """A target and its platforms (moby api/types/registry/registry.go); without any, they are null."""
 
     descriptor = DescriptorField(data_key="Descriptor")
-    platforms = fields.Function(lambda found: [platform.to_json() for platform in found.platforms] or None, data_key="Platforms")
+    platforms = fields.Function(
+        lambda found: [platform.to_json() for platform in found.platforms] or None,
+        data_key="Platforms",
+        metadata=written_as(nullable(array(PLATFORM))),
+    )
 
 
 @blueprint.get("/distribution/<path:name>/json", since="1.30")

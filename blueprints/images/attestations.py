@@ -17,6 +17,7 @@ from blueprints.response import dump
 from blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, PlatformJson
+from blueprints.schemas.json_schema import written_as
 from services.errors import InvalidParameter
 from services.images.attestations import Attestation, read_attestations
 
@@ -38,6 +39,9 @@ class AttestationsQuery(QuerySchema):
         return given | {"platform": list(filter(None, platforms)), "type": list(filter(None, map(str.strip, types)))}
 
 
+_STATEMENT = {"description": "The in-toto statement, as it was stored"}
+
+
 def _embed_statement(attestation: Attestation) -> orjson.Fragment | None:
     """The statement's own bytes, for JSON that is not to be changed."""
     return None if attestation.statement is None else orjson.Fragment(attestation.statement)
@@ -48,7 +52,7 @@ class AttestationItem(ResponseSchema):
 
     descriptor = DescriptorField(data_key="Descriptor")
     predicate_type = fields.String(data_key="PredicateType")
-    statement = fields.Function(_embed_statement, data_key="Statement", metadata=OMIT_NULL)
+    statement = fields.Function(_embed_statement, data_key="Statement", metadata=written_as(_STATEMENT) | OMIT_NULL)
 
 
 @blueprint.get("/images/<path:name>/attestations", since="1.55")

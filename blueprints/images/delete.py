@@ -20,6 +20,7 @@ class DeleteQuery(QuerySchema):
     """`noprune` changes nothing: no image has an untagged parent."""
 
     force = DockerBool(load_default=False)
+    noprune = DockerBool(load_default=False)
     platforms = fields.List(PlatformJson(), load_default=(), metadata=since("1.50"))
 
 

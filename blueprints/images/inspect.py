@@ -10,10 +10,11 @@ from marshmallow import fields, post_load
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
-from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, since, until, version_rule
+from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, omit_empty, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.image import ManifestItem, shape_identity
+from blueprints.schemas.image import IDENTITY, ManifestItem, shape_identity
+from blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
 from services.errors import InvalidParameter
 from services.images.inspect import InspectedImage, inspect_image
 from services.oci.timestamp import ZERO
@@ -42,6 +43,17 @@ _CONFIG_BEFORE_1_50: dict[str, object] = _CONFIG_BEFORE_1_52 | {
     "Tty": False,
 }
 
+_SET, _TEXTS = mapping({"type": "object"}), nullable(array(TEXT))
+_HEALTHCHECK_TIMES = dict.fromkeys(("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"), INTEGER)
+_CONFIG = record(
+    {},
+    dict.fromkeys(("User", "WorkingDir", "StopSignal", "Domainname", "Hostname", "Image"), TEXT)
+    | dict.fromkeys(("Env", "Entrypoint", "Cmd", "OnBuild", "Shell"), _TEXTS)
+    | dict.fromkeys(("ArgsEscaped", "AttachStderr", "AttachStdin", "AttachStdout", "OpenStdin", "StdinOnce", "Tty"), BOOLEAN)
+    | {"ExposedPorts": _SET, "Volumes": nullable(_SET), "Labels": nullable(mapping(TEXT))}
+    | {"Healthcheck": record({}, {"Test": array(TEXT)} | _HEALTHCHECK_TIMES)},
+)
+
 
 class InspectQuery(QuerySchema):
     manifests = DockerBool(load_default=False, metadata=since("1.48"))
@@ -66,44 +78,46 @@ class ImageDetails(ResponseSchema):
     repo_tags = fields.List(fields.String(), data_key="RepoTags")
     repo_digests = fields.List(fields.String(), data_key="RepoDigests")
     parent = fields.Constant("", data_key="Parent", metadata=until("1.52"))
-    comment = fields.String(data_key="Comment")
+    comment = fields.String(data_key="Comment", metadata=omit_empty(since("1.52")))
     created = fields.String(data_key="Created", attribute="config.created", metadata=OMIT_EMPTY)
     container = fields.Constant("", data_key="Container", metadata=until("1.45"))
     container_config = fields.Constant(None, data_key="ContainerConfig", metadata=until("1.45"))
     docker_version = fields.Constant("", data_key="DockerVersion", metadata=until("1.52"))
-    author = fields.String(data_key="Author", attribute="config.author")
-    config = fields.Function(lambda image: image.config.container.to_json(), data_key="Config")
+    author = fields.String(data_key="Author", attribute="config.author", metadata=omit_empty(since("1.52")))
+    config = fields.Function(lambda image: image.config.container.to_json(), data_key="Config", metadata=written_as(_CONFIG))
     architecture = fields.String(data_key="Architecture", attribute="config.platform.architecture")
     variant = fields.String(data_key="Variant", attribute="config.platform.variant", metadata=OMIT_EMPTY)
     os = fields.String(data_key="Os", attribute="config.platform.os")
     os_version = fields.String(data_key="OsVersion", attribute="config.platform.os_version", metadata=OMIT_EMPTY)
     size = fields.Integer(data_key="Size")
-    virtual_size = fields.Function(lambda image: image.size, data_key="VirtualSize", metadata=until("1.44"))
+    virtual_size = fields.Integer(attribute="size", data_key="VirtualSize", dump_only=True, metadata=until("1.44"))
     graph_driver = fields.Constant({"Data": None, "Name": "stowage"}, data_key="GraphDriver", metadata=until("1.52"))
-    root_fs = fields.Function(_root_fs, data_key="RootFS")
-    metadata = fields.Function(lambda image: {"LastTagTime": str(image.last_tagged)}, data_key="Metadata")
+    root_fs = fields.Function(_root_fs, data_key="RootFS", metadata=written_as(record({}, {"Type": TEXT, "Layers": array(TEXT)})))
+    metadata = fields.Function(
+        lambda image: {"LastTagTime": str(image.last_tagged)}, data_key="Metadata", metadata=written_as(record({"LastTagTime": TEXT}))
+    )
     descriptor = DescriptorField(data_key="Descriptor", metadata=since("1.48"))
-    manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=OMIT_EMPTY)
-    identity = fields.Function(lambda image: shape_identity(image.repositories), data_key="Identity", metadata=since("1.53") | OMIT_NULL)
+    manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=since("1.48") | OMIT_EMPTY)
+    identity = fields.Function(
+        lambda image: shape_identity(image.repositories),
+        data_key="Identity",
+        metadata=written_as(IDENTITY) | since("1.53") | OMIT_NULL,
+    )
 
     @version_rule(until("1.44"))
     def _date_the_dateless(self, shaped: dict[str, Any], _: InspectedImage) -> None:
+        """`Created` is 0001-01-01T00:00:00Z where the image has no date."""
         shaped["Created"] = shaped["Created"] or str(ZERO)
 
     @version_rule(until("1.50"))
     def _fill_container_fields(self, shaped: dict[str, Any], _: InspectedImage) -> None:
-        """The config was that of a container, so it had fields that no image has."""
+        """`Config` also has its main fields where they are empty, and those that only a container has, such as `Hostname` and `Tty`."""
         shaped["Config"] = _CONFIG_BEFORE_1_50 | shaped["Config"]
 
     @version_rule(between("1.50", "1.52"))
     def _fill_empty_fields(self, shaped: dict[str, Any], _: InspectedImage) -> None:
+        """`Config` also has its main fields where they are empty, such as `Cmd` and `Labels` as null."""
         shaped["Config"] = _CONFIG_BEFORE_1_52 | shaped["Config"]
-
-    @version_rule(since("1.52"))
-    def _omit_empty_texts(self, shaped: dict[str, Any], _: InspectedImage) -> None:
-        for key in ("Comment", "Author"):
-            if not shaped[key]:
-                del shaped[key]
 
 
 @blueprint.get("/images/<path:name>/json")

@@ -14,6 +14,7 @@ from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, sin
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, FiltersField
 from blueprints.schemas.image import ManifestItem, shape_identity
+from blueprints.schemas.json_schema import TEXT, array, mapping, nullable, written_as
 from services.errors import InvalidParameter
 from services.images.list import ListedImage, list_images
 
@@ -23,6 +24,8 @@ blueprint = Blueprint("image_list", __name__)
 class ListQuery(QuerySchema):
     """`all` and `digests` change nothing: there are no intermediate images, and digests are always shown."""
 
+    all = DockerBool(load_default=False)
+    digests = DockerBool(load_default=False)
     filters = FiltersField()
     filter = fields.String(metadata=until("1.41"))
     shared_size = DockerBool(data_key="shared-size", load_default=False, metadata=since("1.42"))
@@ -40,25 +43,28 @@ class ListQuery(QuerySchema):
         return query
 
 
+_NAMES = written_as(nullable(array(TEXT)))
+
+
 class ImageItem(ResponseSchema):
     """An image of the list (moby api/types/image/summary.go)."""
 
     containers = fields.Integer(data_key="Containers")
     created = fields.Integer(data_key="Created")
     id = fields.String(data_key="Id")
-    labels = fields.Raw(data_key="Labels")
+    labels = fields.Raw(data_key="Labels", metadata=written_as(nullable(mapping(TEXT))))
     parent_id = fields.Constant("", data_key="ParentId")
     descriptor = DescriptorField(data_key="Descriptor", metadata=since("1.48"))
-    manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=OMIT_EMPTY)
-    repo_digests = fields.Raw(data_key="RepoDigests")
-    repo_tags = fields.Raw(data_key="RepoTags")
+    manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=since("1.47") | OMIT_EMPTY)
+    repo_digests = fields.Raw(data_key="RepoDigests", metadata=_NAMES)
+    repo_tags = fields.Raw(data_key="RepoTags", metadata=_NAMES)
     shared_size = fields.Integer(data_key="SharedSize")
     size = fields.Integer(data_key="Size")
-    virtual_size = fields.Function(lambda image: image.size, data_key="VirtualSize", metadata=until("1.44"))
+    virtual_size = fields.Integer(attribute="size", data_key="VirtualSize", dump_only=True, metadata=until("1.44"))
 
     @version_rule(until("1.43"))
     def _name_the_nameless(self, shaped: dict[str, Any], _: ListedImage) -> None:
-        """An image without names had names that say so; otherwise an empty list was null."""
+        """An image without names has `RepoTags` `<none>:<none>` and `RepoDigests` `<none>@<none>`; beside names an empty list is null."""
         if shaped["RepoTags"] or shaped["RepoDigests"]:
             shaped["RepoTags"], shaped["RepoDigests"] = shaped["RepoTags"] or None, shaped["RepoDigests"] or None
         else:
@@ -66,6 +72,7 @@ class ImageItem(ResponseSchema):
 
     @version_rule(until("1.51"))
     def _count_no_containers(self, shaped: dict[str, Any], _: ListedImage) -> None:
+        """`Containers` is -1, which means that they were not counted."""
         shaped["Containers"] = -1
 
     @version_rule(since("1.54"))

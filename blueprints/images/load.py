@@ -1,7 +1,4 @@
-"""POST /images/load: the images of an archive.
-
-The parameter `quiet` changes nothing, as in moby's containerd store, which reports whole images only.
-"""
+"""POST /images/load: the images of an archive."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from blueprints.request import body_stream, engine, load_query
+from blueprints.schemas.fields import DockerBool
 from blueprints.schemas.platforms import PlatformsQuery
 from blueprints.streaming import stream_progress
 from services.images.load import load_image
@@ -16,8 +14,14 @@ from services.images.load import load_image
 blueprint = Blueprint("image_load", __name__)
 
 
+class LoadQuery(PlatformsQuery):
+    """`quiet` changes nothing, as in moby's containerd store, which reports whole images only."""
+
+    quiet = DockerBool(load_default=True)
+
+
 @blueprint.post("/images/load")
 def image_load() -> ResponseReturnValue:
     """POST /images/load."""
-    query = load_query(PlatformsQuery)
+    query = load_query(LoadQuery)
     return stream_progress(load_image(engine(), body_stream(), platforms=query["platforms"]), reads_body=True, errors_in_stream=True)

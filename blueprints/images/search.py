@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
@@ -13,6 +13,7 @@ from blueprints.request import engine, load_query, meta_headers, registry_auth
 from blueprints.response import dump
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.schemas.fields import FiltersField
+from blueprints.schemas.json_schema import INTEGER, JsonSchema
 from services.errors import InvalidParameter
 from services.filters import parse_integer
 from services.images.search import search_images
@@ -22,6 +23,8 @@ blueprint = Blueprint("image_search", __name__)
 
 class LimitField(fields.Field[int]):
     """How many results at most; empty text and 0 leave it to the service."""
+
+    json_schema: ClassVar[JsonSchema] = INTEGER | {"minimum": 0}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int:
         try:

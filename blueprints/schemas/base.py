@@ -2,7 +2,8 @@
 
 A field says in its metadata which versions have it: `metadata=since("1.48")`, `until("1.44")` (1.44 no longer has it),
 `between("1.48", "1.52")`. Outside them it is neither loaded nor dumped. What a field cannot say is a method of the schema under
-`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would, `OMIT_NULL` where omitzero would; join them with `|`.
+`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would, `omit_empty(...)` in some versions only, `OMIT_NULL` where omitzero
+would; join them with `|`.
 
 A prepared instance per (class, version) is kept for the life of the process: a schema has no state but its version.
 """
@@ -22,7 +23,7 @@ from blueprints.versioning import MAX_API_VERSION, ApiVersion
 _preparing: ContextVar[ApiVersion] = ContextVar("preparing", default=MAX_API_VERSION)
 _describing: ContextVar[bool] = ContextVar("describing", default=False)
 
-OMIT_EMPTY: dict[str, object] = {"omit_empty": True}
+OMIT_EMPTY: dict[str, object] = {"omit_empty": {}}
 """Metadata of a response field that is left out when it is null, false, 0, "" or an empty list or object."""
 
 OMIT_NULL: dict[str, object] = {"omit_null": True}
@@ -42,6 +43,11 @@ def until(version: str) -> dict[str, object]:
 def between(first: str, gone: str) -> dict[str, object]:
     """Metadata of a field that `first` brought and `gone` no longer has."""
     return since(first) | until(gone)
+
+
+def omit_empty(versions: dict[str, object]) -> dict[str, object]:
+    """Metadata of a response field that is left out when it is empty, in these versions."""
+    return {"omit_empty": versions}
 
 
 def applies(versions: Mapping[str, Any], version: ApiVersion) -> bool:
@@ -122,6 +128,8 @@ class ResponseSchema(_VersionedSchema):
     """The shape of one object of a response; keys come in the order of the fields."""
 
     rules: ClassVar[tuple[Callable[[Any, dict[str, Any], Any], None], ...]] = ()
+    may_be_empty: ClassVar[bool] = True
+    """False where at least one of the keys is there, though none of them always."""
 
     def __init_subclass__(cls, **_: object) -> None:
         own = tuple(value for value in vars(cls).values() if hasattr(value, "versions"))
@@ -132,9 +140,12 @@ class ResponseSchema(_VersionedSchema):
     ) -> None:
         super().__init__(only=only, exclude=exclude, many=many, load_only=load_only, dump_only=dump_only)
         self._written = [(field.data_key or name, _reader(name, field), field._serialize, name) for name, field in self.dump_fields.items()]
-        self._omitted = [field.data_key or name for name, field in self.dump_fields.items() if field.metadata.get("omit_empty")]
+        self._omitted = [field.data_key or name for name, field in self.dump_fields.items() if self._omits(field)]
         self._nullable = [field.data_key or name for name, field in self.dump_fields.items() if field.metadata.get("omit_null")]
         self._active = [rule for rule in self.rules if applies(rule.versions, self.client_version)]  # type: ignore[attr-defined]
+
+    def _omits(self, field: fields.Field[Any]) -> bool:
+        return "omit_empty" in field.metadata and applies(field.metadata["omit_empty"], self.client_version)
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
         """Shape an object, or a list of them: every field writes the attribute it is about, then the rules run.

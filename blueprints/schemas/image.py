@@ -10,8 +10,17 @@ from collections.abc import Iterable
 from marshmallow import fields
 
 from blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
-from blueprints.schemas.descriptor import DescriptorField
+from blueprints.schemas.descriptor import PLATFORM, DescriptorField
+from blueprints.schemas.json_schema import INTEGER, TEXT, array, constant, record, written_as
 from services.images.summary import ManifestKind, ManifestSummary
+
+IDENTITY = record({"Pull": array(record({"Repository": TEXT}))})
+_SIZE = record({"Content": INTEGER, "Total": INTEGER})
+_IMAGE_DATA = record(
+    {"Platform": PLATFORM, "Size": record({"Unpacked": INTEGER}), "Containers": constant(None)},
+    {"Identity": IDENTITY | {"x-since": "1.54"}},
+)
+_ATTESTATION_DATA = record({"For": TEXT})
 
 
 def _image_properties(manifest: ManifestSummary) -> dict[str, object] | None:
@@ -37,14 +46,18 @@ class ManifestItem(ResponseSchema):
     id = fields.String(data_key="ID", attribute="descriptor.digest")
     descriptor = DescriptorField(data_key="Descriptor")
     available = fields.Boolean(data_key="Available")
-    size = fields.Function(lambda manifest: {"Content": manifest.size, "Total": manifest.size}, data_key="Size")
+    size = fields.Function(lambda manifest: {"Content": manifest.size, "Total": manifest.size}, data_key="Size", metadata=written_as(_SIZE))
     kind = fields.String(data_key="Kind")
-    image_data = fields.Function(_image_properties, data_key="ImageData", metadata=OMIT_EMPTY)
-    attestation_data = fields.Function(_attestation_properties, data_key="AttestationData", metadata=OMIT_EMPTY)
+    image_data = fields.Function(_image_properties, data_key="ImageData", metadata=written_as(_IMAGE_DATA) | OMIT_EMPTY)
+    attestation_data = fields.Function(
+        _attestation_properties, data_key="AttestationData", metadata=written_as(_ATTESTATION_DATA) | OMIT_EMPTY
+    )
 
 
 class RemovalItem(ResponseSchema):
     """A name that was untagged, or an image that was deleted."""
+
+    may_be_empty = False
 
     deleted = fields.String(data_key="Deleted", metadata=OMIT_EMPTY)
     untagged = fields.String(data_key="Untagged", metadata=OMIT_EMPTY)

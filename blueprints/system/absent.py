@@ -41,12 +41,13 @@ class ForceQuery(QuerySchema):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a route answers: the status that tells its outcome, a function of the name in the path, the parameters that it reads, and the status
-    of a second outcome, which has no body."""
+    of a second outcome, which has no body. `body` is the JSON of an outcome that has one."""
 
     status: HTTPStatus
     give: Callable[[str], ResponseReturnValue]
     query: type[QuerySchema] = QuerySchema
     empty: HTTPStatus | None = None
+    body: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _empty(body: object, *filters: str, unreadable: str = "") -> Answer:
         sent.validate(filters)
         return dump_raw(body)
 
-    return Answer(HTTPStatus.OK, give, FiltersQuery)
+    return Answer(HTTPStatus.OK, give, FiltersQuery, body=body)
 
 
 def _unable(deed: str) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from flask import Blueprint, Response
 from marshmallow import fields
@@ -19,6 +19,7 @@ from blueprints.request import engine, load_query
 from blueprints.response import dump
 from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since, until, version_rule
 from blueprints.schemas.fields import DockerBool
+from blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, component, constant, written_as
 from blueprints.versioning import MAX_API_VERSION
 from services.errors import InvalidParameter
 from services.system.df import DiskUsage, ObjectType, read_disk_usage
@@ -28,6 +29,8 @@ blueprint = Blueprint("system_df", __name__)
 
 class ObjectTypeField(fields.Field[ObjectType]):
     """One of the types by its name."""
+
+    json_schema: ClassVar[JsonSchema] = TEXT | {"enum": [str(kind) for kind in ObjectType]}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> ObjectType:
         try:
@@ -46,12 +49,15 @@ def _list_images(usage: DiskUsage) -> list[dict[str, object]]:
     return cast("list[dict[str, object]]", list_.ImageItem.at(MAX_API_VERSION).dump(usage.images, many=True))
 
 
+_IMAGES = written_as(array(component("ImageItem")))
+
+
 class ImageUsageResponse(ResponseSchema):
     """What images take; none is active, since no container uses one, and so all of it can be reclaimed."""
 
-    items = fields.Function(_list_images, data_key="Items", metadata=OMIT_EMPTY)
-    reclaimable = fields.Function(lambda usage: usage.image_bytes, data_key="Reclaimable", metadata=OMIT_EMPTY)
-    total_count = fields.Function(lambda usage: len(usage.images), data_key="TotalCount", metadata=OMIT_EMPTY)
+    items = fields.Function(_list_images, data_key="Items", metadata=_IMAGES | OMIT_EMPTY)
+    reclaimable = fields.Integer(data_key="Reclaimable", attribute="image_bytes", dump_only=True, metadata=OMIT_EMPTY)
+    total_count = fields.Function(lambda usage: len(usage.images), data_key="TotalCount", metadata=written_as(INTEGER) | OMIT_EMPTY)
     total_size = fields.Integer(data_key="TotalSize", attribute="image_bytes", metadata=OMIT_EMPTY)
 
 
@@ -63,28 +69,34 @@ def _asked(object_type: ObjectType, shape: Callable[[DiskUsage], object]) -> Cal
 _of_images = partial(_asked, ObjectType.IMAGE)
 _no_usage = partial(_asked, shape=lambda _: {})
 _no_items = partial(_asked, shape=lambda _: [])
+_IMAGE_USAGE = written_as(component("ImageUsageResponse")) | since("1.52") | OMIT_NULL
+_NO_USAGE = written_as(constant({})) | since("1.52") | OMIT_NULL
+_NO_ITEMS = written_as(constant([])) | OMIT_NULL
 
 
 class VerboseDiskUsageResponse(ResponseSchema):
     """An object per type that was asked for (moby api/types/system/disk_usage.go)."""
 
-    images_usage = fields.Function(_of_images(ImageUsageResponse().dump), data_key="ImageUsage", metadata=since("1.52") | OMIT_NULL)
-    container_usage = fields.Function(_no_usage(ObjectType.CONTAINER), data_key="ContainerUsage", metadata=since("1.52") | OMIT_NULL)
-    volume_usage = fields.Function(_no_usage(ObjectType.VOLUME), data_key="VolumeUsage", metadata=since("1.52") | OMIT_NULL)
-    build_cache_usage = fields.Function(_no_usage(ObjectType.BUILD_CACHE), data_key="BuildCacheUsage", metadata=since("1.52") | OMIT_NULL)
+    may_be_empty = False
+
+    images_usage = fields.Function(_of_images(ImageUsageResponse().dump), data_key="ImageUsage", metadata=_IMAGE_USAGE)
+    container_usage = fields.Function(_no_usage(ObjectType.CONTAINER), data_key="ContainerUsage", metadata=_NO_USAGE)
+    volume_usage = fields.Function(_no_usage(ObjectType.VOLUME), data_key="VolumeUsage", metadata=_NO_USAGE)
+    build_cache_usage = fields.Function(_no_usage(ObjectType.BUILD_CACHE), data_key="BuildCacheUsage", metadata=_NO_USAGE)
 
 
 class DiskUsageResponse(VerboseDiskUsageResponse):
     """Beside them, a list per type that was asked for and the bytes of all images."""
 
     layers_size = fields.Integer(data_key="LayersSize", attribute="image_bytes", metadata=OMIT_EMPTY)
-    images = fields.Function(_of_images(_list_images), data_key="Images", metadata=OMIT_NULL)
-    containers = fields.Function(_no_items(ObjectType.CONTAINER), data_key="Containers", metadata=OMIT_NULL)
-    volumes = fields.Function(_no_items(ObjectType.VOLUME), data_key="Volumes", metadata=OMIT_NULL)
-    build_cache = fields.Function(_no_items(ObjectType.BUILD_CACHE), data_key="BuildCache", metadata=OMIT_NULL)
+    images = fields.Function(_of_images(_list_images), data_key="Images", metadata=_IMAGES | OMIT_NULL)
+    containers = fields.Function(_no_items(ObjectType.CONTAINER), data_key="Containers", metadata=_NO_ITEMS)
+    volumes = fields.Function(_no_items(ObjectType.VOLUME), data_key="Volumes", metadata=_NO_ITEMS)
+    build_cache = fields.Function(_no_items(ObjectType.BUILD_CACHE), data_key="BuildCache", metadata=_NO_ITEMS)
 
     @version_rule(until("1.44"))
     def _tell_virtual_sizes(self, shaped: dict[str, Any], _: DiskUsage) -> None:
+        """Each of `Images` has `VirtualSize`, which is its `Size`."""
         for image in shaped["Images"] or ():
             image["VirtualSize"] = image["Size"]
 

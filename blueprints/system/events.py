@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from flask import Blueprint, Response, request
 from marshmallow import fields
 
 from blueprints.request import engine, load_query
-from blueprints.schemas.base import QuerySchema, ResponseSchema, applies, until, version_rule
+from blueprints.schemas.base import QuerySchema, ResponseSchema, applies, until
 from blueprints.schemas.fields import FiltersField
+from blueprints.schemas.json_schema import INTEGER, JsonSchema
 from blueprints.streaming import stream_live
 from blueprints.versioning import api_version
 from services.errors import InvalidParameter
@@ -28,7 +29,7 @@ from services.system.events import SCOPE, watch_events
 blueprint = Blueprint("system_events", __name__)
 
 _JSON_LINES, _SEQUENCE = "application/jsonl", "application/json-seq"
-_STREAM_TYPES = (_JSON_LINES, "application/x-ndjson", _SEQUENCE)
+STREAM_TYPES = (_JSON_LINES, "application/x-ndjson", _SEQUENCE)
 """Earlier ones are preferred among equals."""
 
 _ACCEPTED = re.compile(
@@ -67,6 +68,8 @@ class EventsQuery(QuerySchema):
 class UnixSeconds(fields.Field[int]):
     """Nanoseconds since 1970 in whole seconds."""
 
+    json_schema: ClassVar[JsonSchema] = INTEGER
+
     def _serialize(self, value: Any, attr: str | None, obj: Any, **_: Any) -> int:
         return int(value // _SECOND)
 
@@ -77,22 +80,21 @@ class ActorItem(ResponseSchema):
 
 
 class EventItem(ResponseSchema):
+    """An event; `status` and `id` repeat the action and the actor's ID, since old clients read no others."""
+
     type = fields.String(data_key="Type")
     action = fields.String(data_key="Action")
     actor = fields.Nested(ActorItem, data_key="Actor")
     scope = fields.Constant(SCOPE)
     seconds = UnixSeconds(attribute="time", data_key="time", dump_only=True)
     time = fields.Integer(data_key="timeNano")
+    status = fields.String(attribute="action", dump_only=True, metadata=until("1.52"))
+    id = fields.String(attribute="actor.id", dump_only=True, metadata=until("1.52"))
 
     @property
     def media_type(self) -> str:
         """The type of a stream for a client that asks for none: `application/json` below 1.52, though it is several documents."""
         return "application/json" if applies(until("1.52"), self.client_version) else _JSON_LINES
-
-    @version_rule(until("1.52"))
-    def with_status_and_id(self, shaped: dict[str, Any], event: Event) -> None:
-        """`status` and `id` repeat the action and the actor's ID: old clients read no others."""
-        shaped |= {"status": event.action, "id": event.actor.id}
 
 
 @blueprint.get("/events")
@@ -115,7 +117,7 @@ def _negotiate(accept: str) -> str | None:
     """The accepted type of a stream with the highest quality; wildcards count for nothing (moby MatchAcceptStrict)."""
     best, best_quality = None, 0.0
     qualities = list(_read_accept(accept))
-    for offer in _STREAM_TYPES:
+    for offer in STREAM_TYPES:
         quality = max((quality for kind, quality in qualities if kind == offer), default=0.0)
         if quality > best_quality:
             best, best_quality = offer, quality

@@ -15,13 +15,13 @@ blueprint = Blueprint("system_version", __name__)
 class ComponentResponse(ResponseSchema):
     name = fields.String(data_key="Name")
     version = fields.String(data_key="Version")
-    details = fields.Dict(data_key="Details")
+    details = fields.Dict(values=fields.String(), data_key="Details")
 
 
 class VersionResponse(ResponseSchema):
     """Clients want the keys of a program in Go to be there; they are empty for one in Python."""
 
-    platform = fields.Dict(data_key="Platform")
+    platform = fields.Dict(values=fields.String(), data_key="Platform")
     version = fields.String(data_key="Version")
     api_version = fields.String(data_key="ApiVersion")
     min_api_version = fields.String(data_key="MinAPIVersion")

@@ -21,7 +21,7 @@ from services.gc.leases import Lease, hold
 from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
-from services.images.platform_choice import is_wanted
+from services.images.platform_choice import is_wanted, wanted_manifests
 from services.images.publish import Recorded, assign_name, read_graph, record_graph
 from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
@@ -45,7 +45,7 @@ class _Loaded:
     @property
     def listed(self) -> list[Descriptor]:
         """What its indexes list."""
-        return [edge.child for recorded in self.graph for edge in recorded.facts.edges if edge.role is Role.MANIFEST]
+        return [child for recorded in self.graph for child in _children(recorded)]
 
     @property
     def familiar(self) -> str:
@@ -56,9 +56,9 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
     """Load every image of an archive: docker-archive, OCI layout or both; plain, gzip, bzip2, xz or zstd.
 
     Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored.
-    With platforms, only these are taken from an index, and every image must provide one of them. Names that are no valid reference count as
-    none. Raises InvalidContent, NotFound, OutOfSpace; then the store is as it was. What follows the archive in `source` is read too, up to a
-    bound, so that the client can finish sending.
+    With platforms, only these and their attestations are taken from an index, and every image must provide one of them. Names that are no
+    valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace; then the store is as it was. What follows the archive in
+    `source` is read too, up to a bound, so that the client can finish sending.
     """
     try:
         loaded = _load(engine, source, platforms)
@@ -151,9 +151,9 @@ def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, 
 
 
 def _check_matching_present(image: _Loaded, whole: Collection[Digest], matcher: PlatformMatcher, wanted: str) -> None:
-    """Refuse an index that lists a manifest for one of the platforms without its content."""
-    for child in image.listed:
-        if child.digest not in whole and is_wanted(child, matcher):
+    """Refuse an index that lists a manifest for one of the platforms, or its attestation, without its content."""
+    for child in [child for recorded in image.graph for child in wanted_manifests(_children(recorded), matcher)]:
+        if child.digest not in whole:
             missing = f"content digest {child.digest}: not found"
             raise NotFound(f"requested platform(s) ({wanted}) found, but some content is missing: {missing}")
 
@@ -164,6 +164,11 @@ def _check_provided(loaded: Iterable[_Loaded], whole: Mapping[Digest, ManifestFa
         raise NotFound(f"image {lacking[0]} doesn't provide the requested platform ({wanted})")
     if lacking:
         raise NotFound(f"images [{', '.join(lacking)}] don't provide the requested platform ({wanted})")
+
+
+def _children(recorded: Recorded) -> list[Descriptor]:
+    """What an index lists."""
+    return [edge.child for edge in recorded.facts.edges if edge.role is Role.MANIFEST]
 
 
 def _provides(image: _Loaded, whole: Mapping[Digest, ManifestFacts], matcher: PlatformMatcher) -> bool:

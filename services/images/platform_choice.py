@@ -1,6 +1,7 @@
-"""Which manifest of an index is the best for a platform, and which others a pull takes with it: its attestation.
+"""Which manifests of an index are for a platform, which is the best of them, and which go with them: their attestations.
 
-Source: containerd core/images/handlers.go (FilterPlatforms, LimitManifests); moby daemon/containerd/image_pull.go (referrersList).
+Source: containerd core/images/handlers.go (FilterPlatforms, LimitManifests, SetReferrers); moby daemon/containerd/image_pull.go
+(referrersList).
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ def choose_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> 
     chosen = best_manifest((child for child in listed if _is_manifest(child) and is_wanted(child, matcher)), matcher)
     if chosen is None:
         return ()
-    return chosen, *[child for child in listed if _attests(child, chosen)][-1:]
+    return chosen, *_attestations(listed, [chosen])
+
+
+def wanted_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> list[Descriptor]:
+    """All that an index lists for a platform that matches, or for none, followed by their attestations; the last of several counts."""
+    wanted = [child for child in listed if is_wanted(child, matcher)]
+    return wanted + _attestations(listed, wanted)
 
 
 def is_wanted(child: Descriptor, matcher: PlatformMatcher) -> bool:
@@ -51,10 +58,11 @@ def _compare(left: Descriptor, right: Descriptor, matcher: PlatformMatcher) -> i
     return matcher.less(right.platform, left.platform) - matcher.less(left.platform, right.platform)
 
 
-def _attests(child: Descriptor, chosen: Descriptor) -> bool:
-    annotations = child.annotations
-    return (
-        mediatypes.is_manifest(child.media_type)
-        and annotations.get(REFERENCE_TYPE) == _ATTESTATION
-        and annotations.get(REFERENCE_DIGEST) == str(chosen.digest)
-    )
+def _attestations(listed: Iterable[Descriptor], subjects: Iterable[Descriptor]) -> list[Descriptor]:
+    """The last that the index lists of each subject."""
+    last = {child.annotations.get(REFERENCE_DIGEST): child for child in listed if _is_attestation(child)}
+    return [last[digest] for digest in (str(subject.digest) for subject in subjects) if digest in last]
+
+
+def _is_attestation(child: Descriptor) -> bool:
+    return mediatypes.is_manifest(child.media_type) and child.annotations.get(REFERENCE_TYPE) == _ATTESTATION

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from services.engine import Engine
 from services.errors import InvalidContent
-from services.images.platform_choice import is_wanted
+from services.images.platform_choice import wanted_manifests
 from services.metadata.protocol import Edge, Kind, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
 from services.oci.config import ImageConfig
@@ -60,7 +60,8 @@ def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor,
     what else is in the store is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save
     a manifest without its content when its platform is not there (containerd archive.WithSkipMissing).
 
-    With a matcher, manifests that an index lists for other platforms are left out, and an index may end with none (containerd FilterPlatforms).
+    With a matcher, manifests that an index lists for other platforms are left out, but not the attestations of what is taken; an index may
+    end with none (containerd FilterPlatforms, SetReferrers).
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, brought, matcher)
@@ -81,8 +82,8 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
     _check_repeats(index)
     present = _check_sizes(reading, index.manifests)
-    wanted = [child for child in index.manifests if child.digest in present and _is_wanted(reading, child)]
-    complete = [_read_child(reading, child, depth=depth + 1) for child in wanted]
+    wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
+    complete = [_read_child(reading, child, depth=depth + 1) for child in wanted if child.digest in present]
     if index.manifests and not any(complete) and reading.matcher is None:
         raise InvalidContent(f"missing blob {index.manifests[0].digest}: index {descriptor.digest} has none of its manifests")
     edges = tuple(Edge(Role.MANIFEST, child) for child in index.manifests)
@@ -94,10 +95,6 @@ def _check_repeats(index: Index) -> None:
     for digest, times in Counter(child.digest for child in index.manifests).items():
         if times > MAX_REPEATS:
             raise InvalidContent(f"index lists {digest} more than {MAX_REPEATS} times")
-
-
-def _is_wanted(reading: _Reading, child: Descriptor) -> bool:
-    return reading.matcher is None or is_wanted(child, reading.matcher)
 
 
 def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> bool:

@@ -28,6 +28,7 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
     """Give the events that pass the filters in the order of their ids; ends once the clock is past `until`, or never.
 
     Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens from the call on.
+    An `until` of 0 or less shuts nothing out: the whole history comes, and then the end.
     None says that there is nothing more now: it is for the caller to wait before asking again.
     """
     with engine.metadata.read() as tx:
@@ -39,7 +40,7 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
         for event in page:
             position = event.id
             too_early = event.id <= now and event.time < (since or 0)
-            too_late = until is not None and event.time > until
+            too_late = until is not None and 0 < until < event.time
             if not too_early and not too_late and passes(event, filters):
                 yield event
         if over and len(page) < _PAGE:

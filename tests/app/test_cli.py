@@ -47,7 +47,7 @@ def test_a_root_that_is_not_there_is_not_made(command: str, root: Path, capsys: 
 def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("STOWAGE_WORKERS", "none")
     assert main(["serve"]) == 2
-    assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 on.\n"
+    assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 to 1024.\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"]])

@@ -86,6 +86,10 @@ def test_every_setting_is_read() -> None:
         ("STOWAGE_IMPORT_URLS", "true"),
         ("STOWAGE_DECOMPRESSION_RATIO", "0"),
         ("STOWAGE_CONCURRENT_DOWNLOADS", ""),
+        ("STOWAGE_WORKERS", "1025"),
+        ("STOWAGE_THREADS", "10000"),
+        ("STOWAGE_MIN_API_VERSION", "1.024"),
+        ("STOWAGE_BIND", "127.0.0.1:1,127.0.0.1:1"),
         ("STOWAGE_TYPO", "1"),
     ],
 )

@@ -13,19 +13,21 @@ import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
-from app.serving import Worker, _free_socket, _list_once, _settings, hold_root
+from app.serving import Worker, _check_tls, _free_address, _free_socket, _list_once, _settings, hold_folder
+from app.values import Bind
 from services.engine import Engine
 from services.errors import Internal
 from services.filters import Filters
 from services.images.list import list_images
+from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
 
 
 def test_a_root_has_one_service(tmp_path: Path) -> None:
     root = tmp_path / "new" / "root"
-    with hold_root(root), pytest.raises(ConfigError, match="another service is running"), hold_root(root):
+    with hold_folder(root, "STOWAGE_ROOT"), pytest.raises(ConfigError, match="another service is running"), hold_folder(root, "STOWAGE_ROOT"):
         pass
-    with hold_root(root):
+    with hold_folder(root, "STOWAGE_ROOT"):
         assert root.stat().st_mode & 0o777 == 0o700
 
 
@@ -85,3 +87,26 @@ def test_a_damaged_store_is_for_the_requests_to_tell(engine: Engine, tmp_path: P
     _list_once(engine)
     with pytest.raises(Internal, match="no such table: image"):
         list_images(engine, filters=Filters())
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="STOWAGE_ROOT: cannot use the folder .*: (File exists|Not a directory)"), hold_folder(tmp_path / "file", "STOWAGE_ROOT"):
+        pass
+
+
+def test_an_address_that_is_taken_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = Bind.parse(f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ConfigError, match=rf"STOWAGE_BIND: cannot listen on {bind}: Address already in use\."):
+            _free_address(bind)
+    _free_address(bind)
+
+
+@pytest.mark.parametrize("wrong", ["STOWAGE_TLS_CERT", "STOWAGE_TLS_CA"])
+def test_files_that_are_no_certificates_are_refused(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "text").write_text("no certificate")
+    files = dict.fromkeys(("STOWAGE_TLS_CERT", "STOWAGE_TLS_KEY", "STOWAGE_TLS_CA"), str(CERTIFICATE))
+    _check_tls(Config.from_environ(files))
+    with pytest.raises(ConfigError, match=wrong):
+        _check_tls(Config.from_environ({**files, wrong: str(tmp_path / "text")}))

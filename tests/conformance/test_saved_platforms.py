@@ -1,4 +1,4 @@
-"""An archive of one platform, which has that platform's attestation beside it, in the hands of others."""
+"""One platform of an index and its attestation: saved into an archive for others, and loaded from one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from typing import Any
 
 import pytest
 
-from tests.builders import Layout, blob_path
+from tests.builders import PREDICATE_PROVENANCE, PREDICATE_SBOM, Layout, blob_path
 from tests.conformance.conftest import Service, needs, skopeo
 
 NAME = "team/app:1"
-PLATFORM = {"os": "linux", "architecture": "amd64"}
+PLATFORM = urllib.parse.quote('{"os": "linux", "architecture": "amd64"}')
+
+
+def images(service: Service) -> str:
+    return f"http://127.0.0.1:{service.port}/v1.56/images"
+
+
+def load(service: Service, query: str = "") -> None:
+    """Load an index of several platforms, each with an attestation."""
+    layout = Layout()
+    layout.tag(layout.multi_platform(), f"docker.io/{NAME}")
+    request = urllib.request.Request(f"{images(service)}/load{query}", layout.to_tar(), {"Content-Type": "application/x-tar"})
+    urllib.request.urlopen(request, timeout=30).close()
 
 
 @pytest.fixture
 def archive(service: Service, tmp_path: Path) -> Path:
     """The amd64 image of an index with attestations, as the service saves it."""
-    layout = Layout()
-    layout.tag(layout.multi_platform(), f"docker.io/{NAME}")
-    base = f"http://127.0.0.1:{service.port}/v1.51/images"
-    load = urllib.request.Request(f"{base}/load", layout.to_tar(), {"Content-Type": "application/x-tar"})
-    urllib.request.urlopen(load, timeout=30).close()
+    load(service)
     saved = tmp_path / "saved.tar"
-    urllib.request.urlretrieve(f"{base}/{NAME}/get?platform={urllib.parse.quote(json.dumps(PLATFORM))}", saved)
+    urllib.request.urlretrieve(f"{images(service)}/{NAME}/get?platform={PLATFORM}", saved)
     return saved
 
 
@@ -59,3 +67,13 @@ def test_skopeo_copies_the_image_by_its_name(archive: Path, tmp_path: Path) -> N
     skopeo("copy", "--preserve-digests", f"oci-archive:{archive}:1", f"oci:{tmp_path}/copy")
     assert (tmp_path / "copy" / blob_path(image["digest"])).is_file()
     assert not (tmp_path / "copy" / blob_path(attestation["digest"])).exists()
+
+
+def test_a_platform_is_loaded_with_its_attestation_and_without_the_others(service: Service) -> None:
+    load(service, f"?platform={PLATFORM}")
+    with urllib.request.urlopen(f"{images(service)}/{NAME}/attestations?platform={PLATFORM}", timeout=30) as answer:
+        assert [each["PredicateType"] for each in json.load(answer)] == [PREDICATE_PROVENANCE, PREDICATE_SBOM]
+    with urllib.request.urlopen(f"{images(service)}/{NAME}/json?manifests=1", timeout=30) as answer:
+        manifests = json.load(answer)["Manifests"]
+    present = [each["Kind"] for each in manifests if each["Available"]]
+    assert (len(manifests), present) == (6, ["image", "attestation"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from marshmallow import fields
 
-from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, since, until, version_rule
+from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, omit_empty, since, until, version_rule
 from blueprints.versioning import ApiVersion
 
 
@@ -35,6 +35,10 @@ class Tree(ResponseSchema):
 
 class Nullable(ResponseSchema):
     items = fields.Raw(data_key="Items", metadata=since("1.44") | OMIT_NULL)
+
+
+class Text(ResponseSchema):
+    text = fields.String(data_key="Text", metadata=omit_empty(since("1.52")))
 
 
 class Query(QuerySchema):
@@ -70,6 +74,12 @@ def test_nested_schemas_follow_the_version_wherever_they_are() -> None:
 
 def test_an_empty_value_is_left_out_where_the_field_says_so() -> None:
     assert Tree.at(ApiVersion(1, 45)).dump(TREE)["Leaves"] == [{}, {"Maybe": "m"}]
+
+
+def test_an_empty_value_may_be_left_out_in_some_versions_only() -> None:
+    old, new = Text.at(ApiVersion(1, 51)), Text.at(ApiVersion(1, 52))
+    assert (old.dump(SimpleNamespace(text="")), new.dump(SimpleNamespace(text=""))) == ({"Text": ""}, {})
+    assert new.dump(SimpleNamespace(text="x")) == {"Text": "x"}
 
 
 @pytest.mark.parametrize(("items", "shaped"), [(None, {}), ([], {"Items": []}), (0, {"Items": 0})])

@@ -57,6 +57,7 @@ def test_a_platform_is_a_specifier_or_json() -> None:
         pytest.param("linux/amd64", "failed to parse platform", id="specifier"),
         pytest.param("[]", "failed to parse platform", id="list"),
         pytest.param("{}", "both OS and Architecture must be provided", id="empty"),
+        pytest.param("null", "both OS and Architecture must be provided", id="null"),
         pytest.param('{"os":"linux"}', "both OS and Architecture must be provided", id="half"),
         pytest.param('{"variant":"v7"}', "optional platform fields provided, but OS and Architecture are missing", id="variant alone"),
     ],

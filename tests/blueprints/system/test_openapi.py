@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +16,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from blueprints.schemas.base import QuerySchema
 from blueprints.versioning import VersionedRule
 from services.engine import Engine
-from tests.builders import put_image
+from services.metadata.protocol import Actor
+from tests.builders import Layout, put_image, simple_layout
+
+GARBAGE: tuple[Any, ...] = (True, 7.5, "text", [[]], {"": [[]]})
+FREE = {"AttestationItem.Statement"}
+"""What may be any JSON."""
 
 
 @pytest.fixture
@@ -49,6 +56,83 @@ def test_every_parameter_of_a_query_is_in_it(app: Flask, description: dict[str, 
             assert {parameter["name"] for parameter in parameters if parameter["in"] == "query"} == wanted, rule.rule
 
 
+def validator(description: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
+    """The schema with the components that it may refer to."""
+    return Draft202012Validator({**schema, "components": description["components"]})
+
+
+def described_answers(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and schema of every answer that tells success in JSON."""
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                for media_type, content in response.get("content", {}).items():
+                    if status.startswith("2") and "json" in media_type:
+                        yield f"{method} {path} {media_type}", content["schema"]
+
+
+def inner_schemas(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema in a schema, itself included, by its path."""
+    yield name, schema
+    for key, each in schema.get("properties", {}).items():
+        yield from inner_schemas(f"{name}.{key}", each)
+    for word in ("items", "additionalProperties"):
+        if word in schema:
+            yield from inner_schemas(f"{name}.{word}", schema[word])
+
+
+def test_no_answer_may_be_without_its_fields(description: dict[str, Any]) -> None:
+    answers = dict(described_answers(description))
+    assert len(answers) > 25
+    assert [name for name, schema in answers.items() for empty in ({}, [{}]) if validator(description, schema).is_valid(empty)] == []
+
+
+def test_every_value_has_a_type(description: dict[str, Any]) -> None:
+    schemas = [pair for name, schema in description["components"]["schemas"].items() for pair in inner_schemas(name, schema)]
+    assert len(schemas) > 200
+    assert {name for name, schema in schemas if sum(map(validator(description, schema).is_valid, GARBAGE)) > 1} == FREE
+
+
+def test_null_is_described_where_it_is_sent_only(description: dict[str, Any]) -> None:
+    schema = description["components"]["schemas"]["ImageItem"]["properties"]
+    assert [key for key in schema if validator(description, schema[key]).is_valid(None)] == ["Labels", "RepoDigests", "RepoTags"]
+
+
+def test_parameters_that_change_nothing_are_in_it(description: dict[str, Any]) -> None:
+    for method, path, name in (
+        ("get", "/images/json", "all"),
+        ("get", "/images/json", "digests"),
+        ("delete", "/images/{name}", "noprune"),
+        ("post", "/images/load", "quiet"),
+    ):
+        parameters = {parameter["name"]: parameter["schema"] for parameter in description["paths"][path][method]["parameters"]}
+        assert parameters[name]["type"] == "boolean"
+
+
+def test_credentials_are_a_header_of_what_asks_a_registry(description: dict[str, Any]) -> None:
+    asking = {
+        path
+        for path, operations in description["paths"].items()
+        for operation in operations.values()
+        if "X-Registry-Auth" in [parameter["name"] for parameter in operation["parameters"]]
+    }
+    assert asking == {"/images/create", "/images/{name}/push", "/images/search", "/distribution/{name}/json"}
+
+
+@pytest.mark.parametrize("version", ["1.24", "1.51", "1.52", "1.56"])
+@pytest.mark.parametrize("accept", ["", "application/x-ndjson", "application/json-seq", "application/jsonl"])
+def test_events_are_as_described(client: FlaskClient, engine: Engine, description: dict[str, Any], version: str, accept: str) -> None:
+    with engine.metadata.write() as tx:
+        tx.events.append(time=5_000_000_007, event_type="image", action="tag", actor=Actor("sha256:a", {"name": "app:1"}))
+    answer = client.get(f"/v{version}/events?until=9", headers={"Accept": accept})
+    content = description["paths"]["/events"]["get"]["responses"]["200"]["content"]
+    schema = content[answer.content_type]["schema"]
+    assert content["application/json"]["x-until"] == "1.52"
+    lines = answer.get_data().replace(b"\x1e", b"").splitlines()
+    assert len(lines) == 1
+    assert [error.message for line in lines for error in validator(description, schema).iter_errors(json.loads(line))] == []
+
+
 def test_versions_are_told(description: dict[str, Any]) -> None:
     operation = description["paths"]["/images/json"]["get"]
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
@@ -57,6 +141,10 @@ def test_versions_are_told(description: dict[str, Any]) -> None:
     assert description["components"]["schemas"]["ImageItem"]["properties"]["VirtualSize"]["x-until"] == "1.44"
     assert description["paths"]["/distribution/{name}/json"]["get"]["x-since"] == "1.30"
     assert "x-since" not in operation
+    schemas = description["components"]["schemas"]
+    assert [schemas[name]["properties"]["Manifests"]["x-since"] for name in ("ImageItem", "ImageDetails")] == ["1.47", "1.48"]
+    assert [schemas["EventItem"]["properties"][key]["x-until"] for key in ("status", "id")] == ["1.52", "1.52"]
+    assert schemas["ManifestItem"]["properties"]["ImageData"]["properties"]["Identity"]["x-since"] == "1.54"
 
 
 @pytest.mark.parametrize("version", ["1.24", "1.43", "1.45", "1.49", "1.52", "1.56"])
@@ -68,6 +156,9 @@ def test_versions_are_told(description: dict[str, Any]) -> None:
         pytest.param("GET", "/images/json", "/images/json", id="list"),
         pytest.param("GET", "/images/json", "/images/json?manifests=1&shared-size=1", id="list with manifests"),
         pytest.param("GET", "/images/{name}/json", "/images/simple/json", id="inspect"),
+        pytest.param("GET", "/images/{name}/json", "/images/multi/json?manifests=1", id="inspect with manifests"),
+        pytest.param("GET", "/images/{name}/attestations", "/images/multi/attestations?statement=1", id="attestations"),
+        pytest.param("GET", "/volumes", "/volumes", id="volumes"),
         pytest.param("GET", "/images/{name}/history", "/images/simple/history", id="history"),
         pytest.param("GET", "/system/df", "/system/df", id="df"),
         pytest.param("DELETE", "/images/{name}", "/images/simple", id="delete"),
@@ -77,11 +168,12 @@ def test_versions_are_told(description: dict[str, Any]) -> None:
 def test_answers_are_as_described(
     client: FlaskClient, engine: Engine, description: dict[str, Any], version: str, method: str, route: str, path: str
 ) -> None:
+    layout, without_tag = Layout(), simple_layout(label="without tag")
     put_image(engine)
-    if version == "1.24" and route == "/images/prune":
-        version = "1.25"
+    put_image(engine, "multi", layout, layout.multi_platform())
+    put_image(engine, f"team/app@{without_tag.manifests[0]['digest']}", without_tag)
+    version = max(version, description["paths"][route][method.lower()].get("x-since", version))
     answer = client.open(f"/v{version}{path}", method=method)
     assert answer.status_code == 200
     schema = description["paths"][route][method.lower()]["responses"]["200"]["content"]["application/json"]["schema"]
-    validator = Draft202012Validator({**schema, "components": description["components"]})
-    assert [error.message for error in validator.iter_errors(answer.get_json())] == []
+    assert [error.message for error in validator(description, schema).iter_errors(answer.get_json())] == []

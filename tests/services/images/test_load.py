@@ -11,8 +11,11 @@ import pytest
 
 from services.engine import Engine
 from services.errors import InvalidContent, NotFound
+from services.images.delete import delete_image
 from services.images.load import load_image as stream_load
 from services.images.publish import Recorded, read_graph
+from services.images.save import save_images
+from services.metadata.protocol import Kind
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
@@ -249,17 +252,69 @@ def load_multi(engine: Engine, *platforms: Platform) -> Layout:
     return layout
 
 
+def listed(layout: Layout) -> list[Json]:
+    """What the index of the layout's first image lists."""
+    children: list[Json] = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"]
+    return children
+
+
+def content(layout: Layout, *manifests: Json) -> set[str]:
+    """These manifests and what they consist of."""
+    documents = [json.loads(layout.blobs[manifest["digest"]]) for manifest in manifests]
+    parts = [part for document in documents for part in [document["config"], *document["layers"]]]
+    return {each["digest"] for each in [*manifests, *parts]}
+
+
 def present_platforms(engine: Engine) -> list[str]:
-    return sorted(str(facts.platform) for facts in engine.metadata.catalog().manifests.values() if facts.platform)
+    """Of images, not of attestations."""
+    platforms = [facts.platform for facts in engine.metadata.catalog().manifests.values() if facts.kind is Kind.IMAGE]
+    return sorted(map(str, platforms))
 
 
-def test_one_platform(engine: Engine) -> None:
+def test_one_platform_with_its_attestation(engine: Engine) -> None:
     layout = load_multi(engine, ARM64)
-    assert present_platforms(engine) == ["linux/arm64/v8"]
-    arm64 = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"][1]
-    manifest = json.loads(layout.blobs[arm64["digest"]])
-    needed = {layout.manifests[0]["digest"], arm64["digest"], manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])}
-    assert blobs(engine) == needed
+    _, arm64, _, _, attestation, _ = listed(layout)
+    assert blobs(engine) == {layout.manifests[0]["digest"]} | content(layout, arm64, attestation)
+
+
+def test_of_several_attestations_the_last_is_taken(engine: Engine) -> None:
+    layout = Layout()
+    image = on_platform(layout.image([make_layer()]), "linux/amd64")
+    older = layout.attestation(image)
+    newer = older | layout.manifest(layout.add(b"{}", "application/vnd.oci.empty.v1+json"), [])
+    layout.tag(layout.index([image, older, newer]), "docker.io/library/any:1")
+    load_image(engine, layout.to_tar(), platforms=[AMD64])
+    assert blobs(engine) == {layout.manifests[0]["digest"]} | content(layout, image, newer)
+
+
+def test_one_platform_of_a_nested_index_with_its_attestation(engine: Engine) -> None:
+    layout = Layout()
+    inner = layout.multi_platform(("linux/amd64", "linux/arm64/v8"))
+    layout.tag(layout.index([inner]), "docker.io/library/any:1")
+    load_image(engine, layout.to_tar(), platforms=[ARM64])
+    _, arm64, _, attestation = json.loads(layout.blobs[inner["digest"]])["manifests"]
+    assert blobs(engine) == {layout.manifests[0]["digest"], inner["digest"]} | content(layout, arm64, attestation)
+
+
+def test_an_attestation_may_not_lack_when_its_platform_is_asked_for(engine: Engine) -> None:
+    layout = Layout()
+    layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8")), "docker.io/library/multi:latest")
+    *_, attestation = listed(layout)
+    layout.without(attestation)
+    with pytest.raises(NotFound) as refused:
+        load_image(engine, layout.to_tar(), platforms=[ARM64])
+    missing = f"content digest {attestation['digest']}: not found"
+    assert str(refused.value) == f"requested platform(s) ([linux/arm64/v8]) found, but some content is missing: {missing}"
+    assert load_image(engine, layout.to_tar(), platforms=[AMD64]) == ["Loaded image: multi:latest\n"]
+
+
+def test_saved_platforms_keep_their_attestations(engine: Engine) -> None:
+    load_multi(engine)
+    asked = [AMD64, ARM64]
+    saved = b"".join(save_images(engine, ["multi"], platforms=asked))
+    delete_image(engine, "multi")
+    load_image(engine, saved, platforms=asked)
+    assert b"".join(save_images(engine, ["multi"], platforms=asked)) == saved
 
 
 def test_several_platforms(engine: Engine) -> None:
@@ -276,7 +331,7 @@ def test_platform_added_later(engine: Engine) -> None:
 def test_platform_that_only_the_store_has(engine: Engine) -> None:
     layout = Layout()
     layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8"), attested=False), "docker.io/library/multi:latest")
-    arm64 = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"][1]
+    _, arm64 = listed(layout)
     put_image(engine, "arm", layout, arm64)
     layout.without(arm64)
     assert load_image(engine, layout.to_tar(), platforms=[ARM64]) == ["Loaded image: multi:latest\n"]

@@ -1,10 +1,10 @@
-"""Which manifest of an index is the best, and which others a pull takes with it."""
+"""Which manifests of an index are for a platform, which is the best, and which attestations go with them."""
 
 from __future__ import annotations
 
 import pytest
 
-from services.images.platform_choice import choose_manifests
+from services.images.platform_choice import choose_manifests, wanted_manifests
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -26,6 +26,7 @@ AMD64, ARM64, ARM_V6, ARM_V7 = (
 ANY = listed("any")
 OF_AMD64 = listed("attestation", "unknown/unknown", about="amd64")
 LATER_OF_AMD64 = listed("later attestation", "unknown/unknown", about="amd64")
+INDEX_OF_AMD64 = listed("attestations", "unknown/unknown", about="amd64", media_type=mediatypes.OCI_INDEX)
 NESTED = listed("nested", "linux/amd64", media_type=mediatypes.OCI_INDEX)
 BLOB = listed("blob", media_type="application/octet-stream")
 
@@ -50,3 +51,17 @@ BLOB = listed("blob", media_type="application/octet-stream")
 )
 def test_the_best_manifest_and_its_attestation_are_chosen(children: list[Descriptor], platform: str, expected: list[Descriptor]) -> None:
     assert list(choose_manifests(children, PlatformMatcher.only(Platform.parse(platform)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("children", "expected"),
+    [
+        pytest.param([ARM64, ANY, AMD64, ARM_V7], [ANY, AMD64], id="all that fit"),
+        pytest.param([OF_AMD64, AMD64, ARM64, LATER_OF_AMD64], [AMD64, LATER_OF_AMD64], id="the last attestation"),
+        pytest.param([ARM64, OF_AMD64], [], id="no attestation alone"),
+        pytest.param([ARM64, listed("of arm64", "unknown/unknown", about="arm64")], [], id="not another's attestation"),
+        pytest.param([AMD64, INDEX_OF_AMD64], [AMD64], id="an index attests nothing"),
+    ],
+)
+def test_all_manifests_for_the_platform_and_their_attestations_are_wanted(children: list[Descriptor], expected: list[Descriptor]) -> None:
+    assert wanted_manifests(children, PlatformMatcher.only(Platform.parse("linux/amd64"))) == expected

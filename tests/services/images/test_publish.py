@@ -173,11 +173,12 @@ def test_an_index_is_whole_enough_with_an_image_that_was_here_before(engine: Eng
     assert recorded.facts.kind is Kind.INDEX
 
 
-def test_matcher_leaves_other_platforms_out(engine: Engine) -> None:
+def test_matcher_leaves_other_platforms_and_their_attestations_out(engine: Engine) -> None:
     layout = Layout()
     index = layout.multi_platform()
     graph = read(engine, layout, index, matcher=PlatformMatcher.any_of((ARM64,), AMD64))
-    assert [recorded.facts.platform for recorded in graph] == [ARM64, None]
+    _, arm64, _, _, attestation, _ = json.loads(layout.blobs[index["digest"]])["manifests"]
+    assert [str(recorded.facts.digest) for recorded in graph] == [each["digest"] for each in (arm64, attestation, index)]
 
 
 def missing_layer(layout: Layout) -> Json:

@@ -54,6 +54,8 @@ def told(events: Iterator[Event | None]) -> list[str]:
         pytest.param(20, 99, ["20", "30"], id="since, inclusive"),
         pytest.param(None, 20, ["10", "20"], id="until, inclusive"),
         pytest.param(11, 19, [], id="none"),
+        pytest.param(0, 0, ["10", "20", "30"], id="until 0 shuts nothing out, as in moby"),
+        pytest.param(None, -1, ["10", "20", "30"], id="nor does one below 0"),
     ],
 )
 def test_past_events_end_by_themselves(timed: Engine, since: int | None, until: int, actions: list[str]) -> None:

@@ -1,0 +1,25 @@
+"""GET /images/get: the named images as one archive."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from blueprints.request import engine, load_query
+from blueprints.schemas.platforms import PlatformsQuery
+from blueprints.streaming import stream_tar
+from services.images.save import save_images
+
+blueprint = Blueprint("image_get_several", __name__)
+
+
+class GetSeveralQuery(PlatformsQuery):
+    names = fields.List(fields.String(), load_default=())
+
+
+@blueprint.get("/images/get")
+def image_get_several() -> ResponseReturnValue:
+    """GET /images/get."""
+    query = load_query(GetSeveralQuery)
+    return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"]))
