@@ -1,7 +1,8 @@
 """Measure a fresh Stowage, and beside it other engines: `python -m benchmarks [--engine NAME=ADDRESS=PID ...]`.
 
 ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the engines that are named is deleted. A docker-registry on loopback, started here, is what
-they pull from and push to; it has to be insecure for them, as loopback is by default. The figures are a table in Markdown: wall seconds (and how
+they pull from and push to; it has to be insecure for them, as loopback is by default. The large image has the layers given with `--layer`, uncompressed
+tar files, or some that are made up. The figures are a table in Markdown: wall seconds (and how
 many times faster Stowage was in the same run), CPU seconds, peak memory (sum of PSS over all processes of the service).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.engines import Cost, Engine, Meter
 from benchmarks.registry import registry
-from benchmarks.workload import file_system, large_image, many_images, single_layers
+from benchmarks.workload import file_system, large_image, made_layers, many_images, single_layers
 
 RUNS = 3
 LISTED_IMAGES = 1000
@@ -71,14 +73,14 @@ def archives(engine: Engine, folder: Path) -> dict[str, Cost]:
     return found
 
 
-def pulls(engine: Engine, address: str) -> dict[str, Cost]:
-    """Pull of the large image, the same again, and its four layers as four images at once."""
+def pulls(engine: Engine, address: str, layers: int) -> dict[str, Cost]:
+    """Pull of the large image, the same again, and of its layers as images of their own, all at once."""
 
     def pull(name: str) -> None:
         engine.request("POST", f"/v1.45/images/create?fromImage={address}/bench/{name}&tag=1")
 
-    def pull_four() -> None:
-        threads = [threading.Thread(target=pull, args=(f"layer{number}",)) for number in range(4)]
+    def pull_layers() -> None:
+        threads = [threading.Thread(target=pull, args=(f"layer{number}",)) for number in range(layers)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -86,7 +88,7 @@ def pulls(engine: Engine, address: str) -> dict[str, Cost]:
 
     found = {"pull": measure(engine, lambda: pull("large"), lambda: wipe(engine))}
     found["pull again"] = measure(engine, lambda: pull("large"))
-    found["four pulls at once"] = measure(engine, pull_four, lambda: wipe(engine))
+    found[f"{layers} pulls at once"] = measure(engine, pull_layers, lambda: wipe(engine))
     return found
 
 
@@ -115,6 +117,19 @@ def skopeo_push(folder: Path) -> float:
     return sorted(walls)[RUNS // 2]
 
 
+def podman_pull(folder: Path, address: str) -> float:
+    """Median wall seconds of `podman pull` of the large image into an empty store."""
+    podman = ["podman", "--root", f"{folder}/podman", "--runroot", f"{folder}/podman-run", "--storage-driver", "overlay"]
+    walls = []
+    for _ in range(RUNS):
+        subprocess.run([*podman, "rmi", "--all", "--force"], check=True, capture_output=True)
+        begin = time.perf_counter()
+        subprocess.run([*podman, "pull", "--tls-verify=false", f"{address}/bench/large:1"], check=True, capture_output=True)
+        walls.append(time.perf_counter() - begin)
+    subprocess.run([*podman, "system", "reset", "--force"], check=True, capture_output=True)
+    return sorted(walls)[RUNS // 2]
+
+
 def skopeo(*arguments: str) -> None:
     subprocess.run(["skopeo", "--insecure-policy", *arguments], check=True, stdout=subprocess.DEVNULL)
 
@@ -132,8 +147,8 @@ def listing(engine: Engine, folder: Path) -> dict[str, Cost]:
     return {f"list {LISTED_IMAGES} images, first": first.cost, f"list {LISTED_IMAGES} images, later": mean}
 
 
-def everything(engine: Engine, folder: Path, address: str) -> dict[str, Cost]:
-    return {**archives(engine, folder), **pulls(engine, address), **pushes(engine, folder), **listing(engine, folder)}
+def everything(engine: Engine, folder: Path, address: str, layers: int) -> dict[str, Cost]:
+    return {**archives(engine, folder), **pulls(engine, address, layers), **pushes(engine, folder), **listing(engine, folder)}
 
 
 def table(results: dict[str, dict[str, Cost]]) -> str:
@@ -151,18 +166,18 @@ def table(results: dict[str, dict[str, Cost]]) -> str:
     return "\n".join(rows)
 
 
-def prepare(folder: Path, mebibytes: int) -> None:
-    large_image(folder / "plain.tar", "large:1", mebibytes, compressed=False)
-    large_image(folder / "gzip.tar", "large:1", mebibytes, compressed=True)
-    single_layers(folder / "layers.tar", mebibytes)
+def prepare(folder: Path, layers: list[Path]) -> None:
+    large_image(folder / "plain.tar", layers, compressed=False)
+    large_image(folder / "gzip.tar", layers, compressed=True)
+    single_layers(folder / "layers.tar", layers)
     (folder / "rootfs.tar").write_bytes(file_system(150, 77))
     many_images(folder / "many.tar", LISTED_IMAGES)
 
 
-def fill(address: str, folder: Path) -> None:
+def fill(address: str, folder: Path, layers: int) -> None:
     """Put the images to pull into a registry."""
     skopeo("copy", "--dest-tls-verify=false", f"docker-archive:{folder}/gzip.tar", f"docker://{address}/bench/large:1")
-    for number in range(4):
+    for number in range(layers):
         source = f"docker-archive:{folder}/layers.tar:layer{number}:1"
         skopeo("copy", "--dest-tls-verify=false", source, f"docker://{address}/bench/layer{number}:1")
 
@@ -170,20 +185,25 @@ def fill(address: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", action="append", default=[], metavar="NAME=ADDRESS=PID", help="another engine to measure beside")
-    parser.add_argument("--size", type=int, default=500, help="MiB of the large image's archive (default 500)")
+    parser.add_argument("--layer", action="append", type=Path, default=[], metavar="FILE", help="a layer of the large image")
+    parser.add_argument("--size", type=int, default=500, help="MiB of the large image's archive, where no layers are given (default 500)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as temporary, registry() as address:
         folder = Path(temporary)
-        prepare(folder, options.size)
-        fill(address, folder)
+        layers = options.layer or made_layers(folder, options.size)
+        prepare(folder, layers)
+        fill(address, folder, len(layers))
         results: dict[str, dict[str, Cost]] = {}
         with stowage(folder / "root") as engine:
-            results[engine.name] = everything(engine, folder, address)
+            results[engine.name] = everything(engine, folder, address, len(layers))
         for given in options.engine:
             name, where, pid = given.split("=")
-            results[name] = everything(Engine(name, where, int(pid)), folder, address)
+            results[name] = everything(Engine(name, where, int(pid)), folder, address, len(layers))
         print(table(results))
-        print(f"\nskopeo copy of the same image to an empty registry: {skopeo_push(folder):.3f} s")
+        print(f"\nThe large image has {(folder / 'gzip.tar').stat().st_size >> 20} MiB, {(folder / 'plain.tar').stat().st_size >> 20} uncompressed.")
+        print(f"skopeo copy of it to an empty registry: {skopeo_push(folder):.3f} s")
+        if shutil.which("podman"):
+            print(f"podman pull of it: {podman_pull(folder, address):.3f} s")
 
 
 if __name__ == "__main__":

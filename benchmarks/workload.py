@@ -1,4 +1,4 @@
-"""The images that the benchmark moves, made on the spot: half of each layer compresses, as file systems do."""
+"""The images that the benchmark moves: of given layers, or of some made on the spot, of which half compresses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file_system(mebibytes: int, seed: int) -> bytes:
 
 
 def gzip(content: bytes) -> bytes:
-    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+    compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
     return compressor.compress(content) + compressor.flush()
 
 
@@ -83,19 +83,26 @@ class Archive:
         self._tar.close()
 
 
-def large_image(path: Path, name: str, mebibytes: int, *, compressed: bool) -> None:
-    """One image of four layers whose archive is about `mebibytes`; files compress to half."""
+def made_layers(folder: Path, mebibytes: int) -> list[Path]:
+    """Four layers that an archive of about `mebibytes` holds when they are compressed."""
+    paths = [folder / f"layer{seed}.tar" for seed in range(4)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(file_system(mebibytes // 2, seed))
+    return paths
+
+
+def large_image(path: Path, layers: list[Path], *, compressed: bool) -> None:
+    """`large:1`, of all these layers."""
     archive = Archive(path, compressed=compressed)
-    each = mebibytes // 2 if compressed else mebibytes // 4
-    archive.image(name, [file_system(each, seed) for seed in range(4)])
+    archive.image("large:1", [layer.read_bytes() for layer in layers])
     archive.close()
 
 
-def single_layers(path: Path, mebibytes: int) -> None:
-    """The layers of the large image as four images of one layer."""
+def single_layers(path: Path, layers: list[Path]) -> None:
+    """Each layer as an image of its own: `layer0:1` and so on."""
     archive = Archive(path)
-    for seed in range(4):
-        archive.image(f"layer{seed}:1", [file_system(mebibytes // 2, seed)])
+    for number, layer in enumerate(layers):
+        archive.image(f"layer{number}:1", [layer.read_bytes()])
     archive.close()
 
 
