@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from services.errors import EngineError, Unsupported
+from services.errors import Unsupported
 from services.metadata.database import open_engine, transaction
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.metadata.tables import METADATA
 from tests.rows import add_image
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -50,21 +53,11 @@ def test_upgrading_again_keeps_everything(url: str) -> None:
     store.close()
 
 
-def test_upgraded_by_two_processes_at_once(url: str) -> None:
-    errors: list[EngineError] = []
-
-    def run() -> None:
-        try:
-            upgrade(url)
-        except EngineError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+def test_upgraded_by_two_processes_at_once(url: str, folder: Path) -> None:
+    command = [sys.executable, "-c", "import sys; from services.metadata.session import upgrade; upgrade(sys.argv[1])", url]
+    processes = [subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
+    assert _revision(folder) == "0004"
 
 
 def test_a_newer_store_is_refused_and_left_alone(url: str, folder: Path) -> None:
