@@ -182,7 +182,7 @@ def _list_once(engine: Engine) -> None:
 
 def _migrate() -> None:
     """Bring the database to this version, in a process of its own: what only that needs would stay in the memory of the service."""
-    done = subprocess.run([sys.executable, "-m", "app.cli", "db", "upgrade"], check=False)
+    done = subprocess.run([sys.executable, "-P", "-m", "app.cli", "db", "upgrade"], check=False)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
 
