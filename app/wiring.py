@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.config import Config
+from app.config import Config, ConfigError
 from services.content.filesystem import FilesystemStore
+from services.content.paths import Layout
 from services.engine import Engine, Limits, ShownSettings
+from services.gc.identity import is_one_store
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.registry.client import RegistryClient
 from services.registry.proxies import Proxies
@@ -17,26 +19,46 @@ from services.registry.search import HUB_INDEX
 
 
 def build_engine(config: Config) -> Engine:
-    """The engine that this configuration describes, for the life of a process; its database is at the newest revision already."""
-    return _compose(config, SqlMetadataStore(config.database_url, event_history=config.event_history))
+    """The engine that this configuration describes, for the life of a process; its database is at the newest revision already.
+
+    Raises ConfigError where the database and the content folder are not of one store.
+    """
+    metadata = SqlMetadataStore(config.database_url, event_history=config.event_history)
+    content = FilesystemStore(config.content_root)
+    try:
+        _require_one_store(config, metadata, content)
+    except BaseException:
+        metadata.close()
+        raise
+    return _compose(config, metadata, content)
 
 
 @contextmanager
 def open_engine(config: Config) -> Iterator[Engine]:
     """The same engine for the time of a command, after its database was brought to the newest revision."""
     upgrade(config.database_url)
-    metadata = SqlMetadataStore(config.database_url, event_history=config.event_history)
+    engine = build_engine(config)
     try:
-        yield _compose(config, metadata)
+        yield engine
     finally:
-        metadata.close()
+        engine.metadata.close()
 
 
-def _compose(config: Config, metadata: SqlMetadataStore) -> Engine:
+def _require_one_store(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> None:
+    if not is_one_store(metadata, content):
+        database = config.database_url.removeprefix("sqlite:///")
+        raise ConfigError(
+            f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {database} and the content folder {config.content_root} are not of one "
+            f"store, and blobs that the database does not know are removed as garbage; name or restore the one that belongs to the other, or, "
+            f"if they are to be one store from now on, write {metadata.store_id()} into {Layout(config.content_root).store_id}."
+        )
+
+
+def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
     proxies = Proxies.from_environ(os.environ)
     shown = proxies.masked
     return Engine(
-        content=FilesystemStore(config.content_root),
+        content=content,
         metadata=metadata,
         registry=RegistryClient(
             insecure=config.insecure_registries,

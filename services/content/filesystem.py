@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from services.content.errors import storage_errors
 from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
-from services.content.partial import FileIngest, remove_partial
+from services.content.partial import FileIngest, remove_partial, sync_folder
 from services.content.paths import Layout, digest_of, key_of
 from services.errors import BlobNotFound
 from services.oci.digest import Digest
@@ -27,6 +27,21 @@ class FilesystemStore:
             for folder in (self._layout.blobs, self._layout.ingests, self._layout.locks):
                 folder.mkdir(mode=0o700, exist_ok=True)
             clear_unheld(self._layout.locks)
+
+    def store_id(self) -> str | None:
+        with storage_errors():
+            try:
+                return self._layout.store_id.read_text(errors="replace").strip()
+            except FileNotFoundError:
+                return None
+
+    def claim(self, store_id: str) -> str:
+        with wait_lock(self._layout.lock("claim")):
+            claimed = self.store_id()
+            if claimed is not None:
+                return claimed
+            _write_durably(self._layout.store_id, f"{store_id}\n")
+            return store_id
 
     def open(self, digest: Digest) -> BinaryIO:
         with storage_errors():
@@ -87,9 +102,21 @@ class FilesystemStore:
             return remove_partial(self._layout.partial(key)) if held else 0
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     with storage_errors(), os.scandir(folder) as entries:
-        return list(entries)
+        yield from entries
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """Make a small file, which is there with all of its text or not at all."""
+    new = path.with_suffix(".new")
+    with storage_errors():
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(new, path)
+        sync_folder(path.parent)
 
 
 def _stat(path: Path) -> os.stat_result | None:

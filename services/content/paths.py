@@ -1,6 +1,7 @@
 """The layout of a content store on disk, and the one mapping from digests and keys to paths.
 
     <root>/
+        store-id                     the id of the store, which its database has too; a line of text
         blobs/<algorithm>/<hex>      a whole, verified blob (an OCI image layout's own folder)
         ingest/<name>/data           a partial; <name> is the ingest's key with "-" for ":"
         locks/<name>                 held (flock) by the writer of that key, or by the sweep; gone when nobody holds it
@@ -25,6 +26,10 @@ class Layout:
     """The paths under one root."""
 
     root: Path
+
+    @property
+    def store_id(self) -> Path:
+        return self.root / "store-id"
 
     @property
     def blobs(self) -> Path:

@@ -56,7 +56,13 @@ class Ingest(Protocol):
 
 
 class ContentStore(Protocol):
-    """Blobs by digest."""
+    """Blobs by digest, and the id of the store that they are of: only a database with the same id knows them."""
+
+    def store_id(self) -> str | None:
+        """The id, None until one was claimed."""
+
+    def claim(self, store_id: str) -> str:
+        """Make this the id, durably, unless there is one; returns the one that counts: of several claims at once that of the first."""
 
     def open(self, digest: Digest) -> BinaryIO:
         """The blob for reading, closed by the caller; raises BlobNotFound."""

@@ -11,6 +11,7 @@ all of it back. A read transaction sees one state.
     source     a repository of a registry that is known to hold a blob; gone with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
+    store      one row: the id of the store, made with its tables, which the content store has too
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest or a foreign layer
 has a blob row; a blob row has its file.
@@ -277,6 +278,9 @@ class MetadataStore(Protocol):
     def write(self) -> AbstractContextManager[Transaction]: ...
 
     def catalog(self) -> Catalog: ...
+
+    def store_id(self) -> str:
+        """The id of this store: 32 hexadecimal characters, random, the same for its whole life and in every copy of it."""
 
     def problems(self) -> list[str]:
         """A sentence for each thing that is damaged in the database itself, or whose recorded size is not what its rows add up to."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from services.errors import Unsupported
 from services.metadata import generation
@@ -22,6 +22,7 @@ from services.metadata.integrity import find_problems
 from services.metadata.leases import SqlLeases
 from services.metadata.protocol import Catalog
 from services.metadata.sources import SqlSources
+from services.metadata.tables import store
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -69,6 +70,11 @@ class SqlMetadataStore:
             if self._catalog is None or self._catalog.generation != current:
                 self._catalog = self._catalog_reader.read(connection, current)
             return self._catalog
+
+    def store_id(self) -> str:
+        with transaction(self._engine(), writes=False) as connection:
+            identity: str = connection.scalars(select(store.c.id)).one()
+            return identity
 
     def problems(self) -> list[str]:
         with transaction(self._engine(), writes=False) as connection:

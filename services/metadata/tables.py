@@ -115,3 +115,5 @@ generation = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),
 )
+
+store = Table("store", METADATA, Column("id", Text, primary_key=True))

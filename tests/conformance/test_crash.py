@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.conformance.recorded.archives import BASE, Layout, tar_of
 
 ROUNDS = 4
 LAYER_BYTES = 3_000_000
+PRUNE_SECONDS = 0.04
+"""About what a prune takes."""
 
 
 def request(service: Service, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
@@ -29,55 +32,73 @@ def request(service: Service, method: str, path: str, body: bytes | None = None)
         connection.close()
 
 
-def archive(name: str, seed: int) -> bytes:
-    """An image of a shared layer and one of its own, about 3 MB that do not compress."""
+def archive(name: str, seed: int, owner: str = "", layer_bytes: int = LAYER_BYTES) -> bytes:
+    """An image of a shared layer and one of its own that does not compress, labelled with its owner."""
     layout = Layout()
-    own = tar_of({"data": random.Random(seed).randbytes(LAYER_BYTES)})
-    layout.tag(layout.image([BASE, own], {"Cmd": ["sh"]}), f"docker.io/{name}")
+    own = tar_of({"data": random.Random(seed).randbytes(layer_bytes)})
+    layout.tag(layout.image([BASE, own], {"Cmd": ["sh"], "Labels": {"owner": owner}}), f"docker.io/{name}")
     return layout.to_tar()
 
 
+def prune_named(service: Service, **filters: str) -> tuple[int, bytes]:
+    """Prune images whether they have names or not, as `docker image prune --all` does."""
+    filters["dangling"] = "false"
+    query = urlencode({"filters": json.dumps({name: [value] for name, value in filters.items()})})
+    return request(service, "POST", f"/images/prune?{query}")
+
+
 class Traffic:
-    """Clients that load, pull, retag, delete and prune until the service dies under them; `acknowledged` is what must survive."""
+    """Clients that load, pull, delete and prune until the service dies under them; `acknowledged` is what must survive.
+
+    A client prunes every image that it has loaded itself, and none of the others': what those load meanwhile may be acknowledged at any
+    moment, and nobody could say whether it is there afterwards.
+    """
 
     def __init__(self, service: Service, registry: str, seed: int) -> None:
         self.service, self.registry, self.seed = service, registry, seed
         self.acknowledged: set[str] = set()
         self.counter = 0
         self._lock = threading.Lock()
+        self._killer: threading.Timer | None = None
 
-    def run_until(self, kill: Callable[[], None], seconds: float) -> None:
-        threads = [threading.Thread(target=self._client, args=(number,)) for number in range(4)]
+    def run_until(self, kill: Callable[[], None], seconds: float, *, while_pruning: bool) -> None:
+        """Kill the service after so many seconds, or during the next prune of named images."""
+        threads = [threading.Thread(target=self._client, args=(f"round{self.seed}-client{number}",)) for number in range(4)]
         for thread in threads:
             thread.start()
         time.sleep(seconds)
-        kill()
-        for thread in threads:
+        killer = threading.Timer(random.uniform(0, PRUNE_SECONDS), kill)
+        if while_pruning:
+            self._killer = killer
+        else:
+            killer.start()
+        for thread in (*threads, killer):
             thread.join()
 
-    def _client(self, number: int) -> None:
-        chance = random.Random(self.seed * 10 + number)
+    def _client(self, owner: str) -> None:
+        chance = random.Random(owner)
         while True:
             try:
-                chance.choice([self._load, self._load, self._pull, self._delete, self._prune])(chance)
+                chance.choice([self._load, self._load, self._load, self._pull, self._delete, self._prune, self._prune_named])(chance, owner)
             except (OSError, http.client.HTTPException, json.JSONDecodeError):
                 return
 
-    def _load(self, chance: random.Random) -> None:
+    def _load(self, chance: random.Random, owner: str) -> None:
         with self._lock:
             self.counter += 1
-            name = f"crash/image{self.seed}-{self.counter}:v1"
-        status, answer = request(self.service, "POST", "/images/load", archive(name, self.counter))
+            name = f"crash/{owner}:{self.counter}"
+        content = archive(name, self.counter, owner, layer_bytes=chance.choice([LAYER_BYTES, LAYER_BYTES // 50]))
+        status, answer = request(self.service, "POST", "/images/load", content)
         if status == 200 and f"Loaded image: {name}" in answer.decode():
             self._keep(name)
 
-    def _pull(self, chance: random.Random) -> None:
+    def _pull(self, chance: random.Random, owner: str) -> None:
         tag = chance.choice(["a", "b"])
         status, answer = request(self.service, "POST", f"/images/create?fromImage={self.registry}/crash/pulled&tag={tag}")
         if status == 200 and "Status: " in answer.decode().splitlines()[-1]:
             self._keep(f"{self.registry}/crash/pulled:{tag}")
 
-    def _delete(self, chance: random.Random) -> None:
+    def _delete(self, chance: random.Random, owner: str) -> None:
         with self._lock:
             loaded = sorted(name for name in self.acknowledged if name.startswith("crash/"))
             if not loaded:
@@ -86,8 +107,17 @@ class Traffic:
             self.acknowledged.discard(name)
         request(self.service, "DELETE", f"/images/{name}")
 
-    def _prune(self, chance: random.Random) -> None:
+    def _prune(self, chance: random.Random, owner: str) -> None:
         request(self.service, "POST", "/images/prune")
+
+    def _prune_named(self, chance: random.Random, owner: str) -> None:
+        with self._lock:
+            own = {name for name in self.acknowledged if name.startswith(f"crash/{owner}:")}
+            self.acknowledged -= own
+            if own and self._killer:
+                self._killer.start()
+                self._killer = None
+        prune_named(self.service, label=f"owner={owner}")
 
     def _keep(self, name: str) -> None:
         with self._lock:
@@ -108,7 +138,7 @@ def test_acknowledged_images_survive_sigkill(stocked: str, tmp_path: Path) -> No
     for seed in range(ROUNDS):
         service.start()
         traffic = Traffic(service, stocked, seed)
-        traffic.run_until(service.kill, seconds=1.5 + 0.37 * seed)
+        traffic.run_until(service.kill, seconds=1.5 + 0.37 * seed, while_pruning=seed % 2 == 1)
         acknowledged |= traffic.acknowledged
 
         verified = service.run("verify")
@@ -120,8 +150,9 @@ def test_acknowledged_images_survive_sigkill(stocked: str, tmp_path: Path) -> No
         status, answer = request(service, "GET", f"/images/{name}/json")
         assert status == 200, answer
         assert len(json.loads(answer)["RootFS"]["Layers"]) == 2
-    status, answer = request(service, "POST", "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")
+    status, answer = prune_named(service)
     assert status == 200, answer
+    assert request(service, "GET", "/images/json") == (200, b"[]\n")
     service.stop()
     verified = service.run("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr

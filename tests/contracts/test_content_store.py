@@ -25,17 +25,22 @@ DIGEST = Digest.of(CONTENT)
 KEY = str(DIGEST)
 PROJECT = Path(__file__).parents[2]
 
-WRITER = """
+OPENER = """
 import sys
 from pathlib import Path
 from services.content.filesystem import FilesystemStore
 
+"""
+WRITER = (
+    OPENER
+    + """
 with {opened}.ingest(sys.argv[1]) as ingest:
     ingest.write(sys.stdin.buffer.read(int(sys.argv[2])))
     print("written", flush=True)
     sys.stdin.buffer.read(1)
     print(ingest.commit(), flush=True)
 """
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,26 @@ def assert_holds(store: ContentStore, *contents: bytes) -> None:
     for content in contents:
         assert store.read(Digest.of(content)) == content
     assert list(store.partials()) == []
+
+
+def test_the_first_id_that_is_claimed_stays(backend: Backend) -> None:
+    assert backend.store.store_id() is None
+    assert backend.store.claim("first") == "first"
+    assert backend.store.claim("second") == "first"
+    script = f"{OPENER}print({backend.opened}.claim('third'), {backend.opened}.store_id())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert (done.stdout, backend.store.store_id()) == ("first first\n", "first")
+    assert_holds(backend.store)
+
+
+def test_claims_at_once_agree_on_one_id(store: ContentStore) -> None:
+    counted: list[str] = []
+    threads = [threading.Thread(target=lambda name=name: counted.append(store.claim(name))) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert counted == [store.store_id()] * 8
 
 
 def test_a_committed_blob_can_be_read(store: ContentStore) -> None:

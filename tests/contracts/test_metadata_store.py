@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -67,6 +68,17 @@ class TestTransactions:
             thread.join()
         with store.read() as tx:
             assert len(tx.graph.all_blobs()) == 16 * 5
+
+
+def test_a_store_keeps_its_id_and_no_other_has_it(store: MetadataStore, other_store: MetadataStore, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/another.db"
+    upgrade(url)
+    another = SqlMetadataStore(url)
+    given = another.store_id()
+    upgrade(url)
+    assert re.fullmatch("[0-9a-f]{32}", given)
+    assert another.store_id() == given != store.store_id() == other_store.store_id()
+    another.close()
 
 
 class TestImages:

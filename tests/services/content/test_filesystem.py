@@ -37,7 +37,9 @@ def test_the_layout_is_as_drawn(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     put(store)
     leave_partial(store)
-    assert tree(tmp_path) == {f"blobs/sha256/{DIGEST.hex}", f"ingest/sha256-{DIGEST.hex}/data"}
+    store.claim("an id")
+    assert tree(tmp_path) == {"store-id", f"blobs/sha256/{DIGEST.hex}", f"ingest/sha256-{DIGEST.hex}/data"}
+    assert (tmp_path / "store-id").read_text() == "an id\n"
     with store.locked(DIGEST):
         assert tree(tmp_path / "locks") == {f"sha256-{DIGEST.hex}"}
     assert tree(tmp_path / "locks") == set()
@@ -50,6 +52,7 @@ def test_folders_and_files_are_private(tmp_path: Path) -> None:
         store = FilesystemStore(root)
         put(store)
         leave_partial(store)
+        store.claim("an id")
     finally:
         os.umask(previous)
     paths = [root, *root.rglob("*")]
@@ -60,6 +63,22 @@ def test_folders_and_files_are_private(tmp_path: Path) -> None:
 def test_what_is_there_is_found_again(tmp_path: Path) -> None:
     put(FilesystemStore(tmp_path))
     assert FilesystemStore(tmp_path).read(DIGEST) == CONTENT
+
+
+def test_an_id_that_a_killed_process_did_not_finish_is_none(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    (tmp_path / "store-id.new").write_text("an i")
+    assert store.store_id() is None
+    assert store.claim("another") == store.store_id() == "another"
+    assert tree(tmp_path) == {"store-id"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\n"], ids=["nothing", "no text"])
+def test_a_damaged_id_is_one_that_no_database_has(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "store-id").write_bytes(content)
+    store = FilesystemStore(tmp_path)
+    assert store.claim("an id") == store.store_id() != "an id"
+    assert (tmp_path / "store-id").read_bytes() == content
 
 
 def test_files_of_others_are_passed_over(tmp_path: Path) -> None:

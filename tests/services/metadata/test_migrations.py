@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
 from services.errors import Unsupported
 from services.metadata.database import open_engine, transaction
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.metadata.tables import METADATA
-from tests.rows import add_image
+from tests.rows import add_image, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -53,11 +55,28 @@ def test_upgrading_again_keeps_everything(url: str) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str) -> None:
+    _upgrade_to(url, revision)
+    older = open_engine(url)
+    with transaction(older, writes=True) as connection:
+        connection.exec_driver_sql("INSERT INTO blob VALUES (?, 1, 1)", (str(digest("a")),))
+    older.dispose()
+    upgrade(url)
+    store = SqlMetadataStore(url)
+    with store.read() as tx:
+        assert tx.graph.all_blobs() == {digest("a"): 1}
+    given = store.store_id()
+    upgrade(url)
+    assert store.store_id() == given
+    store.close()
+
+
 def test_upgraded_by_two_processes_at_once(url: str, folder: Path) -> None:
-    command = [sys.executable, "-c", "import sys; from services.metadata.session import upgrade; upgrade(sys.argv[1])", url]
-    processes = [subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
+    upgrading = [sys.executable, "-c", "import sys; from services.metadata.session import upgrade; upgrade(sys.argv[1])", url]
+    processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
-    assert _revision(folder) == "0004"
+    assert _revision(folder) == "0005"
 
 
 def test_a_newer_store_is_refused_and_left_alone(url: str, folder: Path) -> None:
@@ -71,6 +90,17 @@ def test_a_newer_store_is_refused_and_left_alone(url: str, folder: Path) -> None
 def test_the_whole_database_is_one_file_afterwards(url: str, folder: Path) -> None:
     upgrade(url)
     assert [path.name for path in folder.iterdir()] == ["stowage.db"]
+
+
+def _upgrade_to(url: str, revision: str) -> None:
+    """Make the tables as they were at a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(REPOSITORY / "services/metadata/migrations"))
+    engine = open_engine(url)
+    with transaction(engine, writes=True) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def _set_revision(folder: Path, revision: str) -> None:

@@ -1,0 +1,14 @@
+"""The id of the store, which its content folder has too."""
+
+import secrets
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    store = op.create_table("store", sa.Column("id", sa.Text, primary_key=True))
+    op.bulk_insert(store, [{"id": secrets.token_hex(16)}])
