@@ -27,6 +27,7 @@ STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
     errors.BlobNotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.Unsupported: HTTPStatus.NOT_IMPLEMENTED,
+    errors.NotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ResourceExhausted: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RegistryFailure: HTTPStatus.INTERNAL_SERVER_ERROR,

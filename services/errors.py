@@ -11,6 +11,9 @@ class EngineError(Exception):
     retry_after: float | None = None
     """Seconds after which another try may succeed, 0 where nobody said how many; None where it would fail the same."""
 
+    stands_alone: bool = False
+    """Whether the sentence is a registry's own, before which nothing is said of what was done."""
+
 
 class InvalidParameter(EngineError):
     """The request is malformed or asks for something that makes no sense."""
@@ -57,6 +60,10 @@ class Conflict(EngineError):
 
 class Unsupported(EngineError):
     """Stowage cannot do this honestly; the sentence says why."""
+
+
+class NotAllowed(EngineError):
+    """A registry answers that it does not do what it was asked for."""
 
 
 class Unavailable(EngineError):

@@ -28,7 +28,7 @@ from services.oci.platform import Platform
 from services.oci.reference import Reference, dangling_name
 from services.oci.timestamp import Timestamp
 from services.progress import Detail, Progress, ProgressStream
-from services.registry.urls import Download, open_url
+from services.registry.urls import Download, open_url, split_url
 
 _PROGRESS_SECONDS = 0.1
 
@@ -72,11 +72,12 @@ def import_url(
 ) -> ProgressStream:
     """Make an image of the archive at this URL, `http://` where it names no scheme; yields how much has come, last the image's ID.
 
-    Raises Forbidden unless the engine imports from URLs; then what `open_url` and `import_image` raise.
+    Raises what `split_url` raises; Forbidden unless the engine imports from URLs; then what `open_url` and `import_image` raise.
     """
+    address = url if "://" in url else f"http://{url}"
+    split_url(address)
     if not engine.import_urls:
         raise Forbidden(f"importing from a URL is switched off on this server: set STOWAGE_IMPORT_URLS to allow it to fetch {url}")
-    address = url if "://" in url else f"http://{url}"
     plan = _plan(engine, message, reference, platform, changes)
     with open_url(address, allowed=engine.import_urls) as download:
         yield Progress(status=f"Downloading from {address}")

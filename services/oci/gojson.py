@@ -21,6 +21,7 @@ from services.errors import InvalidContent
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _READ_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
 _LITERALS = ("true", "false", "null")
+_ENDS_EARLY = "unexpected end of JSON input"
 _CONTEXTS = {
     "Extra data": "after top-level value",
     "Expecting property name": "looking for beginning of object key string",
@@ -56,15 +57,31 @@ def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
     return _load(raw, build)
 
 
+def decode_first(raw: bytes) -> object:
+    """Read the first JSON value and nothing behind it, as Go's Decoder; raises InvalidContent, `EOF` where there is none.
+
+    One that is cut off is `unexpected EOF`.
+    """
+    text = raw.lstrip(b" \t\r\n")
+    if not text:
+        raise InvalidContent("EOF")
+    try:
+        return _load(text, dict, whole=False)
+    except InvalidContent as exc:
+        raise InvalidContent(str(exc).replace(_ENDS_EARLY, "unexpected EOF")) from exc
+
+
 def check(raw: bytes) -> None:
     """Raise as `decode` does, at a fraction of its memory: no object is kept."""
     _load(raw, lambda _: None)
 
 
-def _load(raw: bytes, build: Callable[[list[tuple[str, object]]], object]) -> object:
+def _load(raw: bytes, build: Callable[[list[tuple[str, object]]], object], *, whole: bool = True) -> object:
+    """The value that begins the text, or that is all of it."""
     text = _without_lone_surrogates(raw.decode("utf-8", "replace"))
+    decoder = json.JSONDecoder(object_pairs_hook=build, parse_constant=_refuse_constant)
     try:
-        value: object = json.loads(text, object_pairs_hook=build, parse_constant=_refuse_constant)
+        value: object = decoder.decode(text) if whole else decoder.raw_decode(text)[0]
     except json.JSONDecodeError as exc:
         raise InvalidContent(_words(exc)) from exc
     except RecursionError as exc:
@@ -133,7 +150,7 @@ def _value_words(text: str, position: int) -> str:
 
 
 def _broken(text: str, position: int, context: str) -> str:
-    return f"invalid character {_character(text[position])} {context}" if position < len(text) else "unexpected end of JSON input"
+    return f"invalid character {_character(text[position])} {context}" if position < len(text) else _ENDS_EARLY
 
 
 def _context(error: json.JSONDecodeError) -> str:

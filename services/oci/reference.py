@@ -70,7 +70,7 @@ class Reference:
             raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
         domain, remainder = _split_domain(text)
         path = remainder.partition(":")[0]
-        if path.lower() != path:
+        if path.lower() != path or "\ufffd" in path:  # what is read for a byte that is no UTF-8; Go says that it is not lower case
             raise InvalidReference(f"invalid reference format: repository name ({path}) must be lowercase")
         return cls._match(f"{domain}/{remainder}")
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import RemoteDisconnected
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import (
@@ -24,8 +25,10 @@ from urllib3.exceptions import (
     NewConnectionError,
     ProtocolError,
     ProxyError,
+    SSLError,
 )
 from urllib3.exceptions import TimeoutError as HTTPTimeout
+from urllib3.response import BaseHTTPResponse
 
 from services.errors import (
     EngineError,
@@ -33,27 +36,32 @@ from services.errors import (
     InvalidContent,
     NotFound,
     RegistryFailure,
-    ResourceExhausted,
     Unauthorized,
     Unavailable,
     Unsupported,
 )
 from services.oci import gojson
-from services.oci.digest import Digest
+from services.oci.fields import Fields
+
+_Error = TypeVar("_Error", bound=EngineError)
 
 MAX_ERROR_BODY = 64_000
 """Bytes of an error answer that are read, as in containerd."""
+
+NO_RANGES = frozenset({400, 416, 501})
+"""What a registry without ranges, or without that many bytes, may say to a Range."""
 
 _CODES: dict[str, tuple[type[EngineError], str]] = {
     "UNSUPPORTED": (Unsupported, "The operation is unsupported."),
     "UNAUTHORIZED": (Unauthorized, "authentication required"),
     "DENIED": (Forbidden, "requested access to the resource is denied"),
     "UNAVAILABLE": (Unavailable, "service unavailable"),
-    "TOOMANYREQUESTS": (ResourceExhausted, "too many requests"),
+    "TOOMANYREQUESTS": (RegistryFailure, "too many requests"),
 }
 _UNKNOWN: tuple[type[EngineError], str] = (RegistryFailure, "unknown error")
 _UNKNOWN_WORDS = "unknown: "
 _REGISTRY_WORDS = "error from registry: "
+_KINDS = (_UNKNOWN_WORDS, _REGISTRY_WORDS)
 _OLD_CODES: dict[int, str] = {401: "UNAUTHORIZED", 403: "DENIED"}
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CERTIFICATE_PROBLEMS = {
@@ -77,16 +85,21 @@ _TLS_PROBLEMS = {
 """What Go says of OpenSSL's reasons why there is no TLS (crypto/tls/alert.go)."""
 
 
-def unexpected_status(method: str, url: str, status: int, body: bytes, *, retry_after: str = "") -> EngineError:
-    """The error for an answer that is neither what was asked for nor a 404: the registry's own words where it sent any, else unknown.
-
-    `retry_after` is the header of that name; it counts where another try may find another status.
-    """
-    error = _from_body(status, body) or RegistryFailure(
-        f"{_UNKNOWN_WORDS}unexpected status from {method} request to {shown(url)}: {status_line(status)}"
-    )
-    error.retry_after = _seconds(retry_after) if status in _PASSING_STATUSES else None
+def unexpected_status(method: str, response: BaseHTTPResponse, body: bytes) -> EngineError:
+    """The error for an answer that is neither what was asked for nor a 404: the registry's own words where it sent any."""
+    words = f"unexpected status from {method} request to {shown(response.url or '')}: {status_line(response.status)}"
+    try:
+        document = gojson.decode(body)
+        error = _told(response.status, Fields({} if document is None else document, "docker.Errors"), words)
+    except InvalidContent:
+        error = RegistryFailure(_UNKNOWN_WORDS + words)
+    error.retry_after = retry_after(response)
     return error
+
+
+def retry_after(response: BaseHTTPResponse) -> float | None:
+    """Seconds after which another try may find another status, as far as the answer says; None where it would not."""
+    return _seconds(response.headers.get("Retry-After", "")) if response.status in _PASSING_STATUSES else None
 
 
 def status_line(status: int) -> str:
@@ -104,18 +117,24 @@ def connection_failure(method: str, url: str, error: HTTPError | OSError) -> Reg
     return failure
 
 
-def stream_failure(digest: Digest, error: HTTPError | OSError | ValueError) -> RegistryFailure:
-    """The error for a body that broke off."""
-    if isinstance(error, ProtocolError):
-        return broken_off(digest)
-    failure = RegistryFailure(f"failed to copy {digest}: {_reason(error, '')}")
-    failure.retry_after = 0
-    return failure
+def unanswered(method: str, url: str, failure: RegistryFailure) -> RegistryFailure:
+    """The failure of a request, also one that is redirected too often or to where it may not go, in the words of containerd's client."""
+    if isinstance(failure.__cause__, HTTPError | OSError):
+        return failure
+    return reworded(failure, f'failed to do request: {method.capitalize()} "{shown(url)}": {failure}')
 
 
-def broken_off(digest: Digest) -> RegistryFailure:
-    """The error for a body that ended before its end; another try may go on with it."""
-    failure = RegistryFailure(f"failed to copy {digest}: unexpected EOF")
+def classically(failure: RegistryFailure, method: str, base: str) -> RegistryFailure:
+    """The failure of a request in the words of distribution's client: as it asks for `base` before, that is what cannot be reached."""
+    cause = failure.__cause__
+    if isinstance(cause, NewConnectionError | ConnectTimeoutError | SSLError | ProxyError):
+        return as_from_go(connection_failure("GET", base, cause))
+    return reworded(failure, f"{method} {str(as_from_go(failure)).partition(' ')[2]}")
+
+
+def stream_failure(error: HTTPError | OSError | ValueError) -> RegistryFailure:
+    """The error for a body that broke off; another try may go on with it."""
+    failure = RegistryFailure(f"failed to copy: {'unexpected EOF' if isinstance(error, ProtocolError) else _reason(error, '')}")
     failure.retry_after = 0
     return failure
 
@@ -127,7 +146,7 @@ def shown(url: str) -> str:
 
 def access_denied(repository: str) -> NotFound:
     """The error for a repository that credentials, or their absence, do not open; registries do not tell which it is."""
-    return NotFound(f"pull access denied for {repository}, repository does not exist or may require 'docker login'")
+    return standing_alone(NotFound(f"pull access denied for {repository}, repository does not exist or may require 'docker login'"))
 
 
 def push_denied(reason: str) -> Unauthorized:
@@ -135,79 +154,47 @@ def push_denied(reason: str) -> Unauthorized:
     return Unauthorized(f"push access denied, repository does not exist or may require authorization: {reason}")
 
 
-def tags_refused(repository: str, body: bytes) -> EngineError | None:
-    """The error for a list of tags that a registry refuses, or None where its words are not the kind that moby rewords here.
-
-    Source: moby daemon/internal/distribution/errors.go (translatePullError).
-    """
-    errors = _listed(_document(body))
-    if not errors:
-        return None
-    code = str(errors[0].get("code"))
-    said = f"{code.lower().replace('_', ' ')}: {_described(errors[0])[1]}"
-    match code:
-        case "NAME_UNKNOWN":
-            return NotFound(f"repository {repository} not found: {said}")
-        case "DENIED":
-            return NotFound(f"{access_denied(repository)}: {said}")
-        case "UNAUTHORIZED":
-            return Unauthorized(said)
-    return None
-
-
 def in_words(error: EngineError, prefix: str) -> EngineError:
     """The same kind of error with more words before it, but behind `unknown: `; what a registry says stands alone."""
     words = str(error)
-    if words.startswith(_REGISTRY_WORDS):
-        return error
-    kind = _UNKNOWN_WORDS if words.startswith(_UNKNOWN_WORDS) else ""
-    return reworded(error, f"{kind}{prefix}: {words.removeprefix(kind)}")
+    kind = next((kind for kind in _KINDS if words.startswith(kind)), "")
+    return reworded(error, words if error.stands_alone else f"{kind}{prefix}: {words.removeprefix(kind)}")
 
 
-def reworded(error: EngineError, words: str) -> EngineError:
+def standing_alone(error: _Error) -> _Error:
+    """The error, marked as one before which nothing is said."""
+    error.stands_alone = True
+    return error
+
+
+def reworded(error: _Error, words: str) -> _Error:
     """The same kind of error in other words."""
     other = type(error)(words)
-    other.retry_after = error.retry_after
+    other.retry_after, other.stands_alone = error.retry_after, error.stands_alone
     return other
 
 
-def as_from_go(error: EngineError) -> EngineError:
+def as_from_go(error: _Error) -> _Error:
     """The error without what only containerd's client, which neither logs in nor searches, says of a request that got no answer."""
     return reworded(error, str(error).removeprefix("failed to do request: "))
 
 
-def _from_body(status: int, body: bytes) -> EngineError | None:
-    """The error that the body tells, or None where it is not a registry's."""
-    document = _document(body)
-    if errors := _listed(document):
-        described = [_described(entry) for entry in errors]
-        return described[0][0](_REGISTRY_WORDS + "\n".join(message for _, message in described))
-    details = document.get("details")
-    if status not in _OLD_CODES or not isinstance(details, str) or not details:
-        return None
-    kind, message = _CODES[_OLD_CODES[status]]
-    return kind(f"{message} - {details}")
+def _told(status: int, document: Fields, otherwise: str) -> EngineError:
+    """The error that a registry tells in a JSON object, in these other words where it tells none; raises InvalidContent."""
+    described = [_described(Fields(entry, "docker.Error")) for entry in document.array("errors") or ()]
+    details = document.value("details")
+    if described:
+        return standing_alone(described[0][0](_REGISTRY_WORDS + "\n".join(message for _, message in described)))
+    if status in _OLD_CODES and isinstance(details, str) and details:
+        kind, message = _CODES[_OLD_CODES[status]]
+        return standing_alone(kind(f"{message} - {details}"))
+    return RegistryFailure(_REGISTRY_WORDS + otherwise)
 
 
-def _document(body: bytes) -> dict[str, object]:
-    """The JSON object in the body, empty where there is none."""
-    try:
-        document = gojson.decode(body)
-    except InvalidContent:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _listed(document: dict[str, object]) -> list[dict[str, object]]:
-    errors = document.get("errors")
-    return [entry for entry in errors if isinstance(entry, dict)] if isinstance(errors, list) else []
-
-
-def _described(entry: dict[str, object]) -> tuple[type[EngineError], str]:
+def _described(entry: Fields) -> tuple[type[EngineError], str]:
     """One entry of `errors`: its kind, and its message with its detail where that is a text."""
-    kind, default = _CODES.get(str(entry.get("code")), _UNKNOWN)
-    message = str(entry.get("message") or default)
-    detail = entry.get("detail")
+    kind, default = _CODES.get(entry.text("code"), _UNKNOWN)
+    message, detail = entry.text("message") or default, entry.value("detail")
     return kind, f"{message} - {detail}" if isinstance(detail, str) else message
 
 

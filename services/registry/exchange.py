@@ -1,25 +1,32 @@
 """The requests of one operation to one repository.
 
 Each request goes to the endpoints in order until one has what it asks for; what the last one says is the answer. A mirror's failure only
-moves on to the next endpoint, and so does a blob that it began and did not finish, or that is not what its digest says. An insecure
-registry is tried in TLS first; one that does not speak it is spoken to in plain HTTP for the rest of the operation.
+moves on to the next endpoint, and so does a blob that is not what its digest says. One that a mirror began and did not finish is asked of
+the endpoints behind it first. An insecure registry is tried in TLS first; one that does not speak it is spoken to in plain HTTP for the
+rest of the operation.
 
-Source: moby daemon/hosts.go; containerd core/remotes/docker/resolver.go (doWithRetries, httpFallback).
+Docker has two clients with words of their own for a request that fails: containerd's pulls and pushes, and distribution's, the classic one,
+inspects and lists tags. The classic one tells a registry that cannot be reached by its address, else the request by its method and URL.
+
+Source: moby daemon/hosts.go and daemon/internal/distribution/registry.go; containerd core/remotes/docker/resolver.go (doWithRetries,
+httpFallback).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, NotFound, RegistryFailure
 from services.oci.reference import Reference
-from services.registry.auth import Authorizer, find_answerable, origin, stated_error
+from services.registry.auth import Authorizer, NoCredentials, Unauthorizable
 from services.registry.body import UploadBody
-from services.registry.errors import access_denied, push_denied
+from services.registry.challenges import find_answerable, origin, stated_error
+from services.registry.errors import NO_RANGES, access_denied, classically, in_words, push_denied, shown, standing_alone, unanswered
 from services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
@@ -29,6 +36,16 @@ _log = logging.getLogger(__name__)
 
 Send = Callable[[Mapping[str, str]], BaseHTTPResponse]
 """Sends a request with these headers of authorization."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request about something of the repository, at any endpoint; `classic` is the method that the classic client would name."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    classic: str
 
 
 class Exchange:
@@ -55,34 +72,37 @@ class Exchange:
         self._began: dict[str, int] = {}
         self._answered: dict[str, int] = {}
         self._suspected: dict[str, int] = {}
+        self._distrusted: dict[str, int] = {}
+        self._speaks_tls: set[int] = set()
         meant_for = credential_host(credentials.server_address, reference.domain) if credentials else ""
         scope = f"repository:{reference.path}:{'pull,push' if pushes else 'pull'}"
         self._authorizers = [
-            Authorizer(transport, realms, endpoint, credentials if endpoint.host == meant_for else None, scope=scope, pushes=pushes)
+            Authorizer(transport, realms, endpoint, credentials if endpoint.host == meant_for else None, scope=scope)
             for endpoint in endpoints
         ]
 
-    def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """Send to `/v2/<name>/<path>`; returns the first success, else the last answer, whatever its status.
+    def request(self, method: str, path: str, headers: Mapping[str, str], *, classic: str = "") -> BaseHTTPResponse:
+        """Send to `/v2/<name>/<path>`; returns the first success, else the last endpoint's answer, whatever its status.
 
-        Raises RegistryFailure where there is none, NotFound where access is denied or no endpoint may be asked for this.
+        To a Range, the answer of an endpoint that has none counts before the last one's, as it may have the whole blob.
+        Raises RegistryFailure where there is none, NotFound where access is denied or no endpoint may be asked for this. With `classic`,
+        the method that it would name, all is told in the words of the classic client, and denied access is an answer.
         """
-        *others, last = self._capable(path)
-        for index in others:
+        question = Question(method, path, headers, classic)
+        failures: dict[int, BaseHTTPResponse | EngineError] = {}
+        for index in self._order(path):
             try:
-                response = self._try_endpoint(index, method, path, headers)
-            except EngineError:
+                response = self._try_endpoint(index, question)
+            except EngineError as exc:
+                failures[index] = exc
                 continue
             if response.status < 300:
+                _discard_all(failures.values())
                 self._answered[path] = index
                 self._began.setdefault(path, index)
                 return response
-            discard(response)
-        self._answered[path] = last
-        response = self._try_endpoint(last, method, path, headers)
-        if response.status < 300:
-            self._began.setdefault(path, last)
-        return response
+            failures[index] = response
+        return _last_word(question, failures)
 
     def request_at(
         self, method: str, location: str, headers: Mapping[str, str], body: bytes | UploadBody | None = None
@@ -114,7 +134,7 @@ class Exchange:
         return self._transport.request("GET", url, own, insecure=self._transport.allows_insecure(host), within=self._foreign_hosts)
 
     def suspect(self, path: str) -> None:
-        """Ask the next endpoint, if there is one, when this path is requested again: the one that answered broke off."""
+        """Ask the next endpoint first, if there is one, when this path is requested again: the one that answered broke off."""
         self._suspected[path] = self._answered.get(path, -1) + 1
 
     def distrust(self, path: str) -> bool:
@@ -123,7 +143,7 @@ class Exchange:
         if began is None:
             return False
         _log.warning("%s sent wrong bytes for %s", self._endpoints[began].host, path)
-        self._suspected[path] = began + 1
+        self._distrusted[path] = began + 1
         return self._capable(path)[-1] > began
 
     def secrets(self) -> list[str]:
@@ -131,61 +151,104 @@ class Exchange:
         found = [secret for authorizer in self._authorizers for secret in authorizer.secrets()]
         return found + [value for endpoint in self._endpoints for _, value in endpoint.headers]
 
+    def _order(self, path: str) -> list[int]:
+        """The endpoints to ask for this: none that is distrusted where there is another, and last those before one that broke off."""
+        capable = self._capable(path)
+        trusted = [index for index in capable if index >= self._distrusted.get(path, 0)] or capable[-1:]
+        return sorted(trusted, key=lambda index: index < self._suspected.get(path, 0))
+
     def _capable(self, path: str) -> list[int]:
-        """The endpoints to ask for this, the one that must have the last word at the end."""
+        """The endpoints that may be asked for this, in the order of the settings."""
         names_by_tag = path.startswith("tags/") or (path.startswith("manifests/") and ":" not in path)
         needed = "push" if self._pushes else "resolve" if names_by_tag else "pull"
         capable = [index for index, endpoint in enumerate(self._endpoints) if needed in endpoint.capabilities]
         if not capable:
-            raise NotFound(f"no {needed} hosts: not found")
-        trusted = [index for index in capable if index >= self._suspected.get(path, 0)]
-        return trusted or capable[-1:]
+            raise standing_alone(NotFound(f"no {needed} hosts: not found"))
+        return capable
 
-    def _try_endpoint(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """Send to one endpoint, in plain HTTP if it is insecure and does not speak TLS."""
+    def _try_endpoint(self, index: int, question: Question) -> BaseHTTPResponse:
+        """Send to one endpoint, in plain HTTP if it is insecure and has never spoken TLS."""
         endpoint = self._endpoints[index]
         try:
-            response = self._authorized(index, method, path, headers)
+            response = self._authorized(index, question)
         except RegistryFailure as exc:
-            if not (endpoint.may_be_plain and suggests_plain_http(exc, endpoint.host)):
+            if not (endpoint.may_be_plain and index not in self._speaks_tls and suggests_plain_http(exc, endpoint.host)):
                 raise
             self._endpoints[index] = endpoint.plain
-            response = self._authorized(index, method, path, headers)
-        if method == "HEAD" and response.status in (403, 405):  # the reason is in a body; or the registry knows only GET
+            response = self._authorized(index, question)
+        self._speaks_tls.add(index)
+        if question.method == "HEAD" and response.status in (403, 405):  # the reason is in a body; or the registry knows only GET
             discard(response)
-            response = self._authorized(index, "GET", path, headers)
+            response = self._authorized(index, replace(question, method="GET"))
         return response
 
-    def _authorized(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    def _authorized(self, index: int, question: Question) -> BaseHTTPResponse:
         """Send to one endpoint, and once more with what its challenge asks for."""
         endpoint = self._endpoints[index]
+        url = f"{endpoint.base}/{self._reference.path}/{question.path}"
+        if endpoint.namespace:
+            url += ("&" if "?" in url else "?") + f"ns={endpoint.namespace}"
         return self._answering(
             endpoint,
             self._authorizers[index],
-            lambda authorization: self._send(endpoint, method, path, {**headers, **authorization}),
+            lambda authorization: self._send(endpoint, url, question, authorization),
+            url=url,
+            classic=question.classic,
         )
 
-    def _answering(self, endpoint: Endpoint, authorizer: Authorizer, send: Send) -> BaseHTTPResponse:
+    def _answering(
+        self, endpoint: Endpoint, authorizer: Authorizer, send: Send, *, url: str = "", classic: str = ""
+    ) -> BaseHTTPResponse:
         """Send, and once more with what the endpoint's challenge asks for, where that is anything new."""
-        sent = authorizer.headers()
-        response = send(sent)
-        challenge = find_answerable(response, endpoint)
-        if challenge is None:
-            return response
-        if authorizer.can_answer(challenge, sent):
-            discard(response)
-            authorizer.answer(challenge, sent)
-            response = send(authorizer.headers())
-        if response.status == 401 and (said := stated_error(response)):
+        try:
+            sent = authorizer.headers()
+            response = send(sent)
+            challenge = find_answerable(response, endpoint.base)
+            if challenge is not None and authorizer.can_answer(challenge, sent):
+                discard(response)
+                authorizer.answer(challenge, sent)
+                response = send(authorizer.headers())
+        except Unauthorizable as exc:
+            told = in_words(exc.classic, f'{classic} "{shown(url)}"') if classic else self._unauthorized(exc)
+            raise told from None
+        if challenge is not None and not classic and response.status == 401 and (said := stated_error(response)):
             discard(response)
             if self._pushes:
                 raise push_denied(f"server message: {said}: authorization failed")
             raise access_denied(self._reference.familiar_name)
         return response
 
-    def _send(self, endpoint: Endpoint, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        url = f"{endpoint.base}/{self._reference.path}/{path}"
-        if endpoint.namespace:
-            url += ("&" if "?" in url else "?") + f"ns={endpoint.namespace}"
-        own = {**self._headers, **dict(endpoint.headers), **headers}
-        return self._transport.request(method, url, own, insecure=endpoint.insecure, trust=endpoint.trust)
+    def _unauthorized(self, failure: Unauthorizable) -> EngineError:
+        """Why there is no authorization, in the words of a pull or a push."""
+        if not isinstance(failure, NoCredentials):
+            return failure.told
+        if self._pushes:
+            return push_denied(str(failure.told))
+        return in_words(failure.told, "pull access denied, repository does not exist or may require authorization")
+
+    def _send(self, endpoint: Endpoint, url: str, question: Question, authorization: Mapping[str, str]) -> BaseHTTPResponse:
+        own = {**self._headers, **dict(endpoint.headers), **question.headers, **authorization}
+        try:
+            return self._transport.request(question.method, url, own, insecure=endpoint.insecure, trust=endpoint.trust)
+        except RegistryFailure as exc:
+            failure = unanswered(question.method, url, exc)
+            if question.classic:
+                told_at = endpoint.plain if endpoint.may_be_plain else endpoint  # tried last
+                failure = classically(failure, question.classic, f"{told_at.base}/")
+            raise failure from exc.__cause__
+
+
+def _last_word(question: Question, failures: dict[int, BaseHTTPResponse | EngineError]) -> BaseHTTPResponse:
+    """What counts where no endpoint has what was asked for; raises it where it is no answer."""
+    refusing = (index for index, failure in failures.items() if isinstance(failure, BaseHTTPResponse) and failure.status in NO_RANGES)
+    counts = failures.pop(next(refusing, max(failures)) if "Range" in question.headers else max(failures))
+    _discard_all(failures.values())
+    if isinstance(counts, EngineError):
+        raise counts
+    return counts
+
+
+def _discard_all(failures: Iterable[BaseHTTPResponse | EngineError]) -> None:
+    for failure in failures:
+        if isinstance(failure, BaseHTTPResponse):
+            discard(failure)

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
-from services.registry.auth import Authorizer, Challenge, find_answerable
-from services.registry.errors import as_from_go, reworded, status_line
+from services.errors import InvalidParameter, RegistryFailure, Unauthorized
+from services.registry.auth import Authorizer, Unauthorizable
+from services.registry.challenges import Challenge, find_answerable
+from services.registry.errors import as_from_go, status_line
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
 from services.registry.redaction import hiding
-from services.registry.refusals import refusal
 from services.registry.transport import USER_AGENT, Transport, discard, suggests_plain_http
 
 
@@ -45,13 +45,14 @@ def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credenti
 def _try_at(transport: Transport, endpoint: Endpoint, login: _Login) -> str:
     url = f"{endpoint.base}/"
     response = _ask(transport, endpoint, url, {})
-    challenge = find_answerable(response, endpoint)
+    challenge = find_answerable(response, endpoint.base)
     if challenge is not None:
         discard(response)
         try:
             login.answer(challenge, {})
-        except EngineError as exc:
-            raise reworded(exc, f'Get "{url}": {exc}') from None
+        except Unauthorizable as exc:
+            kind = Unauthorized if isinstance(exc.classic, Unauthorized) else RegistryFailure
+            raise kind(f'Get "{url}": {exc.classic}') from None
         response = _ask(transport, endpoint, url, login.headers())
     discard(response)
     if response.status != 200:
@@ -93,10 +94,3 @@ class _Login(Authorizer):
     def _query(self, challenge: Challenge) -> list[tuple[str, str]]:
         account = [("account", self._credentials.username)] * bool(self._credentials.username)
         return [*super()._query(challenge), ("offline_token", "true"), ("client_id", "docker"), *account]
-
-    def _missing(self) -> EngineError:
-        return RegistryFailure("no basic auth credentials")
-
-    def _refused(self, realm: str, response: BaseHTTPResponse, body: bytes) -> EngineError:
-        said = refusal(response.status, response.headers.get("Content-Type", ""), body)
-        return said if isinstance(said, Unauthorized) else RegistryFailure(str(said))

@@ -1,13 +1,12 @@
-"""The distribution API of one repository: tags, manifests and blobs.
+"""The distribution API of one repository: manifests and blobs, and its tags (services/registry/tags.py).
 
-    GET  /v2/<name>/tags/list
     HEAD /v2/<name>/manifests/<tag or digest>      what a name means now
     GET  /v2/<name>/manifests/<digest>
     GET  /v2/<name>/blobs/<digest>                 with Range, to go on with a partial
 
 Nothing of an answer is believed but the digest that a tag has now; what comes by digest is verified against it.
 
-Source: OCI distribution spec; containerd core/remotes/docker/resolver.go and fetcher.go; moby daemon/internal/distribution/pull.go (Tags).
+Source: OCI distribution spec; containerd core/remotes/docker/resolver.go and fetcher.go.
 """
 
 from __future__ import annotations
@@ -15,31 +14,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, Forbidden, InvalidContent, InvalidDigest, NotFound, RegistryFailure
+from services.errors import EngineError, InvalidContent, InvalidDigest, NotFound, RegistryFailure
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
 from services.oci.reference import Reference
-from services.registry.errors import MAX_ERROR_BODY, in_words, shown, tags_refused, unexpected_status
+from services.registry.errors import MAX_ERROR_BODY, NO_RANGES, in_words, reworded, shown, unexpected_status
 from services.registry.refusals import refusal
+from services.registry.tags import list_tags
 from services.registry.transport import BodyStream, discard, read_bounded
 
 _MANIFESTS = mediatypes.INDEXES | mediatypes.MANIFESTS
 _ACCEPT = ", ".join([*sorted(_MANIFESTS), "*/*"])
-_MAX_TAG_BYTES = 16 << 20
-_MAX_TAG_PAGES = 1000
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-")
 _SIZE = re.compile(r"\d{1,19}")
-_LINK = re.compile(r"<([^>]*)>")
-_NO_RANGES = (400, 416, 501)  # what a registry without ranges, or without that many bytes, may say to a Range
 
 _Begun = tuple[BaseHTTPResponse, int]  # an answer, and the offset at which its body begins in the blob
 
@@ -47,7 +43,7 @@ _Begun = tuple[BaseHTTPResponse, int]  # an answer, and the offset at which its 
 class Requests(Protocol):
     """Sends a request to the repository's endpoints; see services/registry/exchange.py."""
 
-    def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse: ...
+    def request(self, method: str, path: str, headers: Mapping[str, str], *, classic: str = "") -> BaseHTTPResponse: ...
 
     def request_foreign(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse | None: ...
 
@@ -65,24 +61,7 @@ class RemoteRepository:
 
     def tags(self) -> list[str]:
         """Every tag, in the registry's order, all pages."""
-        found: list[str] = []
-        query, left = "", _MAX_TAG_BYTES
-        for _ in range(_MAX_TAG_PAGES):
-            response = self._requests.request("GET", "tags/list" + query, {})
-            if response.status != 200:
-                body, retry_after = read_bounded(response, MAX_ERROR_BODY), response.headers.get("Retry-After", "")
-                raise tags_refused(self._familiar_name, body) or unexpected_status(
-                    "GET", response.url or "", response.status, body, retry_after=retry_after
-                )
-            body = read_bounded(response, left)
-            left -= len(body)
-            if left < 0:
-                raise RegistryFailure(f"the tags of {self._familiar_name} are more than {_MAX_TAG_BYTES} bytes")
-            found += _read_tags(body)
-            query = _next_page(response)
-            if not query:
-                return found
-        raise RegistryFailure(f"the tags of {self._familiar_name} come in more than {_MAX_TAG_PAGES} pages")
+        return list_tags(lambda path: self._requests.request("GET", path, {}, classic="Get"), self._familiar_name)
 
     def resolve(self, reference: Reference) -> Descriptor:
         """What the reference's digest, or else its tag, names now; costs one HEAD where the registry sends Docker-Content-Digest."""
@@ -110,14 +89,16 @@ class RemoteRepository:
 
     def _manifest(self, descriptor: Descriptor) -> bytes:
         path = f"manifests/{descriptor.digest}"
+        with _opening():
+            try:
+                response = self._ask("GET", path, {"Accept": f"{descriptor.media_type}, */*"})
+            except _Absent as exc:
+                raise NotFound(f"{exc}: not found") from exc
         try:
-            response = self._ask("GET", path, {"Accept": f"{descriptor.media_type}, */*"})
             raw = read_bounded(response, MAX_MANIFEST_BYTES)
-        except _Absent as exc:
-            raise NotFound(f"{exc}: not found") from exc
-        except RegistryFailure:
+        except RegistryFailure as exc:
             self._requests.suspect(path)
-            raise
+            raise reworded(exc, "failed to copy: unexpected EOF") from exc
         if len(raw) != descriptor.size:
             raise InvalidContent(f"failed size validation: {len(raw)} != {descriptor.size}: {descriptor.digest}")
         _verify(raw, descriptor.digest)
@@ -126,14 +107,12 @@ class RemoteRepository:
     def read(self, reference: Reference) -> tuple[Descriptor, bytes]:
         """What the reference's digest, or else its tag, names now, with its bytes, verified; costs one GET.
 
-        Raises Forbidden where access is denied; otherwise a refusal is told in the registry's own words.
+        A refusal is told in the registry's own words.
         """
-        try:
-            response = self._requests.request("GET", f"manifests/{reference.digest or reference.tag}", {"Accept": _ACCEPT})
-        except NotFound as exc:
-            raise Forbidden("denied: requested access to the resource is denied") from exc
+        path = f"manifests/{reference.digest or reference.tag}"
+        response = self._requests.request("GET", path, {"Accept": _ACCEPT}, classic="Get" if reference.digest else "Head")
         if response.status >= 300:
-            raise refusal(response.status, response.headers.get("Content-Type", ""), read_bounded(response, MAX_ERROR_BODY))
+            raise refusal(response, read_bounded(response, MAX_ERROR_BODY))
         stated = response.headers.get("Docker-Content-Digest", "")
         descriptor, raw = _described(response, reference)
         _verify(raw, descriptor.digest)
@@ -147,12 +126,13 @@ class RemoteRepository:
         A layer that the registry does not have is asked for at the URLs of its descriptor, as far as the settings allow.
         """
         path = f"blobs/{descriptor.digest}"
-        begun = self._own(path, descriptor, offset) or self._elsewhere(descriptor, offset)
-        if begun is None:
-            what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
-            raise NotFound(f"could not fetch {what} from remote: not found")
+        with _opening():
+            begun = self._own(path, descriptor, offset) or self._elsewhere(descriptor, offset)
+            if begun is None:
+                what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
+                raise NotFound(f"could not fetch {what} from remote: not found")
         response, begin = begun
-        return BodyStream(response, descriptor.digest, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
+        return BodyStream(response, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
 
     def distrust(self, descriptor: Descriptor) -> bool:
         """Ask for this blob where its bytes, which are wrong, did not come from; whether there is such an endpoint."""
@@ -189,6 +169,15 @@ class RemoteRepository:
 
 class _Absent(Exception):
     """The registry answers 404; each request has its own words for that."""
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """Tell an error inside as containerd does, whose copies open what they read (core/remotes/docker/httpreadseeker.go)."""
+    try:
+        yield
+    except EngineError as exc:
+        raise in_words(exc, "failed to copy: httpReadSeeker: failed open") from exc
 
 
 def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descriptor | None:
@@ -232,10 +221,10 @@ def _succeeded(method: str, response: BaseHTTPResponse) -> BaseHTTPResponse:
     """The response of a request that succeeded; raises _Absent on 404, otherwise what the registry says."""
     if response.status < 300:
         return response
-    url, body = response.url or "", read_bounded(response, MAX_ERROR_BODY)
+    body = read_bounded(response, MAX_ERROR_BODY)
     if response.status == 404:
-        raise _Absent(f"content at {shown(url)} not found")
-    raise unexpected_status(method, url, response.status, body, retry_after=response.headers.get("Retry-After", ""))
+        raise _Absent(f"content at {shown(response.url or '')} not found")
+    raise unexpected_status(method, response, body)
 
 
 def _media_type(response: BaseHTTPResponse) -> str:
@@ -267,7 +256,7 @@ def _ranged(ask: Callable[[Mapping[str, str]], BaseHTTPResponse | None], accept:
     if offset and (response := ask({**headers, "Range": f"bytes={offset}-"})) is not None:
         if response.status == 206 and _begins_at(response) == offset:
             return response, offset
-        if response.status != 206 and response.status not in _NO_RANGES:
+        if response.status != 206 and response.status not in NO_RANGES:
             return _succeeded("GET", response), 0
         discard(response)
     whole = ask(headers)
@@ -277,23 +266,3 @@ def _ranged(ask: Callable[[Mapping[str, str]], BaseHTTPResponse | None], accept:
 def _begins_at(response: BaseHTTPResponse) -> int | None:
     match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     return int(match[1]) if match else None
-
-
-def _next_page(response: BaseHTTPResponse) -> str:
-    """The query of the next page of tags, empty after the last."""
-    link = _LINK.match(response.headers.get("Link", ""))
-    try:
-        return "?" + urlsplit(link[1]).query if link else ""
-    except ValueError as exc:
-        raise RegistryFailure("the registry's next page of tags is not readable") from exc
-
-
-def _read_tags(body: bytes) -> list[str]:
-    """The tags on one page; Docker's registry says null where there are none."""
-    try:
-        tags = json.loads(body)["tags"] or []
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise RegistryFailure("the registry's list of tags is not readable") from exc
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise RegistryFailure("the registry's list of tags is not readable")
-    return tags

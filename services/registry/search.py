@@ -18,7 +18,7 @@ from urllib.parse import quote_plus, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
+from services.errors import InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
 from services.oci import gojson
 from services.oci.fields import Fields
 from services.oci.reference import Reference
@@ -63,8 +63,8 @@ def search_index(
         discard(response)
         raise RegistryFailure(f"unexpected status code {response.status}")
     try:
-        return _read_results(read_bounded(response, _MAX_BODY))
-    except EngineError as exc:
+        return _read_results(response)
+    except InvalidContent as exc:
         raise RegistryFailure(f"error decoding registry search results: {exc}") from exc
 
 
@@ -119,10 +119,17 @@ def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | N
     return {"Authorization": "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()}
 
 
-def _read_results(body: bytes) -> list[FoundRepository]:
-    if len(body) > _MAX_BODY:
-        raise InvalidContent(f"more than {_MAX_BODY} bytes")
-    results = Fields(gojson.decode(body), "SearchResults").array("results") or ()
+def _read_results(response: BaseHTTPResponse) -> list[FoundRepository]:
+    """The repositories of an answer, whatever comes behind its document; raises InvalidContent."""
+    try:
+        body = read_bounded(response, _MAX_BODY)
+    except RegistryFailure as exc:
+        raise InvalidContent("unexpected EOF") from exc
+    try:
+        document = gojson.decode_first(body)
+    except InvalidContent as exc:
+        raise InvalidContent(f"more than {_MAX_BODY} bytes" if len(body) > _MAX_BODY else str(exc)) from exc
+    results = Fields(document, "SearchResults").array("results") or ()
     return [_read_result(Fields({} if result is None else result, "SearchResult")) for result in results]
 
 

@@ -18,7 +18,6 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import RegistryFailure
-from services.oci.digest import Digest
 from services.registry.body import UploadBody
 from services.registry.certs import Trust
 from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
@@ -124,11 +123,10 @@ class BodyStream:
     """
 
     def __init__(
-        self, response: BaseHTTPResponse, digest: Digest, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None
+        self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None
     ) -> None:
         self.offset = offset
         self._response = response
-        self._digest = digest
         self._missing = size - offset
         self._suspect = suspect
         self._lock = threading.Lock()
@@ -153,13 +151,13 @@ class BodyStream:
     def _read(self) -> bytes:
         with self._lock:
             if self._closed:
-                raise RegistryFailure(f"failed to copy {self._digest}: context canceled")
+                raise RegistryFailure("failed to copy: context canceled")
             self._reading = True
         try:
             return self._gather()
         except (HTTPError, OSError, ValueError) as exc:
             self._suspect()
-            raise stream_failure(self._digest, exc) from exc
+            raise stream_failure(exc) from exc
         finally:
             self._end_reading()
 

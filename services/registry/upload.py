@@ -184,8 +184,7 @@ def _succeeded(method: str, response: BaseHTTPResponse, wanted: tuple[int, ...])
     if response.status in wanted:
         discard(response)
         return response
-    body, retry_after = read_bounded(response, MAX_ERROR_BODY), response.headers.get("Retry-After", "")
-    raise unexpected_status(method, response.url or "", response.status, body, retry_after=retry_after)
+    raise unexpected_status(method, response, read_bounded(response, MAX_ERROR_BODY))
 
 
 def _next_location(response: BaseHTTPResponse) -> str:

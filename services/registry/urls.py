@@ -61,8 +61,8 @@ class Download:
 def open_url(url: str, *, allowed: tuple[str, ...]) -> Iterator[Download]:
     """Ask for the URL and follow its redirects.
 
-    `allowed` holds `public` and networks such as 10.0.0.0/8. Raises InvalidParameter for a URL that cannot be fetched, Forbidden for an
-    address that is not allowed, RegistryFailure where nobody answers, and the kind of error that a status of 400 or more stands for.
+    `allowed` holds `public` and networks such as 10.0.0.0/8. Raises what `split_url` raises, Forbidden for an address that is not allowed,
+    RegistryFailure where nobody answers, and the kind of error that a status of 400 or more stands for.
     """
     for _ in range(_MAX_REDIRECTS):
         response = _ask(url, allowed)
@@ -80,6 +80,24 @@ def open_url(url: str, *, allowed: tuple[str, ...]) -> Iterator[Download]:
         response.close()
 
 
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL that can be fetched; raises InvalidParameter for what is no URL, RegistryFailure where it leads nowhere."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port != 0
+    except ValueError as exc:
+        raise InvalidParameter(f'parse "{url}": {exc}') from exc
+    if parts.username is not None:
+        raise InvalidParameter("a URL to import from must not hold a user name or password: they would be kept in the image's history")
+    if parts.scheme not in ("http", "https"):
+        raise RegistryFailure(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')
+    if not parts.netloc:
+        raise RegistryFailure(f'Get "{url if parts.path else parts.scheme + ":"}": http: no Host in request URL')
+    if not parts.hostname or not port_is_valid or any(character <= " " or character == "\x7f" for character in url):
+        raise InvalidParameter(f'Get "{url}": no valid host in request URL')
+    return parts
+
+
 def _redirect_target(source: str, location: str) -> str:
     try:
         return urljoin(source, location)
@@ -88,7 +106,7 @@ def _redirect_target(source: str, location: str) -> str:
 
 
 def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
-    parts = _split(url)
+    parts = split_url(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = _resolve(url, parts.hostname or "", port, allowed)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -108,21 +126,6 @@ def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnection
     return urllib3.HTTPSConnectionPool(
         address, port, timeout=_TIMEOUT, cert_reqs="CERT_REQUIRED", server_hostname=parts.hostname, assert_hostname=parts.hostname
     )
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port != 0
-    except ValueError as exc:
-        raise InvalidParameter(f'parse "{url}": {exc}') from exc
-    if parts.scheme not in ("http", "https"):
-        raise InvalidParameter(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')
-    if not parts.hostname or not port_is_valid or any(character <= " " or character == "\x7f" for character in url):
-        raise InvalidParameter(f'Get "{url}": no valid host in request URL')
-    if parts.username is not None:
-        raise InvalidParameter("a URL to import from must not hold a user name or password: they would be kept in the image's history")
-    return parts
 
 
 def _resolve(url: str, host: str, port: int, allowed: tuple[str, ...]) -> Address:

@@ -80,11 +80,20 @@ class Document:
         return Document(self.media_type, self.content + b" " * size)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said in place of anything else, with these headers."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class FakeRegistry:
     """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user).
 
-    `faults` stay, those of `passing` happen to one request each. A token server that `echoes` refuses with what it was sent. `sent` counts
+    `faults` and `answers` stay, the faults of `passing` happen to one request each. A token server that `echoes` refuses with what it was sent. `sent` counts
     the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set.
     """
 
@@ -98,6 +107,7 @@ class FakeRegistry:
     manifests: dict[tuple[str, str], Document] = field(default_factory=dict)
     faults: dict[str, Fault] = field(default_factory=dict)
     passing: dict[str, list[Fault]] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     token: str = TOKEN
     identity_token: str = ""
     token_lifetime: int = 0
@@ -179,7 +189,12 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
         if url.path == "/token":
             self._token()
             return False
-        return self._is_authorized()
+        if not self._is_authorized():
+            return False
+        answer = self.registry.answers.get(url.path.rpartition("/")[2])
+        if answer is not None:
+            self._send(answer.status, answer.body, answer.headers)
+        return answer is None
 
     def _route(self, path: str) -> None:
         if path == "/v2/":
@@ -203,7 +218,7 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
     def _tags(self, name: str) -> None:
         found, page = self.registry.tags(name), self.registry.tags_per_page
         if not found:
-            self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
+            self._error(404, "NAME_UNKNOWN", "repository name not known to registry", detail={"name": name})
             return
         start = int(parse_qs(urlsplit(self.path).query).get("last", ["0"])[0])
         end = start + page if page else len(found)
@@ -330,6 +345,9 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
         registry = self.registry
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         form = parse_qs(body.decode())
+        if answer := registry.answers.get("token"):
+            self._send(answer.status, answer.body, answer.headers)
+            return
         if registry.echoes:
             self._error(401, "UNAUTHORIZED", f"what is {self.headers.get('Authorization')} {body.decode()}")
             return

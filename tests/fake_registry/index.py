@@ -28,6 +28,10 @@ class IndexFault(StrEnum):
     NULL = "no results, written null"
     EMPTY = "an object without results"
     TRUNCATED = "half of the document, and a length that says so"
+    DROPPED = "half of the document, then the connection is gone"
+    NOTHING = "200 without a body"
+    TWO_DOCUMENTS = "a page behind the document"
+    SPACES = "spaces behind the document, more than any index has to say"
     OVERSIZED = "more than any index has to say"
     REDIRECTED = "302 to `redirect_to`"
     HANGS_UP = "no answer"
@@ -81,8 +85,14 @@ class _Handler(Handler, BaseHTTPRequestHandler):
                 self._send(200, content, _JSON)
             case IndexFault.TRUNCATED:
                 self._send(200, content[: len(content) // 2], _JSON)
-            case IndexFault.OVERSIZED:
+            case IndexFault.DROPPED:
+                self._send(200, content[: len(content) // 2], _JSON, missing=len(content) // 2)
+            case IndexFault.TWO_DOCUMENTS:
+                self._send(200, content + b"<html>oops</html>", _JSON)
+            case IndexFault.SPACES:
                 self._send(200, content + b" " * (9 << 20), _JSON)
+            case IndexFault.OVERSIZED:
+                self._send(200, content[:-1] + b" " * (9 << 20) + b"}", _JSON)
             case IndexFault.REDIRECTED:
                 self._send(302, b"", {"Location": self.index.redirect_to + self.path})
             case IndexFault.HANGS_UP:
@@ -90,13 +100,14 @@ class _Handler(Handler, BaseHTTPRequestHandler):
             case fault:
                 self._send(*_ANSWERS[fault])
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def _send(self, status: int, body: bytes, headers: dict[str, str], *, missing: int = 0) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + missing))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = self.close_connection or missing > 0
 
 
 _JSON = {"Content-Type": "application/json"}
@@ -108,4 +119,5 @@ _ANSWERS: dict[IndexFault, tuple[int, bytes, dict[str, str]]] = {
     IndexFault.WRONG_TYPES: (200, b'{"results": [{"name": "a", "star_count": "many"}]}', _JSON),
     IndexFault.NULL: (200, b'{"results": null}', _JSON),
     IndexFault.EMPTY: (200, b"{}", _JSON),
+    IndexFault.NOTHING: (200, b"", _JSON),
 }

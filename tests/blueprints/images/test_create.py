@@ -86,6 +86,15 @@ def test_parameters_may_come_as_a_form(client: FlaskClient) -> None:
             "importing from a URL is switched off on this server: set STOWAGE_IMPORT_URLS to allow it to fetch example.com/x",
             id="url",
         ),
+        pytest.param({"fromSrc": ""}, 500, 'Get "http:": http: no Host in request URL', id="no source"),
+        pytest.param({"fromSrc": "", "repo": "a@b"}, 400, "invalid reference format", id="no source for a bad name"),
+        pytest.param({"fromSrc": "ftp://a/x"}, 500, 'Get "ftp://a/x": unsupported protocol scheme "ftp"', id="scheme"),
+        pytest.param(
+            {"fromSrc": "http://me:secret@a/x"},
+            400,
+            "a URL to import from must not hold a user name or password: they would be kept in the image's history",
+            id="password in the url",
+        ),
     ],
 )
 def test_an_import_that_is_refused_answers_a_status(client: FlaskClient, parameters: dict[str, str], status: int, message: str) -> None:

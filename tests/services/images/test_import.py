@@ -17,7 +17,7 @@ import pytest
 
 from services.content.protocol import Ingest
 from services.engine import Engine, Limits
-from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace
+from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace, RegistryFailure
 from services.images.import_ import import_image, import_url
 from services.oci.digest import Digest
 from services.oci.platform import Platform
@@ -344,7 +344,7 @@ def test_a_cancelled_import_leaves_nothing(fetching: Engine, server: str) -> Non
         pytest.param("/denied", Forbidden, "with status 403 Forbidden: not for you$", id="denied"),
         pytest.param("/loop", EngineError, "stopped after 10 redirects", id="redirects without end"),
         pytest.param("/metadata", Forbidden, "does not cover its address 169.254.169.254", id="redirect to an address not allowed"),
-        pytest.param("/file", InvalidParameter, "unsupported protocol scheme", id="redirect to a file"),
+        pytest.param("/file", RegistryFailure, "unsupported protocol scheme", id="redirect to a file"),
     ],
 )
 def test_what_a_server_refuses(fetching: Engine, server: str, path: str, kind: type[EngineError], words: str) -> None:

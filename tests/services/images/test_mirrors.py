@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from services.engine import Engine
-from services.errors import InvalidContent
+from services.errors import Forbidden, InvalidContent, NotFound
 from services.gc.verify import verify_store
 from services.images.pull import pull_image, pull_reference
 from services.registry.client import RegistryClient
 from tests.builders import Layout, make_layer
-from tests.fake_registry import FakeRegistry, Fault
+from tests.fake_registry import Answer, FakeRegistry, Fault
 
 Hosts = list[FakeRegistry]
 
@@ -109,3 +109,75 @@ def test_what_a_mirror_began_wrong_and_the_next_finished_is_asked_of_the_next_fr
     [first], [rest, whole], [] = asked(hosts, layer)
     assert (first, whole) == ("", "")
     assert rest.startswith("bytes=")
+
+
+class TestRanges:
+    """A blob of which a part is here already, or came before the connection broke."""
+
+    PART = 100_000
+    ABSENT = Answer(404)
+
+    @pytest.fixture
+    def layer(self, layout: Layout) -> str:
+        return next(iter(layout.blobs))
+
+    @pytest.fixture
+    def part(self, mirrored: Engine, layout: Layout, layer: str) -> str:
+        """What is asked for behind the part of the layer that is here."""
+        with mirrored.content.ingest(layer) as ingest:
+            ingest.write(layout.blobs[layer][: self.PART])
+            ingest.keep()
+        return f"bytes={self.PART}-"
+
+    @pytest.mark.parametrize("fault", [Fault.NOT_THAT_FAR, Fault.MALFORMED_RANGE, Fault.UNKNOWN_RANGE], ids=lambda fault: fault.name)
+    def test_of_a_mirror_that_refuses_them_are_asked_of_the_next(
+        self, mirrored: Engine, hosts: Hosts, layer: str, part: str, fault: Fault
+    ) -> None:
+        hosts[0].faults[layer] = fault
+        pull(mirrored)
+        assert asked(hosts, layer) == [[part], [part], []]
+
+    @pytest.mark.parametrize("fault", [Fault.NOT_THAT_FAR, Fault.MALFORMED_RANGE, Fault.UNKNOWN_RANGE], ids=lambda fault: fault.name)
+    @pytest.mark.parametrize("answer", [Answer(404), Answer(403), Answer(503)], ids=lambda answer: str(answer.status))
+    def test_a_mirror_without_them_sends_the_blob_from_its_beginning_where_no_other_has_it(
+        self, mirrored: Engine, hosts: Hosts, layer: str, part: str, fault: Fault, answer: Answer
+    ) -> None:
+        hosts[0].faults[layer] = fault
+        for host in hosts[1:]:
+            host.answers[layer] = answer
+        pull(mirrored)
+        assert asked(hosts, layer) == [[part, ""], [part], [part]]
+
+    def test_a_mirror_without_them_that_broke_off_begins_again_where_no_other_has_it(
+        self, mirrored: Engine, hosts: Hosts, layer: str
+    ) -> None:
+        hosts[0].passing[layer] = [Fault.DROPPED]
+        hosts[0].faults[layer] = Fault.UNKNOWN_RANGE
+        for host in hosts[1:]:
+            host.answers[layer] = self.ABSENT
+        pull(mirrored)
+        [first, refused, again], *others = asked(hosts, layer)
+        assert (first, again, others) == ("", "", [[refused, ""], [refused, ""]])
+
+    def test_a_mirror_that_broke_off_goes_on_where_no_other_has_the_blob(self, mirrored: Engine, hosts: Hosts, layer: str) -> None:
+        hosts[0].passing[layer] = [Fault.DROPPED]
+        for host in hosts[1:]:
+            host.answers[layer] = self.ABSENT
+        pull(mirrored)
+        [first, rest], *others = asked(hosts, layer)
+        assert (first, others) == ("", [[rest], [rest]])
+
+    def test_the_registrys_word_counts_where_nobody_has_the_rest(self, mirrored: Engine, hosts: Hosts, layer: str) -> None:
+        hosts[0].passing[layer] = [Fault.DROPPED]
+        hosts[0].faults[layer] = Fault.ABSENT
+        hosts[1].answers[layer] = self.ABSENT
+        hosts[2].faults[layer] = Fault.FORBIDDEN
+        with pytest.raises(Forbidden, match="^error from registry: requested access to the resource is denied$"):
+            pull(mirrored)
+
+    def test_a_blob_that_no_host_has_is_not_found(self, mirrored: Engine, hosts: Hosts, layer: str, part: str) -> None:
+        for host in hosts:
+            host.answers[layer] = self.ABSENT
+        with pytest.raises(NotFound, match=f"could not fetch content descriptor {layer} "):
+            pull(mirrored)
+        assert asked(hosts, layer) == [[part]] * 3

@@ -84,6 +84,16 @@ def test_an_answer_that_may_be_another_is_asked_for_again(engine: Engine, regist
     assert is_present(engine, layer)
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize("what", ["manifest", "layer"])
+def test_an_insecure_registry_that_spoke_tls_is_not_asked_again_without(engine: Engine, what: str) -> None:
+    with FakeRegistry(tls=True).serve() as registry:
+        name, layer, layout = publish(registry)
+        registry.passing[manifest_of(layout) if what == "manifest" else layer] = [Fault.SILENT]
+        pull(engine, name)
+        assert is_present(engine, layer)
+
+
 def test_a_transfer_is_tried_as_long_as_it_advances(engine: Engine, registry: FakeRegistry) -> None:
     name, layer, _ = publish(registry)
     registry.passing[layer] = [Fault.DROPPED] * 12

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import InvalidContent
-from services.oci.gojson import check, decode, encode
+from services.oci.gojson import check, decode, decode_first, encode
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
@@ -103,3 +103,24 @@ def test_the_last_of_two_equal_keys_counts_unless_they_must_be_unique() -> None:
     assert decode(b'{"b":1,"b":2}', unique=("a",)) == {"b": 2}
     with pytest.raises(InvalidContent, match='key "a" stands twice in one object'):
         decode(b'[{"x":{"a":1,"A":2}}]', unique=("a",))
+
+
+@pytest.mark.parametrize("raw", [b'{"a":1}', b' \n{"a":1} ', b'{"a":1}{', b'{"a":1}\xff', b'{"a":1}<html>'])
+def test_the_first_value_is_read_whatever_comes_behind_it(raw: bytes) -> None:
+    assert decode_first(raw) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        pytest.param(b"", "EOF", id="empty"),
+        pytest.param(b" \n", "EOF", id="blank"),
+        pytest.param(b'{"a":', "unexpected EOF", id="open object"),
+        pytest.param(b"tru", "unexpected EOF", id="open literal"),
+        pytest.param(b"<html>", "invalid character '<' looking for beginning of value", id="page"),
+    ],
+)
+def test_a_first_value_that_is_none_is_refused_in_the_words_of_gos_decoder(raw: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        decode_first(raw)
+    assert str(caught.value) == sentence

@@ -11,7 +11,8 @@ import pytest
 from services.errors import EngineError, NotFound, RegistryFailure
 from services.oci.descriptor import Descriptor
 from services.oci.reference import Reference
-from services.registry.auth import Challenge, _lifetime, parse_challenges
+from services.registry.auth import _lifetime
+from services.registry.challenges import Challenge, parse_challenges
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from tests.builders import simple_layout

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from urllib3 import HTTPResponse
 
 from services.errors import EngineError, Forbidden, RegistryFailure
 from services.registry.errors import in_words, unexpected_status
@@ -20,7 +21,8 @@ URL = "https://registry.example/v2/app/manifests/1"
 
 
 def refused(status: int, body: bytes, *, retry_after: str = "") -> EngineError:
-    return unexpected_status("HEAD", URL, status, body, retry_after=retry_after)
+    response = HTTPResponse(status=status, headers={"Retry-After": retry_after}, request_url=URL)
+    return unexpected_status("HEAD", response, body)
 
 
 @pytest.mark.parametrize(

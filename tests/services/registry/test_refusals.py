@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 
 import pytest
+from urllib3 import HTTPResponse
 
 from services.errors import (
     EngineError,
     Forbidden,
     InvalidParameter,
+    NotAllowed,
     NotFound,
     RegistryFailure,
     ResourceExhausted,
     Unauthorized,
     Unavailable,
-    Unsupported,
 )
 from services.registry.refusals import refusal
 
 JSON = "application/json; charset=utf-8"
+
+
+def answer(status: int, content_type: str = JSON) -> HTTPResponse:
+    return HTTPResponse(status=status, headers={"Content-Type": content_type})
 
 
 def errors(*entries: object) -> bytes:
@@ -55,7 +60,7 @@ def entry(code: str, message: str = "", **fields: object) -> dict[str, object]:
         pytest.param(
             429, JSON, errors(entry("TOOMANYREQUESTS", "slow down")), ResourceExhausted, "toomanyrequests: slow down", id="rate limit"
         ),
-        pytest.param(405, JSON, errors(entry("UNSUPPORTED")), Unsupported, "unsupported", id="unsupported"),
+        pytest.param(405, JSON, errors(entry("UNSUPPORTED")), NotAllowed, "unsupported", id="unsupported"),
         pytest.param(403, JSON, errors(entry("UNAVAILABLE")), Unavailable, "unavailable", id="unavailable"),
         pytest.param(400, JSON, errors(entry("NAME_INVALID")), InvalidParameter, "name invalid", id="invalid name"),
         pytest.param(400, JSON, errors(entry("OTHER", "why not")), RegistryFailure, "unknown: why not", id="unknown code"),
@@ -92,7 +97,7 @@ def entry(code: str, message: str = "", **fields: object) -> dict[str, object]:
     ],
 )
 def test_a_refusal_is_told_in_dockers_words(status: int, content_type: str, body: bytes, kind: type[EngineError], message: str) -> None:
-    error = refusal(status, content_type, body)
+    error = refusal(answer(status, content_type), body)
     assert (type(error), str(error)) == (kind, message)
 
 
@@ -100,4 +105,4 @@ def test_a_refusal_is_told_in_dockers_words(status: int, content_type: str, body
     "body", [b'{"errors": ["x"]}', b'{"errors": {"code": "DENIED"}}', b'{"errors": [{"code": 7}]}', b"[]", b"[" * 100_000]
 )
 def test_an_answer_of_the_wrong_shape_is_unreadable(body: bytes) -> None:
-    assert str(refusal(404, JSON, body)).startswith("error parsing HTTP 404 response body: ")
+    assert str(refusal(answer(404), body)).startswith("error parsing HTTP 404 response body: ")

@@ -136,6 +136,12 @@ def test_no_results_are_an_empty_list(index: FakeIndex, fault: IndexFault) -> No
     assert search(index) == []
 
 
+@pytest.mark.parametrize("fault", [IndexFault.TWO_DOCUMENTS, IndexFault.SPACES])
+def test_what_comes_behind_the_results_is_not_read(index: FakeIndex, fault: IndexFault) -> None:
+    index.fault = fault
+    assert len(search(index)) == 2
+
+
 DECODING = "error decoding registry search results: "
 
 
@@ -147,7 +153,9 @@ DECODING = "error decoding registry search results: "
         (IndexFault.ABSENT, "unexpected status code 404"),
         (IndexFault.HTML, DECODING + "invalid character '<' looking for beginning of value"),
         (IndexFault.WRONG_TYPES, DECODING + "json: cannot unmarshal string into Go struct field SearchResult.star_count of type int64"),
-        (IndexFault.TRUNCATED, DECODING + "unexpected end of JSON input"),
+        (IndexFault.TRUNCATED, DECODING + "unexpected EOF"),
+        (IndexFault.DROPPED, DECODING + "unexpected EOF"),
+        (IndexFault.NOTHING, DECODING + "EOF"),
         (IndexFault.OVERSIZED, DECODING + "more than 4194304 bytes"),
         (IndexFault.HANGS_UP, 'Get "{base}/v1/search": EOF'),
     ],

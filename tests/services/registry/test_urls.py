@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from services.errors import EngineError, Forbidden, InvalidParameter, NotFound
+from services.errors import EngineError, Forbidden, InvalidParameter, NotFound, RegistryFailure
 from services.registry.urls import _is_allowed, open_url
 
 
@@ -48,24 +48,26 @@ def test_a_network_allows_its_addresses_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "kind"),
+    ("url", "kind", "words"),
     [
-        pytest.param("http://127.0.0.1:1/x", Forbidden, id="loopback"),
-        pytest.param("http://localhost/x", Forbidden, id="loopback by name"),
-        pytest.param("http://2130706433/x", Forbidden, id="loopback as a number"),
-        pytest.param("http://0x7f.1/x", Forbidden, id="loopback in hexadecimal"),
-        pytest.param("http://[::ffff:127.0.0.1]/x", Forbidden, id="loopback in IPv6"),
-        pytest.param("http://nothing.invalid/x", NotFound, id="no such host"),
-        pytest.param("ftp://example.com/x", InvalidParameter, id="other scheme"),
-        pytest.param("file:///etc/passwd", InvalidParameter, id="file"),
-        pytest.param("http:///x", InvalidParameter, id="no host"),
-        pytest.param("http://[::1", InvalidParameter, id="open bracket"),
-        pytest.param("http://a:99999/", InvalidParameter, id="port too large"),
-        pytest.param("http://a b/", InvalidParameter, id="space"),
-        pytest.param("http://a/\r\nX: y", InvalidParameter, id="line break"),
-        pytest.param("http://user:secret@example.com/x", InvalidParameter, id="password"),
+        pytest.param("http://127.0.0.1:1/x", Forbidden, "does not cover its address 127.0.0.1", id="loopback"),
+        pytest.param("http://localhost/x", Forbidden, "does not cover its address", id="loopback by name"),
+        pytest.param("http://2130706433/x", Forbidden, "does not cover its address 127.0.0.1", id="loopback as a number"),
+        pytest.param("http://0x7f.1/x", Forbidden, "does not cover its address 127.0.0.1", id="loopback in hexadecimal"),
+        pytest.param("http://[::ffff:127.0.0.1]/x", Forbidden, "does not cover its address ::ffff:", id="loopback in IPv6"),
+        pytest.param("http://nothing.invalid/x", NotFound, "lookup nothing.invalid: no such host", id="no such host"),
+        pytest.param("ftp://example.com/x", RegistryFailure, 'Get "ftp://example.com/x": unsupported protocol scheme "ftp"', id="scheme"),
+        pytest.param("file:///etc/passwd", RegistryFailure, 'unsupported protocol scheme "file"', id="file"),
+        pytest.param("http:///x", RegistryFailure, 'Get "http:///x": http: no Host in request URL', id="no host"),
+        pytest.param("http://", RegistryFailure, 'Get "http:": http: no Host in request URL', id="nothing"),
+        pytest.param("http://[::1", InvalidParameter, 'parse "http://[::1": ', id="open bracket"),
+        pytest.param("http://a:99999/", InvalidParameter, 'parse "http://a:99999/": ', id="port too large"),
+        pytest.param("http://a b/", InvalidParameter, "no valid host in request URL", id="space"),
+        pytest.param("http://a/\r\nX: y", InvalidParameter, "no valid host in request URL", id="line break"),
+        pytest.param("http://user:secret@example.com/x", InvalidParameter, "must not hold a user name or password", id="password"),
     ],
 )
-def test_urls_that_are_refused(url: str, kind: type[EngineError]) -> None:
-    with pytest.raises(kind), open_url(url, allowed=("public",)):
+def test_urls_that_are_refused(url: str, kind: type[EngineError], words: str) -> None:
+    with pytest.raises(kind) as caught, open_url(url, allowed=("public",)):
         pass
+    assert words in str(caught.value)

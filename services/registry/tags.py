@@ -1,0 +1,63 @@
+"""The list of a repository's tags.
+
+    GET  /v2/<name>/tags/list          {"tags": [...]}, the next page in a Link header
+
+Source: OCI distribution spec "Listing Tags"; moby daemon/internal/distribution/pull.go (Tags).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from urllib3.response import BaseHTTPResponse
+
+from services.errors import RegistryFailure
+from services.registry.errors import MAX_ERROR_BODY
+from services.registry.refusals import tags_refusal
+from services.registry.transport import read_bounded
+
+_MAX_BYTES = 16 << 20
+_MAX_PAGES = 1000
+_LINK = re.compile(r"<([^>]*)>")
+
+
+def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[str]:
+    """Every tag, in the registry's order, all pages; `ask` requests a path of the repository, whose familiar name errors tell."""
+    found: list[str] = []
+    query, left = "", _MAX_BYTES
+    for _ in range(_MAX_PAGES):
+        response = ask(f"tags/list{query}")
+        if response.status != 200:
+            raise tags_refusal(response, read_bounded(response, MAX_ERROR_BODY), repository)
+        body = read_bounded(response, left)
+        left -= len(body)
+        if left < 0:
+            raise RegistryFailure(f"the tags of {repository} are more than {_MAX_BYTES} bytes")
+        found += _read_page(body)
+        query = _next_page(response)
+        if not query:
+            return found
+    raise RegistryFailure(f"the tags of {repository} come in more than {_MAX_PAGES} pages")
+
+
+def _next_page(response: BaseHTTPResponse) -> str:
+    """The query of the next page, empty after the last."""
+    link = _LINK.match(response.headers.get("Link", ""))
+    try:
+        return "?" + urlsplit(link[1]).query if link else ""
+    except ValueError as exc:
+        raise RegistryFailure("the registry's next page of tags is not readable") from exc
+
+
+def _read_page(body: bytes) -> list[str]:
+    """The tags on one page; Docker's registry says null where there are none."""
+    try:
+        tags = json.loads(body)["tags"] or []
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise RegistryFailure("the registry's list of tags is not readable") from exc
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise RegistryFailure("the registry's list of tags is not readable")
+    return tags
