@@ -4,7 +4,8 @@
     members       := <config>.json | <layer>/layer.tar | blobs/sha256/<hex>, whatever manifest.json names
 
 A layer may be a symbolic link to another's member. Older archives that have only `repositories` and <id>/json are not recognised, as in
-moby. An image of such an archive has no manifest of its own: the one made here is byte for byte containerd's, so that IDs are equal.
+moby. An image of such an archive has no manifest of its own: the one made here is byte for byte containerd's, so that IDs are equal. What
+follows the document in manifest.json is passed over, as in containerd.
 
 Source: containerd core/images/archive importer.go (ImportIndex, resolveLayers, writeManifest) and exporter.go (manifestsRecord).
 """
@@ -14,14 +15,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from services.archive.layer import Compression
 from services.errors import InvalidContent
 from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
-from services.oci.fields import Fields
+from services.oci.fields import Fields, unmarshal_error
 from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
 
 MANIFEST_FILE = "manifest.json"
+
+_ENTRY = "struct { Config string; RepoTags []string; Layers []string }"
+_COMPRESSED = frozenset({Compression.GZIP, Compression.ZSTD})
+_MAX_LINKS = 40  # that lead to one another, as on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,10 @@ class ArchivedImage:
 def parse_manifest_file(raw: bytes) -> list[ArchivedImage]:
     """Read manifest.json; raises InvalidContent with containerd's words, and "unrecognized image format" for null."""
     try:
-        entries = gojson.decode(raw)
+        entries = gojson.decode_first(raw)
         if entries is not None and not isinstance(entries, list):
-            raise InvalidContent("json: cannot unmarshal object into Go value of type []struct")
-        images = [_parse_entry(entry) for entry in entries or ()]
+            raise unmarshal_error(entries, f"[]{_ENTRY}")
+        images = [_parse_entry({} if entry is None else entry) for entry in entries or ()]
     except InvalidContent as exc:
         raise InvalidContent(f'untar manifest "{MANIFEST_FILE}": {exc}') from exc
     if entries is None:
@@ -48,7 +54,9 @@ def parse_manifest_file(raw: bytes) -> list[ArchivedImage]:
 
 
 def _parse_entry(entry: object) -> ArchivedImage:
-    fields = Fields(entry, "manifest")
+    if not isinstance(entry, Mapping):
+        raise unmarshal_error(entry, _ENTRY)
+    fields = Fields(entry, "")  # a struct without a name
     return ArchivedImage(fields.text("Config"), fields.texts("RepoTags") or (), fields.texts("Layers") or ())
 
 
@@ -67,9 +75,9 @@ def blob_member(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def layer_media_type(*, compressed: bool) -> str:
-    """What containerd calls a layer of such an archive: gzip, whatever the compression is."""
-    return DOCKER_LAYER_GZIP if compressed else DOCKER_LAYER
+def layer_media_type(head: bytes) -> str:
+    """What containerd calls a layer that begins with these ten bytes: gzip where it is zstd too, plain where it cannot tell."""
+    return DOCKER_LAYER_GZIP if Compression.detect(head) in _COMPRESSED else DOCKER_LAYER
 
 
 def derive_manifest(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
@@ -79,8 +87,14 @@ def derive_manifest(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
 
 
 def resolve_links(members: Mapping[str, object], links: Mapping[str, str]) -> dict[str, str]:
-    """Map each symbolic link to the member it stands for; raises InvalidContent where that is none."""
-    for name, target in links.items():
-        if target not in members:
-            raise InvalidContent(f"no target for symlink layer from {gojson.quote(name)} to {gojson.quote(target)}")
-    return dict(links)
+    """Map each symbolic link to the member it stands for, through other links too; raises InvalidContent where that is none."""
+    return {name: _follow(name, members, links) for name in links}
+
+
+def _follow(name: str, members: Mapping[str, object], links: Mapping[str, str]) -> str:
+    target = links[name]
+    for _ in range(_MAX_LINKS):
+        if target in members:
+            return target
+        target = links.get(target, "")
+    raise InvalidContent(f"no target for symlink layer from {gojson.quote(name)} to {gojson.quote(links[name])}")

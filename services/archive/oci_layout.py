@@ -3,7 +3,10 @@
 An entry of index.json is named by annotations: io.containerd.image.name is a whole name, org.opencontainers.image.ref.name the fallback.
 An entry that refers to another as its subject (a signature, an attestation) is no image of its own.
 
-Source: OCI image spec image-layout.md; containerd client/import.go (imageName), core/images/archive exporter.go.
+These two documents are no content of an image and are read as leniently as containerd reads them: index.json needs no schemaVersion and may
+state any media type, and what follows the document in oci-layout is passed over.
+
+Source: OCI image spec image-layout.md; containerd client/import.go (imageName, decodeIndex), core/images/archive exporter.go, importer.go.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from services.errors import InvalidContent
 from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.fields import Fields
-from services.oci.manifest import Index
 from services.oci.mediatypes import OCI_INDEX
 
 LAYOUT_FILE = "oci-layout"
@@ -27,11 +29,13 @@ IMAGE_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 MANIFEST_SUBJECT = "io.containerd.manifest.subject"
 
+_UNIQUE_KEYS = frozenset({"manifests", "mediatype", "digest", "size", "annotations"})
+
 
 def parse_layout_version(raw: bytes) -> str:
     """The version in oci-layout, empty where there is none; raises InvalidContent for one that is not known."""
     try:
-        version = Fields(gojson.decode(raw), "ImageLayout").text("imageLayoutVersion")
+        version = Fields(gojson.decode_first(raw), "ImageLayout").text("imageLayoutVersion")
     except InvalidContent as exc:
         raise InvalidContent(f'untar oci layout "{LAYOUT_FILE}": {exc}') from exc
     if version not in ("", LAYOUT_VERSION):
@@ -40,8 +44,10 @@ def parse_layout_version(raw: bytes) -> str:
 
 
 def parse_index_file(raw: bytes) -> tuple[Descriptor, ...]:
-    """The entries of index.json, in order."""
-    return Index.parse(raw, OCI_INDEX).manifests
+    """The entries of index.json, in order; raises InvalidContent, also for a key that matters and stands twice in an object."""
+    index = gojson.decode(raw, unique=_UNIQUE_KEYS)
+    entries = Fields({} if index is None else index, "Index").array("manifests", "[]v1.Descriptor")
+    return tuple(Descriptor.from_json(entry) for entry in entries or ())
 
 
 def entry_name(descriptor: Descriptor) -> str:

@@ -78,7 +78,8 @@ class _Extension:
 class TarReader:
     """Walks the members of a tar; raises InvalidContent with Go's words on damage and "unexpected EOF" where the source ends too early.
 
-    `read(n)` returns 1 to n bytes, and none only at the end of the source. A source that ends between two members ends the archive, as in Go.
+    `read(n)` returns 1 to n bytes, and none only at the end of the source. A source that ends behind a member's content ends the archive,
+    as in Go.
     """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
@@ -157,8 +158,8 @@ class TarReader:
     def _skip(self) -> None:
         for _ in self.chunks():
             pass
-        if self._padding and len(self._read_up_to(self._padding)) < self._padding:
-            raise InvalidContent("unexpected EOF")
+        if self._padding:
+            self._read_up_to(self._padding)
         self._padding = 0
 
     def _read_extension(self, kind: bytes, size: int, extension: _Extension) -> None:

@@ -6,6 +6,8 @@ manifest.json, often the last, says what they are: small ones wait in memory, la
 Member names are looked up, never opened: still a name that climbs out, a name given twice to different content, a hard link, a sparse file
 and a device are refused, so that no two readers of one archive can disagree (CVE-2014-9358, and tarfile's many).
 
+The documents may be larger than a manifest: with many images and names, an archive that was saved here must load again.
+
 Source: containerd core/images/archive/importer.go.
 """
 
@@ -28,18 +30,29 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.gojson import quote
 from services.oci.manifest import MAX_MANIFEST_BYTES
-from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_MANIFEST
+from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
+from services.oci.platform import Platform
 from services.oci.reference import Reference
+
+MAX_DOCUMENT_BYTES = 20 << 20
+"""Of index.json and manifest.json; containerd reads no more of the latter (jsonLimit)."""
+
+MAX_DOCUMENT_VALUES = 1 << 19
+"""In one of them, roughly: a document of nothing but tiny ones would take 50 times its size in memory."""
 
 _DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
 _REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
+_HEAD_BYTES = 10
 _SMALL_BYTES = 64 << 10
 _MEMORY_BYTES = 32 << 20
 
 
 @dataclass(slots=True)
 class _Intake:
-    """An archive while it is read: its documents, and every other member by name as small content or as a stored blob."""
+    """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
+
+    `came` has what came under each name, so that one can be told that comes again: its digest, or where it links to.
+    """
 
     engine: Engine
     lease: Lease
@@ -47,6 +60,7 @@ class _Intake:
     small: dict[str, bytes] = field(default_factory=dict)
     stored: dict[str, StoredBlob] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    came: dict[str, Digest | str] = field(default_factory=dict)
     memory: int = 0
 
 
@@ -94,36 +108,31 @@ def _take_link(intake: _Intake, name: str, link: str) -> None:
     if name in _DOCUMENTS or target.startswith(("/", "../")):
         raise InvalidContent(f"refusing {quote(name)}: a symbolic link to {quote(link)}")
     _remember(intake, len(name) + len(target))
-    _refuse_twice(intake, name)
+    _refuse_other(intake, name, target)
     intake.links[name] = target
 
 
 def _take_file(intake: _Intake, name: str, size: int, chunks: Iterator[bytes]) -> None:
     if name in _DOCUMENTS:
-        _refuse_twice(intake, name)
-        intake.documents[name] = _read_document(size, chunks)
+        document = _read_document(size, chunks)
+        _refuse_other(intake, name, Digest.of(document))
+        intake.documents[name] = document
         return
     digest = _blob_digest(name)
     if digest is None and size <= _SMALL_BYTES:
         content = b"".join(chunks)
-        _refuse_twice(intake, name, Digest.of(content))
         _remember(intake, size)
+        _refuse_other(intake, name, Digest.of(content))
         intake.small[name] = content
         return
     blob = store_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
-    _refuse_twice(intake, name, blob.digest)
+    _refuse_other(intake, name, blob.digest)
     intake.stored[name] = blob
 
 
-def _refuse_twice(intake: _Intake, name: str, digest: Digest | None = None) -> None:
-    """Refuse a second member of one name, unless its content is the same."""
-    if name in intake.small:
-        same = Digest.of(intake.small[name]) == digest
-    elif name in intake.stored:
-        same = intake.stored[name].digest == digest
-    else:
-        same = name not in intake.documents and name not in intake.links
-    if not same:
+def _refuse_other(intake: _Intake, name: str, came: Digest | str) -> None:
+    """Refuse a second member of one name, unless it is the same."""
+    if intake.came.setdefault(name, came) != came:
         raise InvalidContent(f"the name {quote(name)} stands twice in the archive")
 
 
@@ -134,9 +143,12 @@ def _remember(intake: _Intake, size: int) -> None:
 
 
 def _read_document(size: int, chunks: Iterable[bytes]) -> bytes:
-    if size > MAX_MANIFEST_BYTES:
-        raise InvalidContent(f"larger than {MAX_MANIFEST_BYTES} bytes")
-    return b"".join(chunks)
+    if size > MAX_DOCUMENT_BYTES:
+        raise InvalidContent(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+    document = b"".join(chunks)
+    if sum(map(document.count, (b"{", b"[", b","))) > MAX_DOCUMENT_VALUES:
+        raise InvalidContent(f"more than {MAX_DOCUMENT_VALUES} values")
+    return document
 
 
 def _blob_digest(name: str) -> Digest | None:
@@ -175,19 +187,30 @@ def _image_entries(intake: _Intake, image: ArchivedImage) -> list[Descriptor]:
         raise InvalidContent(f"image config {quote(image.config)} not found")
     if config.size > MAX_MANIFEST_BYTES:
         raise InvalidContent(f"image config {quote(image.config)} is larger than {MAX_MANIFEST_BYTES} bytes")
-    platform = ImageConfig.parse(intake.engine.content.read(config.digest)).platform
-    layers = [_layer(intake, name) for name in image.layers]
-    raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), _prefer_compressed(intake, layers))
+    layers = _prefer_compressed(intake, [_layer(intake, name) for name in image.layers])
+    platform = _platform(intake.engine.content.read(config.digest))
+    raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), layers)
     target = Descriptor(DOCKER_MANIFEST, store_bytes(intake.engine, intake.lease, raw), len(raw), platform=platform)
     return [oci_layout.named(target, _normalize(name)) for name in image.repo_tags] or [target]
+
+
+def _platform(config: bytes) -> Platform:
+    try:
+        return ImageConfig.parse(config).platform
+    except InvalidContent as exc:
+        raise InvalidContent(f"unable to resolve platform: {exc}") from exc
 
 
 def _layer(intake: _Intake, name: str) -> Descriptor:
     blob = _stored(intake, name)
     if blob is None:
         raise InvalidContent(f"failed to resolve layers: layer {quote(name)} not found")
-    is_plain = blob.layer is not None and blob.layer.diff_id == blob.digest
-    return Descriptor(docker_archive.layer_media_type(compressed=not is_plain), blob.digest, blob.size)
+    return Descriptor(_media_type(intake, blob.digest), blob.digest, blob.size)
+
+
+def _media_type(intake: _Intake, layer: Digest) -> str:
+    with intake.engine.content.open(layer) as content:
+        return docker_archive.layer_media_type(content.read(_HEAD_BYTES))
 
 
 def _stored(intake: _Intake, name: str) -> StoredBlob | None:
@@ -198,18 +221,20 @@ def _stored(intake: _Intake, name: str) -> StoredBlob | None:
 
 
 def _prefer_compressed(intake: _Intake, layers: list[Descriptor]) -> list[Descriptor]:
-    """Put a compressed blob of the same uncompressed stream, where the store has one, in a layer's place, as containerd does."""
+    """Put a compressed blob of the same uncompressed stream, where the store has one, in a layer's place, as containerd does.
+
+    Of a layer that stands there several times only the last is replaced, and by nothing that would be called plain, so that IDs are equal.
+    """
     with intake.engine.metadata.read() as tx:
         twins = tx.graph.by_diff_id([layer.digest for layer in layers])
         sizes = tx.graph.blob_sizes(twins.values())
     held = intake.lease.add(twins.values())
-    return [_twin(layer, twins.get(layer.digest), sizes, held) for layer in layers]
-
-
-def _twin(layer: Descriptor, twin: Digest | None, sizes: dict[Digest, int], held: set[Digest]) -> Descriptor:
-    if twin is None or twin == layer.digest or twin not in held:
-        return layer
-    return Descriptor(docker_archive.layer_media_type(compressed=True), twin, sizes[twin])
+    preferred = list(layers)
+    for position in {layer.digest: position for position, layer in enumerate(layers)}.values():
+        twin = twins.get(layers[position].digest)
+        if twin in held and _media_type(intake, twin) == DOCKER_LAYER_GZIP:
+            preferred[position] = Descriptor(DOCKER_LAYER_GZIP, twin, sizes[twin])
+    return preferred
 
 
 def _normalize(name: str) -> str:

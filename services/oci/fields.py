@@ -20,7 +20,7 @@ class Fields:
     def __init__(self, value: object, where: str) -> None:
         """`where` names the object in errors."""
         if not isinstance(value, Mapping):
-            raise InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go value of type {where}")
+            raise unmarshal_error(value, where)
         self._members: Mapping[str, object] = value
         self._where = where
         self._folded: dict[str, object] | None = None
@@ -55,15 +55,16 @@ class Fields:
             raise self._mismatch(name, value, "bool")
         return value
 
-    def array(self, name: str) -> list[object] | None:
+    def array(self, name: str, wanted: str = "array") -> list[object] | None:
+        """`wanted` is the Go type that errors name."""
         value = self.value(name)
         if value is not None and not isinstance(value, list):
-            raise self._mismatch(name, value, "array")
+            raise self._mismatch(name, value, wanted)
         return value
 
     def texts(self, name: str) -> tuple[str, ...] | None:
         """An array of strings; a null element is the empty string."""
-        array = self.array(name)
+        array = self.array(name, "[]string")
         return None if array is None else tuple("" if item is None else self._as_text(name, item) for item in array)
 
     def mapping(self, name: str) -> Mapping[str, object] | None:
@@ -94,6 +95,11 @@ class Fields:
 
     def _mismatch(self, name: str, value: object, wanted: str) -> InvalidContent:
         return InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go struct field {self._where}.{name} of type {wanted}")
+
+
+def unmarshal_error(value: object, wanted: str) -> InvalidContent:
+    """The error for a document or an element that is of another type than the Go type `wanted`."""
+    return InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go value of type {wanted}")
 
 
 def _kind(value: object) -> str:

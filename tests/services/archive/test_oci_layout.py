@@ -8,6 +8,7 @@ import pytest
 
 from services.archive.oci_layout import LAYOUT, entry_name, index_file, is_referrer, named, parse_index_file, parse_layout_version, unnamed
 from services.errors import InvalidContent
+from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import OCI_MANIFEST
@@ -24,12 +25,17 @@ def test_layout_without_a_version_is_none() -> None:
     assert parse_layout_version(b"{}") == ""
 
 
+def test_layout_is_one_document_whatever_follows() -> None:
+    assert parse_layout_version(LAYOUT + b"\n\0 and more") == "1.0.0"
+
+
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
         pytest.param(b'{"imageLayoutVersion":"2.0.0"}', "unsupported OCI version 2.0.0", id="another version"),
         pytest.param(b"[]", 'untar oci layout "oci-layout": json: cannot unmarshal array', id="an array"),
-        pytest.param(b"{", 'untar oci layout "oci-layout": unexpected end of JSON input', id="cut"),
+        pytest.param(b"{", 'untar oci layout "oci-layout": unexpected EOF', id="cut"),
+        pytest.param(b"", 'untar oci layout "oci-layout": EOF', id="empty"),
     ],
 )
 def test_refuses_layouts(raw: bytes, words: str) -> None:
@@ -70,6 +76,42 @@ def test_naming(name: str, ref_name: str) -> None:
 def test_referrers_are_told_by_their_subject() -> None:
     assert is_referrer(Descriptor(OCI_MANIFEST, DIGEST, 8, {"io.containerd.manifest.subject": str(DIGEST)}))
     assert not is_referrer(ENTRY)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="no schemaVersion"),
+        pytest.param({"schemaVersion": 1}, id="another schemaVersion"),
+        pytest.param({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json"}, id="another media type"),
+        pytest.param({"schemaVersion": 2, "annotations": {"a": "b"}, "subject": 1}, id="other keys"),
+    ],
+)
+def test_index_file_may_say_anything_beside_its_entries(fields: dict[str, object]) -> None:
+    assert parse_index_file(gojson.encode({**fields, "manifests": [ENTRY.to_json()]})) == (ENTRY,)
+
+
+@pytest.mark.parametrize("raw", [b"{}", b"null", b'{"schemaVersion":2,"manifests":null}', b'{"schemaVersion":2,"manifests":[]}'])
+def test_index_file_may_be_empty(raw: bytes) -> None:
+    assert parse_index_file(raw) == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        pytest.param(b"[]", "json: cannot unmarshal array into Go value of type Index", id="an array"),
+        pytest.param(b'{"manifests":{}}', "json: cannot unmarshal object into Go struct field Index.manifests of type []v1.Descriptor", id="no list"),
+        pytest.param(b'{"manifests":[],"Manifests":[]}', 'json: key "manifests" stands twice in one object', id="two lists"),
+        pytest.param(
+            b'{"manifests":[{"annotations":{},"annotations":{}}]}', 'json: key "annotations" stands twice in one object', id="two sets of names"
+        ),
+        pytest.param(b'{"manifests":[]} x', "invalid character 'x' after top-level value", id="more behind it"),
+    ],
+)
+def test_refuses_index_files(raw: bytes, words: str) -> None:
+    with pytest.raises(InvalidContent) as refused:
+        parse_index_file(raw)
+    assert str(refused.value) == words
 
 
 def test_index_round_trip() -> None:

@@ -67,6 +67,16 @@ def oversized_config() -> bytes:
     return changed(members, {config_member(members): b" " * (5 << 20)})
 
 
+def garbage_config() -> bytes:
+    members = docker_members()
+    return changed(members, {config_member(members): b"garbage"})
+
+
+def garbage_config_and_missing_layer() -> bytes:
+    members = docker_members()
+    return changed(members, {config_member(members): b"garbage", layer_member("two"): b"REMOVED"})
+
+
 def lying_blob() -> bytes:
     layout = simple_layout()
     victim = next(digest for digest, blob in layout.blobs.items() if blob.startswith(b"\x1f\x8b"))
@@ -97,9 +107,14 @@ ARCHIVES = [
     pytest.param(lambda: compress(simple_layout().to_tar(), "zstd")[:300], "unexpected end", id="zstd cut"),
     pytest.param(lambda: changed(docker_members(), {"manifest.json": b"REMOVED"}), "unrecognized image format", id="repositories alone"),
     pytest.param(lambda: changed(docker_members(), {"manifest.json": b"{not json"}), 'untar manifest "manifest.json": invalid character', id="manifest.json is not JSON"),
-    pytest.param(lambda: changed(docker_members(), {"manifest.json": b" " * (5 << 20)}), "larger than 4194304 bytes", id="manifest.json over 4 MiB"),
+    pytest.param(lambda: changed(docker_members(), {"manifest.json": b" " * (21 << 20)}), "larger than 20971520 bytes", id="manifest.json over 20 MiB"),
+    pytest.param(
+        lambda: layout_with({"index.json": b"[" + b"{}," * (1 << 18) + b"{}]"}), "more than 524288 values", id="index.json of little values"
+    ),
     pytest.param(without_config, 'image config "[0-9a-f]{64}.json" not found', id="missing config"),
     pytest.param(oversized_config, "is larger than 4194304 bytes", id="config over 4 MiB"),
+    pytest.param(garbage_config, "unable to resolve platform: invalid character 'g' looking for beginning of value", id="config is not JSON"),
+    pytest.param(garbage_config_and_missing_layer, "failed to resolve layers", id="config is not JSON and a layer is missing"),
     pytest.param(lambda: changed(docker_members(), {layer_member("two"): b"REMOVED"}), 'failed to resolve layers: layer "[^"]+" not found', id="missing layer"),
     pytest.param(
         lambda: changed(docker_members(), {layer_member("two"): Link("../nowhere/layer.tar")}), "no target for symlink layer", id="link to nothing"
@@ -143,6 +158,9 @@ ARCHIVES = [
         lambda: make_tar([*docker_members().items(), (layer_member("one"), make_layer("evil"))]), "stands twice", id="layer twice with other content"
     ),
     pytest.param(lambda: twice("oci-layout", b"{}"), "stands twice", id="oci-layout twice"),
+    pytest.param(
+        lambda: make_tar([*docker_members().items(), (layer_member("one"), Link("../x"))]), "stands twice", id="layer that is a link too"
+    ),
 ]
 
 

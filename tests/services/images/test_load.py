@@ -10,14 +10,13 @@ from dataclasses import replace
 import pytest
 
 from services.engine import Engine
-from services.errors import InvalidContent, NotFound
-from services.images.delete import delete_image
+from services.errors import InvalidContent
 from services.images.load import load_image as stream_load
 from services.images.publish import Recorded, read_graph
-from services.images.save import save_images
-from services.metadata.protocol import Kind
+from services.metadata.protocol import Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import dangling_name
 from tests.builders import (
@@ -51,6 +50,20 @@ def names(engine: Engine) -> dict[str, str]:
 
 def blobs(engine: Engine) -> set[str]:
     return {str(digest) for digest, _ in engine.content.blobs()}
+
+
+def layer_types(engine: Engine, name: str) -> list[str]:
+    with engine.metadata.read() as tx:
+        facts = tx.graph.manifest(Digest.parse(names(engine)[name]))
+    assert facts is not None
+    return [edge.child.media_type for edge in facts.edges if edge.role is Role.LAYER]
+
+
+def with_compressed_layer(name: str, compression: str) -> bytes:
+    """A docker-archive of one image whose layer is compressed."""
+    members = docker_archive_members([ArchivedImage((make_layer("one"),), (name,))])
+    layer = next(member for member in members if member.endswith("/layer.tar"))
+    return make_tar(members | {layer: compress(make_layer("one"), compression)})
 
 
 def test_layout(engine: Engine) -> None:
@@ -98,16 +111,67 @@ def test_layer_may_be_a_link_to_another(engine: Engine) -> None:
     assert load_image(engine, archive) == ["Loaded image: twice:1\n"]
 
 
+def test_layer_may_be_a_link_to_a_link(engine: Engine) -> None:
+    layer = make_layer("one")
+    members = docker_archive_members([ArchivedImage((layer, layer, layer), ("thrice:1",))])
+    manifest = json.loads(members["manifest.json"] or b"")  # type: ignore[arg-type]
+    manifest[0]["Layers"][1:] = ["b/layer.tar", "c/layer.tar"]
+    links = {"c/layer.tar": Link("../b/layer.tar"), "b/layer.tar": Link("../" + manifest[0]["Layers"][0])}
+    assert load_image(engine, make_tar(members | links | {"manifest.json": to_json(manifest)})) == ["Loaded image: thrice:1\n"]
+
+
+@pytest.mark.parametrize(
+    ("compression", "media_type"),
+    [("gzip", DOCKER_LAYER_GZIP), ("zstd", DOCKER_LAYER_GZIP), ("bzip2", DOCKER_LAYER), ("xz", DOCKER_LAYER), ("none", DOCKER_LAYER)],
+)
+def test_compressed_layer_is_listed_as_containerd_lists_it(engine: Engine, compression: str, media_type: str) -> None:
+    load_image(engine, with_compressed_layer("classic:1", compression))
+    assert layer_types(engine, "docker.io/library/classic:1") == [media_type]
+
+
+def test_a_member_may_stand_twice_with_the_same_content(engine: Engine) -> None:
+    layer = make_layer("one")
+    members = docker_archive_members([ArchivedImage((layer,), ("classic:1",))])
+    once = [*members.items(), ("linked", Link(digest_of(layer).removeprefix("sha256:") + "/layer.tar"))]
+    assert load_image(engine, make_tar([*once, *once])) == ["Loaded image: classic:1\n"]
+
+
+@pytest.mark.parametrize("document", ["index.json", "manifest.json"])
+def test_documents_may_have_many_megabytes(engine: Engine, document: str) -> None:
+    if document == "index.json":
+        members = simple_layout().members()
+        index = json.loads(members[document] or b"")  # type: ignore[arg-type]
+        members[document] = to_json({**index, "annotations": {"note": "x" * (5 << 20)}})
+    else:
+        members = docker_archive_members([ArchivedImage((make_layer(),), ("simple:latest",))])
+        (entry,) = json.loads(members[document] or b"")  # type: ignore[arg-type]
+        members[document] = to_json([{**entry, "Note": "x" * (5 << 20)}])
+    assert load_image(engine, make_tar(members)) == ["Loaded image: simple:latest\n"]
+
+
 def test_layer_that_is_here_compressed_is_used_so(engine: Engine) -> None:
     layout = Layout()
     layout.tag(layout.image([make_layer("base")]), "docker.io/library/base:1")
     load_image(engine, layout.to_tar())
     load_image(engine, docker_archive(ArchivedImage((make_layer("base"),), ("classic:1",))))
     assert digest_of(make_layer("base")) not in blobs(engine)
-    with engine.metadata.read() as tx:
-        facts = tx.graph.manifest(Digest.parse(names(engine)["docker.io/library/classic:1"]))
-    assert facts is not None
-    assert facts.edges[1].child.media_type == "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    assert layer_types(engine, "docker.io/library/classic:1") == [DOCKER_LAYER_GZIP]
+
+
+def test_of_a_repeated_layer_that_is_here_compressed_the_last_is_used_so(engine: Engine) -> None:
+    layout = Layout()
+    layout.tag(layout.image([make_layer("base")]), "docker.io/library/base:1")
+    load_image(engine, layout.to_tar())
+    load_image(engine, docker_archive(ArchivedImage((make_layer("base"), make_layer("other"), make_layer("base")), ("classic:1",))))
+    assert layer_types(engine, "docker.io/library/classic:1") == [DOCKER_LAYER, DOCKER_LAYER, DOCKER_LAYER_GZIP]
+
+
+@pytest.mark.parametrize("compression", ["bzip2", "xz"])
+def test_layer_that_is_here_compressed_as_registries_do_not_know_is_not_used(engine: Engine, compression: str) -> None:
+    load_image(engine, with_compressed_layer("other:1", compression))
+    load_image(engine, docker_archive(ArchivedImage((make_layer("one"),), ("classic:1",))))
+    assert digest_of(make_layer("one")) in blobs(engine)
+    assert layer_types(engine, "docker.io/library/classic:1") == [DOCKER_LAYER]
 
 
 def test_layout_that_is_a_docker_archive_too_is_read_as_a_layout(engine: Engine) -> None:
@@ -243,131 +307,6 @@ def test_body_of_a_refused_archive_is_read_on(engine: Engine) -> None:
     with pytest.raises(InvalidContent):
         list(stream_load(engine, source))
     assert source.read() == b""
-
-
-def load_multi(engine: Engine, *platforms: Platform) -> Layout:
-    layout = Layout()
-    layout.tag(layout.multi_platform(), "docker.io/library/multi:latest")
-    load_image(engine, layout.to_tar(), platforms=platforms)
-    return layout
-
-
-def listed(layout: Layout) -> list[Json]:
-    """What the index of the layout's first image lists."""
-    children: list[Json] = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"]
-    return children
-
-
-def content(layout: Layout, *manifests: Json) -> set[str]:
-    """These manifests and what they consist of."""
-    documents = [json.loads(layout.blobs[manifest["digest"]]) for manifest in manifests]
-    parts = [part for document in documents for part in [document["config"], *document["layers"]]]
-    return {each["digest"] for each in [*manifests, *parts]}
-
-
-def present_platforms(engine: Engine) -> list[str]:
-    """Of images, not of attestations."""
-    platforms = [facts.platform for facts in engine.metadata.catalog().manifests.values() if facts.kind is Kind.IMAGE]
-    return sorted(map(str, platforms))
-
-
-def test_one_platform_with_its_attestation(engine: Engine) -> None:
-    layout = load_multi(engine, ARM64)
-    _, arm64, _, _, attestation, _ = listed(layout)
-    assert blobs(engine) == {layout.manifests[0]["digest"]} | content(layout, arm64, attestation)
-
-
-def test_of_several_attestations_the_last_is_taken(engine: Engine) -> None:
-    layout = Layout()
-    image = on_platform(layout.image([make_layer()]), "linux/amd64")
-    older = layout.attestation(image)
-    newer = older | layout.manifest(layout.add(b"{}", "application/vnd.oci.empty.v1+json"), [])
-    layout.tag(layout.index([image, older, newer]), "docker.io/library/any:1")
-    load_image(engine, layout.to_tar(), platforms=[AMD64])
-    assert blobs(engine) == {layout.manifests[0]["digest"]} | content(layout, image, newer)
-
-
-def test_one_platform_of_a_nested_index_with_its_attestation(engine: Engine) -> None:
-    layout = Layout()
-    inner = layout.multi_platform(("linux/amd64", "linux/arm64/v8"))
-    layout.tag(layout.index([inner]), "docker.io/library/any:1")
-    load_image(engine, layout.to_tar(), platforms=[ARM64])
-    _, arm64, _, attestation = json.loads(layout.blobs[inner["digest"]])["manifests"]
-    assert blobs(engine) == {layout.manifests[0]["digest"], inner["digest"]} | content(layout, arm64, attestation)
-
-
-def test_an_attestation_may_not_lack_when_its_platform_is_asked_for(engine: Engine) -> None:
-    layout = Layout()
-    layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8")), "docker.io/library/multi:latest")
-    *_, attestation = listed(layout)
-    layout.without(attestation)
-    with pytest.raises(NotFound) as refused:
-        load_image(engine, layout.to_tar(), platforms=[ARM64])
-    missing = f"content digest {attestation['digest']}: not found"
-    assert str(refused.value) == f"requested platform(s) ([linux/arm64/v8]) found, but some content is missing: {missing}"
-    assert load_image(engine, layout.to_tar(), platforms=[AMD64]) == ["Loaded image: multi:latest\n"]
-
-
-def test_saved_platforms_keep_their_attestations(engine: Engine) -> None:
-    load_multi(engine)
-    asked = [AMD64, ARM64]
-    saved = b"".join(save_images(engine, ["multi"], platforms=asked))
-    delete_image(engine, "multi")
-    load_image(engine, saved, platforms=asked)
-    assert b"".join(save_images(engine, ["multi"], platforms=asked)) == saved
-
-
-def test_several_platforms(engine: Engine) -> None:
-    load_multi(engine, ARM64, ARMV7)
-    assert present_platforms(engine) == ["linux/arm/v7", "linux/arm64/v8"]
-
-
-def test_platform_added_later(engine: Engine) -> None:
-    load_multi(engine, ARM64)
-    load_multi(engine, AMD64)
-    assert present_platforms(engine) == ["linux/amd64", "linux/arm64/v8"]
-
-
-def test_platform_that_only_the_store_has(engine: Engine) -> None:
-    layout = Layout()
-    layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8"), attested=False), "docker.io/library/multi:latest")
-    _, arm64 = listed(layout)
-    put_image(engine, "arm", layout, arm64)
-    layout.without(arm64)
-    assert load_image(engine, layout.to_tar(), platforms=[ARM64]) == ["Loaded image: multi:latest\n"]
-
-
-def test_platform_of_a_single_image(engine: Engine) -> None:
-    assert load_image(engine, simple_layout().to_tar(), platforms=[AMD64]) == ["Loaded image: simple:latest\n"]
-
-
-def two_images() -> bytes:
-    layout = Layout()
-    layout.tag(layout.image([make_layer("a")]), "docker.io/library/a:1")
-    layout.tag(layout.image([make_layer("b")]), "docker.io/library/b:1")
-    return layout.to_tar()
-
-
-@pytest.mark.parametrize(
-    ("archive", "platform", "words"),
-    [
-        pytest.param(simple_layout().to_tar(), ARM64, "image simple:latest doesn't provide the requested platform ([linux/arm64/v8])", id="single image"),
-        pytest.param(two_images(), S390X, "images [a:1, b:1] don't provide the requested platform ([linux/s390x])", id="two images"),
-        pytest.param(partial_layout().to_tar(), S390X, "image partial:latest doesn't provide the requested platform ([linux/s390x])", id="index"),
-        pytest.param(
-            partial_layout().to_tar(), ARM64, "requested platform(s) ([linux/arm64/v8]) found, but some content is missing: content digest sha256:", id="absent"
-        ),
-        pytest.param(
-            docker_archive(ArchivedImage((make_layer(),), ("a:1",))), ARM64,
-            "requested platform(s) ([linux/arm64/v8]) not found: image might be filtered out", id="docker-archive",
-        ),
-    ],
-)  # fmt: skip
-def test_platform_that_is_not_there(engine: Engine, archive: bytes, platform: Platform, words: str) -> None:
-    with pytest.raises(NotFound) as refused:
-        load_image(engine, archive, platforms=[platform])
-    assert str(refused.value).startswith(words)
-    assert (names(engine), blobs(engine)) == ({}, set())
 
 
 def test_an_image_with_many_names_is_read_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

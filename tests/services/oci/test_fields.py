@@ -40,6 +40,7 @@ def test_null_is_absent_but_there() -> None:
         ("integer", 1 << 63, "number", "int64"),
         ("boolean", 0, "number", "bool"),
         ("array", {}, "object", "array"),
+        ("texts", "x", "string", "[]string"),
         ("texts", [[]], "array", "string"),
         ("mapping", [], "array", "object"),
         ("text_mapping", {"a": 1}, "number", "string"),
