@@ -1,23 +1,17 @@
-"""One step of a pipeline: a function that is applied to the bytes passing by, in a thread where that brings them on sooner."""
+"""One step of a pipeline: a function that is applied to the bytes passing by, in a thread when there are many of them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from queue import Queue
-from threading import BoundedSemaphore, Thread
+from threading import Thread
 
 _THREADED_BYTES = 256 << 10
 _QUEUED_CHUNKS = 2
 
-_free_threads = BoundedSemaphore((os.cpu_count() or 1) + 1)
-"""Threads that the stages of this process may still begin. With every core busy, one more costs its switches and brings nothing on."""
-
 
 class Stage:
-    """Applies a function to chunks in order: in place, or of many in a thread that may be a few chunks behind.
-
-    A thread is begun as soon as there are many and other stages leave one.
+    """Applies a function to chunks in order: the first few in place, the others in a thread that may be a few chunks behind.
 
     Used by one thread. The chunks must not change after `put`.
     """
@@ -38,10 +32,13 @@ class Stage:
     def put(self, chunk: bytes) -> None:
         """Hand over a chunk; waits while the queue is full. Raises nothing."""
         self._in_place -= len(chunk)
-        if self._in_place < 0 and self._has_thread():
-            self._queue.put(chunk)
-        else:
+        if self._in_place >= 0:
             self._take(chunk)
+            return
+        if self._thread is None:
+            self._thread = Thread(target=self._run, daemon=True)
+            self._thread.start()
+        self._queue.put(chunk)
 
     def finish(self) -> None:
         """Wait for the last chunk; raises what the function raised."""
@@ -54,18 +51,11 @@ class Stage:
         self._stopped = True
         self._end()
 
-    def _has_thread(self) -> bool:
-        if self._thread is None and _free_threads.acquire(blocking=False):
-            self._thread = Thread(target=self._run, daemon=True)
-            self._thread.start()
-        return self._thread is not None
-
     def _end(self) -> None:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
-            _free_threads.release()
 
     def _run(self) -> None:
         while (chunk := self._queue.get()) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
@@ -56,20 +55,3 @@ def test_closing_ends_the_thread() -> None:
     stage.close()
     stage.close()
     assert threading.active_count() == before
-
-
-def test_stages_share_the_threads() -> None:
-    """A few more than there are cores; what finds none is applied in place, until another stage ends."""
-    count = (os.cpu_count() or 1) + 1
-    threads: list[set[int]] = [set() for _ in range(count + 1)]
-    stages = [Stage(lambda _, ids=ids: ids.add(threading.get_ident())) for ids in threads]
-    for stage in stages:
-        for _ in range(50):
-            stage.put(CHUNK)
-    assert threads[count] == {threading.get_ident()}
-    stages[0].finish()
-    for _ in range(50):
-        stages[count].put(CHUNK)
-    for stage in stages:
-        stage.finish()
-    assert all(len(ids) == 2 for ids in threads), "in place at first, then in a thread"
