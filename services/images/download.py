@@ -39,7 +39,9 @@ def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: 
 
 def _download(downloads: _Downloads, blobs: Sequence[Descriptor], threads: int) -> ProgressStream:
     with ThreadPoolExecutor(threads, "pull") as pool:
-        futures = {pool.submit(downloads.fetch, blob): blob for blob in blobs}
+        # A large one that began last would run alone at the end, on one core.
+        largest_first = sorted(blobs, key=lambda blob: blob.size, reverse=True)
+        futures = {pool.submit(downloads.fetch, blob): blob for blob in largest_first}
         try:
             yield from downloads.follow(futures)
         finally:
