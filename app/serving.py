@@ -1,8 +1,8 @@
 """The server: gunicorn with threads, configured here and nowhere else.
 
 The application is made once in the parent and forked, so that workers share its memory. The parent lists the images once and closes the
-database: so workers start with the catalog read and the statements compiled, and each makes database connections of its own. The parent holds `<root>/lock` for the life of the service; workers inherit it, so the root stays taken
-until the last of them is gone.
+database: so workers start with the catalog read and the statements compiled, and each makes database connections of its own. The parent
+holds `<root>/lock` for the life of the service; workers inherit it, so the root stays taken until the last of them is gone.
 """
 
 from __future__ import annotations

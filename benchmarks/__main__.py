@@ -10,44 +10,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.engines import Cost, Engine, Meter
-from benchmarks.registry import registry
+from benchmarks.engines import Cost, Engine, Meter, stowage, wipe
+from benchmarks.registry import registry, skopeo
 from benchmarks.workload import file_system, large_image, made_layers, many_images, single_layers
 
 RUNS = 3
 LISTED_IMAGES = 1000
-
-
-@contextmanager
-def stowage(root: Path) -> Iterator[Engine]:
-    """A service with default settings on a unix socket."""
-    address = f"unix:{root}/stowage.sock"
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "serve"],
-        env={**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": address},
-        stderr=subprocess.DEVNULL,
-    )
-    while not (root / "stowage.sock").exists():
-        time.sleep(0.1)
-    time.sleep(1)
-    yield Engine("stowage", address, process.pid)
-    process.terminate()
-    process.wait()
-
-
-def wipe(engine: Engine) -> None:
-    """Delete every image and what nothing needs any more."""
-    engine.request("POST", "/v1.45/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")
 
 
 def measure(engine: Engine, act: Callable[[], object], before: Callable[[], object] = lambda: None) -> Cost:
@@ -117,23 +91,6 @@ def skopeo_push(folder: Path) -> float:
     return sorted(walls)[RUNS // 2]
 
 
-def podman_pull(folder: Path, address: str) -> float:
-    """Median wall seconds of `podman pull` of the large image into an empty store."""
-    podman = ["podman", "--root", f"{folder}/podman", "--runroot", f"{folder}/podman-run", "--storage-driver", "overlay"]
-    walls = []
-    for _ in range(RUNS):
-        subprocess.run([*podman, "rmi", "--all", "--force"], check=True, capture_output=True)
-        begin = time.perf_counter()
-        subprocess.run([*podman, "pull", "--tls-verify=false", f"{address}/bench/large:1"], check=True, capture_output=True)
-        walls.append(time.perf_counter() - begin)
-    subprocess.run([*podman, "system", "reset", "--force"], check=True, capture_output=True)
-    return sorted(walls)[RUNS // 2]
-
-
-def skopeo(*arguments: str) -> None:
-    subprocess.run(["skopeo", "--insecure-policy", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
 def listing(engine: Engine, folder: Path) -> dict[str, Cost]:
     """`/images/json` of 1,000 images: the first answer, and the mean of 5 later ones."""
     engine.request("POST", "/v1.45/images/load", folder / "many.tar")
@@ -182,11 +139,17 @@ def fill(address: str, folder: Path, layers: int) -> None:
         skopeo("copy", "--dest-tls-verify=false", source, f"docker://{address}/bench/layer{number}:1")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", action="append", default=[], metavar="NAME=ADDRESS=PID", help="another engine to measure beside")
-    parser.add_argument("--layer", action="append", type=Path, default=[], metavar="FILE", help="a layer of the large image")
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that say which image is moved."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layer", action="extend", nargs="+", type=Path, default=[], metavar="FILE", help="the layers of the large image")
     parser.add_argument("--size", type=int, default=500, help="MiB of the large image's archive, where no layers are given (default 500)")
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--engine", action="append", default=[], metavar="NAME=ADDRESS=PID", help="another engine to measure beside")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as temporary, registry() as address:
         folder = Path(temporary)
@@ -202,8 +165,6 @@ def main() -> None:
         print(table(results))
         print(f"\nThe large image has {(folder / 'gzip.tar').stat().st_size >> 20} MiB, {(folder / 'plain.tar').stat().st_size >> 20} uncompressed.")
         print(f"skopeo copy of it to an empty registry: {skopeo_push(folder):.3f} s")
-        if shutil.which("podman"):
-            print(f"podman pull of it: {podman_pull(folder, address):.3f} s")
 
 
 if __name__ == "__main__":

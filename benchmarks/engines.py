@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -104,11 +107,11 @@ def _pss(pid: int) -> int:
 
 @dataclass
 class Cost:
-    """What one operation took: seconds of wall and CPU, and the peak of the service's memory in MiB."""
+    """What one operation took: seconds of wall and CPU, and the peak of the service's memory in MiB where it was looked at."""
 
     wall: float
     cpu: float
-    peak: float
+    peak: float = 0
 
 
 class Meter:
@@ -137,3 +140,46 @@ class Meter:
         self._done.set()
         self._thread.join()
         self.cost = Cost(wall, cpu, max(self._peak, self.engine.pss_mib()))
+
+
+@contextmanager
+def stowage(root: Path) -> Iterator[Engine]:
+    """A service with default settings on a unix socket."""
+    environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": f"unix:{root}/stowage.sock"}
+    with _serving("stowage", [sys.executable, "-c", "from app.cli import main; main()", "serve"], root / "stowage.sock", environment) as engine:
+        yield engine
+
+
+@contextmanager
+def dockerd(root: Path) -> Iterator[Engine]:
+    """A dockerd with its default store on a unix socket, with no network for containers."""
+    folders = [f"--data-root={root}/data", f"--exec-root={root}/exec", f"--pidfile={root}/pid", f"--host=unix://{root}/docker.sock"]
+    command = ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", *folders]
+    with _serving("dockerd", command, root / "docker.sock", dict(os.environ)) as engine:
+        yield engine
+
+
+@contextmanager
+def _serving(name: str, command: list[str], socket_path: Path, environment: dict[str, str]) -> Iterator[Engine]:
+    """Run a service, from when it answers on its socket, whose folder is made."""
+    socket_path.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        engine = Engine(name, f"unix:{socket_path}", process.pid)
+        try:
+            while not _answers(engine):
+                time.sleep(0.1)
+            yield engine
+        finally:
+            process.terminate()
+
+
+def _answers(engine: Engine) -> bool:
+    try:
+        return engine.request("GET", "/_ping")[0] == 200
+    except OSError:
+        return False
+
+
+def wipe(engine: Engine) -> None:
+    """Delete every image and what nothing needs any more."""
+    engine.request("POST", "/v1.45/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")

@@ -32,3 +32,7 @@ def registry() -> Iterator[str]:
         yield f"127.0.0.1:{port}"
         process.terminate()
         process.wait()
+
+
+def skopeo(*arguments: str) -> None:
+    subprocess.run(["skopeo", "--insecure-policy", *arguments], check=True, stdout=subprocess.DEVNULL)

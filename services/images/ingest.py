@@ -60,8 +60,8 @@ def fetch_blob(
     """Store a blob that can be read from any offset: what an earlier try left is taken up and only the rest fetched.
 
     `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
-    has the same blob in hand, and while what is there is read; it may raise to give up. When the fetch breaks or is cancelled, what came stays for the next try; otherwise
-    it raises as `store_blob` does and nothing is left.
+    has the same blob in hand, and while what is there is read; it may raise to give up. When the fetch breaks or is cancelled, what came
+    stays for the next try; otherwise it raises as `store_blob` does and nothing is left.
     """
     return _single_flight(
         engine, lease, lambda ingest, layer: _fetch(fetch, ingest, layer, size, waiting), digest=digest, size=size, waiting=waiting

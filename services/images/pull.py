@@ -61,8 +61,8 @@ def pull_image(
     """Pull what the reference names, or every tag of a repository; `headers` go along to the registry.
 
     Empty ticks come before the first line while the registry is waited for. Raises, as from `Repository` and before the first line:
-    NotFound also where an index has nothing for the platform, InvalidContent for bytes that lie. The name appears when all content is verified and recorded; until then a failure or a close changes nothing but that finished
-    blobs wait under a lease for the next try.
+    NotFound also where an index has nothing for the platform, InvalidContent for bytes that lie. The name appears when all content is
+    verified and recorded; until then a failure or a close changes nothing but that finished blobs wait under a lease for the next try.
     """
     wanted = platform or engine.platform
     with engine.registry.repository(reference, credentials=credentials, headers=headers) as repository:
