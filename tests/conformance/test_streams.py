@@ -43,7 +43,8 @@ class Streams(Server):
         return app
 
 serving._HEAD_SECONDS = 0.1
-Streams(Config.from_environ()).run()
+serving.Server = Streams
+serving.serve(Config.from_environ())
 """
 
 
@@ -57,7 +58,7 @@ def note(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def port(note: Path) -> Iterator[int]:
     port = free_port()
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "STOWAGE_BIND": f"127.0.0.1:{port}", "STOWAGE_WORKERS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", SERVER, str(note)], cwd=note.parent, env=environ, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(note)], cwd=note.parent, env=environ)
     wait_for(lambda: listens(port), process, "gunicorn")
     yield port
     process.terminate()
