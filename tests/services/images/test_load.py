@@ -17,7 +17,7 @@ from services.metadata.protocol import Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP
-from services.oci.platform import Platform, PlatformMatcher
+from services.oci.platform import PlatformMatcher
 from services.oci.reference import dangling_name
 from tests.builders import (
     ArchivedImage,
@@ -37,19 +37,7 @@ from tests.builders import (
     simple_layout,
     to_json,
 )
-
-AMD64 = Platform(os="linux", architecture="amd64")
-ARM64 = Platform(os="linux", architecture="arm64", variant="v8")
-ARMV7 = Platform(os="linux", architecture="arm", variant="v7")
-S390X = Platform(os="linux", architecture="s390x")
-
-
-def names(engine: Engine) -> dict[str, str]:
-    return {record.name: str(record.target.digest) for record in engine.metadata.catalog().images}
-
-
-def blobs(engine: Engine) -> set[str]:
-    return {str(digest) for digest, _ in engine.content.blobs()}
+from tests.services.images.archives import blobs, chart, multi, names, nested, zstd
 
 
 def layer_types(engine: Engine, name: str) -> list[str]:
@@ -224,22 +212,6 @@ def test_untagged_docker_archive(engine: Engine) -> None:
     (line,) = load_image(engine, docker_archive(ArchivedImage((make_layer(),))))
     (digest,) = names(engine).values()
     assert line == f"Loaded image ID: {digest}\n"
-
-
-def multi(layout: Layout) -> Json:
-    return layout.multi_platform()
-
-
-def nested(layout: Layout) -> Json:
-    return layout.index([layout.multi_platform(("linux/amd64",))])
-
-
-def chart(layout: Layout) -> Json:
-    return layout.chart()
-
-
-def zstd(layout: Layout) -> Json:
-    return layout.image([make_layer("a"), make_layer("b")], compression="zstd")
 
 
 def empty(layout: Layout) -> Json:

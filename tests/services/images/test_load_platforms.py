@@ -24,27 +24,7 @@ from tests.builders import (
     put_image,
     simple_layout,
 )
-
-AMD64 = Platform(os="linux", architecture="amd64")
-ARM64 = Platform(os="linux", architecture="arm64", variant="v8")
-ARMV7 = Platform(os="linux", architecture="arm", variant="v7")
-S390X = Platform(os="linux", architecture="s390x")
-
-
-def names(engine: Engine) -> dict[str, str]:
-    return {record.name: str(record.target.digest) for record in engine.metadata.catalog().images}
-
-
-def blobs(engine: Engine) -> set[str]:
-    return {str(digest) for digest, _ in engine.content.blobs()}
-
-
-def multi(layout: Layout) -> Json:
-    return layout.multi_platform()
-
-
-def nested(layout: Layout) -> Json:
-    return layout.index([layout.multi_platform(("linux/amd64",))])
+from tests.services.images.archives import AMD64, ARM64, ARMV7, S390X, blobs, listed, names
 
 
 def load_multi(engine: Engine, *platforms: Platform) -> Layout:
@@ -52,12 +32,6 @@ def load_multi(engine: Engine, *platforms: Platform) -> Layout:
     layout.tag(layout.multi_platform(), "docker.io/library/multi:latest")
     load_image(engine, layout.to_tar(), platforms=platforms)
     return layout
-
-
-def listed(layout: Layout) -> list[Json]:
-    """What the index of the layout's first image lists."""
-    children: list[Json] = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"]
-    return children
 
 
 def content(layout: Layout, *manifests: Json) -> set[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -32,33 +31,19 @@ from tests.builders import (
     put_image,
     simple_layout,
 )
-
-AMD64 = Platform(os="linux", architecture="amd64")
-ARM64 = Platform(os="linux", architecture="arm64", variant="v8")
-S390X = Platform(os="linux", architecture="s390x")
-
-
-def save(engine: Engine, *names: str, platforms: Iterable[Platform] = ()) -> bytes:
-    return b"".join(save_images(engine, names, platforms=tuple(platforms)))
-
-
-def members(archive: bytes) -> dict[str, bytes | None]:
-    """Name -> content, None for folders."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        return {member.name: file.read() if (file := opened.extractfile(member)) else None for member in opened}
-
-
-def document(archive: bytes, name: str) -> Any:
-    content = members(archive)[name]
-    assert content is not None
-    return json.loads(content)
-
-
-def put_layout(engine: Engine, name: str, make: Callable[[Layout], Json]) -> Layout:
-    layout = Layout()
-    layout.tag(make(layout), name)
-    load_image(engine, layout.to_tar())
-    return layout
+from tests.services.images.archives import (
+    AMD64,
+    ARM64,
+    S390X,
+    chart,
+    document,
+    members,
+    multi,
+    nested,
+    put_layout,
+    save,
+    zstd,
+)
 
 
 def test_archive_of_one_image(engine: Engine) -> None:
@@ -135,32 +120,6 @@ def test_ids_and_digests_have_no_name(engine: Engine, spell: Callable[[Digest], 
     archive = save(engine, spell(digest))
     assert [entry["RepoTags"] for entry in document(archive, "manifest.json")] == [None]
     assert ["annotations" in entry for entry in document(archive, "index.json")["manifests"]] == [False]
-
-
-def listed(layout: Layout) -> list[Json]:
-    """What the index lists that is the layout's image."""
-    manifests: list[Json] = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"]
-    return manifests
-
-
-def blobs(archive: bytes) -> set[str]:
-    return {name for name in members(archive) if name.startswith("blobs/sha256/")}
-
-
-def multi(layout: Layout) -> Json:
-    return layout.multi_platform()
-
-
-def nested(layout: Layout) -> Json:
-    return layout.index([layout.multi_platform()])
-
-
-def chart(layout: Layout) -> Json:
-    return layout.chart()
-
-
-def zstd(layout: Layout) -> Json:
-    return layout.image([make_layer("a"), make_layer("b")], compression="zstd")
 
 
 @pytest.mark.parametrize("make", [multi, nested, chart, zstd])

@@ -2,64 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from services.engine import Engine
 from services.gc.collector import collect_garbage
-from services.images.save import save_images
 from services.oci.platform import Platform
 from tests.builders import Json, Layout, blob_path, load_image, make_layer, on_platform
-
-AMD64 = Platform(os="linux", architecture="amd64")
-ARM64 = Platform(os="linux", architecture="arm64", variant="v8")
-S390X = Platform(os="linux", architecture="s390x")
-
-
-def save(engine: Engine, *names: str, platforms: Iterable[Platform] = ()) -> bytes:
-    return b"".join(save_images(engine, names, platforms=tuple(platforms)))
-
-
-def members(archive: bytes) -> dict[str, bytes | None]:
-    """Name -> content, None for folders."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        return {member.name: file.read() if (file := opened.extractfile(member)) else None for member in opened}
-
-
-def document(archive: bytes, name: str) -> Any:
-    content = members(archive)[name]
-    assert content is not None
-    return json.loads(content)
-
-
-def put_layout(engine: Engine, name: str, make: Callable[[Layout], Json]) -> Layout:
-    layout = Layout()
-    layout.tag(make(layout), name)
-    load_image(engine, layout.to_tar())
-    return layout
-
-
-def listed(layout: Layout) -> list[Json]:
-    """What the index lists that is the layout's image."""
-    manifests: list[Json] = json.loads(layout.blobs[layout.manifests[0]["digest"]])["manifests"]
-    return manifests
+from tests.services.images.archives import AMD64, ARM64, document, listed, members, multi, nested, put_layout, save
 
 
 def blobs(archive: bytes) -> set[str]:
     return {name for name in members(archive) if name.startswith("blobs/sha256/")}
-
-
-def multi(layout: Layout) -> Json:
-    return layout.multi_platform()
-
-
-def nested(layout: Layout) -> Json:
-    return layout.index([layout.multi_platform()])
 
 
 def test_manifest_json_names_the_preferred_platform(engine: Engine) -> None:
