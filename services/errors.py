@@ -77,6 +77,9 @@ class ResourceExhausted(Unavailable):
 class RegistryFailure(EngineError):
     """A registry cannot be spoken to, or answers what Docker has no class for."""
 
+    unanswered: str = ""
+    """The URL of the request that got no answer, if that is what happened."""
+
 
 class OutOfSpace(EngineError):
     """The disk is full; nothing that was there is lost."""

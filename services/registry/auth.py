@@ -77,6 +77,7 @@ class Authorizer:
         self._lock = threading.RLock()
         self._challenge: Challenge | None = None
         self._token: _Token | None = None
+        self._tokens: list[str] = []
         given = self._credentials.registry_token
         self._headers = {"Authorization": f"Bearer {given}"} if given else {}
 
@@ -89,7 +90,8 @@ class Authorizer:
 
     def can_answer(self, challenge: Challenge, sent: Mapping[str, str]) -> bool:
         """Whether there is anything to send but the headers `sent`, which met this challenge: a wrong password stays wrong."""
-        return self._headers != sent or not (self._credentials.registry_token or (sent and challenge.scheme == "basic"))
+        named = sent.get("Authorization", "").startswith("Basic ")
+        return self._headers != sent or not (self._credentials.registry_token or (named and challenge.scheme == "basic"))
 
     def answer(self, challenge: Challenge, sent: Mapping[str, str]) -> None:
         """Prepare the answer to a challenge that met the headers `sent`, for the next `headers`.
@@ -110,15 +112,15 @@ class Authorizer:
         """Whatever must not be told."""
         given = self._credentials
         basic = [self._basic_value()] if given.username and given.password else []
-        tokens = [self._token.text, self._token.refresh] if self._token else []
-        return [given.password, given.identity_token, given.registry_token, *basic, *tokens]
+        return [given.password, given.identity_token, given.registry_token, *basic, *self._tokens]
 
     def _authorize(self, challenge: Challenge) -> None:
         if challenge.scheme == "basic":
-            self._headers = {"Authorization": self._basic()}
+            self._headers, self._token = {"Authorization": self._basic()}, None
             return
         self._challenge = challenge
         self._token = self._fetch_token(challenge)
+        self._tokens += [self._token.text, self._token.refresh]
         self._headers = {"Authorization": f"Bearer {self._token.text}"}
 
     def _basic(self) -> str:
@@ -188,7 +190,7 @@ def _read_token(body: bytes) -> _Token:
         raise RegistryFailure(f"unable to decode token response: {exc}") from exc
     fields = answer if isinstance(answer, dict) else {}
     token = fields.get("access_token") or fields.get("token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+    if not token or not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise RegistryFailure("authorization server did not include a token in the response")
     refresh = fields.get("refresh_token")
     return _Token(token, time.monotonic() + _lifetime(fields), refresh if isinstance(refresh, str) else "")

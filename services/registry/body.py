@@ -1,11 +1,12 @@
-"""The body of an upload: a part of a file, sent piece by piece, that another thread can end.
+"""The body of an upload: a part of a file, sent piece by piece, that another thread can end; and the connections that send it.
 
-A connection that sends such a body tells it so, since only the connection's socket ends a write that waits for a registry that does not read.
+A connection tells such a body that it sends it, since only its socket ends a write that waits for a registry that does not read.
 """
 
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import BinaryIO
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import SSLError
 
 from services.errors import RegistryFailure
 
@@ -107,8 +109,20 @@ class _Connection(HTTPConnection):
         )
 
 
+class HandshakeError(SSLError):
+    """The server does not speak TLS, or not with us."""
+
+
 class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS; raises HandshakeError for a connection that gets no further than to be made."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (ssl.SSLError, ConnectionError, TimeoutError) as exc:
+            if self.proxy and not self.has_connected_to_proxy:
+                raise
+            raise HandshakeError(exc) from exc
 
 
 class _Pool(HTTPConnectionPool):
@@ -120,4 +134,4 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 POOLS = {"http": _Pool, "https": _TLSPool}
-"""The pools of a client whose uploads can be ended."""
+"""The pools of a client whose uploads can be ended, and which tells what fails before there is TLS."""

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z]+)(?:\s+|$)(?!=)")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_SCHEME = re.compile(r"\s*(?:,\s*)?([A-Za-z]+)(?:\s+|$)(?!=)")
+_PARAMETER = re.compile(r'\s*(?:,\s*)?([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,4 +91,5 @@ class RegistryClient:
         """Ask the index of this `host[:port]`, or docker.io's where it is empty."""
         index = find_index(self._hosts, host, self._hub_index)
         own = {"User-Agent": USER_AGENT, **(headers or {})}
-        return search_index(self._transport, index, term, limit=limit, credentials=credentials, headers=own)
+        with hiding(lambda: [credentials.password] if credentials else []):
+            return search_index(self._transport, index, term, limit=limit, credentials=credentials, headers=own)

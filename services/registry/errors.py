@@ -42,6 +42,7 @@ from services.errors import (
 )
 from services.oci import gojson
 from services.oci.fields import Fields
+from services.registry.body import HandshakeError
 
 _Error = TypeVar("_Error", bound=EngineError)
 
@@ -114,6 +115,7 @@ def connection_failure(method: str, url: str, error: HTTPError | OSError) -> Reg
     """The error for a request that got no answer. Another try may succeed, but where TLS or the URL are not to be had."""
     failure = RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": {_reason(error, url)}')
     failure.retry_after = None if isinstance(error, LocationValueError) or _tls_problem(error) else 0
+    failure.unanswered = url
     return failure
 
 
@@ -127,7 +129,8 @@ def unanswered(method: str, url: str, failure: RegistryFailure) -> RegistryFailu
 def classically(failure: RegistryFailure, method: str, base: str) -> RegistryFailure:
     """The failure of a request in the words of distribution's client: as it asks for `base` before, that is what cannot be reached."""
     cause = failure.__cause__
-    if isinstance(cause, NewConnectionError | ConnectTimeoutError | SSLError | ProxyError):
+    is_own = urlsplit(failure.unanswered).netloc == urlsplit(base).netloc
+    if is_own and isinstance(cause, NewConnectionError | ConnectTimeoutError | SSLError | ProxyError):
         return as_from_go(connection_failure("GET", base, cause))
     return reworded(failure, f"{method} {str(as_from_go(failure)).partition(' ')[2]}")
 
@@ -170,7 +173,7 @@ def standing_alone(error: _Error) -> _Error:
 def reworded(error: _Error, words: str) -> _Error:
     """The same kind of error in other words."""
     other = type(error)(words)
-    other.retry_after, other.stands_alone = error.retry_after, error.stands_alone
+    other.__dict__.update(error.__dict__)
     return other
 
 
@@ -200,12 +203,16 @@ def _described(entry: Fields) -> tuple[type[EngineError], str]:
 
 def _reason(error: BaseException, url: str) -> str:
     """Why a connection failed, as Go tells it, without the client library's object names."""
+    if isinstance(error, LocationValueError):  # whose words have the whole URL
+        return "no valid host in request URL"
     if isinstance(error, ProxyError):
         return f"proxyconnect tcp: {_reason(error.original_error, url)}"
     if isinstance(error, NameResolutionError):
         return f"dial tcp: lookup {urlsplit(url).hostname}: no such host"
     if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"dial tcp {_address(url)}: i/o timeout"
+    if isinstance(error, HandshakeError) and isinstance(error.__cause__, TimeoutError):
+        return "net/http: TLS handshake timeout"
     if isinstance(error, HTTPTimeout) and not isinstance(error, NewConnectionError):
         return "net/http: timeout awaiting response headers" if url else "i/o timeout"
     if problem := _tls_problem(error):

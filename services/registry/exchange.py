@@ -69,10 +69,10 @@ class Exchange:
         self._endpoints = endpoints
         self._foreign_hosts = foreign_hosts
         self._headers = {"User-Agent": USER_AGENT, **headers}
-        self._began: dict[str, int] = {}
+        self._contributed: dict[str, set[int]] = {}
         self._answered: dict[str, int] = {}
         self._suspected: dict[str, int] = {}
-        self._distrusted: dict[str, int] = {}
+        self._distrusted: dict[str, set[int]] = {}
         self._speaks_tls: set[int] = set()
         meant_for = credential_host(credentials.server_address, reference.domain) if credentials else ""
         scope = f"repository:{reference.path}:{'pull,push' if pushes else 'pull'}"
@@ -99,7 +99,8 @@ class Exchange:
             if response.status < 300:
                 _discard_all(failures.values())
                 self._answered[path] = index
-                self._began.setdefault(path, index)
+                if method == "GET":
+                    self._contributed[path] = {index} | (self._contributed.get(path, set()) if "Range" in headers else set())
                 return response
             failures[index] = response
         return _last_word(question, failures)
@@ -138,13 +139,17 @@ class Exchange:
         self._suspected[path] = self._answered.get(path, -1) + 1
 
     def distrust(self, path: str) -> bool:
-        """Ask only endpoints after the one that began to answer this path, since the bytes that came are wrong; whether there are any."""
-        began = self._began.pop(path, None)
-        if began is None:
+        """Ask no more the endpoint that sent this, since the bytes that came are wrong; whether there is another to ask.
+
+        Of several that sent parts it is the first in the settings: the registry itself is the last.
+        """
+        contributed = self._contributed.pop(path, set())
+        if not contributed:
             return False
-        _log.warning("%s sent wrong bytes for %s", self._endpoints[began].host, path)
-        self._distrusted[path] = began + 1
-        return self._capable(path)[-1] > began
+        blamed = min(contributed)
+        _log.warning("%s %s wrong bytes for %s", self._endpoints[blamed].host, "sent" if len(contributed) == 1 else "may have sent", path)
+        self._distrusted.setdefault(path, set()).add(blamed)
+        return not self._distrusted[path].issuperset(self._capable(path))
 
     def secrets(self) -> list[str]:
         """Whatever proves who the client or the service is, and must not be told."""
@@ -154,7 +159,7 @@ class Exchange:
     def _order(self, path: str) -> list[int]:
         """The endpoints to ask for this: none that is distrusted where there is another, and last those before one that broke off."""
         capable = self._capable(path)
-        trusted = [index for index in capable if index >= self._distrusted.get(path, 0)] or capable[-1:]
+        trusted = [index for index in capable if index not in self._distrusted.get(path, ())] or capable[-1:]
         return sorted(trusted, key=lambda index: index < self._suspected.get(path, 0))
 
     def _capable(self, path: str) -> list[int]:

@@ -16,6 +16,7 @@ Source: moby daemon/hosts.go, daemon/pkg/registry/config.go (isCIDRMatch) and se
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,7 @@ class Hosts:
 
     def trust(self, host: str) -> Trust:
         """What TLS to this `host` or `host:port` trusts, whichever registry leads there."""
-        own = [endpoint for endpoint in self.endpoints(host) if endpoint.host == host]
+        own = [endpoint for entry in self._entries(host) if (endpoint := self._endpoint(entry, host)).host == host]
         return own[-1].trust if own else SYSTEM_TRUST
 
     def _entries(self, domain: str) -> list[HostEntry]:
@@ -117,7 +118,7 @@ class Hosts:
     def _folder(self, domain: str) -> Path | None:
         host, colon, port = domain.rpartition(":")
         names = [f"{host}_{port}_"] * bool(colon and host) + [domain, "_default"]
-        return next((folder for root in self._certs for name in names if (folder := root / name).is_dir()), None)
+        return next((folder for root in self._certs for name in names if os.path.isdir(folder := root / name)), None)
 
     def _endpoint(self, entry: HostEntry, domain: str) -> Endpoint:
         own = _HUB_HOST if domain in HUB_ALIASES else domain

@@ -19,6 +19,7 @@ Source: containerd docs/hosts.md, core/remotes/docker/config/hosts.go.
 from __future__ import annotations
 
 import posixpath
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from services.registry.certs import PemFile, Trust
 
 CAPABILITIES = frozenset({"pull", "resolve", "push"})
 _KNOWN_CAPABILITIES = CAPABILITIES | {"referrers"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110 section 5.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,11 @@ def _clients(value: object, folder: Path) -> tuple[tuple[PemFile, PemFile], ...]
 def _headers(value: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
         raise _Malformed("header is no table")
-    return tuple((name, ", ".join(_texts(given, f"header {name}"))) for name, given in value.items())
+    headers = tuple((name, ", ".join(_texts(given, f"header {name}"))) for name, given in value.items())
+    for name, text in headers:
+        if not _HEADER_NAME.fullmatch(name) or not text.isascii():
+            raise _Malformed(f"header {name} cannot be sent")
+    return headers
 
 
 def _texts(value: object, key: str) -> list[str]:

@@ -30,5 +30,5 @@ def hiding(secrets: Callable[[], list[str]]) -> Iterator[None]:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """A secret as it is, in a URL, in a form, and in JSON."""
-    return secret, quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"), gojson.quote(secret)[1:-1]
+    """A secret as it is, in a host's name, in a URL, in a form, and in JSON."""
+    return secret, secret.lower(), quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"), gojson.quote(secret)[1:-1]

@@ -129,7 +129,7 @@ def _read_results(response: BaseHTTPResponse) -> list[FoundRepository]:
         document = gojson.decode_first(body)
     except InvalidContent as exc:
         raise InvalidContent(f"more than {_MAX_BODY} bytes" if len(body) > _MAX_BODY else str(exc)) from exc
-    results = Fields(document, "SearchResults").array("results") or ()
+    results = Fields({} if document is None else document, "SearchResults").array("results") or ()
     return [_read_result(Fields({} if result is None else result, "SearchResult")) for result in results]
 
 

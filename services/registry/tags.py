@@ -7,21 +7,20 @@ Source: OCI distribution spec "Listing Tags"; moby daemon/internal/distribution/
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import RegistryFailure
+from services.errors import InvalidContent, RegistryFailure
+from services.oci import gojson
+from services.oci.fields import Fields
 from services.registry.errors import MAX_ERROR_BODY
 from services.registry.refusals import tags_refusal
 from services.registry.transport import read_bounded
 
 _MAX_BYTES = 16 << 20
 _MAX_PAGES = 1000
-_LINK = re.compile(r"<([^>]*)>")
 
 
 def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[str]:
@@ -45,9 +44,9 @@ def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[s
 
 def _next_page(response: BaseHTTPResponse) -> str:
     """The query of the next page, empty after the last."""
-    link = _LINK.match(response.headers.get("Link", ""))
+    link = response.headers.get("Link", "").partition(";")[0].strip("<> ")
     try:
-        return "?" + urlsplit(link[1]).query if link else ""
+        return "?" + urlsplit(link).query if link else ""
     except ValueError as exc:
         raise RegistryFailure("the registry's next page of tags is not readable") from exc
 
@@ -55,9 +54,6 @@ def _next_page(response: BaseHTTPResponse) -> str:
 def _read_page(body: bytes) -> list[str]:
     """The tags on one page; Docker's registry says null where there are none."""
     try:
-        tags = json.loads(body)["tags"] or []
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise RegistryFailure("the registry's list of tags is not readable") from exc
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise RegistryFailure("the registry's list of tags is not readable")
-    return tags
+        return list(Fields(gojson.decode(body), "struct { Tags []string }").texts("tags") or ())
+    except InvalidContent as exc:
+        raise RegistryFailure(f"the registry's list of tags is not readable: {exc}") from exc

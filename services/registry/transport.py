@@ -14,11 +14,11 @@ from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import RegistryFailure
-from services.registry.body import UploadBody
+from services.registry.body import HandshakeError, UploadBody
 from services.registry.certs import Trust
 from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
 from services.registry.hosts import Hosts
@@ -93,10 +93,9 @@ class Transport:
         trust: Trust | None = None,
     ) -> BaseHTTPResponse:
         """Send one request and return its answer, a redirect too; the caller reads or closes it. Raises as `request` does."""
-        trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
-        pools = self._pools.get(url, trust, insecure=insecure)
         try:
-            response = pools.request(
+            trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
+            response = self._pools.get(url, trust, insecure=insecure).request(
                 method,
                 url,
                 body=body,
@@ -109,6 +108,8 @@ class Transport:
             )
         except (HTTPError, OSError) as exc:
             raise connection_failure(method, url, exc) from exc
+        except ValueError:  # of http.client, whose words may hold a secret
+            raise RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": invalid URL or header field value') from None
         finally:
             if isinstance(body, UploadBody):
                 body.end()
@@ -199,12 +200,12 @@ class BodyStream:
 
 def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:
     """The whole body, or its first `limit` + 1 bytes where it is longer; closes the response. Raises RegistryFailure."""
-    body = b""
-    try:
-        while len(body) <= limit and (chunk := response.read(limit + 1 - len(body), decode_content=False)):
+    body = bytearray()
+    try:  # with `read1`, as `read` takes a chunk that says it has -1 bytes to the end of the connection
+        while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body), decode_content=False)):
             body += chunk
-        return body
-    except (HTTPError, OSError) as exc:
+        return bytes(body)
+    except (HTTPError, OSError, ValueError) as exc:
         failure = RegistryFailure("failed to read the registry's answer: unexpected EOF")
         failure.retry_after = 0
         raise failure from exc
@@ -219,13 +220,16 @@ def discard(response: BaseHTTPResponse) -> None:
 
 
 def suggests_plain_http(failure: RegistryFailure, host: str) -> bool:
-    """Whether a failed https request may succeed as http: the server does not speak TLS, or nothing listens at the default port."""
+    """Whether a failed https request to this host may succeed as http: it does not speak TLS, or nothing listens at the default port.
+
+    A connection that breaks later, or the target of a redirect, says nothing about that.
+    """
     cause = failure.__cause__
-    if isinstance(cause, SSLError | ReadTimeoutError):
-        return True
+    if urlsplit(failure.unanswered).netloc != host:
+        return False
     if isinstance(cause, NewConnectionError | ConnectTimeoutError):
         return urlsplit(f"//{host}").port is None
-    return isinstance(cause, HTTPError | OSError)
+    return isinstance(cause, HandshakeError)
 
 
 def _framing(body: bytes | UploadBody | None) -> dict[str, str]:

@@ -39,13 +39,13 @@ class Download:
         self._url = url
         self._response = response
         length = response.headers.get("Content-Length", "")
-        self.size = int(length) if length.isascii() and length.isdigit() else 0
+        self.size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
         self.position = 0
 
     def read(self, size: int, /) -> bytes:
         """1 to `size` bytes, and none only at the end; raises InvalidContent where the connection breaks off."""
         try:
-            chunk = self._response.read(size, decode_content=False)
+            chunk = self._response.read1(size, decode_content=False)
         except (HTTPError, OSError, ValueError) as exc:
             raise InvalidContent(f"download of {self._url} broke off: {exc}") from exc
         self.position += len(chunk)
@@ -110,7 +110,7 @@ def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = _resolve(url, parts.hostname or "", port, allowed)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "Stowage"}
+    headers = {"Host": parts.netloc.encode("idna").decode(), "Accept-Encoding": "identity", "User-Agent": "Stowage"}
     try:
         return _pool(parts, str(address), port).urlopen(
             "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False

@@ -26,6 +26,7 @@ class IndexFault(StrEnum):
     HTML = "200 with a page"
     WRONG_TYPES = "stars that are a text"
     NULL = "no results, written null"
+    NO_DOCUMENT = "null"
     EMPTY = "an object without results"
     TRUNCATED = "half of the document, and a length that says so"
     DROPPED = "half of the document, then the connection is gone"
@@ -118,6 +119,7 @@ _ANSWERS: dict[IndexFault, tuple[int, bytes, dict[str, str]]] = {
     IndexFault.HTML: (200, b"<html>Please log in</html>", {"Content-Type": "text/html"}),
     IndexFault.WRONG_TYPES: (200, b'{"results": [{"name": "a", "star_count": "many"}]}', _JSON),
     IndexFault.NULL: (200, b'{"results": null}', _JSON),
+    IndexFault.NO_DOCUMENT: (200, b"null", _JSON),
     IndexFault.EMPTY: (200, b"{}", _JSON),
     IndexFault.NOTHING: (200, b"", _JSON),
 }

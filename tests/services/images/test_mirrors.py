@@ -111,6 +111,24 @@ def test_what_a_mirror_began_wrong_and_the_next_finished_is_asked_of_the_next_fr
     assert rest.startswith("bytes=")
 
 
+def test_what_the_registry_began_and_a_mirror_finished_wrong_is_asked_of_the_registry(mirrored: Engine, layout: Layout, hosts: Hosts) -> None:
+    layer = next(iter(layout.blobs))
+    hosts[0].passing[layer] = [Fault.BUSY]
+    hosts[0].faults[layer] = Fault.WRONG_BYTES
+    hosts[1].faults[layer] = Fault.BUSY
+    hosts[2].passing[layer] = [Fault.DROPPED]
+    pull(mirrored)
+    assert asked(hosts, layer)[2] == ["", ""]
+
+
+def test_a_host_that_only_told_what_a_digest_names_is_not_blamed(mirrored: Engine, layout: Layout, hosts: Hosts) -> None:
+    manifest = layout.manifests[0]["digest"]
+    hosts[0].passing[manifest] = [Fault.BUSY, Fault.WRONG_BYTES]
+    hosts[1].faults[manifest] = Fault.BUSY
+    list(pull_image(mirrored, pull_reference("registry.invalid/team/app", manifest)))
+    assert hosts[2].asked() == [f"HEAD {manifest}", f"GET {manifest}"]
+
+
 class TestRanges:
     """A blob of which a part is here already, or came before the connection broke."""
 

@@ -224,6 +224,34 @@ def test_a_next_page_that_is_no_url_is_an_error(registry: FakeRegistry, layout: 
             repository.tags()
 
 
+@pytest.mark.parametrize(
+    ("page", "tags"),
+    [
+        pytest.param(b'{"tags": null}', [], id="null"),
+        pytest.param(b"{}", [], id="nothing"),
+        pytest.param(b'{"TAGS": ["a"]}', ["a"], id="in capitals"),
+    ],
+)
+def test_a_page_of_tags_is_read_as_go_reads_it(registry: FakeRegistry, page: bytes, tags: list[str]) -> None:
+    registry.answers = {"list": Answer(200, page, JSON)}
+    with ExitStack() as stack:
+        assert opened(registry, stack)[0].tags() == tags
+
+
+@pytest.mark.parametrize("page", [b"", b"[]", b'{"tags": 0}', b'{"tags": {}}', b'{"tags": [1]}', b'{"tags": []} and more'])
+def test_what_is_no_page_of_tags_is_refused(registry: FakeRegistry, page: bytes) -> None:
+    registry.answers = {"list": Answer(200, page, JSON)}
+    with ExitStack() as stack, pytest.raises(RegistryFailure, match="the registry's list of tags is not readable"):
+        opened(registry, stack)[0].tags()
+
+
+def test_the_next_page_of_tags_may_be_told_without_brackets(registry: FakeRegistry) -> None:
+    registry.answers = {"list": Answer(200, b'{"tags": ["a"]}', JSON | {"Link": "/v2/team/app/tags/list?last=a; rel=next"})}
+    with ExitStack() as stack, pytest.raises(RegistryFailure, match="more than 1000 pages"):
+        opened(registry, stack)[0].tags()
+    assert registry.requests[1].query == {"last": ["a"]}
+
+
 def test_pages_of_tags_are_bounded_together(registry: FakeRegistry, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         registry.publish(layout, layout.manifests[0], tag=f"t{number}")
@@ -417,7 +445,7 @@ def test_the_query_of_a_redirect_is_not_told(layout: Layout) -> None:
     [
         pytest.param("http://[::1", "failed to parse Location header", id="open bracket"),
         pytest.param("file:///etc/passwd", "unsupported protocol scheme", id="file"),
-        pytest.param("http://127.0.0.1:99999", "Failed to parse", id="port too large"),
+        pytest.param("http://127.0.0.1:99999", "no valid host in request URL", id="port too large"),
     ],
 )
 def test_a_redirect_to_what_is_no_url_is_refused(layout: Layout, location: str, words: str) -> None:

@@ -117,6 +117,8 @@ def test_certificates_may_be_anywhere(tmp_path: Path) -> None:
         pytest.param("ca = 1", "neither a text nor a list", id="a number for a file"),
         pytest.param("client = [['a', 'b', 'c']]", "no list of files or pairs", id="three files"),
         pytest.param("header = 1", "header is no table", id="no table of headers"),
+        pytest.param("header = {'x:y' = 'a'}", "header x:y cannot be sent", id="a header with no name"),
+        pytest.param("header = {'x-team' = '\u20ac'}", "header x-team cannot be sent", id="a header that is no ASCII"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused_by_its_path(tmp_path: Path, text: str, words: str) -> None:

@@ -130,7 +130,14 @@ def test_nothing_goes_along_to_another_host(index: FakeIndex) -> None:
         assert {"Authorization", "X-Meta-Build", "X-Docker-Token"}.isdisjoint(other.requests[0].headers)
 
 
-@pytest.mark.parametrize("fault", [IndexFault.NULL, IndexFault.EMPTY])
+def test_a_password_that_an_index_redirects_with_is_not_told(index: FakeIndex) -> None:
+    index.fault, index.redirect_to = IndexFault.REDIRECTED, "http://Hunter2-Secret.invalid"
+    with pytest.raises(RegistryFailure) as raised:
+        search(index, credentials=replace(ALICE, password="Hunter2-Secret"))
+    assert "hunter2" not in str(raised.value).lower()
+
+
+@pytest.mark.parametrize("fault", [IndexFault.NULL, IndexFault.EMPTY, IndexFault.NO_DOCUMENT])
 def test_no_results_are_an_empty_list(index: FakeIndex, fault: IndexFault) -> None:
     index.fault = fault
     assert search(index) == []
