@@ -25,6 +25,7 @@ from pathlib import Path
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.http import message, wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -34,6 +35,7 @@ from app.values import Bind
 from blueprints.request import ENGINE
 from blueprints.streaming import SERVING
 from services.engine import Engine
+from services.errors import EngineError
 from services.filters import Filters
 from services.images.list import list_images
 from services.system.version import VERSION
@@ -223,6 +225,7 @@ def _settings(config: Config) -> dict[str, object]:
         "proc_name": "stowage",
         "control_socket_disable": True,
         "post_request": _give_back_memory,
+        "on_exit": _write_back,
         "forwarded_allow_ips": "",
     }
     if config.tls:
@@ -246,6 +249,14 @@ def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: d
     if response.is_chunked():
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def _write_back(arbiter: Arbiter) -> None:
+    """Once the workers are gone, make the database one file: SQLite writes its log back into it when the last connection is closed."""
+    metadata = arbiter.app.wsgi().extensions[ENGINE]().metadata
+    with contextlib.suppress(EngineError):
+        metadata.store_id()
+    metadata.close()
 
 
 def _without_tls(cfg: object) -> object:

@@ -75,7 +75,7 @@ class FilesystemStore:
             self._layout.blob(digest).unlink(missing_ok=True)
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
-        for folder in _entries(self._layout.blobs):
+        for folder in filter(os.DirEntry.is_dir, _entries(self._layout.blobs)):
             for entry in _entries(Path(folder)):
                 digest = digest_of(folder.name, entry.name)
                 size = self.size(digest) if digest else None

@@ -20,6 +20,8 @@ from services.errors import InvalidContent
 
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _READ_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
+_BYTE = re.compile("[\udc80-\udcff]")
+"""What a byte that is no UTF-8 is as text (PEP 383)."""
 _LITERALS = ("true", "false", "null")
 _ENDS_EARLY = "unexpected end of JSON input"
 _CONTEXTS = {
@@ -39,8 +41,8 @@ def encode(value: object) -> bytes:
 
 
 def quote(text: str) -> str:
-    """The text in double quotes, as Go's %q shows it in errors."""
-    return json.dumps(text, ensure_ascii=False)
+    """The text in double quotes, as Go's %q shows it in errors; bytes that are no UTF-8 (surrogates in the text) as `\\xff`."""
+    return _BYTE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", json.dumps(text, ensure_ascii=False))
 
 
 def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
@@ -165,7 +167,7 @@ def _context(error: json.JSONDecodeError) -> str:
 def _inside_array(text: str) -> bool:
     """Whether the innermost open bracket of this valid beginning of a document is an array's."""
     brackets: list[str] = []
-    for bracket in re.sub(r'"(?:[^"\\]|\\.)*"', "", text, flags=re.DOTALL):
+    for bracket in re.sub(r'"(?:[^"\\]++|\\.)*+"', "", text, flags=re.DOTALL):  # possessive: no memory of where each character began
         if bracket in "[{":
             brackets.append(bracket)
         elif bracket in "]}":

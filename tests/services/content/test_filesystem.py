@@ -33,6 +33,13 @@ def tree(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
+def test_a_file_beside_the_blobs_folders_is_passed_over(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store)
+    (tmp_path / "blobs/.DS_Store").touch()
+    assert [digest for digest, _ in store.blobs()] == [DIGEST]
+
+
 def test_the_layout_is_as_drawn(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     put(store)

@@ -149,6 +149,7 @@ ARCHIVES = [
     pytest.param(lambda: special("index.json", tarfile.SYMTYPE, "blobs/sha256/x"), 'refusing "index.json": a symbolic link', id="index.json is a link"),
     pytest.param(lambda: special("manifest.json", tarfile.SYMTYPE, "x"), 'refusing "manifest.json": a symbolic link', id="manifest.json is a link"),
     pytest.param(lambda: special("x", tarfile.LNKTYPE, "index.json"), 'refusing "x": a hard link', id="hard link"),
+    pytest.param(lambda: special("x\udcff", tarfile.LNKTYPE, "index.json"), r'refusing "x\\xff": a hard link', id="name that is no UTF-8"),
     pytest.param(lambda: special("x", tarfile.CHRTYPE), 'refusing "x": a device or pipe', id="device"),
     pytest.param(lambda: special("x", tarfile.GNUTYPE_SPARSE), 'refusing "x": a sparse file', id="sparse file"),
     pytest.param(lambda: special("x", tarfile.FIFOTYPE), 'refusing "x": a device or pipe', id="pipe"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import InvalidContent
-from services.oci.gojson import check, decode, decode_first, encode
+from services.oci.gojson import check, decode, decode_first, encode, quote
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
@@ -96,6 +98,36 @@ def test_broken_json_is_refused_in_gos_words(raw: bytes, sentence: str) -> None:
 )
 def test_text_that_is_no_unicode_is_replaced(raw: bytes, text: str) -> None:
     assert decode(raw) == text
+
+
+def test_a_quoted_byte_that_is_no_utf8_is_shown_as_go_shows_it() -> None:
+    assert quote(b"a\xffb\"".decode("utf-8", "surrogateescape")) == r'"a\xffb\""'
+
+
+GROWTH = """
+import resource, sys
+from services.errors import InvalidContent
+from services.oci.gojson import decode
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+raw = b'["' + eval(sys.argv[1]) + b'" 1]'
+before = peak()
+try:
+    decode(raw)
+except InvalidContent as exc:
+    print(peak() - before, exc)
+"""
+
+
+@pytest.mark.parametrize("text", ["b'x' * (4 << 20)", r"b'\\x' * (2 << 20)".replace("x", '"')], ids=["plain", "escaped"])
+def test_a_long_string_costs_little_where_the_document_breaks_behind_it(text: str) -> None:
+    """In a process of its own, as only the peak of a process can be seen."""
+    done = subprocess.run([sys.executable, "-c", GROWTH, text], capture_output=True, text=True, check=True)
+    kibibytes, _, sentence = done.stdout.partition(" ")
+    assert sentence == "invalid character '1' after array element\n"
+    assert int(kibibytes) < 64 << 10
 
 
 def test_the_last_of_two_equal_keys_counts_unless_they_must_be_unique() -> None:
