@@ -1,20 +1,18 @@
-"""The body of an upload: a part of a file, sent piece by piece, that another thread can end; and the connections that send it.
+"""The body of an upload: a part of a file, sent piece by piece, that another thread can end.
 
-A connection tells such a body that it sends it, since only its socket ends a write that waits for a registry that does not read.
+A connection that sends such a body tells it so (services/registry/connections.py), since only the connection's socket ends a write that waits for a
+registry that does not read.
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import SSLError
+from urllib3.connection import HTTPConnection
 
 from services.errors import RegistryFailure
 
@@ -78,60 +76,3 @@ class UploadBody:
         stream = self._connection.sock if self._connection else None
         if stream is not None:
             stream.settimeout(self._stall_seconds)
-
-
-class _Connection(HTTPConnection):
-    """A connection that tells a body who sends it."""
-
-    def request(  # type: ignore[override]  # as urllib3 has it, not http.client
-        self,
-        method: str,
-        url: str,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        chunked: bool = False,
-        preload_content: bool = True,
-        decode_content: bool = True,
-        enforce_content_length: bool = True,
-    ) -> None:
-        if isinstance(body, UploadBody):
-            body.begin(self)
-        super().request(
-            method,
-            url,
-            body,  # type: ignore[arg-type]
-            headers,
-            chunked=chunked,
-            preload_content=preload_content,
-            decode_content=decode_content,
-            enforce_content_length=enforce_content_length,
-        )
-
-
-class HandshakeError(SSLError):
-    """The server does not speak TLS, or not with us."""
-
-
-class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS; raises HandshakeError for a connection that gets no further than to be made."""
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except (ssl.SSLError, ConnectionError, TimeoutError) as exc:
-            if self.proxy and not self.has_connected_to_proxy:
-                raise
-            raise HandshakeError(exc) from exc
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-POOLS = {"http": _Pool, "https": _TLSPool}
-"""The pools of a client whose uploads can be ended, and which tells what fails before there is TLS."""

@@ -42,7 +42,7 @@ from services.errors import (
 )
 from services.oci import gojson
 from services.oci.fields import Fields
-from services.registry.body import HandshakeError
+from services.registry.connections import HandshakeError
 
 _Error = TypeVar("_Error", bound=EngineError)
 

@@ -12,8 +12,8 @@ import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
 from services.errors import RegistryFailure
-from services.registry.body import POOLS
 from services.registry.certs import Trust
+from services.registry.connections import POOLS
 from services.registry.proxies import Proxies
 
 _CONNECTIONS_PER_HOST = 16

@@ -18,8 +18,9 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import RegistryFailure
-from services.registry.body import HandshakeError, UploadBody
+from services.registry.body import UploadBody
 from services.registry.certs import Trust
+from services.registry.connections import HandshakeError
 from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
 from services.registry.hosts import Hosts
 from services.registry.pools import Pools
