@@ -8,9 +8,7 @@ holds `<root>/lock` for the life of the service; workers inherit it, so the root
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
-import errno
 import fcntl
 import gc
 import logging
@@ -19,7 +17,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,13 +24,13 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.http import message, wsgi
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
 from app.values import Bind
+from app.worker import Worker
 from blueprints.request import ENGINE
-from blueprints.streaming import SERVING
 from services.engine import Engine
 from services.errors import EngineError
 from services.filters import Filters
@@ -45,66 +42,6 @@ _M_ARENA_MAX = -8
 
 _REQUEST_LINE = 1 << 20
 """Bytes of a request line, as Go allows for the whole head: `docker save` of many images names each in its query."""
-
-
-_DRAIN_BYTES = 16 << 20
-_DRAIN_SECONDS = 5.0
-_RETRY_SECONDS = 0.05
-_HEAD_SECONDS = 20.0
-_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
-
-
-class Worker(ThreadWorker):
-    """gunicorn's threaded worker, speaking TLS on TCP only, patient with uploads that it refuses, and impatient with heads of requests."""
-
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        self._heads: dict[TConn, float] = {}
-
-    def load_wsgi(self) -> None:
-        """Tell the application when this process is to stop, so that live streams end."""
-        super().load_wsgi()
-        self.wsgi.extensions[SERVING] = lambda: self.alive
-
-    def accept(self, listener: socket.socket) -> None:
-        """Take a connection; without a free descriptor it waits for one, where gunicorn would end the worker and its transfers."""
-        try:
-            super().accept(listener)
-        except OSError as exc:
-            if exc.errno not in _NO_DESCRIPTOR:
-                raise
-            time.sleep(_RETRY_SECONDS)
-
-    def handle(self, conn: TConn) -> object:
-        """Read and answer a request; its head must come within a bounded time, or a few idle clients would hold every thread."""
-        self._heads[conn] = time.monotonic() + _HEAD_SECONDS
-        try:
-            return super().handle(conn)
-        finally:
-            self._heads.pop(conn, None)
-
-    def handle_request(self, req: object, conn: TConn) -> object:
-        """The head is there; what follows may take its time."""
-        self._heads.pop(conn, None)
-        return super().handle_request(req, conn)
-
-    def murder_pending(self) -> None:
-        """Called about every second: also end the connections whose head is late. Their threads then read the end of the stream."""
-        super().murder_pending()
-        now = time.monotonic()
-        for conn in [conn for conn, deadline in list(self._heads.items()) if deadline < now]:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(conn.sock, socket.SHUT_RD)
-
-    def enqueue_req(self, conn: TConn) -> None:
-        if self.cfg.is_ssl and conn.sock.family == socket.AF_UNIX:
-            conn.cfg = _without_tls(self.cfg)
-        super().enqueue_req(conn)
-
-    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """Take a bounded part of a body that nobody read: a connection closed under a sender loses the answer on its way to it."""
-        drained = conn.parser.finish_body(deadline=time.monotonic() + _DRAIN_SECONDS, max_bytes=_DRAIN_BYTES)
-        return bool(keepalive and drained)
 
 
 class Server(BaseApplication):
@@ -209,7 +146,7 @@ def _settings(config: Config) -> dict[str, object]:
     """
     settings: dict[str, object] = {
         "bind": [str(bind) for bind in config.bind],
-        "worker_class": f"{__name__}.{Worker.__name__}",
+        "worker_class": f"{Worker.__module__}.{Worker.__name__}",
         "workers": config.workers,
         "threads": config.threads,
         "worker_connections": max(1000, 2 * config.threads),
@@ -257,14 +194,6 @@ def _write_back(arbiter: Arbiter) -> None:
     with contextlib.suppress(EngineError):
         metadata.store_id()
     metadata.close()
-
-
-def _without_tls(cfg: object) -> object:
-    """The same configuration, without a certificate."""
-    plain = copy.deepcopy(cfg)
-    plain.set("certfile", None)  # type: ignore[attr-defined]
-    plain.set("keyfile", None)  # type: ignore[attr-defined]
-    return plain
 
 
 def _free_address(bind: Bind) -> None:

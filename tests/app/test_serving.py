@@ -13,8 +13,9 @@ import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
-from app.serving import Worker, _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings, hold_folder
+from app.serving import _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings, hold_folder
 from app.values import Bind
+from app.worker import Worker
 from services.engine import Engine
 from services.errors import Internal
 from services.filters import Filters
