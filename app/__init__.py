@@ -15,8 +15,9 @@ from app.middleware import GoServer, HostGuard, RequestLog, register_headers
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
 from blueprints.request import ENGINE
+from blueprints.routing import NameConverter, Route
 from blueprints.streaming import LISTENERS, SERVING
-from blueprints.versioning import MINIMUM, NameConverter, VersionedRule, VersionPrefix
+from blueprints.versioning import MINIMUM, VersionPrefix
 from services.engine import Engine
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class DockerResponse(Response):
 class Application(Flask):
     """Flask that routes as moby's router does."""
 
-    url_rule_class: type[Rule] = VersionedRule
+    url_rule_class: type[Rule] = Route
     response_class = DockerResponse
 
 

@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from marshmallow import Schema
+from marshmallow import Schema, fields
 
 from app import create_app
 from app.config import SETTINGS
-from blueprints.schemas.base import QuerySchema, ResponseSchema
-from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, VersionedRule
+from blueprints.routing import Route
+from blueprints.schemas.base import ResponseSchema
+from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
 
 _FOLDER = Path(__file__).parent.parent / "docs"
 _SETTINGS_HEAD = """# Settings
@@ -37,15 +38,14 @@ def settings_document() -> str:
 
 def versions_document() -> str:
     """docs/api-versions.md, from the routes and their schemas."""
-    app = create_app()
     sections = []
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        assert isinstance(rule, VersionedRule)
-        rows = list(_differences(inspect.getmodule(app.view_functions[rule.endpoint])))
-        if rule.since > MIN_API_VERSION:
-            rows.insert(0, f"| the route | since {rule.since} | |\n")
+    for route in sorted(create_app().url_map.iter_rules(), key=lambda rule: rule.rule):
+        assert isinstance(route, Route)
+        rows = list(_differences(route))
+        if route.since > MIN_API_VERSION:
+            rows.insert(0, f"| the route | since {route.since} | |\n")
         if rows:
-            title = f"{', '.join(sorted(rule.methods or ()))} {rule.plain_path}"
+            title = f"{', '.join(sorted(route.methods or ()))} {route.plain_path}"
             sections.append(f"\n## {title}\n\n| what | versions | |\n|---|---|---|\n" + "".join(rows))
     return _VERSIONS_HEAD + "".join(sections)
 
@@ -57,15 +57,28 @@ def write_documents() -> None:
     (_FOLDER / "api-versions.md").write_text(versions_document())
 
 
-def _differences(module: object) -> Iterator[str]:
-    """A row for each versioned parameter, field and rule of the schemas that an endpoint's module uses."""
-    schemas = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, (QuerySchema, ResponseSchema))]
-    for schema in schemas:
-        if any(other is not schema and issubclass(other, schema) for other in schemas):
-            continue
-        yield from _field_rows(schema, "parameter" if issubclass(schema, QuerySchema) else f"field of {schema.__name__}")
-        for rule in getattr(schema, "rules", ()):
-            yield f"| rule of {schema.__name__} | {_span(rule.versions)} | {_first_sentence(rule)} |\n"
+def _differences(route: Route) -> Iterator[str]:
+    """A row for each versioned parameter, field and rule of the schemas that a route declares."""
+    yield from _field_rows(route.query, "parameter")
+    for schema in _shapes(route.answer.schema):
+        yield from _field_rows(schema, f"field of {schema.__name__}")
+        for rule in schema.rules:
+            yield f"| rule of {schema.__name__} | {_span(rule.versions)} | {_first_sentence(rule)} |\n"  # type: ignore[attr-defined]
+
+
+def _shapes(schema: object) -> list[type[ResponseSchema]]:
+    """The shape of an answer, and before it those that are nested in it."""
+    if not (isinstance(schema, type) and issubclass(schema, ResponseSchema)):
+        return []
+    nested = [shape for field in schema.timeless().fields.values() for shape in _shapes(_nested(field))]
+    return list(dict.fromkeys([*nested, schema]))
+
+
+def _nested(field: object) -> object:
+    """The class of the schema that a field, or each element of it, is shaped by."""
+    while isinstance(field, (fields.List, fields.Dict)):
+        field = field.inner if isinstance(field, fields.List) else field.value_field
+    return type(field.schema) if isinstance(field, fields.Nested) else None
 
 
 def _field_rows(schema: type[Schema], kind: str) -> Iterator[str]:

@@ -15,7 +15,8 @@ from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, request
 
-from blueprints.versioning import MAX_API_VERSION, check_version
+from blueprints.routing import check_version
+from blueprints.versioning import MAX_API_VERSION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 from flask import current_app, request
 from marshmallow import fields
 
-from blueprints.schemas.base import QuerySchema
+from blueprints.routing import current_route
 from blueprints.versioning import api_version
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidParameter
@@ -41,9 +41,9 @@ def engine() -> Engine:
     return cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
 
 
-def load_query(schema: type[QuerySchema]) -> dict[str, Any]:
-    """Parameters of query and form body by attribute name, at the request's API version; raises InvalidParameter."""
-    form = _read_form()
+def load_query() -> dict[str, Any]:
+    """The parameters that the route declares, of query and form body, by attribute name, at the request's API version; raises InvalidParameter."""
+    form, schema = _read_form(), current_route().query
     prepared = schema.at(api_version())
     given: dict[str, Any] = {}
     for name, field in prepared.load_fields.items():

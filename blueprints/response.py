@@ -4,35 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import orjson
 from flask import Response
 
+from blueprints.routing import JSON, current_route
 from blueprints.schemas.base import ResponseSchema
 from blueprints.versioning import ApiVersion, api_version
 
-_JSON = "application/json"
 
+def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
+    """JSON of what the route declares as its answer, a value or a list of values; None is `null`. Ends with a newline, as Go's encoder does.
 
-def dump(schema: ResponseSchema | type[ResponseSchema], value: object) -> Response:
-    """JSON of a value, or of a list of values when the schema is `many`; None is `null`. Ends with a newline, as Go's encoder does."""
-    kind, many = (schema, False) if isinstance(schema, type) else (type(schema), bool(schema.many))
-    return dump_raw(None if value is None else kind.at(api_version()).dump(value, many=many))
+    `schema` replaces the declared one where the parameters of the request decide.
+    """
+    shape = (schema or _declared()).at(api_version())
+    return dump_raw(None if value is None else shape.dump(value, many=current_route().answer.many))
 
 
 def dump_raw(value: object) -> Response:
     """JSON of something that is already in the shape of the wire."""
-    return Response(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type=_JSON)
+    return Response(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
-def dump_many(schema: type[ResponseSchema], values: Iterable[object]) -> Response:
-    """JSON of a long list whose items outlive the request.
+def dump_long_list(values: Iterable[object]) -> Response:
+    """JSON of a list of the declared answer's items, which outlive the request.
 
     Each item is shaped and encoded once per API version, and kept as long as the item itself. So items must be frozen, hash by identity
     and allow weak references: `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
     """
-    version = api_version()
+    version, schema = api_version(), _declared()
     encoded, prepared = _encoded(schema, version), schema.at(version)
     parts: list[bytes] = []
     for value in values:
@@ -40,7 +43,12 @@ def dump_many(schema: type[ResponseSchema], values: Iterable[object]) -> Respons
         if part is None:
             part = encoded[value] = orjson.dumps(prepared.dump(value))
         parts.append(part)
-    return Response(b"[" + b",".join(parts) + b"]\n", content_type=_JSON)
+    return Response(b"[" + b",".join(parts) + b"]\n", content_type=JSON)
+
+
+def _declared() -> type[ResponseSchema]:
+    """The schema of the route's answer."""
+    return cast("type[ResponseSchema]", current_route().answer.schema)
 
 
 @cache

@@ -18,6 +18,8 @@ from contextlib import ExitStack
 import orjson
 from flask import Response, current_app, request
 
+from blueprints.routing import TAR, Answer
+from blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from services.errors import EngineError, Unavailable
 from services.progress import Detail, Progress, ProgressStream
 
@@ -25,6 +27,24 @@ LISTENERS = "stowage.listeners"
 """Key of the application's extensions: a semaphore with a place for each live stream of the process."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that says whether the process goes on serving."""
+
+_DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT})
+PROGRESS_LINE = {"minProperties": 1} | record(
+    {},
+    {
+        "stream": TEXT,
+        "status": TEXT,
+        "progressDetail": _DETAIL,
+        "id": TEXT,
+        "aux": {"type": "object"},
+        "error": TEXT,
+        "errorDetail": ERROR,
+    },
+)
+PROGRESS = Answer(component("ProgressLine"), stream=True)
+"""What a route answers that streams its progress."""
+ARCHIVE = Answer({"type": "string", "format": "binary"}, {TAR: {}})
+"""What a route answers that sends a tar."""
 
 _WATCH_SECONDS = 0.25
 _POLL_SECONDS = 0.15
@@ -52,7 +72,7 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
 def stream_tar(chunks: Iterator[bytes]) -> Response:
     """Answer 200 with a tar; an exception between chunks cuts the connection."""
     first = next(chunks, b"")
-    return _closing(Response(_prepend(first, chunks), content_type="application/x-tar"), chunks)
+    return _closing(Response(_prepend(first, chunks), content_type=TAR), chunks)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:

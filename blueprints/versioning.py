@@ -1,7 +1,7 @@
 """API versions: their value, the range served, and the path prefix `/v<version>`.
 
 A client may ask for any version in the range; a request without a prefix gets the newest. The prefix is taken off before routing
-(`VersionPrefix`), the range is checked once a route matched (`check_version`), so an unknown path is 404 whatever its version.
+(`VersionPrefix`); the range is checked once a route has matched (blueprints/routing.py), so an unknown path is 404 whatever its version.
 
 Source: moby daemon/server/server.go, daemon/server/middleware/version.go, daemon/server/router/local.go, daemon/internal/versions.
 """
@@ -9,14 +9,11 @@ Source: moby daemon/server/server.go, daemon/server/middleware/version.go, daemo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from flask import current_app, request
-from werkzeug.routing import PathConverter, Rule
-
-from services.errors import InvalidParameter
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -62,44 +59,14 @@ class VersionPrefix:
         return self._application(environ, start_response)
 
 
-class NameConverter(PathConverter):
-    """`<path:name>` as gorilla/mux matches `{name:.*}`: anything, even nothing."""
-
-    regex = ".*?"
-    part_isolating = False
-
-
-class VersionedRule(Rule):
-    """A route that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on."""
-
-    def __init__(
-        self,
-        string: str,
-        *,
-        methods: Iterable[str],
-        endpoint: str,
-        since: str = str(MIN_API_VERSION),
-        defaults: Mapping[str, object] | None = None,
-        subdomain: str | None = None,
-    ) -> None:
-        super().__init__(string, methods=methods, endpoint=endpoint, defaults=defaults, subdomain=subdomain)
-        self.methods = {method.upper() for method in methods}
-        self.since = ApiVersion.parse(since)
-
-    @property
-    def moby_path(self) -> str:
-        """The path as moby's router writes it, `{name:.*}` for a name that may contain slashes."""
-        return re.sub(r"<(\w+)>", r"{\1}", re.sub(r"<path:(\w+)>", r"{\1:.*}", self.rule))
-
-    @property
-    def plain_path(self) -> str:
-        """The path as people write it, with `{name}` for any name."""
-        return re.sub(r"<(?:path:)?(\w+)>", r"{\1}", self.rule)
+def stated_version() -> str | None:
+    """The version in the path of the current request, None where it has no prefix."""
+    return cast("str | None", request.environ.get(_ENVIRON_KEY))
 
 
 def api_version() -> ApiVersion:
     """The version of the current request."""
-    text = request.environ.get(_ENVIRON_KEY)
+    text = stated_version()
     return MAX_API_VERSION if text is None else ApiVersion.parse(text)
 
 
@@ -108,24 +75,7 @@ def minimum_api_version() -> ApiVersion:
     return cast(ApiVersion, current_app.extensions[MINIMUM])
 
 
-def check_version() -> None:
-    """Refuse a matched request whose version is out of range or below its route's own; raises InvalidParameter."""
-    text = request.environ.get(_ENVIRON_KEY)
-    rule = cast("VersionedRule | None", request.url_rule)
-    if text is None or rule is None:
-        return
-    version, minimum = ApiVersion.parse(text), minimum_api_version()
-    if version < minimum:
-        raise InvalidParameter(
-            f"client version {text} is too old. Minimum supported API version is {minimum}, please upgrade your client to a newer version"
-        )
-    if version > MAX_API_VERSION:
-        raise InvalidParameter(f"client version {text} is too new. Maximum supported API version is {MAX_API_VERSION}")
-    if version < rule.since:
-        raise InvalidParameter(f"{request.method} {rule.moby_path} requires minimum API version {rule.since}")
-
-
 def below_json_errors() -> bool:
     """Whether the client asks for a version before 1.24, which is told so in plain text."""
-    text = request.environ.get(_ENVIRON_KEY)
+    text = stated_version()
     return text is not None and ApiVersion.parse(text) < MIN_API_VERSION

@@ -8,16 +8,17 @@ import inspect
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from flask import Blueprint
+from flask import Blueprint, Flask
 
 import blueprints
 from app import create_app
 from app.config import Config
 from blueprints import BLUEPRINTS
+from blueprints.routing import Route
 from blueprints.system import absent
-from blueprints.versioning import VersionedRule
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("app", "blueprints", "services")
@@ -46,6 +47,17 @@ def endpoint_modules() -> list[str]:
         if (ROOT / "blueprints" / folder / "__init__.py").exists()
         for module in pkgutil.iter_modules([str(ROOT / "blueprints" / folder)])
     ]
+
+
+def endpoint_blueprint(module: ModuleType) -> Blueprint:
+    """The one blueprint of an endpoint's module."""
+    (own,) = [value for value in vars(module).values() if isinstance(value, Blueprint)]
+    return own
+
+
+def routed(root: Path) -> Flask:
+    """The application with every route."""
+    return create_app(Config.from_environ({"STOWAGE_ROOT": str(root)}))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -91,10 +103,9 @@ def test_nobody_imports_the_entry_point(path: Path) -> None:
 @pytest.mark.parametrize("name", endpoint_modules())
 def test_an_endpoint_has_one_registered_blueprint_named_after_its_view(name: str) -> None:
     module = importlib.import_module(name)
-    own = [value for value in vars(module).values() if isinstance(value, Blueprint)]
-    assert len(own) == 1
-    assert own[0] in BLUEPRINTS
-    assert inspect.isfunction(getattr(module, own[0].name))
+    own = endpoint_blueprint(module)
+    assert own in BLUEPRINTS
+    assert inspect.isfunction(getattr(module, own.name))
 
 
 def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
@@ -102,12 +113,23 @@ def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
     assert inspect.getdoc(blueprints)
 
 
+@pytest.mark.parametrize("name", endpoint_modules())
+def test_a_route_declares_what_its_view_reads(name: str, tmp_path: Path) -> None:
+    module = importlib.import_module(name)
+    used = {node.id for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Name)}
+    routes = [rule for rule in routed(tmp_path).url_map.iter_rules() if rule.endpoint.startswith(f"{endpoint_blueprint(module).name}.")]
+    for route in routes:
+        assert isinstance(route, Route)
+        assert route.credentials == bool(used & {"registry_auth", "push_auth"})
+        assert bool(route.body) == bool(used & {"body_stream", "login_auth"})
+
+
 def test_every_view_begins_with_its_route_and_fits_its_lines(tmp_path: Path) -> None:
-    app = create_app(Config.from_environ({"STOWAGE_ROOT": str(tmp_path)}))
+    app = routed(tmp_path)
     for rule in app.url_map.iter_rules():
-        assert isinstance(rule, VersionedRule)
+        assert isinstance(rule, Route)
         view = app.view_functions[rule.endpoint]
-        if view is absent.system_absent:  # one view for a table of routes, which says the paths
+        if view.__module__ == absent.__name__:  # a table of routes, which says the paths
             continue
         first = (inspect.getdoc(view) or "").splitlines()[0]
         path = rule.rule.replace("<path:", "{").replace(">", "}")

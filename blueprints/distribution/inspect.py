@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, registry_auth
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import ResponseSchema
 from blueprints.schemas.descriptor import PLATFORM, DescriptorField
 from blueprints.schemas.json_schema import array, nullable, written_as
@@ -27,7 +28,7 @@ class DistributionResponse(ResponseSchema):
     )
 
 
-@blueprint.get("/distribution/<path:name>/json", since="1.30")
+@blueprint.get("/distribution/<path:name>/json", since="1.30", answer=Answer(DistributionResponse), credentials=True)
 def distribution_inspect(name: str) -> ResponseReturnValue:
     """GET /distribution/{name}/json."""
-    return dump(DistributionResponse, inspect_distribution(engine(), name, credentials=registry_auth()))
+    return dump(inspect_distribution(engine(), name, credentials=registry_auth()))

@@ -14,6 +14,7 @@ from marshmallow import fields, pre_load
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, PlatformJson
@@ -55,10 +56,10 @@ class AttestationItem(ResponseSchema):
     statement = fields.Function(_embed_statement, data_key="Statement", metadata=written_as(_STATEMENT) | OMIT_NULL)
 
 
-@blueprint.get("/images/<path:name>/attestations", since="1.55")
+@blueprint.get("/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True))
 def image_attestations(name: str) -> ResponseReturnValue:
     """GET /images/{name}/attestations."""
-    query = load_query(AttestationsQuery)
+    query = load_query()
     platform = next(iter(query["platforms"]), None)
     found = read_attestations(engine(), name, platform=platform, types=query["types"], statements=query["statements"])
-    return dump(AttestationItem(many=True), found)
+    return dump(found)

@@ -9,9 +9,10 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth
+from blueprints.routing import TAR
 from blueprints.schemas.base import QuerySchema, since
 from blueprints.schemas.fields import PlatformSpecifier
-from blueprints.streaming import stream_progress
+from blueprints.streaming import PROGRESS, stream_progress
 from services.images.import_ import import_image, import_url
 from services.images.names import repo_tag_reference
 from services.images.pull import pull_image, pull_reference
@@ -30,10 +31,10 @@ class CreateQuery(QuerySchema):
     platform = PlatformSpecifier(load_default=None, metadata=since("1.32"))
 
 
-@blueprint.post("/images/create")
+@blueprint.post("/images/create", query=CreateQuery, body=TAR, answer=PROGRESS, credentials=True)
 def image_create() -> ResponseReturnValue:
     """POST /images/create."""
-    query = load_query(CreateQuery)
+    query = load_query()
     if query["from_image"]:
         return stream_progress(_pull(query))
     return stream_progress(_import(query), reads_body=query["from_src"] == "-")

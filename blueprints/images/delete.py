@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, since
 from blueprints.schemas.fields import DockerBool, PlatformJson
 from blueprints.schemas.image import RemovalItem
@@ -24,8 +25,8 @@ class DeleteQuery(QuerySchema):
     platforms = fields.List(PlatformJson(), load_default=(), metadata=since("1.50"))
 
 
-@blueprint.delete("/images/<path:name>")
+@blueprint.delete("/images/<path:name>", query=DeleteQuery, answer=Answer(RemovalItem, many=True))
 def image_delete(name: str) -> ResponseReturnValue:
     """DELETE /images/{name}."""
-    query = load_query(DeleteQuery)
-    return dump(RemovalItem(many=True), delete_image(engine(), name, force=query["force"], platforms=query["platforms"]))
+    query = load_query()
+    return dump(delete_image(engine(), name, force=query["force"], platforms=query["platforms"]))

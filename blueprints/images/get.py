@@ -7,14 +7,14 @@ from flask.typing import ResponseReturnValue
 
 from blueprints.request import engine, load_query
 from blueprints.schemas.platforms import PlatformsQuery
-from blueprints.streaming import stream_tar
+from blueprints.streaming import ARCHIVE, stream_tar
 from services.images.save import save_images
 
 blueprint = Blueprint("image_get", __name__)
 
 
-@blueprint.get("/images/<path:name>/get")
+@blueprint.get("/images/<path:name>/get", query=PlatformsQuery, answer=ARCHIVE)
 def image_get(name: str) -> ResponseReturnValue:
     """GET /images/{name}/get."""
-    query = load_query(PlatformsQuery)
+    query = load_query()
     return stream_tar(save_images(engine(), [name], platforms=query["platforms"]))

@@ -8,7 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, load_query
 from blueprints.schemas.platforms import PlatformsQuery
-from blueprints.streaming import stream_tar
+from blueprints.streaming import ARCHIVE, stream_tar
 from services.images.save import save_images
 
 blueprint = Blueprint("image_get_several", __name__)
@@ -18,8 +18,8 @@ class GetSeveralQuery(PlatformsQuery):
     names = fields.List(fields.String(), load_default=())
 
 
-@blueprint.get("/images/get")
+@blueprint.get("/images/get", query=GetSeveralQuery, answer=ARCHIVE)
 def image_get_several() -> ResponseReturnValue:
     """GET /images/get."""
-    query = load_query(GetSeveralQuery)
+    query = load_query()
     return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"]))

@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, ResponseSchema, since
 from blueprints.schemas.fields import PlatformJson
 from services.images.history import read_history
@@ -30,8 +31,8 @@ class HistoryItem(ResponseSchema):
     tags = fields.List(fields.String(), data_key="Tags")
 
 
-@blueprint.get("/images/<path:name>/history")
+@blueprint.get("/images/<path:name>/history", query=HistoryQuery, answer=Answer(HistoryItem, many=True))
 def image_history(name: str) -> ResponseReturnValue:
     """GET /images/{name}/history."""
-    query = load_query(HistoryQuery)
-    return dump(HistoryItem(many=True), read_history(engine(), name, platform=query["platform"]))
+    query = load_query()
+    return dump(read_history(engine(), name, platform=query["platform"]))

@@ -10,6 +10,7 @@ from marshmallow import fields, post_load
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, omit_empty, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, PlatformJson
@@ -120,8 +121,8 @@ class ImageDetails(ResponseSchema):
         shaped["Config"] = _CONFIG_BEFORE_1_52 | shaped["Config"]
 
 
-@blueprint.get("/images/<path:name>/json")
+@blueprint.get("/images/<path:name>/json", query=InspectQuery, answer=Answer(ImageDetails))
 def image_inspect(name: str) -> ResponseReturnValue:
     """GET /images/{name}/json."""
-    query = load_query(InspectQuery)
-    return dump(ImageDetails, inspect_image(engine(), name, platform=query["platform"], manifests=query["manifests"]))
+    query = load_query()
+    return dump(inspect_image(engine(), name, platform=query["platform"], manifests=query["manifests"]))

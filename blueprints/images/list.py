@@ -9,7 +9,8 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
 
 from blueprints.request import engine, load_query
-from blueprints.response import dump_many
+from blueprints.response import dump_long_list
+from blueprints.routing import Answer
 from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, FiltersField
@@ -84,11 +85,11 @@ class ImageItem(ResponseSchema):
                     manifest["ImageData"]["Identity"] = identity
 
 
-@blueprint.get("/images/json")
+@blueprint.get("/images/json", query=ListQuery, answer=Answer(ImageItem, many=True))
 def image_list() -> ResponseReturnValue:
     """GET /images/json."""
-    query = load_query(ListQuery)
+    query = load_query()
     images = list_images(
         engine(), filters=query["filters"], shared_size=query["shared_size"], manifests=query["manifests"], identity=query["identity"]
     )
-    return dump_many(ImageItem, images)
+    return dump_long_list(images)

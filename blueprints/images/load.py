@@ -6,9 +6,10 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from blueprints.request import body_stream, engine, load_query
+from blueprints.routing import TAR
 from blueprints.schemas.fields import DockerBool
 from blueprints.schemas.platforms import PlatformsQuery
-from blueprints.streaming import stream_progress
+from blueprints.streaming import PROGRESS, stream_progress
 from services.images.load import load_image
 
 blueprint = Blueprint("image_load", __name__)
@@ -20,8 +21,8 @@ class LoadQuery(PlatformsQuery):
     quiet = DockerBool(load_default=True)
 
 
-@blueprint.post("/images/load")
+@blueprint.post("/images/load", query=LoadQuery, body=TAR, answer=PROGRESS)
 def image_load() -> ResponseReturnValue:
     """POST /images/load."""
-    query = load_query(LoadQuery)
+    query = load_query()
     return stream_progress(load_image(engine(), body_stream(), platforms=query["platforms"]), reads_body=True, errors_in_stream=True)

@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.schemas.fields import FiltersField
 from blueprints.schemas.image import RemovalItem
@@ -27,7 +28,7 @@ class PruneReport(ResponseSchema):
     freed = fields.Integer(data_key="SpaceReclaimed")
 
 
-@blueprint.post("/images/prune", since="1.25")
+@blueprint.post("/images/prune", since="1.25", query=PruneQuery, answer=Answer(PruneReport))
 def image_prune() -> ResponseReturnValue:
     """POST /images/prune."""
-    return dump(PruneReport, prune_images(engine(), filters=load_query(PruneQuery)["filters"]))
+    return dump(prune_images(engine(), filters=load_query()["filters"]))

@@ -9,7 +9,7 @@ from marshmallow import fields
 from blueprints.request import engine, load_query, meta_headers, push_auth
 from blueprints.schemas.base import QuerySchema, since
 from blueprints.schemas.fields import PlatformJson
-from blueprints.streaming import stream_progress
+from blueprints.streaming import PROGRESS, stream_progress
 from services.images.push import push_image, push_reference
 
 blueprint = Blueprint("image_push", __name__)
@@ -20,10 +20,10 @@ class PushQuery(QuerySchema):
     platform = PlatformJson(load_default=None, metadata=since("1.46"))
 
 
-@blueprint.post("/images/<path:name>/push")
+@blueprint.post("/images/<path:name>/push", query=PushQuery, answer=PROGRESS, credentials=True)
 def image_push(name: str) -> ResponseReturnValue:
     """POST /images/{name}/push."""
-    query = load_query(PushQuery)
+    query = load_query()
     lines = push_image(
         engine(),
         push_reference(name, query["tag"]),

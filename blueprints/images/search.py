@@ -11,6 +11,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, load_query, meta_headers, registry_auth
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.schemas.fields import FiltersField
 from blueprints.schemas.json_schema import INTEGER, JsonSchema
@@ -52,10 +53,10 @@ class SearchItem(ResponseSchema):
     description = fields.String()
 
 
-@blueprint.get("/images/search")
+@blueprint.get("/images/search", query=SearchQuery, answer=Answer(SearchItem, many=True), credentials=True)
 def image_search() -> ResponseReturnValue:
     """GET /images/search."""
-    query = load_query(SearchQuery)
+    query = load_query()
     found = search_images(
         engine(),
         query["term"],
@@ -64,4 +65,4 @@ def image_search() -> ResponseReturnValue:
         credentials=registry_auth(),
         headers=meta_headers(),
     )
-    return dump(SearchItem(many=True), found)
+    return dump(found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from blueprints.request import engine, load_query
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema
 from services.images.names import repo_tag_reference
 from services.images.tag import tag_image
@@ -19,9 +22,9 @@ class TagQuery(QuerySchema):
     tag = fields.String(load_default="")
 
 
-@blueprint.post("/images/<path:name>/tag")
+@blueprint.post("/images/<path:name>/tag", query=TagQuery, answer=Answer(status=HTTPStatus.CREATED, empty=HTTPStatus.OK))
 def image_tag(name: str) -> ResponseReturnValue:
     """POST /images/{name}/tag; without a repo Docker answers 200 and does nothing."""
-    query = load_query(TagQuery)
+    query = load_query()
     tagged = tag_image(engine(), name, repo_tag_reference(query["repo"], query["tag"]))
-    return "", 201 if tagged else 200
+    return "", HTTPStatus.CREATED if tagged else HTTPStatus.OK

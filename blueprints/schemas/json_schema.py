@@ -49,3 +49,7 @@ def component(name: str) -> JsonSchema:
 def written_as(schema: JsonSchema) -> dict[str, object]:
     """Metadata of a response field that writes this."""
     return {"json_schema": schema}
+
+
+ERROR = record({"message": TEXT})
+"""The body of an error."""

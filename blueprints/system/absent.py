@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import NoReturn, cast
+from typing import NoReturn
 
-from flask import Blueprint, request
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
-from werkzeug.routing import Rule
 
 from blueprints.request import load_query
 from blueprints.response import dump_raw
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema
 from blueprints.schemas.fields import DockerBool, FiltersField
+from blueprints.schemas.json_schema import constant
 from services.errors import InvalidParameter, NotFound, Unavailable, Unsupported
 
 blueprint = Blueprint("system_absent", __name__)
@@ -38,56 +39,61 @@ class ForceQuery(QuerySchema):
     force = DockerBool(load_default=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a route answers: the status that tells its outcome, a function of the name in the path, the parameters that it reads, and the status
-    of a second outcome, which has no body. `body` is the JSON of an outcome that has one."""
+Give = Callable[[str], ResponseReturnValue]
+"""Answers for the name in the path, which may be empty."""
 
-    status: HTTPStatus
-    give: Callable[[str], ResponseReturnValue]
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of a route: how it answers, the answer as it is described, and the parameters that it reads."""
+
+    give: Give
+    answer: Answer
     query: type[QuerySchema] = QuerySchema
-    empty: HTTPStatus | None = None
-    body: object = None
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A route, its answer, and the API version that brought it."""
+class AbsentRoute:
+    """A route, what is true of it, and the API version that brought it."""
 
     method: str
     path: str
-    answer: Answer
+    truth: Truth
     since: str = "1.24"
 
 
-def _empty(body: object, *filters: str, unreadable: str = "") -> Answer:
+def _empty(body: object, *filters: str, unreadable: str = "") -> Truth:
     """The report or list of nothing, for a request with no other filters than these; `unreadable` is said before what is wrong with their JSON."""
 
     def give(_: str) -> ResponseReturnValue:
         try:
-            sent = load_query(FiltersQuery)["filters"]
+            sent = load_query()["filters"]
         except InvalidParameter as exc:
             raise InvalidParameter(f"{unreadable}{exc}") from exc
         sent.validate(filters)
         return dump_raw(body)
 
-    return Answer(HTTPStatus.OK, give, FiltersQuery, body=body)
+    return Truth(give, Answer(constant(body), words="Nothing, which is the truth"), FiltersQuery)
 
 
-def _unable(deed: str) -> Answer:
+def _failing(status: HTTPStatus, give: Give) -> Truth:
+    return Truth(give, Answer(status=status))
+
+
+def _unable(deed: str) -> Truth:
     """What only an engine with a container runtime can do."""
 
     def give(_: str) -> NoReturn:
         raise Unsupported(f"Stowage is an image-only engine: it pulls, stores and pushes images, and cannot {deed}")
 
-    return Answer(HTTPStatus.NOT_IMPLEMENTED, give)
+    return _failing(HTTPStatus.NOT_IMPLEMENTED, give)
 
 
-def _unavailable(words: str) -> Answer:
+def _unavailable(words: str) -> Truth:
     def give(_: str) -> NoReturn:
         raise Unavailable(words)
 
-    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, give)
+    return _failing(HTTPStatus.SERVICE_UNAVAILABLE, give)
 
 
 def _refuse_container(name: str) -> NoReturn:
@@ -118,16 +124,17 @@ def _refuse_volume(name: str) -> NoReturn:
 
 def _remove_volume(name: str) -> ResponseReturnValue:
     """With `force` a volume that is not there counts as removed."""
-    if load_query(ForceQuery)["force"]:
+    if load_query()["force"]:
         return "", HTTPStatus.NO_CONTENT
     _refuse_volume(name)
 
 
-_NO_CONTAINER = Answer(HTTPStatus.NOT_FOUND, _refuse_container)
-_NO_EXEC = Answer(HTTPStatus.NOT_FOUND, _refuse_exec)
-_NO_NETWORK = Answer(HTTPStatus.NOT_FOUND, _refuse_network)
-_NO_PLUGIN = Answer(HTTPStatus.NOT_FOUND, _refuse_plugin)
-_NO_VOLUME = Answer(HTTPStatus.NOT_FOUND, _refuse_volume)
+_NO_CONTAINER = _failing(HTTPStatus.NOT_FOUND, _refuse_container)
+_NO_EXEC = _failing(HTTPStatus.NOT_FOUND, _refuse_exec)
+_NO_NETWORK = _failing(HTTPStatus.NOT_FOUND, _refuse_network)
+_NO_PLUGIN = _failing(HTTPStatus.NOT_FOUND, _refuse_plugin)
+_NO_VOLUME = _failing(HTTPStatus.NOT_FOUND, _refuse_volume)
+_NO_VOLUME_TO_REMOVE = Truth(_remove_volume, Answer(status=HTTPStatus.NOT_FOUND, empty=HTTPStatus.NO_CONTENT), ForceQuery)
 _NO_SWARM = _unavailable(_NO_MANAGER)
 _NO_MEMBER = _unavailable("This node is not part of a swarm")
 _NO_CLUSTER_VOLUME = _unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
@@ -144,86 +151,91 @@ _NETWORK_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type"
 _VOLUME_FILTERS = ("dangling", "driver", "label", "name")
 _OLD_FILTERS = ("label", "label!", "until")
 
-ROUTES: tuple[Route, ...] = (
-    Route("GET", "/containers/json", _empty([], *_PS_FILTERS)),
-    Route("POST", "/containers/create", _NO_RUN),
-    Route("POST", "/containers/prune", _empty({"ContainersDeleted": None, "SpaceReclaimed": 0}, *_OLD_FILTERS), "1.25"),
-    Route("DELETE", "/containers/<path:name>", _NO_CONTAINER),
+ROUTES: tuple[AbsentRoute, ...] = (
+    AbsentRoute("GET", "/containers/json", _empty([], *_PS_FILTERS)),
+    AbsentRoute("POST", "/containers/create", _NO_RUN),
+    AbsentRoute("POST", "/containers/prune", _empty({"ContainersDeleted": None, "SpaceReclaimed": 0}, *_OLD_FILTERS), "1.25"),
+    AbsentRoute("DELETE", "/containers/<path:name>", _NO_CONTAINER),
     *(
-        Route("GET", f"/containers/<path:name>/{what}", _NO_CONTAINER)
+        AbsentRoute("GET", f"/containers/<path:name>/{what}", _NO_CONTAINER)
         for what in ("archive", "attach/ws", "changes", "export", "json", "logs", "stats", "top")
     ),
     *(
-        Route("POST", f"/containers/<path:name>/{deed}", _NO_CONTAINER)
+        AbsentRoute("POST", f"/containers/<path:name>/{deed}", _NO_CONTAINER)
         for deed in ("attach", "exec", "pause", "rename", "resize", "restart", "start", "stop", "unpause", "update", "wait")
     ),
-    Route("POST", "/containers/<path:name>/kill", Answer(HTTPStatus.NOT_FOUND, _refuse_kill)),
-    Route("HEAD", "/containers/<path:name>/archive", _NO_CONTAINER),
-    Route("PUT", "/containers/<path:name>/archive", _NO_CONTAINER),
-    Route("GET", "/containers/<path:name>/checkpoints", _NO_RUN),
-    Route("POST", "/containers/<path:name>/checkpoints", _NO_RUN),
-    Route("DELETE", "/containers/<name>/checkpoints/<checkpoint>", _NO_RUN),
-    Route("POST", "/commit", _NO_RUN),
-    Route("GET", "/exec/<path:id>/json", _NO_EXEC),
-    Route("POST", "/exec/<path:name>/start", _NO_EXEC),
-    Route("POST", "/exec/<path:name>/resize", _NO_EXEC),
-    Route("POST", "/build", _NO_BUILD),
-    Route("POST", "/build/cancel", _NO_BUILD),
-    Route("POST", "/build/prune", _empty({"CachesDeleted": None, "SpaceReclaimed": 0}, *_CACHE_FILTERS), "1.31"),
-    Route("POST", "/session", _NO_BUILD),
-    Route("POST", "/grpc", _NO_BUILD),
-    Route("GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, *_VOLUME_FILTERS, unreadable="error reading volume filters: ")),
-    Route("GET", "/volumes/<path:name>", _NO_VOLUME),
-    Route("PUT", "/volumes/<path:name>", _NO_CLUSTER_VOLUME, "1.42"),
-    Route("DELETE", "/volumes/<path:name>", Answer(HTTPStatus.NOT_FOUND, _remove_volume, ForceQuery, empty=HTTPStatus.NO_CONTENT)),
-    Route("POST", "/volumes/create", _unable("make volumes")),
-    Route("POST", "/volumes/prune", _empty({"VolumesDeleted": [], "SpaceReclaimed": 0}, "all", "label", "label!"), "1.25"),
-    Route("GET", "/networks", _empty([], *_NETWORK_FILTERS)),
-    Route("GET", "/networks/", _empty([], *_NETWORK_FILTERS)),
-    Route("GET", "/networks/<path:id>", _NO_NETWORK),
-    Route("DELETE", "/networks/<path:id>", _NO_NETWORK),
-    Route("POST", "/networks/<path:id>/connect", _NO_NETWORK),
-    Route("POST", "/networks/<path:id>/disconnect", _NO_NETWORK),
-    Route("POST", "/networks/create", _unable("make networks")),
-    Route("POST", "/networks/prune", _empty({"NetworksDeleted": None}, *_OLD_FILTERS), "1.25"),
-    Route("GET", "/plugins", _empty([], "capability", "enabled")),
-    Route("GET", "/plugins/<path:name>/json", _NO_PLUGIN),
-    Route("DELETE", "/plugins/<path:name>", _NO_PLUGIN),
-    *(Route("POST", f"/plugins/<path:name>/{deed}", _NO_PLUGIN) for deed in ("disable", "enable", "push", "set")),
-    Route("POST", "/plugins/<path:name>/upgrade", _NO_PLUGIN, "1.26"),
-    Route("GET", "/plugins/privileges", _unable("run plugins")),
-    Route("POST", "/plugins/create", _unable("run plugins")),
-    Route("POST", "/plugins/pull", _unable("run plugins")),
-    Route("GET", "/swarm", _NO_SWARM),
-    Route("GET", "/swarm/unlockkey", _NO_SWARM),
-    Route("POST", "/swarm/init", _unable("be a node of a swarm")),
-    Route("POST", "/swarm/join", _unable("be a node of a swarm")),
-    Route("POST", "/swarm/leave", _NO_MEMBER),
-    Route("POST", "/swarm/unlock", _NO_SWARM),
-    Route("POST", "/swarm/update", _NO_SWARM),
+    AbsentRoute("POST", "/containers/<path:name>/kill", _failing(HTTPStatus.NOT_FOUND, _refuse_kill)),
+    AbsentRoute("HEAD", "/containers/<path:name>/archive", _NO_CONTAINER),
+    AbsentRoute("PUT", "/containers/<path:name>/archive", _NO_CONTAINER),
+    AbsentRoute("GET", "/containers/<path:name>/checkpoints", _NO_RUN),
+    AbsentRoute("POST", "/containers/<path:name>/checkpoints", _NO_RUN),
+    AbsentRoute("DELETE", "/containers/<name>/checkpoints/<checkpoint>", _NO_RUN),
+    AbsentRoute("POST", "/commit", _NO_RUN),
+    AbsentRoute("GET", "/exec/<path:id>/json", _NO_EXEC),
+    AbsentRoute("POST", "/exec/<path:name>/start", _NO_EXEC),
+    AbsentRoute("POST", "/exec/<path:name>/resize", _NO_EXEC),
+    AbsentRoute("POST", "/build", _NO_BUILD),
+    AbsentRoute("POST", "/build/cancel", _NO_BUILD),
+    AbsentRoute("POST", "/build/prune", _empty({"CachesDeleted": None, "SpaceReclaimed": 0}, *_CACHE_FILTERS), "1.31"),
+    AbsentRoute("POST", "/session", _NO_BUILD),
+    AbsentRoute("POST", "/grpc", _NO_BUILD),
+    AbsentRoute("GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, *_VOLUME_FILTERS, unreadable="error reading volume filters: ")),
+    AbsentRoute("GET", "/volumes/<path:name>", _NO_VOLUME),
+    AbsentRoute("PUT", "/volumes/<path:name>", _NO_CLUSTER_VOLUME, "1.42"),
+    AbsentRoute("DELETE", "/volumes/<path:name>", _NO_VOLUME_TO_REMOVE),
+    AbsentRoute("POST", "/volumes/create", _unable("make volumes")),
+    AbsentRoute("POST", "/volumes/prune", _empty({"VolumesDeleted": [], "SpaceReclaimed": 0}, "all", "label", "label!"), "1.25"),
+    AbsentRoute("GET", "/networks", _empty([], *_NETWORK_FILTERS)),
+    AbsentRoute("GET", "/networks/", _empty([], *_NETWORK_FILTERS)),
+    AbsentRoute("GET", "/networks/<path:id>", _NO_NETWORK),
+    AbsentRoute("DELETE", "/networks/<path:id>", _NO_NETWORK),
+    AbsentRoute("POST", "/networks/<path:id>/connect", _NO_NETWORK),
+    AbsentRoute("POST", "/networks/<path:id>/disconnect", _NO_NETWORK),
+    AbsentRoute("POST", "/networks/create", _unable("make networks")),
+    AbsentRoute("POST", "/networks/prune", _empty({"NetworksDeleted": None}, *_OLD_FILTERS), "1.25"),
+    AbsentRoute("GET", "/plugins", _empty([], "capability", "enabled")),
+    AbsentRoute("GET", "/plugins/<path:name>/json", _NO_PLUGIN),
+    AbsentRoute("DELETE", "/plugins/<path:name>", _NO_PLUGIN),
+    *(AbsentRoute("POST", f"/plugins/<path:name>/{deed}", _NO_PLUGIN) for deed in ("disable", "enable", "push", "set")),
+    AbsentRoute("POST", "/plugins/<path:name>/upgrade", _NO_PLUGIN, "1.26"),
+    AbsentRoute("GET", "/plugins/privileges", _unable("run plugins")),
+    AbsentRoute("POST", "/plugins/create", _unable("run plugins")),
+    AbsentRoute("POST", "/plugins/pull", _unable("run plugins")),
+    AbsentRoute("GET", "/swarm", _NO_SWARM),
+    AbsentRoute("GET", "/swarm/unlockkey", _NO_SWARM),
+    AbsentRoute("POST", "/swarm/init", _unable("be a node of a swarm")),
+    AbsentRoute("POST", "/swarm/join", _unable("be a node of a swarm")),
+    AbsentRoute("POST", "/swarm/leave", _NO_MEMBER),
+    AbsentRoute("POST", "/swarm/unlock", _NO_SWARM),
+    AbsentRoute("POST", "/swarm/update", _NO_SWARM),
     *(
-        Route(method, f"/{kind}{rest}", _NO_SWARM, since)
+        AbsentRoute(method, f"/{kind}{rest}", _NO_SWARM, since)
         for kind, since in (("services", "1.24"), ("secrets", "1.25"), ("configs", "1.30"))
         for method, rest in (("GET", ""), ("POST", "/create"), ("GET", "/<id>"), ("DELETE", "/<id>"), ("POST", "/<id>/update"))
     ),
-    Route("GET", "/services/<id>/logs", _NO_SWARM),
-    Route("GET", "/nodes", _NO_SWARM),
-    Route("GET", "/nodes/<id>", _NO_SWARM),
-    Route("DELETE", "/nodes/<id>", _NO_SWARM),
-    Route("POST", "/nodes/<id>/update", _NO_SWARM),
-    Route("GET", "/tasks", _NO_SWARM),
-    Route("GET", "/tasks/<id>", _NO_SWARM),
-    Route("GET", "/tasks/<id>/logs", _NO_SWARM),
+    AbsentRoute("GET", "/services/<id>/logs", _NO_SWARM),
+    AbsentRoute("GET", "/nodes", _NO_SWARM),
+    AbsentRoute("GET", "/nodes/<id>", _NO_SWARM),
+    AbsentRoute("DELETE", "/nodes/<id>", _NO_SWARM),
+    AbsentRoute("POST", "/nodes/<id>/update", _NO_SWARM),
+    AbsentRoute("GET", "/tasks", _NO_SWARM),
+    AbsentRoute("GET", "/tasks/<id>", _NO_SWARM),
+    AbsentRoute("GET", "/tasks/<id>/logs", _NO_SWARM),
 )
 
-ANSWERS = {(route.method, route.path): route.answer for route in ROUTES}
 
-
-def system_absent(name: str = "", id: str = "", checkpoint: str = "") -> ResponseReturnValue:  # noqa: A002 - the words of moby's paths
-    """Any of ROUTES."""
-    rule = cast(Rule, request.url_rule)
-    return ANSWERS[request.method, rule.rule].give(name or id or checkpoint)
+def system_absent(give: Give) -> Callable[..., ResponseReturnValue]:
+    """The view of one of ROUTES."""
+    return lambda **names: give(next(iter(names.values()), ""))
 
 
 for _route in ROUTES:
-    blueprint.add_url_rule(_route.path, view_func=system_absent, methods=[_route.method], since=_route.since)
+    blueprint.add_url_rule(
+        _route.path,
+        f"{_route.method} {_route.path}",
+        system_absent(_route.truth.give),
+        methods=[_route.method],
+        since=_route.since,
+        query=_route.truth.query,
+        answer=_route.truth.answer,
+    )

@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine, login_auth
 from blueprints.response import dump
+from blueprints.routing import JSON, Answer
 from blueprints.schemas.base import ResponseSchema
 from services.system.auth import log_in
 
@@ -19,7 +20,7 @@ class AuthResponse(ResponseSchema):
     status = fields.String(data_key="Status")
 
 
-@blueprint.post("/auth")
+@blueprint.post("/auth", body=JSON, answer=Answer(AuthResponse))
 def system_auth() -> ResponseReturnValue:
     """POST /auth."""
-    return dump(AuthResponse, log_in(engine(), login_auth()))
+    return dump(log_in(engine(), login_auth()))

@@ -17,6 +17,7 @@ from marshmallow import fields
 from blueprints.images import list as list_
 from blueprints.request import engine, load_query
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since, until, version_rule
 from blueprints.schemas.fields import DockerBool
 from blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, component, constant, written_as
@@ -101,9 +102,9 @@ class DiskUsageResponse(VerboseDiskUsageResponse):
             image["VirtualSize"] = image["Size"]
 
 
-@blueprint.get("/system/df")
+@blueprint.get("/system/df", query=DiskUsageQuery, answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse,)))
 def system_df() -> Response:
     """GET /system/df."""
-    query = load_query(DiskUsageQuery)
+    query = load_query()
     schema = VerboseDiskUsageResponse if query["verbose"] else DiskUsageResponse
-    return dump(schema, read_disk_usage(engine(), types=query["types"]))
+    return dump(read_disk_usage(engine(), types=query["types"]), schema)

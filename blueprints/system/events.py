@@ -16,6 +16,7 @@ from flask import Blueprint, Response, request
 from marshmallow import fields
 
 from blueprints.request import engine, load_query
+from blueprints.routing import JSON, Answer
 from blueprints.schemas.base import QuerySchema, ResponseSchema, applies, until
 from blueprints.schemas.fields import FiltersField
 from blueprints.schemas.json_schema import INTEGER, JsonSchema
@@ -97,10 +98,13 @@ class EventItem(ResponseSchema):
         return "application/json" if applies(until("1.52"), self.client_version) else _JSON_LINES
 
 
-@blueprint.get("/events")
+_ANSWER = Answer(EventItem, {**{kind: {} for kind in STREAM_TYPES}, JSON: {"x-until": "1.52"}}, stream=True)
+
+
+@blueprint.get("/events", query=EventsQuery, answer=_ANSWER)
 def system_events() -> Response:
     """GET /events."""
-    query = load_query(EventsQuery)
+    query = load_query()
     events = watch_events(engine(), since=query["since"], until=query["until"], filters=query["filters"])
     schema = EventItem.at(api_version())
     content_type = _negotiate(request.headers.get("Accept", "")) or schema.media_type

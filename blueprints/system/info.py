@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from blueprints.request import engine
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import ResponseSchema, until
 from services.system.info import read_info
 
@@ -101,7 +102,7 @@ class InfoResponse(ResponseSchema):
     warnings = fields.Constant(_WARNINGS, data_key="Warnings")
 
 
-@blueprint.get("/info")
+@blueprint.get("/info", answer=Answer(InfoResponse))
 def system_info() -> Response:
     """GET /info."""
-    return dump(InfoResponse, read_info(engine()))
+    return dump(read_info(engine()))

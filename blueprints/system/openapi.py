@@ -5,15 +5,18 @@ from typing import cast
 from flask import Blueprint, Response, current_app
 
 from blueprints.response import dump_raw
-from blueprints.versioning import VersionedRule
+from blueprints.routing import Answer, Route
+from blueprints.schemas.json_schema import TEXT, record
 
 blueprint = Blueprint("system_openapi", __name__)
 
 
-@blueprint.get("/openapi.json")
+_DOCUMENT = record({"openapi": TEXT, "info": {"type": "object"}, "paths": {"type": "object"}})
+
+
+@blueprint.get("/openapi.json", answer=Answer(_DOCUMENT))
 def system_openapi() -> Response:
     """GET /openapi.json."""
     from blueprints.description import describe  # only here: apispec takes time to load, and few processes are ever asked
 
-    rules = [cast(VersionedRule, rule) for rule in current_app.url_map.iter_rules()]
-    return dump_raw(describe(rules, current_app.view_functions))
+    return dump_raw(describe((cast(Route, rule) for rule in current_app.url_map.iter_rules()), current_app.view_functions))

@@ -3,10 +3,12 @@
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from blueprints.routing import Answer
+
 blueprint = Blueprint("system_options", __name__)
 
 
-@blueprint.route("/<path:anyroute>", methods=["OPTIONS"])
+@blueprint.route("/<path:anyroute>", methods=["OPTIONS"], answer=Answer())
 def system_options(anyroute: str) -> ResponseReturnValue:
     """OPTIONS /{anyroute}."""
     return ""

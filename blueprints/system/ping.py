@@ -2,10 +2,13 @@
 
 from flask import Blueprint, Response, request
 
+from blueprints.routing import Answer
+from blueprints.schemas.json_schema import TEXT
+
 blueprint = Blueprint("system_ping", __name__)
 
 
-@blueprint.route("/_ping", methods=["GET", "HEAD"])
+@blueprint.route("/_ping", methods=["GET", "HEAD"], answer=Answer(TEXT, {"text/plain": {}}))
 def system_ping() -> Response:
     """GET, HEAD /_ping."""
     headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}

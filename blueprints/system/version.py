@@ -5,6 +5,7 @@ from marshmallow import fields
 
 from blueprints.request import engine
 from blueprints.response import dump
+from blueprints.routing import Answer
 from blueprints.schemas.base import ResponseSchema
 from blueprints.versioning import MAX_API_VERSION, minimum_api_version
 from services.system.version import read_version
@@ -33,8 +34,8 @@ class VersionResponse(ResponseSchema):
     kernel = fields.String(data_key="KernelVersion")
 
 
-@blueprint.get("/version")
+@blueprint.get("/version", answer=Answer(VersionResponse))
 def system_version() -> Response:
     """GET /version."""
     version = read_version(engine(), api_version=str(MAX_API_VERSION), min_api_version=str(minimum_api_version()))
-    return dump(VersionResponse, version)
+    return dump(version)

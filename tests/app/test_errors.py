@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import STATUSES
+from blueprints.routing import Answer
 from services import errors
 
 
@@ -23,7 +24,7 @@ def test_every_kind_of_error_has_a_status() -> None:
 def client(app: Flask) -> FlaskClient:
     """An application with a route that fails as the test wants."""
 
-    @app.get("/fail/<path:kind>")
+    @app.get("/fail/<path:kind>", answer=Answer())
     def fail(kind: str) -> str:
         if kind == "defect":
             raise KeyError("a secret of the inside")

@@ -13,6 +13,7 @@ from marshmallow import fields
 
 from blueprints.request import body_stream, load_query, meta_headers, registry_auth
 from blueprints.request import engine as current_engine
+from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidParameter
@@ -26,8 +27,9 @@ class Query(QuerySchema):
 
 
 def loaded(app: Flask, **request: Any) -> dict[str, Any]:
+    app.add_url_rule("/", "loaded", methods=["GET", "POST", "PUT", "DELETE"], query=Query, answer=Answer())
     with app.test_request_context(**request):
-        return load_query(Query)
+        return load_query()
 
 
 @pytest.mark.parametrize(

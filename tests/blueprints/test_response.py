@@ -9,7 +9,8 @@ from typing import Any
 from flask import Flask, Response
 from marshmallow import fields
 
-from blueprints.response import dump, dump_many
+from blueprints.response import dump, dump_long_list
+from blueprints.routing import Answer
 from blueprints.schemas.base import ResponseSchema, since
 from blueprints.versioning import VersionPrefix
 
@@ -26,17 +27,20 @@ class ItemResponse(ResponseSchema):
     late = fields.Constant("<late>", data_key="Late", metadata=since("1.48"))
 
 
-def at(app: Flask, version: str, answer: Any) -> Response:
-    """What `answer()` gives inside a request of this version."""
+def at(app: Flask, version: str, answer: Any, *, many: bool = True) -> Response:
+    """What `answer()` gives inside a request of this version, whose route declares one item or many."""
+    endpoint = f"items_{many}"
+    if endpoint not in app.view_functions:
+        app.add_url_rule(f"/{endpoint}", endpoint, lambda: "", methods=["GET"], answer=Answer(ItemResponse, many=many))
     environ: dict[str, Any] = {}
-    VersionPrefix(lambda seen, _: environ.update(seen) or ())({"PATH_INFO": f"/v{version}/x"}, lambda *_: None)
-    with app.test_request_context(environ_base=environ):
+    VersionPrefix(lambda seen, _: environ.update(seen) or ())({"PATH_INFO": f"/v{version}/{endpoint}"}, lambda *_: None)
+    with app.test_request_context(f"/{endpoint}", environ_base=environ):
         return answer()
 
 
 def test_one_value_is_an_object_and_many_are_a_list(app: Flask) -> None:
-    one = at(app, "1.47", lambda: dump(ItemResponse, Item("a")))
-    many = at(app, "1.48", lambda: dump(ItemResponse(many=True), [Item("a"), Item("b")]))
+    one = at(app, "1.47", lambda: dump(Item("a")), many=False)
+    many = at(app, "1.48", lambda: dump([Item("a"), Item("b")]))
     assert (one.data, one.content_type) == (b'{"Name":"a"}\n', "application/json")
     assert many.data == b'[{"Name":"a","Late":"<late>"},{"Name":"b","Late":"<late>"}]\n'
 
@@ -44,15 +48,15 @@ def test_one_value_is_an_object_and_many_are_a_list(app: Flask) -> None:
 def test_a_long_list_is_the_same_as_a_list(app: Flask) -> None:
     items = [Item(str(number)) for number in range(20)]
     for version in ("1.47", "1.48"):
-        assert at(app, version, lambda: dump_many(ItemResponse, items)).data == at(app, version, lambda: dump(ItemResponse(many=True), items)).data
-    assert at(app, "1.48", lambda: dump_many(ItemResponse, [])).data == b"[]\n"
+        assert at(app, version, lambda: dump_long_list(items)).data == at(app, version, lambda: dump(items)).data
+    assert at(app, "1.48", lambda: dump_long_list([])).data == b"[]\n"
 
 
 def test_an_item_of_a_long_list_is_shaped_once_per_version(app: Flask) -> None:
     items = [Item("shaped once")]
     SHAPED.clear()
     for version in ("1.47", "1.48", "1.47", "1.48"):
-        at(app, version, lambda: dump_many(ItemResponse, items))
+        at(app, version, lambda: dump_long_list(items))
     assert SHAPED == ["shaped once"] * 2
 
 
@@ -61,7 +65,7 @@ def test_nothing_of_an_item_is_kept_when_it_is_gone(app: Flask) -> None:
     from blueprints.versioning import ApiVersion
 
     items = [Item("gone soon")]
-    at(app, "1.30", lambda: dump_many(ItemResponse, items))
+    at(app, "1.30", lambda: dump_long_list(items))
     assert len(_encoded(ItemResponse, ApiVersion(1, 30))) == 1
     items.clear()
     gc.collect()

@@ -7,13 +7,13 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from blueprints.system.absent import ROUTES, Route
+from blueprints.system.absent import ROUTES, AbsentRoute
 
 NO_MANAGER = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_every_route_answers_as_its_table_says(client: FlaskClient, route: Route) -> None:
+def test_every_route_answers_as_its_table_says(client: FlaskClient, route: AbsentRoute) -> None:
     path = (
         route.path.replace("<path:name>", "x")
         .replace("<path:id>", "x")
@@ -22,7 +22,7 @@ def test_every_route_answers_as_its_table_says(client: FlaskClient, route: Route
         .replace("<checkpoint>", "y")
     )
     response = client.open(path, method=route.method)
-    assert response.status_code == route.answer.status
+    assert response.status_code == route.truth.answer.status
     if route.method != "HEAD":
         assert ("message" in (response.get_json() or ())) == (response.status_code != 200)
 

@@ -1,0 +1,118 @@
+"""Routes: where a request is served, and everything that is declared about it.
+
+A view declares its route in its decorator; the options are the arguments of `Route`:
+
+    @blueprint.get("/images/<path:name>/history", query=HistoryQuery, answer=Answer(HistoryItem, many=True))
+
+From there the request's parameters are read (`load_query`), its answer is shaped (`dump`), its version is checked, and the route is described
+(`GET /openapi.json`, docs/api-versions.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import cast
+
+from flask import request
+from werkzeug.routing import PathConverter, Rule
+
+from blueprints.schemas.base import QuerySchema, ResponseSchema
+from blueprints.schemas.json_schema import JsonSchema
+from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion, minimum_api_version, stated_version
+from services.errors import InvalidParameter
+
+JSON = "application/json"
+TAR = "application/x-tar"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a route answers when all is well: a value of a schema, a list of them (`many`), a stream of them (`stream`), or no body (None).
+
+    `media_types` are those that the body may have, each with what the description adds to it. `empty` is a second successful status, which
+    has no body. A route that can only fail has the status of its error. `words` describe the answer instead of the status's own phrase;
+    `uses` are schemas that the answer refers to by name.
+    """
+
+    schema: type[ResponseSchema] | JsonSchema | None = None
+    media_types: Mapping[str, JsonSchema] = field(default_factory=lambda: {JSON: {}})
+    many: bool = False
+    stream: bool = False
+    status: HTTPStatus = HTTPStatus.OK
+    empty: HTTPStatus | None = None
+    words: str = ""
+    uses: tuple[type[ResponseSchema], ...] = ()
+
+
+class Route(Rule):
+    """A path that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on.
+
+    `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes the
+    client's credentials for a registry.
+    """
+
+    def __init__(
+        self,
+        string: str,
+        *,
+        methods: Iterable[str],
+        endpoint: str,
+        since: str = str(MIN_API_VERSION),
+        query: type[QuerySchema] = QuerySchema,
+        body: str = "",
+        answer: Answer,
+        credentials: bool = False,
+        defaults: Mapping[str, object] | None = None,
+        subdomain: str | None = None,
+    ) -> None:
+        super().__init__(string, methods=methods, endpoint=endpoint, defaults=defaults, subdomain=subdomain)
+        self.methods = {method.upper() for method in methods}
+        self.since = ApiVersion.parse(since)
+        self.query = query
+        self.body = body
+        self.answer = answer
+        self.credentials = credentials
+
+    @property
+    def moby_path(self) -> str:
+        """The path as moby's router writes it, `{name:.*}` for a name that may contain slashes."""
+        return re.sub(r"<(\w+)>", r"{\1}", re.sub(r"<path:(\w+)>", r"{\1:.*}", self.rule))
+
+    @property
+    def plain_path(self) -> str:
+        """The path as people write it, with `{name}` for any name."""
+        return re.sub(r"<(?:path:)?(\w+)>", r"{\1}", self.rule)
+
+
+class NameConverter(PathConverter):
+    """`<path:name>` as gorilla/mux matches `{name:.*}`: anything, even nothing."""
+
+    regex = ".*?"
+    part_isolating = False
+
+
+def current_route() -> Route:
+    """The route of the current request."""
+    return cast(Route, request.url_rule)
+
+
+def check_version() -> None:
+    """Refuse a matched request whose version is out of range or below its route's own; raises InvalidParameter.
+
+    Source: moby daemon/server/middleware/version.go.
+    """
+    text = stated_version()
+    if text is None or request.url_rule is None:
+        return
+    version, minimum, route = ApiVersion.parse(text), minimum_api_version(), current_route()
+    if version < minimum:
+        raise InvalidParameter(
+            f"client version {text} is too old. Minimum supported API version is {minimum}, please upgrade your client to a newer version"
+        )
+    if version > MAX_API_VERSION:
+        raise InvalidParameter(f"client version {text} is too new. Maximum supported API version is {MAX_API_VERSION}")
+    if version < route.since:
+        raise InvalidParameter(f"{request.method} {route.moby_path} requires minimum API version {route.since}")
