@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from services.archive.stream import Readable
+from services.dockerfile import apply_changes
 from services.engine import Engine
 from services.errors import Forbidden
 from services.gc.leases import Lease, hold
-from services.images.changes import apply_changes
 from services.images.events import Action, log_image
 from services.images.ingest import store_bytes
 from services.images.publish import assign_name, read_graph, record_graph

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.dockerfile import apply_changes
+from services.dockerfile.glob import Glob
 from services.errors import InvalidParameter
-from services.images.changes import apply_changes
-from services.images.changes.glob import Glob
 
 ANSWERS = json.loads((Path(__file__).parent / "changes_answers.json").read_text())
 PIECES = ["CMD ", "ENV A=", "LABEL ", "EXPOSE ", "HEALTHCHECK ", "ONBUILD ", "\n", " ", "\\", "'", '"', "$", "{", "}", ":-", "#", "/", "[", "<<E", "--x=", "é", "80"]

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.dockerfile.spaces import SPACE
+from services.dockerfile.words import Expander
 from services.errors import InvalidParameter
-from services.images.changes.spaces import SPACE
-from services.images.changes.words import Expander
 
 _WORD = re.compile(rf"(?:<<[\t\r ]*|\\.|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^'\"\\{SPACE}])+", re.DOTALL)
 _CLOSED = re.compile(r"(?:\\(?:.|\Z)|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^'\"\\])*+", re.DOTALL)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from services.dockerfile.heredoc import read_heredocs
+from services.dockerfile.spaces import SPACE
+from services.dockerfile.syntax import Instruction, Syntax
 from services.errors import InvalidParameter
-from services.images.changes.heredoc import read_heredocs
-from services.images.changes.spaces import SPACE
-from services.images.changes.syntax import Instruction, Syntax
 
 _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
 _DIRECTIVES = ("syntax", "escape", "check")

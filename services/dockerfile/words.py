@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.dockerfile.glob import Glob
+from services.dockerfile.spaces import SPACE
 from services.errors import InvalidParameter
-from services.images.changes.glob import Glob
-from services.images.changes.spaces import SPACE
 from services.oci.gojson import quote
 
 MAX_EXPANDED = 4 * 1024 * 1024

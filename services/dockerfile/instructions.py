@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from services.dockerfile.flags import parse_flags
+from services.dockerfile.healthcheck import read_healthcheck
+from services.dockerfile.parser import parse_dockerfile
+from services.dockerfile.ports import parse_ports
+from services.dockerfile.signals import check_signal
+from services.dockerfile.spaces import SPACE
+from services.dockerfile.syntax import Instruction
+from services.dockerfile.words import Expander
 from services.errors import InvalidParameter
-from services.images.changes.flags import parse_flags
-from services.images.changes.healthcheck import read_healthcheck
-from services.images.changes.parser import parse_dockerfile
-from services.images.changes.ports import parse_ports
-from services.images.changes.signals import check_signal
-from services.images.changes.spaces import SPACE
-from services.images.changes.syntax import Instruction
-from services.images.changes.words import Expander
 from services.oci.config import ContainerConfig, HealthCheck
 
 _ONBUILD = re.compile(r"[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*", re.IGNORECASE)

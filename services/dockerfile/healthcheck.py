@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from services.dockerfile.flags import parse_flags
+from services.dockerfile.syntax import Instruction
 from services.errors import InvalidParameter
 from services.gotime import parse_duration
-from services.images.changes.flags import parse_flags
-from services.images.changes.syntax import Instruction
 from services.oci.config import HealthCheck
 from services.oci.gojson import quote
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from services.dockerfile.heredoc import Heredoc
+from services.dockerfile.spaces import SPACE
 from services.errors import InvalidParameter
-from services.images.changes.heredoc import Heredoc
-from services.images.changes.spaces import SPACE
 from services.oci.gojson import quote
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
