@@ -33,7 +33,7 @@ def bootstrap(path: Path, packages: str) -> None:
 def identity(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[object, ...]:
     """What a member is, but for its time."""
     content = archive.extractfile(member) if member.isfile() else None
-    digest = hashlib.file_digest(content, "sha256").digest() if content else b""
+    digest = hashlib.sha256(content.read()).digest() if content else b""
     return member.type, member.mode, member.linkname, digest
 
 

@@ -77,7 +77,7 @@ def buildah(service: Service, tmp_path: Path) -> Buildah:
 
 
 def diff_ids(service: Service, name: str) -> list[str]:
-    return json.loads(service.docker("image", "inspect", name).stdout)[0]["RootFS"]["Layers"]
+    return list(json.loads(service.docker("image", "inspect", name).stdout)[0]["RootFS"]["Layers"])
 
 
 @pytest.mark.parametrize("address", ["unix://{socket}", "http://127.0.0.1:{port}"], ids=["unix", "tcp"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case
+from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
@@ -45,14 +47,14 @@ def described(service_with_image: Service) -> BaseSchema:
     return loaded
 
 
-def ask(operation: APIOperation) -> None:
+def ask(operation: APIOperation[Any, Any, Any, Any]) -> None:
     """Send generated requests, and each again about the image that is there unless it could remove it."""
 
     @settings(
         max_examples=5, deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
     @given(case=operation.as_strategy())
-    def answers_are_as_described(case: Case) -> None:
+    def answers_are_as_described(case: Case[Any]) -> None:
         named = "name" in (case.path_parameters or {}) and case.method != "DELETE"
         for name in (None, "simple:latest") if named else (None,):
             if name:
@@ -66,7 +68,7 @@ def ask(operation: APIOperation) -> None:
 def test_every_operation_answers_as_described(described: BaseSchema) -> None:
     asked = described.exclude(path_regex=ASK_ELSEWHERE).exclude(path=UNENDING)
     failures = {}
-    operations = [result.ok() for result in asked.get_all_operations()]
+    operations = [result.ok() for result in asked.get_all_operations() if isinstance(result, Ok)]
     assert len(operations) > 100
     for operation in operations:
         try:

@@ -48,7 +48,7 @@ def published(registry: str, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def digest_at(name: str) -> str:
-    return json.loads(skopeo("inspect", "--no-tags", "--tls-verify=false", f"docker://{name}"))["Digest"]
+    return str(json.loads(skopeo("inspect", "--no-tags", "--tls-verify=false", f"docker://{name}"))["Digest"])
 
 
 def digests(manifest: dict[str, Any]) -> list[str]:

@@ -186,7 +186,7 @@ def syft(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_syft_finds_the_packages(image: tuple[Service, str], syft: Path, tmp_path: Path, version: str) -> None:
     service, name = image
     settings = {"DOCKER_HOST": f"unix://{service.socket}", "DOCKER_API_VERSION": version, "DOCKER_CONFIG": str(tmp_path)}
-    command = [syft, "scan", "--quiet", "--output=json", "--override-default-catalogers=dpkg-db-cataloger", f"docker:{name}"]
+    command = [str(syft), "scan", "--quiet", "--output=json", "--override-default-catalogers=dpkg-db-cataloger", f"docker:{name}"]
     environment = {**os.environ, **settings, "SYFT_CHECK_FOR_APP_UPDATE": "false"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -69,8 +69,8 @@ def addresses() -> Iterator[dict[str, str]]:
             registry.publish(layout, descriptor, repository)
         registry.faults[json.loads(layout.blobs[broken["digest"]])["layers"][0]["digest"]] = Fault.WRONG_BYTES
         index, broken_index = (stack.enter_context(FakeIndex([FOUND], fault=fault).serve()) for fault in (None, IndexFault.BROKEN))
-        servers = {"registry": registry, "private": private, "refusing": refusing, "index": index, "broken_index": broken_index}
-        yield {name: server.host for name, server in servers.items()}
+        registries = {"registry": registry.host, "private": private.host, "refusing": refusing.host}
+        yield {**registries, "index": index.host, "broken_index": broken_index.host}
 
 
 def send(api: Api, version: str, ask: Ask, words: dict[str, str]) -> Resp:

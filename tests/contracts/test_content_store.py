@@ -367,7 +367,7 @@ def test_a_partial_is_discarded_unless_a_writer_holds_it(store: ContentStore) ->
 
 
 def test_another_process_has_the_partial_until_it_commits(backend: Backend) -> None:
-    waited = []
+    waited: list[bool] = []
     with backend.writer(KEY, CONTENT) as process:
         assert process.stdin is not None
         assert list(backend.store.partials()) == [(KEY, len(CONTENT), True)]

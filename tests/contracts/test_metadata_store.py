@@ -18,6 +18,7 @@ from services.metadata.protocol import Actor, Catalog, Event, Kind, LayerFacts, 
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
 from services.oci.platform import Platform
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
@@ -551,7 +552,8 @@ class TestEvents:
                     _append(tx, f"{number}.{step}")
 
         threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-        seen, position = [], 0
+        seen: list[str] = []
+        position = 0
         for thread in threads:
             thread.start()
         while len(seen) < 8 * 5:
@@ -573,7 +575,7 @@ def _actions(store: MetadataStore) -> list[str]:
         return [event.action for event in tx.events.after(0, limit=100)]
 
 
-def _digests(*labels: str) -> set[object]:
+def _digests(*labels: str) -> set[Digest]:
     return {digest(label) for label in labels}
 
 

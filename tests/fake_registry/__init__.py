@@ -355,12 +355,12 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             opens = form["grant_type"] == ["refresh_token"] and form["refresh_token"] == [registry.identity_token]
         else:
             opens = not registry.user or self.headers.get("Authorization") == _basic(registry.user)
-        answer: dict[str, Any] = {"token": registry.token if opens else "a-token-for-nothing"}
+        granted: dict[str, Any] = {"token": registry.token if opens else "a-token-for-nothing"}
         if registry.token_lifetime:
-            answer["expires_in"] = registry.token_lifetime
+            granted["expires_in"] = registry.token_lifetime
         if "offline_token" in self.path:
-            answer["refresh_token"] = registry.identity_token
-        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            granted["refresh_token"] = registry.identity_token
+        self._send(200, json.dumps(granted).encode(), {"Content-Type": "application/json"})
 
 
 def _basic(user: str) -> str:

@@ -21,7 +21,7 @@ class Query(QuerySchema):
 
 
 def load(**given: object) -> dict[str, object]:
-    return Query.at(MAX_API_VERSION).load(given)
+    return dict(Query.at(MAX_API_VERSION).load(given))
 
 
 @pytest.mark.parametrize("text", ["", "0", "no", "No", "false", "FALSE", "none", " 0 ", "\tfalse\n"])

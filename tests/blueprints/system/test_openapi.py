@@ -17,6 +17,7 @@ from services.engine import Engine
 from services.metadata.protocol import Actor
 from tests.builders import Layout, put_image, simple_layout
 
+EMPTY: tuple[Any, ...] = ({}, [{}])
 GARBAGE: tuple[Any, ...] = (True, 7.5, "text", [[]], {"": [[]]})
 FREE = {"AttestationItem.Statement"}
 """What may be any JSON."""
@@ -78,7 +79,7 @@ def inner_schemas(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict
 def test_no_answer_may_be_without_its_fields(description: dict[str, Any]) -> None:
     answers = dict(described_answers(description))
     assert len(answers) > 25
-    assert [name for name, schema in answers.items() for empty in ({}, [{}]) if validator(description, schema).is_valid(empty)] == []
+    assert [name for name, schema in answers.items() for empty in EMPTY if validator(description, schema).is_valid(empty)] == []
 
 
 def test_every_value_has_a_type(description: dict[str, Any]) -> None:

@@ -78,9 +78,9 @@ def imports(a: Api, folder: Path, registry: str) -> None:
         a.call(f"import {change!r}", "POST", "/images/create", query, body=rootfs, kind="stream", mask=("status",))
         a.call(f"imported {change!r}", "GET", f"/images/imported:{number}/json", mask=IMPORTED)
     clear(a)
-    for query in ("repo=r", "repo=r&tag=t", "repo=r:t", "repo=UPPER", "repo=r&tag=bad tag", "tag=only", "", "repo=r@sha256:" + "a" * 64,
+    for written in ("repo=r", "repo=r&tag=t", "repo=r:t", "repo=UPPER", "repo=r&tag=bad tag", "tag=only", "", "repo=r@sha256:" + "a" * 64,
         "message=hello&repo=m", "repo=two&changes=USER a&changes=ENV X=1"):
-        a.call(f"import {query}", "POST", "/images/create", "fromSrc=-&" + urllib.parse.quote(query, safe="=&"), body=rootfs,
+        a.call(f"import {written}", "POST", "/images/create", "fromSrc=-&" + urllib.parse.quote(written, safe="=&"), body=rootfs,
             kind="stream", mask=("status",))
     for name in ("r", "r:t", "m", "two"):
         a.call(f"imported {name}", "GET", f"/images/{name}/json", mask=IMPORTED)
@@ -172,7 +172,8 @@ def damaged() -> dict[str, bytes]:
     members = layout.members()
     classic = docker_archive_members([ArchivedImage((make_layer(),), ("classic:1",))])
     (config,) = [name for name in classic if name.endswith(".json") and name != "manifest.json"]
-    whole = make_tar(members)
+    whole, manifest = make_tar(members), classic["manifest.json"]
+    assert isinstance(manifest, bytes)
     return {
         "index is no JSON": make_tar({**members, "index.json": b"{"}),
         "index is null": make_tar({**members, "index.json": b"null"}),
@@ -187,8 +188,7 @@ def damaged() -> dict[str, bytes]:
         "manifest.json is null": make_tar({**classic, "manifest.json": b"null"}),
         "config is no JSON": make_tar({**classic, config: b"{"}),
         "config is null": make_tar({**classic, config: b"null"}),
-        "bad tag": make_tar({**classic, "manifest.json": str(classic["manifest.json"], "ascii").replace("classic:1",
-            "UPPER:1").encode()}),  # type: ignore[arg-type]
+        "bad tag": make_tar({**classic, "manifest.json": manifest.replace(b"classic:1", b"UPPER:1")}),
         "one block": whole[:512],
         "cut after the header": whole[:1024],
         "zeroes": bytes(10240),

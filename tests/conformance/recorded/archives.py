@@ -1,9 +1,16 @@
 """The image archives that the recorded answers are about, built from fixed bytes, so that digests are equal on every machine."""
+
+from __future__ import annotations
+
 import gzip
 import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Descriptor = dict[str, Any]
 
 EPOCH = 1_700_000_000
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -15,15 +22,15 @@ D_CONFIG = "application/vnd.docker.container.image.v1+json"
 D_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
-def sha(b):
+def sha(b: bytes) -> str:
     return "sha256:" + hashlib.sha256(b).hexdigest()
 
 
-def jdump(o):
+def jdump(o: object) -> bytes:
     return json.dumps(o, separators=(",", ":")).encode()
 
 
-def tar_of(files):
+def tar_of(files: Mapping[str, bytes | tuple[str, str] | None]) -> bytes:
     """Tar bytes of {name: bytes | None (directory) | ('link', target)}."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as t:
@@ -42,12 +49,12 @@ def tar_of(files):
     return out.getvalue()
 
 
-def gz(b):
+def gz(b: bytes) -> bytes:
     zipped = gzip.compress(b, 6, mtime=0)
     return zipped[:9] + b"\x03" + zipped[10:]  # the system's byte, which is 3 or 255 by the version of Python
 
 
-def zst(b):
+def zst(b: bytes) -> bytes:
     from backports import zstd
     return zstd.compress(b, 3)
 
@@ -55,17 +62,21 @@ def zst(b):
 class Layout:
     """An OCI image layout being filled; to_tar() gives the archive."""
 
-    def __init__(self):
-        self.blobs, self.roots, self.parts = {}, [], {}
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.roots: list[Descriptor] = []
+        self.parts: dict[str, tuple[str, list[str]]] = {}
 
-    def put(self, data, media_type, **extra):
+    def put(self, data: bytes, media_type: str, **extra: Any) -> Descriptor:
         d = sha(data)
         self.blobs[d] = data
         return {"mediaType": media_type, "digest": d, "size": len(data), **extra}
 
-    def image(self, layers, config=None, arch="amd64", os_="linux", created="2023-11-14T22:13:20Z", history="auto",
-              variant=None, compress="gzip", docker=False, **top):
-        descs, diffs = [], []
+    def image(self, layers: list[bytes], config: dict[str, Any] | None = None, arch: str = "amd64", os_: str = "linux",
+              created: str | None = "2023-11-14T22:13:20Z", history: Any = "auto", variant: str | None = None, compress: str = "gzip",
+              docker: bool = False, **top: Any) -> Descriptor:
+        descs: list[Descriptor] = []
+        diffs: list[str] = []
         for raw in layers:
             diffs.append(sha(raw))
             if docker:
@@ -76,7 +87,7 @@ class Layout:
                 descs.append(self.put(zst(raw), LAYER + "+zstd"))
             else:
                 descs.append(self.put(raw, LAYER))
-        cfg = {"architecture": arch, "os": os_, "config": config or {}, "rootfs": {"type": "layers", "diff_ids": diffs}}
+        cfg: dict[str, Any] = {"architecture": arch, "os": os_, "config": config or {}, "rootfs": {"type": "layers", "diff_ids": diffs}}
         if variant:
             cfg["variant"] = variant
         if created:
@@ -93,10 +104,10 @@ class Layout:
         self.parts[desc["digest"]] = (c["digest"], [x["digest"] for x in descs])
         return desc
 
-    def index(self, manifests, **extra):
+    def index(self, manifests: list[Descriptor], **extra: Any) -> Descriptor:
         return self.put(jdump({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests, **extra}), INDEX)
 
-    def tag(self, desc, name):
+    def tag(self, desc: Descriptor, name: str | None) -> None:
         ann = {}
         if name:
             ann = {"io.containerd.image.name": name}
@@ -104,11 +115,11 @@ class Layout:
                 ann["org.opencontainers.image.ref.name"] = name.rsplit(":", 1)[1]
         self.roots.append({**desc, "annotations": ann} if ann else desc)
 
-    def to_tar(self, layout=True, docker=False):
+    def to_tar(self, layout: bool = True, docker: bool = False) -> bytes:
         """The archive; with docker=True also the manifest.json that engines without an OCI store read."""
-        files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'} if layout else {}
+        files: dict[str, bytes | tuple[str, str] | None] = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'} if layout else {}
         if docker:
-            def blob(d):
+            def blob(d: str) -> str:
                 return "blobs/sha256/" + d.split(":")[1]
             files["manifest.json"] = jdump([{"Config": blob(self.parts[r["digest"]][0]), "Layers": [blob(x) for x in self.parts[r["digest"]][1]],
                                              "RepoTags": [r["annotations"]["io.containerd.image.name"].removeprefix("docker.io/").removeprefix("library/")]} for r in self.roots])
@@ -120,9 +131,11 @@ class Layout:
         return tar_of(files)
 
 
-def docker_archive(entries, broken=None):
+def docker_archive(entries: Iterable[tuple[list[bytes], dict[str, Any], list[str] | None]], broken: str | None = None) -> bytes:
     """Classic `docker save` archive: manifest.json, <cfg>.json, <n>/layer.tar."""
-    files, manifest, repos = {}, [], {}
+    files: dict[str, bytes | tuple[str, str] | None] = {}
+    manifest: list[dict[str, Any]] = []
+    repos: dict[str, dict[str, str]] = {}
     for layers, cfg, tags in entries:
         cfg = {**cfg, "rootfs": {"type": "layers", "diff_ids": [sha(x) for x in layers]}}
         if broken == "diffid":
@@ -168,13 +181,13 @@ FULL = {
 }
 
 
-def statement(predicate_type, subject, predicate):
+def statement(predicate_type: str, subject: str, predicate: object) -> bytes:
     return jdump({"_type": "https://in-toto.io/Statement/v0.1", "predicateType": predicate_type,
                   "subject": [{"name": "pkg:docker/multi@latest", "digest": {"sha256": subject.split(":")[1]}}], "predicate": predicate})
 
 
-def build():
-    out = {}
+def build() -> dict[str, bytes]:
+    out: dict[str, bytes] = {}
     L = Layout()
     L.tag(L.image([BASE, APP], FULL, author="Oracle <o@example.com>"), "docker.io/library/full:latest")
     out["full.tar"] = L.to_tar()
@@ -212,6 +225,7 @@ def build():
     L.tag(L.image([BASE, APP], {"Cmd": ["sh"]}, docker=True), "docker.io/library/dockertypes:latest")
     out["encodings.tar"] = L.to_tar()
 
+    windows: dict[str, Any] = {"os.version": "10.0.1", "os.features": ["x"]}
     L = Layout()
     L.tag(L.image([BASE, EXTRA], {}, history=[
         {"created": "2023-01-01T00:00:00Z", "created_by": "/bin/sh -c #(nop) ADD file:abc in / "},
@@ -221,7 +235,7 @@ def build():
     ]), "docker.io/library/histo:latest")
     L.tag(L.image([BASE], {}, created=None, history=None), "docker.io/library/nohist:latest")
     L.tag(L.image([APP], {}, created="1970-01-01T00:00:00Z", docker_version="20.10.1", container="abc", parent="sha256:" + "0" * 64,
-                  container_config={"Cmd": ["/bin/sh", "-c", "#(nop) x"]}, comment="top comment", **{"os.version": "10.0.1", "os.features": ["x"]}),
+                  container_config={"Cmd": ["/bin/sh", "-c", "#(nop) x"]}, comment="top comment", **windows),
           "docker.io/library/oldstyle:latest")
     out["histories.tar"] = L.to_tar()
 

@@ -176,7 +176,7 @@ def test_zero_padding_belongs_to_xz_alone(compression: Compression) -> None:
 @encoded
 def test_a_damaged_stream_is_refused(compression: Compression) -> None:
     content = random.Random(2).randbytes(5000)
-    checked = {zstd.CompressionParameter.checksum_flag: 1}
+    checked: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
     stored = bytearray(zstd.compress(content, options=checked) if compression is Compression.ZSTD else ENCODERS[compression](content))
     stored[len(stored) // 2] ^= 0xFF
     with pytest.raises(InvalidContent, match=f"invalid {compression} stream"):

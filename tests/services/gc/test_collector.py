@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 
 from services.engine import Engine
 from services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
 from services.gc.leases import hold
 from services.images.ingest import store_bytes
-from services.metadata.protocol import Transaction
+from services.metadata.session import SqlMetadataStore, SqlTransaction
 from services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image, simple_layout
 
@@ -107,38 +108,33 @@ def test_a_skipped_layer_leaves_no_manifest_that_lacks_a_blob(engine: Engine) ->
     assert engine.metadata.catalog().manifests[target].content_size == facts.content_size
 
 
-class Interrupting:
+class Interrupting(SqlMetadataStore):
     """A metadata store that lets somebody else act just before a sweep's removing transaction."""
 
-    def __init__(self, engine: Engine, act: object) -> None:
-        self._engine = engine
+    def __init__(self, url: str, act: Callable[[], object]) -> None:
+        super().__init__(url)
         self._act = act
-        self.catalog = engine.metadata.catalog
-        self.read = engine.metadata.read
 
-    @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        assert callable(self._act)
+    def write(self) -> AbstractContextManager[SqlTransaction]:
         self._act()
-        with self._engine.metadata.write() as tx:
-            yield tx
+        return super().write()
 
 
-def test_a_writer_that_leases_between_mark_and_sweep_keeps_its_blobs(engine: Engine) -> None:
+def test_a_writer_that_leases_between_mark_and_sweep_keeps_its_blobs(engine: Engine, tmp_path: Path) -> None:
     layout = simple_layout()
     target = put_image(engine, "simple", layout)
     untag(engine, "simple")
     with hold(engine.metadata, engine.content, "late writer") as lease:
-        interrupting = Interrupting(engine, lambda: lease.add([target]))
+        interrupting = Interrupting(f"sqlite:///{tmp_path}/root/stowage.db", lambda: lease.add([target]))
         assert sweep(interrupting, engine.content, [target]).blobs == {}
         assert stored(engine) == set(map(Digest.parse, layout.blobs))
 
 
-def test_a_name_given_between_mark_and_sweep_keeps_the_image(engine: Engine) -> None:
+def test_a_name_given_between_mark_and_sweep_keeps_the_image(engine: Engine, tmp_path: Path) -> None:
     layout = simple_layout()
     target = put_image(engine, "simple", layout)
     untag(engine, "simple")
-    interrupting = Interrupting(engine, lambda: put_image(engine, "again", layout))
+    interrupting = Interrupting(f"sqlite:///{tmp_path}/root/stowage.db", lambda: put_image(engine, "again", layout))
     sweep(interrupting, engine.content, [target])
     assert stored(engine) == set(map(Digest.parse, layout.blobs))
 

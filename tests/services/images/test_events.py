@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.fake_registry import FakeRegistry
 
 Told = tuple[str, str, dict[str, str]]
 
-LABELLED = {"config": {"Labels": {"a": "b"}}}
+LABELLED: dict[str, Any] = {"config": {"Labels": {"a": "b"}}}
 
 
 @pytest.fixture

@@ -159,7 +159,8 @@ def test_what_go_reads_as_a_tar_is_one(engine: Engine, archive: bytes) -> None:
 
 @pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_names_and_links_are_fine(engine: Engine, tar_format: int) -> None:
-    archive = make_tar({"d" * 300 + "/f": b"x", "ü": b"y", "link": Link("t" * 300)}, tar_format=tar_format)
+    members: dict[str, bytes | Link | None] = {"d" * 300 + "/f": b"x", "ü": b"y", "link": Link("t" * 300)}
+    archive = make_tar(members, tar_format=tar_format)
     assert tar_of(engine, take(engine, archive)) == archive
 
 

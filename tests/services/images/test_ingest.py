@@ -10,6 +10,7 @@ import random
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -253,7 +254,7 @@ def test_two_writers_of_one_blob_read_it_once(engine: Engine) -> None:
             done.wait(10)
 
     done = threading.Barrier(2)
-    first, second = (in_thread(lambda number=number: write(number, slow(number))) for number in (1, 2))
+    first, second = (in_thread(partial(lambda number: write(number, slow(number)), number)) for number in (1, 2))
     both.set()
     first.join(10)
     second.join(10)

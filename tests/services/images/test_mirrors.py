@@ -84,7 +84,7 @@ def test_each_host_is_asked_once_before_the_pull_fails(mirrored: Engine, layout:
     with pytest.raises(InvalidContent, match="unexpected commit"):
         pull(mirrored)
     assert asked(hosts, layer) == [[""], [""], [""]]
-    assert list(mirrored.content.blobs()) == list(mirrored.content.partials()) == []
+    assert [*mirrored.content.blobs(), *mirrored.content.partials()] == []
 
 
 def test_a_mirror_is_not_blamed_for_what_an_earlier_pull_left(

@@ -13,7 +13,7 @@ from services.oci.platform import Platform, PlatformMatcher
 
 def listed(name: str, platform: str = "", *, about: str = "", media_type: str = mediatypes.OCI_MANIFEST) -> Descriptor:
     annotations = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": str(Digest.of(about.encode()))}
-    found = Platform(*platform.split("/")) if platform else None
+    found = Platform.parse(platform) if platform else None
     return Descriptor(media_type, Digest.of(name.encode()), 1, annotations=annotations if about else {}, platform=found)
 
 

@@ -8,6 +8,7 @@ from services.content.filesystem import FilesystemStore
 from services.engine import Engine
 from services.errors import Conflict, InvalidParameter, Unavailable
 from services.filters import Filters
+from services.gc import collector
 from services.gc.leases import hold
 from services.images import prune
 from services.images.delete import Removal
@@ -150,7 +151,7 @@ def test_an_image_that_a_transfer_holds_is_untagged_but_not_deleted(engine: Engi
 
 def test_a_second_prune_is_refused_while_one_runs(engine: Engine, shelf: dict[str, Digest], monkeypatch: pytest.MonkeyPatch) -> None:
     refused: list[str] = []
-    real = prune.sweep
+    real = collector.sweep
 
     def sweep_while_another_comes(*arguments: object) -> object:
         with pytest.raises(Conflict) as caught:

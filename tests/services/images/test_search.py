@@ -33,8 +33,8 @@ def searching(engine: Engine, index: FakeIndex) -> Engine:
     return replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), hub_index=index.base))
 
 
-def names(engine: Engine, term: str = "app", filters: str = "", **options: int) -> list[str]:
-    return [found.name for found in search_images(engine, term, filters=Filters.parse(filters), **options)]
+def names(engine: Engine, term: str = "app", filters: str = "", *, limit: int = 0) -> list[str]:
+    return [found.name for found in search_images(engine, term, filters=Filters.parse(filters), limit=limit)]
 
 
 @pytest.mark.parametrize(

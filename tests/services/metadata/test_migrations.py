@@ -39,7 +39,7 @@ def test_the_revisions_make_the_tables(url: str) -> None:
     engine = open_engine(url)
     with transaction(engine, writes=False) as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-        made = dict(connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").all())
+        made = dict(map(tuple, connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")))
     engine.dispose()
     assert [name for name, sql in made.items() if "WITHOUT ROWID" in sql] == ["edge", "lease_blob", "source"]
     assert made["image"].count("REFERENCES manifest") == 1

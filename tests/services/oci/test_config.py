@@ -136,7 +136,7 @@ def test_a_config_of_wrong_types_is_refused(raw: bytes) -> None:
 
 
 texts = st.lists(st.text(max_size=6), min_size=1, max_size=3).map(tuple)
-sets = st.dictionaries(st.text(max_size=6), st.just({}), min_size=1, max_size=3)
+sets = st.dictionaries(st.text(max_size=6), st.builds(dict[str, object]), min_size=1, max_size=3)
 times = st.builds(Timestamp, st.integers(-(1 << 60), 1 << 62), st.integers(-720, 720))
 containers = st.builds(
     ContainerConfig,

@@ -22,7 +22,7 @@ def write(root: Path, host: str, **files: str) -> Path:
 
 
 def hosts(root: Path, **options: tuple[str, ...]) -> Hosts:
-    return Hosts(certs=(root / "none", root), **options)  # type: ignore[arg-type]
+    return Hosts(certs=(root / "none", root), **options)
 
 
 def bases(endpoints: list[Endpoint]) -> list[str]:

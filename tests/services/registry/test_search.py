@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.fake_registry.server import CERTIFICATE
 INSECURE = ("127.0.0.0/8",)
 ALICE = Credentials(username="alice", password="secret")
 BASIC = "Basic YWxpY2U6c2VjcmV0"
-RESULTS = [
+RESULTS: list[dict[str, Any]] = [
     {"name": "team/app", "description": "An app", "star_count": 7, "is_official": False, "is_automated": True},
     {"name": "app", "description": None, "is_official": True, "pull_count": 9},
 ]
