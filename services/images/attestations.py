@@ -12,18 +12,17 @@ from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
-from services.images.platform_choice import choose_manifests
 from services.images.resolve import resolve_image
-from services.images.summary import REFERENCE_DIGEST, REFERENCE_TYPE
 from services.metadata.protocol import ManifestFacts, Role, Transaction
 from services.oci import gojson, mediatypes
+from services.oci.attestation import first_attestation_of
 from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform, PlatformMatcher
+from services.oci.platform_choice import choose_manifests
 
 MAX_STATEMENT_BYTES = 64 << 20
 """Of all statements of one answer, which is made in memory."""
 
-_ATTESTATION = "attestation-manifest"
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 
 
@@ -61,8 +60,7 @@ def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> M
     chosen = choose_manifests(listed, PlatformMatcher.only(platform))
     if not chosen:
         raise NotFound(f"resolving image manifest for platform {_go_words(platform)}: no manifest for platform {platform}: not found")
-    wanted = {REFERENCE_TYPE: _ATTESTATION, REFERENCE_DIGEST: str(chosen[0].digest)}
-    attesting = next((child for child in listed if wanted.items() <= child.annotations.items()), None)
+    attesting = first_attestation_of(chosen[0], listed)
     if attesting is None:
         return None
     manifest = tx.graph.manifest(attesting.digest)

@@ -21,12 +21,12 @@ from services.gc.leases import Lease, hold
 from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
-from services.images.platform_choice import is_wanted, wanted_manifests
 from services.images.publish import Recorded, assign_name, read_graph, record_graph
 from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
+from services.oci.platform_choice import is_wanted, wanted_manifests
 from services.oci.reference import Reference, dangling_name
 from services.progress import Progress, ProgressStream
 

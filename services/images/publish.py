@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from services.engine import Engine
 from services.errors import InvalidContent
-from services.images.platform_choice import wanted_manifests
 from services.metadata.protocol import Edge, Kind, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
 from services.oci.config import ImageConfig
@@ -20,6 +19,7 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from services.oci.platform import PlatformMatcher
+from services.oci.platform_choice import wanted_manifests
 from services.oci.reference import dangling_name
 
 MAX_DEPTH = 4

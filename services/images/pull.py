@@ -17,7 +17,6 @@ from services.gc.leases import Lease, hold
 from services.images.download import download_blobs
 from services.images.events import Action, image_labels, log_image
 from services.images.ingest import store_blob
-from services.images.platform_choice import choose_manifests
 from services.images.publish import MAX_DEPTH, assign_name, read_graph, record_graph
 from services.images.resolve import resolve_image
 from services.images.retry import patiently
@@ -28,6 +27,7 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import Index, Manifest
 from services.oci.platform import Platform, PlatformMatcher
+from services.oci.platform_choice import choose_manifests
 from services.oci.reference import Reference
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.protocol import Credentials, Repository

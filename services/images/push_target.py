@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from services.errors import Conflict
 from services.images.resolve import familiar_name
-from services.images.summary import REFERENCE_TYPE, Facts, any_platform, platform_not_found, walk_manifests
+from services.images.summary import Facts, any_platform, platform_not_found, walk_manifests
 from services.metadata.protocol import ImageRecord
+from services.oci.attestation import is_reference
 from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform, PlatformMatcher
+from services.oci.platform_choice import best_match
 
 
 def choose_target(record: ImageRecord, facts: Facts, *, platform: Platform | None, preferred: Platform) -> Descriptor:
@@ -24,7 +26,7 @@ def choose_target(record: ImageRecord, facts: Facts, *, platform: Platform | Non
     present = {
         child: child.platform or facts[child.digest].platform or Platform()
         for child in listed
-        if child.digest in facts and REFERENCE_TYPE not in child.annotations
+        if child.digest in facts and not is_reference(child)
     }
     matching = [child for child, offered in present.items() if matcher.matches(offered)]
     if not matching:
@@ -33,10 +35,8 @@ def choose_target(record: ImageRecord, facts: Facts, *, platform: Platform | Non
         return _only(matching, f"multiple manifests found for platform {platform}")
     if all(child.digest in facts for child in listed):
         return record.target
-    best = matching[0]
-    for child in matching[1:]:
-        best = child if matcher.less(present[child], present[best]) else best
-    if PlatformMatcher.only(preferred).matches(present[best]):
+    best = best_match(present.items(), matcher)
+    if best and PlatformMatcher.only(preferred).matches(present[best]):
         return best
     return _only(matching, "multiple matching manifests found but no specific platform requested")
 

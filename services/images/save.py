@@ -21,7 +21,6 @@ from services.engine import Engine
 from services.errors import Conflict, Internal, InvalidReference, NotFound
 from services.gc.leases import hold
 from services.images.events import Action, image_labels, log_image
-from services.images.platform_choice import best_manifest, is_wanted
 from services.images.push_target import choose_target
 from services.images.resolve import image_not_found, resolve_image
 from services.images.summary import Facts, read_facts, summarize
@@ -32,6 +31,7 @@ from services.oci.digest import Digest
 from services.oci.fields import Fields
 from services.oci.mediatypes import is_foreign_layer, is_manifest
 from services.oci.platform import Platform, PlatformMatcher
+from services.oci.platform_choice import best_manifest, is_wanted
 from services.oci.reference import Reference
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755

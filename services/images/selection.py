@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from services.errors import InvalidParameter
 from services.filters import Filters, compile_glob, parse_moment
 from services.images.resolve import is_dangling
-from services.images.summary import REFERENCE_TYPE, Facts, walk_manifests
+from services.images.summary import Facts, walk_manifests
 from services.metadata.protocol import ImageRecord, Kind
+from services.oci.attestation import is_reference
 from services.oci.reference import Reference
 
 Predicate = Callable[[ImageRecord], bool]
@@ -65,7 +66,7 @@ def _any_labels(record: ImageRecord, facts: Facts, checks: list[LabelCheck]) -> 
     """Whether the labels of one present platform pass every check; attestations do not count."""
     for descriptor in walk_manifests(record.target, facts):
         manifest = facts.get(descriptor.digest)
-        if manifest is None or manifest.kind is not Kind.IMAGE or REFERENCE_TYPE in descriptor.annotations:
+        if manifest is None or manifest.kind is not Kind.IMAGE or is_reference(descriptor):
             continue
         if all(check(manifest.labels or {}) for check in checks):
             return True

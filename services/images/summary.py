@@ -5,21 +5,18 @@ Source: moby daemon/containerd/image_list.go (multiPlatformSummary), image_manif
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.errors import InvalidDigest, NotFound
+from services.errors import NotFound
 from services.metadata.protocol import Edge, ImageRecord, Kind, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
+from services.oci.attestation import is_reference, subject_of
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
-
-REFERENCE_TYPE = "vnd.docker.reference.type"
-"""Annotation of a descriptor in an index that tells a BuildKit attestation."""
-REFERENCE_DIGEST = "vnd.docker.reference.digest"
-"""Annotation with the digest of the manifest that the attestation is about."""
+from services.oci.platform_choice import best_match
 
 Facts = Mapping[Digest, ManifestFacts]
 
@@ -61,11 +58,12 @@ class ImageSummary:
 
     def best(self, matcher: PlatformMatcher) -> ManifestSummary | None:
         """The image manifest that matches and is preferred, present or not."""
-        return _best((manifest for manifest in self.manifests if manifest.kind is ManifestKind.IMAGE), matcher)
+        images = ((manifest, manifest.platform) for manifest in self.manifests if manifest.kind is ManifestKind.IMAGE)
+        return best_match(images, matcher)
 
     def best_present(self, matcher: PlatformMatcher) -> ManifestSummary | None:
         """The manifest of any kind that matches, is present and preferred."""
-        return _best((manifest for manifest in self.manifests if manifest.available), matcher)
+        return best_match(((manifest, manifest.platform) for manifest in self.manifests if manifest.available), matcher)
 
 
 def summarize(record: ImageRecord, facts: Facts) -> ImageSummary:
@@ -133,26 +131,11 @@ def _manifest_edges(facts: ManifestFacts) -> Iterator[Edge]:
 
 def _summarize_manifest(descriptor: Descriptor, facts: ManifestFacts | None) -> ManifestSummary:
     platform = descriptor.platform or (facts and facts.platform) or Platform()
-    if REFERENCE_TYPE in descriptor.annotations:
-        attests = _attested(descriptor)
+    if is_reference(descriptor):
+        attests = subject_of(descriptor)
         kind = ManifestKind.ATTESTATION if attests else ManifestKind.UNKNOWN
         return ManifestSummary(descriptor, facts, kind, platform, attests)
     listed = descriptor.platform
     disowned = listed is not None and (listed.os, listed.architecture) == ("unknown", "unknown")
     artifact = facts is not None and facts.kind is not Kind.IMAGE
     return ManifestSummary(descriptor, facts, ManifestKind.UNKNOWN if artifact or disowned else ManifestKind.IMAGE, platform)
-
-
-def _attested(descriptor: Descriptor) -> Digest | None:
-    try:
-        return Digest.parse(descriptor.annotations.get(REFERENCE_DIGEST, ""))
-    except InvalidDigest:
-        return None
-
-
-def _best(manifests: Iterable[ManifestSummary], matcher: PlatformMatcher) -> ManifestSummary | None:
-    best: ManifestSummary | None = None
-    for manifest in manifests:
-        if matcher.matches(manifest.platform) and (best is None or matcher.less(manifest.platform, best.platform)):
-            best = manifest
-    return best
