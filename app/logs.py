@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 _LINE = 3900
-"""Characters of a message and of a line of a traceback: with time, level and logger before it, a line stays below 4 KiB."""
+"""Characters of a message and of a line of a traceback: with time, level and logger before it, a line has fewer than 4,096."""
 
 _TRACEBACK = 1 << 15
 """Characters of a traceback, which shows frames and the error's own words."""
