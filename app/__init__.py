@@ -11,6 +11,7 @@ from werkzeug.routing import Rule
 
 from app.config import Config
 from app.errors import register_errors
+from app.logs import make_records_safe
 from app.middleware import GoServer, HostGuard, RequestLog, register_headers
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
@@ -42,6 +43,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
 
     So a server may create the application, fork, and every process gets its own database connections.
     """
+    make_records_safe()
     config = config or Config.from_environ()
     app = Application("stowage", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -60,10 +62,9 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
 
 
 def _wrap(app: Flask, config: Config) -> None:
-    """Put the middlewares around the application, the outermost last. Verified clients need no guard: no web page has their certificate."""
+    """Put the middlewares around the application, the outermost last."""
     wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
-    if not config.tls:
-        wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host])
+    wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
     app.wsgi_app = RequestLog(wsgi)  # type: ignore[method-assign]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from app.config import Config, ConfigError
+from app.logs import make_records_safe
 from app.serving import serve
 from app.wiring import open_engine
 from services.errors import EngineError
@@ -21,6 +22,7 @@ from services.metadata.session import upgrade
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command with the settings of the environment."""
+    make_records_safe()
     command: Callable[[Config], int] = _parser().parse_args(arguments).run
     try:
         return command(Config.from_environ())

@@ -54,6 +54,14 @@ SETTINGS = (
     Setting("STOWAGE_TLS_KEY", "tls_key", "", "Private key of that certificate (PEM).", values.parse_file),
     Setting("STOWAGE_TLS_CA", "tls_ca", "", "Authority (PEM) that must have signed every client's certificate.", values.parse_file),
     Setting(
+        "STOWAGE_HOSTS",
+        "hosts",
+        "",
+        "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): further names of this service, since over plain TCP a `Host` with dots is otherwise refused "
+        "unless it is an address, and the hosts whose web pages may use it. See [deployment.md](deployment.md#web-pages).",
+        values.parse_names,
+    ),
+    Setting(
         "STOWAGE_DATABASE_URL",
         "database",
         "",
@@ -181,6 +189,7 @@ class Config:
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
+    hosts: tuple[str, ...]
     database: str
     content: Path | None
     workers: int

@@ -1,20 +1,21 @@
-"""Around every request, as WSGI: the request log, the guard of TCP addresses, paths as Go cleans them; around views: Docker's headers."""
+"""Around every request, as WSGI: the request log, the guard against web pages, paths as Go cleans them; around views: Docker's headers."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import posixpath
 import re
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 
+from app.hosts import is_known_host, is_own_origin
 from blueprints.routing import check_version
 from blueprints.versioning import MAX_API_VERSION
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("stowage.request")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PLAIN_TCP = ("http",)
+_FOREIGN_ORIGIN = b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
+_FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAGE_HOSTS lists further names of it"}\n'
 
 
 def register_headers(app: Flask) -> None:
@@ -86,28 +90,24 @@ class _Counted(Iterator[bytes]):
 
 
 class HostGuard:
-    """Refuses on TCP what a web page could have sent: a Host or Origin that is not this service (DNS rebinding, cross-site requests).
+    """Refuses what a foreign web page makes a browser send: its Origin on every transport, and over plain TCP a Host that is not this service's.
 
-    Loopback names and the bound hosts are this service. Where all addresses are bound its names are unknown, and only Origin is checked.
+    A page that reached this service by DNS rebinding has the service's address for its own, so its Origin equals its Host; then only the Host gives
+    it away. Over TLS no such page comes to be, since no certificate of this service has its name. What is before a unix socket, a proxy
+    or a tunnel, knows under which names it is reached, and this service does not.
     """
 
-    def __init__(self, application: WSGIApplication, bound: Iterable[str]) -> None:
-        self._application = application
-        self._bound = frozenset(bound)
-        self._any_host = any(_is_unspecified(host) for host in self._bound)
+    def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str]) -> None:
+        self._application, self._named = application, named
+        self._known = {*(host.lower() for host in bound), *named}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if _over_tcp(environ) and not self._is_trusted(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")):
-            return _plain(start_response, "403 Forbidden", b'{"message":"Host or Origin header is not allowed"}\n', "application/json")
+        schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        if origin is not None and not is_own_origin(origin, host, schemes, self._named):
+            return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, "application/json")
+        if schemes == _PLAIN_TCP and not is_known_host(host, self._known):
+            return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, "application/json")
         return self._application(environ, start_response)
-
-    def _is_trusted(self, host: str, origin: str | None) -> bool:
-        if origin is not None and not self._is_own(urlsplit(origin).hostname or ""):
-            return False
-        return self._any_host or not host or self._is_own(_hostname(host))
-
-    def _is_own(self, name: str) -> bool:
-        return name in self._bound or name == "localhost" or _is_loopback(name)
 
 
 class GoServer:
@@ -143,25 +143,19 @@ def _plain(start_response: StartResponse, status: str, body: bytes, content_type
     return [body]
 
 
-def _over_tcp(environ: WSGIEnvironment) -> bool:
+def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
+    """The schemes that a page of this service can have: both before a unix socket, since what is there may speak TLS with the browser.
+
+    wsgi.url_scheme is not believed: servers take it from X-Forwarded-Proto, which a page can send after DNS rebinding. So what is not known to
+    be anything else is plain TCP, where most is checked.
+    """
+    if _is_unix_socket(environ):
+        return ("http", "https")
+    return ("https",) if isinstance(environ.get("gunicorn.socket"), ssl.SSLSocket) else _PLAIN_TCP
+
+
+def _is_unix_socket(environ: WSGIEnvironment) -> bool:
+    """gunicorn shows the connection. With another server REMOTE_ADDR is empty: accept() says so of a peer on a unix socket, while every peer on
+    TCP has an address."""
     connection = environ.get("gunicorn.socket")
-    return connection is not None and connection.family != socket.AF_UNIX
-
-
-def _hostname(host: str) -> str:
-    """The name in a Host header, without its port."""
-    return urlsplit("//" + host).hostname or ""
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_unspecified(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_unspecified
-    except ValueError:
-        return False
+    return environ.get("REMOTE_ADDR") == "" if connection is None else connection.family == socket.AF_UNIX

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import fcntl
 import gc
-import logging
 import resource
 import socket
 import ssl
@@ -28,6 +27,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
+from app.logs import log_to_stderr
 from app.values import Bind
 from app.worker import Worker
 from blueprints.request import ENGINE
@@ -67,7 +67,7 @@ class Server(BaseApplication):
 
 def serve(config: Config) -> None:
     """Migrate the database, then serve until SIGTERM; raises ConfigError where another service is in the way."""
-    _log_to_stderr()
+    log_to_stderr()
     _use_one_arena()
     _check_tls(config)
     with contextlib.ExitStack() as held:
@@ -221,9 +221,3 @@ def _free_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(str(path))
         raise ConfigError(f"STOWAGE_BIND: another service is listening on {path}.")
-
-
-def _log_to_stderr() -> None:
-    """One line per record, with its time; the service's own from INFO on, libraries' from WARNING on."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
-    logging.getLogger("stowage").setLevel(logging.INFO)

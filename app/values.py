@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.hosts import Authority
 from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
 from services.errors import EngineError
 from services.oci.cpu import amd64_level, read_flags
@@ -145,6 +146,22 @@ def parse_hosts(text: str) -> tuple[str, ...]:
         if not _REGISTRY.fullmatch(entry.removeprefix("*.")):
             raise ValueError(f"must be a comma-separated list of HOST, HOST:PORT and *.DOMAIN, and {entry} is none of them")
     return entries
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """HOST, *.DOMAIN and *, as an Authority has its host."""
+    return tuple(entry if entry == "*" else _parse_name(entry) for entry in split_list(text))
+
+
+def _parse_name(entry: str) -> str:
+    name = entry.removeprefix("*.")
+    try:
+        authority = Authority.parse(name)
+    except ValueError:
+        authority = None
+    if authority is None or authority.port is not None or (authority.is_address and name != entry):
+        raise ValueError(f"must be a comma-separated list of HOST, *.DOMAIN and *, and {entry} is none of them")
+    return f"*.{authority.host}" if name != entry else authority.host
 
 
 def parse_insecure(text: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def test_every_setting_is_read() -> None:
         "STOWAGE_REGISTRY_MIRRORS": "https://mirror.example,http://mirror.example:5000/path/",
         "STOWAGE_PLATFORM": "linux/arm/v7",
         "STOWAGE_IMPORT_URLS": "public,10.0.0.0/8",
+        "STOWAGE_HOSTS": "Engine.Example, *.Pages.Example,10.0.0.5,[::01],docker,*",
     }
     config = Config.from_environ(environ)
     assert [str(bind) for bind in config.bind] == ["unix:/run/s.sock", "127.0.0.1:2375", "[::1]:0", "localhost:1"]
@@ -42,6 +43,7 @@ def test_every_setting_is_read() -> None:
     assert (config.workers, config.threads, config.min_api_version) == (4, 8, ApiVersion(1, 44))
     assert config.insecure_registries == ("10.0.0.0/8", "fd00::/8", "registry.example", "registry.example:5000", "[::1]:5000")
     assert config.registry_mirrors == ("https://mirror.example/", "http://mirror.example:5000/path/")
+    assert config.hosts == ("engine.example", "*.pages.example", "10.0.0.5", "::1", "docker", "*")
     assert (config.platform, config.import_urls) == (Platform(os="linux", architecture="arm", variant="v7"), ("public", "10.0.0.0/8"))
 
 
@@ -90,6 +92,12 @@ def test_every_setting_is_read() -> None:
         ("STOWAGE_THREADS", "10000"),
         ("STOWAGE_MIN_API_VERSION", "1.024"),
         ("STOWAGE_BIND", "127.0.0.1:1,127.0.0.1:1"),
+        ("STOWAGE_HOSTS", "engine.example:2375"),
+        ("STOWAGE_HOSTS", "http://engine.example"),
+        ("STOWAGE_HOSTS", "*engine.example"),
+        ("STOWAGE_HOSTS", "*.10.0.0.5"),
+        ("STOWAGE_HOSTS", "::1"),
+        ("STOWAGE_HOSTS", "engine.example."),
         ("STOWAGE_TYPO", "1"),
     ],
 )

@@ -279,10 +279,11 @@ def test_a_broken_upload_is_an_error_line_and_the_connection_is_closed(running: 
         pytest.param({"host": "[::1]:2375"}, 200, id="IPv6 loopback"),
         pytest.param({"host": "evil.example"}, 403, id="foreign host"),
         pytest.param({"host": "localhost.evil.example"}, 403, id="host that begins like ours"),
-        pytest.param({"host": "192.0.2.1"}, 403, id="foreign address"),
+        pytest.param({"host": "192.0.2.1"}, 200, id="any address"),
         pytest.param({"host": "localhost", "origin": "http://evil.example"}, 403, id="foreign origin"),
         pytest.param({"host": "localhost", "origin": "null"}, 403, id="opaque origin"),
-        pytest.param({"host": "localhost", "origin": "http://localhost:8080"}, 200, id="own origin"),
+        pytest.param({"host": "localhost", "origin": "http://localhost:8080"}, 403, id="page of another service"),
+        pytest.param({"host": "localhost:8080", "origin": "http://localhost:8080"}, 200, id="own origin"),
     ],
 )
 def test_a_web_page_cannot_reach_a_tcp_address(running: Service, headers: dict[str, str], status: int) -> None:

@@ -1,120 +1,32 @@
-"""Real nginx with the shipped site in front of a real service: only paths and ports of deploy/nginx.conf are replaced."""
+"""The docker CLI, raw requests and streams through nginx with the shipped site, in front of a real service."""
 
 from __future__ import annotations
 
 import http.client
 import io
 import json
-import os
-import pwd
 import re
 import shutil
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.builders import Layout, digest_of, make_layer
-from tests.conformance.conftest import REPOSITORY, START_SECONDS, Service, free_port, listens, needs, wait_for
+from tests.conformance.conftest import START_SECONDS, needs
+from tests.conformance.front import Front, running_front
 from tests.conformance.test_edges import CLOSE, head, message_of, parse
 from tests.conformance.test_tls import certify
 from tests.fake_registry import FakeRegistry, Fault
 
-SITE = REPOSITORY / "deploy" / "nginx.conf"
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-MAIN = """
-daemon off;
-{user}
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ worker_connections 256; }}
-http {{
-    client_body_temp_path {folder}/bodies;
-    proxy_temp_path {folder}/answers;
-    fastcgi_temp_path {folder}/unused;
-    uwsgi_temp_path {folder}/unused;
-    scgi_temp_path {folder}/unused;
-    gzip on;
-    include {folder}/site.conf;
-}}
-"""
-
-
-@dataclass
-class Front:
-    """nginx: its folder with logs and certificates, the plain port and the TLS port, and the service behind it."""
-
-    folder: Path
-    port: int
-    tls_port: int
-    service: Service
-
-    @property
-    def site(self) -> str:
-        """The shipped site with the paths and ports of this test; every one of them must stand in it."""
-        text = SITE.read_text()
-        for shipped, here in (
-            ("unix:/run/stowage/stowage.sock", f"unix:{self.service.socket}"),
-            ("listen 127.0.0.1:2375;", f"listen 127.0.0.1:{self.port};"),
-            ("listen 2376 ssl;", f"listen 127.0.0.1:{self.tls_port} ssl;"),
-            ("/etc/stowage/", f"{self.folder}/"),
-            ("/var/log/nginx/", f"{self.folder}/"),
-        ):
-            assert shipped in text
-            text = text.replace(shipped, here)
-        return text
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-    def exchange(self, request: bytes) -> bytes:
-        """Everything that comes back until the connection is closed."""
-        with self.connect() as connection:
-            connection.sendall(request)
-            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
-
-    def docker(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
-        """The docker CLI through nginx, on its plain port unless the environment says otherwise."""
-        environment = {"DOCKER_HOST": f"tcp://127.0.0.1:{self.port}", "DOCKER_CONFIG": str(self.folder / "docker-config"), **environment}
-        return subprocess.run(["docker", *arguments], env={**os.environ, **environment}, input=stdin, capture_output=True, timeout=300)
-
-    def spooled(self) -> list[Path]:
-        """What nginx wrote to its disk of bodies and answers."""
-        return [path for name in ("bodies", "answers") for path in (self.folder / name).rglob("*") if path.is_file()]
-
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A running service and nginx before it."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    needs("openssl")
-    service = Service(tmp_path_factory.mktemp("behind") / "stowage", free_port())
-    front = Front(tmp_path_factory.mktemp("nginx"), free_port(), free_port(), service)
-    make_certificates(front.folder)
-    (front.folder / "site.conf").write_text(front.site)
-    main = MAIN.format(folder=front.folder, user=f"user {pwd.getpwuid(0).pw_name};" if os.getuid() == 0 else "")
-    (front.folder / "main.conf").write_text(main)
-    service.start()
-    process = subprocess.Popen([NGINX, "-c", f"{front.folder}/main.conf", "-p", str(front.folder), "-e", f"{front.folder}/error.log"])
-    wait_for(lambda: listens(front.port) and listens(front.tls_port), process, f"nginx (log: {front.folder}/error.log)")
-    yield front
-    process.terminate()
-    process.wait(timeout=START_SECONDS)
-    service.stop()
-
-
-def make_certificates(folder: Path) -> None:
-    """The files that the site names, and a client's."""
-    certify(folder, "ca")
-    certify(folder, "server", "ca")
-    certify(folder, "client", "ca")
+    with running_front(tmp_path_factory) as front:
+        yield front
 
 
 @pytest.fixture
@@ -336,27 +248,6 @@ def follow(front: Front, request: bytes) -> tuple[list[str], str]:
     for _ in range(3):
         assert parse(front.exchange(head("GET", "/_ping", CLOSE)))[2] == b"OK"
     return re.findall(r"^HTTP/1\.1 (\d+)", answer.decode(), re.MULTILINE), front.service.log.read_text()[before:]
-
-
-@pytest.mark.parametrize(
-    ("host", "origin", "status"),
-    [
-        pytest.param("localhost:2375", "", 200, id="localhost"),
-        pytest.param("127.0.0.1", "", 200, id="loopback"),
-        pytest.param("[::1]:2375", "", 200, id="IPv6 loopback"),
-        pytest.param("evil.example", "", 403, id="foreign host"),
-        pytest.param("localhost.evil.example", "", 403, id="host that begins like ours"),
-        pytest.param("127.0.0.1.evil.example", "", 403, id="host that begins like an address of ours"),
-        pytest.param("localhost", "http://evil.example", 403, id="foreign origin"),
-        pytest.param("localhost", "null", 403, id="opaque origin"),
-        pytest.param("localhost", "http://localhost.evil.example", 403, id="origin that begins like ours"),
-        pytest.param("localhost", "http://localhost:8080", 200, id="own origin"),
-    ],
-)
-def test_a_web_page_cannot_reach_the_plain_address(front: Front, host: str, origin: str, status: int) -> None:
-    headers = [f"Origin: {origin}"] if origin else []
-    answered, _, body = parse(front.exchange(head("GET", "/_ping", CLOSE, *headers, host=host)))
-    assert (answered, message_of(body)) == (status, "OK" if status == 200 else "Host or Origin header is not allowed")
 
 
 @pytest.mark.usefixtures("docker_cli")

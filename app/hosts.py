@@ -1,0 +1,97 @@
+"""Which hosts are this service: the grammar of the headers Host and Origin, and the rule of names. Pure functions.
+
+    Host   := host [":" port]                          RFC 9110 section 7.2
+    Origin := ("http" | "https") "://" host [":" port]   as browsers write it, without the scheme's own port: RFC 6454 section 6.2
+    host   := name | IPv4 address | "[" IPv6 address "]"
+    name   := label *("." label), each of ASCII letters, digits, "-" and "_"
+
+RFC 3986 allows more in a host: a user before it, escapes, an empty port, a dot at its end. Docker's clients send none of that, and two programs that
+read it differently are how a foreign name passes for another. So text that has any of it names no host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+_LABEL = "[A-Za-z0-9_-]+"
+_AUTHORITY = re.compile(rf"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(\.{_LABEL})*))(:(?P<port>[0-9]{{1,5}}))?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A host, in lower case or as its address is usually written, and its port if there is one."""
+
+    host: str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Authority:
+        """Read `host[:port]`; raises ValueError for anything else."""
+        match = _AUTHORITY.fullmatch(text)
+        port = int(match["port"]) if match and match["port"] else None
+        if match is None or (port is not None and not 1 <= port <= 65535):
+            raise ValueError("must be a host, with or without a port")
+        if match["ipv6"]:
+            return cls(str(ipaddress.IPv6Address(match["ipv6"])), port)
+        return cls(match["name"].lower(), port)
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an IP address."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+def is_known_host(header: str, names: Collection[str]) -> bool:
+    """Whether a request over plain TCP with this Host (empty: without one) was meant for this service, which has these names too.
+
+    After DNS rebinding, a page's requests come here with the name of the page's own site in Host. So these cannot be from such a page:
+    one without a Host; an address, which no name server leads elsewhere; and a name that no site on the internet can have.
+    """
+    if not header:
+        return True
+    try:
+        authority = Authority.parse(header)
+    except ValueError:
+        return False
+    return authority.is_address or _is_never_a_site(authority.host) or _is_listed(authority.host, names)
+
+
+def is_own_origin(header: str, host: str, schemes: Collection[str], names: Collection[str]) -> bool:
+    """Whether this Origin is a page of the host that the request's Host names, port included, over one of these schemes, or of a named host.
+
+    `null`, the origin of pages that hide theirs, is nobody's own.
+    """
+    scheme, _, rest = header.lower().partition("://")
+    default = _DEFAULT_PORTS.get(scheme)
+    try:
+        page = Authority.parse(rest)
+        if default is not None and _is_listed(page.host, names):
+            return True
+        asked = Authority.parse(host)
+    except ValueError:
+        return False
+    return scheme in schemes and (page.host, page.port or default) == (asked.host, asked.port or default)
+
+
+def _is_never_a_site(name: str) -> bool:
+    """Whether nobody can register this name on the internet and so bring a browser to a page of it.
+
+    A name without a dot would be a top-level domain, and ICANN lets these have no addresses. Resolvers look it up in hosts files, among the
+    containers of a network and below search domains: whoever runs this network decides about it, not a web site. `localhost` (RFC 6761),
+    `internal` (ICANN, 2024) and `example.com` (RFC 6761) are reserved for good; clients send `api.moby.localhost` through forwarded sockets,
+    `host.docker.internal` from containers, and `docker.example.com` through ssh.
+    """
+    return "." not in name or name.endswith((".localhost", ".internal")) or name == "docker.example.com"
+
+
+def _is_listed(host: str, names: Collection[str]) -> bool:
+    """Whether the list has this host, a `*.DOMAIN` above it, or `*`."""
+    return "*" in names or host in names or host.endswith(tuple(name[1:] for name in names if name.startswith("*.")))

@@ -1,0 +1,79 @@
+"""The log: a line per record, whatever clients and registries put into it.
+
+They choose much of what is logged: paths, names, headers, the words of errors. A line break there would forge a record, and an escape sequence
+would reach the terminal of whoever reads the log. So the records themselves are made safe, of every logger, ours, gunicorn's and
+urllib3's: that holds under any handler and format, also those of another server that runs `wsgi:application`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import Any
+
+_LINE = 3900
+"""Characters of a message and of a line of a traceback: with time, level and logger before it, a line has fewer than 4,096."""
+
+_TRACEBACK = 1 << 15
+"""Characters of a traceback, which shows frames and the error's own words."""
+
+_log = logging.getLogger("stowage")
+
+
+class SafeRecord(logging.LogRecord):
+    """A record whose message is one printable line, and whose traceback has indented ones, so that none of them looks like a record."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.exc_info:
+            # Formatters print this text where it is there already, and do not write one of their own.
+            self.exc_text = _indented(logging.Formatter().formatException(self.exc_info))
+
+    def getMessage(self) -> str:  # noqa: N802 - the name is logging's
+        return one_line(super().getMessage())
+
+
+def make_records_safe() -> None:
+    """Have every record that this process logs from now on be a SafeRecord."""
+    logging.setLogRecordFactory(SafeRecord)
+
+
+def log_to_stderr() -> None:
+    """One line per record, with its time; the service's own from INFO on, libraries' from WARNING on. What Python itself would print is logged too."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
+    _log.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_end_of_thread
+    sys.unraisablehook = _log_unraisable
+
+
+def one_line(text: str) -> str:
+    """The text with whatever is not printable as an escape, and without its middle where it is long."""
+    if len(text) <= _LINE and len(escaped := _escape(text)) <= _LINE:
+        return escaped
+    half = _LINE // 2
+    return f"{_escape(text[:half])[:half]}[cut, {len(text)} characters in all]{_escape(text[-half:])[-half:]}"
+
+
+def _escape(text: str) -> str:
+    """Line breaks, control characters, overrides of the direction of writing, and surrogates as in a Python string."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+
+
+def _indented(traceback: str) -> str:
+    half = _TRACEBACK // 2
+    if len(traceback) > _TRACEBACK:
+        traceback = f"{traceback[:half]}\n[cut, {len(traceback)} characters in all]\n{traceback[-half:]}"
+    return "\n".join(f"    {one_line(line)}" for line in traceback.split("\n"))
+
+
+def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None and failure.exc_type is not SystemExit:
+        _log.error("unexpected error in a thread", exc_info=failure.exc_value)
+
+
+def _log_unraisable(failure: sys.UnraisableHookArgs) -> None:
+    _log.error("error that nobody could be told of, in %r", failure.object, exc_info=failure.exc_value)

@@ -1,0 +1,135 @@
+"""No record of any logger forges another, whichever handler writes it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.logs import make_records_safe, one_line
+
+FORGED = "2026-01-01 00:00:00,000 ERROR app forged"
+
+
+@pytest.fixture(autouse=True)
+def _same_process_state() -> Iterator[None]:
+    """The record factory is set back."""
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What a handler that somebody else made writes of a library's logger."""
+    make_records_safe()
+    stream, logger = io.StringIO(), logging.getLogger("urllib3")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    yield stream
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\n", id="LF"),
+        pytest.param("\r", id="CR"),
+        pytest.param("\t", id="tab"),
+        pytest.param("\0", id="NUL"),
+        pytest.param("\x0b", id="VT"),
+        pytest.param("\x1b", id="ESC"),
+        pytest.param("\x7f", id="DEL"),
+        pytest.param("\x85", id="NEL"),
+        pytest.param("\x9b", id="CSI"),
+        pytest.param("\u2028", id="line separator"),
+        pytest.param("\u2029", id="paragraph separator"),
+        pytest.param("\u202e", id="right-to-left override"),
+        pytest.param("\u2066", id="isolate"),
+        pytest.param("\u200f", id="right-to-left mark"),
+        pytest.param("\ufeff", id="byte order mark"),
+        pytest.param("\udcff", id="surrogate"),
+        pytest.param("\U000e0041", id="tag"),
+    ],
+)
+def test_what_is_not_printable_is_an_escape(text: str) -> None:
+    assert one_line(f"a{text}b") == f"a{text.encode('unicode_escape').decode()}b"
+
+
+def test_printable_text_stays_in_every_script() -> None:
+    assert one_line(r"GET /a%20b \n ü 漢字 'x': 1") == r"GET /a%20b \n ü 漢字 'x': 1"
+
+
+@given(st.text(max_size=50), st.integers(1, 500))
+def test_any_text_is_one_bounded_printable_line(text: str, times: int) -> None:
+    line = one_line(text * times)
+    assert line.isprintable()
+    assert len(line) <= 4000
+
+
+def test_a_long_line_keeps_both_ends() -> None:
+    line = one_line("path=" + "\n" * 300_000 + " status=503")
+    assert (line[:9], line[-13:]) == (r"path=\n\n", r"\n status=503")
+    assert "[cut, 300016 characters in all]" in line
+
+
+def test_a_library_writes_one_line_to_a_handler_of_anybody(written: io.StringIO) -> None:
+    logging.getLogger("urllib3").warning("sent %s", f"x\r\n{FORGED}\x1b[31m")
+    assert written.getvalue() == rf"WARNING sent x\r\n{FORGED}\x1b[31m" + "\n"
+
+
+def test_a_traceback_keeps_its_lines_and_none_looks_like_a_record(written: io.StringIO) -> None:
+    try:
+        raise ValueError(f"first\n{FORGED}\x1b[31m\r{FORGED}")
+    except ValueError:
+        logging.getLogger("urllib3").exception("failed")
+    first, *rest = written.getvalue().removesuffix("\n").split("\n")
+    assert (first, rest[0]) == ("ERROR failed", "    Traceback (most recent call last):")
+    assert rest[-2:] == ["    ValueError: first", rf"    {FORGED}\x1b[31m\r{FORGED}"]
+    assert [line for line in rest if not line.startswith("    ")] == []
+
+
+def test_a_traceback_is_bounded_and_keeps_both_ends(written: io.StringIO) -> None:
+    try:
+        raise ValueError("\n" * 1_000_000 + "x" * 10_000 + "\nthe end")
+    except ValueError:
+        logging.getLogger("urllib3").exception("failed")
+    lines = written.getvalue().split("\n")
+    assert lines[1] == "    Traceback (most recent call last):"
+    assert lines[-2] == "    the end"
+    assert max(map(len, lines)) <= 4096
+    assert len(written.getvalue()) < 200_000
+
+
+def test_what_python_prints_by_itself_is_logged_too() -> None:
+    """Errors at the end of a thread and of a collected object, and warnings; in a process of its own, since the hooks are the process's."""
+    script = f"""
+import threading, warnings
+from app.logs import log_to_stderr, make_records_safe
+
+class Unclosable:
+    def __del__(self):
+        fail()
+
+def fail():
+    raise ValueError({"from a registry" + chr(10) + FORGED!r})
+
+make_records_safe()
+log_to_stderr()
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+Unclosable()
+warnings.warn({"of a registry" + chr(10) + FORGED!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    records = [line for line in done.stderr.removesuffix("\n").split("\n") if not line.startswith("    ")]
+    assert [record.split()[2:4] for record in records] == [["ERROR", "stowage"], ["ERROR", "stowage"], ["WARNING", "py.warnings"]]
+    assert done.stderr.count(f"\n    {FORGED}\n") == 2
