@@ -10,6 +10,7 @@ from marshmallow import Schema
 
 from app import create_app
 from app.config import SETTINGS
+from app.wiring import build_engine
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, VersionedRule
 
@@ -37,7 +38,7 @@ def settings_document() -> str:
 
 def versions_document() -> str:
     """docs/api-versions.md, from the routes and their schemas."""
-    app = create_app()
+    app = create_app(build=build_engine)
     sections = []
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         assert isinstance(rule, VersionedRule)

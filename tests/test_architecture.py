@@ -15,6 +15,7 @@ from flask import Blueprint
 import blueprints
 from app import create_app
 from app.config import Config
+from app.wiring import build_engine
 from blueprints import BLUEPRINTS
 from blueprints.system import absent
 from blueprints.versioning import VersionedRule
@@ -103,7 +104,7 @@ def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
 
 
 def test_every_view_begins_with_its_route_and_fits_its_lines(tmp_path: Path) -> None:
-    app = create_app(Config.from_environ({"STOWAGE_ROOT": str(tmp_path)}))
+    app = create_app(Config.from_environ({"STOWAGE_ROOT": str(tmp_path)}), build=build_engine)
     for rule in app.url_map.iter_rules():
         assert isinstance(rule, VersionedRule)
         view = app.view_functions[rule.endpoint]
