@@ -41,8 +41,8 @@ class Application(Flask):
 def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None) -> Flask:
     """The WSGI application for this configuration, by default that of the environment; the engine is built at the first request.
 
-    So a server may create the application, fork, and every process gets its own database connections. The store's folders are held from now on,
-    so that a second service is refused when it starts; whoever says how to `build` the engine sees to that. Raises ConfigError.
+    So a server may create the application, fork, and every process gets its own database connections. The store's folders are held from
+    here on, so that a second service is refused at its start; whoever passes `build` sees to that. Raises ConfigError.
     """
     config = config or Config.from_environ()
     if build is None:

@@ -1,8 +1,8 @@
 """One service for each folder: its processes hold `<folder>/lock` together, and whoever else asks is refused.
 
-The lock is a shared flock, and no process closes its descriptor: the system drops the lock when the last process of the service has ended, be
-it a worker that outlived its parent because a client still streams. The file names the process that the service belongs to. Whoever finds
-the folder held may join only if it belongs to the same: so the workers of one gunicorn share a store, though each creates the application for itself.
+The lock is a shared flock on a descriptor that nobody closes. So the system drops it when the last process of the service has ended, be that a
+worker that outlived its parent because a client still streams. The file names the process that the service belongs to, and whoever finds the
+folder held may join only if it belongs to the same. So the workers of one gunicorn share a store, though each creates the application itself.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _hold(folder: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Be the only one that asks for this folder: between getting its lock and sharing it, a sibling would find another's name in the file."""
+    """Let one process at a time ask for this folder: a sibling must not read the file before the owner is written into it."""
     asking = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(asking, fcntl.LOCK_EX)
@@ -69,10 +69,10 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _service_pid() -> int:
-    """The process that the service belongs to: gunicorn's master where it created the application in a worker, or else this process.
+    """The process that the service belongs to: in a worker of gunicorn its master, or else this process.
 
-    gunicorn hands the application no worker, but a worker has handlers of signals before it creates one. A worker whose master has died
-    meanwhile belongs to nobody.
+    gunicorn does not tell the application which worker loads it, but the worker's own signal handlers are installed by then. A worker whose
+    master has died meanwhile stands alone.
     """
     worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(worker, Worker) and worker.ppid == os.getppid():
@@ -81,9 +81,9 @@ def _service_pid() -> int:
 
 
 def identity(pid: int) -> str:
-    """What no other process has, on this machine or one that shares the folder, before or after a reboot: boot, pid namespace, pid, start time.
+    """A line that no other process has, in this container or another, before or after a reboot: boot, pid namespace, pid and start time.
 
-    The start time is field 22 of proc_pid_stat(5); the name of the program before it may contain anything. Without /proc the pid must do.
+    The start time is field 22 of proc_pid_stat(5); the program's name before it may contain anything. Without /proc the pid has to do.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

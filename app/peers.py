@@ -37,26 +37,26 @@ class PeerGuard:
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:
-    """Whether the peer is on this machine. Only gunicorn hands out its connection; other servers say REMOTE_ADDR, empty for a unix socket."""
+    """Whether the peer is on this machine. Only gunicorn hands out the connection; of other servers REMOTE_ADDR counts, empty for a unix socket."""
     connection = environ.get("gunicorn.socket")
     if connection is None:
-        return is_loopback(environ.get("REMOTE_ADDR") or "localhost")
+        return _is_loopback(environ.get("REMOTE_ADDR") or "localhost")
     if connection.family == socket.AF_UNIX:
         return True
     try:
-        return is_loopback(connection.getpeername()[0])
+        return _is_loopback(connection.getpeername()[0])
     except OSError:  # the client is gone already, and nobody knows who it was
         return False
 
 
 def _is_verified(environ: WSGIEnvironment) -> bool:
-    """Whether TLS has verified a certificate of the client's: getpeercert() is empty or None for one that was not, and where none was asked for."""
+    """Whether TLS has verified a certificate of the client; getpeercert() has nothing to show of one that it did not verify."""
     connection = environ.get("gunicorn.socket")
     return isinstance(connection, ssl.SSLSocket) and bool(connection.getpeercert())
 
 
-def is_loopback(host: str) -> bool:
-    """Whether this address, also an IPv4 one mapped into IPv6, is this machine's own; `localhost` is what some servers call a unix socket."""
+def _is_loopback(host: str) -> bool:
+    """Whether this is a loopback address, also an IPv4 one mapped into IPv6; `localhost` is what waitress calls a unix socket."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

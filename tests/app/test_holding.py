@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gunicorn.workers.sync import SyncWorker
@@ -74,9 +75,24 @@ def test_of_the_children_of_one_process_that_ask_at_once_one_gets_the_folder(tmp
         pass
 
 
-def test_a_process_may_hold_its_folders_again_and_from_any_thread(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(hold_folders, [config_of(tmp_path)] * 8))
+def test_a_process_may_hold_its_folders_again(tmp_path: Path) -> None:
+    hold_folders(config_of(tmp_path))
+    hold_folders(config_of(tmp_path))
+
+
+def test_a_sibling_that_asks_before_the_owner_is_written_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, asked = os.pwrite, list[Future[None]]()
+
+    def write_late(*arguments: Any) -> int:
+        monkeypatch.setattr(os, "pwrite", write)
+        asked.append(sibling.submit(hold_folders, config_of(tmp_path)))
+        wait(asked, timeout=0.2)  # long enough for a sibling that does not wait to be refused
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", write_late)
+    with ThreadPoolExecutor(1) as sibling:
+        hold_folders(config_of(tmp_path))
+    assert asked[0].exception() is None
 
 
 @pytest.mark.parametrize("theirs", [("taken", None), ("theirs", "taken")], ids=["root", "content"])
@@ -133,7 +149,9 @@ def test_without_proc_the_pid_says_who_it_is(monkeypatch: pytest.MonkeyPatch) ->
     assert identity(7) == "7\n"
 
 
-@pytest.mark.parametrize(("parent", "owner"), [(os.getppid(), os.getppid()), (1 << 22, os.getpid())], ids=["its master lives", "its master is gone"])
+@pytest.mark.parametrize(
+    ("parent", "owner"), [(os.getppid(), os.getppid()), (1 << 22, os.getpid())], ids=["its master lives", "its master is gone"]
+)
 def test_what_a_worker_of_gunicorn_holds_belongs_to_its_master(parent: int, owner: int, tmp_path: Path) -> None:
     worker = SyncWorker.__new__(SyncWorker)
     worker.ppid = parent

@@ -19,11 +19,14 @@ def test_this_machine_is_answered(client: FlaskClient, peer: str) -> None:
     assert client.get("/_ping", environ_overrides={"REMOTE_ADDR": peer}).status_code == 200
 
 
-@pytest.mark.parametrize("peer", ["10.0.0.5", "::ffff:10.0.0.5", "2001:db8::5", "fe80::5%eth0", "0.0.0.0", "::", "127.0.0.1.example", "unknown"])
+@pytest.mark.parametrize(
+    "peer", ["10.0.0.5", "::ffff:10.0.0.5", "2001:db8::5", "fe80::5%eth0", "0.0.0.0", "::", "127.0.0.1.example", "unknown"]
+)
 def test_other_machines_are_refused_with_a_sentence_that_names_the_settings(client: FlaskClient, peer: str) -> None:
     answer = client.get("/_ping", environ_overrides={"REMOTE_ADDR": peer})
     assert (answer.status_code, answer.content_type) == (403, "application/json")
-    assert all(name in answer.json["message"] for name in ("STOWAGE_TLS_CERT", "STOWAGE_TLS_KEY", "STOWAGE_TLS_CA", "STOWAGE_ALLOW_INSECURE_TCP=1"))
+    message = answer.get_json()["message"]
+    assert all(name in message for name in ("STOWAGE_TLS_CERT", "STOWAGE_TLS_KEY", "STOWAGE_TLS_CA", "STOWAGE_ALLOW_INSECURE_TCP=1"))
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Remote-Addr", "Client-IP"])

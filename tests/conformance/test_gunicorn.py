@@ -35,7 +35,9 @@ class QuickServe(Service):
     def start(self) -> None:
         environment = {**os.environ, "STOWAGE_ROOT": str(self.root), "STOWAGE_BIND": f"127.0.0.1:{self.port}"}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-c", SERVE], cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVE], cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         wait_for(lambda: listens(self.port), self.process, f"stowage (log: {self.log})")
 
 
@@ -57,7 +59,7 @@ def beside(service: Service, *options: str) -> Gunicorn:
 
 
 def refused(gunicorn: Gunicorn) -> bool:
-    """Whether gunicorn ends by itself, with the sentence and without a traceback from here; it may have one of its own where two workers fail."""
+    """Whether gunicorn ends by itself, with the sentence and no traceback of it; gunicorn may add one of its own where two workers fail."""
     before = gunicorn.log.read_bytes() if gunicorn.log.exists() else b""
     try:
         status = gunicorn.launch().wait(timeout=START_SECONDS)
