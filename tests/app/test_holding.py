@@ -120,10 +120,12 @@ def test_a_lock_that_a_dead_service_left_is_taken(tmp_path: Path) -> None:
     assert (tmp_path / "lock").read_text() == identity(os.getpid())
 
 
-@pytest.mark.parametrize("owner", ["", f"{os.getpid()}\n", "another boot, {}", "{} and more"])
-@pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH])
+@pytest.mark.parametrize(
+    "owner", ["", "{pid}\n", "another boot, {own}", "{own} and more"], ids=["nobody", "our pid", "another boot", "a longer one"]
+)
+@pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH], ids=["exclusive", "shared"])
 def test_a_held_folder_of_nobody_known_is_left_alone(owner: str, kind: int, tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text(owner.format(identity(os.getpid())))
+    (tmp_path / "lock").write_text(owner.format(pid=os.getpid(), own=identity(os.getpid())))
     with (tmp_path / "lock").open() as lock:
         fcntl.flock(lock, kind)
         with pytest.raises(ConfigError, match="another service is running"):
