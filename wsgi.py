@@ -1,5 +1,12 @@
 """The WSGI application, for any server that wants a module: `wsgi:application`."""
 
-from app import create_app
+import sys
 
-application = create_app()
+from app import create_app
+from app.config import ConfigError
+
+try:
+    application = create_app()
+except ConfigError as exc:
+    print(f"stowage: {exc}", file=sys.stderr)
+    raise SystemExit(4) from None  # gunicorn's APP_LOAD_ERROR: after any other status it would start the worker again

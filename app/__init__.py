@@ -11,8 +11,10 @@ from werkzeug.routing import Rule
 
 from app.config import Config
 from app.errors import register_errors
+from app.holding import hold_folders
 from app.logs import make_records_safe
 from app.middleware import GoServer, HostGuard, RequestLog, register_headers
+from app.peers import PeerGuard
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
 from blueprints.request import ENGINE
@@ -38,18 +40,21 @@ class Application(Flask):
     response_class = DockerResponse
 
 
-def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] = build_engine) -> Flask:
+def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None) -> Flask:
     """The WSGI application for this configuration, by default that of the environment; the engine is built at the first request.
 
-    So a server may create the application, fork, and every process gets its own database connections.
+    So a server may create the application, fork, and every process gets its own database connections. The store's folders are held from
+    here on, so that a second service is refused at its start; whoever passes `build` sees to that. Raises ConfigError.
     """
     make_records_safe()
     config = config or Config.from_environ()
+    if build is None:
+        hold_folders(config)
     app = Application("stowage", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.url_map.converters["path"] = NameConverter
-    app.extensions[ENGINE] = _once(lambda: build(config))
+    app.extensions[ENGINE] = _once(lambda: (build or build_engine)(config))
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
     app.extensions[SERVING] = lambda: True
@@ -65,6 +70,8 @@ def _wrap(app: Flask, config: Config) -> None:
     """Put the middlewares around the application, the outermost last."""
     wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
     wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
+    if not config.allow_insecure_tcp:
+        wsgi = PeerGuard(wsgi)
     app.wsgi_app = RequestLog(wsgi)  # type: ignore[method-assign]
 
 

@@ -47,7 +47,8 @@ SETTINGS = (
         "STOWAGE_ALLOW_INSECURE_TCP",
         "allow_insecure_tcp",
         "0",
-        "1 allows addresses that other machines reach without any authentication: whoever reaches them owns the store.",
+        "1 allows addresses that other machines reach, and under any server requests from there, without any authentication: whoever reaches "
+        "them owns the store.",
         values.parse_flag,
     ),
     Setting("STOWAGE_TLS_CERT", "tls_cert", "", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file),

@@ -10,6 +10,7 @@ from marshmallow import Schema, fields
 
 from app import create_app
 from app.config import SETTINGS
+from app.wiring import build_engine
 from blueprints.routing import Route
 from blueprints.schemas.base import ResponseSchema
 from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
@@ -39,7 +40,7 @@ def settings_document() -> str:
 def versions_document() -> str:
     """docs/api-versions.md, from the routes and their schemas."""
     sections = []
-    for route in sorted(create_app().url_map.iter_rules(), key=lambda rule: rule.rule):
+    for route in sorted(create_app(build=build_engine).url_map.iter_rules(), key=lambda rule: rule.rule):
         assert isinstance(route, Route)
         rows = list(_differences(route))
         if route.since > MIN_API_VERSION:

@@ -1,22 +1,20 @@
 """The server: gunicorn with threads, configured here and nowhere else.
 
 The application is made once in the parent and forked, so that workers share its memory. The parent lists the images once and closes the
-database: so workers start with the catalog read and the statements compiled, and each makes database connections of its own. The parent
-holds `<root>/lock` for the life of the service; workers inherit it, so the root stays taken until the last of them is gone.
+database: so workers start with the catalog read and the statements compiled, and each makes database connections of its own. They
+inherit the hold of the store's folders (app/holding.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import gc
 import resource
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from flask import Flask
@@ -27,8 +25,10 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
+from app.holding import hold_folders
 from app.logs import log_to_stderr
 from app.values import Bind
+from app.wiring import build_engine
 from app.worker import Worker
 from blueprints.request import ENGINE
 from services.engine import Engine
@@ -58,7 +58,7 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:
         """The application, in the parent; what is in memory by now stays, so no worker's garbage collector need look through it."""
-        application = create_app(self._config)
+        application = create_app(self._config, build=build_engine)
         _list_once(application.extensions[ENGINE]())
         gc.collect()
         gc.freeze()
@@ -70,31 +70,13 @@ def serve(config: Config) -> None:
     log_to_stderr()
     _use_one_arena()
     _check_tls(config)
-    with contextlib.ExitStack() as held:
-        for folder, setting in {config.content_root: "STOWAGE_CONTENT_URL", config.root: "STOWAGE_ROOT"}.items():
-            held.enter_context(hold_folder(folder, setting))
-        for bind in config.bind:
-            _free_address(bind)
-        _migrate()
-        _adjust_gunicorn()
-        _allow_descriptors()
-        Server(config).run()
-
-
-@contextlib.contextmanager
-def hold_folder(folder: Path, setting: str) -> Iterator[None]:
-    """Be the only service of this folder while inside, made for its user alone if it is not there; raises ConfigError where there is another."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
-    except OSError as exc:
-        raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"{setting}: another service is running on {folder}.") from None
-        yield
+    hold_folders(config)
+    for bind in config.bind:
+        _free_address(bind)
+    _migrate()
+    _adjust_gunicorn()
+    _allow_descriptors()
+    Server(config).run()
 
 
 def _check_tls(config: Config) -> None:

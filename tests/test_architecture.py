@@ -16,6 +16,7 @@ from flask import Blueprint, Flask
 import blueprints
 from app import create_app
 from app.config import Config
+from app.wiring import build_engine
 from blueprints import BLUEPRINTS
 from blueprints.routing import Route
 from blueprints.system import absent
@@ -57,7 +58,7 @@ def endpoint_blueprint(module: ModuleType) -> Blueprint:
 
 def routed(root: Path) -> Flask:
     """The application with every route."""
-    return create_app(Config.from_environ({"STOWAGE_ROOT": str(root)}))
+    return create_app(Config.from_environ({"STOWAGE_ROOT": str(root)}), build=build_engine)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

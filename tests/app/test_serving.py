@@ -13,7 +13,7 @@ import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
-from app.serving import _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings, hold_folder
+from app.serving import _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings
 from app.values import Bind
 from app.worker import Worker
 from services.engine import Engine
@@ -22,14 +22,6 @@ from services.filters import Filters
 from services.images.list import list_images
 from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
-
-
-def test_a_root_has_one_service(tmp_path: Path) -> None:
-    root = tmp_path / "new" / "root"
-    with hold_folder(root, "STOWAGE_ROOT"), pytest.raises(ConfigError, match="another service is running"), hold_folder(root, "STOWAGE_ROOT"):
-        pass
-    with hold_folder(root, "STOWAGE_ROOT"):
-        assert root.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_socket_that_somebody_listens_on_is_left_to_them(tmp_path: Path) -> None:
@@ -88,12 +80,6 @@ def test_a_damaged_store_is_for_the_requests_to_tell(engine: Engine, tmp_path: P
     _list_once(engine)
     with pytest.raises(Internal, match="no such table: image"):
         list_images(engine, filters=Filters())
-
-
-def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="STOWAGE_ROOT: cannot use the folder .*: (File exists|Not a directory)"), hold_folder(tmp_path / "file", "STOWAGE_ROOT"):
-        pass
 
 
 def test_an_address_that_is_taken_is_refused() -> None:

@@ -1,0 +1,94 @@
+"""One service for each folder: its processes hold `<folder>/lock` together, and whoever else asks is refused.
+
+The lock is a shared flock on a descriptor that nobody closes. So the system drops it when the last process of the service has ended, be that a
+worker that outlived its parent because a client still streams. The file names the process that the service belongs to, and whoever finds the
+folder held may join only if it belongs to the same. So the workers of one gunicorn share a store, though each creates the application itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gunicorn.workers.base import Worker
+
+from app.config import Config, ConfigError
+
+_MOST_BYTES = 1024
+
+
+def hold_folders(config: Config) -> None:
+    """Hold the folders of the store until this process and all that it forks have ended, made for its user alone if they are not there.
+
+    Raises ConfigError where another service holds one of them. A process may hold its folders again.
+    """
+    for folder, setting in {config.content_root: "STOWAGE_CONTENT_URL", config.root: "STOWAGE_ROOT"}.items():
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            held = _hold(folder)
+        except OSError as exc:
+            raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
+        if not held:
+            raise ConfigError(f"{setting}: another service is running on {folder}.")
+
+
+def _hold(folder: Path) -> bool:
+    """Whether this process holds the folder from now on."""
+    owner = identity(_service_pid()).encode()
+    with _alone(folder):
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        if _lock(lock, fcntl.LOCK_EX):
+            os.ftruncate(lock, os.pwrite(lock, owner, 0))
+        elif os.pread(lock, _MOST_BYTES, 0) != owner:
+            os.close(lock)
+            return False
+        return _lock(lock, fcntl.LOCK_SH)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time ask for this folder: a sibling must not read the file before the owner is written into it."""
+    asking = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(asking, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(asking)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _service_pid() -> int:
+    """The process that the service belongs to: in a worker of gunicorn its master, or else this process.
+
+    gunicorn does not tell the application which worker loads it, but the worker's own signal handlers are installed by then. A worker whose
+    master has died meanwhile stands alone.
+    """
+    worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if isinstance(worker, Worker) and worker.ppid == os.getppid():
+        return os.getppid()
+    return os.getpid()
+
+
+def identity(pid: int) -> str:
+    """A line that no other process has, in this container or another, before or after a reboot: boot, pid namespace, pid and start time.
+
+    The start time is field 22 of proc_pid_stat(5); the program's name before it may contain anything. Without /proc the pid has to do.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+        started = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+    except OSError:
+        return f"{pid}\n"
+    return f"{boot} {namespace} {pid} {started}\n"
