@@ -91,12 +91,8 @@ class Door:
         self.is_open = False
         self.count = 0
         self.heads, self.answers = Sizes(), Sizes()
-        self.closing, self.opening, self.kept, self.sending = (
-            Room(CLOSE_SECONDS),
-            Room(HEAD_SECONDS),
-            Room(cfg.keepalive),
-            Room(STALL_SECONDS),
-        )
+        self.closing, self.opening = Room(CLOSE_SECONDS), Room(HEAD_SECONDS)
+        self.kept, self.sending = Room(cfg.keepalive), Room(STALL_SECONDS)
         self.rooms = (self.closing, self.opening, self.kept, self.sending)
 
     def forget(self, conn: Connection) -> None:
@@ -111,7 +107,7 @@ class Door:
 
     @property
     def dispensable(self) -> Connection | None:
-        """The connection to close where there are too many: one that is over, else the oldest without a whole request."""
+        """Which connection to close where there are too many: one that has its answer, else the oldest whose request is not there."""
         return next((room.oldest for room in (self.closing, self.opening, self.kept) if room), None)
 
 
@@ -135,6 +131,11 @@ class Connection(TConn):
     def begin(self) -> None:
         """From here on HTTP is spoken."""
         self.parser = get_parser(self.cfg, self.sock, self.client)
+
+    def take_head(self) -> bytes:
+        """What came of the head, and maybe beyond it; the next head begins."""
+        content, self.head = bytes(self.head.content), Head(self.cfg)
+        return content
 
     def move(self, room: Room | None) -> None:
         """Wait for something else, to be seen on the same event."""
@@ -202,7 +203,7 @@ class Answer:
 
     def flush(self) -> None:
         """Send what can be sent now; a small answer is one packet."""
-        if self.size <= _PACKET:
+        if self._unsent and self.size <= _PACKET:
             self._unsent = [b"".join(self._unsent)]
         with suppress(*BLOCKED):
             while self._unsent:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask, Response
 
-from app import connections, worker
+from app import connections, reception
 from app.serving import Server
 from tests.app.worker import Served, rest, serving
 from tests.conformance.test_edges import CLOSE, head, parse
@@ -103,7 +103,7 @@ def test_a_head_must_be_whole_in_time_however_it_drips(app: Flask, tmp_path: Pat
 def test_a_stopping_worker_waits_a_little_for_clients_without_a_request(
     served: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "STOP_KEEPALIVE_LINGER", 0.2)
+    monkeypatch.setattr(reception, "STOP_KEEPALIVE_LINGER", 0.2)
     idle, begun, upload_ = (held.enter_context(served.over_unix()) for _ in range(3))
     begun.sendall(PING[:20])
     idle.sendall(head("GET", "/_ping"))
@@ -163,7 +163,7 @@ def test_where_all_are_at_work_a_door_is_closed_until_one_is_done(
 
 
 def test_of_too_much_in_heads_the_largest_goes(served: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_HEAD_BYTES", 1 << 20)
+    monkeypatch.setattr(reception, "_HEAD_BYTES", 1 << 20)
     small = [held.enter_context(served.connect()) for _ in range(10)]
     for connection in small:
         connection.sendall(PING[:-1])
@@ -175,7 +175,7 @@ def test_of_too_much_in_heads_the_largest_goes(served: Served, held: ExitStack, 
 
 
 def test_a_request_that_waits_for_a_thread_counts_with_its_head(served: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_HEAD_BYTES", 1 << 20)
+    monkeypatch.setattr(reception, "_HEAD_BYTES", 1 << 20)
     for _ in range(4):
         upload(held.enter_context(served.over_unix()))
     waiting = held.enter_context(served.over_unix())
@@ -208,13 +208,13 @@ def test_a_quick_answer_waits_for_its_reader_without_a_thread(wordy: Flask, tmp_
 
 
 def test_a_reader_that_takes_nothing_is_given_up(wordy: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(reception, "STALL_SECONDS", 0.2)
     assert_given_up(wordy, tmp_path)
 
 
 def test_readers_have_less_time_where_their_answers_take_much_memory(wordy: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_HURRY_SECONDS", 0.2)
-    monkeypatch.setattr(worker, "_ANSWER_BYTES", len(LONG) // 10)
+    monkeypatch.setattr(reception, "_HURRY_SECONDS", 0.2)
+    monkeypatch.setattr(reception, "_ANSWER_BYTES", len(LONG) // 10)
     assert_given_up(wordy, tmp_path)
 
 

@@ -107,7 +107,8 @@ def fronted(service: Service, folder: Path) -> Iterator[Front]:
     """nginx before a running service."""
     needs("openssl")
     front = Front(folder, free_port(), free_port(), service)
-    make_certificates(folder)
+    for name, authority in (("ca", None), ("server", "ca"), ("client", "ca")):
+        certify(folder, name, authority)
     (folder / "site.conf").write_text(front.site)
     (folder / "main.conf").write_text(MAIN.format(folder=folder, user=f"user {pwd.getpwuid(0).pw_name};" if os.getuid() == 0 else ""))
     process = subprocess.Popen([str(NGINX), "-c", f"{folder}/main.conf", "-p", str(folder), "-e", f"{folder}/error.log"])
@@ -117,13 +118,6 @@ def fronted(service: Service, folder: Path) -> Iterator[Front]:
     finally:
         process.terminate()
         process.wait(timeout=START_SECONDS)
-
-
-def make_certificates(folder: Path) -> None:
-    """The files that the site names, and a client's."""
-    certify(folder, "ca")
-    certify(folder, "server", "ca")
-    certify(folder, "client", "ca")
 
 
 @pytest.fixture
