@@ -51,7 +51,9 @@ SETTINGS = (
         "them owns the store.",
         values.parse_flag,
     ),
-    Setting("STOWAGE_TLS_CERT", "tls_cert", "", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file),
+    Setting(
+        "STOWAGE_TLS_CERT", "tls_cert", "", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file
+    ),
     Setting("STOWAGE_TLS_KEY", "tls_key", "", "Private key of that certificate (PEM).", values.parse_file),
     Setting("STOWAGE_TLS_CA", "tls_ca", "", "Authority (PEM) that must have signed every client's certificate.", values.parse_file),
     Setting(
@@ -81,7 +83,8 @@ SETTINGS = (
         "STOWAGE_THREADS",
         "threads",
         "64",
-        "Threads of each worker: as many requests run at once, of which a quarter may listen to events.",
+        "Threads of each worker for uploads, downloads and streams: as many run at once, of which a quarter may listen to events. Short requests "
+        "have threads of their own. A quarter is left to the unix socket where there is one.",
         values.parse_small_count,
     ),
     Setting("STOWAGE_MIN_API_VERSION", "min_api_version", "1.24", "Lowest API version that is served.", values.parse_version),

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("stowage.request")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PLAIN_TCP = ("http",)
-_FOREIGN_ORIGIN = b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
+_FOREIGN_ORIGIN = (
+    b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
+)
 _FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAGE_HOSTS lists further names of it"}\n'
 
 

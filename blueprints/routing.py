@@ -51,7 +51,8 @@ class Route(Rule):
     """A path that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on.
 
     `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes the
-    client's credentials for a registry.
+    client's credentials for a registry. A `quick` route answers from the store alone, at once: it waits neither for its client (a body, a
+    stream) nor for another machine (a registry), so it may have the threads that are kept for such requests.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Route(Rule):
         body: str = "",
         answer: Answer,
         credentials: bool = False,
+        quick: bool = False,
         defaults: Mapping[str, object] | None = None,
         subdomain: str | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class Route(Rule):
         self.body = body
         self.answer = answer
         self.credentials = credentials
+        self.quick = quick
 
     @property
     def moby_path(self) -> str:

@@ -46,6 +46,12 @@ MIN_API_VERSION = ApiVersion(1, 24)
 MAX_API_VERSION = ApiVersion(1, 56)
 
 
+def split_version(path: str) -> tuple[str | None, str]:
+    """The version in front of a path, None where there is none, and the path without it."""
+    match = _PREFIX.fullmatch(path)
+    return (match[1], match[2]) if match else (None, path)
+
+
 class VersionPrefix:
     """WSGI middleware that takes `/v1.45` off the path and remembers it."""
 
@@ -53,9 +59,9 @@ class VersionPrefix:
         self._application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        match = _PREFIX.fullmatch(environ["PATH_INFO"])
-        if match:
-            environ[_ENVIRON_KEY], environ["PATH_INFO"] = match.groups()
+        version, environ["PATH_INFO"] = split_version(environ["PATH_INFO"])
+        if version is not None:
+            environ[_ENVIRON_KEY] = version
         return self._application(environ, start_response)
 
 

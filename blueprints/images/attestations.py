@@ -56,7 +56,9 @@ class AttestationItem(ResponseSchema):
     statement = fields.Function(_embed_statement, data_key="Statement", metadata=written_as(_STATEMENT) | OMIT_NULL)
 
 
-@blueprint.get("/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True))
+@blueprint.get(
+    "/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True), quick=True
+)
 def image_attestations(name: str) -> ResponseReturnValue:
     """GET /images/{name}/attestations."""
     query = load_query()

@@ -25,7 +25,7 @@ class DeleteQuery(QuerySchema):
     platforms = fields.List(PlatformJson(), load_default=(), metadata=since("1.50"))
 
 
-@blueprint.delete("/images/<path:name>", query=DeleteQuery, answer=Answer(RemovalItem, many=True))
+@blueprint.delete("/images/<path:name>", query=DeleteQuery, answer=Answer(RemovalItem, many=True), quick=True)
 def image_delete(name: str) -> ResponseReturnValue:
     """DELETE /images/{name}."""
     query = load_query()

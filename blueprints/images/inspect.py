@@ -121,7 +121,7 @@ class ImageDetails(ResponseSchema):
         shaped["Config"] = _CONFIG_BEFORE_1_52 | shaped["Config"]
 
 
-@blueprint.get("/images/<path:name>/json", query=InspectQuery, answer=Answer(ImageDetails))
+@blueprint.get("/images/<path:name>/json", query=InspectQuery, answer=Answer(ImageDetails), quick=True)
 def image_inspect(name: str) -> ResponseReturnValue:
     """GET /images/{name}/json."""
     query = load_query()

@@ -85,7 +85,7 @@ class ImageItem(ResponseSchema):
                     manifest["ImageData"]["Identity"] = identity
 
 
-@blueprint.get("/images/json", query=ListQuery, answer=Answer(ImageItem, many=True))
+@blueprint.get("/images/json", query=ListQuery, answer=Answer(ImageItem, many=True), quick=True)
 def image_list() -> ResponseReturnValue:
     """GET /images/json."""
     query = load_query()

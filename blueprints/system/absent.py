@@ -179,7 +179,9 @@ ROUTES: tuple[AbsentRoute, ...] = (
     AbsentRoute("POST", "/build/prune", _empty({"CachesDeleted": None, "SpaceReclaimed": 0}, *_CACHE_FILTERS), "1.31"),
     AbsentRoute("POST", "/session", _NO_BUILD),
     AbsentRoute("POST", "/grpc", _NO_BUILD),
-    AbsentRoute("GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, *_VOLUME_FILTERS, unreadable="error reading volume filters: ")),
+    AbsentRoute(
+        "GET", "/volumes", _empty({"Volumes": [], "Warnings": None}, *_VOLUME_FILTERS, unreadable="error reading volume filters: ")
+    ),
     AbsentRoute("GET", "/volumes/<path:name>", _NO_VOLUME),
     AbsentRoute("PUT", "/volumes/<path:name>", _NO_CLUSTER_VOLUME, "1.42"),
     AbsentRoute("DELETE", "/volumes/<path:name>", _NO_VOLUME_TO_REMOVE),
@@ -238,4 +240,5 @@ for _route in ROUTES:
         since=_route.since,
         query=_route.truth.query,
         answer=_route.truth.answer,
+        quick=True,
     )

@@ -102,7 +102,7 @@ class DiskUsageResponse(VerboseDiskUsageResponse):
             image["VirtualSize"] = image["Size"]
 
 
-@blueprint.get("/system/df", query=DiskUsageQuery, answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse,)))
+@blueprint.get("/system/df", query=DiskUsageQuery, answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse,)), quick=True)
 def system_df() -> Response:
     """GET /system/df."""
     query = load_query()

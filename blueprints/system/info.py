@@ -102,7 +102,7 @@ class InfoResponse(ResponseSchema):
     warnings = fields.Constant(_WARNINGS, data_key="Warnings")
 
 
-@blueprint.get("/info", answer=Answer(InfoResponse))
+@blueprint.get("/info", answer=Answer(InfoResponse), quick=True)
 def system_info() -> Response:
     """GET /info."""
     return dump(read_info(engine()))

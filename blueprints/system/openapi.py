@@ -14,7 +14,7 @@ blueprint = Blueprint("system_openapi", __name__)
 _DOCUMENT = record({"openapi": TEXT, "info": {"type": "object"}, "paths": {"type": "object"}})
 
 
-@blueprint.get("/openapi.json", answer=Answer(_DOCUMENT))
+@blueprint.get("/openapi.json", answer=Answer(_DOCUMENT), quick=True)
 def system_openapi() -> Response:
     """GET /openapi.json."""
     from blueprints.description import describe  # only here: apispec takes time to load, and few processes are ever asked

@@ -8,7 +8,7 @@ from blueprints.routing import Answer
 blueprint = Blueprint("system_options", __name__)
 
 
-@blueprint.route("/<path:anyroute>", methods=["OPTIONS"], answer=Answer())
+@blueprint.route("/<path:anyroute>", methods=["OPTIONS"], answer=Answer(), quick=True)
 def system_options(anyroute: str) -> ResponseReturnValue:
     """OPTIONS /{anyroute}."""
     return ""

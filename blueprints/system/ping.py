@@ -8,7 +8,7 @@ from blueprints.schemas.json_schema import TEXT
 blueprint = Blueprint("system_ping", __name__)
 
 
-@blueprint.route("/_ping", methods=["GET", "HEAD"], answer=Answer(TEXT, {"text/plain": {}}))
+@blueprint.route("/_ping", methods=["GET", "HEAD"], answer=Answer(TEXT, {"text/plain": {}}), quick=True)
 def system_ping() -> Response:
     """GET, HEAD /_ping."""
     headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}

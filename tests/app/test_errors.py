@@ -36,7 +36,8 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [("InvalidReference", 400), ("Forbidden", 403), ("NotFound", 404), ("Conflict", 409), ("Unsupported", 501), ("OutOfSpace", 507)]
+    ("kind", "status"),
+    [("InvalidReference", 400), ("Forbidden", 403), ("NotFound", 404), ("Conflict", 409), ("Unsupported", 501), ("OutOfSpace", 507)],
 )
 def test_a_known_error_is_told_in_its_own_words(client: FlaskClient, kind: str, status: int) -> None:
     answer = client.get(f"/v1.45/fail/{kind}")

@@ -73,7 +73,9 @@ def status_of(environ: Mapping[str, object], host: str | None, origin: str | Non
     return status[:3]
 
 
-@pytest.mark.parametrize(("host", "status"), [("evil.example", "403"), ("bound.example:1", "200"), ("engine.example", "200"), ("", "200"), (None, "200")])
+@pytest.mark.parametrize(
+    ("host", "status"), [("evil.example", "403"), ("bound.example:1", "200"), ("engine.example", "200"), ("", "200"), (None, "200")]
+)
 def test_a_foreign_host_is_refused_over_plain_tcp(tcp: socket.socket, host: str | None, status: str) -> None:
     assert status_of({"gunicorn.socket": tcp}, host) == status
 
@@ -86,7 +88,9 @@ def test_any_host_is_served_over_tls_and_on_a_unix_socket(unix: socket.socket, t
     ("environ", "status"),
     [
         pytest.param({"REMOTE_ADDR": "127.0.0.1"}, "403", id="an address"),
-        pytest.param({"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "https"}, "403", id="an address and a scheme that a page may have sent"),
+        pytest.param(
+            {"REMOTE_ADDR": "127.0.0.1", "wsgi.url_scheme": "https"}, "403", id="an address and a scheme that a page may have sent"
+        ),
         pytest.param({}, "403", id="nothing known"),
         pytest.param({"REMOTE_ADDR": ""}, "200", id="no address"),
     ],
@@ -103,7 +107,9 @@ def test_a_foreign_page_is_refused_on_every_transport(unix: socket.socket, tcp: 
         assert status_of(environ, "localhost:2375", "https://engine.example") == "200"
 
 
-def test_the_scheme_of_an_own_page_is_that_of_the_transport(unix: socket.socket, tcp: socket.socket, request: pytest.FixtureRequest) -> None:
+def test_the_scheme_of_an_own_page_is_that_of_the_transport(
+    unix: socket.socket, tcp: socket.socket, request: pytest.FixtureRequest
+) -> None:
     assert status_of({"gunicorn.socket": unix}, "h", "https://h") == "200"
     assert status_of({"gunicorn.socket": tcp}, "h", "https://h") == "403"
     tls = request.getfixturevalue("tls")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import sqlite3
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
 from app.serving import _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings
 from app.values import Bind
-from app.worker import Worker
 from services.engine import Engine
 from services.errors import Internal
 from services.filters import Filters
@@ -54,16 +51,6 @@ def test_the_server_is_told_the_settings(tmp_path: Path) -> None:
     assert (settings["workers"], settings["threads"], settings["umask"]) == (3, 5, 0o177)
     assert settings["control_socket_disable"] is True
     assert "certfile" not in settings
-
-
-@pytest.mark.parametrize(("code", "survives"), [(errno.EMFILE, True), (errno.ENFILE, True), (errno.EINVAL, False)])
-def test_a_worker_without_a_free_descriptor_goes_on(monkeypatch: pytest.MonkeyPatch, code: int, survives: bool) -> None:
-    def refuse(self: ThreadWorker, listener: socket.socket) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(ThreadWorker, "accept", refuse)
-    with socket.socket() as listener, nullcontext() if survives else pytest.raises(OSError, match=os.strerror(code)):
-        Worker.__new__(Worker).accept(listener)
 
 
 def test_workers_inherit_no_connection_of_the_parent(engine: Engine, tmp_path: Path) -> None:

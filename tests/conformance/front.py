@@ -84,22 +84,30 @@ class Front:
 @contextmanager
 def running_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A running service and nginx before it."""
+    service = Service(tmp_path_factory.mktemp("behind") / "stowage", free_port())
+    service.start()
+    with fronted(service, tmp_path_factory.mktemp("nginx")) as front:
+        yield front
+    service.stop()
+
+
+@contextmanager
+def fronted(service: Service, folder: Path) -> Iterator[Front]:
+    """nginx before a service that runs."""
     if NGINX is None:
         pytest.skip("nginx is not installed")
     needs("openssl")
-    service = Service(tmp_path_factory.mktemp("behind") / "stowage", free_port())
-    front = Front(tmp_path_factory.mktemp("nginx"), free_port(), free_port(), service)
-    make_certificates(front.folder)
-    (front.folder / "site.conf").write_text(front.site)
-    main = MAIN.format(folder=front.folder, user=f"user {pwd.getpwuid(0).pw_name};" if os.getuid() == 0 else "")
-    (front.folder / "main.conf").write_text(main)
-    service.start()
-    process = subprocess.Popen([NGINX, "-c", f"{front.folder}/main.conf", "-p", str(front.folder), "-e", f"{front.folder}/error.log"])
-    wait_for(lambda: listens(front.port) and listens(front.tls_port), process, f"nginx (log: {front.folder}/error.log)")
-    yield front
-    process.terminate()
-    process.wait(timeout=START_SECONDS)
-    service.stop()
+    front = Front(folder, free_port(), free_port(), service)
+    make_certificates(folder)
+    (folder / "site.conf").write_text(front.site)
+    (folder / "main.conf").write_text(MAIN.format(folder=folder, user=f"user {pwd.getpwuid(0).pw_name};" if os.getuid() == 0 else ""))
+    process = subprocess.Popen([NGINX, "-c", f"{folder}/main.conf", "-p", str(folder), "-e", f"{folder}/error.log"])
+    try:
+        wait_for(lambda: listens(front.port) and listens(front.tls_port), process, f"nginx (log: {folder}/error.log)")
+        yield front
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
 
 
 def make_certificates(folder: Path) -> None:

@@ -16,7 +16,7 @@ from tests.conformance.conftest import REPOSITORY, free_port, listens, wait_for
 SERVER = """
 import sys, time
 from pathlib import Path
-from app import serving
+from app import connections, serving
 from app.config import Config
 from app.serving import Server
 from blueprints.streaming import stream_progress, stream_tar
@@ -42,7 +42,7 @@ class Streams(Server):
         app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET", "POST"])
         return app
 
-serving._HEAD_SECONDS = 0.1
+connections.HEAD_SECONDS = 0.5
 serving.Server = Streams
 serving.serve(Config.from_environ())
 """

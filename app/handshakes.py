@@ -1,0 +1,57 @@
+"""TLS handshakes, a step at a time: a step computes for about a millisecond and never waits for the client.
+
+Steps have threads of their own, so that many handshakes at once do not delay the main thread and with it everyone else.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any
+
+from gunicorn.sock import ssl_context
+
+from app.connections import Connection
+
+_THREADS = 2
+
+Outcome = int | Exception
+"""The event to wait for before the next step, 0 at the end of the handshake, or why it failed."""
+
+
+class Handshakes:
+    """The steps of a worker's handshakes; `done` is called with the outcome of each, in its thread."""
+
+    def __init__(self, cfg: Any, done: Callable[[Connection, Outcome], None]) -> None:
+        self._cfg, self._done = cfg, done
+        self._context: ssl.SSLContext | None = None
+        self._threads = ThreadPoolExecutor(_THREADS)
+
+    def step(self, conn: Connection) -> None:
+        """Begin a step. Until it is done nobody else may use the socket."""
+        conn.in_handshake = True
+        self._threads.submit(self._step, conn)
+
+    def _step(self, conn: Connection) -> None:
+        outcome: Outcome = 0
+        try:
+            if conn.room is not None:  # or it was dropped while the step had to wait for a thread
+                outcome = self._shake(conn)
+        except Exception as exc:  # noqa: BLE001 - an outcome too
+            outcome = exc
+        self._done(conn, outcome)
+
+    def _shake(self, conn: Connection) -> int:
+        if not isinstance(conn.sock, ssl.SSLSocket):
+            self._context = self._context or ssl_context(self._cfg)
+            quiet = self._cfg.suppress_ragged_eofs
+            conn.sock = self._context.wrap_socket(conn.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=quiet)
+        try:
+            conn.sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return EVENT_READ
+        except ssl.SSLWantWriteError:
+            return EVENT_WRITE
+        return 0

@@ -1,0 +1,63 @@
+"""Heads of requests, read as their bytes come, so that no thread waits for one.
+
+gunicorn's parser blocks until a head is whole, so it is not asked before. What it refuses earlier (a wrong request line, a bare LF, too much
+of anything) goes to it earlier, and is refused at once and in its words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import Unreader
+
+_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
+_NOBODY = ("", 0)
+
+
+class Head:
+    """The bytes of a head so far, and of what follows it."""
+
+    def __init__(self, cfg: Any) -> None:
+        self.content = bytearray()
+        self._cfg = cfg
+        self._fields = 0
+
+    def feed(self, content: bytes) -> bool:
+        """Add bytes; whether gunicorn can parse or refuse the head without any more."""
+        seen = len(self.content)
+        self.content += content
+        if _END.search(self.content, max(0, seen - 3)):
+            return True
+        if self._fields:
+            most: int = self._cfg.limit_request_fields * (self._cfg.limit_request_field_size + 2) + 4
+            return len(self.content) - self._fields > most
+        blank = 2 if self.content.startswith(b"\r\n") else 0
+        self._fields = self.content.find(b"\r\n", max(blank, seen - 1)) + 1
+        return self._is_refused() if self._fields else len(self.content) > int(self._cfg.limit_request_line) + 2
+
+    def _is_refused(self) -> bool:
+        """Whether the request line is wrong, which has just come."""
+        try:
+            Request(self._cfg, _Unreader(bytes(self.content)), _NOBODY)
+        except _Incomplete:
+            return False
+        except Exception:  # noqa: BLE001 - a thread will answer it
+            return True
+        return True
+
+
+class _Incomplete(Exception):
+    """The parser asks for more than has come."""
+
+
+class _Unreader(Unreader):
+    """A source that has these bytes and will have more."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.unread(content)
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        raise _Incomplete

@@ -1,0 +1,46 @@
+"""Which requests are quick: those for which nobody but this service decides how long they take.
+
+Quick requests have threads that no others take, so a request that could hold one for long must not count as quick: none that waits for a
+client (a body, a stream) or for another machine (a registry). So a route is quick only where it says so
+(`blueprints/routing.py`), and only for a request without a body.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from gunicorn.util import split_request_uri
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map
+
+from blueprints.routing import Route
+from blueprints.versioning import split_version
+
+_BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
+
+
+class Routes:
+    """The routes of an application, of which some are quick."""
+
+    def __init__(self, url_map: Map) -> None:
+        self._routes = url_map.bind("")
+
+    def is_quick(self, head: bytes) -> bool:
+        """Whether a request is quick; `head` is the whole of it, with or without what follows, or as much as gunicorn needs to refuse it."""
+        line, _, _ = head.lstrip(b"\r\n").partition(b"\r\n")
+        head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
+        try:
+            method, target, _ = line.decode("latin-1").split(" ", 2)
+            path = split_request_uri(target).path
+        except ValueError:
+            return True
+        return _BODY.search(head) is None and self._has_quick_route(method, path)
+
+    def _has_quick_route(self, method: str, path: str) -> bool:
+        """Whether the path, as a request line has it, leads to a quick route; where it leads nowhere, it is for a thread of the others to say so."""
+        try:
+            route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
+        except HTTPException:
+            return False
+        return isinstance(route, Route) and route.quick

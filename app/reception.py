@@ -1,0 +1,228 @@
+"""How connections come to a request: a worker's main thread waits for all of them at once, and takes small steps that never block.
+
+A connection waits for its client in a *room* of the *door* that it came by: for a handshake and a head to come, for an answer to be taken, for
+its end. When a head is whole the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes, which compute,
+have threads of their own.
+
+What is too much, connections or memory for them, is at the expense of those that have not sent a request, and of the same door only.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+
+from app.connections import BLOCKED, STALL_SECONDS, Connection, Door, Room
+from app.handshakes import Handshakes, Outcome
+from app.quick import Routes
+from app.seats import SPARE, Kind, Seats
+
+_RETRY_SECONDS = 0.05
+_HEAD_BYTES = 32 << 20
+"""Of all heads that a door's connections have sent and that no thread has taken yet."""
+_ANSWER_BYTES = 64 << 20
+"""Of all quick answers that a door's clients have not taken yet; beyond it they must be quicker."""
+_HURRY_SECONDS = 2.0
+_LOOK_SECONDS = 0.1
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+_NO_CONNECTION = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED})
+
+
+class Reception(ThreadWorker):
+    """gunicorn's threaded worker, with another way from a connection to a thread."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.worker_connections = self.max_keepalived = sys.maxsize  # the doors count instead
+        self._doors = {local: Door(self.cfg, self.sockets, is_local=local) for local in (False, True)}
+        self._seats = Seats[Connection](self.cfg.threads, has_local=bool(self._doors[True].listeners))
+        self._look_at = 0.0
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        self._handshakes = Handshakes(self.cfg, partial(self.method_queue.defer, self._shaken))
+        return ThreadPoolExecutor(self.cfg.threads + SPARE)
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self._routes = Routes(self.wsgi.url_map)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        self._accepting = enabled
+        for door in self._doors.values():
+            self._open_or_close(door)
+
+    def _open_or_close(self, door: Door) -> None:
+        """Listen, unless every connection of a crowded door is at work: the next ones then wait in the kernel."""
+        opens = self._accepting and not (door.is_crowded and door.dispensable is None)
+        if opens is door.is_open:
+            return
+        door.is_open = opens
+        for listener in door.listeners:
+            if opens:
+                listener.setblocking(False)
+                self.poller.register(listener, EVENT_READ, self.accept)
+            else:
+                self.poller.unregister(listener)
+
+    def accept(self, listener: Any) -> None:
+        """Take a connection; where there are too many, or no descriptor is free, another one makes way."""
+        door = self._doors[listener.family == socket.AF_UNIX]
+        self._open_or_close(door)
+        if not door.is_open:
+            return
+        try:
+            sock, client = listener.accept()
+        except OSError as exc:
+            if exc.errno in _NO_DESCRIPTOR:
+                self._free_descriptor()
+            elif exc.errno not in _NO_CONNECTION:
+                raise
+            return
+        if door.is_crowded and door.dispensable is not None:
+            self._drop(door.dispensable)
+        conn = Connection(door, sock, client, listener.getsockname())
+        door.count += 1
+        self.nr_conns += 1
+        self._wait(conn, door.opening, self._read)
+
+    def _free_descriptor(self) -> None:
+        """Close a connection that can be spared, TCP's first, or wait; gunicorn would end the worker and its transfers."""
+        spared = self._doors[False].dispensable or self._doors[True].dispensable
+        if spared is None:
+            time.sleep(_RETRY_SECONDS)
+        else:
+            self._drop(spared)
+
+    def _wait(self, conn: Connection, room: Room, step: Callable[[Connection], None], event: int = EVENT_READ) -> None:
+        """Take this step whenever the client lets the connection."""
+        conn.room = room
+        room.add(conn)
+        if conn.sock.gettimeout() != 0:
+            conn.sock.setblocking(False)
+        self.poller.register(conn.sock, event, partial(self._take, conn, step))
+        if not conn.door.is_open:
+            self._open_or_close(conn.door)
+
+    def _take(self, conn: Connection, step: Callable[[Connection], None], _: object = None) -> None:
+        if conn.room is None:  # it had to go for another one a moment ago
+            return
+        try:
+            step(conn)
+        except BLOCKED:
+            pass
+        except OSError:
+            self._drop(conn)
+        except Exception:
+            self.log.exception("unexpected error in the main thread")
+            self._drop(conn)
+
+    def _leave(self, conn: Connection) -> None:
+        """Wait no longer. During a step of the handshake the poller does not know the connection."""
+        if conn.room is not None:
+            conn.room.remove(conn)
+            conn.room = None
+            if not conn.in_handshake:
+                self.poller.unregister(conn.sock)
+
+    def _drop(self, conn: Connection) -> None:
+        """Close the connection at once, whatever it waits for; after a step of the handshake that is on its way."""
+        self._seats.withdraw(conn, conn.kind)
+        self._leave(conn)
+        if not conn.in_handshake:
+            self._end(conn)
+
+    def _end(self, conn: Connection) -> None:
+        conn.door.forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+        self._open_or_close(conn.door)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """As gunicorn does, and when the worker stops also looking often whether the last clients are done."""
+        super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, _LOOK_SECONDS))
+
+    def murder_pending(self) -> None:
+        """Called in every turn of the main loop: now and then close the connections whose time is over."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
+        for door in self._doors.values():
+            door.sending.seconds = _HURRY_SECONDS if door.answers.total > _ANSWER_BYTES else STALL_SECONDS
+            for room in door.rooms:
+                while room.due <= now:
+                    self._drop(room.oldest)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Called once when the worker stops: clients without a request have a little time to send one."""
+        for door in self._doors.values():
+            door.opening.restart(STOP_KEEPALIVE_LINGER)
+            door.kept.restart(STOP_KEEPALIVE_LINGER)
+
+    def _read(self, conn: Connection) -> None:
+        """Take what the client sent."""
+        if conn.parser is None:
+            self.poller.unregister(conn.sock)
+            self._handshakes.step(conn)
+            return
+        content = conn.receive()
+        if content:
+            self._feed(conn, content)
+        else:
+            self._drop(conn)
+
+    def _read_ahead(self, conn: Connection) -> None:
+        """Take what came behind the last request."""
+        content = conn.already_here()
+        if content:
+            self._feed(conn, content)
+
+    def _feed(self, conn: Connection, content: bytes) -> None:
+        """Add to the head; when it is whole, or wrong, the request waits for a seat."""
+        heads = conn.door.heads
+        is_ready = conn.head.feed(content)
+        heads.note(conn, len(conn.head.content))
+        if is_ready:
+            self._leave(conn)
+            self._admit(conn, conn.take_head())
+        elif conn.room is conn.door.kept:
+            conn.move(conn.door.opening)
+        if heads.total > _HEAD_BYTES:
+            self._drop(heads.largest)
+
+    def _admit(self, conn: Connection, head: bytes) -> None:
+        conn.parser.unreader.unread(head)
+        conn.kind = Kind(self._routes.is_quick(head), conn.door.is_local)
+        self._seats.enter(conn, conn.kind)
+        self._fill_seats()
+
+    def _shaken(self, conn: Connection, outcome: Outcome) -> None:
+        """A step of the handshake is done."""
+        conn.in_handshake = False
+        if conn.room is None:
+            self._end(conn)
+        elif isinstance(outcome, Exception):
+            if not isinstance(outcome, (ssl.SSLEOFError, ConnectionError)):
+                self.log.warning("Invalid request from ip=%s: %s", conn.client[0], outcome)
+            conn.move(None)
+            self._close(conn)
+        else:
+            self.poller.register(conn.sock, outcome or EVENT_READ, partial(self._take, conn, self._read))
+            if not outcome:
+                conn.begin()
+                self._take(conn, self._read)
+
+    def _fill_seats(self) -> None:
+        while (conn := self._seats.next()) is not None:
+            conn.door.heads.note(conn, 0)
+            self.enqueue_req(conn)

@@ -1,0 +1,65 @@
+"""Which requests may run now, and which wait until another ends.
+
+A request is *quick* when nobody but this service decides how long it takes. As many others as there are threads run at once; a few threads more
+are for quick ones alone, which so never wait behind uploads and streams. And a quarter of the threads is left to *local* clients, those on the
+unix socket, where there is one: whoever may use it owns the store, while on TCP anyone with a certificate may come.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+SPARE = 8
+"""Threads for quick requests alone."""
+
+Job = TypeVar("Job", bound=Hashable)
+
+
+class Kind(NamedTuple):
+    """What decides when a request runs."""
+
+    quick: bool
+    local: bool
+
+
+_ORDER = (Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quick=False, local=True), Kind(quick=False, local=False))
+
+
+class Seats(Generic[Job]):
+    """The jobs that wait, in order of arrival within their kind, and the number of those that run."""
+
+    def __init__(self, threads: int, *, has_local: bool) -> None:
+        self._threads = threads
+        self._remote = threads - threads // 4 if has_local else threads
+        self._waiting: dict[Kind, dict[Job, None]] = {kind: {} for kind in _ORDER}
+        self._running: Counter[Kind] = Counter()
+
+    def enter(self, job: Job, kind: Kind) -> None:
+        """Let a job wait for its turn."""
+        self._waiting[kind][job] = None
+
+    def withdraw(self, job: Job, kind: Kind) -> None:
+        """Let a job wait no longer."""
+        self._waiting[kind].pop(job, None)
+
+    def next(self) -> Job | None:
+        """The next job that may run; it does from now on."""
+        for kind, jobs in self._waiting.items():
+            if jobs and self._has_room(kind):
+                job = next(iter(jobs))
+                del jobs[job]
+                self._running[kind] += 1
+                return job
+        return None
+
+    def leave(self, kind: Kind) -> None:
+        """A job of this kind has ended."""
+        self._running[kind] -= 1
+
+    def _has_room(self, kind: Kind) -> bool:
+        if kind.quick:
+            return self._running.total() < self._threads + SPARE
+        slow = {local: self._running[Kind(quick=False, local=local)] for local in (True, False)}
+        return sum(slow.values()) < self._threads and (kind.local or slow[False] < self._remote)

@@ -1,0 +1,56 @@
+"""When a head can be parsed or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import Config
+from app.heads import Head
+from app.serving import Server, _adjust_gunicorn
+
+
+@pytest.fixture(scope="module")
+def cfg() -> Any:
+    _adjust_gunicorn()
+    return Server(Config.from_environ({"STOWAGE_ROOT": str(Path("unused").absolute())})).cfg
+
+
+def pieces_needed(cfg: object, *pieces: bytes) -> int:
+    """After how many pieces gunicorn can decide; 0 where it cannot after all of them."""
+    head = Head(cfg)
+    return next((number for number, piece in enumerate(pieces, 1) if head.feed(piece)), 0)
+
+
+@pytest.mark.parametrize(
+    "content", [b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\nGET /_ping HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"]
+)
+def test_a_head_is_whole_with_its_last_byte_however_it_is_cut(cfg: object, content: bytes) -> None:
+    assert pieces_needed(cfg, *(bytes([byte]) for byte in content)) == len(content)
+    assert pieces_needed(cfg, content) == 1
+    for at in range(1, len(content)):
+        assert pieces_needed(cfg, content[:at], content[at:]) == 2, at
+
+
+@pytest.mark.parametrize(
+    ("pieces", "needed"),
+    [
+        pytest.param([b"get / HTTP/1.1\r", b"\nHost: x\r\n"], 2, id="lower-case method"),
+        pytest.param([b"\r\nGET /_ping\r\n"], 1, id="no version, behind an empty line"),
+        pytest.param([b"GET / HTTP/2.0\r\n"], 1, id="version"),
+        pytest.param([b"\r", b"\n\r", b"\n"], 3, id="two empty lines"),
+        pytest.param([b"GET / HTTP/1.1\n"], 1, id="bare LF after the request line"),
+        pytest.param([b"GET / HTTP/1.1\r\nHost: x", b"\n"], 2, id="bare LF after a field"),
+        pytest.param([b"GET / HTTP/1.1\r\n", b"\n"], 2, id="bare LF in place of the empty line"),
+        pytest.param([b"GET /" + b"a" * (1 << 20), b"a"], 1, id="request line over its limit"),
+        pytest.param([b"GET /" + b"a" * 1_048_500, b"a" * 80], 2, id="request line that grows over its limit"),
+        pytest.param([b"GET /" + b"a" * 1_048_500, b"a"], 0, id="request line within its limit"),
+        pytest.param([b"GET / HTTP/1.1\r\n", *[b"a" * (1 << 20)] * 7], 8, id="fields over their limit"),
+        pytest.param([b"GET / HTTP/1.1\r\n", *[b"a" * (1 << 20)] * 6], 0, id="fields within their limit"),
+        pytest.param([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"], 0, id="a beginning of TLS"),
+    ],
+)
+def test_what_gunicorn_refuses_goes_to_it_at_once(cfg: object, pieces: list[bytes], needed: int) -> None:
+    assert pieces_needed(cfg, *pieces) == needed

@@ -1,0 +1,71 @@
+"""Which requests are quick."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+import pytest
+from flask import Flask
+
+from app.quick import Routes
+from blueprints.routing import Route
+from tests.conformance.test_edges import head
+
+SLOW = {
+    "distribution_inspect.distribution_inspect": "asks a registry",
+    "image_create.image_create": "pulls, or reads a body",
+    "image_get.image_get": "streams",
+    "image_get_several.image_get_several": "streams",
+    "image_load.image_load": "reads a body, and streams",
+    "image_prune.image_prune": "removes any number of images",
+    "image_push.image_push": "streams",
+    "image_search.image_search": "asks a registry",
+    "system_auth.system_auth": "reads a body, and asks a registry",
+    "system_events.system_events": "streams",
+}
+OF_SLOW_VIEWS = {"stream_progress", "stream_tar", "stream_live", "body_stream", "registry_auth", "push_auth", "login_auth", "meta_headers"}
+
+
+@pytest.fixture
+def routes(app: Flask) -> Routes:
+    return Routes(app.url_map)
+
+
+def test_every_route_is_quick_or_is_said_to_be_slow(app: Flask, routes: Routes) -> None:
+    for route in app.url_map.iter_rules():
+        assert isinstance(route, Route)
+        assert route.quick is (route.endpoint not in SLOW), route.endpoint
+        path = route.rule.replace("<path:name>", "team/app:1").replace("<path:", "").replace("<", "").replace(">", "")
+        for method in route.methods or ():
+            for prefix in ("", "/v1.45"):
+                assert routes.is_quick(head(method, prefix + path)) is route.quick, f"{method} {path}"
+
+
+def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
+    quick = {route.endpoint for route in app.url_map.iter_rules() if isinstance(route, Route) and route.quick}
+    modules = {sys.modules[app.view_functions[endpoint].__module__] for endpoint in quick}
+    assert {name for module in modules for name, value in vars(module).items() if inspect.isfunction(value)} & OF_SLOW_VIEWS == set()
+
+
+@pytest.mark.parametrize(
+    ("request_", "quick"),
+    [
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 0"), True, id="empty body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 9"), False, id="body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "content-length:9") + b"filters=x", False, id="body that is here"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "TRANSFER-ENCODING: chunked"), False, id="chunks"),
+        pytest.param(head("GET", "/_ping") + head("POST", "/images/load", "Content-Length: 9"), True, id="a next request with a body"),
+        pytest.param(b"\r\n" + head("GET", "/_ping"), True, id="empty line in front"),
+        pytest.param(head("GET", "http://localhost/v1.45/_ping"), True, id="absolute target"),
+        pytest.param(head("GET", "/images%2Fjson"), True, id="escaped slash"),
+        pytest.param(head("GET", "/%65vents"), False, id="escaped letter"),
+        pytest.param(head("GET", "/images/get?names=a"), False, id="save of several"),
+        pytest.param(head("GET", "/nope"), False, id="no route"),
+        pytest.param(head("GET", "//events"), False, id="slashes in front"),
+        pytest.param(b"GET /_ping\r\n", True, id="refused: no version"),
+        pytest.param(b"GET http://[ HTTP/1.1\r\n", True, id="refused: no target"),
+    ],
+)
+def test_a_request_is_quick_when_it_has_no_body_and_a_quick_route(routes: Routes, request_: bytes, quick: bool) -> None:
+    assert routes.is_quick(request_) is quick

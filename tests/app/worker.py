@@ -1,0 +1,85 @@
+"""A worker in a thread of the test, on a unix socket and a TCP address, and its clients."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+from flask import Flask
+from gunicorn.glogging import Logger
+from gunicorn.sock import create_sockets
+
+from app.config import Config
+from app.serving import Server, _adjust_gunicorn
+from app.worker import Worker
+
+PATIENCE = 10
+
+
+class Served:
+    """A running worker."""
+
+    def __init__(self, worker: Worker, thread: threading.Thread) -> None:
+        self.worker, self.thread = worker, thread
+        self.addresses = {listener.family: listener.getsockname() for listener in worker.sockets}
+
+    def connect(self, family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+        connection = socket.socket(family)
+        connection.settimeout(PATIENCE)
+        connection.connect(self.addresses[family])
+        return connection
+
+    def over_unix(self) -> socket.socket:
+        return self.connect(socket.AF_UNIX)
+
+    def exchange(self, *pieces: bytes, family: socket.AddressFamily = socket.AF_UNIX) -> bytes:
+        """What comes back for these pieces until the worker closes the connection."""
+        with self.connect(family) as connection:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for piece in pieces:
+                    connection.sendall(piece)
+            return rest(connection)
+
+    def stop(self) -> None:
+        self.worker.alive = False
+        self.worker.method_queue.defer(lambda: None)
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+def rest(connection: socket.socket) -> bytes:
+    """Everything until the end of a connection, be it a reset."""
+    content = b""
+    with suppress(ConnectionResetError):
+        while piece := connection.recv(1 << 16):
+            content += piece
+    return content
+
+
+@contextmanager
+def serving(app: Flask, folder: Path, **settings: str) -> Iterator[Served]:
+    _adjust_gunicorn()
+    environ = {"STOWAGE_ROOT": str(folder), "STOWAGE_BIND": f"unix:{folder}/s.sock,127.0.0.1:0", "STOWAGE_THREADS": "4", **settings}
+    cfg = Server(Config.from_environ(environ)).cfg
+    log = Logger(cfg)
+    sockets = create_sockets(cfg, log)
+    worker = Worker(0, os.getppid(), sockets, SimpleNamespace(wsgi=lambda: app), 120, cfg, log)
+    worker.tpool = worker.get_thread_pool()
+    worker.poller = selectors.DefaultSelector()
+    worker.method_queue.init()
+    worker.load_wsgi()
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    served = Served(worker, thread)
+    try:
+        yield served
+    finally:
+        served.stop()
+        worker.tpool.shutdown()
+        worker.tmp.close()
