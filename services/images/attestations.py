@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from services.engine import Engine
 from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
 from services.images.platform_choice import choose_manifests
+from services.images.reading import read_document
 from services.images.resolve import resolve_image
 from services.images.summary import REFERENCE_DIGEST, REFERENCE_TYPE
 from services.metadata.protocol import ManifestFacts, Role, Transaction
@@ -95,7 +96,7 @@ def _with_statements(engine: Engine, attestations: list[Attestation]) -> list[At
 
 def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
     try:
-        raw = engine.content.read(descriptor.digest)
+        raw = read_document(engine, descriptor.digest)
     except BlobNotFound as exc:
         raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
     try:
