@@ -64,11 +64,10 @@ def fetch_blob(
 ) -> StoredBlob:
     """Store a blob that can be read from any offset: what an earlier try left is taken up and only the rest fetched.
 
-    `fetch` gets the offset to begin at, and is not called when nothing lacks. A damaged blob is replaced once all of it has come. `waiting` is called about every 50 ms while another writer
+    `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
     has the same blob in hand, and while what is there is read; it may raise to give up. When the fetch breaks or is cancelled, what came
-    stays for the next try; otherwise it raises as `store_blob` does and nothing is left.
+    stays for the next try; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes are verified.
     """
-
 
     def fill(ingest: Ingest, layer: LayerDigester) -> None:
         _fetch(fetch, ingest, layer, size, waiting, adopt=not _has_row(engine, digest))

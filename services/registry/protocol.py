@@ -112,7 +112,9 @@ class Destination(Protocol):
 
     def has_blob(self, blob: Descriptor) -> bool: ...
 
-    def upload(self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]) -> Upload:
+    def upload(
+        self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
+    ) -> Upload:
         """Prepare to bring a blob there, from the registry's repository `mount_from` (empty: none) where that has it; sends nothing yet.
 
         `content` opens the blob. `advance` is told how many bytes are there, from any place after a break; it may raise to end the upload.

@@ -62,7 +62,9 @@ class RemoteDestination:
     def has_blob(self, blob: Descriptor) -> bool:
         return self._head(f"blobs/{blob.digest}", blob) is not None
 
-    def upload(self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]) -> Upload:
+    def upload(
+        self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
+    ) -> Upload:
         return _Upload(self._requests, self._sender, blob, content, mount_from, advance)
 
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
@@ -137,7 +139,8 @@ class _Upload:
             with self._content() as opened:
                 self._send_rest(opened)
         except EngineError as exc:
-            if self.offset and exc.retry_after is None and not isinstance(exc, Internal):  # what a registry refuses of a rest it may take as a whole
+            refused = exc.retry_after is None and not isinstance(exc, Internal)
+            if self.offset and refused:  # what a registry refuses of a rest it may take as a whole
                 self._location, exc.retry_after = "", 0
             raise
         return False
