@@ -33,6 +33,7 @@ STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
     errors.RegistryFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Internal: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.Damaged: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 

@@ -87,3 +87,7 @@ class OutOfSpace(EngineError):
 
 class Internal(EngineError):
     """The store or the server is at fault, not the request."""
+
+
+class Damaged(Internal):
+    """A blob's file is not what was stored; the sentence names the blob, and what repairs it."""

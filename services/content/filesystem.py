@@ -58,6 +58,10 @@ class FilesystemStore:
         found = _stat(self._layout.blob(digest))
         return found.st_size if found else None
 
+    def version(self, digest: Digest) -> tuple[int, ...] | None:
+        found = _stat(self._layout.blob(digest))
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
+
     @contextmanager
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
         with wait_lock(self._layout.lock(key), waiting):

@@ -44,9 +44,10 @@ class FileIngest:
     def digest(self) -> Digest:
         return Digest(self._hash.name, self._hash.hexdigest())
 
-    def resume(self) -> Iterator[bytes]:
+    def resume(self, *, adopt: bool = True) -> Iterator[bytes]:
         with storage_errors():
-            self._adopt()
+            if adopt:
+                self._adopt()
             file = self._opened()
         while True:
             with storage_errors():

@@ -2,7 +2,8 @@
 
 A blob begins as an *ingest*: a partial under a key, held by one writer at a time (a lock across processes). Its bytes are written, then
 `commit` syncs them, checks size and digest, and publishes the blob by one atomic rename. Only then may a row name it. A blob is removed
-under the same lock, after its row is gone. So at every instant a blob that can be opened is whole, and a row's blob can be opened.
+under the same lock, after its row is gone. So at every instant a blob that can be opened is whole, and a row's blob can be opened; what a
+disk or a user changed all the same is replaced by the same rename.
 
 The key of an ingest is the digest's text where the digest is known beforehand, so that two writers of one blob meet (single flight) and a
 partial left by a dead process is found and continued; otherwise any unique text of lower-case letters and digits.
@@ -30,11 +31,12 @@ class Ingest(Protocol):
     def digest(self) -> Digest:
         """The digest of these bytes, by the algorithm of the key's digest, or sha256."""
 
-    def resume(self) -> Iterator[bytes]:
+    def resume(self, *, adopt: bool = True) -> Iterator[bytes]:
         """Take over the bytes that are there, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
 
-        They are hashed as they pass, so `offset` and `digest` grow with the iteration. Called before anything is written, and only for a
-        digest that has no row: a whole file without a row is taken back as a partial (adoption). Without it they are thrown away.
+        They are hashed as they pass, so `offset` and `digest` grow with the iteration. Called before anything is written. A whole file is
+        taken back as a partial (adoption), unless `adopt` is false: the file of a digest that has a row stays until it is replaced.
+        Without this call they are thrown away.
         """
 
     def write(self, chunk: bytes | memoryview) -> None:
@@ -72,6 +74,9 @@ class ContentStore(Protocol):
 
     def size(self, digest: Digest) -> int | None:
         """Bytes of the blob, or None where it is absent."""
+
+    def version(self, digest: Digest) -> tuple[int, ...] | None:
+        """What is equal as long as the blob's file is neither replaced nor changed; None where it is absent."""
 
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, alone. Leaving without commit throws the partial away unless `keep` was called.

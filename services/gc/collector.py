@@ -114,12 +114,12 @@ def _old_orphans(metadata: MetadataStore, content: ContentStore) -> set[Digest]:
 
 
 def _discard_partials(metadata: MetadataStore, content: ContentStore, keys: Iterable[str]) -> int:
-    """Remove these partials, but none of a digest that is kept or whose writer runs; returns their bytes."""
+    """Remove these partials, but none of a digest that is kept and to be brought, or whose writer runs; returns their bytes."""
     keys = set(keys)
     digests = {key: digest for key in keys if (digest := _digest_of(key)) is not None}
     with metadata.read() as tx:
-        rooted = tx.graph.rooted(digests.values())
-    return sum(content.discard_partial(key) for key in keys if digests.get(key) not in rooted)
+        wanted = tx.graph.rooted(digests.values()) - tx.graph.unmarked(digests.values()).keys()
+    return sum(content.discard_partial(key) for key in keys if digests.get(key) not in wanted)
 
 
 def _digest_of(key: str) -> Digest | None:

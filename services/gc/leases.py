@@ -14,6 +14,7 @@ from threading import Event, Thread
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidParameter, NotFound
 from services.gc.collector import collect_expired, sweep
+from services.gc.soundness import sound_blobs
 from services.metadata.protocol import MetadataStore
 from services.oci.digest import Digest
 
@@ -27,17 +28,19 @@ _log = logging.getLogger(__name__)
 class Lease:
     """A held lease; usable from several threads."""
 
-    def __init__(self, metadata: MetadataStore, note: str) -> None:
+    def __init__(self, metadata: MetadataStore, content: ContentStore, note: str) -> None:
         self._metadata = metadata
+        self._content = content
         with metadata.write() as tx:
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
 
     def add(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Hold these, and say which of them are already present; what is present then stays so until the lease ends."""
+        """Hold these, and say which of them are here already and sound; what is here then stays until the lease ends."""
         held = set(digests)
         with self._metadata.write() as tx:
             tx.leases.add(self._id, held)
-            return tx.graph.present(held)
+            unmarked = tx.graph.unmarked(held)
+        return sound_blobs(self._content, unmarked)
 
     def digests(self) -> set[Digest]:
         """What it holds."""
@@ -70,7 +73,7 @@ def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_f
     or a prune or the removal of a platform finds it abandoned: the next try then has them. What the registry really sends or lacks (InvalidContent,
     NotFound) leaves nothing: another try would get the same. What expired leases left is removed at the end of the next holds.
     """
-    lease = Lease(metadata, note)
+    lease = Lease(metadata, content, note)
     try:
         with _renewed(lease):
             yield lease

@@ -1,6 +1,7 @@
 """The scrub: is everything that the rows promise really there, byte for byte, and are the rows themselves sound?
 
-It runs beside a working service. What a sweep or a writer changes meanwhile is looked at twice, so it is never taken for damage.
+It runs beside a working service. What a sweep or a writer changes meanwhile is looked at twice, so it is never taken for damage. Damaged
+blobs are marked, so that the next load, import or pull that brings one replaces it.
 """
 
 from __future__ import annotations
@@ -10,23 +11,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 from services.archive.layer import LayerDigester
+from services.content.errors import storage_errors
 from services.content.protocol import ContentStore
-from services.errors import BlobNotFound, EngineError, InvalidContent
+from services.errors import EngineError, InvalidContent
+from services.gc.soundness import bytes_problem, file_problem, mark_blob
 from services.metadata.protocol import Kind, LayerFacts, ManifestFacts, MetadataStore, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import Index, Manifest
 from services.oci.mediatypes import is_foreign_layer
+from services.oci.reference import shown_name
 
 _CHUNK_BYTES = 1 << 20
 
 
 class FindingKind(StrEnum):
-    """Damage is a broken promise. An orphan (a file without a row) and a partial are leftovers that the next collection takes away."""
+    """Damage is a broken promise, and affects images. An orphan (a file without a row) and a partial are leftovers for the next collection."""
 
     DAMAGE = "damage"
+    AFFECTED = "affected"
     ORPHAN = "orphan"
     PARTIAL = "partial"
 
@@ -43,78 +49,96 @@ def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool =
     """Hash every blob again and hold every manifest and image against what it needs; yields findings as they are made.
 
     With `deep` every layer is inflated too and held against its recorded diff_id and size, at several times the cost. No finding of kind
-    DAMAGE means that every image is whole. Reads every blob, with `deep` layers twice; changes nothing. Raises Internal for a database
-    that cannot be read at all.
+    DAMAGE means that every image is whole; the images that damage affects follow it. Reads every blob, with `deep` layers twice. Marks
+    blobs whose file is missing, has another size or, read to its end, another digest, takes the marks of sound ones away, and changes
+    nothing else. Raises Internal for a database that cannot be read at all.
     """
     for problem in metadata.problems():
         yield Finding(FindingKind.DAMAGE, problem)
-    yield from _verify_blobs(metadata, content, deep=deep)
-    yield from _verify_manifests(metadata, content)
+    damaged: set[Digest] = set()
+    for digest, sentence in chain(_verify_blobs(metadata, content, deep=deep), _verify_manifests(metadata, content)):
+        damaged.add(digest)
+        yield Finding(FindingKind.DAMAGE, sentence)
     yield from _verify_images(metadata)
+    yield from _find_affected(metadata, damaged)
     yield from _find_orphans(metadata, content)
     for key, size, held in content.partials():
         if not held:
             yield Finding(FindingKind.PARTIAL, f"partial blob {key}: {size} bytes that no writer holds")
 
 
-def _verify_blobs(metadata: MetadataStore, content: ContentStore, *, deep: bool) -> Iterator[Finding]:
+def _verify_blobs(metadata: MetadataStore, content: ContentStore, *, deep: bool) -> Iterator[tuple[Digest, str]]:
     with metadata.read() as tx:
         blobs = tx.graph.all_blobs()
+        damages = tx.graph.damages(blobs)
         layers = tx.graph.layers(blobs) if deep else {}
     for digest, size in sorted(blobs.items()):
-        problem = _blob_problem(content, digest, size, layers.get(digest))
+        blob = _Blob(digest, size, layers.get(digest), damages.get(digest))
+        problem = _verify_blob(metadata, content, blob)
         if problem and _is_present(metadata, digest):
-            yield Finding(FindingKind.DAMAGE, f"blob {digest} {problem}")
+            yield digest, f"blob {digest} {problem}"
 
 
-def _blob_problem(content: ContentStore, digest: Digest, size: int, facts: LayerFacts | None) -> str | None:
-    found = content.size(digest)
-    if found is None:
-        return "has no file"
-    if found != size:
-        return f"has {found} bytes instead of {size}"
-    try:
-        actual = _hash(content, digest)
-    except BlobNotFound:
-        return "has no file"
-    except EngineError as error:
-        return f"cannot be read: {error}"
-    if actual != digest:
-        return f"holds other bytes: their digest is {actual}"
-    return _layer_problem(content, digest, facts) if facts else None
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """What the rows say of a blob: `facts` where they are to be verified, and `mark` where it is known to be damaged."""
+
+    digest: Digest
+    size: int
+    facts: LayerFacts | None
+    mark: str | None
+
+
+def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob) -> str | None:
+    """What is wrong with a blob, looked at again where its file changed meanwhile. Marks it, or takes its mark away."""
+    while True:
+        version = content.version(blob.digest)
+        try:
+            damage = file_problem(content, blob.digest, blob.size) or bytes_problem(blob.digest, _hash(content, blob.digest))
+            problem = damage or (_layer_problem(content, blob.digest, blob.facts) if blob.facts else None)
+        except EngineError as error:  # which may pass
+            damage, problem = blob.mark, f"cannot be read: {error}"
+        if content.version(blob.digest) == version:
+            break
+    if damage != blob.mark:
+        mark_blob(metadata, content, blob.digest, damage, version=version)
+    return problem
 
 
 def _hash(content: ContentStore, digest: Digest) -> Digest:
     running = hashlib.new(digest.algorithm)
-    with content.open(digest) as blob:
-        while chunk := blob.read(_CHUNK_BYTES):
-            running.update(chunk)
+    for chunk in _chunks(content, digest):
+        running.update(chunk)
     return Digest(digest.algorithm, running.hexdigest())
+
+
+def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:
+    with content.open(digest) as blob, storage_errors():
+        while chunk := blob.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
     """What is wrong with the facts of a sound blob; it is inflated no further than they say."""
     try:
-        with content.open(digest) as blob, closing(LayerDigester(max_ratio=0, max_bytes=facts.size, algorithm=digest.algorithm)) as layer:
-            while chunk := blob.read(_CHUNK_BYTES):
+        with closing(LayerDigester(max_ratio=0, max_bytes=facts.size, algorithm=digest.algorithm)) as layer:
+            for chunk in _chunks(content, digest):
                 layer.feed(chunk)
             found = layer.finish(digest)
     except InvalidContent:
         found = None
-    except EngineError as error:
-        return f"cannot be read: {error}"
     if found == (facts.diff_id, facts.size):
         return None
     return f"is no layer of {facts.size} bytes with the diff_id {facts.diff_id}, as recorded"
 
 
-def _verify_manifests(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:
+def _verify_manifests(metadata: MetadataStore, content: ContentStore) -> Iterator[tuple[Digest, str]]:
     with metadata.read() as tx:
         digests = sorted(tx.graph.manifests(tx.graph.all_blobs()))
     for digest in digests:
         for problem in _manifest_problems(metadata, content, digest):
             if _is_present(metadata, digest):
-                yield Finding(FindingKind.DAMAGE, f"manifest {digest} {problem}")
+                yield digest, f"manifest {digest} {problem}"
 
 
 def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: Digest) -> Iterator[str]:
@@ -150,6 +174,14 @@ def _verify_images(metadata: MetadataStore) -> Iterator[Finding]:
     for image in catalog.images:
         if image.target.digest not in catalog.manifests:
             yield Finding(FindingKind.DAMAGE, f"image {image.name} names {image.target.digest}, which is no recorded manifest")
+
+
+def _find_affected(metadata: MetadataStore, damaged: set[Digest]) -> Iterator[Finding]:
+    with metadata.read() as tx:
+        above = tx.graph.ancestors(damaged)
+    for image in metadata.catalog().images:
+        if image.target.digest in above:
+            yield Finding(FindingKind.AFFECTED, f"image {shown_name(image.name, image.target.digest)}: load or pull it again, or delete it")
 
 
 def _find_orphans(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:

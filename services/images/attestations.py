@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
+from services.images.reading import read_document
 from services.images.resolve import resolve_image
 from services.metadata.protocol import ManifestFacts, Role, Transaction
 from services.oci import gojson, mediatypes
@@ -93,7 +94,7 @@ def _with_statements(engine: Engine, attestations: list[Attestation]) -> list[At
 
 def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
     try:
-        raw = engine.content.read(descriptor.digest)
+        raw = read_document(engine, descriptor.digest)
     except BlobNotFound as exc:
         raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
     try:

@@ -5,6 +5,7 @@ One transaction per blob: blob row and layer facts, once its file is committed a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from services.content.protocol import Ingest
 from services.engine import Engine
 from services.errors import InvalidContent, OutOfSpace
 from services.gc.leases import Lease
+from services.gc.soundness import sound_blobs
 from services.metadata.protocol import LayerFacts
 from services.oci.digest import Digest
 from services.registry.protocol import BlobStream
@@ -35,12 +37,15 @@ def store_blob(
 ) -> StoredBlob:
     """Write the chunks as one blob, verify it against digest and size where given, record it with its facts.
 
-    A digest that is present already reads no chunk, and no more are read than the size allows. Raises InvalidContent on a mismatch or a
-    bomb, OutOfSpace, and what the chunks raise; then nothing is left.
+    Where a sound blob of the digest is here already, the chunks are only verified. No more are read than the size allows. Raises
+    InvalidContent on a mismatch or a bomb, OutOfSpace, and what the chunks raise; then nothing is left, and what was here stays.
     """
     if digest is None:
         return _store_unnamed(engine, lease, chunks, size)
-    return _single_flight(engine, lease, lambda ingest, layer: _pour(chunks, ingest, layer, size), digest=digest, size=size)
+    stored, came = _single_flight(engine, lease, lambda ingest, layer: _pour(chunks, ingest, layer, size), digest=digest, size=size)
+    if not came:
+        _verify(chunks, digest, size)
+    return stored
 
 
 def store_bytes(engine: Engine, lease: Lease, content: bytes) -> Digest:
@@ -61,11 +66,13 @@ def fetch_blob(
 
     `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
     has the same blob in hand, and while what is there is read; it may raise to give up. When the fetch breaks or is cancelled, what came
-    stays for the next try; otherwise it raises as `store_blob` does and nothing is left.
+    stays for the next try; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes are verified.
     """
-    return _single_flight(
-        engine, lease, lambda ingest, layer: _fetch(fetch, ingest, layer, size, waiting), digest=digest, size=size, waiting=waiting
-    )
+
+    def fill(ingest: Ingest, layer: LayerDigester) -> None:
+        _fetch(fetch, ingest, layer, size, waiting, adopt=not _has_row(engine, digest))
+
+    return _single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting)[0]
 
 
 def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, digest: Digest, size: int | None = None) -> StoredBlob:
@@ -89,15 +96,16 @@ def _single_flight(
     digest: Digest,
     size: int | None,
     waiting: Callable[[], None] = lambda: None,
-) -> StoredBlob:
+) -> tuple[StoredBlob, bool]:
+    """The blob, and whether it was filled here: it is not where it is sound, or another writer brings it first."""
     if lease.add([digest]):
-        return _present(engine, digest, size)
+        return _present(engine, digest, size), False
     with engine.content.ingest(str(digest), waiting=waiting) as ingest:
-        if _is_present(engine, digest):
-            return _present(engine, digest, size)
+        if _is_sound(engine, digest):
+            return _present(engine, digest, size), False
         with closing(_layer_digester(engine, digest.algorithm)) as layer:
             fill(ingest, layer)
-            return _commit(engine, ingest, layer, digest, size)
+            return _commit(engine, ingest, layer, digest, size), True
 
 
 def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
@@ -107,6 +115,24 @@ def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: 
         if lease.add([ingest.digest]):
             return _present(engine, ingest.digest, size)
         return _commit(engine, ingest, layer, ingest.digest, size)
+
+
+def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
+    """Hash chunks that are not needed: an archive that lies about a blob is refused whether the blob is here or not."""
+    running, offset = hashlib.new(digest.algorithm), 0
+    hashing = Stage(running.update)
+    try:
+        for chunk in chunks:
+            hashing.put(chunk)
+            offset += len(chunk)
+            if size is not None and offset > size:
+                break
+    finally:
+        hashing.finish()
+    if size is not None and offset != size:
+        raise InvalidContent(f"unexpected commit size {offset}, expected {size}")
+    if running.hexdigest() != digest.hex:
+        raise InvalidContent(f"unexpected commit digest {digest.algorithm}:{running.hexdigest()}, expected {digest}")
 
 
 def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
@@ -130,10 +156,10 @@ def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: i
 
 
 def _fetch(
-    fetch: Callable[[int], BlobStream], ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None]
+    fetch: Callable[[int], BlobStream], ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None], *, adopt: bool
 ) -> None:
     try:
-        _resume(ingest, layer, size, waiting)
+        _resume(ingest, layer, size, waiting, adopt=adopt)
         if ingest.offset == size:
             return
         with closing(fetch(ingest.offset)) as stream:
@@ -147,8 +173,8 @@ def _fetch(
         raise
 
 
-def _resume(ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None]) -> None:
-    for chunk in ingest.resume():
+def _resume(ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None], *, adopt: bool) -> None:
+    for chunk in ingest.resume(adopt=adopt):
         layer.feed(chunk)
         waiting()
     if ingest.offset > size:
@@ -166,9 +192,15 @@ def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest
     return commit_blob(engine, ingest, LayerFacts(*found) if found else None, digest=digest, size=size)
 
 
-def _is_present(engine: Engine, digest: Digest) -> bool:
+def _has_row(engine: Engine, digest: Digest) -> bool:
     with engine.metadata.read() as tx:
         return bool(tx.graph.present([digest]))
+
+
+def _is_sound(engine: Engine, digest: Digest) -> bool:
+    with engine.metadata.read() as tx:
+        unmarked = tx.graph.unmarked([digest])
+    return bool(sound_blobs(engine.content, unmarked))
 
 
 def _present(engine: Engine, digest: Digest, size: int | None) -> StoredBlob:

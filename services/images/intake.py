@@ -25,6 +25,7 @@ from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest, InvalidReference
 from services.gc.leases import Lease
 from services.images.ingest import StoredBlob, store_blob, store_bytes
+from services.images.reading import read_document
 from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -188,7 +189,7 @@ def _image_entries(intake: _Intake, image: ArchivedImage) -> list[Descriptor]:
     if config.size > MAX_MANIFEST_BYTES:
         raise InvalidContent(f"image config {quote(image.config)} is larger than {MAX_MANIFEST_BYTES} bytes")
     layers = _prefer_compressed(intake, [_layer(intake, name) for name in image.layers])
-    platform = _platform(intake.engine.content.read(config.digest))
+    platform = _platform(read_document(intake.engine, config.digest))
     raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), layers)
     target = Descriptor(DOCKER_MANIFEST, store_bytes(intake.engine, intake.lease, raw), len(raw), platform=platform)
     return [oci_layout.named(target, _normalize(name)) for name in image.repo_tags] or [target]

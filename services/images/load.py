@@ -21,7 +21,7 @@ from services.gc.leases import Lease, hold
 from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
-from services.images.publish import Recorded, assign_name, read_graph, record_graph
+from services.images.publish import Recorded, assign_name, read_graph, record_graph, whole_manifests
 from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -146,7 +146,7 @@ def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, 
     """The manifests that were read, and those that an index lists and the store has from before."""
     read = {recorded.facts.digest: recorded.facts for image in loaded for recorded in image.graph}
     with engine.metadata.read() as tx:
-        known = tx.graph.manifests(child.digest for image in loaded for child in image.listed)
+        known = whole_manifests(engine, tx, {child.digest for image in loaded for child in image.listed})
     return known | read
 
 

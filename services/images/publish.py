@@ -7,11 +7,14 @@ image visible.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from services.engine import Engine
 from services.errors import InvalidContent
+from services.gc.soundness import sound_blobs
+from services.images.reading import read_document
 from services.metadata.protocol import Edge, Kind, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
 from services.oci.config import ImageConfig
@@ -65,7 +68,7 @@ def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor,
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, brought, matcher)
-        if not tx.graph.present([target.digest]):
+        if not _sound(reading, [target]):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
             _read_manifest(reading, target, optional=False)
@@ -76,12 +79,26 @@ def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor,
     return reading.found
 
 
+def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+    """Those of these manifests that are recorded and, with their config and layers, here to rely on; an index needs nothing that it lists."""
+    recorded = tx.graph.manifests(digests)
+    needs = {digest: {digest, *_needed(facts)} for digest, facts in recorded.items()}
+    sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))
+    return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
+
+
+def _needed(facts: ManifestFacts) -> set[Digest]:
+    children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
+    return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
+
+
 def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
     _check_repeats(index)
-    present = _check_sizes(reading, index.manifests)
+    _check_sizes(reading, index.manifests)
+    present = _sound(reading, index.manifests)
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
     complete = [_read_child(reading, child, depth=depth + 1) for child in wanted if child.digest in present]
     if index.manifests and not any(complete) and reading.matcher is None:
@@ -100,7 +117,7 @@ def _check_repeats(index: Index) -> None:
 def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> bool:
     """Read a present child of an index once; says whether it counts as present."""
     if child.digest not in reading.brought:
-        return reading.tx.graph.manifest(child.digest) is not None
+        return bool(whole_manifests(reading.engine, reading.tx, [child.digest]))
     if child.digest not in reading.visited:
         reading.visited[child.digest] = True
         if mediatypes.is_index(child.media_type):
@@ -113,7 +130,7 @@ def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> bool:
 def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool) -> bool:
     """Read a complete manifest; an optional one without its config is left out and False returned."""
     manifest = Manifest.parse(_read_document(reading, descriptor), descriptor.media_type)
-    if optional and not reading.tx.graph.present([manifest.config.digest]):
+    if optional and not _sound(reading, [manifest.config]):
         return False
     _check_present(reading, manifest)
     is_image = mediatypes.is_config(manifest.config.media_type) and not manifest.is_pseudo
@@ -138,7 +155,7 @@ def _read_document(reading: _Reading, descriptor: Descriptor) -> bytes:
     if descriptor.size > MAX_MANIFEST_BYTES:
         raise InvalidContent(f"manifest {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
     _check_sizes(reading, [descriptor])
-    return reading.engine.content.read(descriptor.digest)
+    return read_document(reading.engine, descriptor.digest)
 
 
 def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -> tuple[bytes | None, ImageConfig | None]:
@@ -147,7 +164,7 @@ def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -
         if required:
             raise InvalidContent(f"image config {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
         return None, None
-    raw = reading.engine.content.read(descriptor.digest)
+    raw = read_document(reading.engine, descriptor.digest)
     try:
         return raw, ImageConfig.parse(raw)
     except InvalidContent:
@@ -156,19 +173,24 @@ def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -
         return None, None
 
 
-def _check_sizes(reading: _Reading, descriptors: list[Descriptor] | tuple[Descriptor, ...]) -> set[Digest]:
-    """Which of these are present; raises InvalidContent where a present blob has another size than its descriptor says."""
+def _sound(reading: _Reading, descriptors: Sequence[Descriptor]) -> set[Digest]:
+    """Which of these are here to rely on."""
+    return sound_blobs(reading.engine.content, reading.tx.graph.unmarked(descriptor.digest for descriptor in descriptors))
+
+
+def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> None:
+    """Raise InvalidContent where a present blob has another size than its descriptor says."""
     sizes = reading.tx.graph.blob_sizes([descriptor.digest for descriptor in descriptors])
     for descriptor in descriptors:
         size = sizes.get(descriptor.digest, descriptor.size)
         if size != descriptor.size:
             raise InvalidContent(f"unexpected size {size} of blob {descriptor.digest}, expected {descriptor.size}")
-    return set(sizes)
 
 
 def _check_present(reading: _Reading, manifest: Manifest) -> None:
     needed = (manifest.config, *manifest.layers)
-    present = _check_sizes(reading, needed)
+    _check_sizes(reading, needed)
+    present = _sound(reading, needed)
     for descriptor in needed:
         if descriptor.digest not in present and not mediatypes.is_foreign_layer(descriptor.media_type):
             raise InvalidContent(f"missing blob {descriptor.digest}")

@@ -9,15 +9,18 @@ Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daem
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.engine import Engine
-from services.errors import EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
+from services.errors import Damaged, EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
+from services.gc.soundness import sound_blobs
 from services.images.download import download_blobs
 from services.images.events import Action, image_labels, log_image
 from services.images.ingest import store_blob
 from services.images.publish import MAX_DEPTH, assign_name, read_graph, record_graph
+from services.images.reading import read_document
 from services.images.resolve import resolve_image
 from services.images.retry import patiently
 from services.images.transfers import is_shown
@@ -92,7 +95,8 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
     with engine.metadata.read() as tx:
         previous = _target_before(tx, reference)
         content = _whole_content(tx, target, matcher) if _has_name(tx, reference, target) else set()
-    if content:
+        unmarked = tx.graph.unmarked(content)
+    if content and sound_blobs(engine.content, unmarked) == content:
         with engine.metadata.write() as tx:
             _record(tx, engine, reference, target.digest, content)
         yield _pulling_from(reference)
@@ -128,7 +132,7 @@ def _has_name(tx: Transaction, reference: Reference, target: Descriptor) -> bool
 
 
 def _whole_content(tx: Transaction, descriptor: Descriptor, matcher: PlatformMatcher) -> set[Digest]:
-    """Everything that a pull for this platform would bring, or nothing where any of it is not here."""
+    """Everything that a pull for this platform would bring, or nothing where any of it has no row."""
     facts = tx.graph.manifest(descriptor.digest)
     if facts is None:
         return set()
@@ -191,7 +195,8 @@ class _Pull:
     def _document(self, lease: Lease, descriptor: Descriptor) -> Generator[Progress, None, bytes]:
         """A manifest's bytes, from the store where it is there; yields ticks."""
         if lease.add([descriptor.digest]):
-            return self.engine.content.read(descriptor.digest)
+            with suppress(Damaged):  # which marks it, so that it is replaced
+                return read_document(self.engine, descriptor.digest)
         raw = yield from patiently(lambda: self.repository.manifest(descriptor), self.engine.limits)
         store_blob(self.engine, lease, [raw], digest=descriptor.digest, size=descriptor.size)
         return raw

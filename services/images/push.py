@@ -17,6 +17,7 @@ from services.gc.leases import hold
 from services.images.events import Action, image_labels, log_image
 from services.images.names import repo_tag_reference
 from services.images.push_target import choose_target
+from services.images.reading import refuse_damaged
 from services.images.summary import Facts, read_facts
 from services.images.upload import Uploads
 from services.metadata.protocol import ImageRecord, Kind, Transaction
@@ -116,7 +117,8 @@ class _Push:
             if plan.absent:
                 yield Progress(aux={"contentMissing": True, "desc": plan.target.to_json()})
                 raise NotFound(f"content digest {plan.absent}: not found")
-            if lease.add(plan.digests) != plan.digests:
+            if unsound := plan.digests - lease.add(plan.digests):
+                refuse_damaged(engine, unsound)
                 raise NotFound(f"{reference.familiar} was removed while it was about to be pushed")
             with engine.registry.destination(reference, credentials=self.credentials, headers=self.headers) as destination:
                 yield from self._push(plan, Uploads(engine, destination), sources)

@@ -10,7 +10,7 @@ import re
 from services.errors import ImageNotFound, InvalidReference, NotFound
 from services.metadata.protocol import ImageRecord, Transaction
 from services.oci.digest import Digest
-from services.oci.reference import Reference, dangling_name, parse_any
+from services.oci.reference import Reference, dangling_name, parse_any, shown_name
 
 _TRUNCATED_ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})")
 
@@ -32,8 +32,8 @@ def is_dangling(record: ImageRecord) -> bool:
 
 
 def familiar_name(record: ImageRecord) -> str:
-    """The record's name as Docker shows it: familiar, or the ID of a dangling image (moby imageFamiliarName)."""
-    return str(record.target.digest) if is_dangling(record) else Reference.parse_canonical(record.name).familiar
+    """The record's name as Docker shows it: familiar, or the ID of a dangling image."""
+    return shown_name(record.name, record.target.digest)
 
 
 def resolve_image(tx: Transaction, text: str) -> ImageRecord:

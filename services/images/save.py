@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
 from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
 from services.archive.tarstream import CHUNK, END, directory_header, file_header, padding
-from services.content.protocol import ContentStore
 from services.engine import Engine
 from services.errors import Conflict, Internal, InvalidReference, NotFound
 from services.gc.leases import hold
 from services.images.events import Action, image_labels, log_image
 from services.images.push_target import choose_target
+from services.images.reading import open_verified, read_document, refuse_damaged
 from services.images.resolve import image_not_found, resolve_image
 from services.images.summary import Facts, read_facts, summarize
 from services.metadata.protocol import ImageRecord, ManifestFacts, Role, Transaction
@@ -45,7 +45,7 @@ class _Plan:
     """
 
     tx: Transaction
-    content: ContentStore
+    engine: Engine
     matcher: PlatformMatcher
     entries: list[Descriptor] = field(default_factory=list)
     blobs: dict[Digest, int] = field(default_factory=dict)
@@ -65,12 +65,13 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
     """
     with hold(engine.metadata, engine.content, "save") as lease:
         with engine.metadata.read() as tx:
-            plan = _Plan(tx, engine.content, PlatformMatcher.any_of(tuple(platforms), engine.platform))
+            plan = _Plan(tx, engine, PlatformMatcher.any_of(tuple(platforms), engine.platform))
             for name in names:
                 for record, reference in _select(tx, name):
                     _add_image(plan, record, reference, platforms)
             documents = _documents(plan)
-        if len(lease.add(plan.blobs)) < len(plan.blobs):
+        if unsound := plan.blobs.keys() - lease.add(plan.blobs):
+            refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
         _log(engine, [entry.digest for entry in plan.entries])
         yield from _coalesce(_archive(engine, documents, plan.blobs))
@@ -176,7 +177,7 @@ def _add_attestations(plan: _Plan, record: ImageRecord, facts: Facts) -> None:
 
 def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
     """The entry of an attestation. Its artifact type stands in the manifest itself; BuildKit does not repeat it in the index."""
-    fields = Fields(gojson.decode(plan.content.read(manifest.digest)), "Manifest")
+    fields = Fields(gojson.decode(read_document(plan.engine, manifest.digest)), "Manifest")
     annotations = {MANIFEST_SUBJECT: str(subject)}
     return Descriptor(manifest.media_type, manifest.digest, manifest.size, annotations, artifact_type=fields.text("artifactType"))
 
@@ -221,13 +222,9 @@ def _archive(engine: Engine, documents: dict[str, tuple[int, bytes]], blobs: dic
 
 
 def _blob(engine: Engine, digest: Digest, size: int) -> Iterator[bytes]:
-    with engine.content.open(digest) as blob:
-        left = size
-        while left and (chunk := blob.read(min(CHUNK, left))):
-            left -= len(chunk)
+    with open_verified(engine, digest, size) as blob:
+        while chunk := blob.read(CHUNK):
             yield chunk
-    if left:
-        raise Internal(f"blob {digest} ends {left} bytes early")
 
 
 def _coalesce(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from services.engine import Engine
 from services.errors import EngineError
+from services.images.reading import open_verified, read_document
 from services.images.retry import patiently
 from services.images.transfers import Transfers, is_shown
 from services.oci import mediatypes
@@ -55,16 +57,14 @@ class Uploads(Transfers):
     def _push_manifest(self, manifest: Descriptor, tag: str | None) -> Progress:
         def attempt() -> Progress:
             if not self._destination.has_manifest(manifest, tag=tag):
-                self._destination.put_manifest(manifest, self._engine.content.read(manifest.digest), tag=tag)
+                self._destination.put_manifest(manifest, read_document(self._engine, manifest.digest), tag=tag)
             return _line("Pushed", manifest)
 
         return self._try_again(manifest, attempt, lambda: 0)
 
     def _push_blob(self, blob: Descriptor, source: str) -> Progress:
-        content = self._engine.content
-        upload = self._destination.upload(
-            blob, lambda: content.open(blob.digest), mount_from=source, advance=lambda offset: self._advance(blob, offset)
-        )
+        opened = partial(open_verified, self._engine, blob.digest, blob.size)
+        upload = self._destination.upload(blob, opened, mount_from=source, advance=lambda offset: self._advance(blob, offset))
         return self._try_again(blob, lambda: self._bring(blob, upload, source), lambda: upload.offset)
 
     def _bring(self, blob: Descriptor, upload: Upload, source: str) -> Progress:

@@ -23,11 +23,14 @@ from services.oci.mediatypes import is_foreign_layer
 _BLOBS = select(blob.c.digest, blob.c.size)
 _PAIRS = select(edge.c.parent, edge.c.child)
 _SIZES = _BLOBS.where(blob.c.digest.in_(DIGESTS))
+_STATE = select(blob.c.size, blob.c.damage).where(blob.c.digest.in_(DIGESTS))
+_UNMARKED = _SIZES.where(blob.c.damage.is_(None))
+_DAMAGES = select(blob.c.digest, blob.c.damage).where(blob.c.digest.in_(DIGESTS), blob.c.damage.is_not(None))
 _LAYERS = select(layer.c.digest, layer.c.diff_id, layer.c.size).where(layer.c.digest.in_(DIGESTS))
 _BY_DIFF_ID = (
     select(layer.c.diff_id, layer.c.digest)
     .join(blob, blob.c.digest == layer.c.digest)
-    .where(layer.c.diff_id.in_(DIGESTS), layer.c.digest != layer.c.diff_id)
+    .where(layer.c.diff_id.in_(DIGESTS), layer.c.digest != layer.c.diff_id, blob.c.damage.is_(None))
     .order_by(blob.c.created_at.desc(), layer.c.digest)
 )
 _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
@@ -49,14 +52,27 @@ class SqlGraph:
     def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         return {to_digest(digest): size for digest, size in self._rows(_SIZES, digests)}
 
+    def unmarked(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        return {to_digest(digest): size for digest, size in self._rows(_UNMARKED, digests)}
+
+    def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return {to_digest(digest): damage for digest, damage in self._rows(_DAMAGES, digests)}
+
+    def mark(self, digest: Digest, damage: str | None) -> None:
+        self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(damage=damage))
+
     def all_blobs(self) -> dict[Digest, int]:
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
 
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        if self.present([digest]):
+        known = self._rows(_STATE, [digest])
+        if not known:
+            self._connection.execute(insert(blob).values(digest=str(digest), size=size, created_at=now))
+        elif known != [(size, None)]:
+            self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=size, damage=None))
+        else:
             return
-        self._connection.execute(insert(blob).values(digest=str(digest), size=size, created_at=now))
-        self._refresh_sizes(self._digests(reach.ABOVE, [digest]))
+        self._refresh_sizes(self.ancestors([digest]))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         if not self.layers([digest]):

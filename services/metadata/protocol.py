@@ -4,7 +4,7 @@ A write transaction is serialised against every other one (BEGIN IMMEDIATE) and 
 all of it back. A read transaction sees one state.
 
     image      name -> target descriptor: what `docker images` lists; an untagged image is named moby-dangling@<digest>
-    blob       a digest whose file is whole and on disk
+    blob       a digest whose file was whole and on disk when it was written; marked where it has been found damaged since
     layer      facts of a compressed blob: digest and size of its uncompressed stream
     manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is there
     edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
@@ -14,7 +14,8 @@ all of it back. A read transaction sees one state.
     store      one row: the id of the store, made with its tables, which the content store has too
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest or a foreign layer
-has a blob row; a blob row has its file.
+has a blob row; a blob row has its file, as long as nothing but the engine changes files. What was changed all the same is found by verify
+and by whoever reads it, and marked: readers of rows do not care, while for writers a marked blob is absent.
 """
 
 from __future__ import annotations
@@ -128,19 +129,28 @@ class Graph(Protocol):
     """Blobs, layers, manifests and edges."""
 
     def present(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Which of these have a blob row."""
+        """Which of these have a blob row, marked or not."""
 
     def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]: ...
 
+    def unmarked(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """Those of these that have a blob row which is not marked as damaged, and their sizes; see services/gc/soundness.py."""
+
+    def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """Those of these that are marked as damaged, and what was found wrong with them."""
+
+    def mark(self, digest: Digest, damage: str | None) -> None:
+        """Mark a blob as damaged, in the words of the finding, or take the mark away; a blob without a row stays without one."""
+
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        """Record a blob whose file is committed; recording it again changes nothing."""
+        """Record a blob whose file is committed; of one that is recorded already only the mark goes, and a wrong size."""
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None: ...
 
     def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]: ...
 
     def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
-        """diff_id -> digest of a present compressed blob with that uncompressed stream (the blob recorded first)."""
+        """diff_id -> digest of an unmarked compressed blob with that uncompressed stream (the blob recorded first)."""
 
     def add_manifest(self, facts: ManifestFacts, config: bytes | None) -> None:
         """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.

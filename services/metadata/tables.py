@@ -16,6 +16,7 @@ blob = Table(
     Column("digest", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("damage", Text),
 )
 
 layer = Table(

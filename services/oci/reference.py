@@ -176,3 +176,8 @@ def parse_any(text: str) -> Reference | Digest:
 def dangling_name(target: Digest) -> str:
     """The name under which an untagged image is kept."""
     return DANGLING_PREFIX + str(target)
+
+
+def shown_name(name: str, target: Digest) -> str:
+    """An image's name as Docker shows it: familiar, or the ID of a dangling image (moby imageFamiliarName)."""
+    return str(target) if name == dangling_name(target) else Reference.parse_canonical(name).familiar

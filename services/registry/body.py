@@ -10,11 +10,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import BinaryIO
 
 from urllib3.connection import HTTPConnection
 
 from services.errors import RegistryFailure
+from services.registry.protocol import OpenBlob
 
 PIECE = 256 << 10  # five uploads on a line of 100 KB a second pass one each within 13 seconds
 
@@ -25,7 +25,7 @@ class UploadBody:
     `advance` is told the offset after each piece and may raise to end it.
     """
 
-    def __init__(self, blob: BinaryIO, *, offset: int, size: int, stall_seconds: float, advance: Callable[[int], None]) -> None:
+    def __init__(self, blob: OpenBlob, *, offset: int, size: int, stall_seconds: float, advance: Callable[[int], None]) -> None:
         self.length = size - offset
         self._blob = blob
         self._offset = offset

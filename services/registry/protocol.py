@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from services.oci.descriptor import Descriptor
 from services.oci.reference import Reference
@@ -79,6 +79,14 @@ class Repository(Protocol):
         """The bytes that came for this blob are wrong: ask another host for it from now on; whether there is one."""
 
 
+class OpenBlob(Protocol):
+    """An open blob on its way to a repository; it raises Damaged in place of its last bytes where the others are not the blob's."""
+
+    def seek(self, offset: int, /) -> int: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Upload(Protocol):
     """One blob on its way to a repository."""
 
@@ -104,7 +112,9 @@ class Destination(Protocol):
 
     def has_blob(self, blob: Descriptor) -> bool: ...
 
-    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> Upload:
+    def upload(
+        self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
+    ) -> Upload:
         """Prepare to bring a blob there, from the registry's repository `mount_from` (empty: none) where that has it; sends nothing yet.
 
         `content` opens the blob. `advance` is told how many bytes are there, from any place after a break; it may raise to end the upload.

@@ -18,18 +18,19 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 from urllib.parse import urlencode
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
+from services.errors import EngineError, Internal, InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.registry.body import UploadBody
 from services.registry.errors import MAX_ERROR_BODY, unexpected_status
-from services.registry.protocol import Upload
+from services.registry.protocol import OpenBlob, Upload
 from services.registry.transport import discard, read_bounded, redirect_target
 
 _BYTES = {"Content-Type": "application/octet-stream"}
@@ -61,7 +62,9 @@ class RemoteDestination:
     def has_blob(self, blob: Descriptor) -> bool:
         return self._head(f"blobs/{blob.digest}", blob) is not None
 
-    def upload(self, blob: Descriptor, content: Callable[[], BinaryIO], *, mount_from: str, advance: Callable[[int], None]) -> Upload:
+    def upload(
+        self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
+    ) -> Upload:
         return _Upload(self._requests, self._sender, blob, content, mount_from, advance)
 
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
@@ -120,7 +123,7 @@ class _Upload:
     _requests: Requests
     _sender: _Sender
     _blob: Descriptor
-    _content: Callable[[], BinaryIO]
+    _content: Callable[[], AbstractContextManager[OpenBlob]]
     _mount_from: str
     _advance: Callable[[int], None]
     offset: int = 0
@@ -136,7 +139,8 @@ class _Upload:
             with self._content() as opened:
                 self._send_rest(opened)
         except EngineError as exc:
-            if self.offset and exc.retry_after is None:  # what a registry refuses of a rest it may take as a whole
+            refused = exc.retry_after is None and not isinstance(exc, Internal)
+            if self.offset and refused:  # what a registry refuses of a rest it may take as a whole
                 self._location, exc.retry_after = "", 0
             raise
         return False
@@ -166,9 +170,10 @@ class _Upload:
             self._location = _next_location(response)
         return True
 
-    def _send_rest(self, opened: BinaryIO) -> None:
+    def _send_rest(self, opened: OpenBlob) -> None:
         """Send what lacks: the whole blob with the request that ends the upload, or the rest of it before that."""
         digest, size, offset = self._blob.digest, self._blob.size, self.offset
+        opened.seek(offset)  # which may take a while: a request that has begun would wait for it
         body = UploadBody(opened, offset=offset, size=size, stall_seconds=self._sender.stall_seconds, advance=self._advance)
         if 0 < offset < size:
             headers = _BYTES | {"Content-Range": f"{offset}-{size - 1}"}

@@ -176,7 +176,7 @@ class TestGraph:
         generation = store.catalog().generation
         with store.write() as tx:
             add_image(tx, "m", ["l"])
-            tx.graph.add_blob(digest("l"), 999, 2)
+            tx.graph.add_blob(digest("l"), BLOB_BYTES, 2)
             tx.graph.add_layer(digest("l"), LayerFacts(digest("other"), 1))
             assert tx.graph.layers([digest("l")]) == {digest("l"): LayerFacts(digest("l.tar"), 2 * BLOB_BYTES)}
             assert tx.graph.blob_sizes([digest("l")]) == {digest("l"): BLOB_BYTES}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+import pytest
+
 from services.engine import Engine
 from services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
 from services.gc.leases import hold
@@ -207,3 +209,13 @@ class TestCollectGarbage:
             ingest.keep()
         assert collect_garbage(engine.metadata, engine.content).partial_bytes == 4
         assert list(engine.content.partials()) == []
+
+    @pytest.mark.parametrize("marked", [True, False])
+    def test_the_partial_of_a_blob_that_is_here_is_left_only_while_it_is_damaged(self, engine: Engine, marked: bool) -> None:
+        digest = put_image(engine, "simple")
+        with engine.content.ingest(str(digest)) as ingest:
+            ingest.write(b"left")
+            ingest.keep()
+        with engine.metadata.write() as tx:
+            tx.graph.mark(digest, "has no file" if marked else None)
+        assert collect_garbage(engine.metadata, engine.content).partial_bytes == (0 if marked else 4)

@@ -13,6 +13,7 @@ from services.engine import Engine
 from services.gc.verify import Finding, FindingKind, verify_store
 from services.oci.digest import Digest
 from tests.builders import Layout, partial_layout, put_image, simple_layout
+from tests.damage import blob_file, flip, lose, shorten
 
 
 def findings(engine: Engine, *, deep: bool = False) -> list[Finding]:
@@ -20,10 +21,10 @@ def findings(engine: Engine, *, deep: bool = False) -> list[Finding]:
 
 
 def damage(engine: Engine, *, deep: bool = False) -> list[str]:
-    """The sentences of everything found, all of which is damage."""
+    """The sentences of everything found, all of which is damage and the images that it affects."""
     found = findings(engine, deep=deep)
-    assert {finding.kind for finding in found} <= {FindingKind.DAMAGE}
-    return [finding.sentence for finding in found]
+    assert {finding.kind for finding in found} <= {FindingKind.DAMAGE, FindingKind.AFFECTED}
+    return [finding.sentence for finding in found if finding.kind is FindingKind.DAMAGE]
 
 
 def execute(tmp_path: Path, statement: str, *parameters: object) -> None:
@@ -58,32 +59,22 @@ def test_awkward_images_are_whole(engine: Engine) -> None:
     assert findings(engine, deep=True) == []
 
 
-def _shorten(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        pytest.param(Path.unlink, "has no file", id="lost"),
-        pytest.param(_shorten, "bytes instead of", id="shortened"),
-        pytest.param(_flip, "holds other bytes: their digest is", id="changed"),
+        pytest.param(lose, "has no file", id="lost"),
+        pytest.param(shorten, "bytes instead of", id="shortened"),
+        pytest.param(flip, "holds other bytes: their digest is", id="changed"),
     ],
 )
 @pytest.mark.parametrize("part", ["config", "layer"])
 def test_a_damaged_file(engine: Engine, simple: dict[str, Digest], part: str, spoil: Callable[[Path], None], words: str) -> None:
-    with engine.content.open(simple[part]) as blob:
-        spoil(Path(blob.name))
-    (finding,) = findings(engine)
-    assert finding.kind is FindingKind.DAMAGE
-    assert finding.sentence.startswith(f"blob {simple[part]}")
-    assert words in finding.sentence
+    spoil(blob_file(engine, simple[part]))
+    damaged, affected = findings(engine)
+    assert damaged.kind is FindingKind.DAMAGE
+    assert damaged.sentence.startswith(f"blob {simple[part]}")
+    assert words in damaged.sentence
+    assert affected == Finding(FindingKind.AFFECTED, "image simple:latest: load or pull it again, or delete it")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import os
 import random
 import tarfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -73,11 +75,6 @@ class Remote:
 
 def cut(content: bytes, size: int = 200_000) -> Iterator[bytes]:
     return (content[start : start + size] for start in range(0, len(content), size))
-
-
-def never() -> Iterator[bytes]:
-    pytest.fail("a chunk was read")
-    yield b""
 
 
 @pytest.fixture
@@ -145,17 +142,55 @@ def test_another_algorithm_keeps_its_digest_and_a_sha256_diff_id(engine: Engine,
     assert engine.content.read(digest) == PLAIN
 
 
-def test_a_present_blob_reads_no_chunk(engine: Engine, lease: Lease) -> None:
+def test_a_present_blob_is_not_fetched(engine: Engine, lease: Lease) -> None:
     first = store_blob(engine, lease, cut(STORED), digest=DIGEST, size=len(STORED))
-    assert store_blob(engine, lease, never(), digest=DIGEST, size=len(STORED)) == first
-    assert store_blob(engine, lease, never(), digest=DIGEST) == first
-    assert fetch_blob(engine, lease, Remote(STORED), digest=DIGEST, size=len(STORED)) == first
+    remote = Remote(STORED)
+    assert fetch_blob(engine, lease, remote, digest=DIGEST, size=len(STORED)) == first
+    assert remote.asked == []
+
+
+def test_what_comes_for_a_present_blob_is_hashed_and_not_written(engine: Engine, lease: Lease) -> None:
+    first = store_blob(engine, lease, cut(STORED), digest=DIGEST, size=len(STORED))
+    with engine.content.open(DIGEST) as before:
+        assert store_blob(engine, lease, cut(STORED), digest=DIGEST, size=len(STORED)) == first
+        assert store_blob(engine, lease, cut(STORED), digest=DIGEST) == first
+        assert os.path.samestat(os.fstat(before.fileno()), os.stat(before.name))
+    assert_holds(engine, STORED)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "size", "words"),
+    [
+        pytest.param([bytes(len(STORED))], len(STORED), "unexpected commit digest", id="zeros"),
+        pytest.param([STORED, b"more"], len(STORED), "unexpected commit size", id="too long"),
+        pytest.param([STORED[:-1]], len(STORED), "unexpected commit size", id="too short"),
+        pytest.param([STORED, b"more"], None, "unexpected commit digest", id="too long for no size"),
+    ],
+)
+def test_a_lie_about_a_present_blob_is_refused(
+    engine: Engine, lease: Lease, chunks: list[bytes], size: int | None, words: str
+) -> None:
+    store_blob(engine, lease, cut(STORED), digest=DIGEST)
+    with pytest.raises(InvalidContent, match=words):
+        store_blob(engine, lease, chunks, digest=DIGEST, size=size)
+    assert_holds(engine, STORED)
+
+
+def test_no_more_is_read_of_a_present_blob_than_the_size_allows(engine: Engine, lease: Lease) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield bytes(1_000_000)
+        pytest.fail("went on reading")
+
+    store_blob(engine, lease, cut(STORED), digest=DIGEST)
+    with pytest.raises(InvalidContent, match="unexpected commit size"):
+        store_blob(engine, lease, endless(), digest=DIGEST, size=len(STORED))
 
 
 def test_a_present_blob_of_another_size_is_refused(engine: Engine, lease: Lease) -> None:
     store_blob(engine, lease, cut(STORED), digest=DIGEST)
     with pytest.raises(InvalidContent, match="size"):
-        store_blob(engine, lease, never(), digest=DIGEST, size=7)
+        store_blob(engine, lease, cut(STORED), digest=DIGEST, size=7)
 
 
 def test_a_digest_found_only_at_the_end_is_stored_once(engine: Engine, lease: Lease) -> None:
@@ -239,26 +274,58 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_two_writers_of_one_blob_read_it_once(engine: Engine) -> None:
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_two_fetches_of_one_blob_ask_for_it_once(engine: Engine) -> None:
     both = threading.Event()
-    read: list[int] = []
+    done = threading.Barrier(2)
+    remote = Remote(STORED)
 
-    def slow(number: int) -> Iterator[bytes]:
-        read.append(number)
+    def slow(offset: int) -> Stream:
         assert both.wait(10)
-        yield from cut(STORED)
+        return remote(offset)
 
-    def write(number: int, chunks: Iterable[bytes]) -> None:
+    def fetch(number: int) -> None:
         with hold(engine.metadata, engine.content, f"writer {number}") as lease:
-            store_blob(engine, lease, chunks, digest=DIGEST, size=len(STORED))
+            fetch_blob(engine, lease, slow, digest=DIGEST, size=len(STORED))
             done.wait(10)
 
-    done = threading.Barrier(2)
-    first, second = (in_thread(partial(lambda number: write(number, slow(number)), number)) for number in (1, 2))
+    first, second = (in_thread(partial(fetch, number)) for number in (1, 2))
     both.set()
     first.join(10)
     second.join(10)
-    assert len(read) == 1
+    assert remote.asked == [0]
+
+
+def test_a_lie_is_refused_also_where_another_writer_brings_the_blob_meanwhile(engine: Engine, lease: Lease) -> None:
+    begun, liar_waits = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        begun.set()
+        assert liar_waits.wait(10)
+        yield from cut(STORED)
+
+    def lie(own: Lease) -> None:
+        with pytest.raises(InvalidContent, match="unexpected commit digest"):
+            store_blob(engine, own, [bytes(len(STORED))], digest=DIGEST, size=len(STORED))
+        refused.set()
+
+    refused = threading.Event()
+    honest = in_thread(lambda: store_blob(engine, lease, slow(), digest=DIGEST, size=len(STORED)))
+    assert begun.wait(10)
+    with hold(engine.metadata, engine.content, "liar") as own:
+        liar = in_thread(lambda: lie(own))
+        wait_until(lambda: own.digests() == {DIGEST})  # it has asked whether the blob is here
+        liar_waits.set()
+        honest.join(10)
+        liar.join(10)
+    assert refused.is_set()
+    assert_holds(engine, STORED)
 
 
 def test_a_fetch_takes_up_what_is_there(engine: Engine, lease: Lease) -> None:

@@ -229,13 +229,15 @@ def test_chunks_are_bounded(engine: Engine) -> None:
     assert max(len(piece) for piece in save_images(engine, ["large:1"])) <= 2 << 20
 
 
-def test_lost_blob_breaks_the_stream(engine: Engine) -> None:
-    layer = large_image(engine)
-    digest = Digest.parse(digest_of(layer))
-    with engine.content.locked(digest):
-        engine.content.delete(digest)
+def test_a_blob_that_is_lost_on_the_way_breaks_the_stream(engine: Engine) -> None:
+    layers = [make_layer(label, 3 << 20) for label in ("one", "two")]
+    put_layout(engine, "docker.io/library/large:1", lambda layout: layout.image(layers, compression="none"))
+    stream = save_images(engine, ["large:1"])
+    next(stream)
+    for layer in layers:
+        engine.content.delete(Digest.parse(digest_of(layer)))
     with pytest.raises(BlobNotFound):
-        save(engine, "large:1")
+        list(stream)
 
 
 def test_closed_stream_lets_go_of_its_lease(engine: Engine) -> None:

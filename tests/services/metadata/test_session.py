@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_the_store_as_it_was(tmp_path: Pa
     engine = open_engine(f"sqlite:///{tmp_path}/root/stowage.db")
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 1").close())
     with pytest.raises(OutOfSpace, match="no space left on device"), transaction(engine, writes=True) as connection:
-        connection.exec_driver_sql("INSERT INTO blob VALUES (?, 1, 1)", ("x" * 1_000_000,))
+        connection.exec_driver_sql("INSERT INTO blob (digest, size, created_at) VALUES (?, 1, 1)", ("x" * 1_000_000,))
     engine.dispose()
     with metadata.read() as tx:
         assert set(tx.graph.all_blobs()) == {digest("before")}

@@ -1,0 +1,101 @@
+"""Bytes of the store that are given away or relied on: verified as they are read, and what is wrong is marked for whoever comes next.
+
+Only whole bytes with another digest are a finding. What cannot be read at the moment is an error, and marks nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import BinaryIO
+
+from services.archive.stage import Stage
+from services.content.errors import storage_errors
+from services.engine import Engine
+from services.gc.soundness import bytes_problem, damaged, digest_as, file_problem, mark_blob
+from services.oci.digest import Digest
+
+_CHUNK_BYTES = 1 << 20
+
+
+def refuse_damaged(engine: Engine, unsound: Iterable[Digest]) -> None:
+    """Raise Damaged for a blob that is not sound but has a row; those without one are merely absent."""
+    unsound = set(unsound)
+    with engine.metadata.read() as tx:
+        sizes, damages = tx.graph.blob_sizes(unsound), tx.graph.damages(unsound)
+    for digest, size in sorted(sizes.items()):
+        if damage := file_problem(engine.content, digest, size) or damages.get(digest):
+            raise damaged(digest, damage)
+        read_document(engine, digest)  # only of a small blob are the bytes known to be wrong before they are read
+
+
+def read_document(engine: Engine, digest: Digest) -> bytes:
+    """The whole of a small blob. Raises BlobNotFound, and Damaged where it holds other bytes."""
+    version = engine.content.version(digest)
+    raw = engine.content.read(digest)
+    _check(engine, digest, digest_as(digest, raw), version)
+    return raw
+
+
+@contextmanager
+def open_verified(engine: Engine, digest: Digest, size: int) -> Iterator[VerifiedBlob]:
+    """Open a blob to give it away; raises BlobNotFound, and Damaged where it has another size, which may be the fault of who gave the size."""
+    version = engine.content.version(digest)
+    with engine.content.open(digest) as file, closing(VerifiedBlob(engine, digest, size, file, version)) as blob:
+        if problem := file_problem(engine.content, digest, size):
+            raise damaged(digest, problem)
+        yield blob
+
+
+class VerifiedBlob:
+    """An open blob whose last bytes are given only when all of them have its digest, which costs a second thread its hashing.
+
+    Used by one thread. Raises Damaged in place of the last bytes, Internal for what the disk does not give.
+    """
+
+    def __init__(self, engine: Engine, digest: Digest, size: int, file: BinaryIO, version: tuple[int, ...] | None) -> None:
+        self._engine = engine
+        self._digest = digest
+        self._size = size
+        self._file = file
+        self._version = version
+        self._begin()
+
+    def _begin(self) -> None:
+        self._position = 0
+        self._hash = hashlib.new(self._digest.algorithm)
+        self._hashing = Stage(self._hash.update)
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes, none at the end."""
+        with storage_errors():
+            chunk = self._file.read(min(size, self._size - self._position))
+        self._hashing.put(chunk)
+        self._position += len(chunk)
+        if self._position == self._size or not chunk:
+            self._hashing.finish()
+            _check(self._engine, self._digest, Digest(self._digest.algorithm, self._hash.hexdigest()), self._version)
+        return chunk
+
+    def seek(self, offset: int, /) -> int:
+        """Go on from this offset; what comes before it is read again, since the digest is that of all bytes."""
+        if offset != self._position:
+            self.close()
+            with storage_errors():
+                self._file.seek(0)
+            self._begin()
+            while self._position < offset and self.read(min(_CHUNK_BYTES, offset - self._position)):
+                pass
+        return self._position
+
+    def close(self) -> None:
+        """End the hashing; the file is the opener's."""
+        self._hashing.close()
+
+
+def _check(engine: Engine, digest: Digest, actual: Digest, version: tuple[int, ...] | None) -> None:
+    """Mark a blob that holds other bytes, and raise Damaged."""
+    if damage := bytes_problem(digest, actual):
+        mark_blob(engine.metadata, engine.content, digest, damage, version=version)
+        raise damaged(digest, damage)

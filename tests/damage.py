@@ -1,0 +1,47 @@
+"""What disks and people do to the files of blobs, behind the store's back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from services.engine import Engine
+from services.gc.verify import FindingKind, verify_store
+from services.oci.digest import Digest
+
+Spoil = Callable[[Path], None]
+
+
+def blob_file(engine: Engine, digest: Digest) -> Path:
+    with engine.content.open(digest) as blob:
+        return Path(blob.name)
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    """Change one bit, in another file and so at another version however coarse the file system's clock is."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    other = path.with_name("other")
+    other.write_bytes(content)
+    os.rename(other, path)
+
+
+def damages(engine: Engine) -> dict[Digest, str]:
+    """The blobs that are marked, and why."""
+    with engine.metadata.read() as tx:
+        return tx.graph.damages(tx.graph.all_blobs())
+
+
+def verify(engine: Engine) -> list[str]:
+    """What a scrub finds, as it is printed; it marks what is damaged. Leftovers are left out."""
+    found = verify_store(engine.metadata, engine.content)
+    return [f"{each.kind}: {each.sentence}" for each in found if each.kind in (FindingKind.DAMAGE, FindingKind.AFFECTED)]
