@@ -90,6 +90,7 @@ class _Downloads(Transfers):
                     fetch,
                     digest=blob.digest,
                     size=blob.size,
+                    anew=again,
                     waiting=lambda: self._watch(blob),
                 )
                 return
