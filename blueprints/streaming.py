@@ -14,17 +14,21 @@ import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from typing import TypeVar, cast
 
 import orjson
 from flask import Response, current_app, request
 
 from services.errors import EngineError, Unavailable
+from services.images.retry import awaited
 from services.progress import Detail, Progress, ProgressStream
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: a semaphore with a place for each live stream of the process."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that says whether the process goes on serving."""
+
+_T = TypeVar("_T")
 
 _WATCH_SECONDS = 0.25
 _POLL_SECONDS = 0.15
@@ -70,6 +74,22 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)
     return response
+
+
+def while_connected(call: Callable[[], _T]) -> _T:
+    """The result of a call that asks registries, in a thread of its own; where the client goes meanwhile its requests end.
+
+    Then Unavailable is raised, which nobody reads.
+    """
+    client, waiting = _watched_socket(), awaited(call)
+    while True:
+        try:
+            next(waiting)
+        except StopIteration as done:
+            return cast("_T", done.value)
+        if client is not None and _is_gone(client):
+            waiting.close()
+            raise Unavailable("the client has gone")
 
 
 def _live(piece: bytes | None, pieces: Iterator[bytes], client: int | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:

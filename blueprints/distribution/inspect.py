@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -11,6 +13,7 @@ from blueprints.response import dump
 from blueprints.schemas.base import ResponseSchema
 from blueprints.schemas.descriptor import PLATFORM, DescriptorField
 from blueprints.schemas.json_schema import array, nullable, written_as
+from blueprints.streaming import while_connected
 from services.images.distribution import inspect_distribution
 
 blueprint = Blueprint("distribution_inspect", __name__)
@@ -30,4 +33,5 @@ class DistributionResponse(ResponseSchema):
 @blueprint.get("/distribution/<path:name>/json", since="1.30")
 def distribution_inspect(name: str) -> ResponseReturnValue:
     """GET /distribution/{name}/json."""
-    return dump(DistributionResponse, inspect_distribution(engine(), name, credentials=registry_auth()))
+    found = while_connected(partial(inspect_distribution, engine(), name, credentials=registry_auth()))
+    return dump(DistributionResponse, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from flask import Blueprint
@@ -14,6 +15,7 @@ from blueprints.response import dump
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.schemas.fields import FiltersField
 from blueprints.schemas.json_schema import INTEGER, JsonSchema
+from blueprints.streaming import while_connected
 from services.errors import InvalidParameter
 from services.filters import parse_integer
 from services.images.search import search_images
@@ -56,12 +58,6 @@ class SearchItem(ResponseSchema):
 def image_search() -> ResponseReturnValue:
     """GET /images/search."""
     query = load_query(SearchQuery)
-    found = search_images(
-        engine(),
-        query["term"],
-        limit=query["limit"],
-        filters=query["filters"],
-        credentials=registry_auth(),
-        headers=meta_headers(),
-    )
+    search = partial(search_images, engine(), query["term"], limit=query["limit"], filters=query["filters"])
+    found = while_connected(partial(search, credentials=registry_auth(), headers=meta_headers()))
     return dump(SearchItem(many=True), found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -9,6 +11,7 @@ from marshmallow import fields
 from blueprints.request import engine, login_auth
 from blueprints.response import dump
 from blueprints.schemas.base import ResponseSchema
+from blueprints.streaming import while_connected
 from services.system.auth import log_in
 
 blueprint = Blueprint("system_auth", __name__)
@@ -22,4 +25,4 @@ class AuthResponse(ResponseSchema):
 @blueprint.post("/auth")
 def system_auth() -> ResponseReturnValue:
     """POST /auth."""
-    return dump(AuthResponse, log_in(engine(), login_auth()))
+    return dump(AuthResponse, while_connected(partial(log_in, engine(), login_auth())))
