@@ -14,6 +14,7 @@ import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from typing import TypeVar, cast
 
 import orjson
 from flask import Response, current_app, request
@@ -21,6 +22,7 @@ from flask import Response, current_app, request
 from blueprints.routing import TAR, Answer
 from blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from services.errors import EngineError, Unavailable
+from services.images.retry import awaited
 from services.progress import Detail, Progress, ProgressStream
 
 LISTENERS = "stowage.listeners"
@@ -45,6 +47,8 @@ PROGRESS = Answer(component("ProgressLine"), stream=True)
 """What a route answers that streams its progress."""
 ARCHIVE = Answer({"type": "string", "format": "binary"}, {TAR: {}})
 """What a route answers that sends a tar."""
+
+_T = TypeVar("_T")
 
 _WATCH_SECONDS = 0.25
 _POLL_SECONDS = 0.15
@@ -90,6 +94,22 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)
     return response
+
+
+def while_connected(call: Callable[[], _T]) -> _T:
+    """The result of a call that asks registries, in a thread of its own; where the client goes meanwhile its requests end.
+
+    Then Unavailable is raised, which nobody reads.
+    """
+    client, waiting = _watched_socket(), awaited(call)
+    while True:
+        try:
+            next(waiting)
+        except StopIteration as done:
+            return cast("_T", done.value)
+        if client is not None and _is_gone(client):
+            waiting.close()
+            raise Unavailable("the client has gone")
 
 
 def _live(piece: bytes | None, pieces: Iterator[bytes], client: int | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:

@@ -16,6 +16,8 @@ class Limits:
     """Bounds on what input may cost. A stream is a bomb when it passes both the ratio and the absolute bytes.
 
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
+    A download makes none where less than `least_rate` bytes a second come for `stall_seconds`. Nobody waits longer than `turn_seconds` for
+    another writer of the same blob that brings less.
     """
 
     decompression_ratio: int = 200
@@ -24,6 +26,9 @@ class Limits:
     concurrent_uploads: int = 5
     download_attempts: int = 5
     retry_seconds: float = 1.0
+    least_rate: int = 1024
+    stall_seconds: float = 60.0
+    turn_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -12,6 +14,7 @@ from blueprints.routing import Answer
 from blueprints.schemas.base import ResponseSchema
 from blueprints.schemas.descriptor import PLATFORM, DescriptorField
 from blueprints.schemas.json_schema import array, nullable, written_as
+from blueprints.streaming import while_connected
 from services.images.distribution import inspect_distribution
 
 blueprint = Blueprint("distribution_inspect", __name__)
@@ -31,4 +34,4 @@ class DistributionResponse(ResponseSchema):
 @blueprint.get("/distribution/<path:name>/json", since="1.30", answer=Answer(DistributionResponse), credentials=True)
 def distribution_inspect(name: str) -> ResponseReturnValue:
     """GET /distribution/{name}/json."""
-    return dump(inspect_distribution(engine(), name, credentials=registry_auth()))
+    return dump(while_connected(partial(inspect_distribution, engine(), name, credentials=registry_auth())))

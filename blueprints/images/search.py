@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from flask import Blueprint
@@ -15,6 +16,7 @@ from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.schemas.fields import FiltersField
 from blueprints.schemas.json_schema import INTEGER, JsonSchema
+from blueprints.streaming import while_connected
 from services.errors import InvalidParameter
 from services.filters import parse_integer
 from services.images.search import search_images
@@ -57,12 +59,5 @@ class SearchItem(ResponseSchema):
 def image_search() -> ResponseReturnValue:
     """GET /images/search."""
     query = load_query()
-    found = search_images(
-        engine(),
-        query["term"],
-        limit=query["limit"],
-        filters=query["filters"],
-        credentials=registry_auth(),
-        headers=meta_headers(),
-    )
-    return dump(found)
+    search = partial(search_images, engine(), query["term"], limit=query["limit"], filters=query["filters"])
+    return dump(while_connected(partial(search, credentials=registry_auth(), headers=meta_headers())))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -10,6 +12,7 @@ from blueprints.request import engine, login_auth
 from blueprints.response import dump
 from blueprints.routing import JSON, Answer
 from blueprints.schemas.base import ResponseSchema
+from blueprints.streaming import while_connected
 from services.system.auth import log_in
 
 blueprint = Blueprint("system_auth", __name__)
@@ -23,4 +26,4 @@ class AuthResponse(ResponseSchema):
 @blueprint.post("/auth", body=JSON, answer=Answer(AuthResponse))
 def system_auth() -> ResponseReturnValue:
     """POST /auth."""
-    return dump(log_in(engine(), login_auth()))
+    return dump(while_connected(partial(log_in, engine(), login_auth())))

@@ -72,7 +72,7 @@ class FilesystemStore:
                 ingest.close()
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
-        return try_lock(self._layout.lock(str(digest)))
+        return try_lock(self._layout.settle_lock(digest))
 
     def delete(self, digest: Digest) -> None:
         with storage_errors():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
 from services.content.errors import storage_errors
 from services.content.locks import wait_lock
-from services.content.paths import Layout
+from services.content.paths import Layout, target_of
 from services.errors import InvalidContent
 from services.oci.digest import Digest
 
@@ -25,7 +25,7 @@ class FileIngest:
         self._layout = layout
         self._waiting = waiting
         self._locks = ExitStack()
-        self._target = Digest.parse(key) if ":" in key else None
+        self._target, self._is_beside = target_of(key)
         self._path = layout.partial(key)
         self._file: FileIO | None = None
         self._keep = False
@@ -44,18 +44,43 @@ class FileIngest:
     def digest(self) -> Digest:
         return Digest(self._hash.name, self._hash.hexdigest())
 
-    def resume(self, *, adopt: bool = True) -> Iterator[bytes]:
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        if self._target is None:
+            yield
+            return
+        with wait_lock(self._layout.settle_lock(self._target), self._waiting):
+            yield
+
+    def adopt(self) -> None:
+        if self._target is None or self._is_beside:
+            return
         with storage_errors():
-            if adopt:
-                self._adopt()
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.rename(self._layout.blob(self._target), self._path)
+
+    def resume(self) -> Iterator[bytes]:
+        with self.settling():  # so that whoever waits for this ingest sees that nothing but the disk is waited for
+            yield from self._copied() if self._is_beside else self._reread()
+
+    def _reread(self) -> Iterator[bytes]:
+        """What is in this partial."""
+        with storage_errors():
             file = self._opened()
-        while True:
-            with storage_errors():
-                chunk = file.read(_CHUNK_BYTES)
-            if not chunk:
-                return
+        for chunk in _chunks(file):
             self._advance(chunk)
             yield chunk
+
+    def _copied(self) -> Iterator[bytes]:
+        """What is in the partial that this one is beside, written to this one."""
+        with ExitStack() as opened:
+            chunks: Iterator[bytes] = iter(())
+            with storage_errors(), suppress(FileNotFoundError):
+                chunks = _chunks(opened.enter_context(FileIO(self._layout.partial(str(self._target)))))
+            for chunk in chunks:
+                self.write(chunk)
+                yield chunk
 
     def write(self, chunk: bytes | memoryview) -> None:
         with storage_errors():
@@ -77,15 +102,14 @@ class FileIngest:
             self._refuse(f"unexpected commit size {self._offset}, expected {size}")
         if digest is not None and digest != actual:
             self._refuse(f"unexpected commit digest {actual}, expected {digest}")
+        self._locks.enter_context(wait_lock(self._layout.settle_lock(actual), self._waiting))
         with storage_errors():
             os.fsync(self._cut().fileno())
-        if actual != self._target:
-            self._locks.enter_context(wait_lock(self._layout.lock(str(actual)), self._waiting))
         self._publish(actual)
         return actual
 
     def keep(self) -> None:
-        self._keep = True
+        self._keep = not self._is_beside
 
     def close(self) -> None:
         """End the ingest: unless committed or kept, its bytes go away."""
@@ -114,12 +138,6 @@ class FileIngest:
             file.seek(self._offset)
         return file
 
-    def _adopt(self) -> None:
-        if self._target is not None:
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            with suppress(FileNotFoundError):
-                os.rename(self._layout.blob(self._target), self._path)
-
     def _refuse(self, problem: str) -> None:
         self._keep = False
         raise InvalidContent(problem)
@@ -134,6 +152,15 @@ class FileIngest:
         self._published = True
         sync_folder(blob.parent)
         self._path.parent.rmdir()
+
+
+def _chunks(file: FileIO) -> Iterator[bytes]:
+    while True:
+        with storage_errors():
+            chunk = file.read(_CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
 
 
 def remove_partial(path: Path) -> int:

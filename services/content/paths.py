@@ -4,7 +4,8 @@
         store-id                     the id of the store, which its database has too; a line of text
         blobs/<algorithm>/<hex>      a whole, verified blob (an OCI image layout's own folder)
         ingest/<name>/data           a partial; <name> is the ingest's key with "-" for ":"
-        locks/<name>                 held (flock) by the writer of that key, or by the sweep; gone when nobody holds it
+        locks/<name>                 held (flock) by the writer of that key for as long as it transfers; gone when nobody holds it
+        locks/<name>.settle          held while the file and the row of that digest are brought together, or removed
 
 Directories are 0700 and files 0600.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from services.errors import Internal, InvalidDigest
 from services.oci.digest import Digest
 
-_KEY = re.compile(r"[a-z0-9]+(:[a-z0-9]+)?")
+_KEY = re.compile(r"[a-z0-9]+(:[a-z0-9]+){0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,21 @@ class Layout:
     def lock(self, key: str) -> Path:
         return self.locks / _name(key)
 
+    def settle_lock(self, digest: Digest) -> Path:
+        return self.locks / f"{_name(str(digest))}.settle"
+
 
 def key_of(name: str) -> str | None:
     """The key of a partial's folder or of a lock file; None for a name that is none of ours."""
-    key = name.replace("-", ":", 1)
+    key = name.replace("-", ":")
     return key if _KEY.fullmatch(key) else None
+
+
+def target_of(key: str) -> tuple[Digest | None, bool]:
+    """The digest that a key is of, if it is of any, and whether it is one beside the digest's own."""
+    algorithm, _, rest = key.partition(":")
+    encoded, _, beside = rest.partition(":")
+    return (Digest.parse(f"{algorithm}:{encoded}") if encoded else None), bool(beside)
 
 
 def digest_of(algorithm: str, name: str) -> Digest | None:

@@ -1,12 +1,16 @@
 """Contracts of a content store, and the life of a blob.
 
 A blob begins as an *ingest*: a partial under a key, held by one writer at a time (a lock across processes). Its bytes are written, then
-`commit` syncs them, checks size and digest, and publishes the blob by one atomic rename. Only then may a row name it. A blob is removed
-under the same lock, after its row is gone. So at every instant a blob that can be opened is whole, and a row's blob can be opened; what a
-disk or a user changed all the same is replaced by the same rename.
+`commit` checks size and digest, syncs them, and publishes the blob by one atomic rename. Only then may a row name it. So at every instant a
+blob that can be opened is whole, and a row's blob can be opened; what a disk or a user changed all the same is replaced by the same rename.
 
 The key of an ingest is the digest's text where the digest is known beforehand, so that two writers of one blob meet (single flight) and a
-partial left by a dead process is found and continued; otherwise any unique text of lower-case letters and digits.
+partial left by a dead process is found and continued; otherwise any unique text of lower-case letters and digits. That lock is for economy:
+its holder may wait for a network as long as it likes. Who does not want to wait for it writes *beside* it, under the digest's text, a colon
+and another such text.
+
+Where file and row of a digest are brought together, or removed, there is a second lock, which only the disk and the database hold up: a
+digest is *settled* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
 
 Every method may raise OutOfSpace or Internal where the storage fails.
 """
@@ -31,12 +35,20 @@ class Ingest(Protocol):
     def digest(self) -> Digest:
         """The digest of these bytes, by the algorithm of the key's digest, or sha256."""
 
-    def resume(self, *, adopt: bool = True) -> Iterator[bytes]:
+    def settling(self) -> AbstractContextManager[None]:
+        """Settle the key's digest while inside: what is found of its file and its row stays so. Waits for whoever settles it."""
+
+    def adopt(self) -> None:
+        """Take back a whole file as this partial; called while settling and before anything is written. Not beside another.
+
+        Only for a digest without a row: the file of one that has a row stays until it is replaced.
+        """
+
+    def resume(self) -> Iterator[bytes]:
         """Take over the bytes that are there, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
 
-        They are hashed as they pass, so `offset` and `digest` grow with the iteration. Called before anything is written. A whole file is
-        taken back as a partial (adoption), unless `adopt` is false: the file of a digest that has a row stays until it is replaced.
-        Without this call they are thrown away.
+        They are hashed as they pass, so `offset` and `digest` grow with the iteration. One beside another takes a copy of what that has.
+        Called before anything is written. Without it they are thrown away. The digest is settled meanwhile.
         """
 
     def write(self, chunk: bytes | memoryview) -> None:
@@ -50,11 +62,11 @@ class Ingest(Protocol):
 
         With `digest` None the blob is published under its own digest. Raises InvalidContent when digest or size differ: then the
         partial is thrown away and nothing becomes visible. Publishing what is already there succeeds.
-        From then until the context ends the digest's own key is held too, so that the row is there before anyone else takes the file up.
+        From before the sync until the context ends the digest is settled, so that its row is there before anyone looks for it.
         """
 
     def keep(self) -> None:
-        """Leave the partial on disk when the context ends without commit, for a later writer of the same key."""
+        """Leave the partial on disk when the context ends without commit, for a later writer of the same key; never one beside another."""
 
 
 class ContentStore(Protocol):
@@ -81,12 +93,12 @@ class ContentStore(Protocol):
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, alone. Leaving without commit throws the partial away unless `keep` was called.
 
-        Waits for another holder (at commit also of the digest's key), and calls `waiting` about every 50 ms meanwhile: it may raise to
-        wait no longer.
+        Waits for another holder, later also for whoever settles the digest, and calls `waiting` about every 50 ms meanwhile: it may raise
+        to wait no longer.
         """
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
-        """Try to keep every ingest of this digest out while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
+        """Try to settle this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
 
     def delete(self, digest: Digest) -> None:
         """Remove the blob if it is there. The caller holds `locked(digest)` and has removed its row."""

@@ -6,9 +6,10 @@ Source: moby daemon/server/router/distribution/distribution_routes.go, daemon/in
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 
-from services.engine import Engine
+from services.engine import Engine, Limits
 from services.errors import EngineError, InvalidContent, InvalidParameter, RegistryFailure
 from services.oci import gojson, mediatypes
 from services.oci.descriptor import Descriptor
@@ -39,7 +40,7 @@ def inspect_distribution(engine: Engine, name: str, *, credentials: Credentials 
     reference = _read_name(name)
     with engine.registry.repository(reference, credentials=credentials) as repository:
         target, raw = repository.read(reference)
-        return DistributionInspect(Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw))
+        return DistributionInspect(Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw, engine.limits))
 
 
 def _read_name(name: str) -> Reference:
@@ -51,28 +52,29 @@ def _read_name(name: str) -> Reference:
     return reference.tagged()
 
 
-def _platforms(repository: Repository, target: Descriptor, raw: bytes) -> tuple[Platform, ...]:
+def _platforms(repository: Repository, target: Descriptor, raw: bytes, limits: Limits) -> tuple[Platform, ...]:
     """Those of an index's entries, one that says nothing included, or the one of a manifest's config."""
     if mediatypes.is_index(target.media_type):
         return tuple(entry.platform or Platform() for entry in Index.parse(raw, target.media_type).manifests)
     config = Manifest.parse(raw, target.media_type).config
     try:
-        platform = Platform.read(Fields(gojson.decode(_fetch(repository, config)), "Platform"))
+        platform = Platform.read(Fields(gojson.decode(_fetch(repository, config, limits)), "Platform"))
     except EngineError:  # the answer is about the manifest; a config that cannot be read only leaves the platform open
         return ()
     return (platform,) if platform.os or platform.architecture else ()
 
 
-def _fetch(repository: Repository, config: Descriptor) -> bytes:
-    """A config blob, verified."""
+def _fetch(repository: Repository, config: Descriptor, limits: Limits) -> bytes:
+    """A config blob, verified, which comes in one piece within the time that silence may last, or is given up."""
     if config.size > _MAX_CONFIG:
         raise InvalidContent(f"config of {config.size} bytes is larger than {_MAX_CONFIG} bytes")
+    until = time.monotonic() + limits.stall_seconds
     stream = repository.blob(config)
     try:
         content = b""
         for chunk in stream:
             content += chunk
-            if len(content) > config.size:
+            if len(content) > config.size or time.monotonic() > until:
                 break
     finally:
         stream.close()

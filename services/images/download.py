@@ -7,12 +7,12 @@ Source: moby daemon/containerd/progress.go (pullProgress, showBlobProgress), dae
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from services.engine import Engine
-from services.errors import EngineError, InvalidContent, InvalidParameter, NotFound
+from services.errors import EngineError, InvalidContent, InvalidParameter, NotFound, RegistryFailure
 from services.gc.leases import Lease
 from services.images.ingest import fetch_blob
 from services.images.retry import TICK_SECONDS, Patience, in_background
@@ -57,8 +57,6 @@ class _Downloads(Transfers):
         self._engine = engine
         self._lease = lease
         self._repository = repository
-        self._lock = threading.Lock()
-        self._open: set[BlobStream] = set()
 
     def fetch(self, blob: Descriptor) -> Progress:
         """Store one blob, in a thread of the pool; returns its last line. A foreign layer that nobody has stays absent."""
@@ -90,6 +88,7 @@ class _Downloads(Transfers):
                     fetch,
                     digest=blob.digest,
                     size=blob.size,
+                    anew=again,
                     waiting=lambda: self._watch(blob),
                 )
                 return
@@ -98,39 +97,26 @@ class _Downloads(Transfers):
                     raise
                 again = True
 
-    def cancel(self) -> None:
-        """End every transfer, running or to come."""
-        super().cancel()
-        with self._lock:
-            streams = list(self._open)
-        for stream in streams:
-            stream.close()
-
     def open(self, blob: Descriptor, offset: int, patience: Patience) -> BlobStream:
         """The blob's stream from an offset on, as soon as the registry gives one; raises what is not worth another try."""
         while True:
-            future = in_background(lambda: self._repository.blob(blob, offset=offset))
+            future = in_background(lambda: self._repository.blob(blob, offset=offset), self._operation)
             while not wait([future], timeout=TICK_SECONDS).done:
                 if self._cancelled.is_set():
                     future.add_done_callback(_close_result)
                     self.check()
             try:
-                return self._begin(future.result())
+                return future.result()
             except EngineError as exc:
                 self.pause(blob, patience.pause_after(exc))
 
-    def end(self, stream: BlobStream) -> None:
-        """Finish with a stream."""
-        with self._lock:
-            self._open.discard(stream)
-        stream.close()
-
-    def _begin(self, stream: BlobStream) -> BlobStream:
-        with self._lock:
-            self._open.add(stream)
-        if self._cancelled.is_set():
-            stream.close()
-        return stream
+    def give_up(self, blob: Descriptor) -> None:
+        """Raise RegistryFailure for a stream that brings too little; another try, of another host where there is one, may bring more."""
+        self._repository.suspect(blob)
+        limits = self._engine.limits
+        failure = RegistryFailure(f"failed to copy: fewer than {limits.least_rate} bytes a second came for {limits.stall_seconds:g} seconds")
+        failure.retry_after = 0
+        raise failure
 
     def _watch(self, blob: Descriptor) -> None:
         """While another pull has the blob in hand: show how far that is."""
@@ -153,7 +139,7 @@ class _Transfer:
         received = self.offset
         while True:
             try:
-                for chunk in _from(self._stream, received):
+                for chunk in self._behind(received):
                     self._downloads.check()
                     received += len(chunk)
                     self._patience.progressed()
@@ -161,22 +147,35 @@ class _Transfer:
                     yield chunk
                 return
             except EngineError as exc:
-                self._downloads.end(self._stream)
+                self._stream.close()
                 self._downloads.pause(self._blob, self._patience.pause_after(exc))
             self._stream = self._downloads.open(self._blob, received, self._patience)
 
     def close(self) -> None:
-        self._downloads.end(self._stream)
+        self._stream.close()
 
+    def _behind(self, offset: int) -> Iterator[bytes]:
+        """The stream's bytes from an offset of the blob on, whatever comes before it."""
+        behind = offset - self._stream.offset
+        for chunk in self._in_time():
+            rest = chunk[behind:] if behind else chunk
+            behind = max(0, behind - len(chunk))
+            if rest:
+                yield rest
 
-def _from(stream: BlobStream, offset: int) -> Iterator[bytes]:
-    """The stream's bytes from an offset of the blob on, whatever comes before it."""
-    behind = offset - stream.offset
-    for chunk in stream:
-        rest = chunk[behind:] if behind else chunk
-        behind = max(0, behind - len(chunk))
-        if rest:
-            yield rest
+    def _in_time(self) -> Iterator[bytes]:
+        """The stream's chunks; raises RegistryFailure where they come too slowly, but for the last, behind which there is nothing to wait for."""
+        chunks, position = iter(self._stream), self._stream.offset
+        while True:
+            began = time.monotonic()  # only the wait counts: whoever takes the bytes may be slow as well
+            chunk = next(chunks, b"")
+            is_slow = self._patience.is_too_slow(len(chunk), time.monotonic() - began)
+            if not chunk:
+                return
+            position += len(chunk)
+            yield chunk
+            if is_slow and position < self._blob.size:
+                self._downloads.give_up(self._blob)
 
 
 def _close_result(future: Future[BlobStream]) -> None:

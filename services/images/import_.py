@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from services.archive.stream import Readable
@@ -18,6 +18,7 @@ from services.gc.leases import Lease, hold
 from services.images.events import Action, log_image
 from services.images.ingest import store_bytes
 from services.images.publish import assign_name, read_graph, record_graph
+from services.images.retry import awaited
 from services.images.rootfs import StoredLayer, store_rootfs
 from services.oci.config import ContainerConfig, History, ImageConfig
 from services.oci.descriptor import Descriptor
@@ -79,7 +80,10 @@ def import_url(
     if not engine.import_urls:
         raise Forbidden(f"importing from a URL is switched off on this server: set STOWAGE_IMPORT_URLS to allow it to fetch {url}")
     plan = _plan(engine, message, reference, platform, changes)
-    with open_url(address, allowed=engine.import_urls) as download:
+    opening = open_url(address, allowed=engine.import_urls)
+    download = yield from awaited(opening.__enter__)
+    with ExitStack() as opened:
+        opened.push(opening)
         yield Progress(status=f"Downloading from {address}")
         with ThreadPoolExecutor(max_workers=1) as worker, closing(download):
             importing = worker.submit(_import, engine, download, plan)

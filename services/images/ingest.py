@@ -18,6 +18,7 @@ from services.engine import Engine
 from services.errors import InvalidContent, OutOfSpace
 from services.gc.leases import Lease
 from services.gc.soundness import sound_blobs
+from services.images.turns import take_turn
 from services.metadata.protocol import LayerFacts
 from services.oci.digest import Digest
 from services.registry.protocol import BlobStream
@@ -60,17 +61,20 @@ def fetch_blob(
     *,
     digest: Digest,
     size: int,
+    anew: bool = False,
     waiting: Callable[[], None] = lambda: None,
 ) -> StoredBlob:
-    """Store a blob that can be read from any offset: what an earlier try left is taken up and only the rest fetched.
+    """Store a blob that can be read from any offset: what an earlier try left is taken up, unless `anew`, and only the rest fetched.
 
     `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
-    has the same blob in hand, and while what is there is read; it may raise to give up. When the fetch breaks or is cancelled, what came
-    stays for the next try; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes are verified.
+    has the same blob in hand, and while what is there is read; it may raise to give up. A writer that brings less than the least rate is
+    not waited for: the blob is fetched beside it, from where it is. When the fetch breaks or is cancelled, what came stays for the next
+    try, unless it came beside another; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes
+    are verified.
     """
 
     def fill(ingest: Ingest, layer: LayerDigester) -> None:
-        _fetch(fetch, ingest, layer, size, waiting, adopt=not _has_row(engine, digest))
+        _fetch(fetch, ingest, layer, size, waiting, anew=anew)
 
     return _single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting)[0]
 
@@ -100,9 +104,12 @@ def _single_flight(
     """The blob, and whether it was filled here: it is not where it is sound, or another writer brings it first."""
     if lease.add([digest]):
         return _present(engine, digest, size), False
-    with engine.content.ingest(str(digest), waiting=waiting) as ingest:
-        if _is_sound(engine, digest):
-            return _present(engine, digest, size), False
+    with take_turn(engine, digest, waiting) as ingest:
+        with ingest.settling():  # nobody may record the file between the look at its row and its adoption
+            if _is_sound(engine, digest):
+                return _present(engine, digest, size), False
+            if not _has_row(engine, digest):
+                ingest.adopt()
         with closing(_layer_digester(engine, digest.algorithm)) as layer:
             fill(ingest, layer)
             return _commit(engine, ingest, layer, digest, size), True
@@ -156,10 +163,17 @@ def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: i
 
 
 def _fetch(
-    fetch: Callable[[int], BlobStream], ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None], *, adopt: bool
+    fetch: Callable[[int], BlobStream],
+    ingest: Ingest,
+    layer: LayerDigester,
+    size: int,
+    waiting: Callable[[], None],
+    *,
+    anew: bool,
 ) -> None:
     try:
-        _resume(ingest, layer, size, waiting, adopt=adopt)
+        if not anew:
+            _resume(ingest, layer, size, waiting)
         if ingest.offset == size:
             return
         with closing(fetch(ingest.offset)) as stream:
@@ -173,8 +187,8 @@ def _fetch(
         raise
 
 
-def _resume(ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None], *, adopt: bool) -> None:
-    for chunk in ingest.resume(adopt=adopt):
+def _resume(ingest: Ingest, layer: LayerDigester, size: int, waiting: Callable[[], None]) -> None:
+    for chunk in ingest.resume():
         layer.feed(chunk)
         waiting()
     if ingest.offset > size:

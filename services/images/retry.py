@@ -1,11 +1,12 @@
 """Waiting for a registry without being held by it, and trying again what may pass.
 
 A call runs in a thread of its own, so that whoever waits can leave within a moment while a connection is not made, or an answer does not
-come; the thread then ends by the connection's own time, and what it brings is closed.
+come; its operation is then cancelled, which ends its connections and so the thread.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import TypeVar
 from services.engine import Limits
 from services.errors import EngineError
 from services.progress import Progress
+from services.registry.operations import Operation
 
 _T = TypeVar("_T")
 
@@ -30,17 +32,40 @@ _LONGEST_SILENCE = 10.0
 
 
 class Patience:
-    """How long something is tried: so many times in a row without any progress, with a longer pause each time."""
+    """How long something is tried: so many times in a row without any progress, with a longer pause each time.
 
-    def __init__(self, tries: int, seconds: float, *, longest: float = _LONGEST_ASKED_FOR) -> None:
+    Bytes are no progress while fewer than `least` come in `window` seconds: such a try is used up like one that breaks.
+    """
+
+    def __init__(
+        self, tries: int, seconds: float, *, longest: float = _LONGEST_ASKED_FOR, least: float = 0, window: float = math.inf
+    ) -> None:
         self._tries = tries
         self._seconds = seconds
         self._longest = longest
+        self._least = least
+        self._window = window
         self._failures = 0
+        self._is_slow = False
+        self._came, self._waited = 0, 0.0
 
     def progressed(self) -> None:
-        """Begin to count anew."""
-        self._failures = 0
+        """Begin to count anew, unless what comes is too little."""
+        if not self._is_slow:
+            self._failures = 0
+
+    def is_too_slow(self, came: int, waited: float) -> bool:
+        """Note bytes that came and the seconds that they were waited for; says whether this try is used up.
+
+        One window reaches across tries, since a connection that brings a byte and breaks would else never be slow.
+        """
+        self._came += came
+        self._waited += waited
+        if self._came < self._least and self._waited < self._window:
+            return False
+        self._is_slow = self._came < self._least
+        self._came, self._waited = 0, 0.0
+        return self._is_slow
 
     def pause_after(self, failure: EngineError) -> float:
         """Seconds to wait before the next try; raises the failure where there is none."""
@@ -49,16 +74,18 @@ class Patience:
         if asked_for is None or asked_for > self._longest or self._failures >= self._tries:
             raise failure
         pause = min(self._seconds * 2.0 ** (self._failures - 1), _LONGEST_SECONDS)
-        return max(pause * random.uniform(0.5, 1.0), asked_for)  # jitter, so that those who failed together do not come back together
+        pause *= random.uniform(0.5, 1.0)  # jitter, so that those who failed together do not come back together
+        self._waited += pause
+        return max(pause, asked_for)
 
 
-def in_background(call: Callable[[], _T]) -> Future[_T]:
-    """Call in a daemon thread of its own."""
+def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
+    """Call in a daemon thread of its own, as a part of the operation."""
     future: Future[_T] = Future()
 
     def run() -> None:
         try:
-            result = call()
+            result = operation.run(call)
         except BaseException as exc:  # noqa: BLE001 - whoever waits raises it
             future.set_exception(exc)
         else:
@@ -68,15 +95,25 @@ def in_background(call: Callable[[], _T]) -> Future[_T]:
     return future
 
 
-def patiently(call: Callable[[], _T], limits: Limits) -> Generator[Progress, None, _T]:
-    """The result of a small request, tried a few times; yields ticks meanwhile. Closing leaves the request to itself."""
-    patience = Patience(_DOCUMENT_TRIES, limits.retry_seconds * _DOCUMENT_SHARE, longest=_LONGEST_SILENCE)
-    while True:
-        future = in_background(call)
+def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:
+    """The result of a call that asks registries; yields ticks meanwhile. Closing ends its requests at once."""
+    operation = Operation()
+    future = in_background(call, operation)
+    try:
         while not wait([future], timeout=TICK_SECONDS).done:
             yield Progress()
+    except BaseException:
+        operation.cancel()
+        raise
+    return future.result()
+
+
+def patiently(call: Callable[[], _T], limits: Limits) -> Generator[Progress, None, _T]:
+    """The result of a small request, tried a few times; yields ticks meanwhile. Closing ends the request at once."""
+    patience = Patience(_DOCUMENT_TRIES, limits.retry_seconds * _DOCUMENT_SHARE, longest=_LONGEST_SILENCE)
+    while True:
         try:
-            return future.result()
+            return (yield from awaited(call))
         except EngineError as exc:
             until = time.monotonic() + patience.pause_after(exc)
         while (left := until - time.monotonic()) > 0:

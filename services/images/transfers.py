@@ -18,6 +18,7 @@ from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.progress import Detail, Progress, ProgressStream
+from services.registry.operations import Operation
 
 
 def is_shown(blob: Descriptor) -> bool:
@@ -34,6 +35,7 @@ class Transfers:
         self._advancing = advancing
         self._waiting = waiting
         self._cancelled = threading.Event()
+        self._operation = Operation()
         self._passed: dict[Digest, int] = {}
         self._due: dict[Digest, float] = {}
 
@@ -53,8 +55,9 @@ class Transfers:
                 due = time.monotonic() + TICK_SECONDS
 
     def cancel(self) -> None:
-        """End every transfer, running or to come."""
+        """End every transfer, running or to come, and its connections."""
         self._cancelled.set()
+        self._operation.cancel()
 
     def check(self) -> None:
         """Raise where the transfers have ended."""
@@ -67,7 +70,8 @@ class Transfers:
 
     def patience(self) -> Patience:
         """How long one blob is tried."""
-        return Patience(self._limits.download_attempts, self._limits.retry_seconds)
+        limits, seconds = self._limits, self._limits.stall_seconds
+        return Patience(limits.download_attempts, limits.retry_seconds, least=limits.least_rate * seconds, window=seconds)
 
     def pause(self, blob: Descriptor, seconds: float) -> None:
         """Wait before the next try, and let that be seen; raises where the transfers have ended."""

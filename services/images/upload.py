@@ -49,11 +49,6 @@ class Uploads(Transfers):
         """Ask for the target, so that the way to the registry and its token are found once for all that follows; yields ticks."""
         yield from patiently(lambda: self._destination.has_manifest(target, tag=tag), self._engine.limits)
 
-    def cancel(self) -> None:
-        """End every transfer, running or to come."""
-        super().cancel()
-        self._destination.close()
-
     def _push_manifest(self, manifest: Descriptor, tag: str | None) -> Progress:
         def attempt() -> Progress:
             if not self._destination.has_manifest(manifest, tag=tag):
@@ -90,7 +85,7 @@ class Uploads(Transfers):
 
     def _run(self, descriptors: Sequence[Descriptor], push: Callable[[Descriptor], Progress]) -> ProgressStream:
         pool = ThreadPoolExecutor(self._engine.limits.concurrent_uploads, "push")
-        futures = {pool.submit(push, descriptor): descriptor for descriptor in descriptors}
+        futures = {pool.submit(self._operation.run, partial(push, descriptor)): descriptor for descriptor in descriptors}
         try:
             yield from self.follow(futures)
         except BaseException:

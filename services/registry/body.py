@@ -1,15 +1,11 @@
-"""The body of an upload: a part of a file, sent piece by piece, that another thread can end.
+"""The body of an upload: a part of a file, sent piece by piece.
 
-A connection that sends such a body tells it so (services/registry/connections.py), since only the connection's socket ends a write that waits for a
-registry that does not read.
+A connection that sends such a body tells it so (services/registry/connections.py), since each piece has a time of its own.
 """
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from urllib3.connection import HTTPConnection
 
@@ -32,44 +28,29 @@ class UploadBody:
         self._size = size
         self._stall_seconds = stall_seconds
         self._advance = advance
-        self._lock = threading.Lock()
         self._connection: HTTPConnection | None = None
-        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield small pieces, from the beginning each time; raises RegistryFailure once closed."""
+        """Yield small pieces, from the beginning each time."""
         position = self._offset
         self._blob.seek(position)
         self._advance(position)
         self._allow_time()
         while position < self._size:
             piece = self._blob.read(min(PIECE, self._size - position))
-            if self._closed or not piece:
-                raise RegistryFailure("context canceled" if self._closed else "failed to read the blob: unexpected EOF")
+            if not piece:
+                raise RegistryFailure("failed to read the blob: unexpected EOF")
             yield piece
             position += len(piece)
             self._advance(position)
 
     def begin(self, connection: HTTPConnection) -> None:
-        """Note the connection that sends this body; raises RegistryFailure once closed."""
-        with self._lock:
-            if self._closed:
-                raise RegistryFailure("context canceled")
-            self._connection = connection
-
-    def close(self) -> None:
-        """End the upload; a thread that sends it gets RegistryFailure at once, also while it waits for the registry."""
-        with self._lock:
-            self._closed = True
-            stream = self._connection.sock if self._connection else None
-        if stream is not None:
-            with suppress(OSError, ValueError):  # the answer has just come, or the connection is gone
-                stream.shutdown(socket.SHUT_RDWR)
+        """Note the connection that sends this body."""
+        self._connection = connection
 
     def end(self) -> None:
         """Forget the connection: its answer has come, and the next request on it is another's."""
-        with self._lock:
-            self._connection = None
+        self._connection = None
 
     def _allow_time(self) -> None:
         """Give each piece its time; a connection gives what it sends the time that it had for being made."""

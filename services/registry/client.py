@@ -28,7 +28,7 @@ class RegistryClient:
     asked for docker.io's repositories first; `certs` are folders of certificates and hosts.toml files; `hub_index` is the URL of the index
     that is searched for docker.io. `auth_realms` are the hosts that may be token servers, any where empty; `foreign_hosts` those from
     which layers may come that a manifest names by URL. A server that says nothing, or takes
-    nothing, for `stall_seconds` is given up.
+    nothing, for `stall_seconds` is given up, and so is one whose answer but for a blob is not there after five times that.
     """
 
     def __init__(
@@ -68,18 +68,14 @@ class RegistryClient:
     ) -> Iterator[Destination]:
         """Open the repository of this reference to push to it, at the first endpoint that takes pushes, which no mirror of the settings is.
 
-        Leaving ends every upload. No request is sent yet. Errors inside tell no secret.
+        No request is sent yet. Errors inside tell no secret.
         """
         endpoints = [endpoint for endpoint in self._hosts.endpoints(reference.domain) if "push" in endpoint.capabilities]
         if not endpoints:
             raise NotFound("no push hosts: not found")
         exchange = Exchange(self._transport, self._realms, reference, endpoints[:1], credentials, headers or {}, pushes=True)
-        destination = RemoteDestination(exchange, stall_seconds=self._stall_seconds)
-        try:
-            with hiding(exchange.secrets):
-                yield destination
-        finally:
-            destination.close()
+        with hiding(exchange.secrets):
+            yield RemoteDestination(exchange, stall_seconds=self._stall_seconds)
 
     def log_in(self, credentials: Credentials) -> str:
         """Try credentials at the registry that they name; returns its identity token, mostly empty."""

@@ -1,19 +1,110 @@
-"""The connections of the client: they tell the body of an upload who sends it, and a handshake that fails from what fails later."""
+"""The connections of the client.
+
+They tell the operation that they work for, and the body of an upload, which socket they use; they tell a handshake that fails from what
+fails later; and they read an answer for a bounded time, however its bytes drip.
+"""
 
 from __future__ import annotations
 
+import io
+import socket
 import ssl
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import SSLError
+from urllib3.response import BaseHTTPResponse
 
+from services.errors import RegistryFailure
+from services.keepalive import KEEPALIVE
 from services.registry.body import UploadBody
+from services.registry.operations import current_operation
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+ANSWER_SILENCES = 5
+"""An answer's head, and a document with it, may take so many times as long as the server may be silent."""
+
+SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
+
+
+def let_stream(response: BaseHTTPResponse) -> BaseHTTPResponse:
+    """Let the rest of an answer take as long as it needs: it is no document, but as large as its sender likes."""
+    answer = getattr(response, "_original_response", None)
+    if isinstance(answer, _Answer):
+        answer.let_stream()
+    return response
+
+
+class _Answer(HTTPResponse):
+    """An answer that must come within a bounded time, and whose operation knows its socket until it has come whole."""
+
+    def __init__(self, sock: socket.socket, *args: object, **kwargs: object) -> None:
+        super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
+        self._socket = sock
+        self._operation = current_operation()
+        self._deadline = _Deadline(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self._deadline)
+        try:
+            self._operation.begin(sock)
+        except RegistryFailure:
+            self.close()
+            raise
+
+    def let_stream(self) -> None:
+        self._deadline.lift()
+
+    def _close_conn(self) -> None:
+        """Called when the last byte was read, or nobody wants it: before the connection is another's."""
+        self._operation.end(self._socket)
+        super()._close_conn()  # type: ignore[misc]
+
+
+class _Deadline(io.RawIOBase):
+    """The bytes of a connection until a deadline; raises TimeoutError from then on."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._socket = sock
+        self._silence = sock.gettimeout()
+        self._until = None if self._silence is None else time.monotonic() + ANSWER_SILENCES * self._silence
+
+    def lift(self) -> None:
+        """Let the bytes come as slowly as they like from now on, but for silence."""
+        self._until = None
+        with suppress(OSError):  # nothing comes any more
+            self._socket.settimeout(self._silence)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int | None:
+        if self._until is not None and self._silence is not None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(min(left, self._silence))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()
 
 
 class _Connection(HTTPConnection):
-    """A connection that tells a body who sends it."""
+    """A connection of an operation."""
+
+    response_class = _Answer
+
+    def connect(self) -> None:
+        super().connect()
+        self._begin()
 
     def request(  # type: ignore[override]  # as urllib3 has it, not http.client
         self,
@@ -27,6 +118,8 @@ class _Connection(HTTPConnection):
         decode_content: bool = True,
         enforce_content_length: bool = True,
     ) -> None:
+        if self.sock is not None:
+            self._begin()
         if isinstance(body, UploadBody):
             body.begin(self)
         super().request(
@@ -39,6 +132,10 @@ class _Connection(HTTPConnection):
             decode_content=decode_content,
             enforce_content_length=enforce_content_length,
         )
+
+    def _begin(self) -> None:
+        """Tell the operation of this thread that the connection works for it."""
+        current_operation().begin(self.sock)
 
 
 class HandshakeError(SSLError):
@@ -57,13 +154,17 @@ class _TLSConnection(_Connection, HTTPSConnection):
             raise HandshakeError(exc) from exc
 
 
-class _Pool(HTTPConnectionPool):
+class Pool(HTTPConnectionPool):
+    """Connections to one server."""
+
     ConnectionCls = _Connection
 
 
-class _TLSPool(HTTPSConnectionPool):
+class TLSPool(HTTPSConnectionPool):
+    """Connections to one server over TLS."""
+
     ConnectionCls = _TLSConnection
 
 
-POOLS = {"http": _Pool, "https": _TLSPool}
+POOLS = {"http": Pool, "https": TLSPool}
 """The pools of these connections, by the scheme of the URL."""

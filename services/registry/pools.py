@@ -13,7 +13,7 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from services.errors import RegistryFailure
 from services.registry.certs import Trust
-from services.registry.connections import POOLS
+from services.registry.connections import POOLS, SOCKET_OPTIONS
 from services.registry.proxies import Proxies
 
 _CONNECTIONS_PER_HOST = 16
@@ -49,7 +49,7 @@ def _manager(trust: Trust, proxy: str) -> urllib3.PoolManager:
 
 
 def _directly(context: ssl.SSLContext) -> urllib3.PoolManager:
-    return urllib3.PoolManager(num_pools=32, maxsize=_CONNECTIONS_PER_HOST, ssl_context=context)
+    return urllib3.PoolManager(num_pools=32, maxsize=_CONNECTIONS_PER_HOST, ssl_context=context, socket_options=SOCKET_OPTIONS)
 
 
 def _through(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
@@ -63,6 +63,7 @@ def _through(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
             maxsize=_CONNECTIONS_PER_HOST,
             proxy_headers=urllib3.make_headers(proxy_basic_auth=credentials),
             ssl_context=context,
+            socket_options=SOCKET_OPTIONS,
         )
     except ValueError as exc:  # urllib3's errors about URLs are ValueErrors
         raise RegistryFailure("the proxy of the environment is no URL of an HTTP proxy") from exc

@@ -2,6 +2,8 @@
 
 Errors are the engine's own, in Docker's words: NotFound, Unauthorized, Forbidden, Unsupported, Unavailable, ResourceExhausted,
 InvalidContent, and RegistryFailure where the connection fails or the answer has no meaning.
+
+Every call may wait for a server. What is called in an operation (services/registry/operations.py) ends when that is cancelled.
 """
 
 from __future__ import annotations
@@ -75,6 +77,9 @@ class Repository(Protocol):
     def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BlobStream:
         """Begin to fetch a blob at `offset` bytes."""
 
+    def suspect(self, descriptor: Descriptor) -> None:
+        """The bytes of this blob come too slowly: ask another host first for the rest, where there is one."""
+
     def distrust(self, descriptor: Descriptor) -> bool:
         """The bytes that came for this blob are wrong: ask another host for it from now on; whether there is one."""
 
@@ -123,9 +128,6 @@ class Destination(Protocol):
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
         """Publish a manifest or index, all of whose content is there, under the tag or else its digest."""
 
-    def close(self) -> None:
-        """End every upload now, from any thread; theirs get RegistryFailure."""
-
 
 class Registry(Protocol):
     """All registries."""
@@ -133,7 +135,7 @@ class Registry(Protocol):
     def destination(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Destination]:
-        """Open the repository of this reference to push to it; leaving ends every upload."""
+        """Open the repository of this reference to push to it."""
 
     def repository(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None

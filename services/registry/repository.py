@@ -134,6 +134,10 @@ class RemoteRepository:
         response, begin = begun
         return BodyStream(response, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
 
+    def suspect(self, descriptor: Descriptor) -> None:
+        """Ask another endpoint first for the rest of this blob, where there is one."""
+        self._requests.suspect(f"blobs/{descriptor.digest}")
+
     def distrust(self, descriptor: Descriptor) -> bool:
         """Ask for this blob where its bytes, which are wrong, did not come from; whether there is such an endpoint."""
         return self._requests.distrust(f"blobs/{descriptor.digest}")

@@ -20,7 +20,7 @@ from urllib3.response import BaseHTTPResponse
 from services.errors import RegistryFailure
 from services.registry.body import UploadBody
 from services.registry.certs import Trust
-from services.registry.connections import HandshakeError
+from services.registry.connections import HandshakeError, let_stream
 from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
 from services.registry.hosts import Hosts
 from services.registry.pools import Pools
@@ -37,7 +37,10 @@ _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "range", "user-agent"}
 
 
 class Transport:
-    """Sends requests for every registry of a process, from any thread. A server may be silent for `stall_seconds`."""
+    """Sends requests for every registry of a process, from any thread. A server may be silent for `stall_seconds`.
+
+    An answer, with its body unless that is a blob, may take five times as long (services/registry/connections.py).
+    """
 
     def __init__(self, hosts: Hosts, *, proxies: Proxies = DIRECT, stall_seconds: float = STALL_SECONDS) -> None:
         self._hosts = hosts
@@ -128,7 +131,7 @@ class BodyStream:
         self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None
     ) -> None:
         self.offset = offset
-        self._response = response
+        self._response = let_stream(response)
         self._missing = size - offset
         self._suspect = suspect
         self._lock = threading.Lock()

@@ -16,7 +16,6 @@ Source: OCI distribution spec "Push"; containerd core/remotes/docker/pusher.go; 
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class RemoteDestination:
 
     def __init__(self, requests: Requests, *, stall_seconds: float) -> None:
         self._requests = requests
-        self._sender = _Sender(requests, stall_seconds)
+        self._stall_seconds = stall_seconds
 
     def has_manifest(self, manifest: Descriptor, *, tag: str | None = None) -> bool:
         found = self._head(f"manifests/{tag or manifest.digest}", manifest)
@@ -65,14 +64,11 @@ class RemoteDestination:
     def upload(
         self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
     ) -> Upload:
-        return _Upload(self._requests, self._sender, blob, content, mount_from, advance)
+        return _Upload(self._requests, self._stall_seconds, blob, content, mount_from, advance)
 
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
         response = self._requests.request_at("PUT", f"manifests/{tag or manifest.digest}", {"Content-Type": manifest.media_type}, raw)
         _check_stored(response, manifest.digest)
-
-    def close(self) -> None:
-        self._sender.close()
 
     def _head(self, path: str, descriptor: Descriptor) -> Mapping[str, str] | None:
         """The headers of what is there, None where nothing is; a client that may only push is not told, and asks no further."""
@@ -86,42 +82,15 @@ class RemoteDestination:
         return _succeeded("HEAD", response, (200,)).headers
 
 
-class _Sender:
-    """Sends parts of blobs until it is closed; a registry may take `stall_seconds` to accept a piece."""
-
-    def __init__(self, requests: Requests, stall_seconds: float) -> None:
-        self.stall_seconds = stall_seconds
-        self._requests = requests
-        self._lock = threading.Lock()
-        self._bodies: set[UploadBody] = set()
-        self._closed = False
-
-    def send(self, method: str, location: str, headers: Mapping[str, str], body: UploadBody) -> BaseHTTPResponse:
-        with self._lock:
-            self._bodies.add(body)
-            if self._closed:
-                body.close()
-        try:
-            return self._requests.request_at(method, location, headers, body)
-        finally:
-            with self._lock:
-                self._bodies.discard(body)
-
-    def close(self) -> None:
-        """End every upload now, from any thread."""
-        with self._lock:
-            self._closed = True
-            bodies = list(self._bodies)
-        for body in bodies:
-            body.close()
-
-
 @dataclass(slots=True)
 class _Upload:
-    """Implements `services.registry.protocol.Upload`; `_location` is where the registry takes the rest, empty before it said."""
+    """Implements `services.registry.protocol.Upload`; `_location` is where the registry takes the rest, empty before it said.
+
+    The registry may take `_stall_seconds` to accept a piece.
+    """
 
     _requests: Requests
-    _sender: _Sender
+    _stall_seconds: float
     _blob: Descriptor
     _content: Callable[[], AbstractContextManager[OpenBlob]]
     _mount_from: str
@@ -174,13 +143,13 @@ class _Upload:
         """Send what lacks: the whole blob with the request that ends the upload, or the rest of it before that."""
         digest, size, offset = self._blob.digest, self._blob.size, self.offset
         opened.seek(offset)  # which may take a while: a request that has begun would wait for it
-        body = UploadBody(opened, offset=offset, size=size, stall_seconds=self._sender.stall_seconds, advance=self._advance)
+        body = UploadBody(opened, offset=offset, size=size, stall_seconds=self._stall_seconds, advance=self._advance)
         if 0 < offset < size:
             headers = _BYTES | {"Content-Range": f"{offset}-{size - 1}"}
-            response = self._sender.send("PATCH", self._location, headers, body)
+            response = self._requests.request_at("PATCH", self._location, headers, body)
             self._location = _next_location(_succeeded("PATCH", response, _STORED))
         url = _with_digest(self._location, digest)
-        response = self._requests.request_at("PUT", url, _BYTES) if offset or not size else self._sender.send("PUT", url, _BYTES, body)
+        response = self._requests.request_at("PUT", url, _BYTES, None if offset or not size else body)
         _check_stored(response, digest)
 
 

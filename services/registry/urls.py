@@ -21,6 +21,7 @@ from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from services.registry.addresses import Address, is_public
+from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, let_stream
 from services.registry.errors import connection_failure, status_line
 
 PUBLIC = "public"
@@ -37,7 +38,7 @@ class Download:
 
     def __init__(self, url: str, response: BaseHTTPResponse) -> None:
         self._url = url
-        self._response = response
+        self._response = let_stream(response)
         length = response.headers.get("Content-Length", "")
         self.size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
         self.position = 0
@@ -122,9 +123,15 @@ def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:
     """A connection to the address alone; the certificate must be the host's all the same."""
     if parts.scheme == "http":
-        return urllib3.HTTPConnectionPool(address, port, timeout=_TIMEOUT)
-    return urllib3.HTTPSConnectionPool(
-        address, port, timeout=_TIMEOUT, cert_reqs="CERT_REQUIRED", server_hostname=parts.hostname, assert_hostname=parts.hostname
+        return Pool(address, port, timeout=_TIMEOUT, socket_options=SOCKET_OPTIONS)
+    return TLSPool(
+        address,
+        port,
+        timeout=_TIMEOUT,
+        cert_reqs="CERT_REQUIRED",
+        server_hostname=parts.hostname,
+        assert_hostname=parts.hostname,
+        socket_options=SOCKET_OPTIONS,
     )
 
 

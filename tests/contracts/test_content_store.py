@@ -235,9 +235,11 @@ def test_a_partial_may_be_resumed_in_part(store: ContentStore) -> None:
     assert_holds(store, content)
 
 
-def test_a_whole_file_is_adopted_when_it_is_resumed(store: ContentStore) -> None:
+def test_a_whole_file_is_adopted_and_resumed(store: ContentStore) -> None:
     put(store, CONTENT)
     with store.ingest(KEY) as ingest:
+        with ingest.settling():
+            ingest.adopt()
         assert b"".join(ingest.resume()) == CONTENT
         assert store.size(DIGEST) is None
         ingest.commit(DIGEST, len(CONTENT))
@@ -280,23 +282,75 @@ def test_a_waiter_may_give_up(store: ContentStore) -> None:
     assert_holds(store, CONTENT)
 
 
-def test_a_commit_under_another_key_waits_for_the_holder_of_the_digest(store: ContentStore) -> None:
-    with store.ingest(KEY):
+@pytest.mark.parametrize("key", ["other", f"{KEY}:beside"])
+def test_a_commit_under_another_key_does_not_wait_for_a_transfer(store: ContentStore, key: str) -> None:
+    with store.ingest(KEY) as slow:
+        slow.write(CONTENT[:10])
+        write_and_commit(store, key)
+        assert store.read(DIGEST) == CONTENT
+        slow.write(CONTENT[10:])
+        slow.commit(DIGEST)
+    assert_holds(store, CONTENT)
+
+
+@pytest.mark.parametrize("key", [KEY, "other", f"{KEY}:beside"])
+def test_a_commit_waits_for_whoever_settles_the_digest(store: ContentStore, key: str) -> None:
+    with store.ingest(KEY if key != KEY else "other") as holder, holder.settling() if key != KEY else store.locked(DIGEST):
         with pytest.raises(InterruptedError):
-            write_and_commit(store, "other")
+            write_and_commit(store, key)
         assert store.size(DIGEST) is None
-    assert store.discard_partial("other") == len(CONTENT)
-    assert_holds(store)
 
 
-def test_a_commit_under_another_key_holds_the_digest_until_its_context_ends(store: ContentStore) -> None:
-    with store.ingest("other") as ingest:
+@pytest.mark.parametrize("key", [KEY, "other", f"{KEY}:beside"])
+def test_a_commit_settles_the_digest_until_its_context_ends(store: ContentStore, key: str) -> None:
+    with store.ingest(key) as ingest:
         ingest.write(CONTENT)
         ingest.commit()
         with store.locked(DIGEST) as held:
             assert not held
     with store.locked(DIGEST) as held:
         assert held
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_an_ingest_beside_another_takes_a_copy_of_what_that_has(store: ContentStore, algorithm: str) -> None:
+    digest = Digest(algorithm, hashlib.new(algorithm, CONTENT).hexdigest())
+    with store.ingest(str(digest)) as slow:
+        slow.write(CONTENT[:5000])
+        with store.ingest(f"{digest}:beside") as beside:
+            assert b"".join(beside.resume()) == CONTENT[:5000]
+            beside.write(CONTENT[5000:])
+            beside.commit(digest, len(CONTENT))
+        assert store.read(digest) == CONTENT
+        assert store.partial_size(str(digest)) == 5000
+        slow.keep()
+    assert store.discard_partial(str(digest)) == 5000
+
+
+def test_nothing_of_a_broken_ingest_beside_another_is_kept(store: ContentStore) -> None:
+    with store.ingest(KEY), store.ingest(f"{KEY}:beside") as beside:
+        assert list(beside.resume()) == []
+        beside.write(CONTENT)
+        beside.keep()
+    assert_holds(store)
+
+
+def test_an_ingest_beside_another_leaves_a_file_without_a_row_alone(store: ContentStore) -> None:
+    put(store, CONTENT)
+    with store.ingest(f"{KEY}:beside") as beside:
+        with beside.settling():
+            beside.adopt()
+        assert store.read(DIGEST) == CONTENT
+
+
+def test_a_digest_is_settled_while_what_is_there_is_read(store: ContentStore) -> None:
+    leave_partial(store, KEY, CONTENT)
+    with store.ingest(KEY) as ingest:
+        for _ in ingest.resume():
+            with store.locked(DIGEST) as held:
+                assert not held
+        with store.locked(DIGEST) as held:
+            assert held
 
 
 def test_many_writers_of_one_blob_leave_one_blob(store: ContentStore) -> None:
@@ -313,12 +367,15 @@ def test_many_writers_of_one_blob_leave_one_blob(store: ContentStore) -> None:
     assert_holds(store, CONTENT)
 
 
-def test_the_sweep_does_not_wait_for_a_writer(store: ContentStore) -> None:
-    with store.ingest(KEY):
+def test_the_sweep_is_not_kept_out_by_a_transfer_and_does_not_wait(store: ContentStore) -> None:
+    with store.ingest(KEY) as ingest:
         with store.locked(DIGEST) as held:
-            assert not held
-        with store.locked(Digest.of(b"another")) as held:
             assert held
+        with ingest.settling():
+            with store.locked(DIGEST) as held:
+                assert not held
+            with store.locked(Digest.of(b"another")) as held:
+                assert held
     with store.locked(DIGEST) as held:
         assert held
 
@@ -330,6 +387,8 @@ def test_a_writer_waits_for_the_sweep(store: ContentStore) -> None:
 
     def write() -> None:
         with store.ingest(KEY, waiting=waits.set) as ingest:
+            with ingest.settling():
+                ingest.adopt()
             resumed.append(b"".join(ingest.resume()))
             ingest.restart()
             ingest.write(CONTENT)
@@ -371,8 +430,6 @@ def test_another_process_has_the_partial_until_it_commits(backend: Backend) -> N
     with backend.writer(KEY, CONTENT) as process:
         assert process.stdin is not None
         assert list(backend.store.partials()) == [(KEY, len(CONTENT), True)]
-        with backend.store.locked(DIGEST) as held:
-            assert not held
 
         def let_go() -> None:
             if not waited:

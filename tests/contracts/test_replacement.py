@@ -50,7 +50,7 @@ def test_the_version_is_that_of_one_file_and_its_bytes(store: ContentStore) -> N
 def test_a_damaged_file_is_replaced_by_a_commit(store: ContentStore) -> None:
     spoil(store)
     with store.ingest(KEY) as ingest:
-        assert list(ingest.resume(adopt=False)) == []
+        assert list(ingest.resume()) == []
         ingest.write(CONTENT)
         assert store.read(DIGEST) == DAMAGED
         ingest.commit(DIGEST, len(CONTENT))
@@ -64,7 +64,7 @@ def test_a_partial_is_resumed_beside_a_damaged_file(store: ContentStore) -> None
         ingest.write(CONTENT[:7000])
         ingest.keep()
     with store.ingest(KEY) as ingest:
-        assert b"".join(ingest.resume(adopt=False)) == CONTENT[:7000]
+        assert b"".join(ingest.resume()) == CONTENT[:7000]
         ingest.write(CONTENT[7000:])
         ingest.commit(DIGEST, len(CONTENT))
     assert store.read(DIGEST) == CONTENT
@@ -73,7 +73,7 @@ def test_a_partial_is_resumed_beside_a_damaged_file(store: ContentStore) -> None
 def test_a_replacement_that_is_refused_leaves_the_damaged_file(store: ContentStore) -> None:
     spoil(store)
     with store.ingest(KEY) as ingest:
-        list(ingest.resume(adopt=False))
+        list(ingest.resume())
         ingest.write(b"neither")
         with pytest.raises(InvalidContent):
             ingest.commit(DIGEST)

@@ -48,7 +48,9 @@ def test_the_layout_is_as_drawn(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"store-id", f"blobs/sha256/{DIGEST.hex}", f"ingest/sha256-{DIGEST.hex}/data"}
     assert (tmp_path / "store-id").read_text() == "an id\n"
     with store.locked(DIGEST):
-        assert tree(tmp_path / "locks") == {f"sha256-{DIGEST.hex}"}
+        assert tree(tmp_path / "locks") == {f"sha256-{DIGEST.hex}.settle"}
+    with store.ingest(str(DIGEST)), store.ingest(f"{DIGEST}:beside"):
+        assert tree(tmp_path / "locks") == {f"sha256-{DIGEST.hex}", f"sha256-{DIGEST.hex}-beside"}
     assert tree(tmp_path / "locks") == set()
 
 
@@ -111,12 +113,13 @@ def test_a_folder_that_a_killed_process_left_empty_is_a_partial_of_no_bytes(tmp_
 def test_lock_files_of_killed_processes_go_at_the_next_start(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     (tmp_path / "locks" / "left").touch()
+    (tmp_path / "locks" / f"sha256-{DIGEST.hex}.settle").touch()
     with store.ingest("running"):
         FilesystemStore(tmp_path)
         assert tree(tmp_path / "locks") == {"running"}
 
 
-@pytest.mark.parametrize("key", ["", "../escape", "a/b", "a:b:c", "UPPER", "a-b"])
+@pytest.mark.parametrize("key", ["", "../escape", "a/b", "a:b:c:d", "UPPER", "a-b"])
 def test_a_key_outside_the_grammar_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(Internal, match="not a key"), FilesystemStore(tmp_path).ingest(key):
         pass

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from services.content.filesystem import FilesystemStore
-from services.engine import Engine
+from services.engine import Engine, Limits
 from services.errors import Conflict, NotFound
 from services.gc.collector import collect_garbage, sweep
 from services.gc.leases import Lease, hold
@@ -36,7 +37,8 @@ IMAGES = 6
 def open_store(root: Path) -> Engine:
     metadata = SqlMetadataStore(f"sqlite:///{root}/stowage.db")
     ticks = itertools.count(1)
-    return Engine(FilesystemStore(root), metadata, RegistryClient(), Platform("linux", "amd64"), lambda: next(ticks))
+    impatient = Limits(turn_seconds=0.005)
+    return Engine(FilesystemStore(root), metadata, RegistryClient(), Platform("linux", "amd64"), lambda: next(ticks), impatient)
 
 
 def add_image(layout: Layout, chance: random.Random) -> Json:
@@ -75,7 +77,15 @@ def store(engine: Engine, chance: random.Random, lease: Lease, layout: Layout, d
     for text in digests:
         blob = layout.blobs[text]
         known = Digest.parse(text) if chance.random() < 0.5 else None
-        store_blob(engine, lease, [blob[:20_000], blob[20_000:]], digest=known)
+        store_blob(engine, lease, halves(blob, pause=chance.choice([0, 0, 0, 0.1])), digest=known)
+
+
+def halves(blob: bytes, pause: float) -> Iterator[bytes]:
+    """A blob in two parts; others go beside it in the pause."""
+    yield blob[:20_000]
+    if len(blob) > 20_000:
+        time.sleep(pause)
+    yield blob[20_000:]
 
 
 def put(engine: Engine, chance: random.Random, name: str) -> None:

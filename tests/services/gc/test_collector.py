@@ -83,11 +83,11 @@ def test_a_partial_index_goes_whole(engine: Engine) -> None:
     assert stored(engine) == set()
 
 
-def test_what_is_being_ingested_is_skipped_and_taken_the_next_time(engine: Engine) -> None:
+def test_what_is_being_published_is_skipped_and_taken_the_next_time(engine: Engine) -> None:
     layout = simple_layout()
     target = put_image(engine, "simple", layout)
     untag(engine, "simple")
-    with engine.content.ingest(str(target)):
+    with engine.content.locked(target):
         swept = sweep(engine.metadata, engine.content, [target])
         assert target not in swept.blobs
         assert stored(engine) == {target}
@@ -102,7 +102,7 @@ def test_a_skipped_layer_leaves_no_manifest_that_lacks_a_blob(engine: Engine) ->
         facts = tx.graph.manifest(target)
     assert facts is not None
     untag(engine, "simple")
-    with engine.content.ingest(str(target)):
+    with engine.content.locked(target):
         sweep(engine.metadata, engine.content, [target])
     with engine.metadata.read() as tx:
         assert tx.graph.manifest(target) is None

@@ -17,6 +17,7 @@ from services.oci.digest import Digest
 from services.oci.reference import Reference
 from services.registry.body import PIECE
 from services.registry.client import RegistryClient
+from services.registry.operations import Operation
 from services.registry.protocol import Credentials, Destination, Upload
 from tests.builders import digest_of
 from tests.fake_registry import TOKEN, FakeRegistry
@@ -267,11 +268,12 @@ class TestManifest:
         assert not destination.has_manifest(self.MANIFEST, tag="1")
 
 
-def test_closing_ends_an_upload_that_waits_for_the_registry(registry: FakeRegistry, destination: Destination) -> None:
+def test_cancelling_ends_an_upload_that_waits_for_the_registry(registry: FakeRegistry, destination: Destination) -> None:
     content = bytes(64 << 20)  # more than the sockets hold
     large = Descriptor(mediatypes.OCI_LAYER, Digest.of(content), len(content))
     registry.uploads.faults = [UploadFault.STALLED]
     failures: list[EngineError] = []
+    operation = Operation()
 
     def run() -> None:
         try:
@@ -280,10 +282,10 @@ def test_closing_ends_an_upload_that_waits_for_the_registry(registry: FakeRegist
         except EngineError as error:
             failures.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=operation.run, args=(run,))
     thread.start()
     assert registry.stalled.wait(10)
-    destination.close()
+    operation.cancel()
     thread.join(10)
     assert len(failures) == 1
     registry.resume.set()
@@ -291,9 +293,10 @@ def test_closing_ends_an_upload_that_waits_for_the_registry(registry: FakeRegist
     assert registry.blobs == {}
 
 
-def test_nothing_is_sent_after_closing(registry: FakeRegistry, destination: Destination) -> None:
-    destination.has_blob(BLOB)
-    destination.close()
+def test_nothing_is_sent_after_cancelling(registry: FakeRegistry, destination: Destination) -> None:
+    operation = Operation()
+    operation.run(lambda: destination.has_blob(BLOB))
+    operation.cancel()
     with pytest.raises(RegistryFailure, match="context canceled"):
-        upload(destination)
+        operation.run(lambda: upload(destination))
     assert registry.blobs == {}

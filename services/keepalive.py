@@ -1,0 +1,13 @@
+"""TCP keepalive: a peer whose machine is gone, or a line that is cut, is noticed within two minutes, although nothing is sent."""
+
+from __future__ import annotations
+
+import socket
+
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+"""Options of a TCP socket: its level, its name, its value."""
