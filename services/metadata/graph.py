@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, select, update
 
 from services.errors import BlobNotFound
 from services.metadata import reach
@@ -15,8 +15,9 @@ from services.metadata.facts import FACTS, edge_rows, facts_row, read_edges, to_
 from services.metadata.generation import bump
 from services.metadata.protocol import LayerFacts, ManifestFacts, Role
 from services.metadata.reach import DIGESTS
-from services.metadata.rows import in_chunks, to_digest
+from services.metadata.rows import dump_descriptor, in_chunks, load_descriptor, to_digest
 from services.metadata.tables import blob, config, edge, layer, manifest, source
+from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import is_foreign_layer
 
@@ -32,7 +33,10 @@ _BY_DIFF_ID = (
 )
 _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _FACTS = FACTS.where(manifest.c.digest.in_(DIGESTS))
-_NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role != Role.MANIFEST)
+_OPTIONAL = (Role.MANIFEST, Role.REFERRER)
+_NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
+_LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
+_REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
 _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size).where(manifest.c.digest.in_(DIGESTS))
 _STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).values(content_size=bindparam("counted"))
 
@@ -74,6 +78,18 @@ class SqlGraph:
             self._insert_manifest(facts, config)
             bump(self._connection)
         self._refresh_sizes({facts.digest} | self._digests(reach.ABOVE, [facts.digest]))
+
+    def add_referrer(self, subject: Digest, referrer: Descriptor) -> None:
+        if any(known.digest == referrer.digest for known in self.referrers(subject)):
+            return
+        last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
+        position = 0 if last is None else last + 1
+        values = {"parent": str(subject), "position": position, "child": str(referrer.digest), "role": Role.REFERRER}
+        self._connection.execute(insert(edge).values(**values, descriptor=dump_descriptor(referrer)))
+        self._refresh_sizes({subject} | self._digests(reach.ABOVE, [subject]))
+
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        return [load_descriptor(text) for text in self._connection.scalars(_REFERRERS, {"subject": str(subject)})]
 
     def manifest(self, digest: Digest) -> ManifestFacts | None:
         return self.manifests([digest]).get(digest)
@@ -140,7 +156,7 @@ class SqlGraph:
         """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
         needed = {
             each.child.digest for each in facts.edges
-            if each.role != Role.MANIFEST and not is_foreign_layer(each.child.media_type)
+            if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
         }
         for digest in sorted(needed - self.present(needed)):
             raise BlobNotFound(f"missing blob {digest} of manifest {facts.digest}")

@@ -13,8 +13,8 @@ all of it back. A read transaction sees one state.
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
     store      one row: the id of the store, made with its tables, which the content store has too
 
-Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest or a foreign layer
-has a blob row; a blob row has its file.
+Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or a
+foreign layer has a blob row; a blob row has its file.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Role(StrEnum):
     MANIFEST = "manifest"
     CONFIG = "config"
     LAYER = "layer"
+    REFERRER = "referrer"
+    """Not listed by its parent, but kept with it: a manifest that refers to it, as an attestation. It may be absent; see `Graph.referrers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,12 @@ class Graph(Protocol):
         `content_size` is counted here, for it and every ancestor, whatever the facts say. Raises BlobNotFound where a child that must be
         present is not (a sweep took it from a writer whose lease had ended).
         """
+
+    def add_referrer(self, subject: Digest, referrer: Descriptor) -> None:
+        """Keep a manifest as long as another, recorded one that it refers to; recording it again changes nothing."""
+
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        """What is kept with a manifest because it refers to it, oldest first; it is not among the edges of its facts."""
 
     def manifest(self, digest: Digest) -> ManifestFacts | None: ...
 
