@@ -7,7 +7,6 @@ Source: moby internal/testutil/specialimage.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from services.oci import mediatypes

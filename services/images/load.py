@@ -22,7 +22,7 @@ from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
 from services.images.platform_choice import is_wanted, wanted_manifests
-from services.images.publish import Recorded, assign_name, read_graph, record_graph
+from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph
 from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -39,13 +39,13 @@ _DRAIN_CHUNK = 1 << 20
 class _Loaded:
     """An image of the archive: its target as it will be stored, its name if it has a valid one, and what was read of it.
 
-    `referrers` are what the archive has beside the image that refers to one of its manifests: pairs of that manifest and what refers to it.
+    `referrers` are the artifacts beside the image that refer to one of its manifests, by that manifest's digest.
     """
 
     target: Descriptor
     reference: Reference | None
     graph: list[Recorded]
-    referrers: list[tuple[Digest, Descriptor]]
+    referrers: dict[Digest, list[Descriptor]]
 
     @property
     def listed(self) -> list[Descriptor]:
@@ -114,8 +114,8 @@ def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[
             target = image.target.digest
             if target not in labels:
                 record_graph(tx, image.graph)
-                for subject, referrer in image.referrers:
-                    tx.graph.add_referrer(subject, referrer)
+                for subject, referrers in image.referrers.items():
+                    tx.graph.add_referrers(subject, referrers)
             assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
             if target not in labels:
                 labels[target] = image_labels(tx, engine, target)
@@ -128,24 +128,32 @@ def _read_images(engine: Engine, lease: Lease, entries: Sequence[Descriptor], ma
     known = _referrers(entry for entry in entries if entry.digest in brought)
 
     @cache
-    def read(media_type: str, digest: Digest, size: int) -> tuple[list[Recorded], list[tuple[Digest, Descriptor]]]:
+    def read(media_type: str, digest: Digest, size: int) -> tuple[list[Recorded], dict[Digest, list[Descriptor]]]:
         graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True)
-        subjects = [recorded.facts.digest for recorded in graph if recorded.facts.kind is not Kind.INDEX]
-        found = [(subject, referrer) for subject in subjects for referrer in known.get(subject, ())]
-        return graph + [each for _, referrer in found for each in read_graph(engine, brought, referrer, tolerant=True)], found
+        referrers: dict[Digest, list[Descriptor]] = {}
+        for subject in [recorded.facts.digest for recorded in graph if recorded.facts.kind is Kind.IMAGE]:
+            for referrer in known.get(subject, ()):
+                (recorded,) = read_graph(engine, brought, referrer)
+                if recorded.facts.kind is Kind.ARTIFACT:  # so that no chain of them can come about
+                    graph.append(recorded)
+                    referrers.setdefault(subject, []).append(referrer)
+        return graph, referrers
 
     images = [entry for entry in entries if is_image(entry)]
     return [_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)) for entry in images]
 
 
 def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
-    """The manifests among these entries that say what they refer to, by what that is."""
+    """The manifests among these entries that say what they refer to, by what that is; raises InvalidContent for very many."""
     found: dict[Digest, dict[Digest, Descriptor]] = {}
     for entry in entries:
         if MANIFEST_SUBJECT in entry.annotations and is_manifest(entry.media_type):
             with suppress(InvalidDigest):
                 subject = Digest.parse(entry.annotations[MANIFEST_SUBJECT])
                 found.setdefault(subject, {})[entry.digest] = Descriptor(entry.media_type, entry.digest, entry.size)
+    for subject, referrers in found.items():
+        if len(referrers) > MAX_REPEATS:
+            raise InvalidContent(f"index.json lists more than {MAX_REPEATS} manifests that refer to {subject}")
     return {subject: list(referrers.values()) for subject, referrers in found.items()}
 
 

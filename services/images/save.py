@@ -197,14 +197,10 @@ def _add_attestations(plan: _Plan, image: _Chosen) -> None:
 
 
 def _add_known_referrers(plan: _Plan) -> None:
-    """Plan what a load told of that refers to one of the planned manifests, and what refers to that; a circle of them once."""
-    waiting = [digest for digest in plan.facts if digest in plan.blobs]
-    while waiting:
-        subject = waiting.pop()
-        new = [referrer for referrer in plan.tx.graph.referrers(subject) if referrer.digest not in plan.referrers]
-        for referrer in new:
+    """Plan what a load told of that refers to one of the planned manifests."""
+    for subject in [digest for digest in plan.facts if digest in plan.blobs]:
+        for referrer in plan.tx.graph.referrers(subject):
             _add_referrer(plan, referrer, subject)
-        waiting += [referrer.digest for referrer in new]
 
 
 def _add_referrer(plan: _Plan, referrer: Descriptor, subject: Digest) -> None:

@@ -65,11 +65,12 @@ def facts_row(facts: ManifestFacts) -> dict[str, object]:
     }
 
 
-def edge_rows(facts: ManifestFacts) -> list[dict[str, object]]:
+def edge_rows(parent: Digest, edges: Iterable[Edge], *, first: int = 0) -> list[dict[str, object]]:
+    """The rows of these edges, whose positions begin at `first`."""
     return [
         {
-            "parent": str(facts.digest), "position": position, "child": str(each.child.digest), "role": each.role,
+            "parent": str(parent), "position": position, "child": str(each.child.digest), "role": each.role,
             "descriptor": dump_descriptor(each.child),
         }
-        for position, each in enumerate(facts.edges)
+        for position, each in enumerate(edges, first)
     ]

@@ -13,9 +13,9 @@ from services.errors import BlobNotFound
 from services.metadata import reach
 from services.metadata.facts import FACTS, edge_rows, facts_row, read_edges, to_facts
 from services.metadata.generation import bump
-from services.metadata.protocol import LayerFacts, ManifestFacts, Role
+from services.metadata.protocol import Edge, LayerFacts, ManifestFacts, Role
 from services.metadata.reach import DIGESTS
-from services.metadata.rows import dump_descriptor, in_chunks, load_descriptor, to_digest
+from services.metadata.rows import in_chunks, load_descriptor, to_digest
 from services.metadata.tables import blob, config, edge, layer, manifest, source
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -79,13 +79,13 @@ class SqlGraph:
             bump(self._connection)
         self._refresh_sizes({facts.digest} | self._digests(reach.ABOVE, [facts.digest]))
 
-    def add_referrer(self, subject: Digest, referrer: Descriptor) -> None:
-        if any(known.digest == referrer.digest for known in self.referrers(subject)):
+    def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
+        known = {referrer.digest for referrer in self.referrers(subject)}
+        new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
+        if not new:
             return
         last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
-        position = 0 if last is None else last + 1
-        values = {"parent": str(subject), "position": position, "child": str(referrer.digest), "role": Role.REFERRER}
-        self._connection.execute(insert(edge).values(**values, descriptor=dump_descriptor(referrer)))
+        self._connection.execute(insert(edge), edge_rows(subject, new, first=0 if last is None else last + 1))
         self._refresh_sizes({subject} | self._digests(reach.ABOVE, [subject]))
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
@@ -163,7 +163,7 @@ class SqlGraph:
 
     def _insert_manifest(self, facts: ManifestFacts, raw_config: bytes | None) -> None:
         self._connection.execute(insert(manifest), facts_row(facts))
-        if edges := edge_rows(facts):
+        if edges := edge_rows(facts.digest, facts.edges):
             self._connection.execute(insert(edge), edges)
         if raw_config is not None:
             self._connection.execute(insert(config).values(manifest=str(facts.digest), raw=raw_config))

@@ -151,8 +151,8 @@ class Graph(Protocol):
         present is not (a sweep took it from a writer whose lease had ended).
         """
 
-    def add_referrer(self, subject: Digest, referrer: Descriptor) -> None:
-        """Keep a manifest as long as another, recorded one that it refers to; recording it again changes nothing."""
+    def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
+        """Keep these manifests as long as the recorded one that they refer to; those that are kept already change nothing."""
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
         """What is kept with a manifest because it refers to it, oldest first; it is not among the edges of its facts."""
