@@ -28,7 +28,7 @@ PUBLIC = "public"
 """The entry that allows every address of the public internet."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
-_BAD_HOST_ESCAPE = re.compile(r"%(?!25)(?:[0-7].?|.?)", re.DOTALL)
+_BAD_HOST_ESCAPE = re.compile(r"%(?!25|[89A-Fa-f][0-9A-Fa-f]).{0,2}", re.DOTALL)
 """In a host only bytes beyond ASCII may be escaped, and the percent sign of a zone."""
 
 _MAX_REDIRECTS = 10

@@ -18,10 +18,13 @@ from services.images.delete import Removal, delete_image
 from services.images.inspect import inspect_image
 from services.images.list import ListedImage, list_images
 from services.images.prune import prune_images
+from services.images.pull import pull_image
 from services.images.summary import ManifestKind
 from services.oci import mediatypes
 from services.oci.platform import Platform
-from tests.builders import Json, blob_path, load_image
+from services.oci.reference import Reference
+from tests.builders import Json, Layout, blob_path, load_image, on_platform
+from tests.fake_registry import FakeRegistry, Fault
 from tests.services.images.archives import AMD64, ARM64, blobs, document, members, names, save
 from tests.special_images import (
     EMPTY_FS_ID,
@@ -29,6 +32,7 @@ from tests.special_images import (
     dangling,
     empty_fs,
     empty_index,
+    image,
     labeled,
     multi_layer,
     multi_platform,
@@ -211,6 +215,18 @@ def test_labels_keep_an_image_from_a_prune(engine: Engine) -> None:
     load_image(engine, labeled("nolabel:latest", None))
     prune_images(engine, filters=Filters({"dangling": {"false": True}, "label!": {"on_prune=keep": True}}))
     assert list(names(engine)) == ["docker.io/library/withlabel:latest"]
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+@pytest.mark.parametrize("fault", [None, Fault.GENERAL_TYPE])
+def test_it_is_pulled_whatever_its_schema_version(engine: Engine, version: int, fault: Fault | None) -> None:
+    layout = Layout()
+    descriptor = layout.index([on_platform(image(layout, {"a": b"b"}), "linux/amd64")], schemaVersion=version)
+    with FakeRegistry().serve() as registry:
+        registry.faults = {"1": fault} if fault else {}
+        reference = Reference.parse(registry.publish(layout, descriptor) + ":1")
+        assert list(pull_image(engine, reference))[-1].status == f"Status: Downloaded newer image for {reference}"
+    assert str(listed(engine).id) == descriptor["digest"]
 
 
 def manifest_of(engine: Engine, name: str) -> Json:
