@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
+
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
-from marshmallow import fields
+from marshmallow import fields, pre_load
 
 from blueprints.request import engine, load_query
 from blueprints.response import dump
@@ -12,7 +14,7 @@ from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, since
 from blueprints.schemas.fields import DockerBool, PlatformJson
 from blueprints.schemas.image import RemovalItem
-from services.images.delete import delete_image
+from services.images.delete import check_not_blank, delete_image
 
 blueprint = Blueprint("image_delete", __name__)
 
@@ -23,6 +25,11 @@ class DeleteQuery(QuerySchema):
     force = DockerBool(load_default=False)
     noprune = DockerBool(load_default=False)
     platforms = fields.List(PlatformJson(), load_default=(), metadata=since("1.50"))
+
+    @pre_load
+    def _check_name_first(self, given: dict[str, Any], **_: object) -> dict[str, Any]:
+        check_not_blank((request.view_args or {})["name"])
+        return given
 
 
 @blueprint.delete("/images/<path:name>", query=DeleteQuery, answer=Answer(RemovalItem, many=True), quick=True)

@@ -35,9 +35,8 @@ class ListQuery(QuerySchema):
 
     @post_load
     def _settle(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
-        """The old `filter` is a reference filter unless there is one; identities are told of manifests only."""
-        old = query.pop("filter", "")
-        if old and "reference" not in query["filters"]:
+        """The old `filter` is one reference filter more; identities are told of manifests only."""
+        if old := query.pop("filter", ""):
             query["filters"] = query["filters"].adding("reference", old)
         if query.get("identity") and not query["manifests"]:
             raise InvalidParameter("conflicting options: identity requires manifests=1")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
+
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
-from marshmallow import fields
+from marshmallow import fields, pre_load
 
 from blueprints.request import engine, load_query, meta_headers, push_auth
 from blueprints.schemas.base import QuerySchema, since
@@ -18,6 +20,11 @@ blueprint = Blueprint("image_push", __name__)
 class PushQuery(QuerySchema):
     tag = fields.String(load_default="")
     platform = PlatformJson(load_default=None, metadata=since("1.46"))
+
+    @pre_load
+    def _check_name_first(self, given: dict[str, Any], **_: object) -> dict[str, Any]:
+        push_reference((request.view_args or {})["name"], given.get("tag", ""))
+        return given
 
 
 @blueprint.post("/images/<path:name>/push", query=PushQuery, answer=PROGRESS, credentials=True)

@@ -247,6 +247,11 @@ class _Inflation:
             self._hashing.put(output)
 
 
+def begins_stream(head: bytes) -> bool:
+    """Whether a tar or a compressed stream begins with these bytes, at least 512 of them unless there are no more."""
+    return Compression.detect(head) is not Compression.NONE or _begins_tar(head[:_TAR_BLOCK])
+
+
 def _begins_tar(head: bytes) -> bool:
     """Whether a tar begins like this: a header block with a true checksum, the end of an empty archive, or nothing at all."""
     if len(head) < _TAR_BLOCK or not any(head):

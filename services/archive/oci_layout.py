@@ -1,7 +1,7 @@
 """The OCI image layout in a tar: oci-layout, index.json, blobs/<algorithm>/<hex>.
 
 An entry of index.json is named by annotations: io.containerd.image.name is a whole name, org.opencontainers.image.ref.name the fallback.
-An entry that refers to another as its subject (a signature, an attestation) is no image of its own.
+An entry that refers to another as its subject (a signature, an attestation) is no image of its own, unless it has a name.
 
 These two documents are no content of an image and are read as leniently as containerd reads them: index.json needs no schemaVersion and may
 state any media type, and what follows the document in oci-layout is passed over.
@@ -55,8 +55,8 @@ def entry_name(descriptor: Descriptor) -> str:
     return descriptor.annotations.get(IMAGE_NAME) or descriptor.annotations.get(REF_NAME, "")
 
 
-def is_referrer(descriptor: Descriptor) -> bool:
-    return MANIFEST_SUBJECT in descriptor.annotations
+def is_image(descriptor: Descriptor) -> bool:
+    return bool(entry_name(descriptor)) or MANIFEST_SUBJECT not in descriptor.annotations
 
 
 def named(descriptor: Descriptor, name: str) -> Descriptor:

@@ -22,7 +22,7 @@ from services.metadata.protocol import Kind, LayerFacts, ManifestFacts, Metadata
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import Index, Manifest
-from services.oci.mediatypes import is_foreign_layer
+from services.oci.mediatypes import is_foreign_layer, is_manifest
 from services.oci.reference import shown_name
 
 _CHUNK_BYTES = 1 << 20
@@ -165,6 +165,8 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
 def _children(facts: ManifestFacts, raw: bytes) -> Iterable[Descriptor]:
     if facts.kind == Kind.INDEX:
         return Index.parse(raw, facts.media_type).manifests
+    if not is_manifest(facts.media_type):
+        return ()
     manifest = Manifest.parse(raw, facts.media_type)
     return (manifest.config, *manifest.layers)
 

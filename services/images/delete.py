@@ -50,8 +50,7 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
     Raises InvalidParameter for a blank or malformed name and for platforms without `force`, ImageNotFound, NotFound for a platform that is
     not here, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
     """
-    if not name.strip():
-        raise InvalidParameter("image name cannot be blank")
+    check_not_blank(name)
     if platforms:
         if not force:
             raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")
@@ -67,6 +66,12 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
     sweep(engine.metadata, engine.content, [found.target])
     collect_expired(engine.metadata, engine.content)
     return [*removals, Removal(deleted=str(found.target))]
+
+
+def check_not_blank(name: str) -> None:
+    """Raise InvalidParameter for a blank name, which is told before whatever else is wrong."""
+    if not name.strip():
+        raise InvalidParameter("image name cannot be blank")
 
 
 def _find(tx: Transaction, name: str) -> _Found:

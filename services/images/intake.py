@@ -32,7 +32,6 @@ from services.oci.digest import Digest
 from services.oci.gojson import quote
 from services.oci.manifest import MAX_MANIFEST_BYTES
 from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
-from services.oci.platform import Platform
 from services.oci.reference import Reference
 
 MAX_DOCUMENT_BYTES = 20 << 20
@@ -67,6 +66,8 @@ class _Intake:
 
 def read_archive(engine: Engine, lease: Lease, source: Readable) -> list[Descriptor]:
     """Store what the archive holds under the lease; returns its entries in order, one for each name, as an index.json lists them.
+
+    An entry that refers to another as its subject is among them.
 
     Raises InvalidContent in containerd's words where it has them.
     """
@@ -167,8 +168,7 @@ def _blob_digest(name: str) -> Digest | None:
 def _layout_entries(intake: _Intake) -> list[Descriptor]:
     if oci_layout.INDEX_FILE not in intake.documents:
         raise InvalidContent(f"missing index.json in OCI layout {oci_layout.LAYOUT_VERSION}")
-    entries = oci_layout.parse_index_file(intake.documents[oci_layout.INDEX_FILE])
-    return [entry for entry in entries if oci_layout.entry_name(entry) or not oci_layout.is_referrer(entry)]
+    return list(oci_layout.parse_index_file(intake.documents[oci_layout.INDEX_FILE]))
 
 
 def _docker_entries(intake: _Intake) -> list[Descriptor]:
@@ -189,17 +189,29 @@ def _image_entries(intake: _Intake, image: ArchivedImage) -> list[Descriptor]:
     if config.size > MAX_MANIFEST_BYTES:
         raise InvalidContent(f"image config {quote(image.config)} is larger than {MAX_MANIFEST_BYTES} bytes")
     layers = _prefer_compressed(intake, [_layer(intake, name) for name in image.layers])
-    platform = _platform(read_document(intake.engine, config.digest))
+    parsed = _parse_config(read_document(intake.engine, config.digest))
+    _check_diff_ids(intake, image, parsed)
     raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), layers)
-    target = Descriptor(DOCKER_MANIFEST, store_bytes(intake.engine, intake.lease, raw), len(raw), platform=platform)
+    target = Descriptor(DOCKER_MANIFEST, store_bytes(intake.engine, intake.lease, raw), len(raw), platform=parsed.platform)
     return [oci_layout.named(target, _normalize(name)) for name in image.repo_tags] or [target]
 
 
-def _platform(config: bytes) -> Platform:
+def _parse_config(config: bytes) -> ImageConfig:
     try:
-        return ImageConfig.parse(config).platform
+        return ImageConfig.parse(config)
     except InvalidContent as exc:
         raise InvalidContent(f"unable to resolve platform: {exc}") from exc
+
+
+def _check_diff_ids(intake: _Intake, image: ArchivedImage, config: ImageConfig) -> None:
+    """Refuse a layer that is empty or no stream unless it has its diff_id, the only digest that such an archive tells of a layer."""
+    diff_ids = config.diff_ids or ()
+    if len(diff_ids) != len(image.layers):
+        raise InvalidContent("mismatched image rootfs and manifest layers")
+    for name, diff_id in zip(image.layers, diff_ids, strict=True):
+        blob = intake.stored[name]
+        if (blob.layer is None or not blob.size) and blob.digest != diff_id:
+            raise InvalidContent(f'layer {quote(name)} is not readable: wrong diff id "{blob.digest}", expected "{diff_id}"')
 
 
 def _layer(intake: _Intake, name: str) -> Descriptor:

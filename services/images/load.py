@@ -13,18 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from services.archive.oci_layout import entry_name
+from services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
 from services.archive.stream import Readable
 from services.engine import Engine
-from services.errors import EngineError, InvalidContent, InvalidReference, NotFound
+from services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
 from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
-from services.images.publish import Recorded, assign_name, read_graph, record_graph, whole_manifests
+from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph, whole_manifests
 from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.oci.mediatypes import is_manifest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.platform_choice import is_wanted, wanted_manifests
 from services.oci.reference import Reference, dangling_name
@@ -36,11 +37,15 @@ _DRAIN_CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """An image of the archive: its target as it will be stored, its name if it has a valid one, and what was read of it."""
+    """An image of the archive: its target as it will be stored, its name if it has a valid one, and what was read of it.
+
+    `referrers` are the artifacts beside the image that refer to one of its manifests, by that manifest's digest.
+    """
 
     target: Descriptor
     reference: Reference | None
     graph: list[Recorded]
+    referrers: dict[Digest, list[Descriptor]]
 
     @property
     def listed(self) -> list[Descriptor]:
@@ -55,7 +60,8 @@ class _Loaded:
 def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform] = ()) -> ProgressStream:
     """Load every image of an archive: docker-archive, OCI layout or both; plain, gzip, bzip2, xz or zstd.
 
-    Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored.
+    Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored, and after
+    it `Error unpacking image` for one that is stored although no layer could be made of it (see `read_graph`).
     With platforms, only these and their attestations are taken from an index, and every image must provide one of them. Names that are no
     valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace; then the store is as it was. What follows the archive in
     `source` is read too, up to a bound, so that the client can finish sending.
@@ -64,9 +70,25 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
         loaded = _load(engine, source, platforms)
     finally:
         _drain(source)
+    unpacked = PlatformMatcher.any_of(tuple(platforms), engine.platform) if platforms else PlatformMatcher.only(engine.platform)
     for image in loaded:
         label = "Loaded image" if image.reference else "Loaded image ID"
         yield Progress(stream=f"{label}: {image.familiar}\n")
+        if problem := _problem(image, unpacked):
+            yield Progress(stream=f"Error unpacking image {image.familiar}: {problem}\n")
+
+
+def _problem(image: _Loaded, unpacked: PlatformMatcher) -> str:
+    """Why Docker, which unpacks these platforms and says nothing of others, could not unpack the image; mostly empty."""
+    listed = {child.digest: child.platform for child in image.listed}
+    for recorded in image.graph:
+        facts = recorded.facts
+        if recorded.problem and facts.kind is Kind.ARTIFACT:
+            return f"error walking manifest for {image.reference or dangling_name(facts.digest)}: {recorded.problem}"
+        platform = listed.get(facts.digest) or facts.platform
+        if recorded.problem and platform and unpacked.matches(platform):
+            return recorded.problem
+    return ""
 
 
 def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
@@ -75,7 +97,7 @@ def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> li
             loaded = _take_platforms(engine, lease, source, platforms)
         else:
             entries = read_archive(engine, lease, source)
-            if not entries:
+            if not any(map(is_image, entries)):
                 raise InvalidContent("image might be filtered out")
             loaded = _read_images(engine, lease, entries)
         labels: dict[Digest, Mapping[str, str]] = {}
@@ -92,17 +114,47 @@ def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[
             target = image.target.digest
             if target not in labels:
                 record_graph(tx, image.graph)
+                for subject, referrers in image.referrers.items():
+                    tx.graph.add_referrers(subject, referrers)
             assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
             if target not in labels:
                 labels[target] = image_labels(tx, engine, target)
             log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
 
 
-def _read_images(engine: Engine, lease: Lease, entries: Iterable[Descriptor], matcher: PlatformMatcher | None = None) -> list[_Loaded]:
-    """Every entry with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
+def _read_images(engine: Engine, lease: Lease, entries: Sequence[Descriptor], matcher: PlatformMatcher | None = None) -> list[_Loaded]:
+    """Every image with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
     brought = lease.digests()
-    read = cache(lambda media_type, digest, size: read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher))
-    return [_Loaded(_target(entry), _reference(entry), read(entry.media_type, entry.digest, entry.size)) for entry in entries]
+    known = _referrers(entry for entry in entries if entry.digest in brought)
+
+    @cache
+    def read(media_type: str, digest: Digest, size: int) -> tuple[list[Recorded], dict[Digest, list[Descriptor]]]:
+        graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True)
+        referrers: dict[Digest, list[Descriptor]] = {}
+        for subject in [recorded.facts.digest for recorded in graph if recorded.facts.kind is Kind.IMAGE]:
+            for referrer in known.get(subject, ()):
+                (recorded,) = read_graph(engine, brought, referrer)
+                if recorded.facts.kind is Kind.ARTIFACT:  # so that no chain of them can come about
+                    graph.append(recorded)
+                    referrers.setdefault(subject, []).append(referrer)
+        return graph, referrers
+
+    images = [entry for entry in entries if is_image(entry)]
+    return [_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)) for entry in images]
+
+
+def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
+    """The manifests among these entries that say what they refer to, by what that is; raises InvalidContent for very many."""
+    found: dict[Digest, dict[Digest, Descriptor]] = {}
+    for entry in entries:
+        if MANIFEST_SUBJECT in entry.annotations and is_manifest(entry.media_type):
+            with suppress(InvalidDigest):
+                subject = Digest.parse(entry.annotations[MANIFEST_SUBJECT])
+                found.setdefault(subject, {})[entry.digest] = Descriptor(entry.media_type, entry.digest, entry.size)
+    for subject, referrers in found.items():
+        if len(referrers) > MAX_REPEATS:
+            raise InvalidContent(f"index.json lists more than {MAX_REPEATS} manifests that refer to {subject}")
+    return {subject: list(referrers.values()) for subject, referrers in found.items()}
 
 
 def _target(entry: Descriptor) -> Descriptor:
@@ -131,7 +183,7 @@ def _take_platforms(engine: Engine, lease: Lease, source: Readable, platforms: S
     wanted = "[" + " ".join(map(str, platforms)) + "]"
     with hold(engine.metadata, engine.content, "load") as staging:
         entries = read_archive(engine, staging, source)
-        if not any(is_wanted(entry, matcher) for entry in entries):
+        if not any(is_wanted(entry, matcher) for entry in entries if is_image(entry)):
             raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
         loaded = _read_images(engine, staging, entries, matcher)
         whole = _whole_manifests(engine, loaded)

@@ -11,15 +11,19 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from services.archive.layer import begins_stream
 from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.soundness import sound_blobs
 from services.images.reading import read_document
-from services.metadata.protocol import Edge, Kind, ManifestFacts, Role, Transaction
+from services.images.summary import is_pseudo
+from services.metadata.protocol import Edge, Kind, LayerFacts, ManifestFacts, Role, Transaction
 from services.oci import mediatypes
 from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.oci.fields import Fields
+from services.oci.gojson import decode
 from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from services.oci.platform import PlatformMatcher
 from services.oci.platform_choice import wanted_manifests
@@ -31,51 +35,67 @@ MAX_DEPTH = 4
 MAX_REPEATS = 100
 """How often an index may list one digest: nested, such lists would otherwise multiply to billions of ways from a name to a blob."""
 
+_HEAD_BYTES = 512
+_MISMATCHED = "mismatched image rootfs and manifest layers"
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A manifest ready to be recorded: its facts and, of an image, its raw config."""
+    """A manifest ready to be recorded: its facts and, of an image, its raw config.
+
+    `problem` says why nobody could unpack it, of what is taken all the same.
+    """
 
     facts: ManifestFacts
     config: bytes | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A graph while it is read: what the operation brought, manifests found so far, and whether each digest that was visited is whole."""
+    """A graph while it is read: what the operation brought, the manifests found so far, and what is below the target and was visited."""
 
     engine: Engine
     tx: Transaction
     brought: AbstractSet[Digest]
     matcher: PlatformMatcher | None
+    tolerant: bool
     found: list[Recorded] = field(default_factory=list)
-    visited: dict[Digest, bool] = field(default_factory=dict)
+    visited: set[Digest] = field(default_factory=set)
 
 
-def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+def read_graph(
+    engine: Engine, brought: AbstractSet[Digest], target: Descriptor, *, matcher: PlatformMatcher | None = None, tolerant: bool = False
+) -> list[Recorded]:
     """Read target and every descendant manifest that was brought, children before parents; verify that each is complete.
 
     `brought` is what the operation's lease holds.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
-    An index may lack any of its manifests, but not all of them. One that was not brought is there only if it is recorded already:
-    what else is in the store is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save
-    a manifest without its content when its platform is not there (containerd archive.WithSkipMissing).
+    An index may lack any of its manifests. One that was not brought is there only if it is recorded already: what else is in the store
+    is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save a manifest without its
+    content when its platform is not there (containerd archive.WithSkipMissing).
 
     With a matcher, manifests that an index lists for other platforms are left out, but not the attestations of what is taken; an index may
     end with none (containerd FilterPlatforms, SetReferrers).
+
+    A tolerant reader takes what Docker loads although nobody could ever check or unpack it, and says so in `Recorded.problem`: layers that
+    are no stream at all, and a target that is neither manifest nor index.
     """
     with engine.metadata.read() as tx:
-        reading = _Reading(engine, tx, brought, matcher)
+        reading = _Reading(engine, tx, brought, matcher, tolerant)
         if not _sound(reading, [target]):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
             _read_manifest(reading, target, optional=False)
         elif mediatypes.is_index(target.media_type):
             _read_index(reading, target, depth=0)
-        else:
+        elif not tolerant or target.media_type in mediatypes.SCHEMA1 or _could_be_manifest(reading, target):
             raise InvalidContent(f"unsupported media type {target.media_type!r} for {target.digest}: only manifests and indexes are images")
+        else:
+            facts = ManifestFacts(target.digest, target.media_type, Kind.ARTIFACT, content_size=0)
+            reading.found.append(Recorded(facts, None, "descriptor is neither a manifest or index"))
     return reading.found
 
 
@@ -90,6 +110,17 @@ def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) 
 def _needed(facts: ManifestFacts) -> set[Digest]:
     children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
     return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
+def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
+    """Whether these bytes may be a manifest elsewhere: under another type they would be recorded without what they list, for good."""
+    _check_sizes(reading, [target])
+    if target.size > MAX_MANIFEST_BYTES:
+        return False
+    try:
+        fields = Fields(decode(read_document(reading.engine, target.digest)), "Manifest")
+        config = fields.members("config")
+    except InvalidContent:
+        return False
+    return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
 
 
 def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> None:
@@ -100,9 +131,9 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     _check_sizes(reading, index.manifests)
     present = _sound(reading, index.manifests)
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
-    complete = [_read_child(reading, child, depth=depth + 1) for child in wanted if child.digest in present]
-    if index.manifests and not any(complete) and reading.matcher is None:
-        raise InvalidContent(f"missing blob {index.manifests[0].digest}: index {descriptor.digest} has none of its manifests")
+    for child in sorted(wanted, key=is_pseudo):  # as an image, which is checked, before the same as none
+        if child.digest in present:
+            _read_child(reading, child, depth=depth + 1)
     edges = tuple(Edge(Role.MANIFEST, child) for child in index.manifests)
     facts = ManifestFacts(descriptor.digest, descriptor.media_type, Kind.INDEX, content_size=0, edges=edges)
     reading.found.append(Recorded(facts, None))
@@ -114,29 +145,27 @@ def _check_repeats(index: Index) -> None:
             raise InvalidContent(f"index lists {digest} more than {MAX_REPEATS} times")
 
 
-def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> bool:
-    """Read a present child of an index once; says whether it counts as present."""
-    if child.digest not in reading.brought:
-        return bool(whole_manifests(reading.engine, reading.tx, [child.digest]))
-    if child.digest not in reading.visited:
-        reading.visited[child.digest] = True
-        if mediatypes.is_index(child.media_type):
-            _read_index(reading, child, depth=depth)
-        elif mediatypes.is_manifest(child.media_type):
-            reading.visited[child.digest] = _read_manifest(reading, child, optional=True)
-    return reading.visited[child.digest]
+def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:
+    """Read a present child of an index, once, if the operation brought it."""
+    if child.digest in reading.visited or child.digest not in reading.brought:
+        return
+    reading.visited.add(child.digest)
+    if mediatypes.is_index(child.media_type):
+        _read_index(reading, child, depth=depth)
+    elif mediatypes.is_manifest(child.media_type):
+        _read_manifest(reading, child, optional=True)
 
 
-def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool) -> bool:
-    """Read a complete manifest; an optional one without its config is left out and False returned."""
+def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool) -> None:
+    """Read a complete manifest; an optional one without its config is left out."""
     manifest = Manifest.parse(_read_document(reading, descriptor), descriptor.media_type)
     if optional and not _sound(reading, [manifest.config]):
-        return False
+        return
     _check_present(reading, manifest)
     is_image = mediatypes.is_config(manifest.config.media_type) and not manifest.is_pseudo
-    raw, config = _read_config(reading, manifest.config, required=is_image)
-    if is_image and config is not None:
-        _check_diff_ids(reading, manifest, config)
+    is_unpacked = is_image and not is_pseudo(descriptor)
+    raw, config = _read_config(reading, manifest.config, required=is_unpacked)
+    problem = _check_diff_ids(reading, manifest, config) if is_unpacked and config else ""
     facts = ManifestFacts(
         descriptor.digest,
         descriptor.media_type,
@@ -147,8 +176,7 @@ def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool)
         labels=config.container.labels if config else None,
         edges=(Edge(Role.CONFIG, manifest.config), *(Edge(Role.LAYER, layer) for layer in manifest.layers)),
     )
-    reading.found.append(Recorded(facts, raw))
-    return True
+    reading.found.append(Recorded(facts, raw, problem))
 
 
 def _read_document(reading: _Reading, descriptor: Descriptor) -> bytes:
@@ -196,23 +224,45 @@ def _check_present(reading: _Reading, manifest: Manifest) -> None:
             raise InvalidContent(f"missing blob {descriptor.digest}")
 
 
-def _check_diff_ids(reading: _Reading, manifest: Manifest, config: ImageConfig) -> None:
-    """Compare what each tar layer unpacks to with what the config says; layers of other kinds are not readable here."""
-    diff_ids = config.diff_ids or ()
-    if not all(mediatypes.is_layer(layer.media_type) for layer in manifest.layers):
-        return
-    if len(diff_ids) != len(manifest.layers):
-        raise InvalidContent("mismatched image rootfs and manifest layers")
-    facts = reading.tx.graph.layers([layer.digest for layer in manifest.layers])
-    present = reading.tx.graph.present([layer.digest for layer in manifest.layers])
-    for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
-        if layer.digest not in present or not mediatypes.is_tar_layer(layer.media_type):
-            continue
+def _check_diff_ids(reading: _Reading, manifest: Manifest, config: ImageConfig) -> str:
+    """Compare what each tar layer unpacks to with what the config says; layers of other kinds are not readable here.
+
+    Returns what keeps an image that is taken all the same from being unpacked.
+    """
+    layers, diff_ids = manifest.layers, config.diff_ids or ()
+    if not all(mediatypes.is_layer(layer.media_type) for layer in layers):
+        return ""
+    facts = reading.tx.graph.layers([layer.digest for layer in layers])
+    present = reading.tx.graph.present([layer.digest for layer in layers])
+    tars = [layer for layer in layers if layer.digest in present and mediatypes.is_tar_layer(layer.media_type)]
+    meaningless = {layer.digest for layer in tars if _is_meaningless(reading, layer, facts.get(layer.digest))}
+    if len(diff_ids) != len(layers):
+        if not reading.tolerant or any(layer.digest not in meaningless for layer in layers):
+            raise InvalidContent(_MISMATCHED)
+        return _MISMATCHED
+    problem = ""
+    for layer, diff_id in zip(layers, diff_ids, strict=True):
         known = facts.get(layer.digest)
-        if known is None:
-            raise InvalidContent(f"layer {layer.digest} is not a readable {layer.media_type} stream")
-        if known.diff_id != diff_id:
-            raise InvalidContent(f'wrong diff id calculated on extraction "{known.diff_id}", expected "{diff_id}"')
+        if layer not in tars or (known and known.diff_id == diff_id):
+            continue
+        if layer.digest not in meaningless:
+            raise _wrong_layer(layer, diff_id, known)
+        problem = problem or f"failed to extract layer {diff_id}: not a readable {layer.media_type} stream"
+    return problem
+
+
+def _is_meaningless(reading: _Reading, layer: Descriptor, known: LayerFacts | None) -> bool:
+    """Whether there is nothing to check: no bytes, or bytes that begin neither as a tar nor as a compressed stream."""
+    if not reading.tolerant or known is not None:
+        return reading.tolerant and layer.size == 0
+    with reading.engine.content.open(layer.digest) as blob:
+        return not begins_stream(blob.read(_HEAD_BYTES))
+
+
+def _wrong_layer(layer: Descriptor, diff_id: Digest, known: LayerFacts | None) -> InvalidContent:
+    if known is None:
+        return InvalidContent(f"layer {layer.digest} is not a readable {layer.media_type} stream")
+    return InvalidContent(f'wrong diff id calculated on extraction "{known.diff_id}", expected "{diff_id}"')
 
 
 def record_graph(tx: Transaction, graph: list[Recorded]) -> None:

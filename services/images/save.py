@@ -17,7 +17,7 @@ from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest
 from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
 from services.archive.tarstream import CHUNK, END, directory_header, file_header, padding
 from services.engine import Engine
-from services.errors import Conflict, Internal, InvalidReference, NotFound
+from services.errors import Conflict, EngineError, Internal, InvalidParameter, InvalidReference, NotFound
 from services.gc.leases import hold
 from services.images.events import Action, image_labels, log_image
 from services.images.push_target import choose_target
@@ -29,12 +29,22 @@ from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.fields import Fields
-from services.oci.mediatypes import is_foreign_layer, is_manifest
+from services.oci.mediatypes import is_foreign_layer, is_index, is_manifest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.platform_choice import best_manifest, is_wanted
 from services.oci.reference import Reference
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An image to save: its record, the name it is saved under, what of it is saved, and where platforms were asked for its facts."""
+
+    record: ImageRecord
+    reference: Reference | None
+    target: Descriptor
+    facts: Facts
 
 
 @dataclass(slots=True)
@@ -59,27 +69,35 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
 
     With one platform its manifest alone becomes the image, with several the index stays and the others are left out; the attestations that
-    the index lists for them come along. What is absent here is left out, foreign layers too. Nothing is given before all is resolved: until
-    then raises InvalidReference, ImageNotFound, NotFound, Conflict. Chunks are up to about 1 MiB. A lease keeps the content until the stream
+    the index lists for them come along, and what a load told of. What is absent here is left out, foreign layers too. Nothing is given before
+    all is resolved: until then raises InvalidReference, InvalidParameter for what is neither manifest nor index, ImageNotFound, NotFound,
+    Conflict; the images named before the one that is not there are told as saved, as in Docker. Chunks are up to about 1 MiB. A lease keeps the content until the stream
     is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
-        with engine.metadata.read() as tx:
-            plan = _Plan(tx, engine, PlatformMatcher.any_of(tuple(platforms), engine.platform))
-            for name in names:
-                for record, reference in _select(tx, name):
-                    _add_image(plan, record, reference, platforms)
-            documents = _documents(plan)
+        chosen: list[_Chosen] = []
+        try:
+            with engine.metadata.read() as tx:
+                for name in names:
+                    chosen += (_choose(tx, record, reference, platforms) for record, reference in _select(tx, name))
+                plan = _Plan(tx, engine, PlatformMatcher.any_of(tuple(platforms), engine.platform))
+                for image in chosen:
+                    _add_image(plan, image)
+                _add_known_referrers(plan)
+                documents = _documents(plan)
+        except EngineError:
+            _log(engine, chosen)
+            raise
         if unsound := plan.blobs.keys() - lease.add(plan.blobs):
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
-        _log(engine, [entry.digest for entry in plan.entries])
+        _log(engine, chosen)
         yield from _coalesce(_archive(engine, documents, plan.blobs))
 
 
-def _log(engine: Engine, targets: list[Digest]) -> None:
+def _log(engine: Engine, chosen: Iterable[_Chosen]) -> None:
     with engine.metadata.write() as tx:
-        for target in targets:
+        for target in (image.target.digest for image in chosen):
             log_image(tx, engine, Action.SAVE, target, name=target, labels=image_labels(tx, engine, target))
 
 
@@ -106,9 +124,16 @@ def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
         return None
 
 
-def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> None:
-    facts = read_facts(plan.tx, record.target.digest) if platforms else {}
+def _choose(tx: Transaction, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> _Chosen:
+    facts = read_facts(tx, record.target.digest) if platforms else {}
     target = _platform_manifest(record, facts, platforms[0]) if len(platforms) == 1 else record.target
+    return _Chosen(record, reference, target, facts)
+
+
+def _add_image(plan: _Plan, image: _Chosen) -> None:
+    target, reference = image.target, image.reference
+    if not is_manifest(target.media_type) and not is_index(target.media_type):
+        raise InvalidParameter("only manifests may be exported: invalid argument")
     plan.entries.append(named(target, str(reference)) if reference else unnamed(target))
     manifest = target.digest if is_manifest(target.media_type) else _preferred_manifest(plan, target)
     _add_content(plan, target, is_target=True)
@@ -116,8 +141,8 @@ def _add_image(plan: _Plan, record: ImageRecord, reference: Reference | None, pl
         names = plan.names.setdefault(manifest, [])
         if reference:
             names.append(reference.tagged().familiar)
-    if platforms:
-        _add_attestations(plan, record, facts)
+    if image.facts:
+        _add_attestations(plan, image)
 
 
 def _platform_manifest(record: ImageRecord, facts: Facts, platform: Platform) -> Descriptor:
@@ -166,13 +191,26 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
             _add_content(plan, edge.child, is_target=False)
 
 
-def _add_attestations(plan: _Plan, record: ImageRecord, facts: Facts) -> None:
+def _add_attestations(plan: _Plan, image: _Chosen) -> None:
     """Plan the present attestations of the manifests that are planned; of several of one manifest the last counts."""
-    listed = summarize(record, facts).manifests
+    listed = summarize(image.record, image.facts).manifests
     for subject, attestation in {each.attests: each.descriptor for each in listed if each.attests in plan.blobs}.items():
-        _add_content(plan, attestation, is_target=False)
-        if attestation.digest in plan.blobs:
-            plan.referrers[attestation.digest] = _referrer(plan, attestation, subject)
+        if subject is not None:
+            _add_referrer(plan, attestation, subject)
+
+
+def _add_known_referrers(plan: _Plan) -> None:
+    """Plan what a load told of that refers to one of the planned manifests."""
+    for subject in [digest for digest in plan.facts if digest in plan.blobs]:
+        for referrer in plan.tx.graph.referrers(subject):
+            _add_referrer(plan, referrer, subject)
+
+
+def _add_referrer(plan: _Plan, referrer: Descriptor, subject: Digest) -> None:
+    """Plan what refers to a manifest, where it is present."""
+    if plan.tx.graph.present([referrer.digest]):
+        plan.referrers[referrer.digest] = _referrer(plan, referrer, subject)
+        _add_content(plan, referrer, is_target=False)
 
 
 def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:

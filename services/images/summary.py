@@ -129,13 +129,19 @@ def _manifest_edges(facts: ManifestFacts) -> Iterator[Edge]:
     return (edge for edge in facts.edges if edge.role is Role.MANIFEST)
 
 
+def is_pseudo(descriptor: Descriptor) -> bool:
+    """Whether an index lists this manifest as no image: as an attestation, or for the platform unknown/unknown (moby's IsPseudoImage)."""
+    platform = descriptor.platform
+    disowned = platform is not None and (platform.os, platform.architecture) == ("unknown", "unknown")
+    return disowned or is_reference(descriptor)
+
+
 def _summarize_manifest(descriptor: Descriptor, facts: ManifestFacts | None) -> ManifestSummary:
     platform = descriptor.platform or (facts and facts.platform) or Platform()
     if is_reference(descriptor):
         attests = subject_of(descriptor)
         kind = ManifestKind.ATTESTATION if attests else ManifestKind.UNKNOWN
         return ManifestSummary(descriptor, facts, kind, platform, attests)
-    listed = descriptor.platform
-    disowned = listed is not None and (listed.os, listed.architecture) == ("unknown", "unknown")
     artifact = facts is not None and facts.kind is not Kind.IMAGE
-    return ManifestSummary(descriptor, facts, ManifestKind.UNKNOWN if artifact or disowned else ManifestKind.IMAGE, platform)
+    kind = ManifestKind.UNKNOWN if artifact or is_pseudo(descriptor) else ManifestKind.IMAGE
+    return ManifestSummary(descriptor, facts, kind, platform)

@@ -31,7 +31,11 @@ FACTS = select(
 )
 """What `to_facts` reads."""
 
-_EDGES = select(edge.c.parent, edge.c.role, edge.c.descriptor).where(edge.c.parent.in_(DIGESTS)).order_by(edge.c.parent, edge.c.position)
+_EDGES = (
+    select(edge.c.parent, edge.c.role, edge.c.descriptor)
+    .where(edge.c.parent.in_(DIGESTS), edge.c.role != Role.REFERRER)
+    .order_by(edge.c.parent, edge.c.position)
+)
 # Calling an enum to find a member takes ten times as long.
 _KINDS = {str(kind): kind for kind in Kind}
 _ROLES = {str(role): role for role in Role}
@@ -46,7 +50,7 @@ def to_facts(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> Manifes
 
 
 def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[str, list[Edge]]:
-    """The edges of these manifests, by the text of their digest."""
+    """The edges of these manifests that stand in their documents, by the text of their digest."""
     edges: dict[str, list[Edge]] = defaultdict(list)
     for chunk in in_chunks(parents):
         for parent, role, descriptor in connection.execute(_EDGES, {"digests": chunk}).all():
@@ -61,11 +65,12 @@ def facts_row(facts: ManifestFacts) -> dict[str, object]:
     }
 
 
-def edge_rows(facts: ManifestFacts) -> list[dict[str, object]]:
+def edge_rows(parent: Digest, edges: Iterable[Edge], *, first: int = 0) -> list[dict[str, object]]:
+    """The rows of these edges, whose positions begin at `first`."""
     return [
         {
-            "parent": str(facts.digest), "position": position, "child": str(each.child.digest), "role": each.role,
+            "parent": str(parent), "position": position, "child": str(each.child.digest), "role": each.role,
             "descriptor": dump_descriptor(each.child),
         }
-        for position, each in enumerate(facts.edges)
+        for position, each in enumerate(edges, first)
     ]

@@ -7,16 +7,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, select, update
 
 from services.errors import BlobNotFound
 from services.metadata import reach
 from services.metadata.facts import FACTS, edge_rows, facts_row, read_edges, to_facts
 from services.metadata.generation import bump
-from services.metadata.protocol import LayerFacts, ManifestFacts, Role
+from services.metadata.protocol import Edge, LayerFacts, ManifestFacts, Role
 from services.metadata.reach import DIGESTS
-from services.metadata.rows import in_chunks, to_digest
+from services.metadata.rows import in_chunks, load_descriptor, to_digest
 from services.metadata.tables import blob, config, edge, layer, manifest, source
+from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import is_foreign_layer
 
@@ -35,7 +36,10 @@ _BY_DIFF_ID = (
 )
 _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _FACTS = FACTS.where(manifest.c.digest.in_(DIGESTS))
-_NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role != Role.MANIFEST)
+_OPTIONAL = (Role.MANIFEST, Role.REFERRER)
+_NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
+_LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
+_REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
 _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size).where(manifest.c.digest.in_(DIGESTS))
 _STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).values(content_size=bindparam("counted"))
 
@@ -90,6 +94,18 @@ class SqlGraph:
             self._insert_manifest(facts, config)
             bump(self._connection)
         self._refresh_sizes({facts.digest} | self._digests(reach.ABOVE, [facts.digest]))
+
+    def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
+        known = {referrer.digest for referrer in self.referrers(subject)}
+        new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
+        if not new:
+            return
+        last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
+        self._connection.execute(insert(edge), edge_rows(subject, new, first=0 if last is None else last + 1))
+        self._refresh_sizes({subject} | self._digests(reach.ABOVE, [subject]))
+
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        return [load_descriptor(text) for text in self._connection.scalars(_REFERRERS, {"subject": str(subject)})]
 
     def manifest(self, digest: Digest) -> ManifestFacts | None:
         return self.manifests([digest]).get(digest)
@@ -156,14 +172,14 @@ class SqlGraph:
         """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
         needed = {
             each.child.digest for each in facts.edges
-            if each.role != Role.MANIFEST and not is_foreign_layer(each.child.media_type)
+            if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
         }
         for digest in sorted(needed - self.present(needed)):
             raise BlobNotFound(f"missing blob {digest} of manifest {facts.digest}")
 
     def _insert_manifest(self, facts: ManifestFacts, raw_config: bytes | None) -> None:
         self._connection.execute(insert(manifest), facts_row(facts))
-        if edges := edge_rows(facts):
+        if edges := edge_rows(facts.digest, facts.edges):
             self._connection.execute(insert(edge), edges)
         if raw_config is not None:
             self._connection.execute(insert(config).values(manifest=str(facts.digest), raw=raw_config))

@@ -13,8 +13,8 @@ all of it back. A read transaction sees one state.
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
     store      one row: the id of the store, made with its tables, which the content store has too
 
-Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest or a foreign layer
-has a blob row; a blob row has its file, as long as nothing but the engine changes files. What was changed all the same is found by verify
+Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
+a foreign layer has a blob row; a blob row has its file, as long as nothing but the engine changes files. What was changed all the same is found by verify
 and by whoever reads it, and marked: readers of rows do not care, while for writers a marked blob is absent.
 """
 
@@ -46,6 +46,8 @@ class Role(StrEnum):
     MANIFEST = "manifest"
     CONFIG = "config"
     LAYER = "layer"
+    REFERRER = "referrer"
+    """Not listed by its parent, but kept with it: a manifest that refers to it, as an attestation. It may be absent; see `Graph.referrers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,12 @@ class Graph(Protocol):
         `content_size` is counted here, for it and every ancestor, whatever the facts say. Raises BlobNotFound where a child that must be
         present is not (a sweep took it from a writer whose lease had ended).
         """
+
+    def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
+        """Keep these manifests as long as the recorded one that they refer to; those that are kept already change nothing."""
+
+    def referrers(self, subject: Digest) -> list[Descriptor]:
+        """What is kept with a manifest because it refers to it, oldest first; it is not among the edges of its facts."""
 
     def manifest(self, digest: Digest) -> ManifestFacts | None: ...
 

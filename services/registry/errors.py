@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import RemoteDisconnected
+from http.client import BadStatusLine, RemoteDisconnected
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -218,6 +218,8 @@ def _reason(error: BaseException, url: str) -> str:
     if problem := _tls_problem(error):
         return problem
     cause = _cause(error)
+    if cause is None and isinstance(error.__cause__ or error.__context__, BadStatusLine):
+        return "net/http: HTTP/1.x transport connection broken: malformed HTTP response"
     if cause is None:
         return str(error)
     words = "EOF" if isinstance(cause, RemoteDisconnected) else (cause.strerror or str(cause))

@@ -242,9 +242,9 @@ def _declared(raw: bytes, sent_as: str, reference: Reference) -> str:
     except (ValueError, RecursionError):
         document = None
     fields = document if isinstance(document, dict) else {}
-    if fields.get("schemaVersion") == 1:
-        raise schema1_removed(str(reference))
     declared = fields.get("mediaType")
+    if "fsLayers" in fields or (declared not in _MANIFESTS and fields.get("schemaVersion") == 1):
+        raise schema1_removed(str(reference))
     if declared not in _MANIFESTS:
         raise InvalidContent(f"unsupported media type {sent_as or 'of an answer without one'}")
     return str(declared)

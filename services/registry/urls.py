@@ -9,6 +9,7 @@ Words of errors follow moby daemon/builder/remotecontext/remote.go (GetWithStatu
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,10 +23,14 @@ from urllib3.response import BaseHTTPResponse
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from services.registry.addresses import Address, is_public
 from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, let_stream
-from services.registry.errors import connection_failure, status_line
+from services.registry.errors import as_from_go, connection_failure, status_line, stream_failure
 
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
+
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
+_BAD_HOST_ESCAPE = re.compile(r"%(?!25|[89A-Fa-f][0-9A-Fa-f]).{0,2}", re.DOTALL)
+"""In a host only bytes beyond ASCII may be escaped, and the percent sign of a zone."""
 
 _MAX_REDIRECTS = 10
 _MAX_ERROR_BODY = 64_000
@@ -48,7 +53,7 @@ class Download:
         try:
             chunk = self._response.read1(size, decode_content=False)
         except (HTTPError, OSError, ValueError) as exc:
-            raise InvalidContent(f"download of {self._url} broke off: {exc}") from exc
+            raise InvalidContent(str(stream_failure(exc)).removeprefix("failed to copy: ")) from exc
         self.position += len(chunk)
         return chunk
 
@@ -87,7 +92,9 @@ def split_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         port_is_valid = parts.port != 0
     except ValueError as exc:
-        raise InvalidParameter(f'parse "{url}": {exc}') from exc
+        raise InvalidParameter(f'parse "{url}": {_host_problem(url)}') from exc
+    if problem := _syntax_problem(parts):
+        raise InvalidParameter(f'parse "{url}": {problem}')
     if parts.username is not None:
         raise InvalidParameter("a URL to import from must not hold a user name or password: they would be kept in the image's history")
     if parts.scheme not in ("http", "https"):
@@ -97,6 +104,23 @@ def split_url(url: str) -> SplitResult:
     if not parts.hostname or not port_is_valid or any(character <= " " or character == "\x7f" for character in url):
         raise InvalidParameter(f'Get "{url}": no valid host in request URL')
     return parts
+
+
+def _host_problem(url: str) -> str:
+    """What Go says of a host that cannot be read."""
+    host = url.partition("://")[2].partition("/")[0]
+    if "[" in host and "]" not in host:
+        return "missing ']' in host"
+    _, colon, port = host.rpartition(":")
+    return f'invalid port ":{port}" after host' if colon else f'invalid host "{host}"'
+
+
+def _syntax_problem(parts: SplitResult) -> str:
+    """What Go finds wrong with a URL before it looks where that leads (net/url Parse), or nothing."""
+    if not parts.scheme:
+        return "missing protocol scheme"
+    escape = _BAD_HOST_ESCAPE.search(parts.netloc.rpartition("@")[2]) or _BAD_ESCAPE.search(parts.path)
+    return f'invalid URL escape "{escape[0]}"' if escape else ""
 
 
 def _redirect_target(source: str, location: str) -> str:
@@ -117,7 +141,7 @@ def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
             "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
         )
     except (HTTPError, OSError) as exc:
-        raise connection_failure("GET", url, exc) from exc
+        raise as_from_go(connection_failure("GET", url, exc)) from exc
 
 
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:

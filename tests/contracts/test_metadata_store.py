@@ -275,6 +275,25 @@ class TestGraph:
             assert tx.graph.shared_sizes([digest("a"), digest("b"), digest("d")]) == {digest("a"): 10, digest("b"): 10, digest("d"): 0}
             assert tx.graph.shared_sizes([digest("a")]) == {digest("a"): 0}
 
+    def test_a_referrer_is_kept_with_its_subject_and_is_no_part_of_it(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"], name="a:1")
+            add_image(tx, "r", ["s"])
+            edges = tx.graph.manifests([digest("m")])[digest("m")].edges
+            for _ in range(2):
+                tx.graph.add_referrers(digest("m"), [descriptor("r"), descriptor("gone")])
+        with store.write() as tx:
+            assert tx.graph.referrers(digest("m")) == [descriptor("r"), descriptor("gone")]
+            assert tx.graph.rooted([digest("s")]) == _digests("s")
+            facts = tx.graph.manifests([digest("m")])[digest("m")]
+            assert (facts.edges, facts.content_size) == (edges, 6 * BLOB_BYTES)
+            tx.graph.remove([digest("r")])
+            assert tx.graph.manifest(digest("m")) is not None
+            tx.images.delete("a:1")
+            tx.graph.remove([digest("m")])
+            assert tx.graph.referrers(digest("m")) == []
+        assert store.problems() == []
+
     def test_more_digests_than_one_list_holds(self, store: MetadataStore) -> None:
         labels = [str(number) for number in range(1300)]
         with store.write() as tx:

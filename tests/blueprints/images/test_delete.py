@@ -39,6 +39,16 @@ def test_what_is_wrong_is_told_in_dockers_words(client: FlaskClient, name: str, 
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [("%20", "image name cannot be blank"), ("a..b", "failed to parse platform: invalid character 'b' looking for beginning of value")],
+    ids=["a blank name comes first", "a malformed one does not"],
+)
+def test_what_is_wrong_is_told_in_mobys_order(client: FlaskClient, name: str, words: str) -> None:
+    response = client.delete(f"/v1.56/images/{name}?platforms=bad&force=1")
+    assert (response.status_code, response.get_json()) == (400, {"message": words})
+
+
+@pytest.mark.parametrize(
     ("version", "query", "status"),
     [("1.49", {"platforms": PLATFORM}, 200), ("1.50", {"platforms": PLATFORM}, 400), ("1.50", {"platforms": "bad"}, 400), ("1.50", {"platforms": PLATFORM, "force": "1"}, 409)],
     ids=["unknown below 1.50", "not forced", "no JSON", "all that the image is"],

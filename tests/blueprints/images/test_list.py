@@ -102,7 +102,8 @@ def test_shared_sizes_are_computed_from_1_42(engine: Engine, client: FlaskClient
         pytest.param("1.24", "filter=app", 1, id="1.24"),
         pytest.param("1.40", "filter=app", 1, id="1.40"),
         pytest.param("1.41", "filter=app", 2, id="gone in 1.41"),
-        pytest.param("1.40", 'filter=app&filters={"reference":["other"]}', 1, id="the new one counts"),
+        pytest.param("1.40", 'filter=app&filters={"reference":["other"]}', 2, id="beside the new one"),
+        pytest.param("1.41", 'filter=app&filters={"reference":["other"]}', 1, id="gone beside the new one"),
         pytest.param("1.40", "filter=", 2, id="empty"),
     ],
 )

@@ -14,6 +14,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
+from tests import special_images as special
 from tests.builders import ArchivedImage, Layout, compress, docker_archive_members, make_layer, make_tar
 from tests.conformance.differential.steps import IMPORTED, Scenario, clear, fresh
 from tests.conformance.recorded.api import Api
@@ -213,4 +214,22 @@ def broken_archives(a: Api, folder: Path, registry: str) -> None:
     load(a, folder, "broken-name.tar")  # the last, as an engine may not find it again
 
 
-SCENARIOS: tuple[Scenario, ...] = (saves, imports, events, repeated_changes, broken_archives)
+def special_images(a: Api, folder: Path, registry: str) -> None:
+    """What moby's own tests load: each alone is listed, inspected, saved, loaded again from that, and deleted."""
+    several, partial = (special.multi_platform(f"{name}:latest", ["linux/amd64", "linux/arm64"], missing)[0]
+        for name, missing in (("two", []), ("partial", ["linux/riscv64"])))
+    for name, content in (("emptyfs", special.empty_fs()), ("multilayer", special.multi_layer()), ("two", several), ("partial", partial),
+        ("labeled", special.labeled("labeled:latest", {"a": "b"})), ("random", special.random_platform("linux/amd64", 7)), ("dangling", special.dangling())):
+        fresh(a, folder)
+        a.call(f"load {name}", "POST", "/images/load", body=content, kind="stream")
+        a.call(f"list {name}", "GET", "/images/json", sort=True)
+        known = name if name != "dangling" else re.findall(r"sha256:[0-9a-f]{64}", a.raw("GET", "/v1.45/images/json").body.decode())[0]
+        a.call(f"inspect {name}", "GET", f"/images/{known}/json")
+        saved = a.raw("GET", f"/v1.45/images/{known}/get").body
+        a.note(f"saved {name}", contents(saved))
+        a.call(f"delete {name}", "DELETE", f"/images/{known}")
+        a.call(f"load {name} as saved", "POST", "/images/load", body=saved, kind="stream")
+        a.call(f"list {name} as saved", "GET", "/images/json", sort=True)
+
+
+SCENARIOS: tuple[Scenario, ...] = (saves, imports, events, repeated_changes, special_images, broken_archives)

@@ -24,6 +24,7 @@ from services.oci.platform import Platform
 from services.oci.reference import Reference
 from tests.builders import Layout, make_tar, on_platform, put_image, simple_layout
 from tests.fake_registry import FakeRegistry
+from tests.special_images import config_target
 
 Told = tuple[str, str, dict[str, str]]
 
@@ -100,6 +101,19 @@ def test_a_save_of_one_platform_tells_its_manifest_which_is_no_image_itself(engi
     list(save_images(engine, ["multi:1"], platforms=[Platform("linux", "arm64", "v8")]))
     chosen = manifests[1]["digest"]
     assert told(engine) == [("save", chosen, {"name": chosen})]
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"), [(["app:1", "nope", "app:2"], 1), (["nope", "app:1"], 0), (["app:1", "config", "app:2"], 3)],
+    ids=["before what is not here", "nothing", "all where one cannot be written"],
+)  # fmt: skip
+def test_a_save_that_fails_tells_what_it_had_found(engine: Engine, image: Digest, asked: list[str], count: int) -> None:
+    tag_image(engine, "app:1", Reference.parse("app:2"))
+    list(load_image(engine, io.BytesIO(config_target())))
+    before = len(told(engine))
+    with pytest.raises(EngineError):
+        next(save_images(engine, asked))
+    assert [action for action, *_ in told(engine)[before:]] == ["save"] * count
 
 
 def test_a_pull_tells_the_reference_also_where_nothing_is_new(engine: Engine, registry: FakeRegistry) -> None:

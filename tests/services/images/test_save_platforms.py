@@ -135,9 +135,9 @@ def test_an_attestation_that_is_not_here_is_left_out(engine: Engine) -> None:
     assert blobs(archive) == saved_content(layout, amd64)
 
 
-def test_a_saved_platform_is_loaded_as_one_image_without_attestations(engine: Engine) -> None:
+def test_a_saved_platform_is_loaded_as_one_image_with_its_attestation(engine: Engine) -> None:
     layout = put_layout(engine, "docker.io/library/multi:1", multi)
-    _, arm64, *_ = listed(layout)
+    _, arm64, _, _, attestation, _ = listed(layout)
     saved = save(engine, "multi:1", platforms=[ARM64])
     with engine.metadata.write() as tx:
         tx.images.delete("docker.io/library/multi:1")
@@ -145,4 +145,4 @@ def test_a_saved_platform_is_loaded_as_one_image_without_attestations(engine: En
     assert load_image(engine, saved) == ["Loaded image: multi:1\n"]
     (record,) = engine.metadata.catalog().images
     assert (record.name, str(record.target.digest)) == ("docker.io/library/multi:1", arm64["digest"])
-    assert {blob_path(str(digest)) for digest, _ in engine.content.blobs()} == saved_content(layout, arm64)
+    assert {blob_path(str(digest)) for digest, _ in engine.content.blobs()} == saved_content(layout, arm64, attestation)

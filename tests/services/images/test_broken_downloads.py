@@ -1,0 +1,68 @@
+"""An import from a URL whose answer breaks off, or is none: told in Docker's words, without any of Python's."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+
+from services.engine import Engine
+from services.errors import InvalidContent, RegistryFailure
+from services.images.import_ import import_url
+from services.progress import Progress
+from tests.builders import make_layer
+
+CUT = make_layer(size=20_000)[:5000]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@contextmanager
+def one_answer(answer: bytes) -> Iterator[str]:
+    """A server that gives the first who asks these bytes and closes; gives its URL."""
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/x.tar"
+        thread.join()
+
+
+def fetch(engine: Engine, url: str) -> list[Progress]:
+    return list(import_url(dataclasses.replace(engine, import_urls=("127.0.0.0/8",)), url, message=""))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 30720\r\n\r\n" + CUT, id="fewer bytes than its length"),
+        pytest.param(CHUNKED + b"7800\r\n" + CUT, id="chunk cut short"),
+        pytest.param(CHUNKED + b"zz\r\n" + CUT, id="chunk without a length"),
+    ],
+)
+def test_a_download_that_breaks_off_is_an_unexpected_end(engine: Engine, answer: bytes) -> None:
+    with one_answer(answer) as url, pytest.raises(InvalidContent, match="^unexpected EOF$"):
+        fetch(engine, url)
+    assert dict(engine.content.blobs()) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(b"", "EOF", id="nothing"),
+        pytest.param(b"garbage\r\n\r\n", "net/http: HTTP/1.x transport connection broken: malformed HTTP response", id="no HTTP"),
+    ],
+)
+def test_what_is_no_answer_is_told_as_go_tells_it(engine: Engine, answer: bytes, words: str) -> None:
+    with one_answer(answer) as url, pytest.raises(RegistryFailure) as caught:
+        fetch(engine, url)
+    assert str(caught.value) == f'Get "{url}": {words}'
