@@ -62,6 +62,7 @@ _CODES: dict[str, tuple[type[EngineError], str]] = {
 _UNKNOWN: tuple[type[EngineError], str] = (RegistryFailure, "unknown error")
 _UNKNOWN_WORDS = "unknown: "
 _REGISTRY_WORDS = "error from registry: "
+_UNANSWERED = "failed to do request: "
 _KINDS = (_UNKNOWN_WORDS, _REGISTRY_WORDS)
 _OLD_CODES: dict[int, str] = {401: "UNAUTHORIZED", 403: "DENIED"}
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -113,21 +114,21 @@ def status_line(status: int) -> str:
 
 def connection_failure(method: str, url: str, error: HTTPError | OSError) -> RegistryFailure:
     """The error for a request that got no answer. Another try may succeed, but where TLS or the URL are not to be had."""
-    failure = RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": {_reason(error, url)}')
+    failure = RegistryFailure(f'{_UNANSWERED}{method.capitalize()} "{shown(url)}": {_reason(error, url)}')
     failure.retry_after = None if isinstance(error, LocationValueError) or _tls_problem(error) else 0
     failure.unanswered = url
     return failure
 
 
-def unanswered(method: str, url: str, failure: RegistryFailure) -> RegistryFailure:
-    """The failure of a request, also one that is redirected too often or to where it may not go, in the words of containerd's client."""
-    if isinstance(failure.__cause__, HTTPError | OSError):
-        return failure
-    return reworded(failure, f'failed to do request: {method.capitalize()} "{shown(url)}": {failure}')
+def misdirected(method: str, url: str, reason: RegistryFailure) -> RegistryFailure:
+    """The error for a request that is redirected too often or to where it may not go."""
+    return RegistryFailure(f'{_UNANSWERED}{method.capitalize()} "{shown(url)}": {reason}')
 
 
 def classically(failure: RegistryFailure, method: str, base: str) -> RegistryFailure:
     """The failure of a request in the words of distribution's client: as it asks for `base` before, that is what cannot be reached."""
+    if not str(failure).startswith(_UNANSWERED):  # it was not sent, for a setting that cannot be
+        return failure
     cause = failure.__cause__
     is_own = urlsplit(failure.unanswered).netloc == urlsplit(base).netloc
     if is_own and isinstance(cause, NewConnectionError | ConnectTimeoutError | SSLError | ProxyError):
@@ -179,7 +180,7 @@ def reworded(error: _Error, words: str) -> _Error:
 
 def as_from_go(error: _Error) -> _Error:
     """The error without what only containerd's client, which neither logs in nor searches, says of a request that got no answer."""
-    return reworded(error, str(error).removeprefix("failed to do request: "))
+    return reworded(error, str(error).removeprefix(_UNANSWERED))
 
 
 def _told(status: int, document: Fields, otherwise: str) -> EngineError:

@@ -26,7 +26,7 @@ from services.oci.reference import Reference
 from services.registry.auth import Authorizer, NoCredentials, Unauthorizable
 from services.registry.body import UploadBody
 from services.registry.challenges import find_answerable, origin, stated_error
-from services.registry.errors import NO_RANGES, access_denied, classically, in_words, push_denied, shown, standing_alone, unanswered
+from services.registry.errors import NO_RANGES, access_denied, classically, in_words, push_denied, reworded, shown, standing_alone
 from services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
@@ -214,7 +214,7 @@ class Exchange:
                 authorizer.answer(challenge, sent)
                 response = send(authorizer.headers())
         except Unauthorizable as exc:
-            told = in_words(exc.classic, f'{classic} "{shown(url)}"') if classic else self._unauthorized(exc)
+            told = reworded(exc.classic, f'{classic} "{shown(url)}": {exc.classic}') if classic else self._unauthorized(exc)
             raise told from None
         if challenge is not None and not classic and response.status == 401 and (said := stated_error(response)):
             discard(response)
@@ -236,11 +236,10 @@ class Exchange:
         try:
             return self._transport.request(question.method, url, own, insecure=endpoint.insecure, trust=endpoint.trust)
         except RegistryFailure as exc:
-            failure = unanswered(question.method, url, exc)
-            if question.classic:
-                told_at = endpoint.plain if endpoint.may_be_plain else endpoint  # tried last
-                failure = classically(failure, question.classic, f"{told_at.base}/")
-            raise failure from exc.__cause__
+            if not question.classic:
+                raise
+            told_at = endpoint.plain if endpoint.may_be_plain else endpoint  # tried last
+            raise classically(exc, question.classic, f"{told_at.base}/") from exc.__cause__
 
 
 def _last_word(question: Question, failures: dict[int, BaseHTTPResponse | EngineError]) -> BaseHTTPResponse:

@@ -21,7 +21,7 @@ from services.errors import RegistryFailure
 from services.registry.body import UploadBody
 from services.registry.certs import Trust
 from services.registry.connections import HandshakeError
-from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
+from services.registry.errors import MAX_ERROR_BODY, connection_failure, misdirected, shown, stream_failure
 from services.registry.hosts import Hosts
 from services.registry.pools import Pools
 from services.registry.proxies import DIRECT, Proxies
@@ -65,23 +65,32 @@ class Transport:
         where there is no answer.
         """
         trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
+        asked = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = self.send(method, url, headers, insecure=insecure, trust=trust)
             location = response.get_redirect_location()
             if not location:
                 return response
             discard(response)
-            target = redirect_target(url, location)
-            host = urlsplit(target).netloc
-            if within is not None and host not in within:
-                raise RegistryFailure(f"{urlsplit(url).netloc} redirects to {host}, which is not allowed")
+            try:
+                target, insecure = self._follow(url, location, within, insecure=insecure)
+            except RegistryFailure as exc:
+                raise misdirected(method, asked, exc) from exc.__cause__
             if _leaves(url, target):
                 headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
-                insecure = self.allows_insecure(host)
-                trust = trust.elsewhere(self._hosts.trust(host))
-            check_redirect(url, target, insecure=insecure)
+                trust = trust.elsewhere(self._hosts.trust(urlsplit(target).netloc))
             url = target
-        raise RegistryFailure(f"stopped after {_MAX_REDIRECTS} redirects")
+        raise misdirected(method, asked, RegistryFailure(f"stopped after {_MAX_REDIRECTS} redirects"))
+
+    def _follow(self, url: str, location: str, within: Container[str] | None, *, insecure: bool) -> tuple[str, bool]:
+        """Where a redirect leads, and whether that host may be insecure; raises RegistryFailure where it may not be followed."""
+        target = redirect_target(url, location)
+        host = urlsplit(target).netloc
+        if within is not None and host not in within:
+            raise RegistryFailure(f"{urlsplit(url).netloc} redirects to {host}, which is not allowed")
+        insecure = self.allows_insecure(host) if _leaves(url, target) else insecure
+        check_redirect(url, target, insecure=insecure)
+        return target, insecure
 
     def send(
         self,
