@@ -21,7 +21,7 @@ from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from services.registry.addresses import Address, is_public
-from services.registry.errors import connection_failure, status_line
+from services.registry.gohttp import status_line, url_error
 
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
@@ -116,7 +116,7 @@ def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
             "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
         )
     except (HTTPError, OSError) as exc:
-        raise connection_failure("GET", url, exc) from exc
+        raise RegistryFailure(f"failed to do request: {url_error('GET', url, exc)}") from exc
 
 
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:
