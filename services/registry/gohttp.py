@@ -78,7 +78,7 @@ def _system_words(error: BaseException) -> str:
     cause = _cause(error)
     if cause is None:
         return str(error)
-    words = "EOF" if isinstance(cause, RemoteDisconnected) else (cause.strerror or str(cause))
+    words = "EOF" if isinstance(cause, RemoteDisconnected | ssl.SSLEOFError) else (cause.strerror or str(cause))
     return words if words.isupper() else words[:1].lower() + words[1:]
 
 

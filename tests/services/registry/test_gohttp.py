@@ -37,6 +37,12 @@ def caused(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+def eof_in_tls() -> ssl.SSLEOFError:
+    error = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol (_ssl.c:1006)")
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    return error
+
+
 REFUSED = OSError(errno.ECONNREFUSED, "Connection refused")
 RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 UNCONNECTED = caused(NewConnectionError(HTTPConnection("x"), "x"), REFUSED)
@@ -62,6 +68,7 @@ UNCONNECTED = caused(NewConnectionError(HTTPConnection("x"), "x"), REFUSED)
         ),
         pytest.param(caused(HandshakeError("x"), TimeoutError()), "net/http: TLS handshake timeout", id="slow handshake"),
         pytest.param(caused(HandshakeError("x"), RESET), "connection reset by peer", id="broken handshake"),
+        pytest.param(caused(HandshakeError("x"), eof_in_tls()), "EOF", id="handshake that ends"),
         pytest.param(ReadTimeoutError(HTTPConnectionPool("x"), "x", "x"), "net/http: timeout awaiting response headers", id="silence"),
         pytest.param(caused(ProtocolError("x"), RemoteDisconnected("x")), "EOF", id="hung up"),
         pytest.param(caused(ProtocolError("x"), RESET), "connection reset by peer", id="reset"),
