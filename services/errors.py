@@ -11,9 +11,6 @@ class EngineError(Exception):
     retry_after: float | None = None
     """Seconds after which another try may succeed, 0 where nobody said how many; None where it would fail the same."""
 
-    stands_alone: bool = False
-    """Whether the sentence is a registry's own, before which nothing is said of what was done."""
-
 
 class InvalidParameter(EngineError):
     """The request is malformed or asks for something that makes no sense."""
@@ -76,9 +73,6 @@ class ResourceExhausted(Unavailable):
 
 class RegistryFailure(EngineError):
     """A registry cannot be spoken to, or answers what Docker has no class for."""
-
-    unanswered: str = ""
-    """The URL of the request that got no answer, if that is what happened."""
 
 
 class OutOfSpace(EngineError):

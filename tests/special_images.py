@@ -23,14 +23,33 @@ def empty_fs() -> bytes:
     """A docker-archive of 2013: `emptyfs`, whose one layer is a tar of nothing but zeros, and whose config names no operating system."""
     version1 = "511136ea3c5a64f264b78b5433614aec563103b4d4702f3ba7d4d2698e22c158"
     created, comment = "2013-06-13T14:03:50.821769-07:00", "Imported from -"
-    nobody: dict[str, object] = {"Hostname": "", "Domainname": "", "User": "", "AttachStdin": False, "AttachStdout": False, "AttachStderr": False, "Tty": False}
-    empty: dict[str, object] = {"OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None, "Image": "", "Volumes": None, "WorkingDir": "", "Entrypoint": None}
+    nobody: dict[str, object] = {
+        "Hostname": "",
+        "Domainname": "",
+        "User": "",
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "Tty": False,
+    }
+    empty: dict[str, object] = {
+        "OpenStdin": False,
+        "StdinOnce": False,
+        "Env": None,
+        "Cmd": None,
+        "Image": "",
+        "Volumes": None,
+        "WorkingDir": "",
+        "Entrypoint": None,
+        "OnBuild": None,
+        "Labels": None,
+    }
     layer = bytes(10240)
     config = to_json(
         {
             "architecture": "x86_64",
             "comment": comment,
-            "container_config": {**nobody, **empty, "OnBuild": None, "Labels": None},
+            "container_config": nobody | empty,
             "created": created,
             "docker_version": "0.4.0",
             "history": [{"created": created, "comment": comment}],
@@ -66,7 +85,12 @@ def dangling() -> bytes:
     layout.tag(on_platform(layout.manifest(described, [], media_type=mediatypes.DOCKER_MANIFEST), "linux/amd64"))
     members = layout.members()
     del members["oci-layout"]
-    return make_tar({**members, "manifest.json": to_json([{"Config": "blobs/" + described["digest"].replace(":", "/"), "RepoTags": None, "Layers": None}])})
+    return make_tar(
+        {
+            **members,
+            "manifest.json": to_json([{"Config": "blobs/" + described["digest"].replace(":", "/"), "RepoTags": None, "Layers": None}]),
+        }
+    )
 
 
 def multi_layer(name: str = "multilayer:latest", files: Mapping[str, bytes] = FILES) -> bytes:

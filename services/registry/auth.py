@@ -9,7 +9,6 @@ distribution registry/client/auth/session.go.
 
 from __future__ import annotations
 
-import base64
 import threading
 import time
 from collections.abc import Mapping
@@ -19,38 +18,21 @@ from urllib.parse import urlencode, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, InvalidContent, RegistryFailure
+from services.errors import InvalidContent, RegistryFailure
 from services.oci import gojson
 from services.registry.challenges import Challenge
-from services.registry.errors import MAX_ERROR_BODY, as_from_go, in_words, unexpected_status
+from services.registry.failure import Failed, NoAuthorization, NoCredentials, NoToken, failure_of
 from services.registry.hosts import Endpoint
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
-from services.registry.refusals import refusal
-from services.registry.transport import USER_AGENT, Transport, read_bounded
+from services.registry.refusals import read_refusal
+from services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, read_bounded
 
 _MAX_TOKEN_BODY = 1 << 20
 _CLIENT_ID = "docker"
 _LEAST_LIFETIME = 60
 """Seconds that a token is used for at least, whatever its server says, as in distribution's client."""
 _MOST_LIFETIME = 365 * 86_400
-
-
-class Unauthorizable(Exception):
-    """No authorization is to be had: `told` is why in the words of containerd's client, `classic` in those of distribution's."""
-
-    def __init__(self, told: EngineError, classic: EngineError) -> None:
-        super().__init__(str(told))
-        self.told = told
-        self.classic = classic
-
-
-class NoCredentials(Unauthorizable):
-    """The challenge wants a name and password, and the client has none for this registry."""
-
-    def __init__(self) -> None:
-        missing = "no basic auth credentials"
-        super().__init__(RegistryFailure(f"authorization failed: {missing}"), RegistryFailure(missing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +78,7 @@ class Authorizer:
     def answer(self, challenge: Challenge, sent: Mapping[str, str]) -> None:
         """Prepare the answer to a challenge that met the headers `sent`, for the next `headers`.
 
-        Raises Unauthorizable where the credentials that the challenge needs are missing or the token server gives no token, and
+        Raises NoAuthorization where the credentials that the challenge needs are missing or the token server gives no token, and
         RegistryFailure for a token server that may not be asked.
         """
         with self._lock:
@@ -111,48 +93,38 @@ class Authorizer:
     def secrets(self) -> list[str]:
         """Whatever must not be told."""
         given = self._credentials
-        basic = [self._basic_value()] if given.username and given.password else []
-        return [given.password, given.identity_token, given.registry_token, *basic, *self._tokens]
+        return [given.password, given.identity_token, given.registry_token, given.basic, *self._tokens]
 
     def _authorize(self, challenge: Challenge) -> None:
         if challenge.scheme == "basic":
-            self._headers, self._token = {"Authorization": self._basic()}, None
+            if not self._credentials.basic:
+                raise NoCredentials("no basic auth credentials")
+            self._headers, self._token = {"Authorization": f"Basic {self._credentials.basic}"}, None
             return
         self._challenge = challenge
         self._token = self._fetch_token(challenge)
         self._tokens += [self._token.text, self._token.refresh]
         self._headers = {"Authorization": f"Bearer {self._token.text}"}
 
-    def _basic(self) -> str:
-        if not self._credentials.username or not self._credentials.password:
-            raise NoCredentials
-        return f"Basic {self._basic_value()}"
-
-    def _basic_value(self) -> str:
-        return base64.b64encode(f"{self._credentials.username}:{self._credentials.password}".encode()).decode()
-
     def _fetch_token(self, challenge: Challenge) -> _Token:
         realm = challenge.parameters.get("realm")
         if not realm:
-            failure = RegistryFailure("no realm specified for token auth challenge")
-            raise Unauthorizable(failure, failure)
-        insecure = self._realms.check(realm, self._endpoint)
-        send = self._refresh if self._credentials.identity_token else self._ask
+            raise NoAuthorization("no realm specified for token auth challenge")
+        insecure = self._realms.allows_insecure(realm, self._endpoint)
+        method, send = ("POST", self._refresh) if self._credentials.identity_token else ("GET", self._ask)
         try:
             response = send(realm, challenge, insecure)
             body = read_bounded(response, _MAX_TOKEN_BODY)
             if 200 <= response.status < 300:
                 return _read_token(body)
-        except RegistryFailure as exc:
-            failure = as_from_go(exc)
-            raise Unauthorizable(in_words(failure, self._failed), failure) from exc
-        method = "POST" if self._credentials.identity_token else "GET"
-        told = in_words(unexpected_status(method, response, body[:MAX_ERROR_BODY]), self._failed)
-        raise Unauthorizable(told, refusal(response, body[:MAX_ERROR_BODY]))
+            raise Failed(read_refusal(method, response, body[:MAX_ERROR_BODY]))
+        except (Failed, RegistryFailure) as exc:
+            named = self._credentials.identity_token or self._credentials.basic
+            raise NoToken("oauth token" if named else "anonymous token", failure_of(exc)) from exc
 
     def _ask(self, realm: str, challenge: Challenge, insecure: bool) -> BaseHTTPResponse:
-        named = bool(self._credentials.username and self._credentials.password)
-        headers = {"User-Agent": USER_AGENT} | ({"Authorization": self._basic()} if named else {})
+        basic = self._credentials.basic
+        headers = {"User-Agent": USER_AGENT} | ({"Authorization": f"Basic {basic}"} if basic else {})
         url = realm + ("&" if "?" in realm else "?") + urlencode(self._query(challenge))
         return self._transport.request("GET", url, headers, insecure=insecure, within=frozenset({urlsplit(realm).netloc}))
 
@@ -175,11 +147,6 @@ class Authorizer:
 
     def _scopes(self, challenge: Challenge) -> list[str]:
         return sorted({*filter(None, [self._scope]), *challenge.parameters.get("scope", "").split()})
-
-    @property
-    def _failed(self) -> str:
-        has_secret = bool(self._credentials.identity_token or (self._credentials.username and self._credentials.password))
-        return "failed to authorize: failed to fetch " + ("oauth token" if has_secret else "anonymous token")
 
 
 def _read_token(body: bytes) -> _Token:

@@ -10,6 +10,7 @@ Source: RFC 9110 section 11.6.1, RFC 6750 section 3.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -51,9 +52,9 @@ def find_answerable(response: BaseHTTPResponse, base: str) -> Challenge | None:
     return max(known, key=lambda challenge: challenge.scheme, default=None)
 
 
-def stated_error(response: BaseHTTPResponse) -> str:
-    """What a 401 says is wrong with the token that it was sent, e.g. insufficient_scope; empty where it says nothing."""
-    return next((challenge.parameters["error"] for challenge in challenges(response) if "error" in challenge.parameters), "")
+def stated_error(challenges: Iterable[Challenge]) -> str:
+    """What these say is wrong with the token that was sent, e.g. insufficient_scope; empty where they say nothing."""
+    return next((challenge.parameters["error"] for challenge in challenges if "error" in challenge.parameters), "")
 
 
 def challenges(response: BaseHTTPResponse) -> list[Challenge]:

@@ -5,9 +5,6 @@ moves on to the next endpoint, and so does a blob that is not what its digest sa
 the endpoints behind it first. An insecure registry is tried in TLS first; one that does not speak it is spoken to in plain HTTP for the
 rest of the operation.
 
-Docker has two clients with words of their own for a request that fails: containerd's pulls and pushes, and distribution's, the classic one,
-inspects and lists tags. The classic one tells a registry that cannot be reached by its address, else the request by its method and URL.
-
 Source: moby daemon/hosts.go and daemon/internal/distribution/registry.go; containerd core/remotes/docker/resolver.go (doWithRetries,
 httpFallback).
 """
@@ -16,36 +13,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, NotFound, RegistryFailure
+from services.errors import EngineError, NotFound
 from services.oci.reference import Reference
-from services.registry.auth import Authorizer, NoCredentials, Unauthorizable
+from services.registry.auth import Authorizer
 from services.registry.body import UploadBody
-from services.registry.challenges import find_answerable, origin, stated_error
-from services.registry.errors import NO_RANGES, access_denied, classically, in_words, push_denied, shown, standing_alone, unanswered
+from services.registry.challenges import challenges, find_answerable, origin, stated_error
+from services.registry.failure import Failed, Failure, NoAuthorization
 from services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
-from services.registry.transport import USER_AGENT, Transport, check_redirect, discard, redirect_target, suggests_plain_http
+from services.registry.refusals import NO_RANGES, refused
+from services.registry.transport import USER_AGENT, Transport, check_redirect, discard, redirect_target
 
 _log = logging.getLogger(__name__)
 
 Send = Callable[[Mapping[str, str]], BaseHTTPResponse]
 """Sends a request with these headers of authorization."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request about something of the repository, at any endpoint; `classic` is the method that the classic client would name."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    classic: str
 
 
 class Exchange:
@@ -81,19 +69,18 @@ class Exchange:
             for endpoint in endpoints
         ]
 
-    def request(self, method: str, path: str, headers: Mapping[str, str], *, classic: str = "") -> BaseHTTPResponse:
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Send to `/v2/<name>/<path>`; returns the first success, else the last endpoint's answer, whatever its status.
 
         To a Range, the answer of an endpoint that has none counts before the last one's, as it may have the whole blob.
-        Raises RegistryFailure where there is none, NotFound where access is denied or no endpoint may be asked for this. With `classic`,
-        the method that it would name, all is told in the words of the classic client, and denied access is an answer.
+        Raises Failed where there is none or access is denied, RegistryFailure for what the settings or rules do not allow, and NotFound
+        where no endpoint may be asked for this.
         """
-        question = Question(method, path, headers, classic)
-        failures: dict[int, BaseHTTPResponse | EngineError] = {}
+        failures: dict[int, BaseHTTPResponse | Exception] = {}
         for index in self._order(path):
             try:
-                response = self._try_endpoint(index, question)
-            except EngineError as exc:
+                response = self._try_endpoint(index, method, path, headers)
+            except (Failed, EngineError) as exc:
                 failures[index] = exc
                 continue
             if response.status < 300:
@@ -103,20 +90,20 @@ class Exchange:
                     self._contributed[path] = {index} | (self._contributed.get(path, set()) if "Range" in headers else set())
                 return response
             failures[index] = response
-        return _last_word(question, failures)
+        return _last_word(failures, ranged="Range" in headers)
 
     def request_at(
         self, method: str, location: str, headers: Mapping[str, str], body: bytes | UploadBody | None = None
     ) -> BaseHTTPResponse:
         """Send to a URL, absolute or relative to the last endpoint's; one of another origin gets nothing that is meant for the registry.
 
-        Raises RegistryFailure, and Unauthorized where access is denied.
+        Raises Failed, also where access is denied, and RegistryFailure.
         """
         endpoint, authorizer = self._endpoints[-1], self._authorizers[-1]
         url = redirect_target(f"{endpoint.base}/{self._reference.path}/", location)
         if origin(url) == origin(endpoint.base):
             own = {**self._headers, **dict(endpoint.headers), **headers}
-            return self._answering(endpoint, authorizer, lambda authorization: self._transport.send(
+            return self._answering(endpoint, authorizer, method, url, lambda authorization: self._transport.send(
                 method, url, {**own, **authorization}, body, insecure=endpoint.insecure, trust=endpoint.trust
             ))  # fmt: skip
         insecure = self._transport.allows_insecure(urlsplit(url).netloc)
@@ -168,42 +155,37 @@ class Exchange:
         needed = "push" if self._pushes else "resolve" if names_by_tag else "pull"
         capable = [index for index, endpoint in enumerate(self._endpoints) if needed in endpoint.capabilities]
         if not capable:
-            raise standing_alone(NotFound(f"no {needed} hosts: not found"))
+            raise NotFound(f"no {needed} hosts: not found")
         return capable
 
-    def _try_endpoint(self, index: int, question: Question) -> BaseHTTPResponse:
+    def _try_endpoint(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Send to one endpoint, in plain HTTP if it is insecure and has never spoken TLS."""
         endpoint = self._endpoints[index]
         try:
-            response = self._authorized(index, question)
-        except RegistryFailure as exc:
-            if not (endpoint.may_be_plain and index not in self._speaks_tls and suggests_plain_http(exc, endpoint.host)):
+            response = self._authorized(index, method, path, headers)
+        except Failed as exc:
+            if index in self._speaks_tls or not exc.failure.suggests_plain_http(endpoint):
                 raise
             self._endpoints[index] = endpoint.plain
-            response = self._authorized(index, question)
+            response = self._authorized(index, method, path, headers)
         self._speaks_tls.add(index)
-        if question.method == "HEAD" and response.status in (403, 405):  # the reason is in a body; or the registry knows only GET
+        if method == "HEAD" and response.status in (403, 405):  # the reason is in a body; or the registry knows only GET
             discard(response)
-            response = self._authorized(index, replace(question, method="GET"))
+            response = self._authorized(index, "GET", path, headers)
         return response
 
-    def _authorized(self, index: int, question: Question) -> BaseHTTPResponse:
+    def _authorized(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Send to one endpoint, and once more with what its challenge asks for."""
         endpoint = self._endpoints[index]
-        url = f"{endpoint.base}/{self._reference.path}/{question.path}"
+        url = f"{endpoint.base}/{self._reference.path}/{path}"
         if endpoint.namespace:
             url += ("&" if "?" in url else "?") + f"ns={endpoint.namespace}"
-        return self._answering(
-            endpoint,
-            self._authorizers[index],
-            lambda authorization: self._send(endpoint, url, question, authorization),
-            url=url,
-            classic=question.classic,
-        )
+        own = {**self._headers, **dict(endpoint.headers), **headers}
+        return self._answering(endpoint, self._authorizers[index], method, url, lambda authorization: self._transport.request(
+            method, url, {**own, **authorization}, insecure=endpoint.insecure, trust=endpoint.trust
+        ))  # fmt: skip
 
-    def _answering(
-        self, endpoint: Endpoint, authorizer: Authorizer, send: Send, *, url: str = "", classic: str = ""
-    ) -> BaseHTTPResponse:
+    def _answering(self, endpoint: Endpoint, authorizer: Authorizer, method: str, url: str, send: Send) -> BaseHTTPResponse:
         """Send, and once more with what the endpoint's challenge asks for, where that is anything new."""
         try:
             sent = authorizer.headers()
@@ -213,47 +195,26 @@ class Exchange:
                 discard(response)
                 authorizer.answer(challenge, sent)
                 response = send(authorizer.headers())
-        except Unauthorizable as exc:
-            told = in_words(exc.classic, f'{classic} "{shown(url)}"') if classic else self._unauthorized(exc)
-            raise told from None
-        if challenge is not None and not classic and response.status == 401 and (said := stated_error(response)):
-            discard(response)
-            if self._pushes:
-                raise push_denied(f"server message: {said}: authorization failed")
-            raise access_denied(self._reference.familiar_name)
+        except NoAuthorization as exc:
+            raise Failed(Failure(method, url, exc, exc.retry_after)) from exc
+        except Failed as exc:
+            raise Failed(replace(exc.failure, endpoint=endpoint)) from exc
+        if challenge is not None and response.status == 401 and stated_error(challenges(response)):
+            raise refused(method, response, denied=True)
         return response
 
-    def _unauthorized(self, failure: Unauthorizable) -> EngineError:
-        """Why there is no authorization, in the words of a pull or a push."""
-        if not isinstance(failure, NoCredentials):
-            return failure.told
-        if self._pushes:
-            return push_denied(str(failure.told))
-        return in_words(failure.told, "pull access denied, repository does not exist or may require authorization")
 
-    def _send(self, endpoint: Endpoint, url: str, question: Question, authorization: Mapping[str, str]) -> BaseHTTPResponse:
-        own = {**self._headers, **dict(endpoint.headers), **question.headers, **authorization}
-        try:
-            return self._transport.request(question.method, url, own, insecure=endpoint.insecure, trust=endpoint.trust)
-        except RegistryFailure as exc:
-            failure = unanswered(question.method, url, exc)
-            if question.classic:
-                told_at = endpoint.plain if endpoint.may_be_plain else endpoint  # tried last
-                failure = classically(failure, question.classic, f"{told_at.base}/")
-            raise failure from exc.__cause__
-
-
-def _last_word(question: Question, failures: dict[int, BaseHTTPResponse | EngineError]) -> BaseHTTPResponse:
+def _last_word(failures: dict[int, BaseHTTPResponse | Exception], *, ranged: bool) -> BaseHTTPResponse:
     """What counts where no endpoint has what was asked for; raises it where it is no answer."""
     refusing = (index for index, failure in failures.items() if isinstance(failure, BaseHTTPResponse) and failure.status in NO_RANGES)
-    counts = failures.pop(next(refusing, max(failures)) if "Range" in question.headers else max(failures))
+    counts = failures.pop(next(refusing, max(failures)) if ranged else max(failures))
     _discard_all(failures.values())
-    if isinstance(counts, EngineError):
+    if isinstance(counts, Exception):
         raise counts
     return counts
 
 
-def _discard_all(failures: Iterable[BaseHTTPResponse | EngineError]) -> None:
+def _discard_all(failures: Iterable[BaseHTTPResponse | Exception]) -> None:
     for failure in failures:
         if isinstance(failure, BaseHTTPResponse):
             discard(failure)

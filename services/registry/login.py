@@ -12,15 +12,17 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidParameter, RegistryFailure, Unauthorized
-from services.registry.auth import Authorizer, Unauthorizable
+from services.errors import InvalidParameter, RegistryFailure
+from services.registry.auth import Authorizer
 from services.registry.challenges import Challenge, find_answerable
-from services.registry.errors import as_from_go, status_line
+from services.registry.distribution import login_errors
+from services.registry.failure import Failed, Failure, NoAuthorization
+from services.registry.gohttp import status_line
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts
 from services.registry.protocol import Credentials
 from services.registry.realms import Realms
 from services.registry.redaction import hiding
-from services.registry.transport import USER_AGENT, Transport, discard, suggests_plain_http
+from services.registry.transport import USER_AGENT, Transport, discard
 
 
 def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credentials: Credentials) -> str:
@@ -30,16 +32,13 @@ def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credenti
     """
     endpoint = hosts.endpoints(_domain(credentials.server_address))[-1]
     login = _Login(transport, realms, endpoint, credentials)
-    with hiding(login.secrets):
+    with hiding(login.secrets), login_errors():
         try:
             return _try_at(transport, endpoint, login)
-        except RegistryFailure as exc:
-            if not (endpoint.may_be_plain and suggests_plain_http(exc, endpoint.host)):
-                raise as_from_go(exc) from None
-        try:
-            return _try_at(transport, endpoint.plain, login)
-        except RegistryFailure as exc:
-            raise as_from_go(exc) from None
+        except Failed as exc:
+            if not exc.failure.suggests_plain_http(endpoint):
+                raise
+        return _try_at(transport, endpoint.plain, login)
 
 
 def _try_at(transport: Transport, endpoint: Endpoint, login: _Login) -> str:
@@ -50,9 +49,8 @@ def _try_at(transport: Transport, endpoint: Endpoint, login: _Login) -> str:
         discard(response)
         try:
             login.answer(challenge, {})
-        except Unauthorizable as exc:
-            kind = Unauthorized if isinstance(exc.classic, Unauthorized) else RegistryFailure
-            raise kind(f'Get "{url}": {exc.classic}') from None
+        except NoAuthorization as exc:
+            raise Failed(Failure("GET", url, exc)) from exc
         response = _ask(transport, endpoint, url, login.headers())
     discard(response)
     if response.status != 200:

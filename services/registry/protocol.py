@@ -8,6 +8,7 @@ Every call may wait for a server. What is called in an operation (services/regis
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -31,6 +32,11 @@ class Credentials:
     def secret(self) -> str:
         """Whichever secret there is; empty for an anonymous client."""
         return self.registry_token or self.identity_token or self.password
+
+    @property
+    def basic(self) -> str:
+        """Name and password as basic authentication carries them; empty unless there are both."""
+        return base64.b64encode(f"{self.username}:{self.password}".encode()).decode() if self.username and self.password else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ class Realms:
         self._transport = transport
         self._allowed = allowed
 
-    def check(self, realm: str, endpoint: Endpoint) -> bool:
-        """Refuse a realm that this endpoint may not name (RegistryFailure); whether it may be spoken to in unverified TLS or plain HTTP."""
+    def allows_insecure(self, realm: str, endpoint: Endpoint) -> bool:
+        """Whether the token server may be spoken to in unverified TLS or plain HTTP; raises RegistryFailure where the endpoint may not name it."""
         try:
             server = urlsplit(realm)
             own = server.netloc == endpoint.host

@@ -8,7 +8,6 @@ from urllib.parse import quote, quote_plus
 
 from services.errors import EngineError
 from services.oci import gojson
-from services.registry.errors import reworded
 
 _SHORTEST = 4
 """Characters; what is shorter is in every sentence."""
@@ -21,12 +20,19 @@ def hiding(secrets: Callable[[], list[str]]) -> Iterator[None]:
         yield
     except EngineError as exc:
         words = str(exc)
-        hidden = {form for secret in secrets() if len(secret) >= _SHORTEST for form in _forms(secret)}
-        for form in sorted(hidden, key=len, reverse=True):
+        forms = {form for secret in secrets() if len(secret) >= _SHORTEST for form in _forms(secret)}
+        for form in sorted(forms, key=len, reverse=True):
             words = words.replace(form, "[secret]")
         if words == str(exc):
             raise
-        raise reworded(exc, words) from None
+        blackened = type(exc)(words)
+        blackened.retry_after = exc.retry_after
+        raise blackened from None
+
+
+def without_query(url: str) -> str:
+    """The URL without its query, which may carry a signature."""
+    return url.partition("?")[0]
 
 
 def _forms(secret: str) -> tuple[str, ...]:

@@ -14,21 +14,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, InvalidContent, InvalidDigest, NotFound, RegistryFailure
+from services.errors import InvalidContent, InvalidDigest, NotFound, RegistryFailure
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
 from services.oci.reference import Reference
-from services.registry.errors import MAX_ERROR_BODY, NO_RANGES, in_words, reworded, shown, unexpected_status
-from services.registry.refusals import refusal
+from services.registry.containerd import OPENING, copy_error, pull_errors
+from services.registry.distribution import request_errors, tags_errors
+from services.registry.exchange import Exchange
+from services.registry.failure import Failed
+from services.registry.refusals import NO_RANGES, refused
 from services.registry.tags import list_tags
 from services.registry.transport import BodyStream, discard, read_bounded
 
@@ -40,40 +41,23 @@ _SIZE = re.compile(r"\d{1,19}")
 _Begun = tuple[BaseHTTPResponse, int]  # an answer, and the offset at which its body begins in the blob
 
 
-class Requests(Protocol):
-    """Sends a request to the repository's endpoints; see services/registry/exchange.py."""
-
-    def request(self, method: str, path: str, headers: Mapping[str, str], *, classic: str = "") -> BaseHTTPResponse: ...
-
-    def request_foreign(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse | None: ...
-
-    def suspect(self, path: str) -> None: ...
-
-    def distrust(self, path: str) -> bool: ...
-
-
 class RemoteRepository:
-    """One repository of one registry. Usable from several threads once `resolve` or `tags` has answered."""
+    """Implements `services.registry.protocol.Repository`. Usable from several threads once `resolve` or `tags` has answered."""
 
-    def __init__(self, reference: Reference, requests: Requests) -> None:
+    def __init__(self, reference: Reference, requests: Exchange) -> None:
         self._familiar_name = reference.familiar_name
         self._requests = requests
 
     def tags(self) -> list[str]:
-        """Every tag, in the registry's order, all pages."""
-        return list_tags(lambda path: self._requests.request("GET", path, {}, classic="Get"), self._familiar_name)
+        with tags_errors(self._familiar_name):
+            return list_tags(lambda path: self._requests.request("GET", path, {}), self._familiar_name)
 
     def resolve(self, reference: Reference) -> Descriptor:
-        """What the reference's digest, or else its tag, names now; costs one HEAD where the registry sends Docker-Content-Digest."""
         path = f"manifests/{reference.digest or reference.tag}"
-        try:
+        with pull_errors(self._familiar_name, f'failed to resolve reference "{reference}": ', absent=str(reference)):
             response = self._ask("HEAD", path, {"Accept": _ACCEPT})
             discard(response)
             descriptor = _from_headers(response, reference) or self._from_body(path, reference)
-        except _Absent as exc:
-            raise NotFound(f'failed to resolve reference "{reference}": {reference}: not found') from exc
-        except RegistryFailure as exc:
-            raise in_words(exc, f'failed to resolve reference "{reference}"') from exc
         if descriptor.size > MAX_MANIFEST_BYTES:
             raise _too_large(reference, descriptor.size)
         return descriptor
@@ -89,30 +73,24 @@ class RemoteRepository:
 
     def _manifest(self, descriptor: Descriptor) -> bytes:
         path = f"manifests/{descriptor.digest}"
-        with _opening():
-            try:
-                response = self._ask("GET", path, {"Accept": f"{descriptor.media_type}, */*"})
-            except _Absent as exc:
-                raise NotFound(f"{exc}: not found") from exc
+        with pull_errors(self._familiar_name, OPENING):
+            response = self._ask("GET", path, {"Accept": f"{descriptor.media_type}, */*"})
         try:
             raw = read_bounded(response, MAX_MANIFEST_BYTES)
         except RegistryFailure as exc:
             self._requests.suspect(path)
-            raise reworded(exc, "failed to copy: unexpected EOF") from exc
+            raise copy_error() from exc
         if len(raw) != descriptor.size:
             raise InvalidContent(f"failed size validation: {len(raw)} != {descriptor.size}: {descriptor.digest}")
         _verify(raw, descriptor.digest)
         return raw
 
     def read(self, reference: Reference) -> tuple[Descriptor, bytes]:
-        """What the reference's digest, or else its tag, names now, with its bytes, verified; costs one GET.
-
-        A refusal is told in the registry's own words.
-        """
         path = f"manifests/{reference.digest or reference.tag}"
-        response = self._requests.request("GET", path, {"Accept": _ACCEPT}, classic="Get" if reference.digest else "Head")
-        if response.status >= 300:
-            raise refusal(response, read_bounded(response, MAX_ERROR_BODY))
+        with request_errors("GET" if reference.digest else "HEAD"):
+            response = self._requests.request("GET", path, {"Accept": _ACCEPT})
+            if response.status >= 300:
+                raise refused("GET", response)
         stated = response.headers.get("Docker-Content-Digest", "")
         descriptor, raw = _described(response, reference)
         _verify(raw, descriptor.digest)
@@ -126,11 +104,11 @@ class RemoteRepository:
         A layer that the registry does not have is asked for at the URLs of its descriptor, as far as the settings allow.
         """
         path = f"blobs/{descriptor.digest}"
-        with _opening():
+        with pull_errors(self._familiar_name, OPENING):
             begun = self._own(path, descriptor, offset) or self._elsewhere(descriptor, offset)
             if begun is None:
                 what = f"content descriptor {descriptor.digest} ({descriptor.media_type})"
-                raise NotFound(f"could not fetch {what} from remote: not found")
+                raise NotFound(f"{OPENING}could not fetch {what} from remote: not found")
         response, begin = begun
         return BodyStream(response, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
 
@@ -146,42 +124,31 @@ class RemoteRepository:
         """What the registry begins to send; None where it does not have the blob."""
         try:
             return _ranged(lambda headers: self._requests.request("GET", path, headers), f"{descriptor.media_type}, */*", offset)
-        except _Absent:
-            return None
+        except Failed as exc:
+            if exc.failure.is_absence:
+                return None
+            raise
 
     def _elsewhere(self, descriptor: Descriptor, offset: int) -> _Begun | None:
         """What the first URL of a foreign layer that may be asked and has it begins to send; None where none may."""
-        failure: EngineError | None = None
+        failure: Failed | RegistryFailure | None = None
         for url in descriptor.urls if mediatypes.is_foreign_layer(descriptor.media_type) else ():
             try:
                 if begun := _ranged(partial(self._requests.request_foreign, url), "*/*", offset):
                     return begun
-            except (EngineError, _Absent) as exc:
-                failure = exc if isinstance(exc, EngineError) else NotFound(f"{exc}: not found")
+            except (Failed, RegistryFailure) as exc:
+                failure = exc
         if failure is not None:
             raise failure
         return None
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """The response to a request that succeeded; raises _Absent on 404, otherwise what the registry says."""
+        """The response to a request that succeeded; raises Failed."""
         return _succeeded(method, self._requests.request(method, path, headers))
 
     def _from_body(self, path: str, reference: Reference) -> Descriptor:
         """Describe a manifest by its bytes, for a HEAD that does not tell enough; the bytes are not kept."""
         return _described(self._ask("GET", path, {"Accept": _ACCEPT}), reference)[0]
-
-
-class _Absent(Exception):
-    """The registry answers 404; each request has its own words for that."""
-
-
-@contextmanager
-def _opening() -> Iterator[None]:
-    """Tell an error inside as containerd does, whose copies open what they read (core/remotes/docker/httpreadseeker.go)."""
-    try:
-        yield
-    except EngineError as exc:
-        raise in_words(exc, "failed to copy: httpReadSeeker: failed open") from exc
 
 
 def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descriptor | None:
@@ -222,13 +189,10 @@ def _stated_digest(header: str) -> Digest:
 
 
 def _succeeded(method: str, response: BaseHTTPResponse) -> BaseHTTPResponse:
-    """The response of a request that succeeded; raises _Absent on 404, otherwise what the registry says."""
+    """The response of a request that succeeded; raises Failed for any other."""
     if response.status < 300:
         return response
-    body = read_bounded(response, MAX_ERROR_BODY)
-    if response.status == 404:
-        raise _Absent(f"content at {shown(response.url or '')} not found")
-    raise unexpected_status(method, response, body)
+    raise refused(method, response)
 
 
 def _media_type(response: BaseHTTPResponse) -> str:

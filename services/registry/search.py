@@ -11,7 +11,6 @@ Source: moby daemon/pkg/registry/search.go, search_endpoint_v1.go and search_ses
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_plus, urlsplit
@@ -22,7 +21,7 @@ from services.errors import InvalidContent, InvalidParameter, InvalidReference, 
 from services.oci import gojson
 from services.oci.fields import Fields
 from services.oci.reference import Reference
-from services.registry.errors import as_from_go
+from services.registry.distribution import request_errors
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
 from services.registry.protocol import Credentials, FoundRepository
 from services.registry.transport import Transport, discard, read_bounded
@@ -104,19 +103,17 @@ def _ping(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str]) 
 
 
 def _ask(transport: Transport, endpoint: Endpoint, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-    try:
+    with request_errors():
         return transport.request("GET", url, headers, insecure=endpoint.insecure, trust=endpoint.trust)
-    except RegistryFailure as exc:
-        raise as_from_go(exc) from exc
 
 
 def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | None) -> dict[str, str]:
     """A name and password as basic authentication, where they are meant for this index; other secrets mean nothing to one."""
-    if not credentials or not credentials.username or not credentials.password or not endpoint.may_have_secrets:
+    if not credentials or not credentials.basic or not endpoint.may_have_secrets:
         return {}
     if credential_host(credentials.server_address, domain) != credential_host(endpoint.host, domain):
         return {}
-    return {"Authorization": "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()}
+    return {"Authorization": f"Basic {credentials.basic}"}
 
 
 def _read_results(response: BaseHTTPResponse) -> list[FoundRepository]:

@@ -15,8 +15,7 @@ from urllib3.response import BaseHTTPResponse
 from services.errors import InvalidContent, RegistryFailure
 from services.oci import gojson
 from services.oci.fields import Fields
-from services.registry.errors import MAX_ERROR_BODY
-from services.registry.refusals import tags_refusal
+from services.registry.refusals import refused
 from services.registry.transport import read_bounded
 
 _MAX_BYTES = 16 << 20
@@ -24,13 +23,16 @@ _MAX_PAGES = 1000
 
 
 def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[str]:
-    """Every tag, in the registry's order, all pages; `ask` requests a path of the repository, whose familiar name errors tell."""
+    """Every tag, in the registry's order, all pages; `ask` requests a path of the repository, whose familiar name errors tell.
+
+    Raises Failed for an answer that is none, and RegistryFailure for one that cannot be read.
+    """
     found: list[str] = []
     query, left = "", _MAX_BYTES
     for _ in range(_MAX_PAGES):
         response = ask(f"tags/list{query}")
         if response.status != 200:
-            raise tags_refusal(response, read_bounded(response, MAX_ERROR_BODY), repository)
+            raise refused("GET", response)
         body = read_bounded(response, left)
         left -= len(body)
         if left < 0:

@@ -14,20 +14,25 @@ from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import RegistryFailure
 from services.registry.body import UploadBody
 from services.registry.certs import Trust
-from services.registry.connections import HandshakeError, let_stream
-from services.registry.errors import MAX_ERROR_BODY, connection_failure, shown, stream_failure
+from services.registry.connections import let_stream
+from services.registry.containerd import copy_error
+from services.registry.failure import Failed, Failure
+from services.registry.gohttp import is_lasting, reason
 from services.registry.hosts import Hosts
 from services.registry.pools import Pools
 from services.registry.proxies import DIRECT, Proxies
+from services.registry.redaction import without_query
 
 CHUNK = 512 << 10
 USER_AGENT = "Stowage"
+MAX_ERROR_BODY = 64_000
+"""Bytes of an error answer that are read, as in containerd."""
 _MAX_REDIRECTS = 10
 STALL_SECONDS = 60.0
 _CONNECT_SECONDS = 10
@@ -64,27 +69,36 @@ class Transport:
     ) -> BaseHTTPResponse:
         """Send a request without body and follow its redirects, to hosts of `within` where that is given; the caller reads or closes it.
 
-        `trust` is by default what the folders of certificates say of the host. Raises RegistryFailure, caused by the library's own error,
-        where there is no answer.
+        `trust` is by default what the folders of certificates say of the host. Raises Failed where there is no answer, and RegistryFailure
+        for a setting that cannot be.
         """
         trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
+        asked = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = self.send(method, url, headers, insecure=insecure, trust=trust)
             location = response.get_redirect_location()
             if not location:
                 return response
             discard(response)
-            target = redirect_target(url, location)
-            host = urlsplit(target).netloc
-            if within is not None and host not in within:
-                raise RegistryFailure(f"{urlsplit(url).netloc} redirects to {host}, which is not allowed")
+            try:
+                target, insecure = self._follow(url, location, within, insecure=insecure)
+            except RegistryFailure as exc:
+                raise Failed(Failure(method, asked, exc)) from exc
             if _leaves(url, target):
                 headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
-                insecure = self.allows_insecure(host)
-                trust = trust.elsewhere(self._hosts.trust(host))
-            check_redirect(url, target, insecure=insecure)
+                trust = trust.elsewhere(self._hosts.trust(urlsplit(target).netloc))
             url = target
-        raise RegistryFailure(f"stopped after {_MAX_REDIRECTS} redirects")
+        raise Failed(Failure(method, asked, RegistryFailure(f"stopped after {_MAX_REDIRECTS} redirects")))
+
+    def _follow(self, url: str, location: str, within: Container[str] | None, *, insecure: bool) -> tuple[str, bool]:
+        """Where a redirect leads, and whether that host may be insecure; raises RegistryFailure where it may not be followed."""
+        target = redirect_target(url, location)
+        host = urlsplit(target).netloc
+        if within is not None and host not in within:
+            raise RegistryFailure(f"{urlsplit(url).netloc} redirects to {host}, which is not allowed")
+        insecure = self.allows_insecure(host) if _leaves(url, target) else insecure
+        check_redirect(url, target, insecure=insecure)
+        return target, insecure
 
     def send(
         self,
@@ -111,9 +125,9 @@ class Transport:
                 timeout=self._timeout if body is None else self._upload_timeout,
             )
         except (HTTPError, OSError) as exc:
-            raise connection_failure(method, url, exc) from exc
+            raise Failed(Failure(method, url, exc, retry_after=None if is_lasting(exc) else 0)) from exc
         except ValueError:  # of http.client, whose words may hold a secret
-            raise RegistryFailure(f'failed to do request: {method.capitalize()} "{shown(url)}": invalid URL or header field value') from None
+            raise Failed(Failure(method, url, ValueError("invalid URL or header field value"))) from None
         finally:
             if isinstance(body, UploadBody):
                 body.end()
@@ -162,7 +176,7 @@ class BodyStream:
             return self._gather()
         except (HTTPError, OSError, ValueError) as exc:
             self._suspect()
-            raise stream_failure(exc) from exc
+            raise copy_error("unexpected EOF" if isinstance(exc, ProtocolError) else reason(exc)) from exc
         finally:
             self._end_reading()
 
@@ -223,19 +237,6 @@ def discard(response: BaseHTTPResponse) -> None:
         read_bounded(response, MAX_ERROR_BODY)
 
 
-def suggests_plain_http(failure: RegistryFailure, host: str) -> bool:
-    """Whether a failed https request to this host may succeed as http: it does not speak TLS, or nothing listens at the default port.
-
-    A connection that breaks later, or the target of a redirect, says nothing about that.
-    """
-    cause = failure.__cause__
-    if urlsplit(failure.unanswered).netloc != host:
-        return False
-    if isinstance(cause, NewConnectionError | ConnectTimeoutError):
-        return urlsplit(f"//{host}").port is None
-    return isinstance(cause, HandshakeError)
-
-
 def _framing(body: bytes | UploadBody | None) -> dict[str, str]:
     """The length of a body that the library cannot measure."""
     return {"Content-Length": str(body.length)} if isinstance(body, UploadBody) else {}
@@ -252,7 +253,7 @@ def redirect_target(source: str, location: str) -> str:
     try:
         return urljoin(source, location)
     except ValueError as exc:
-        raise RegistryFailure(f'failed to parse Location header "{shown(location)[:128]}": {exc}') from exc
+        raise RegistryFailure(f'failed to parse Location header "{without_query(location)[:128]}": {exc}') from exc
 
 
 def check_redirect(source: str, target: str, *, insecure: bool) -> None:

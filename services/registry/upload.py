@@ -19,7 +19,6 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import urlencode
 
 from urllib3.response import BaseHTTPResponse
@@ -28,29 +27,21 @@ from services.errors import EngineError, Internal, InvalidContent, InvalidDigest
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.registry.body import UploadBody
-from services.registry.errors import MAX_ERROR_BODY, unexpected_status
+from services.registry.containerd import push_errors
+from services.registry.exchange import Exchange
 from services.registry.protocol import OpenBlob, Upload
-from services.registry.transport import discard, read_bounded, redirect_target
+from services.registry.refusals import refused
+from services.registry.transport import discard, redirect_target
 
 _BYTES = {"Content-Type": "application/octet-stream"}
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _STORED = (200, 201, 202, 204)
 
 
-class Requests(Protocol):
-    """Sends requests to the repository's endpoint; see services/registry/client.py."""
-
-    def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse: ...
-
-    def request_at(
-        self, method: str, location: str, headers: Mapping[str, str], body: bytes | UploadBody | None = None
-    ) -> BaseHTTPResponse: ...
-
-
 class RemoteDestination:
     """Implements `services.registry.protocol.Destination`."""
 
-    def __init__(self, requests: Requests, *, stall_seconds: float) -> None:
+    def __init__(self, requests: Exchange, *, stall_seconds: float) -> None:
         self._requests = requests
         self._stall_seconds = stall_seconds
 
@@ -66,6 +57,7 @@ class RemoteDestination:
     ) -> Upload:
         return _Upload(self._requests, self._stall_seconds, blob, content, mount_from, advance)
 
+    @push_errors()
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
         response = self._requests.request_at("PUT", f"manifests/{tag or manifest.digest}", {"Content-Type": manifest.media_type}, raw)
         _check_stored(response, manifest.digest)
@@ -73,13 +65,15 @@ class RemoteDestination:
     def _head(self, path: str, descriptor: Descriptor) -> Mapping[str, str] | None:
         """The headers of what is there, None where nothing is; a client that may only push is not told, and asks no further."""
         try:
-            response = self._requests.request("HEAD", path, {"Accept": f"{descriptor.media_type}, */*"})
+            with push_errors():
+                response = self._requests.request("HEAD", path, {"Accept": f"{descriptor.media_type}, */*"})
         except Unauthorized:
             return None
         if response.status == 404:
             discard(response)
             return None
-        return _succeeded("HEAD", response, (200,)).headers
+        with push_errors():
+            return _succeeded("HEAD", response, (200,)).headers
 
 
 @dataclass(slots=True)
@@ -89,7 +83,7 @@ class _Upload:
     The registry may take `_stall_seconds` to accept a piece.
     """
 
-    _requests: Requests
+    _requests: Exchange
     _stall_seconds: float
     _blob: Descriptor
     _content: Callable[[], AbstractContextManager[OpenBlob]]
@@ -122,11 +116,13 @@ class _Upload:
         except Unauthorized:  # the other repository may be private
             return self._begin("blobs/uploads/")
 
+    @push_errors()
     def _begin(self, path: str) -> str:
         response = self._requests.request("POST", path, {})
         status = _succeeded("POST", response, _STORED).status
         return "" if status == 201 else _next_location(response)
 
+    @push_errors()
     def _find_offset(self) -> bool:
         """Ask the registry how much it has; whether it has any and tells it."""
         response = self._requests.request_at("GET", self._location, {})
@@ -139,6 +135,7 @@ class _Upload:
             self._location = _next_location(response)
         return True
 
+    @push_errors()
     def _send_rest(self, opened: OpenBlob) -> None:
         """Send what lacks: the whole blob with the request that ends the upload, or the rest of it before that."""
         digest, size, offset = self._blob.digest, self._blob.size, self.offset
@@ -158,7 +155,7 @@ def _succeeded(method: str, response: BaseHTTPResponse, wanted: tuple[int, ...])
     if response.status in wanted:
         discard(response)
         return response
-    raise unexpected_status(method, response, read_bounded(response, MAX_ERROR_BODY))
+    raise refused(method, response)
 
 
 def _next_location(response: BaseHTTPResponse) -> str:

@@ -17,13 +17,13 @@ from http import HTTPStatus
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from services.registry.addresses import Address, is_public
 from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, let_stream
-from services.registry.errors import as_from_go, connection_failure, status_line, stream_failure
+from services.registry.gohttp import reason, status_line, url_error
 
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
@@ -53,7 +53,7 @@ class Download:
         try:
             chunk = self._response.read1(size, decode_content=False)
         except (HTTPError, OSError, ValueError) as exc:
-            raise InvalidContent(str(stream_failure(exc)).removeprefix("failed to copy: ")) from exc
+            raise InvalidContent("unexpected EOF" if isinstance(exc, ProtocolError) else reason(exc)) from exc
         self.position += len(chunk)
         return chunk
 
@@ -141,7 +141,7 @@ def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
             "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
         )
     except (HTTPError, OSError) as exc:
-        raise as_from_go(connection_failure("GET", url, exc)) from exc
+        raise RegistryFailure(url_error("GET", url, exc)) from exc
 
 
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:

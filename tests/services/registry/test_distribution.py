@@ -1,4 +1,4 @@
-"""A registry's refusals in the words of Docker's older client."""
+"""A registry's refusals in the words of distribution's client."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from services.errors import (
     Unauthorized,
     Unavailable,
 )
-from services.registry.refusals import refusal
+from services.registry.distribution import request_errors
+from services.registry.failure import Failed
+from services.registry.refusals import read_refusal
 
 JSON = "application/json; charset=utf-8"
 
 
 def answer(status: int, content_type: str = JSON) -> HTTPResponse:
     return HTTPResponse(status=status, headers={"Content-Type": content_type})
+
+
+def refusal(response: HTTPResponse, body: bytes) -> EngineError:
+    with pytest.raises(EngineError) as raised, request_errors():
+        raise Failed(read_refusal("GET", response, body))
+    return raised.value
 
 
 def errors(*entries: object) -> bytes:
