@@ -29,7 +29,9 @@ from app.seats import SPARE, Kind, Seats
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20
-"""Of all heads that a door's connections have sent and that no thread has taken yet."""
+"""Of all heads that a door's connections have sent, or are about to, and that no thread has taken yet."""
+_HANDSHAKE_BYTES = 64 << 10
+"""What TLS takes for a handshake, about."""
 _ANSWER_BYTES = 64 << 20
 """Of all quick answers that a door's clients have not taken yet; beyond it they must be quicker."""
 _HURRY_SECONDS = 2.0
@@ -174,6 +176,7 @@ class Reception(ThreadWorker):
         if conn.parser is None:
             self.poller.unregister(conn.sock)
             self._handshakes.step(conn)
+            self._note_head(conn, _HANDSHAKE_BYTES)
             return
         content = conn.receive()
         if content:
@@ -189,14 +192,20 @@ class Reception(ThreadWorker):
 
     def _feed(self, conn: Connection, content: bytes) -> None:
         """Add to the head; when it is whole, or wrong, the request waits for a seat."""
-        heads = conn.door.heads
         is_ready = conn.head.feed(content)
-        heads.note(conn, len(conn.head.content))
+        self._note_head(conn, len(conn.head.content))
+        if conn.room is None:
+            return
         if is_ready:
             self._leave(conn)
             self._admit(conn, conn.take_head())
         elif conn.room is conn.door.kept:
             conn.move(conn.door.opening)
+
+    def _note_head(self, conn: Connection, size: int) -> None:
+        """Note what the head takes; of too much in sum the largest goes, of equal ones the oldest."""
+        heads = conn.door.heads
+        heads.note(conn, size)
         if heads.total > _HEAD_BYTES:
             self._drop(heads.largest)
 

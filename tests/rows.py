@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.metadata.protocol import Edge, Kind, LayerFacts, ManifestFacts, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import Edge, Kind, LayerFacts, ManifestFacts, Role
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

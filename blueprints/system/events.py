@@ -24,7 +24,7 @@ from blueprints.streaming import stream_live
 from blueprints.versioning import api_version
 from services.errors import InvalidParameter
 from services.filters import parse_timestamp
-from services.metadata.protocol import Event
+from services.metadata.records import Event
 from services.system.events import SCOPE, watch_events
 
 blueprint = Blueprint("system_events", __name__)

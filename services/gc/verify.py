@@ -18,7 +18,8 @@ from services.content.errors import storage_errors
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidContent
 from services.gc.soundness import bytes_problem, file_problem, mark_blob
-from services.metadata.protocol import Kind, LayerFacts, ManifestFacts, MetadataStore, Role
+from services.metadata.protocol import MetadataStore
+from services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import Index, Manifest

@@ -14,7 +14,8 @@ from services.engine import Engine
 from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
 from services.images.reading import read_document
 from services.images.resolve import resolve_image
-from services.metadata.protocol import ManifestFacts, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ManifestFacts, Role
 from services.oci import gojson, mediatypes
 from services.oci.attestation import first_attestation_of
 from services.oci.descriptor import Descriptor

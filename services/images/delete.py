@@ -15,7 +15,8 @@ from services.gc.collector import collect_expired, sweep
 from services.images.events import Action, log_image
 from services.images.resolve import familiar_name, image_not_found, is_dangling, resolve_all
 from services.images.summary import ManifestSummary, platform_not_found, read_facts, summarize
-from services.metadata.protocol import ImageRecord, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ImageRecord, Role
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference

@@ -12,7 +12,8 @@ from enum import StrEnum
 
 from services.engine import Engine
 from services.images.summary import any_platform, read_facts, summarize
-from services.metadata.protocol import Actor, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import Actor
 from services.oci.digest import Digest
 
 IMAGE = "image"

@@ -11,7 +11,8 @@ from services.engine import Engine
 from services.errors import Internal
 from services.images.resolve import familiar_name, is_dangling, resolve_image
 from services.images.summary import any_platform, platform_not_found, read_facts, summarize
-from services.metadata.protocol import ImageRecord, ManifestFacts, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ImageRecord, ManifestFacts, Role
 from services.oci.config import ImageConfig
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from services.engine import Engine
 from services.images.resolve import is_dangling, resolve_image
 from services.images.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
-from services.metadata.protocol import ImageRecord, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ImageRecord
 from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform, PlatformMatcher

@@ -25,7 +25,7 @@ from services.images.summary import (
     summarize,
     walk_present,
 )
-from services.metadata.protocol import Catalog, ImageRecord
+from services.metadata.records import Catalog, ImageRecord
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher

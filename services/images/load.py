@@ -22,7 +22,7 @@ from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
 from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph, whole_manifests
-from services.metadata.protocol import Kind, ManifestFacts, Role
+from services.metadata.records import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import is_manifest

@@ -17,7 +17,7 @@ from services.images.events import Action, log_image, log_prune
 from services.images.resolve import familiar_name, is_dangling
 from services.images.selection import select_records
 from services.images.summary import Facts, walk_present
-from services.metadata.protocol import ImageRecord
+from services.metadata.records import ImageRecord
 from services.oci.digest import Digest
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})

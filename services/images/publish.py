@@ -17,7 +17,8 @@ from services.errors import InvalidContent
 from services.gc.soundness import sound_blobs
 from services.images.reading import read_document
 from services.images.summary import is_pseudo
-from services.metadata.protocol import Edge, Kind, LayerFacts, ManifestFacts, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import Edge, Kind, LayerFacts, ManifestFacts, Role
 from services.oci import mediatypes
 from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
@@ -134,9 +135,19 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     for child in sorted(wanted, key=is_pseudo):  # as an image, which is checked, before the same as none
         if child.digest in present:
             _read_child(reading, child, depth=depth + 1)
+    _check_recorded(reading, {child.digest for child in wanted})
     edges = tuple(Edge(Role.MANIFEST, child) for child in index.manifests)
     facts = ManifestFacts(descriptor.digest, descriptor.media_type, Kind.INDEX, content_size=0, edges=edges)
     reading.found.append(Recorded(facts, None))
+
+
+def _check_recorded(reading: _Reading, listed: set[Digest]) -> None:
+    """Refuse an index of which nothing was brought, while what was here before is damaged: it could not be saved."""
+    if listed & reading.visited:
+        return
+    recorded = reading.tx.graph.manifests(listed)
+    if recorded and not whole_manifests(reading.engine, reading.tx, recorded):
+        raise InvalidContent(f"missing blob {min(recorded, key=str)}")
 
 
 def _check_repeats(index: Index) -> None:

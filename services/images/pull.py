@@ -24,7 +24,8 @@ from services.images.reading import read_document
 from services.images.resolve import resolve_image
 from services.images.retry import patiently
 from services.images.transfers import is_shown
-from services.metadata.protocol import Kind, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import Kind
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

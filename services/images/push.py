@@ -20,7 +20,8 @@ from services.images.push_target import choose_target
 from services.images.reading import refuse_damaged
 from services.images.summary import Facts, read_facts
 from services.images.upload import Uploads
-from services.metadata.protocol import ImageRecord, Kind, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ImageRecord, Kind
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

@@ -8,7 +8,7 @@ from __future__ import annotations
 from services.errors import Conflict
 from services.images.resolve import familiar_name
 from services.images.summary import Facts, any_platform, platform_not_found, walk_manifests
-from services.metadata.protocol import ImageRecord
+from services.metadata.records import ImageRecord
 from services.oci.attestation import is_reference
 from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform, PlatformMatcher

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from services.errors import ImageNotFound, InvalidReference, NotFound
-from services.metadata.protocol import ImageRecord, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ImageRecord
 from services.oci.digest import Digest
 from services.oci.reference import Reference, dangling_name, parse_any, shown_name
 

@@ -25,7 +25,7 @@ from services.engine import Engine, Limits
 from services.errors import InvalidContent
 from services.gc.leases import Lease
 from services.images.ingest import commit_blob
-from services.metadata.protocol import LayerFacts
+from services.metadata.records import LayerFacts
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD

@@ -24,7 +24,8 @@ from services.images.push_target import choose_target
 from services.images.reading import open_verified, read_document, refuse_damaged
 from services.images.resolve import image_not_found, resolve_image
 from services.images.summary import Facts, read_facts, summarize
-from services.metadata.protocol import ImageRecord, ManifestFacts, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import ImageRecord, ManifestFacts, Role
 from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

@@ -11,7 +11,7 @@ from services.errors import InvalidParameter
 from services.filters import Filters, compile_glob, parse_moment
 from services.images.resolve import is_dangling
 from services.images.summary import Facts, walk_manifests
-from services.metadata.protocol import ImageRecord, Kind
+from services.metadata.records import ImageRecord, Kind
 from services.oci.attestation import is_reference
 from services.oci.reference import Reference
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.errors import NotFound
-from services.metadata.protocol import Edge, ImageRecord, Kind, ManifestFacts, Role, Transaction
+from services.metadata.protocol import Transaction
+from services.metadata.records import Edge, ImageRecord, Kind, ManifestFacts, Role
 from services.oci import mediatypes
 from services.oci.attestation import is_reference, subject_of
 from services.oci.descriptor import Descriptor

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from services.metadata.facts import FACTS, read_edges, to_facts
 from services.metadata.images import RECORDS, to_record
-from services.metadata.protocol import Catalog, ImageRecord, Kind, ManifestFacts
+from services.metadata.records import Catalog, ImageRecord, Kind, ManifestFacts
 
 _Row = tuple[Any, ...]
 

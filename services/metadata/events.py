@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from services.metadata.protocol import Actor, Event
+from services.metadata.records import Actor, Event
 from services.metadata.tables import event
 
 _LAST = select(func.coalesce(func.max(event.c.id), 0))

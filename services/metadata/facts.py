@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from services.metadata.protocol import Edge, Kind, ManifestFacts, Role
 from services.metadata.reach import DIGESTS
+from services.metadata.records import Edge, Kind, ManifestFacts, Role
 from services.metadata.rows import (
     dump_descriptor,
     dump_labels,

@@ -13,8 +13,8 @@ from services.errors import BlobNotFound
 from services.metadata import reach
 from services.metadata.facts import FACTS, edge_rows, facts_row, read_edges, to_facts
 from services.metadata.generation import bump
-from services.metadata.protocol import Edge, LayerFacts, ManifestFacts, Role
 from services.metadata.reach import DIGESTS
+from services.metadata.records import Edge, LayerFacts, ManifestFacts, Role
 from services.metadata.rows import in_chunks, load_descriptor, to_digest
 from services.metadata.tables import blob, config, edge, layer, manifest, source
 from services.oci.descriptor import Descriptor

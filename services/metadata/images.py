@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, delete, distinct, func, insert, select, update
 
 from services.metadata.generation import bump
-from services.metadata.protocol import ImageRecord
+from services.metadata.records import ImageRecord
 from services.metadata.rows import dump_descriptor, load_descriptor
 from services.metadata.tables import image
 from services.oci.descriptor import Descriptor

@@ -20,88 +20,13 @@ and by whoever reads it, and marked: readers of rows do not care, while for writ
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
+from services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestFacts
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.timestamp import Timestamp
-
-
-class Kind(StrEnum):
-    """What a manifest row describes."""
-
-    INDEX = "index"
-    IMAGE = "image"
-    ARTIFACT = "artifact"
-
-
-class Role(StrEnum):
-    """What a child is to its parent."""
-
-    MANIFEST = "manifest"
-    CONFIG = "config"
-    LAYER = "layer"
-    REFERRER = "referrer"
-    """Not listed by its parent, but kept with it: a manifest that refers to it, as an attestation. It may be absent; see `Graph.referrers`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """A name and its target. Times in nanoseconds since 1970: when the name was first given, and when it last changed its target."""
-
-    name: str
-    target: Descriptor
-    created_at: int
-    updated_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A child of a manifest, in the order the manifest lists it: config first, then layers; or the manifests of an index."""
-
-    role: Role
-    child: Descriptor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ManifestFacts:
-    """What lists need of a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
-
-    digest: Digest
-    media_type: str
-    kind: Kind
-    content_size: int
-    platform: Platform | None = None
-    created: Timestamp | None = None
-    labels: Mapping[str, str] | None = None
-    edges: tuple[Edge, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LayerFacts:
-    """The uncompressed stream of a layer blob: its digest (the diff_id) and its size in bytes."""
-
-    diff_id: Digest
-    size: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Catalog:
-    """Every image and the facts of every manifest, at one generation of the store.
-
-    Only the facts of an index have their edges here; those of an image manifest are asked of `Graph.manifests`.
-    The same object is returned until the generation changes, and in the next one a record or facts that did not change are the same objects
-    again, so whatever is derived from them may be kept beside them.
-    """
-
-    generation: int
-    images: tuple[ImageRecord, ...]
-    manifests: Mapping[Digest, ManifestFacts]
 
 
 class Images(Protocol):
@@ -235,25 +160,6 @@ class Sources(Protocol):
 
     def names(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
         """Those of every registry in full, `registry/repository`, ordered by registry and repository, per blob that has any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """What an event is about: its ID, or the name it was called by, and what else is told of it."""
-
-    id: str
-    attributes: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened: `action`, to an `actor` of this `type`. `id` is the order of commits, `time` nanoseconds since 1970."""
-
-    id: int
-    time: int
-    type: str
-    action: str
-    actor: Actor
 
 
 class Events(Protocol):

@@ -20,7 +20,7 @@ from services.metadata.graph import SqlGraph
 from services.metadata.images import SqlImages
 from services.metadata.integrity import find_problems
 from services.metadata.leases import SqlLeases
-from services.metadata.protocol import Catalog
+from services.metadata.records import Catalog
 from services.metadata.sources import SqlSources
 from services.metadata.tables import store
 

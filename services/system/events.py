@@ -11,7 +11,7 @@ from services.engine import Engine
 from services.errors import InvalidReference
 from services.filters import Filters
 from services.images.events import IMAGE
-from services.metadata.protocol import Event
+from services.metadata.records import Event
 from services.oci.reference import Reference
 
 SCOPE = "local"

@@ -323,3 +323,13 @@ def test_a_handshake_must_end_in_time(app: Flask, tmp_path: Path, monkeypatch: p
     with serving(app, tmp_path, **files) as served, served.connect() as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
         assert rest(connection) == b""
+
+
+def test_handshakes_that_do_not_go_on_make_way_for_others(secured: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "_HEAD_BYTES", 1 << 18)
+    begun = [held.enter_context(secured.connect()) for _ in range(8)]
+    for connection in begun:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
+    assert [rest(connection) for connection in begun[:3]] == [b""] * 3
+    with secured.connect() as connection:
+        assert statuses(Cut(connection, 1 << 20).exchange(PING)) == ["200"]

@@ -10,7 +10,7 @@ import pytest
 from services.engine import Engine
 from services.errors import NotFound
 from services.images.pull import pull_image, pull_reference
-from services.metadata.protocol import Kind, ManifestFacts
+from services.metadata.records import Kind, ManifestFacts
 from services.oci import mediatypes
 from services.oci.digest import Digest
 from services.oci.platform import Platform

@@ -24,7 +24,7 @@ from tests.conformance.test_tls import certify, ping
 
 THREADS = 8
 MANY = 5 * THREADS
-PATIENCE = 3
+PATIENCE = 5
 FRAGMENT = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"
 """The first nine bytes of a ClientHello."""
 

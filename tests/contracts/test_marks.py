@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.metadata.protocol import LayerFacts, MetadataStore
+from services.metadata.protocol import MetadataStore
+from services.metadata.records import LayerFacts
 from services.metadata.session import SqlMetadataStore
 from tests.rows import BLOB_BYTES, add_blobs, add_image, digest
 

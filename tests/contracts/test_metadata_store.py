@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.errors import BlobNotFound, Internal
-from services.metadata.protocol import Actor, Catalog, Event, Kind, LayerFacts, MetadataStore, Transaction
+from services.metadata.protocol import MetadataStore, Transaction
+from services.metadata.records import Actor, Catalog, Event, Kind, LayerFacts
 from services.metadata.session import SqlMetadataStore, upgrade
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.engine import Engine
-from services.metadata.protocol import Actor
+from services.metadata.records import Actor
 
 SECOND = 1_000_000_000
 

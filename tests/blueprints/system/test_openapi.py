@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from blueprints.routing import Route
 from services.engine import Engine
-from services.metadata.protocol import Actor
+from services.metadata.records import Actor
 from tests.builders import Layout, put_image, simple_layout
 
 EMPTY: tuple[Any, ...] = ({}, [{}])

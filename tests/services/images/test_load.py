@@ -14,7 +14,7 @@ from services.engine import Engine
 from services.errors import InvalidContent
 from services.images.load import load_image as stream_load
 from services.images.publish import Recorded, read_graph
-from services.metadata.protocol import Role
+from services.metadata.records import Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP

@@ -10,7 +10,7 @@ from services.engine import Engine
 from services.errors import NotFound
 from services.images.delete import delete_image
 from services.images.save import save_images
-from services.metadata.protocol import Kind
+from services.metadata.records import Kind
 from services.oci.platform import Platform
 from tests.builders import (
     ArchivedImage,

@@ -14,7 +14,7 @@ from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
 from services.images.ingest import store_blob
 from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph
-from services.metadata.protocol import Kind, Role
+from services.metadata.records import Kind, Role
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

@@ -15,7 +15,7 @@ from services.errors import EngineError, Forbidden, InvalidContent, InvalidRefer
 from services.gc.leases import hold
 from services.images.ingest import store_bytes
 from services.images.pull import pull_image, pull_reference
-from services.metadata.protocol import Kind
+from services.metadata.records import Kind
 from services.oci import mediatypes
 from services.oci.digest import Digest
 from services.oci.platform import Platform

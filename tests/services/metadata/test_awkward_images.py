@@ -7,7 +7,7 @@ import json
 import pytest
 
 from services.engine import Engine
-from services.metadata.protocol import Kind, ManifestFacts, Role
+from services.metadata.records import Kind, ManifestFacts, Role
 from services.oci import mediatypes
 from services.oci.digest import Digest
 from services.oci.platform import Platform

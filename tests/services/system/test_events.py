@@ -10,7 +10,7 @@ import pytest
 
 from services.engine import Engine
 from services.filters import Filters
-from services.metadata.protocol import Actor, Event
+from services.metadata.records import Actor, Event
 from services.system.events import passes, watch_events
 
 DIGEST = "sha256:" + "ab" * 32
