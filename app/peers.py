@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -50,9 +49,12 @@ def _is_local(environ: WSGIEnvironment) -> bool:
 
 
 def _is_verified(environ: WSGIEnvironment) -> bool:
-    """Whether TLS has verified a certificate of the client; getpeercert() has nothing to show of one that it did not verify."""
-    connection = environ.get("gunicorn.socket")
-    return isinstance(connection, ssl.SSLSocket) and bool(connection.getpeercert())
+    """Whether TLS has verified a certificate of the client; getpeercert() has nothing to show of one that it did not verify.
+
+    What counts is that the connection can show one, not its class: a worker may hand out something before the socket.
+    """
+    read = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
+    return read is not None and bool(read())
 
 
 def _is_loopback(host: str) -> bool:
