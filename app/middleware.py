@@ -6,7 +6,6 @@ import logging
 import posixpath
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
@@ -153,7 +152,7 @@ def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
     """
     if _is_unix_socket(environ):
         return ("http", "https")
-    return ("https",) if isinstance(environ.get("gunicorn.socket"), ssl.SSLSocket) else _PLAIN_TCP
+    return ("https",) if hasattr(environ.get("gunicorn.socket"), "getpeercert") else _PLAIN_TCP
 
 
 def _is_unix_socket(environ: WSGIEnvironment) -> bool:
