@@ -1,12 +1,13 @@
-"""The WSGI application, for any server that wants a module: `wsgi:application`."""
+"""The WSGI application, for any server that wants a module: `wsgi:app`, or `wsgi:application`."""
 
 import sys
 
 from app import create_app
 from app.config import ConfigError
+from services.errors import EngineError
 
 try:
-    application = create_app()
-except ConfigError as exc:
+    app = application = create_app()
+except (ConfigError, EngineError) as exc:
     print(f"stowage: {exc}", file=sys.stderr)
     raise SystemExit(4) from None  # gunicorn's APP_LOAD_ERROR: after any other status it would start the worker again

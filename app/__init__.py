@@ -11,10 +11,10 @@ from werkzeug.routing import Rule
 
 from app.config import Config
 from app.errors import register_errors
-from app.holding import hold_folders
 from app.logs import make_records_safe
 from app.middleware import GoServer, HostGuard, RequestLog, register_headers
 from app.peers import PeerGuard
+from app.preparation import prepare_store
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
 from blueprints.request import ENGINE
@@ -43,13 +43,13 @@ class Application(Flask):
 def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None) -> Flask:
     """The WSGI application for this configuration, by default that of the environment; the engine is built at the first request.
 
-    So a server may create the application, fork, and every process gets its own database connections. The store's folders are held from
-    here on, so that a second service is refused at its start; whoever passes `build` sees to that. Raises ConfigError.
+    So a server may create the application, fork, and every process gets its own database connections. The store is prepared first: its
+    folders are held from here on, and its database is migrated; whoever passes `build` sees to that. Raises ConfigError and EngineError.
     """
     make_records_safe()
     config = config or Config.from_environ()
     if build is None:
-        hold_folders(config)
+        prepare_store(config)
     app = Application("stowage", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False

@@ -13,8 +13,6 @@ import gc
 import resource
 import socket
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
 from flask import Flask
@@ -25,8 +23,8 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app import create_app
 from app.config import Config, ConfigError
-from app.holding import hold_folders
 from app.logs import log_to_stderr
+from app.preparation import prepare_store
 from app.values import Bind
 from app.wiring import build_engine
 from app.worker import Worker
@@ -70,10 +68,9 @@ def serve(config: Config) -> None:
     log_to_stderr()
     _use_one_arena()
     _check_tls(config)
-    hold_folders(config)
     for bind in config.bind:
         _free_address(bind)
-    _migrate()
+    prepare_store(config)
     _adjust_gunicorn()
     _allow_descriptors()
     Server(config).run()
@@ -99,13 +96,6 @@ def _list_once(engine: Engine) -> None:
     with contextlib.suppress(Exception):
         list_images(engine, filters=Filters())
     engine.metadata.close()
-
-
-def _migrate() -> None:
-    """Bring the database to this version, in a process of its own: what only that needs would stay in the memory of the service."""
-    done = subprocess.run([sys.executable, "-P", "-m", "app.cli", "db", "upgrade"], check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.returncode)
 
 
 def _adjust_gunicorn() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Config, ConfigError
-from app.serving import _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings
+from app.serving import _check_tls, _free_address, _free_socket, _list_once, _settings
 from app.values import Bind
 from services.engine import Engine
 from services.errors import Internal
@@ -84,20 +84,3 @@ def test_files_that_are_no_certificates_are_refused(tmp_path: Path, wrong: str) 
     _check_tls(Config.from_environ(files))
     with pytest.raises(ConfigError, match=wrong):
         _check_tls(Config.from_environ({**files, wrong: str(tmp_path / "text")}))
-
-
-def test_a_folder_with_an_app_of_its_own_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('not this one')")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STOWAGE_ROOT", str(tmp_path / "root"))
-    _migrate()
-    assert (tmp_path / "root" / "stowage.db").exists()
-
-
-def test_a_database_that_cannot_be_migrated_ends_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "stowage.db").write_bytes(b"no database" * 100)
-    monkeypatch.setenv("STOWAGE_ROOT", str(tmp_path / "root"))
-    with pytest.raises(SystemExit):
-        _migrate()

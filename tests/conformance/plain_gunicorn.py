@@ -1,4 +1,4 @@
-"""gunicorn from its own command line, serving `wsgi:application` as it serves any application."""
+"""gunicorn from its own command line, serving `wsgi:app` as it serves any application."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THREADS = ("--worker-class", "gthread", "--threads", "4")
 
 @dataclass
 class Gunicorn(Service):
-    """A service of plain gunicorn with two workers on a store that `stowage db upgrade` made; `options` are gunicorn's own."""
+    """A service of plain gunicorn with two workers on a new store or the one that is there; `options` are gunicorn's own."""
 
     options: tuple[str, ...] = THREADS
 
@@ -31,9 +31,7 @@ class Gunicorn(Service):
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it, and wait for nothing."""
-        if not self.root.exists():
-            self.run("db", "upgrade").check_returncode()
-        command = [*GUNICORN, "--bind", f"127.0.0.1:{self.port}", *self.options, "wsgi:application"]
+        command = [*GUNICORN, "--bind", f"127.0.0.1:{self.port}", *self.options, "wsgi:app"]
         environment = {**os.environ, "STOWAGE_ROOT": str(self.root), **self.environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -1,0 +1,28 @@
+"""What every server does before it serves a store, whichever server it is: hold its folders, and bring its database to this version."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from app.config import Config
+from app.holding import hold_folders
+from services.errors import Internal
+from services.metadata.session import is_current
+
+
+def prepare_store(config: Config) -> None:
+    """Hold the folders and migrate the database; raises ConfigError where another service holds them, Internal where it cannot be migrated."""
+    hold_folders(config)
+    if not is_current(config.database_url):
+        _migrate(config)
+
+
+def _migrate(config: Config) -> None:
+    """Bring the database to this version, in a process of its own: what only that needs would stay in the memory of the service."""
+    environment = {**os.environ, "STOWAGE_ROOT": str(config.root), "STOWAGE_DATABASE_URL": config.database_url}
+    command = [sys.executable, "-P", "-m", "app.cli", "db", "upgrade"]
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise Internal(done.stderr.strip().removeprefix("stowage: "))

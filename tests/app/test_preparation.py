@@ -1,0 +1,44 @@
+"""A store before it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.config import Config
+from app.preparation import prepare_store
+from services.errors import Internal
+from services.metadata.session import is_current, upgrade
+
+
+def config(root: Path) -> Config:
+    return Config.from_environ({"STOWAGE_ROOT": str(root)})
+
+
+def test_a_new_store_is_made(tmp_path: Path) -> None:
+    prepare_store(config(tmp_path / "root"))
+    assert is_current(f"sqlite:///{tmp_path}/root/stowage.db")
+    assert (tmp_path / "root").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_with_an_app_of_its_own_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    prepare_store(config(tmp_path / "root"))
+    assert (tmp_path / "root" / "stowage.db").exists()
+
+
+def test_a_database_that_cannot_be_migrated_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "stowage.db").write_bytes(b"no database" * 100)
+    with pytest.raises(Internal, match="^metadata store: file is not a database$"):
+        prepare_store(config(tmp_path / "root"))
+
+
+def test_a_database_at_its_version_needs_no_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    upgrade(f"sqlite:///{tmp_path}/root/stowage.db")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("migrated again"))
+    prepare_store(config(tmp_path / "root"))
