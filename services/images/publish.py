@@ -7,7 +7,7 @@ image visible.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -86,7 +86,7 @@ def read_graph(
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, brought, matcher, tolerant)
-        if not _sound(reading, [target]):
+        if not _sound(reading, tx.graph.unmarked([target.digest])):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
             _read_manifest(reading, target, optional=False)
@@ -129,8 +129,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
         raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
     _check_repeats(index)
-    _check_sizes(reading, index.manifests)
-    present = _sound(reading, index.manifests)
+    present = _sound(reading, _check_sizes(reading, index.manifests))
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
     for child in sorted(wanted, key=is_pseudo):  # as an image, which is checked, before the same as none
         if child.digest in present:
@@ -170,7 +169,7 @@ def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:
 def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool) -> None:
     """Read a complete manifest; an optional one without its config is left out."""
     manifest = Manifest.parse(_read_document(reading, descriptor), descriptor.media_type)
-    if optional and not _sound(reading, [manifest.config]):
+    if optional and not _sound(reading, reading.tx.graph.unmarked([manifest.config.digest])):
         return
     _check_present(reading, manifest)
     is_image = mediatypes.is_config(manifest.config.media_type) and not manifest.is_pseudo
@@ -212,24 +211,25 @@ def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -
         return None, None
 
 
-def _sound(reading: _Reading, descriptors: Sequence[Descriptor]) -> set[Digest]:
-    """Which of these are here to rely on."""
-    return sound_blobs(reading.engine.content, reading.tx.graph.unmarked(descriptor.digest for descriptor in descriptors))
+def _sound(reading: _Reading, unmarked: Mapping[Digest, int]) -> set[Digest]:
+    """Which of these blobs are here to rely on; those that were brought have just been looked at, or written."""
+    others = {digest: size for digest, size in unmarked.items() if digest not in reading.brought}
+    return unmarked.keys() - others.keys() | sound_blobs(reading.engine.content, others)
 
 
-def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> None:
-    """Raise InvalidContent where a present blob has another size than its descriptor says."""
-    sizes = reading.tx.graph.blob_sizes([descriptor.digest for descriptor in descriptors])
+def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> dict[Digest, int]:
+    """The sizes of the unmarked blobs among these; raises InvalidContent where one is not what its descriptor says."""
+    sizes = reading.tx.graph.unmarked(descriptor.digest for descriptor in descriptors)
     for descriptor in descriptors:
         size = sizes.get(descriptor.digest, descriptor.size)
         if size != descriptor.size:
             raise InvalidContent(f"unexpected size {size} of blob {descriptor.digest}, expected {descriptor.size}")
+    return sizes
 
 
 def _check_present(reading: _Reading, manifest: Manifest) -> None:
     needed = (manifest.config, *manifest.layers)
-    _check_sizes(reading, needed)
-    present = _sound(reading, needed)
+    present = _sound(reading, _check_sizes(reading, needed))
     for descriptor in needed:
         if descriptor.digest not in present and not mediatypes.is_foreign_layer(descriptor.media_type):
             raise InvalidContent(f"missing blob {descriptor.digest}")

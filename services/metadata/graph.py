@@ -72,11 +72,10 @@ class SqlGraph:
         known = self._rows(_STATE, [digest])
         if not known:
             self._connection.execute(insert(blob).values(digest=str(digest), size=size, created_at=now))
+            self._refresh_sizes(self._digests(reach.ABOVE, [digest]))
         elif known != [(size, None)]:
             self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=size, damage=None))
-        else:
-            return
-        self._refresh_sizes(self.ancestors([digest]))
+            self._refresh_sizes(self.ancestors([digest]))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         if not self.layers([digest]):

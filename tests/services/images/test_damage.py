@@ -241,3 +241,17 @@ def test_deleting_every_image_that_has_it_ends_the_damage(engine: Engine, stored
     assert verify(engine) == []
     load_image(engine, stored.archive)
     save(engine, "team/app:1")
+
+
+def test_an_index_that_lies_about_a_size_marks_no_sound_blob(engine: Engine) -> None:
+    layout, other = Layout(), Layout()
+    child = other.image([LAYER], compression="none")
+    other.tag(child, "docker.io/team/child:1")
+    index = layout.index([layout.image([make_layer("small")]), {**child, "size": child["size"] + 1}])
+    layout.tag(index, "docker.io/team/index:1")
+    load_image(engine, layout.to_tar())
+    load_image(engine, other.to_tar())
+    with pytest.raises(Damaged, match=f"blob {child['digest']} has {child['size']} bytes instead of {child['size'] + 1}"):
+        save(engine, "team/index:1")
+    assert damages(engine) == {}
+    save(engine, "team/child:1")
