@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.archive.bounds import Bounds
 from services.archive.layer import LayerDigester
 from services.content.protocol import ContentStore
 from services.errors import BlobNotFound, EngineError, InvalidContent
@@ -95,7 +96,8 @@ def _hash(content: ContentStore, digest: Digest) -> Digest:
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
     """What is wrong with the facts of a sound blob; it is inflated no further than they say."""
     try:
-        with content.open(digest) as blob, closing(LayerDigester(max_ratio=0, max_bytes=facts.size, algorithm=digest.algorithm)) as layer:
+        bounds = Bounds(max_ratio=0, max_bytes=facts.size)
+        with content.open(digest) as blob, closing(LayerDigester(bounds, algorithm=digest.algorithm)) as layer:
             while chunk := blob.read(_CHUNK_BYTES):
                 layer.feed(chunk)
             found = layer.finish(digest)

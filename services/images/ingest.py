@@ -110,8 +110,7 @@ def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: 
 
 
 def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
-    limits = engine.limits
-    return LayerDigester(max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes, algorithm=algorithm)
+    return LayerDigester(engine.bounds, algorithm=algorithm)
 
 
 def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:

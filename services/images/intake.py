@@ -69,12 +69,11 @@ def read_archive(engine: Engine, lease: Lease, source: Readable) -> list[Descrip
 
     Raises InvalidContent in containerd's words where it has them.
     """
-    limits = engine.limits
-    read = uncompressed(source, max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes)
     intake = _Intake(engine, lease)
-    reader = TarReader(read)
-    for member in reader:
-        _take(intake, member, reader.chunks())
+    with uncompressed(source, engine.bounds) as read:
+        reader = TarReader(read)
+        for member in reader:
+            _take(intake, member, reader.chunks())
     if oci_layout.LAYOUT_FILE in intake.documents and oci_layout.parse_layout_version(intake.documents[oci_layout.LAYOUT_FILE]):
         return _layout_entries(intake)
     if docker_archive.MANIFEST_FILE in intake.documents:
