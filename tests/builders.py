@@ -285,7 +285,7 @@ def partial_layout(name: str = "docker.io/library/partial:latest") -> Layout:
 
 def load_image(engine: Engine, archive: bytes, **options: Any) -> list[str]:
     """Load an archive; returns the lines that were streamed."""
-    return [progress.stream for progress in stream_load(engine, io.BytesIO(archive), **options)]
+    return [progress.stream for progress in stream_load(engine, io.BytesIO(archive), **options) if progress.stream]
 
 
 def put_image(engine: Engine, name: str | None = "docker.io/library/simple:latest", layout: Layout | None = None, descriptor: Json | None = None) -> Digest:

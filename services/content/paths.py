@@ -4,6 +4,7 @@
         store-id                     the id of the store, which its database has too; a line of text
         blobs/<algorithm>/<hex>      a whole, verified blob (an OCI image layout's own folder)
         ingest/<name>/data           a partial; <name> is the ingest's key with "-" for ":"
+        ingest/<name>/<hex>          small blobs that are published together, under a key of their own
         locks/<name>                 held (flock) by the writer of that key, or by the sweep; gone when nobody holds it
 
 Directories are 0700 and files 0600.
@@ -49,6 +50,10 @@ class Layout:
     def partial(self, key: str) -> Path:
         """The bytes of a partial; its folder is the path's parent."""
         return self.ingests / _name(key) / "data"
+
+    def member(self, key: str, digest: Digest) -> Path:
+        """One of the small blobs that are published together under a key."""
+        return self.ingests / _name(key) / digest.hex
 
     def lock(self, key: str) -> Path:
         return self.locks / _name(key)

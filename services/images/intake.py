@@ -1,7 +1,8 @@
 """The members of an image archive become blobs, and its entries descriptors of what to name.
 
-A member `blobs/<algorithm>/<hex>` must be what its name says and is stored as it arrives. Other members are known by their names only until
-manifest.json, often the last, says what they are: small ones wait in memory, large ones are stored, and what is not needed is swept.
+A member `blobs/<algorithm>/<hex>` must be what its name says and is stored as it arrives, small ones a few dozen at a time. Other members are
+known by their names only until manifest.json, often the last, says what they are: small ones wait in memory, large ones are stored, and what is
+not needed is swept.
 
 Member names are looked up, never opened: still a name that climbs out, a name given twice to different content, a hard link, a sparse file
 and a device are refused, so that no two readers of one archive can disagree (CVE-2014-9358, and tarfile's many).
@@ -14,8 +15,9 @@ Source: containerd core/images/archive/importer.go.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from services.archive import docker_archive, oci_layout
 from services.archive.docker_archive import ArchivedImage
@@ -24,7 +26,8 @@ from services.archive.tarstream import Member, MemberType, TarReader
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest, InvalidReference
 from services.gc.leases import Lease
-from services.images.ingest import StoredBlob, store_blob, store_bytes
+from services.images.ingest import StoredBlob, store_blob
+from services.images.small_blobs import SMALL_BYTES, SmallBlobs
 from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -33,6 +36,7 @@ from services.oci.manifest import MAX_MANIFEST_BYTES
 from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
 from services.oci.platform import Platform
 from services.oci.reference import Reference
+from services.progress import Progress
 
 MAX_DOCUMENT_BYTES = 20 << 20
 """Of index.json and manifest.json; containerd reads no more of the latter (jsonLimit)."""
@@ -40,44 +44,56 @@ MAX_DOCUMENT_BYTES = 20 << 20
 MAX_DOCUMENT_VALUES = 1 << 19
 """In one of them, roughly: a document of nothing but tiny ones would take 50 times its size in memory."""
 
+MAX_ENTRIES = 100_000
+"""Names and nameless images of one archive; each costs a row and an event, but only a few bytes of a document."""
+
+MAX_IMAGES = 20_000
+"""Entries of manifest.json; each may cost a manifest and all that is read for it."""
+
 _DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
 _REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
 _HEAD_BYTES = 10
-_SMALL_BYTES = 64 << 10
 _MEMORY_BYTES = 32 << 20
+_IMAGES_AT_ONCE = 64
 
 
 @dataclass(slots=True)
 class _Intake:
     """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
 
-    `came` has what came under each name, so that one can be told that comes again: its digest, or where it links to.
+    `came` has what came under each name, so that one can be told that comes again: its digest, or where it links to. `blobs` stores what is
+    small; what is read back has to be flushed before. Of configs that were read there are platform and number of layers, of layers media types.
     """
 
     engine: Engine
     lease: Lease
+    blobs: SmallBlobs
     documents: dict[str, bytes] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     stored: dict[str, StoredBlob] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     came: dict[str, Digest | str] = field(default_factory=dict)
+    configs: dict[Digest, tuple[Platform, int]] = field(default_factory=dict)
+    types: dict[Digest, str] = field(default_factory=dict)
     memory: int = 0
 
 
-def read_archive(engine: Engine, lease: Lease, source: Readable) -> list[Descriptor]:
+def read_archive(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, list[Descriptor]]:
     """Store what the archive holds under the lease; returns its entries in order, one for each name, as an index.json lists them.
 
-    Raises InvalidContent in containerd's words where it has them.
+    Yields ticks. Raises InvalidContent in containerd's words where it has them.
     """
-    intake = _Intake(engine, lease)
+    intake = _Intake(engine, lease, SmallBlobs(engine, lease))
     with uncompressed(source, engine.bounds) as read:
         reader = TarReader(read)
         for member in reader:
             _take(intake, member, reader.chunks())
+            yield Progress()
+    intake.blobs.flush()
     if oci_layout.LAYOUT_FILE in intake.documents and oci_layout.parse_layout_version(intake.documents[oci_layout.LAYOUT_FILE]):
         return _layout_entries(intake)
     if docker_archive.MANIFEST_FILE in intake.documents:
-        return _docker_entries(intake)
+        return (yield from _docker_entries(intake))
     raise InvalidContent("unrecognized image format")
 
 
@@ -118,13 +134,16 @@ def _take_file(intake: _Intake, name: str, size: int, chunks: Iterator[bytes]) -
         intake.documents[name] = document
         return
     digest = _blob_digest(name)
-    if digest is None and size <= _SMALL_BYTES:
+    if size > SMALL_BYTES:
+        blob = store_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
+    elif digest is not None:
+        blob = intake.blobs.add(b"".join(chunks), digest=digest)
+    else:
         content = b"".join(chunks)
         _remember(intake, size)
         _refuse_other(intake, name, Digest.of(content))
         intake.small[name] = content
         return
-    blob = store_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
     _refuse_other(intake, name, blob.digest)
     intake.stored[name] = blob
 
@@ -165,74 +184,109 @@ def _blob_digest(name: str) -> Digest | None:
 def _layout_entries(intake: _Intake) -> list[Descriptor]:
     if oci_layout.INDEX_FILE not in intake.documents:
         raise InvalidContent(f"missing index.json in OCI layout {oci_layout.LAYOUT_VERSION}")
-    entries = oci_layout.parse_index_file(intake.documents[oci_layout.INDEX_FILE])
+    entries = oci_layout.parse_index_file(intake.documents[oci_layout.INDEX_FILE], most=MAX_ENTRIES)
     return [entry for entry in entries if oci_layout.entry_name(entry) or not oci_layout.is_referrer(entry)]
 
 
-def _docker_entries(intake: _Intake) -> list[Descriptor]:
+def _docker_entries(intake: _Intake) -> Generator[Progress, None, list[Descriptor]]:
     images = docker_archive.parse_manifest_file(intake.documents[docker_archive.MANIFEST_FILE])
+    if len(images) > MAX_IMAGES or sum(max(1, len(image.repo_tags)) for image in images) > MAX_ENTRIES:
+        raise InvalidContent(f"the archive has more than {MAX_IMAGES} images or {MAX_ENTRIES} names")
     for name, target in docker_archive.resolve_links({**intake.small, **intake.stored}, intake.links).items():
         if target in intake.small:
             intake.small[name] = intake.small[target]
         else:
             intake.stored[name] = intake.stored[target]
-    return [entry for image in images for entry in _image_entries(intake, image)]
+    distinct = iter({(image.config, image.layers): image for image in images}.values())
+    targets: dict[tuple[str, tuple[str, ...]], Descriptor] = {}
+    while group := list(islice(distinct, _IMAGES_AT_ONCE)):
+        targets |= _derive(intake, group)
+        yield Progress()
+    intake.blobs.flush()
+    return [entry for image in images for entry in _named(targets[image.config, image.layers], image)]
 
 
-def _image_entries(intake: _Intake, image: ArchivedImage) -> list[Descriptor]:
-    """Derive the manifest of one image, store it, and list it once under each of its names."""
-    config = _stored(intake, image.config)
-    if config is None:
-        raise InvalidContent(f"image config {quote(image.config)} not found")
-    if config.size > MAX_MANIFEST_BYTES:
-        raise InvalidContent(f"image config {quote(image.config)} is larger than {MAX_MANIFEST_BYTES} bytes")
-    layers = _prefer_compressed(intake, [_layer(intake, name) for name in image.layers])
-    platform = _platform(intake.engine.content.read(config.digest))
-    raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), layers)
-    target = Descriptor(DOCKER_MANIFEST, store_bytes(intake.engine, intake.lease, raw), len(raw), platform=platform)
+def _named(target: Descriptor, image: ArchivedImage) -> list[Descriptor]:
+    """The image once under each of its names."""
     return [oci_layout.named(target, _normalize(name)) for name in image.repo_tags] or [target]
 
 
-def _platform(config: bytes) -> Platform:
-    try:
-        return ImageConfig.parse(config).platform
-    except InvalidContent as exc:
-        raise InvalidContent(f"unable to resolve platform: {exc}") from exc
+def _derive(intake: _Intake, images: list[ArchivedImage]) -> dict[tuple[str, tuple[str, ...]], Descriptor]:
+    """Derive and store the manifests of a few images, by config and layers as the archive names them."""
+    found = {image: (_config(intake, image.config), [_layer(intake, name) for name in image.layers]) for image in images}
+    intake.blobs.flush()
+    twins = _compressed_twins(intake, {layer.digest for _, layers in found.values() for layer in layers})
+    return {(image.config, image.layers): _manifest(intake, config, layers, twins) for image, (config, layers) in found.items()}
 
 
-def _layer(intake: _Intake, name: str) -> Descriptor:
+def _manifest(intake: _Intake, config: StoredBlob, layers: list[StoredBlob], twins: Mapping[Digest, Descriptor]) -> Descriptor:
+    platform, diff_ids = _read_config(intake, config.digest)
+    if diff_ids != len(layers):
+        raise InvalidContent("mismatched image rootfs and manifest layers")
+    raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), _prefer_compressed(intake, layers, twins))
+    return Descriptor(DOCKER_MANIFEST, intake.blobs.add(raw).digest, len(raw), platform=platform)
+
+
+def _read_config(intake: _Intake, digest: Digest) -> tuple[Platform, int]:
+    """The platform that a config is for, and how many layers it has."""
+    if digest not in intake.configs:
+        try:
+            config = ImageConfig.parse(intake.engine.content.read(digest))
+        except InvalidContent as exc:
+            raise InvalidContent(f"unable to resolve platform: {exc}") from exc
+        intake.configs[digest] = config.platform, len(config.diff_ids or ())
+    return intake.configs[digest]
+
+
+def _config(intake: _Intake, name: str) -> StoredBlob:
+    config = _stored(intake, name)
+    if config is None:
+        raise InvalidContent(f"image config {quote(name)} not found")
+    if config.size > MAX_MANIFEST_BYTES:
+        raise InvalidContent(f"image config {quote(name)} is larger than {MAX_MANIFEST_BYTES} bytes")
+    return config
+
+
+def _layer(intake: _Intake, name: str) -> StoredBlob:
     blob = _stored(intake, name)
     if blob is None:
         raise InvalidContent(f"failed to resolve layers: layer {quote(name)} not found")
-    return Descriptor(_media_type(intake, blob.digest), blob.digest, blob.size)
+    return blob
 
 
 def _media_type(intake: _Intake, layer: Digest) -> str:
-    with intake.engine.content.open(layer) as content:
-        return docker_archive.layer_media_type(content.read(_HEAD_BYTES))
+    if layer not in intake.types:
+        with intake.engine.content.open(layer) as content:
+            intake.types[layer] = docker_archive.layer_media_type(content.read(_HEAD_BYTES))
+    return intake.types[layer]
 
 
 def _stored(intake: _Intake, name: str) -> StoredBlob | None:
     """The member as a stored blob; a small one is stored now that it is needed."""
     if name not in intake.stored and name in intake.small:
-        intake.stored[name] = store_blob(intake.engine, intake.lease, [intake.small[name]])
+        intake.stored[name] = intake.blobs.add(intake.small[name])
     return intake.stored.get(name)
 
 
-def _prefer_compressed(intake: _Intake, layers: list[Descriptor]) -> list[Descriptor]:
+def _compressed_twins(intake: _Intake, layers: set[Digest]) -> dict[Digest, Descriptor]:
+    """Of these layers, the compressed blobs of the same uncompressed streams that the store has."""
+    with intake.engine.metadata.read() as tx:
+        twins = tx.graph.by_diff_id(layers)
+        sizes = tx.graph.blob_sizes(twins.values())
+    held = intake.lease.add(twins.values()) if twins else set()
+    found = {layer: Descriptor(DOCKER_LAYER_GZIP, twin, sizes[twin]) for layer, twin in twins.items() if twin in held}
+    return {layer: twin for layer, twin in found.items() if _media_type(intake, twin.digest) == DOCKER_LAYER_GZIP}
+
+
+def _prefer_compressed(intake: _Intake, layers: list[StoredBlob], twins: Mapping[Digest, Descriptor]) -> list[Descriptor]:
     """Put a compressed blob of the same uncompressed stream, where the store has one, in a layer's place, as containerd does.
 
     Of a layer that stands there several times only the last is replaced, and by nothing that would be called plain, so that IDs are equal.
     """
-    with intake.engine.metadata.read() as tx:
-        twins = tx.graph.by_diff_id([layer.digest for layer in layers])
-        sizes = tx.graph.blob_sizes(twins.values())
-    held = intake.lease.add(twins.values())
-    preferred = list(layers)
+    known = {layer.digest: Descriptor(_media_type(intake, layer.digest), layer.digest, layer.size) for layer in layers}
+    preferred = [known[layer.digest] for layer in layers]
     for position in {layer.digest: position for position, layer in enumerate(layers)}.values():
-        twin = twins.get(layers[position].digest)
-        if twin in held and _media_type(intake, twin) == DOCKER_LAYER_GZIP:
-            preferred[position] = Descriptor(DOCKER_LAYER_GZIP, twin, sizes[twin])
+        preferred[position] = twins.get(layers[position].digest, preferred[position])
     return preferred
 
 

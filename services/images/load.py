@@ -8,7 +8,7 @@ Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvide
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
 from services.images.intake import read_archive
 from services.images.platform_choice import is_wanted, wanted_manifests
-from services.images.publish import Recorded, assign_name, read_graph, record_graph
+from services.images.publish import Configs, Recorded, assign_name, read_graph, record_graph
 from services.metadata.protocol import Kind, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -55,13 +55,14 @@ class _Loaded:
 def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform] = ()) -> ProgressStream:
     """Load every image of an archive: docker-archive, OCI layout or both; plain, gzip, bzip2, xz or zstd.
 
-    Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored.
-    With platforms, only these and their attestations are taken from an index, and every image must provide one of them. Names that are no
-    valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace; then the store is as it was. What follows the archive in
-    `source` is read too, up to a bound, so that the client can finish sending.
+    Yields empty ticks between the steps, then one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order,
+    when all are stored. With platforms, only these and their attestations are taken from an index, and every image must provide one of them.
+    Names that are no valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or Forbidden for want of
+    memory to decompress; then the store is as it was, as when it is closed before the names are given. What follows the archive in `source` is
+    read too, up to a bound, so that the client can finish sending.
     """
     try:
-        loaded = _load(engine, source, platforms)
+        loaded = yield from _load(engine, source, platforms)
     finally:
         _drain(source)
     for image in loaded:
@@ -69,19 +70,25 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
         yield Progress(stream=f"{label}: {image.familiar}\n")
 
 
-def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
+def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Generator[Progress, None, list[_Loaded]]:
     with hold(engine.metadata, engine.content, "load") as lease:
         if platforms:
-            loaded = _take_platforms(engine, lease, source, platforms)
+            loaded = yield from _take_platforms(engine, lease, source, platforms)
         else:
-            entries = read_archive(engine, lease, source)
+            entries = yield from read_archive(engine, lease, source)
             if not entries:
                 raise InvalidContent("image might be filtered out")
-            loaded = _read_images(engine, lease, entries)
+            loaded = yield from _read_images(engine, lease, entries)
         labels: dict[Digest, Mapping[str, str]] = {}
-        for batch in batches(loaded):
+        for batch in batches(_distinct(loaded)):
             _record(engine, batch, labels)
+            yield Progress()
     return loaded
+
+
+def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
+    """Each image once under each name, where it stands last: so many times in a document cost no more than once."""
+    return list({(image.target.digest, image.reference): image for image in reversed(loaded)}.values())[::-1]
 
 
 def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
@@ -98,11 +105,20 @@ def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[
             log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
 
 
-def _read_images(engine: Engine, lease: Lease, entries: Iterable[Descriptor], matcher: PlatformMatcher | None = None) -> list[_Loaded]:
+def _read_images(
+    engine: Engine, lease: Lease, entries: Iterable[Descriptor], matcher: PlatformMatcher | None = None
+) -> Generator[Progress, None, list[_Loaded]]:
     """Every entry with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
     brought = lease.digests()
-    read = cache(lambda media_type, digest, size: read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher))
-    return [_Loaded(_target(entry), _reference(entry), read(entry.media_type, entry.digest, entry.size)) for entry in entries]
+    configs = Configs()
+    read = cache(
+        lambda media_type, digest, size: read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, configs=configs)
+    )
+    loaded: list[_Loaded] = []
+    for entry in entries:
+        loaded.append(_Loaded(_target(entry), _reference(entry), read(entry.media_type, entry.digest, entry.size)))
+        yield Progress()
+    return loaded
 
 
 def _target(entry: Descriptor) -> Descriptor:
@@ -125,15 +141,17 @@ def _reference(entry: Descriptor) -> Reference | None:
     return reference.trimmed().with_digest(reference.digest)
 
 
-def _take_platforms(engine: Engine, lease: Lease, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
+def _take_platforms(
+    engine: Engine, lease: Lease, source: Readable, platforms: Sequence[Platform]
+) -> Generator[Progress, None, list[_Loaded]]:
     """Store the archive under a lease of its own and move what the platforms need to the outer one; the rest is swept."""
     matcher = PlatformMatcher.any_of(tuple(platforms), engine.platform)
     wanted = "[" + " ".join(map(str, platforms)) + "]"
     with hold(engine.metadata, engine.content, "load") as staging:
-        entries = read_archive(engine, staging, source)
+        entries = yield from read_archive(engine, staging, source)
         if not any(is_wanted(entry, matcher) for entry in entries):
             raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
-        loaded = _read_images(engine, staging, entries, matcher)
+        loaded = yield from _read_images(engine, staging, entries, matcher)
         whole = _whole_manifests(engine, loaded)
         for image in loaded:
             _check_matching_present(image, whole, matcher, wanted)

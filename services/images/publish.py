@@ -29,12 +29,41 @@ MAX_REPEATS = 100
 """How often an index may list one digest: nested, such lists would otherwise multiply to billions of ways from a name to a blob."""
 
 
+MAX_REPEATED_CONFIGS = 64 << 20
+"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A manifest ready to be recorded: its facts and, of an image, its raw config."""
 
     facts: ManifestFacts
     config: bytes | None
+
+
+class Configs:
+    """The configs that an operation has read, each once for however many manifests that share it."""
+
+    def __init__(self) -> None:
+        self._read: dict[Digest, tuple[bytes, ImageConfig | InvalidContent]] = {}
+        self._repeated = 0
+
+    def read(self, engine: Engine, digest: Digest) -> tuple[bytes, ImageConfig | InvalidContent]:
+        """The raw config, and what it says or what is wrong with it; raises InvalidContent where too much of it would be recorded again."""
+        if digest in self._read:
+            self._repeated += len(self._read[digest][0])
+            if self._repeated > MAX_REPEATED_CONFIGS:
+                raise InvalidContent(f"too many manifests share their configs, which are more than {MAX_REPEATED_CONFIGS} bytes together")
+        else:
+            self._read[digest] = _parse_config(engine.content.read(digest))
+        return self._read[digest]
+
+
+def _parse_config(raw: bytes) -> tuple[bytes, ImageConfig | InvalidContent]:
+    try:
+        return raw, ImageConfig.parse(raw)
+    except InvalidContent as exc:
+        return raw, exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +74,22 @@ class _Reading:
     tx: Transaction
     brought: AbstractSet[Digest]
     matcher: PlatformMatcher | None
+    configs: Configs
     found: list[Recorded] = field(default_factory=list)
     visited: dict[Digest, bool] = field(default_factory=dict)
 
 
-def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+def read_graph(
+    engine: Engine,
+    brought: AbstractSet[Digest],
+    target: Descriptor,
+    *,
+    matcher: PlatformMatcher | None = None,
+    configs: Configs | None = None,
+) -> list[Recorded]:
     """Read target and every descendant manifest that was brought, children before parents; verify that each is complete.
 
-    `brought` is what the operation's lease holds.
+    `brought` is what the operation's lease holds; `configs` are those that it has read for other targets.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
@@ -64,7 +101,7 @@ def read_graph(engine: Engine, brought: AbstractSet[Digest], target: Descriptor,
     end with none (containerd FilterPlatforms, SetReferrers).
     """
     with engine.metadata.read() as tx:
-        reading = _Reading(engine, tx, brought, matcher)
+        reading = _Reading(engine, tx, brought, matcher, configs or Configs())
         if not tx.graph.present([target.digest]):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
@@ -147,13 +184,12 @@ def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -
         if required:
             raise InvalidContent(f"image config {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
         return None, None
-    raw = reading.engine.content.read(descriptor.digest)
-    try:
-        return raw, ImageConfig.parse(raw)
-    except InvalidContent:
-        if required:
-            raise
-        return None, None
+    raw, config = reading.configs.read(reading.engine, descriptor.digest)
+    if isinstance(config, ImageConfig):
+        return raw, config
+    if required:
+        raise config
+    return None, None
 
 
 def _check_sizes(reading: _Reading, descriptors: list[Descriptor] | tuple[Descriptor, ...]) -> set[Digest]:

@@ -53,14 +53,28 @@ class SqlGraph:
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
 
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        if self.present([digest]):
-            return
-        self._connection.execute(insert(blob).values(digest=str(digest), size=size, created_at=now))
-        self._refresh_sizes(self._digests(reach.ABOVE, [digest]))
+        self.add_blobs({digest: size}, now)
+
+    def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
+        known = self.present(sizes)
+        rows = [
+            {"digest": str(digest), "size": size, "created_at": now + position}
+            for position, (digest, size) in enumerate(sizes.items()) if digest not in known
+        ]
+        if rows:
+            self._connection.execute(insert(blob), rows)
+            self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
-        if not self.layers([digest]):
-            self._connection.execute(insert(layer).values(digest=str(digest), diff_id=str(facts.diff_id), size=facts.size))
+        self.add_layers({digest: facts})
+
+    def add_layers(self, facts: Mapping[Digest, LayerFacts]) -> None:
+        known = self.layers(facts)
+        rows = [
+            {"digest": str(digest), "diff_id": str(each.diff_id), "size": each.size} for digest, each in facts.items() if digest not in known
+        ]
+        if rows:
+            self._connection.execute(insert(layer), rows)
 
     def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]:
         return {to_digest(digest): LayerFacts(to_digest(diff_id), size) for digest, diff_id, size in self._rows(_LAYERS, digests)}

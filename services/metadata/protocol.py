@@ -135,7 +135,12 @@ class Graph(Protocol):
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
         """Record a blob whose file is committed; recording it again changes nothing."""
 
+    def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
+        """The same for several, recorded one nanosecond after another, so that their order stays."""
+
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None: ...
+
+    def add_layers(self, facts: Mapping[Digest, LayerFacts]) -> None: ...
 
     def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]: ...
 

@@ -6,6 +6,7 @@ import lzma
 import random
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -31,6 +32,17 @@ def bounds(memory: DecoderMemory) -> Bounds:
 
 def read(decompressor: Decompressor, stored: bytes) -> bytes:
     return b"".join(decompressor.decompress(stored))
+
+
+def read_all(decompressor: Decompressor, stored: bytes) -> None:
+    read(decompressor, stored)
+    decompressor.finish()
+
+
+def derive(digester: LayerDigester, stored: bytes, size: int) -> None:
+    for start in range(0, len(stored), size):
+        digester.feed(stored[start : start + size])
+    digester.finish(Digest.of(stored))
 
 
 def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[EngineError]]:
@@ -128,10 +140,8 @@ def test_closing_a_stream_that_waits_ends_the_wait() -> None:
 def test_whatever_becomes_of_a_stream_its_memory_comes_back(compression: Compression, stored: bytes) -> None:
     memory = DecoderMemory(100 * MIB)
     decompressor = Decompressor(compression, Bounds(2, MIB, memory))
-    with pytest.raises(InvalidContent):
-        read(decompressor, stored)
-        decompressor.finish()
-    decompressor.close()
+    with pytest.raises(InvalidContent), closing(decompressor):
+        read_all(decompressor, stored)
     assert memory.free == 100 * MIB
 
 
@@ -143,13 +153,9 @@ def test_gzip_asks_for_no_memory() -> None:
 
 @pytest.mark.parametrize("size", [1000, MIB], ids=["in place", "in threads"])
 def test_a_layer_whose_window_is_not_to_be_had_is_no_damaged_layer(size: int) -> None:
-    digester = LayerDigester(bounds(DecoderMemory(MIB, wait_seconds=0)))
     stored = xz(64 * MIB, PLAIN)
-    with pytest.raises(Forbidden):
-        for start in range(0, len(stored), size):
-            digester.feed(stored[start : start + size])
-        digester.finish(Digest.of(stored))
-    digester.close()
+    with pytest.raises(Forbidden), closing(LayerDigester(bounds(DecoderMemory(MIB, wait_seconds=0)))) as digester:
+        derive(digester, stored, size)
 
 
 def test_closing_a_layer_that_waits_for_memory_ends_its_threads() -> None:

@@ -22,6 +22,7 @@ from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
 from services.images.ingest import store_blob
 from services.images.publish import assign_name, read_graph, record_graph
+from services.images.small_blobs import SmallBlobs
 from services.metadata.session import SqlMetadataStore
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -72,6 +73,12 @@ def some_image(chance: random.Random) -> tuple[Layout, set[str], Descriptor]:
 
 
 def store(engine: Engine, chance: random.Random, lease: Lease, layout: Layout, digests: Iterable[str]) -> None:
+    if chance.random() < 0.5:
+        small = SmallBlobs(engine, lease)
+        for text in digests:
+            small.add(layout.blobs[text], digest=Digest.parse(text))
+        small.flush()
+        return
     for text in digests:
         blob = layout.blobs[text]
         known = Digest.parse(text) if chance.random() < 0.5 else None
