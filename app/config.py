@@ -14,6 +14,7 @@ from typing import Any
 from app import values
 from app.values import Bind
 from blueprints.versioning import ApiVersion
+from services.archive.bounds import DECODER_MEMORY
 from services.oci.platform import Platform
 
 
@@ -177,6 +178,14 @@ SETTINGS = (
         "Bytes that any stream may inflate to, whatever its ratio.",
         values.parse_count,
     ),
+    Setting(
+        "STOWAGE_DECOMPRESSION_MEMORY",
+        "decompression_memory",
+        str(DECODER_MEMORY),
+        "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd usually 9, gzip none. "
+        "A stream that asks for more waits up to 10 seconds for others to end, and is refused then.",
+        values.parse_count,
+    ),
     Setting("STOWAGE_EVENT_HISTORY", "event_history", "4096", "How many events are kept for `docker events --since`.", values.parse_count),
     Setting("STOWAGE_CONCURRENT_DOWNLOADS", "concurrent_downloads", "3", "Layers that one pull fetches at once.", values.parse_small_count),
     Setting("STOWAGE_CONCURRENT_UPLOADS", "concurrent_uploads", "5", "Blobs that one push sends at once.", values.parse_small_count),
@@ -211,6 +220,7 @@ class Config:
     import_urls: tuple[str, ...]
     decompression_ratio: int
     decompression_bytes: int
+    decompression_memory: int
     event_history: int
     concurrent_downloads: int
     concurrent_uploads: int

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.config import Config, ConfigError
+from services.archive.bounds import DecoderMemory
 from services.content.filesystem import FilesystemStore
 from services.content.paths import Layout
 from services.engine import Engine, Limits, ShownSettings
@@ -79,6 +80,7 @@ def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStor
             concurrent_uploads=config.concurrent_uploads,
             download_attempts=config.download_attempts,
         ),
+        decoders=DecoderMemory(config.decompression_memory),
         import_urls=config.import_urls,
         shown=ShownSettings(
             root=str(config.root),

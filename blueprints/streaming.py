@@ -59,12 +59,13 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
     An item with nothing set is a tick: it writes nothing and only gives a chance to see that the client has gone, which ends the stream
-    and closes the progress. Where the progress itself reads the request's body, that is how it notices: a client may close its side when it
-    has sent all.
+    and closes the progress. Where the progress reads the request's body, a client that only closed its side has sent all and still waits. On
+    a unix socket that is told from one that is gone; on TCP nothing tells until something is written, so with `errors_in_stream`, where the
+    status is known, the head of the answer is sent then: if nobody is there, the connection breaks.
     """
-    client = None if reads_body else _watched_socket()
+    client = _watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
     try:
-        first = _first(progress, client)
+        first = _first(progress, client, answers_early=errors_in_stream)
     except EngineError as exc:
         if not errors_in_stream:
             raise
@@ -90,7 +91,7 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
         raise Unavailable("too many clients are listening already: try again when one of them has gone")
     with ExitStack() as place:
         place.callback(listeners.release)
-        body = _live(next(pieces, None), pieces, _watched_socket(), current_app.extensions[SERVING])
+        body = _live(next(pieces, None), pieces, _watched_client(select.POLLRDHUP), current_app.extensions[SERVING])
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)
     return response
@@ -101,18 +102,18 @@ def while_connected(call: Callable[[], _T]) -> _T:
 
     Then Unavailable is raised, which nobody reads.
     """
-    client, waiting = _watched_socket(), awaited(call)
+    client, waiting = _watched_client(select.POLLRDHUP), awaited(call)
     while True:
         try:
             next(waiting)
         except StopIteration as done:
             return cast("_T", done.value)
-        if client is not None and _is_gone(client):
+        if client is not None and client.is_gone():
             waiting.close()
             raise Unavailable("the client has gone")
 
 
-def _live(piece: bytes | None, pieces: Iterator[bytes], client: int | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:
+def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:
     while piece is not None:
         yield piece
         if not piece and (not is_serving() or _leaves(client)):
@@ -120,10 +121,10 @@ def _live(piece: bytes | None, pieces: Iterator[bytes], client: int | None, is_s
         piece = next(pieces, None)
 
 
-def _leaves(client: int | None) -> bool:
+def _leaves(client: _Client | None) -> bool:
     """Wait a little; says whether the client goes meanwhile."""
     if client is not None:
-        return _is_gone(client, _POLL_SECONDS)
+        return client.is_gone(_POLL_SECONDS)
     time.sleep(_POLL_SECONDS)
     return False
 
@@ -135,11 +136,14 @@ def _closing(response: Response, stream: Iterator[object]) -> Response:
     return response
 
 
-def _first(progress: ProgressStream, client: int | None) -> Progress | None:
-    """The first item that is no tick, None where there is none or the client has gone before it."""
+def _first(progress: ProgressStream, client: _Client | None, *, answers_early: bool) -> Progress | None:
+    """The first item that is no tick, None where there is none or the client has gone before it; a tick where the answer begins without one."""
     while (item := next(progress, None)) == Progress():
-        if client is not None and _is_gone(client):
-            return None
+        if client is not None:
+            if client.is_gone():
+                return None
+            if answers_early and client.has_closed_its_side():
+                return item
     return item
 
 
@@ -148,16 +152,18 @@ def _prepend(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def _lines(first: Progress | None, progress: ProgressStream, client: int | None) -> Iterator[bytes]:
-    """Every item as a line; ends early, without a word, when the client has gone."""
+def _lines(first: Progress | None, progress: ProgressStream, client: _Client | None) -> Iterator[bytes]:
+    """Every item as a line; ends early, without a word, when the client has gone. A tick at the beginning sends the head of the answer."""
     looked = time.monotonic()
     item = first
+    if item == Progress():
+        yield b""
     while item is not None:
         line = _line(item)
         if line:
             yield line
         if client is not None and time.monotonic() - looked >= _WATCH_SECONDS:
-            if _is_gone(client):
+            if client.is_gone():
                 return
             looked = time.monotonic()
         try:
@@ -196,14 +202,29 @@ def _error_line(message: str) -> bytes:
     return orjson.dumps({"error": message, "errorDetail": {"message": message}}) + b"\r\n"
 
 
-def _watched_socket() -> int | None:
-    """The connection's descriptor, where the server gives it."""
+class _Client:
+    """The connection of a request, looked at without reading, so it is right for TLS and pipelined requests as well."""
+
+    def __init__(self, descriptor: int, gone: int) -> None:
+        """`gone` is the event that says that the client has gone; an error of the connection always does."""
+        self._descriptor = descriptor
+        self._gone = gone | select.POLLHUP | select.POLLERR
+
+    def is_gone(self, seconds: float = 0) -> bool:
+        """Whether the client has gone by then."""
+        return self._sees(self._gone, seconds)
+
+    def has_closed_its_side(self) -> bool:
+        """Whether no more comes from the client, which may still wait for the answer."""
+        return self._sees(select.POLLRDHUP, 0)
+
+    def _sees(self, events: int, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, events)
+        return bool(poll.poll(seconds * 1000))
+
+
+def _watched_client(gone: int) -> _Client | None:
+    """The client, where the server gives its connection."""
     connection = request.environ.get("gunicorn.socket")
-    return None if connection is None else int(connection.fileno())
-
-
-def _is_gone(client: int, seconds: float = 0) -> bool:
-    """Whether the peer closed its side by then; looks without reading, so it is right for TLS and pipelined requests as well."""
-    poll = select.poll()
-    poll.register(client, select.POLLRDHUP)
-    return bool(poll.poll(seconds * 1000))
+    return None if connection is None else _Client(int(connection.fileno()), gone)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from services.archive.bounds import Bounds, DecoderMemory
 from services.content.protocol import ContentStore
 from services.metadata.protocol import MetadataStore
 from services.oci.platform import Platform
@@ -51,6 +52,7 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred where an image has several;
+    `decoders` is the memory that all streams of the process share;
     `import_urls` is where an import may fetch from: `public` and networks, nowhere when empty.
     """
 
@@ -62,3 +64,9 @@ class Engine:
     limits: Limits = Limits()
     import_urls: tuple[str, ...] = ()
     shown: ShownSettings = ShownSettings()
+    decoders: DecoderMemory = field(default_factory=DecoderMemory)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What a compressed stream may cost."""
+        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.decoders)

@@ -20,9 +20,10 @@ from typing import Any
 
 from services.engine import Engine
 from services.gc.leases import hold
+from services.images.graph import read_graph
 from services.images.ingest import store_blob
 from services.images.load import load_image as stream_load
-from services.images.publish import assign_name, read_graph, record_graph
+from services.images.publish import assign_name, record_graph
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -285,7 +286,7 @@ def partial_layout(name: str = "docker.io/library/partial:latest") -> Layout:
 
 def load_image(engine: Engine, archive: bytes, **options: Any) -> list[str]:
     """Load an archive; returns the lines that were streamed."""
-    return [progress.stream for progress in stream_load(engine, io.BytesIO(archive), **options)]
+    return [progress.stream for progress in stream_load(engine, io.BytesIO(archive), **options) if progress.stream]
 
 
 def put_image(engine: Engine, name: str | None = "docker.io/library/simple:latest", layout: Layout | None = None, descriptor: Json | None = None) -> Digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.metadata.protocol import Transaction
-from services.metadata.records import Edge, Kind, LayerFacts, ManifestFacts, Role
+from services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -28,14 +28,13 @@ def add_blobs(tx: Transaction, labels: Iterable[str]) -> None:
         tx.graph.add_blob(digest(label), BLOB_BYTES, 1)
 
 
-def image_facts(label: str, layers: Iterable[str], *, layer_type: str = mediatypes.OCI_LAYER_GZIP) -> ManifestFacts:
+def image_facts(label: str, layers: Iterable[str], *, layer_type: str = mediatypes.OCI_LAYER_GZIP) -> ManifestDocument:
     """An image manifest whose config is labelled `<label>.config`."""
     config = Edge(Role.CONFIG, descriptor(f"{label}.config", mediatypes.OCI_CONFIG))
-    return ManifestFacts(
+    return ManifestDocument(
         digest(label),
         mediatypes.OCI_MANIFEST,
         Kind.IMAGE,
-        content_size=0,
         platform=Platform("linux", "arm", "v7", "1.2", ("f",)),
         created=Timestamp(1_700_000_000_123_456_789, -330),
         labels={"a": "b"},
@@ -59,7 +58,7 @@ def add_index(tx: Transaction, label: str, manifests: Iterable[str], *, name: st
     """An index of manifests that may or may not be there."""
     add_blobs(tx, [label])
     edges = tuple(Edge(Role.MANIFEST, descriptor(manifest)) for manifest in manifests)
-    tx.graph.add_manifest(ManifestFacts(digest(label), mediatypes.OCI_INDEX, Kind.INDEX, content_size=0, edges=edges), None)
+    tx.graph.add_manifest(ManifestDocument(digest(label), mediatypes.OCI_INDEX, Kind.INDEX, edges=edges), None)
     if name is not None:
         tx.images.put(name, descriptor(label, mediatypes.OCI_INDEX), 1)
     return digest(label)

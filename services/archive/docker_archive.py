@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from services.archive.layer import Compression
+from services.archive.compression import Compression
 from services.errors import InvalidContent
 from services.oci import gojson
 from services.oci.descriptor import Descriptor

@@ -3,7 +3,7 @@
 Gzip may have many members, zstd many (and skippable) frames, bzip2 and xz many streams: all are read. Trailing bytes that are none are
 refused, as Go's decoders refuse them: zero padding after gzip and zstd too; only xz has padding of its own.
 
-Source: RFC 1952, RFC 8878; moby's go-archive compression package (detection).
+Source: RFC 1952, RFC 8878.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import hashlib
 import lzma
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
-from enum import StrEnum
 from typing import Protocol
 
+from services.archive.bounds import Bounds
+from services.archive.compression import Compression
 from services.archive.gzip import GzipError, GzipMember
 from services.archive.stage import Stage
+from services.archive.windows import MAX_WINDOW, decoder_memory
 from services.errors import InvalidContent
 from services.oci.digest import Digest
 
@@ -30,35 +32,7 @@ _TAR_BLOCK = 512
 _OUTPUT_BYTES = 128 << 10  # four pulls have a dozen layers in hand, each with a few of these
 _INPUT_BYTES = 256 << 10
 _FIRST_INPUT_BYTES = 16 << 10  # of a member: what is beyond a small one is copied
-_XZ_MEMORY_BYTES = 128 << 20
 _DAMAGE = (GzipError, zstd.ZstdError, lzma.LZMAError, OSError, ValueError)
-
-
-class Compression(StrEnum):
-    """How a stream is compressed, told by its first bytes."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    BZIP2 = "bzip2"
-    XZ = "xz"
-    ZSTD = "zstd"
-
-    @classmethod
-    def detect(cls, head: bytes) -> Compression:
-        """Tell from the first ten bytes (moby's go-archive compression.Detect)."""
-        for magic, compression in _MAGICS.items():
-            if head.startswith(magic):
-                return compression
-        skippable = len(head) >= 8 and head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18"
-        return cls.ZSTD if skippable else cls.NONE
-
-
-_MAGICS = {
-    b"BZh": Compression.BZIP2,
-    b"\x1f\x8b\x08": Compression.GZIP,
-    b"\xfd7zXZ\x00": Compression.XZ,
-    b"\x28\xb5\x2f\xfd": Compression.ZSTD,
-}
 
 
 class _Member(Protocol):
@@ -76,25 +50,28 @@ class _Member(Protocol):
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
-_MEMBERS: Mapping[Compression, Callable[[], _Member]] = {
-    Compression.GZIP: GzipMember,
-    Compression.BZIP2: bz2.BZ2Decompressor,
-    Compression.XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),
-    Compression.ZSTD: zstd.ZstdDecompressor,
+_DECODERS: Mapping[Compression, Callable[[int], _Member]] = {
+    Compression.GZIP: lambda _: GzipMember(),
+    Compression.BZIP2: lambda _: bz2.BZ2Decompressor(),
+    Compression.XZ: lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory or MAX_WINDOW),
+    Compression.ZSTD: lambda _: zstd.ZstdDecompressor(),
 }
+"""How to make a decoder that takes so much memory."""
 
 
 class Decompressor:
     """Compressed chunks in, uncompressed chunks out; raises InvalidContent on damage, trailing garbage, or a bomb.
 
-    A bomb is a stream that passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes` of uncompressed output.
-    Compressed streams come out in chunks of 1 byte to 128 KiB, a plain one as it goes in.
+    Compressed streams come out in chunks of 1 byte to 128 KiB, a plain one as it goes in. The memory of a decoder is reserved while it is
+    in use, so the caller closes this: what `Reservation.hold` raises is raised here too.
     """
 
-    def __init__(self, compression: Compression, *, max_ratio: int, max_bytes: int) -> None:
+    def __init__(self, compression: Compression, bounds: Bounds) -> None:
         self._compression = compression
-        self._max_ratio = max_ratio
-        self._max_bytes = max_bytes
+        self._max_ratio = bounds.max_ratio
+        self._max_bytes = bounds.max_bytes
+        self._memory = bounds.memory.reservation()
+        self._head = b""
         self._member: _Member | None = None
         self._taken = 0
         self._size = 0
@@ -122,8 +99,13 @@ class Decompressor:
 
     def finish(self) -> None:
         """Say that the stored bytes end here; raises InvalidContent where the stream is not at its end."""
-        if self._member is not None:
+        if self._member is not None or self._head:
             raise InvalidContent(f"invalid {self._compression} stream: unexpected end")
+
+    def close(self) -> None:
+        """Give back the memory; a thread that is waiting for some in `decompress` is refused."""
+        self._memory.close()
+        self._member = None
 
     def _read(self, chunk: bytes) -> Iterator[bytes]:
         if self._compression is Compression.NONE:
@@ -137,16 +119,33 @@ class Decompressor:
 
     def _step(self, piece: memoryview) -> Generator[bytes, None, int]:
         """Yield what these bytes hold, at most to the end of a member; returns how many of them are beyond it."""
-        if self._member is None:
-            if self._compression is Compression.XZ and piece[0] == 0:
+        member = self._member
+        if member is None:
+            if self._compression is Compression.XZ and piece[0] == 0 and not self._head:
                 return len(bytes(piece).lstrip(b"\0"))
-            self._member = _MEMBERS[self._compression]()
-        yield from _outputs(self._member, piece)
-        if not self._member.eof:
+            head = self._head + bytes(piece) if self._head else piece
+            member = self._begin(head)
+            if member is None:
+                return 0
+            piece = memoryview(head)
+        yield from _outputs(member, piece)
+        if not member.eof:
             return 0
-        unused = len(self._member.unused_data)
+        unused = len(member.unused_data)
         self._member = None
+        self._memory.release()
         return unused
+
+    def _begin(self, head: bytes | memoryview) -> _Member | None:
+        """Make the decoder of a member whose first bytes these are; None where they do not say yet how much memory it takes."""
+        memory = decoder_memory(self._compression, head)
+        if memory is None:
+            self._head = bytes(head)
+            return None
+        self._head = b""
+        self._memory.hold(memory)
+        self._member = _DECODERS[self._compression](memory)
+        return self._member
 
 
 def _outputs(member: _Member, piece: memoryview) -> Iterator[bytes]:
@@ -163,10 +162,9 @@ class LayerDigester:
     Of a plain tar nothing is hashed here when the caller digests the stored bytes by sha256 anyway: that is the diff_id.
     """
 
-    def __init__(self, *, max_ratio: int, max_bytes: int, algorithm: str = "sha256") -> None:
-        """`algorithm` is the one by which the caller digests the stored bytes; the limits are the Decompressor's."""
-        self._max_ratio = max_ratio
-        self._max_bytes = max_bytes
+    def __init__(self, bounds: Bounds, *, algorithm: str = "sha256") -> None:
+        """`algorithm` is the one by which the caller digests the stored bytes; the bounds are the Decompressor's."""
+        self._bounds = bounds
         self._algorithm = algorithm
         self._inflation: _Inflation | None = None
         self.restart()
@@ -180,7 +178,10 @@ class LayerDigester:
         self._inflation = None
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next stored bytes; blocks when the threads are a few MiB behind. The chunk must not change afterwards. Never raises."""
+        """Take the next stored bytes; blocks when the threads are a few MiB behind. The chunk must not change afterwards.
+
+        Raises what `Reservation.hold` raises; what is wrong with the stream is found out at its end.
+        """
         self._fed += len(chunk)
         if self._inflation is not None:
             self._inflation.put(chunk)
@@ -212,7 +213,7 @@ class LayerDigester:
         self._is_tar = compression is Compression.NONE and _begins_tar(head)
         if compression is Compression.NONE and not (self._is_tar and self._algorithm != "sha256"):
             return
-        self._inflation = _Inflation(Decompressor(compression, max_ratio=self._max_ratio, max_bytes=self._max_bytes))
+        self._inflation = _Inflation(Decompressor(compression, self._bounds))
         for chunk in held:
             self._inflation.put(chunk)
 
@@ -225,7 +226,11 @@ class _Inflation:
         self._hash = hashlib.sha256()
         self._hashing = Stage(self._hash.update)
         self._inflating = Stage(self._inflate)
-        self.put = self._inflating.put
+
+    def put(self, chunk: bytes) -> None:
+        self._inflating.put(chunk)
+        if self._inflating.failed and not isinstance(self._inflating.error, InvalidContent):
+            self._inflating.finish()
 
     def finish(self) -> tuple[Digest, int] | None:
         try:
@@ -239,6 +244,7 @@ class _Inflation:
         return Digest("sha256", self._hash.hexdigest()), self._decompressor.size
 
     def close(self) -> None:
+        self._decompressor.close()
         self._inflating.close()
         self._hashing.close()
 

@@ -43,10 +43,12 @@ def parse_layout_version(raw: bytes) -> str:
     return version
 
 
-def parse_index_file(raw: bytes) -> tuple[Descriptor, ...]:
-    """The entries of index.json, in order; raises InvalidContent, also for a key that matters and stands twice in an object."""
+def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
+    """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and stands twice in an object."""
     index = gojson.decode(raw, unique=_UNIQUE_KEYS)
     entries = Fields({} if index is None else index, "Index").array("manifests", "[]v1.Descriptor")
+    if entries is not None and len(entries) > most:
+        raise InvalidContent(f"index.json lists more than {most} images")
     return tuple(Descriptor.from_json(entry) for entry in entries or ())
 
 

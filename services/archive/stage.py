@@ -19,7 +19,8 @@ class Stage:
     def __init__(self, apply: Callable[[bytes], object]) -> None:
         self._apply = apply
         self._in_place = _THREADED_BYTES
-        self._error: Exception | None = None
+        self.error: Exception | None = None
+        """What the function raised."""
         self._stopped = False
         self._queue: Queue[bytes | None] = Queue(_QUEUED_CHUNKS)
         self._thread: Thread | None = None
@@ -27,7 +28,7 @@ class Stage:
     @property
     def failed(self) -> bool:
         """Whether the function raised; what is put from then on is dropped."""
-        return self._error is not None
+        return self.error is not None
 
     def put(self, chunk: bytes) -> None:
         """Hand over a chunk; waits while the queue is full. Raises nothing."""
@@ -43,8 +44,8 @@ class Stage:
     def finish(self) -> None:
         """Wait for the last chunk; raises what the function raised."""
         self._end()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def close(self) -> None:
         """Drop what is still queued, and end the thread."""
@@ -67,4 +68,4 @@ class Stage:
         try:
             self._apply(chunk)
         except Exception as exc:  # noqa: BLE001 - finish raises it, in the caller's thread
-            self._error = exc
+            self.error = exc

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import Protocol
 
-from services.archive.layer import Compression, Decompressor
+from services.archive.bounds import Bounds
+from services.archive.compression import Compression
+from services.archive.layer import Decompressor
 from services.archive.tarstream import CHUNK
 
 _HEAD_BYTES = 10
@@ -17,23 +20,29 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def uncompressed(source: Readable, *, max_ratio: int, max_bytes: int) -> Callable[[int], bytes]:
-    """Tell the compression from the first bytes; returns a `read(n)` that raises InvalidContent on damage or a bomb."""
+@contextmanager
+def uncompressed(source: Readable, bounds: Bounds) -> Iterator[Callable[[int], bytes]]:
+    """Tell the compression from the first bytes; gives a `read(n)` that raises as `decompress` does."""
     head = b""
     while len(head) < _HEAD_BYTES and (more := source.read(_HEAD_BYTES - len(head))):
         head += more
     compression = Compression.detect(head)
     if compression is Compression.NONE:
-        return _read_after(head, source)
-    return read_from(decompress(_chunks_after(head, source), compression, max_ratio=max_ratio, max_bytes=max_bytes))
+        yield _read_after(head, source)
+        return
+    with closing(decompress(_chunks_after(head, source), compression, bounds)) as chunks:
+        yield read_from(chunks)
 
 
-def decompress(chunks: Iterable[bytes], compression: Compression, *, max_ratio: int, max_bytes: int) -> Iterator[bytes]:
-    """The uncompressed stream of stored chunks, to its end; raises InvalidContent on damage or a bomb."""
-    decompressor = Decompressor(compression, max_ratio=max_ratio, max_bytes=max_bytes)
-    for chunk in chunks:
-        yield from decompressor.decompress(chunk)
-    decompressor.finish()
+def decompress(chunks: Iterable[bytes], compression: Compression, bounds: Bounds) -> Generator[bytes, None, None]:
+    """The uncompressed stream of stored chunks, to its end, closed by the caller.
+
+    Raises InvalidContent on damage or a bomb, and what `Reservation.hold` raises.
+    """
+    with closing(Decompressor(compression, bounds)) as decompressor:
+        for chunk in chunks:
+            yield from decompressor.decompress(chunk)
+        decompressor.finish()
 
 
 def read_from(chunks: Iterator[bytes]) -> Callable[[int], bytes]:

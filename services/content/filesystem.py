@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from services.content.errors import storage_errors
+from services.content.group import publish_all
 from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
-from services.content.partial import FileIngest, remove_partial, sync_folder
+from services.content.partial import FileIngest, partial_bytes, remove_partial, sync_folder
 from services.content.paths import Layout, digest_of, key_of
 from services.errors import BlobNotFound
 from services.oci.digest import Digest
@@ -71,6 +72,9 @@ class FilesystemStore:
             finally:
                 ingest.close()
 
+    def publish(self, blobs: Mapping[Digest, bytes]) -> AbstractContextManager[set[Digest]]:
+        return publish_all(self._layout, blobs)
+
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
         return try_lock(self._layout.settle_lock(digest))
 
@@ -94,8 +98,9 @@ class FilesystemStore:
         for folder in _entries(self._layout.ingests):
             key = key_of(folder.name)
             if key is not None:
-                found = _stat(self._layout.partial(key))
-                yield key, found.st_size if found else 0, is_locked(self._layout.lock(key))
+                with storage_errors():
+                    size = partial_bytes(self._layout.partial(key))
+                yield key, size, is_locked(self._layout.lock(key))
 
     def partial_size(self, key: str) -> int:
         found = _stat(self._layout.partial(key))

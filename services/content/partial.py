@@ -145,9 +145,7 @@ class FileIngest:
     @storage_errors()
     def _publish(self, digest: Digest) -> None:
         blob = self._layout.blob(digest)
-        if not blob.parent.is_dir():
-            blob.parent.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(blob.parent.parent)
+        make_folder(blob.parent)
         os.rename(self._path, blob)
         self._published = True
         sync_folder(blob.parent)
@@ -164,15 +162,28 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
 
 
 def remove_partial(path: Path) -> int:
-    """Remove a partial and its folder, whose lock the caller holds; returns its bytes, 0 where there is none."""
-    try:
-        size = path.stat().st_size
-        path.unlink()
-    except FileNotFoundError:
-        size = 0
+    """Remove the folder of a partial, whose lock the caller holds; returns its bytes, 0 where there is none."""
+    size = partial_bytes(path)
     with suppress(FileNotFoundError):
+        for entry in os.scandir(path.parent):
+            os.unlink(entry)
         path.parent.rmdir()
     return size
+
+
+def partial_bytes(path: Path) -> int:
+    """The bytes in the folder of a partial, which another process may remove at any moment."""
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(path.parent))
+    except FileNotFoundError:
+        return 0
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for blobs, durably, where it is missing."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -6,6 +6,7 @@
         ingest/<name>/data           a partial; <name> is the ingest's key with "-" for ":"
         locks/<name>                 held (flock) by the writer of that key for as long as it transfers; gone when nobody holds it
         locks/<name>.settle          held while the file and the row of that digest are brought together, or removed
+        ingest/<name>/<hex>          small blobs that are published together, under a key of their own
 
 Directories are 0700 and files 0600.
 """
@@ -50,6 +51,10 @@ class Layout:
     def partial(self, key: str) -> Path:
         """The bytes of a partial; its folder is the path's parent."""
         return self.ingests / _name(key) / "data"
+
+    def member(self, key: str, digest: Digest) -> Path:
+        """One of the small blobs that are published together under a key."""
+        return self.ingests / _name(key) / digest.hex
 
     def lock(self, key: str) -> Path:
         return self.locks / _name(key)

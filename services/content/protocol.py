@@ -17,7 +17,7 @@ Every method may raise OutOfSpace or Internal where the storage fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
@@ -95,6 +95,13 @@ class ContentStore(Protocol):
 
         Waits for another holder, later also for whoever settles the digest, and calls `waiting` about every 50 ms meanwhile: it may raise
         to wait no longer.
+        """
+
+    def publish(self, blobs: Mapping[Digest, bytes]) -> AbstractContextManager[set[Digest]]:
+        """Ingest and commit small blobs together, and settle their digests while inside; yields which were published.
+
+        Each file is synced, but the folder only once. A blob that somebody else transfers or settles is left out: to wait for it would make others wait
+        for all. Raises as `Ingest.commit` does; then none is visible.
         """
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from services.dockerfile.flags import parse_flags
 from services.dockerfile.healthcheck import read_healthcheck
 from services.dockerfile.parser import parse_dockerfile
-from services.dockerfile.ports import parse_ports
+from services.dockerfile.ports import Ports, list_ports, parse_ports
 from services.dockerfile.signals import check_signal
 from services.dockerfile.spaces import SPACE
 from services.dockerfile.syntax import Instruction
@@ -51,7 +51,7 @@ class _Draft:
     working_dir: str = ""
     stop_signal: str = ""
     env: dict[str, str] = field(default_factory=dict)
-    ports: set[str] = field(default_factory=set)
+    ports: set[Ports] = field(default_factory=set)
     volumes: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     on_build: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class _Draft:
     def finish(self) -> ContainerConfig:
         return ContainerConfig(
             user=self.user,
-            exposed_ports={port: {} for port in sorted(self.ports)} or None,
+            exposed_ports={port: {} for port in list_ports(self.ports)} or None,
             env=tuple(f"{key}={value}" for key, value in self.env.items()) or None,
             entrypoint=self.entrypoint or None,
             cmd=self.cmd or None,
@@ -150,8 +150,7 @@ def _read_expose(instruction: Instruction) -> Effect:
 
     def apply(draft: _Draft) -> None:
         specs = [spec for word in sorted(instruction.arguments) for spec in draft.expander.words(word, draft.env)]
-        for ports in [parse_ports(spec) for spec in specs]:
-            draft.ports.update(ports)
+        draft.ports.update([parse_ports(spec) for spec in specs])
 
     return apply
 
@@ -226,6 +225,7 @@ def _read_workdir(instruction: Instruction) -> Effect:
         if not path:
             raise InvalidParameter("cannot normalize nothing")
         joined = path if path.startswith("/") else f"{draft.working_dir}/{path}"
+        draft.expander.spend(len(joined))
         draft.working_dir = posixpath.normpath("/" + joined.lstrip("/"))
 
     return apply

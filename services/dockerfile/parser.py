@@ -16,7 +16,8 @@ from services.dockerfile.spaces import SPACE
 from services.dockerfile.syntax import Instruction, Syntax
 from services.errors import InvalidParameter
 
-_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
+_BLANKS = "\t\n\f\r "
+_DIRECTIVE = re.compile(rf"([a-zA-Z][a-zA-Z0-9]*)[{_BLANKS}]*=[{_BLANKS}]*(.+)\Z")
 _DIRECTIVES = ("syntax", "escape", "check")
 _MAY_HOLD_HEREDOCS = ("add", "copy", "run")
 _MAX_LINE = 64 * 1024 - 1
@@ -84,7 +85,7 @@ class _Directives:
             raise InvalidParameter(f"only one {name} parser directive can be used")
         self._seen.add(name)
         if name == "escape":
-            self._set_escape(match[2])
+            self._set_escape(match[2].rstrip(_BLANKS) or match[2])
 
     def _set_escape(self, value: str) -> None:
         if value not in ("`", "\\"):

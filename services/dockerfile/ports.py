@@ -4,13 +4,17 @@
     ports     := port | port "-" port
     protocol  := "tcp" | "udp" | "sctp"       any case; tcp when left out
 
-Address and host ports are checked and dropped. Source: moby daemon/builder/dockerfile/dispatchers.go (parsePortSpec).
+Address and host ports are checked and dropped. A range stays a range until the end, since a few bytes of text may name every port again and
+again. Source: moby daemon/builder/dockerfile/dispatchers.go (parsePortSpec).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
 
 from services.errors import InvalidParameter
 from services.oci.gojson import quote
@@ -20,8 +24,17 @@ _MAX_PORT = 65535
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
-def parse_ports(spec: str) -> list[str]:
-    """Every `port/protocol` that the specification names; raises InvalidParameter."""
+@dataclass(frozen=True, slots=True, order=True)
+class Ports:
+    """The ports from `first` to `last` of one protocol."""
+
+    protocol: str
+    first: int
+    last: int
+
+
+def parse_ports(spec: str) -> Ports:
+    """The ports that the specification names; raises InvalidParameter."""
     address, host, container = _split(spec)
     ports, _, protocol = container.partition("/")
     if not ports:
@@ -35,7 +48,18 @@ def parse_ports(spec: str) -> list[str]:
         published = _parse_range(host, "hostPort")
         if len(exposed) > 1 and len(published) != len(exposed):
             raise InvalidParameter(f"invalid ranges specified for container and host Ports: {ports} and {host}")
-    return [f"{port}/{protocol}" for port in exposed]
+    return Ports(protocol, exposed[0], exposed[-1])
+
+
+def list_ports(ranges: Iterable[Ports]) -> list[str]:
+    """Every `port/protocol` of these ranges once, ordered as text; a port is made once, however many ranges hold it."""
+    listed: list[str] = []
+    for protocol, among in groupby(sorted(ranges), key=lambda ports: ports.protocol):
+        reached = -1
+        for ports in among:
+            listed += [f"{port}/{protocol}" for port in range(max(ports.first, reached + 1), ports.last + 1)]
+            reached = max(reached, ports.last)
+    return sorted(listed)
 
 
 def _split(spec: str) -> tuple[str, str, str]:

@@ -18,8 +18,12 @@ from services.errors import InvalidParameter
 from services.oci.gojson import quote
 
 MAX_EXPANDED = 4 * 1024 * 1024
-"""Characters that all variables of one import may expand to; doubling a variable line by line would otherwise fill the memory."""
+"""Characters that variables and paths of one import may expand to, together; doubling one line by line would otherwise fill the memory.
 
+What a pattern looks through counts too, as nothing may come of it: once, and once more for each 64 characters of the pattern.
+"""
+
+_PATTERN_CHARACTERS = 64
 _SPECIAL_PARAMETERS = "@*#?-$!0"
 _END = "\ufffd"
 
@@ -38,6 +42,10 @@ class Expander:
     def words(self, text: str, environment: Mapping[str, str]) -> list[str]:
         """The same, split at spaces that are not quoted, those of a value included (ProcessWords)."""
         return self._read(text, environment)[1]
+
+    def spend(self, characters: int) -> None:
+        """Count characters that were made without a variable; raises InvalidParameter where that is too many."""
+        self._left = _spent(self._left, characters)
 
     def _read(self, text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
         reader = _Reader(text, self._escape, environment, self._left)
@@ -147,9 +155,13 @@ class _Reader:
         return self._spend(self._braced(self._name()))
 
     def _spend(self, value: str) -> str:
-        self.left -= len(value)
-        if self.left < 0:
-            raise InvalidParameter(f"variables expand to more than {MAX_EXPANDED} characters")
+        self.left = _spent(self.left, len(value))
+        return value
+
+    def _searched(self, name: str, pattern: str) -> str:
+        """A variable's value, for a pattern to be looked for in it."""
+        value = self._environment.get(name, "")
+        self.left = _spent(self.left, len(value) * (1 + len(pattern) // _PATTERN_CHARACTERS))
         return value
 
     def _name(self) -> str:
@@ -179,7 +191,7 @@ class _Reader:
             raise _unsupported(":" + operator)
         word = self._argument("}", "}", keep_escapes=operator in ("#", "%"))
         if operator in ("#", "%"):
-            return _trimmed(self._environment.get(name, ""), operator, word)
+            return _trimmed(self._searched(name, word), operator, word)
         return self._alternative(name, operator, word, empty_is_unset=colon)
 
     def _argument(self, stop: str, missing: str, *, keep_escapes: bool) -> str:
@@ -207,9 +219,10 @@ class _Reader:
         every = self._peek() == "/"
         if every:
             self._next()
-        pattern = Glob(self._argument("/", "/", keep_escapes=True))
+        wanted = self._argument("/", "/", keep_escapes=True)
+        pattern = Glob(wanted)
         text = self._argument("}", "}", keep_escapes=True)
-        value = self._environment.get(name, "")
+        value = self._searched(name, wanted)
         if every:
             return _replace_every(pattern, value, text, self.left)
         found = pattern.search(value, 0)
@@ -241,6 +254,12 @@ class _Splitter:
         return self._words
 
 
+def _spent(left: int, characters: int) -> int:
+    if characters > left:
+        raise InvalidParameter(f"variables and paths expand to more than {MAX_EXPANDED} characters")
+    return left - characters
+
+
 def _unsupported(modifier: str) -> InvalidParameter:
     return InvalidParameter(f"unsupported modifier ({modifier}) in substitution")
 
@@ -268,7 +287,6 @@ def _replace_every(pattern: Glob, value: str, text: str, limit: int) -> str:
         if end == start:
             result.append(value[end : end + 1])
         previous_end, position = end, end + (end == start)
-        if len(result) * len(text) > 2 * limit:
-            raise InvalidParameter(f"variables expand to more than {MAX_EXPANDED} characters")
+        _spent(2 * limit, len(result) * len(text))
     result.append(value[position:])
     return "".join(result)

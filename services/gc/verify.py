@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
+from services.archive.bounds import Bounds
 from services.archive.layer import LayerDigester
 from services.content.errors import storage_errors
 from services.content.protocol import ContentStore
@@ -122,7 +123,8 @@ def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
     """What is wrong with the facts of a sound blob; it is inflated no further than they say."""
     try:
-        with closing(LayerDigester(max_ratio=0, max_bytes=facts.size, algorithm=digest.algorithm)) as layer:
+        bounds = Bounds(max_ratio=0, max_bytes=facts.size)
+        with closing(LayerDigester(bounds, algorithm=digest.algorithm)) as layer:
             for chunk in _chunks(content, digest):
                 layer.feed(chunk)
             found = layer.finish(digest)

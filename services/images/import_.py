@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from services.archive.stream import Readable
 from services.dockerfile import apply_changes
 from services.engine import Engine
-from services.errors import Forbidden
+from services.errors import Forbidden, InvalidParameter
 from services.gc.leases import Lease, hold
 from services.images.events import Action, log_image
+from services.images.graph import read_graph
 from services.images.ingest import store_bytes
-from services.images.publish import assign_name, read_graph, record_graph
+from services.images.publish import assign_name, record_graph
 from services.images.retry import awaited
 from services.images.rootfs import StoredLayer, store_rootfs
 from services.oci.config import ContainerConfig, History, ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.gojson import encode
+from services.oci.manifest import MAX_MANIFEST_BYTES
 from services.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST
 from services.oci.platform import Platform
 from services.oci.reference import Reference, dangling_name
@@ -100,7 +102,10 @@ def _importing(download: Download) -> Progress:
 
 def _plan(engine: Engine, message: str, reference: Reference | None, platform: Platform | None, changes: Sequence[str]) -> _Plan:
     chosen = platform or engine.platform.without_level()
-    return _Plan(apply_changes(changes, os=chosen.os), chosen, message, reference)
+    plan = _Plan(apply_changes(changes, os=chosen.os), chosen, message, reference)
+    if len(encode(plan.container.to_json())) + len(message) > MAX_MANIFEST_BYTES:
+        raise InvalidParameter(f"the changes make an image config that is larger than {MAX_MANIFEST_BYTES} bytes")
+    return plan
 
 
 def _import(engine: Engine, source: Readable, plan: _Plan) -> Digest:

@@ -143,8 +143,7 @@ def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
 
 
 def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
-    limits = engine.limits
-    return LayerDigester(max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes, algorithm=algorithm)
+    return LayerDigester(engine.bounds, algorithm=algorithm)
 
 
 def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:

@@ -8,7 +8,7 @@ Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvide
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +20,10 @@ from services.errors import EngineError, InvalidContent, InvalidDigest, InvalidR
 from services.gc.leases import Lease, hold
 from services.images.batches import batches
 from services.images.events import Action, image_labels, log_image
+from services.images.graph import MAX_REPEATS, Configs, ReadManifest, read_graph, whole_manifests
 from services.images.intake import read_archive
-from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph, whole_manifests
-from services.metadata.records import Kind, ManifestFacts, Role
+from services.images.publish import assign_name, record_graph
+from services.metadata.records import Kind, ManifestDocument, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import is_manifest
@@ -44,13 +45,13 @@ class _Loaded:
 
     target: Descriptor
     reference: Reference | None
-    graph: list[Recorded]
+    graph: list[ReadManifest]
     referrers: dict[Digest, list[Descriptor]]
 
     @property
     def listed(self) -> list[Descriptor]:
         """What its indexes list."""
-        return [child for recorded in self.graph for child in _children(recorded)]
+        return [child for manifest in self.graph for child in _children(manifest)]
 
     @property
     def familiar(self) -> str:
@@ -62,12 +63,13 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
 
     Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored, and after
     it `Error unpacking image` for one that is stored although no layer could be made of it (see `read_graph`).
-    With platforms, only these and their attestations are taken from an index, and every image must provide one of them. Names that are no
-    valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace; then the store is as it was. What follows the archive in
-    `source` is read too, up to a bound, so that the client can finish sending.
+    Empty ticks come between the steps before. With platforms, only these and their attestations are taken from an index, and every image must
+    provide one of them. Names that are no valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or
+    Forbidden for want of memory to decompress; then the store is as it was, as when it is closed before the names are given. What follows the
+    archive in `source` is read too, up to a bound, so that the client can finish sending.
     """
     try:
-        loaded = _load(engine, source, platforms)
+        loaded = yield from _load(engine, source, platforms)
     finally:
         _drain(source)
     unpacked = PlatformMatcher.any_of(tuple(platforms), engine.platform) if platforms else PlatformMatcher.only(engine.platform)
@@ -81,29 +83,35 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
 def _problem(image: _Loaded, unpacked: PlatformMatcher) -> str:
     """Why Docker, which unpacks these platforms and says nothing of others, could not unpack the image; mostly empty."""
     listed = {child.digest: child.platform for child in image.listed}
-    for recorded in image.graph:
-        facts = recorded.facts
-        if recorded.problem and facts.kind is Kind.ARTIFACT:
-            return f"error walking manifest for {image.reference or dangling_name(facts.digest)}: {recorded.problem}"
-        platform = listed.get(facts.digest) or facts.platform
-        if recorded.problem and platform and unpacked.matches(platform):
-            return recorded.problem
+    for manifest in image.graph:
+        document = manifest.document
+        if manifest.problem and document.kind is Kind.ARTIFACT:
+            return f"error walking manifest for {image.reference or dangling_name(document.digest)}: {manifest.problem}"
+        platform = listed.get(document.digest) or document.platform
+        if manifest.problem and platform and unpacked.matches(platform):
+            return manifest.problem
     return ""
 
 
-def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
+def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Generator[Progress, None, list[_Loaded]]:
     with hold(engine.metadata, engine.content, "load") as lease:
         if platforms:
-            loaded = _take_platforms(engine, lease, source, platforms)
+            loaded = yield from _take_platforms(engine, lease, source, platforms)
         else:
-            entries = read_archive(engine, lease, source)
+            entries = yield from read_archive(engine, lease, source)
             if not any(map(is_image, entries)):
                 raise InvalidContent("image might be filtered out")
-            loaded = _read_images(engine, lease, entries)
+            loaded = yield from _read_images(engine, lease, entries)
         labels: dict[Digest, Mapping[str, str]] = {}
-        for batch in batches(loaded):
+        for batch in batches(_distinct(loaded)):
             _record(engine, batch, labels)
+            yield Progress()
     return loaded
+
+
+def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
+    """Each image once under each name, where it stands last: so many times in a document cost no more than once."""
+    return list({(image.target.digest, image.reference): image for image in reversed(loaded)}.values())[::-1]
 
 
 def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
@@ -122,25 +130,31 @@ def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[
             log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
 
 
-def _read_images(engine: Engine, lease: Lease, entries: Sequence[Descriptor], matcher: PlatformMatcher | None = None) -> list[_Loaded]:
+def _read_images(
+    engine: Engine, lease: Lease, entries: Sequence[Descriptor], matcher: PlatformMatcher | None = None
+) -> Generator[Progress, None, list[_Loaded]]:
     """Every image with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
     brought = lease.digests()
+    configs = Configs()
     known = _referrers(entry for entry in entries if entry.digest in brought)
 
     @cache
-    def read(media_type: str, digest: Digest, size: int) -> tuple[list[Recorded], dict[Digest, list[Descriptor]]]:
-        graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True)
+    def read(media_type: str, digest: Digest, size: int) -> tuple[list[ReadManifest], dict[Digest, list[Descriptor]]]:
+        graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True, configs=configs)
         referrers: dict[Digest, list[Descriptor]] = {}
-        for subject in [recorded.facts.digest for recorded in graph if recorded.facts.kind is Kind.IMAGE]:
+        for subject in [manifest.document.digest for manifest in graph if manifest.document.kind is Kind.IMAGE]:
             for referrer in known.get(subject, ()):
-                (recorded,) = read_graph(engine, brought, referrer)
-                if recorded.facts.kind is Kind.ARTIFACT:  # so that no chain of them can come about
-                    graph.append(recorded)
+                (manifest,) = read_graph(engine, brought, referrer, configs=configs)
+                if manifest.document.kind is Kind.ARTIFACT:  # so that no chain of them can come about
+                    graph.append(manifest)
                     referrers.setdefault(subject, []).append(referrer)
         return graph, referrers
 
-    images = [entry for entry in entries if is_image(entry)]
-    return [_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)) for entry in images]
+    loaded: list[_Loaded] = []
+    for entry in filter(is_image, entries):
+        loaded.append(_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)))
+        yield Progress()
+    return loaded
 
 
 def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
@@ -177,15 +191,17 @@ def _reference(entry: Descriptor) -> Reference | None:
     return reference.trimmed().with_digest(reference.digest)
 
 
-def _take_platforms(engine: Engine, lease: Lease, source: Readable, platforms: Sequence[Platform]) -> list[_Loaded]:
+def _take_platforms(
+    engine: Engine, lease: Lease, source: Readable, platforms: Sequence[Platform]
+) -> Generator[Progress, None, list[_Loaded]]:
     """Store the archive under a lease of its own and move what the platforms need to the outer one; the rest is swept."""
     matcher = PlatformMatcher.any_of(tuple(platforms), engine.platform)
     wanted = "[" + " ".join(map(str, platforms)) + "]"
     with hold(engine.metadata, engine.content, "load") as staging:
-        entries = read_archive(engine, staging, source)
+        entries = yield from read_archive(engine, staging, source)
         if not any(is_wanted(entry, matcher) for entry in entries if is_image(entry)):
             raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
-        loaded = _read_images(engine, staging, entries, matcher)
+        loaded = yield from _read_images(engine, staging, entries, matcher)
         whole = _whole_manifests(engine, loaded)
         for image in loaded:
             _check_matching_present(image, whole, matcher, wanted)
@@ -194,9 +210,9 @@ def _take_platforms(engine: Engine, lease: Lease, source: Readable, platforms: S
     return loaded
 
 
-def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, ManifestFacts]:
+def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, ManifestDocument]:
     """The manifests that were read, and those that an index lists and the store has from before."""
-    read = {recorded.facts.digest: recorded.facts for image in loaded for recorded in image.graph}
+    read = {manifest.document.digest: manifest.document for image in loaded for manifest in image.graph}
     with engine.metadata.read() as tx:
         known = whole_manifests(engine, tx, {child.digest for image in loaded for child in image.listed})
     return known | read
@@ -204,13 +220,13 @@ def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, 
 
 def _check_matching_present(image: _Loaded, whole: Collection[Digest], matcher: PlatformMatcher, wanted: str) -> None:
     """Refuse an index that lists a manifest for one of the platforms, or its attestation, without its content."""
-    for child in [child for recorded in image.graph for child in wanted_manifests(_children(recorded), matcher)]:
+    for child in [child for manifest in image.graph for child in wanted_manifests(_children(manifest), matcher)]:
         if child.digest not in whole:
             missing = f"content digest {child.digest}: not found"
             raise NotFound(f"requested platform(s) ({wanted}) found, but some content is missing: {missing}")
 
 
-def _check_provided(loaded: Iterable[_Loaded], whole: Mapping[Digest, ManifestFacts], matcher: PlatformMatcher, wanted: str) -> None:
+def _check_provided(loaded: Iterable[_Loaded], whole: Mapping[Digest, ManifestDocument], matcher: PlatformMatcher, wanted: str) -> None:
     lacking = [image.familiar for image in loaded if not _provides(image, whole, matcher)]
     if len(lacking) == 1:
         raise NotFound(f"image {lacking[0]} doesn't provide the requested platform ({wanted})")
@@ -218,12 +234,12 @@ def _check_provided(loaded: Iterable[_Loaded], whole: Mapping[Digest, ManifestFa
         raise NotFound(f"images [{', '.join(lacking)}] don't provide the requested platform ({wanted})")
 
 
-def _children(recorded: Recorded) -> list[Descriptor]:
+def _children(manifest: ReadManifest) -> list[Descriptor]:
     """What an index lists."""
-    return [edge.child for edge in recorded.facts.edges if edge.role is Role.MANIFEST]
+    return [edge.child for edge in manifest.document.edges if edge.role is Role.MANIFEST]
 
 
-def _provides(image: _Loaded, whole: Mapping[Digest, ManifestFacts], matcher: PlatformMatcher) -> bool:
+def _provides(image: _Loaded, whole: Mapping[Digest, ManifestDocument], matcher: PlatformMatcher) -> bool:
     """Whether a whole manifest is for one of the platforms, by its entry in the index or else its config."""
     listed = {child.digest: child.platform for child in image.listed}
     manifests = [whole[digest] for digest in {image.target.digest, *listed} & whole.keys()]
@@ -231,10 +247,10 @@ def _provides(image: _Loaded, whole: Mapping[Digest, ManifestFacts], matcher: Pl
     return any(platform is not None and matcher.matches(platform) for platform in platforms)
 
 
-def _content(graph: list[Recorded]) -> set[Digest]:
+def _content(graph: list[ReadManifest]) -> set[Digest]:
     """The manifests that were read and the blobs they need."""
-    blobs = {edge.child.digest for recorded in graph for edge in recorded.facts.edges if edge.role is not Role.MANIFEST}
-    return blobs | {recorded.facts.digest for recorded in graph}
+    blobs = {edge.child.digest for manifest in graph for edge in manifest.document.edges if edge.role is not Role.MANIFEST}
+    return blobs | {manifest.document.digest for manifest in graph}
 
 
 def _drain(source: Readable) -> None:

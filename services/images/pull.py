@@ -18,8 +18,9 @@ from services.gc.leases import Lease, hold
 from services.gc.soundness import sound_blobs
 from services.images.download import download_blobs
 from services.images.events import Action, image_labels, log_image
+from services.images.graph import MAX_DEPTH, read_graph
 from services.images.ingest import store_blob
-from services.images.publish import MAX_DEPTH, assign_name, read_graph, record_graph
+from services.images.publish import assign_name, record_graph
 from services.images.reading import read_document
 from services.images.resolve import resolve_image
 from services.images.retry import patiently

@@ -16,12 +16,13 @@ from uuid import uuid4
 
 from isal import igzip_threaded
 
-from services.archive.layer import Compression
+from services.archive.bounds import Bounds
+from services.archive.compression import Compression
 from services.archive.stage import Stage
 from services.archive.stream import Readable, decompress, read_from
 from services.archive.tarstream import TarReader
 from services.content.protocol import Ingest
-from services.engine import Engine, Limits
+from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease
 from services.images.ingest import commit_blob
@@ -54,7 +55,7 @@ def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> StoredLayer:
     compression = Compression.detect(head)
     with engine.content.ingest(uuid4().hex) as ingest:
         try:
-            facts = _fill(ingest, compression, _chain(head, received), engine.limits)
+            facts = _fill(ingest, compression, _chain(head, received), engine.bounds)
         except InvalidContent as exc:
             raise InvalidContent(f"invalid root file system archive: {exc}") from exc
         if not lease.add([ingest.digest]):
@@ -83,14 +84,14 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], limits: Limits) -> LayerFacts:
+def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], bounds: Bounds) -> LayerFacts:
     """Write the layer's bytes and derive its facts, each in a thread of its own, while the archive is walked in this one."""
     with ExitStack() as running:
         if compression in _KEPT:
             storing = running.enter_context(_stage(ingest.write))
-            return _walk(_uncompressed(_copied(received, storing), compression, limits))
+            return _walk(running.enter_context(closing(decompress(_copied(received, storing), compression, bounds))))
         compress = running.enter_context(_gzip(ingest))
-        return _walk(_copied(_uncompressed(received, compression, limits), compress))
+        return _walk(_copied(running.enter_context(closing(decompress(received, compression, bounds))), compress))
 
 
 @contextmanager
@@ -155,10 +156,6 @@ def _copied(chunks: Iterator[bytes], put: Callable[[bytes], object]) -> Iterator
     for chunk in chunks:
         put(chunk)
         yield chunk
-
-
-def _uncompressed(chunks: Iterator[bytes], compression: Compression, limits: Limits) -> Iterator[bytes]:
-    return decompress(chunks, compression, max_ratio=limits.decompression_ratio, max_bytes=limits.decompression_bytes)
 
 
 def _walk(chunks: Iterator[bytes]) -> LayerFacts:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from services.metadata.reach import DIGESTS
-from services.metadata.records import Edge, Kind, ManifestFacts, Role
+from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
 from services.metadata.rows import (
     dump_descriptor,
     dump_labels,
@@ -44,8 +44,8 @@ _ROLES = {str(role): role for role in Role}
 def to_facts(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestFacts:
     digest, media_type, kind, content_size, platform, created, labels = row
     return ManifestFacts(
-        to_digest(digest), media_type, _KINDS[kind], content_size,
-        load_platform(platform), load_timestamp(created), load_labels(labels), tuple(edges.get(digest, ())),
+        to_digest(digest), media_type, _KINDS[kind],
+        load_platform(platform), load_timestamp(created), load_labels(labels), tuple(edges.get(digest, ())), content_size=content_size,
     )
 
 
@@ -58,10 +58,10 @@ def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[
     return edges
 
 
-def facts_row(facts: ManifestFacts) -> dict[str, object]:
+def manifest_row(document: ManifestDocument) -> dict[str, object]:
     return {
-        "digest": str(facts.digest), "media_type": facts.media_type, "kind": facts.kind, "content_size": 0,
-        "platform": dump_platform(facts.platform), "created": dump_timestamp(facts.created), "labels": dump_labels(facts.labels),
+        "digest": str(document.digest), "media_type": document.media_type, "kind": document.kind, "content_size": 0,
+        "platform": dump_platform(document.platform), "created": dump_timestamp(document.created), "labels": dump_labels(document.labels),
     }
 
 

@@ -11,10 +11,10 @@ from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, f
 
 from services.errors import BlobNotFound
 from services.metadata import reach
-from services.metadata.facts import FACTS, edge_rows, facts_row, read_edges, to_facts
+from services.metadata.facts import FACTS, edge_rows, manifest_row, read_edges, to_facts
 from services.metadata.generation import bump
 from services.metadata.reach import DIGESTS
-from services.metadata.records import Edge, LayerFacts, ManifestFacts, Role
+from services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
 from services.metadata.rows import in_chunks, load_descriptor, to_digest
 from services.metadata.tables import blob, config, edge, layer, manifest, source
 from services.oci.descriptor import Descriptor
@@ -24,7 +24,7 @@ from services.oci.mediatypes import is_foreign_layer
 _BLOBS = select(blob.c.digest, blob.c.size)
 _PAIRS = select(edge.c.parent, edge.c.child)
 _SIZES = _BLOBS.where(blob.c.digest.in_(DIGESTS))
-_STATE = select(blob.c.size, blob.c.damage).where(blob.c.digest.in_(DIGESTS))
+_STATE = select(blob.c.digest, blob.c.size, blob.c.damage).where(blob.c.digest.in_(DIGESTS))
 _UNMARKED = _SIZES.where(blob.c.damage.is_(None))
 _DAMAGES = select(blob.c.digest, blob.c.damage).where(blob.c.digest.in_(DIGESTS), blob.c.damage.is_not(None))
 _LAYERS = select(layer.c.digest, layer.c.diff_id, layer.c.size).where(layer.c.digest.in_(DIGESTS))
@@ -69,17 +69,31 @@ class SqlGraph:
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
 
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        known = self._rows(_STATE, [digest])
-        if not known:
-            self._connection.execute(insert(blob).values(digest=str(digest), size=size, created_at=now))
-            self._refresh_sizes(self._digests(reach.ABOVE, [digest]))
-        elif known != [(size, None)]:
-            self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=size, damage=None))
-            self._refresh_sizes(self.ancestors([digest]))
+        self.add_blobs({digest: size}, now)
+
+    def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
+        known = {to_digest(digest): (size, damage) for digest, size, damage in self._rows(_STATE, sizes)}
+        rows = [
+            {"digest": str(digest), "size": size, "created_at": now + position}
+            for position, (digest, size) in enumerate(sizes.items()) if digest not in known
+        ]
+        if rows:
+            self._connection.execute(insert(blob), rows)
+        mended = [digest for digest, state in known.items() if state != (sizes[digest], None)]
+        for digest in mended:
+            self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
+        self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(mended))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
-        if not self.layers([digest]):
-            self._connection.execute(insert(layer).values(digest=str(digest), diff_id=str(facts.diff_id), size=facts.size))
+        self.add_layers({digest: facts})
+
+    def add_layers(self, facts: Mapping[Digest, LayerFacts]) -> None:
+        known = self.layers(facts)
+        rows = [
+            {"digest": str(digest), "diff_id": str(each.diff_id), "size": each.size} for digest, each in facts.items() if digest not in known
+        ]
+        if rows:
+            self._connection.execute(insert(layer), rows)
 
     def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]:
         return {to_digest(digest): LayerFacts(to_digest(diff_id), size) for digest, diff_id, size in self._rows(_LAYERS, digests)}
@@ -87,12 +101,12 @@ class SqlGraph:
     def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
         return {to_digest(diff_id): to_digest(digest) for diff_id, digest in self._rows(_BY_DIFF_ID, diff_ids)}
 
-    def add_manifest(self, facts: ManifestFacts, config: bytes | None) -> None:
-        if not self._rows(_STORED_SIZES, [facts.digest]):
-            self._require_children(facts)
-            self._insert_manifest(facts, config)
+    def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
+        if not self._rows(_STORED_SIZES, [document.digest]):
+            self._require_children(document)
+            self._insert_manifest(document, config)
             bump(self._connection)
-        self._refresh_sizes({facts.digest} | self._digests(reach.ABOVE, [facts.digest]))
+        self._refresh_sizes({document.digest} | self._digests(reach.ABOVE, [document.digest]))
 
     def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
         known = {referrer.digest for referrer in self.referrers(subject)}
@@ -167,21 +181,21 @@ class SqlGraph:
         for chunk in in_chunks(digests):
             self._connection.execute(delete(column.table).where(column.in_(chunk)))
 
-    def _require_children(self, facts: ManifestFacts) -> None:
+    def _require_children(self, document: ManifestDocument) -> None:
         """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
         needed = {
-            each.child.digest for each in facts.edges
+            each.child.digest for each in document.edges
             if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
         }
         for digest in sorted(needed - self.present(needed)):
-            raise BlobNotFound(f"missing blob {digest} of manifest {facts.digest}")
+            raise BlobNotFound(f"missing blob {digest} of manifest {document.digest}")
 
-    def _insert_manifest(self, facts: ManifestFacts, raw_config: bytes | None) -> None:
-        self._connection.execute(insert(manifest), facts_row(facts))
-        if edges := edge_rows(facts.digest, facts.edges):
+    def _insert_manifest(self, document: ManifestDocument, raw_config: bytes | None) -> None:
+        self._connection.execute(insert(manifest), manifest_row(document))
+        if edges := edge_rows(document.digest, document.edges):
             self._connection.execute(insert(edge), edges)
         if raw_config is not None:
-            self._connection.execute(insert(config).values(manifest=str(facts.digest), raw=raw_config))
+            self._connection.execute(insert(config).values(manifest=str(document.digest), raw=raw_config))
 
     def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
         """Count the content of these manifests again, and bump the generation when one differs."""

@@ -20,11 +20,11 @@ and by whoever reads it, and marked: readers of rows do not care, while for writ
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestFacts
+from services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 
@@ -72,17 +72,22 @@ class Graph(Protocol):
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
         """Record a blob whose file is committed; of one that is recorded already only the mark goes, and a wrong size."""
 
+    def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
+        """The same for several, recorded one nanosecond after another, so that their order stays."""
+
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None: ...
+
+    def add_layers(self, facts: Mapping[Digest, LayerFacts]) -> None: ...
 
     def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]: ...
 
     def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
         """diff_id -> digest of an unmarked compressed blob with that uncompressed stream (the blob recorded first)."""
 
-    def add_manifest(self, facts: ManifestFacts, config: bytes | None) -> None:
+    def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
         """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.
 
-        `content_size` is counted here, for it and every ancestor, whatever the facts say. Raises BlobNotFound where a child that must be
+        `content_size` is counted here, for it and every ancestor. Raises BlobNotFound where a child that must be
         present is not (a sweep took it from a writer whose lease had ended).
         """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.oci.descriptor import Descriptor
@@ -49,17 +49,23 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ManifestFacts:
-    """What lists need of a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
+class ManifestDocument:
+    """What a manifest and its config say."""
 
     digest: Digest
     media_type: str
     kind: Kind
-    content_size: int
     platform: Platform | None = None
     created: Timestamp | None = None
     labels: Mapping[str, str] | None = None
     edges: tuple[Edge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManifestFacts(ManifestDocument):
+    """What is recorded of a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
+
+    content_size: int = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

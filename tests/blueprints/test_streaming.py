@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -140,6 +142,80 @@ def test_a_client_that_sent_a_body_and_half_closed_is_not_gone(app: Flask, monke
         theirs.shutdown(socket.SHUT_WR)
         response = answer(app, lambda: stream_progress(Watched().progress(5), reads_body=True), **{"gunicorn.socket": ours})
         assert len(lines(response)) == 5
+
+
+@pytest.fixture
+def over_tcp() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a TCP connection, the server's first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as theirs:
+        ours, _ = listener.accept()
+        with ours:
+            yield ours, theirs
+
+
+def ticks_while(going: Callable[[], bool], watched: Watched) -> ProgressStream:
+    """Ticks, and one line at the end."""
+    try:
+        while going():
+            yield Progress()
+        yield Progress(status="done")
+    finally:
+        watched.closed = True
+
+
+def sees(connection: socket.socket, event: int) -> None:
+    poll = select.poll()
+    poll.register(connection, event)
+    assert poll.poll(10_000)
+
+
+def test_a_client_that_has_sent_a_body_and_gone_ends_the_stream(app: Flask) -> None:
+    watched, (ours, theirs) = Watched(), socket.socketpair()
+    with ours:
+        theirs.close()
+        left = iter(range(1000))
+        stream = ticks_while(lambda: next(left, None) is not None, watched)
+        response = answer(app, lambda: stream_progress(stream, reads_body=True, errors_in_stream=True), **{"gunicorn.socket": ours})
+        assert (response.get_data(), next(left)) == (b"", 1)
+        response.close()
+    assert watched.closed
+
+
+def test_a_connection_that_is_reset_ends_the_stream(app: Flask, over_tcp: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = over_tcp
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    sees(ours, select.POLLHUP)
+    response = answer(app, lambda: stream_progress(ticks_while(lambda: True, Watched()), reads_body=True), **{"gunicorn.socket": ours})
+    assert response.get_data() == b""
+
+
+def test_a_client_on_tcp_that_may_have_gone_is_sent_the_head_of_the_answer(
+    app: Flask, over_tcp: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "_WATCH_SECONDS", 0.0)
+    ours, theirs = over_tcp
+    theirs.close()
+    sees(ours, select.POLLRDHUP)
+    stream = ticks_while(lambda: True, watched := Watched())
+    response = answer(app, lambda: stream_progress(stream, reads_body=True, errors_in_stream=True), **{"gunicorn.socket": ours})
+    body = response.iter_encoded()
+    assert next(body) == b""
+    ours.sendall(b"HTTP/1.1 200 OK\r\n")
+    sees(ours, select.POLLHUP)
+    assert list(body) == []
+    response.close()
+    assert watched.closed
+
+
+def test_a_client_on_tcp_that_closed_its_side_alone_hears_the_answer(app: Flask, over_tcp: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = over_tcp
+    theirs.shutdown(socket.SHUT_WR)
+    sees(ours, select.POLLRDHUP)
+    left = iter(range(10))
+    stream = ticks_while(lambda: next(left, None) is not None, Watched())
+    response = answer(app, lambda: stream_progress(stream, reads_body=True, errors_in_stream=True), **{"gunicorn.socket": ours})
+    assert lines(response) == [{"status": "done"}]
 
 
 def test_a_tar_is_sent_as_it_is(app: Flask) -> None:

@@ -40,6 +40,7 @@ class Streams(Server):
         app = super().load()
         app.add_url_rule("/tar", "tar", lambda: stream_tar(broken_tar()), methods=["GET"])
         app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET", "POST"])
+        app.add_url_rule("/loading", "loading", lambda: stream_progress(endless(sys.argv[1]), reads_body=True, errors_in_stream=True), methods=["POST"])
         return app
 
 connections.HEAD_SECONDS = 0.5
@@ -78,7 +79,7 @@ def test_a_tar_that_breaks_has_no_end(port: int) -> None:
     assert answer.endswith(b"x" * 1000 + b"\r\n")
 
 
-@pytest.mark.parametrize("request_line", [b"GET /endless", b"POST /endless"])
+@pytest.mark.parametrize("request_line", [b"GET /endless", b"POST /endless", b"POST /loading"])
 def test_a_progress_whose_client_goes_away_is_closed_though_it_has_nothing_to_say(port: int, note: Path, request_line: bytes) -> None:
     note.unlink(missing_ok=True)
     body = b"Content-Length: 2\r\n\r\n{}" if request_line.startswith(b"POST") else b"\r\n"

@@ -90,12 +90,12 @@ def test_an_entry_is_an_image_unless_it_has_a_subject_and_no_name() -> None:
     ],
 )
 def test_index_file_may_say_anything_beside_its_entries(fields: dict[str, object]) -> None:
-    assert parse_index_file(gojson.encode({**fields, "manifests": [ENTRY.to_json()]})) == (ENTRY,)
+    assert parse_index_file(gojson.encode({**fields, "manifests": [ENTRY.to_json()]}), most=1) == (ENTRY,)
 
 
 @pytest.mark.parametrize("raw", [b"{}", b"null", b'{"schemaVersion":2,"manifests":null}', b'{"schemaVersion":2,"manifests":[]}'])
 def test_index_file_may_be_empty(raw: bytes) -> None:
-    assert parse_index_file(raw) == ()
+    assert parse_index_file(raw, most=2) == ()
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_index_file_may_be_empty(raw: bytes) -> None:
 )
 def test_refuses_index_files(raw: bytes, words: str) -> None:
     with pytest.raises(InvalidContent) as refused:
-        parse_index_file(raw)
+        parse_index_file(raw, most=2)
     assert str(refused.value) == words
 
 
 def test_index_round_trip() -> None:
     entries = (named(ENTRY, "docker.io/library/a:1"), ENTRY)
-    assert parse_index_file(index_file(entries)) == entries
+    assert parse_index_file(index_file(entries), most=len(entries)) == entries
     assert json.loads(index_file([]))["manifests"] == []

@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from services.archive.bounds import Bounds
 from services.archive.stream import uncompressed
 from services.errors import InvalidContent
 from tests.builders import compress
@@ -24,8 +25,8 @@ class Dribble:
 
 
 def read_all(content: bytes, *, max_bytes: int = 1 << 30) -> bytes:
-    read = uncompressed(Dribble(content), max_ratio=10, max_bytes=max_bytes)
-    return b"".join(iter(lambda: read(7), b""))
+    with uncompressed(Dribble(content), Bounds(10, max_bytes)) as read:
+        return b"".join(iter(lambda: read(7), b""))
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

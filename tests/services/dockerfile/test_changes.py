@@ -7,6 +7,7 @@ the two differ, the tables below hold main's answer.
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from services.dockerfile import apply_changes
 from services.dockerfile.glob import Glob
 from services.errors import InvalidParameter
+from services.oci.manifest import MAX_MANIFEST_BYTES
 
 ANSWERS = json.loads((Path(__file__).parent / "changes_answers.json").read_text())
 PIECES = ["CMD ", "ENV A=", "LABEL ", "EXPOSE ", "HEALTHCHECK ", "ONBUILD ", "\n", " ", "\\", "'", '"', "$", "{", "}", ":-", "#", "/", "[", "<<E", "--x=", "é", "80"]
@@ -83,6 +85,39 @@ def test_every_port_can_be_exposed_at_once() -> None:
     assert len(apply_changes(["EXPOSE 0-65535"], os="linux").exposed_ports or ()) == 65536
 
 
+def test_every_port_of_every_protocol_fits_into_a_config() -> None:
+    every = apply_changes(["EXPOSE 0-65535 0-65535/udp 0-65535/sctp"], os="linux")
+    assert len(every.exposed_ports or ()) == 3 * 65536
+    assert len(json.dumps(every.to_json())) < MAX_MANIFEST_BYTES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("EXPOSE" + " 1-65535" * 60, id="the same"),
+        pytest.param("EXPOSE" + " 1-65535:1-65535" * 60, id="with host ports"),
+        pytest.param("EXPOSE " + " ".join(f"{first}-65535" for first in range(1, 61)), id="overlapping"),
+        pytest.param('ENV A="' + "1-65535 " * 60 + '"\nEXPOSE $A', id="of a variable"),
+    ],
+)
+def test_ranges_of_ports_do_not_multiply(change: str) -> None:
+    tracemalloc.start()
+    try:
+        ports = apply_changes([change], os="linux").exposed_ports or {}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert set(ports) == {f"{port}/tcp" for port in range(1, 65536)}
+    assert peak < 40 << 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.sampled_from(["tcp", "udp"])), min_size=1, max_size=8))
+def test_ranges_are_exposed_as_their_ports_are(ranges: list[tuple[int, int, str]]) -> None:
+    change = "EXPOSE " + " ".join(f"{first}-{first + more}/{protocol}" for first, more, protocol in ranges)
+    ports = {f"{port}/{protocol}" for first, more, protocol in ranges for port in range(first, first + more + 1)}
+    assert list(apply_changes([change], os="linux").exposed_ports or ()) == sorted(ports)
+
+
 def test_no_changes_are_an_empty_configuration() -> None:
     assert outcome([]) == {}
 
@@ -94,12 +129,43 @@ def test_windows_has_its_own_shell_and_no_stop_signal() -> None:
 
 def test_variables_cannot_fill_the_memory() -> None:
     doubling = ["ENV A=" + "x" * 100, *["ENV A=$A$A"] * 60]
-    assert "variables expand to more than 4194304 characters" in str(outcome(doubling))
+    assert "variables and paths expand to more than 4194304 characters" in str(outcome(doubling))
 
 
 def test_a_replacement_cannot_fill_the_memory() -> None:
     changes = ["ENV A=" + "x" * 60_000, "ENV A=$A$A$A$A", "ENV B=${A//x/" + "y" * 60_000 + "}"]
-    assert "variables expand to more than 4194304 characters" in str(outcome(changes))
+    assert "variables and paths expand to more than 4194304 characters" in str(outcome(changes))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("ENV B=${A//a/}", id="replaced by nothing"),
+        pytest.param("ENV B=${A/b/c}", id="not found"),
+        pytest.param("ENV B=${A##*b}", id="no prefix"),
+        pytest.param("ENV B=${A%b}", id="no suffix"),
+        pytest.param("WORKDIR " + "a" * 15_000, id="a folder below the last"),
+    ],
+)
+def test_what_is_looked_through_again_and_again_is_counted(change: str) -> None:
+    assert "variables and paths expand to more than 4194304 characters" in str(outcome(["ENV A=" + "a" * 60_000, *[change] * 100]))
+
+
+def test_a_long_pattern_counts_for_more() -> None:
+    changes = ["ENV A=" + "a" * 60_000, "ENV B=${A/" + "a?" * 3_000 + "b/}"]
+    assert "variables and paths expand to more than 4194304 characters" in str(outcome(changes))
+
+
+@pytest.mark.timeout(10)  # blanks that were tried in every length took 20 seconds here
+def test_blanks_in_a_directive_do_not_multiply() -> None:
+    value = "x" + " " * 65_000 + "y"
+    assert outcome([f"# syntax={value}\n# check={value}\n# escape={value}\nCMD a"]) == f"invalid escape token '{value}' does not match ` or \\"
+
+
+@pytest.mark.parametrize(("text", "token"), [(" ` \t", None), ("   ", " "), ("`x ", "`x")])
+def test_blanks_around_a_directive_are_none_of_it(text: str, token: str | None) -> None:
+    error = f"invalid escape token '{token}' does not match ` or \\"
+    assert outcome([f"# escape ={text}\nENV A=`$B"]) == (error if token else {"Env": ["A=$B"]})
 
 
 def test_deeply_nested_variables_are_refused() -> None:

@@ -21,8 +21,10 @@ from services.errors import Conflict, NotFound
 from services.gc.collector import collect_garbage, sweep
 from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
+from services.images.graph import read_graph
 from services.images.ingest import store_blob
-from services.images.publish import assign_name, read_graph, record_graph
+from services.images.publish import assign_name, record_graph
+from services.images.small_blobs import SmallBlobs
 from services.metadata.session import SqlMetadataStore
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -74,6 +76,12 @@ def some_image(chance: random.Random) -> tuple[Layout, set[str], Descriptor]:
 
 
 def store(engine: Engine, chance: random.Random, lease: Lease, layout: Layout, digests: Iterable[str]) -> None:
+    if chance.random() < 0.5:
+        small = SmallBlobs(engine, lease)
+        for text in digests:
+            small.add(layout.blobs[text], digest=Digest.parse(text))
+        small.flush()
+        return
     for text in digests:
         blob = layout.blobs[text]
         known = Digest.parse(text) if chance.random() < 0.5 else None

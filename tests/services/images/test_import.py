@@ -72,12 +72,25 @@ def tar_of(engine: Engine, image: Digest) -> bytes:
     return gzip.decompress(layer_of(engine, image)[1])
 
 
+class Unread:
+    """A source that must not be read."""
+
+    def read(self, size: int, /) -> bytes:
+        raise AssertionError("the body was read")
+
+
 def assert_empty(engine: Engine) -> None:
     with engine.metadata.read() as tx:
         assert tx.graph.all_blobs() == {}
         assert tx.images.count() == 0
     assert list(engine.content.blobs()) == []
     assert list(engine.content.partials()) == []
+
+
+def test_changes_that_make_too_large_a_config_are_refused_before_the_archive_is_read(engine: Engine) -> None:
+    changes = [f"LABEL a{number}=" + "x" * 60_000 for number in range(80)]
+    with pytest.raises(InvalidParameter, match="^the changes make an image config that is larger than 4194304 bytes$"):
+        list(import_image(engine, Unread(), message="", changes=changes))
 
 
 def test_documents_are_those_that_moby_writes(fixed: Engine) -> None:

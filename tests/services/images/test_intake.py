@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from services.archive.bounds import DECODER_MEMORY
 from services.engine import Engine, Limits
 from services.errors import InvalidContent, InvalidDigest
 from tests.builders import (
@@ -172,6 +173,7 @@ def test_refuses_and_leaves_nothing(engine: Engine, make: Callable[[], bytes], w
     assert list(engine.content.blobs()) == []
     assert list(engine.content.partials()) == []
     assert engine.metadata.catalog().images == ()
+    assert engine.decoders.free == DECODER_MEMORY
 
 
 def test_a_broken_image_keeps_its_whole_neighbour_out_too(engine: Engine) -> None:
@@ -199,6 +201,7 @@ def test_bomb_around_the_archive(engine: Engine, compression: str) -> None:
     with pytest.raises(InvalidContent, match="bomb"):
         load_image(bounded, compress(make_tar({"zeros": bytes(8 << 20)}), compression))
     assert list(engine.content.blobs()) == []
+    assert engine.decoders.free == DECODER_MEMORY
 
 
 def test_bomb_as_a_layer(engine: Engine) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from services.engine import Engine
 from services.errors import InvalidContent
+from services.images.graph import ReadManifest, read_graph
 from services.images.load import load_image as stream_load
-from services.images.publish import Recorded, read_graph
 from services.metadata.records import Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -288,7 +288,7 @@ def test_an_image_with_many_names_is_read_once(engine: Engine, monkeypatch: pyte
         layout.tag(image, f"docker.io/library/many:{tag}")
     read: list[Digest] = []
 
-    def counting(engine: Engine, brought: set[Digest], target: Descriptor, **options: Any) -> list[Recorded]:
+    def counting(engine: Engine, brought: set[Digest], target: Descriptor, **options: Any) -> list[ReadManifest]:
         read.append(target.digest)
         return read_graph(engine, brought, target, **options)
 

@@ -12,8 +12,9 @@ from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
+from services.images.graph import MAX_REPEATS, ReadManifest, read_graph
 from services.images.ingest import store_blob
-from services.images.publish import MAX_REPEATS, Recorded, assign_name, read_graph, record_graph
+from services.images.publish import assign_name, record_graph
 from services.metadata.records import Kind, Role
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
@@ -36,7 +37,7 @@ from tests.builders import (
 AMD64, ARM64 = Platform(os="linux", architecture="amd64"), Platform(os="linux", architecture="arm64", variant="v8")
 
 
-def read(engine: Engine, layout: Layout, descriptor: Json, **options: Any) -> list[Recorded]:
+def read(engine: Engine, layout: Layout, descriptor: Json, **options: Any) -> list[ReadManifest]:
     with hold(engine.metadata, engine.content, "test") as lease:
         for blob in layout.blobs.values():
             store_blob(engine, lease, [blob])
@@ -51,18 +52,18 @@ def test_image_facts(engine: Engine) -> None:
     layout = Layout()
     target = layout.image([make_layer("a"), make_layer("b")], config={"Labels": {"k": "v"}})
     (recorded,) = read(engine, layout, target)
-    assert (recorded.facts.kind, recorded.facts.platform, recorded.facts.labels) == (Kind.IMAGE, AMD64, {"k": "v"})
-    assert str(recorded.facts.created) == "2023-11-14T22:13:20Z"
-    assert [edge.role for edge in recorded.facts.edges] == [Role.CONFIG, Role.LAYER, Role.LAYER]
+    assert (recorded.document.kind, recorded.document.platform, recorded.document.labels) == (Kind.IMAGE, AMD64, {"k": "v"})
+    assert str(recorded.document.created) == "2023-11-14T22:13:20Z"
+    assert [edge.role for edge in recorded.document.edges] == [Role.CONFIG, Role.LAYER, Role.LAYER]
     assert recorded.config is not None
-    assert digest_of(recorded.config) == str(recorded.facts.edges[0].child.digest)
+    assert digest_of(recorded.config) == str(recorded.document.edges[0].child.digest)
 
 
 def test_children_come_before_parents(engine: Engine) -> None:
     layout = Layout()
     inner = layout.multi_platform(("linux/amd64",))
     outer = layout.index([inner])
-    kinds = [recorded.facts.kind for recorded in read(engine, layout, outer)]
+    kinds = [recorded.document.kind for recorded in read(engine, layout, outer)]
     assert kinds == [Kind.IMAGE, Kind.ARTIFACT, Kind.INDEX, Kind.INDEX]
 
 
@@ -77,27 +78,27 @@ def test_manifest_listed_twice_is_recorded_once(engine: Engine) -> None:
 @pytest.mark.parametrize("docker", [False, True])
 def test_layers_of_every_compression(engine: Engine, compression: str, docker: bool) -> None:
     layout = Layout()
-    assert read(engine, layout, layout.image([make_layer()], compression=compression, docker=docker))[0].facts.kind is Kind.IMAGE
+    assert read(engine, layout, layout.image([make_layer()], compression=compression, docker=docker))[0].document.kind is Kind.IMAGE
 
 
 def test_chart_is_an_artifact(engine: Engine) -> None:
     layout = Layout()
     (recorded,) = read(engine, layout, layout.chart())
-    assert recorded.facts.kind is Kind.ARTIFACT
+    assert recorded.document.kind is Kind.ARTIFACT
 
 
 def test_config_of_an_artifact_need_not_be_an_image_config(engine: Engine) -> None:
     layout = Layout()
     config = layout.add(b"not even JSON", "application/vnd.example.config")
     (recorded,) = read(engine, layout, layout.manifest(config, [layout.add(b"content", "application/vnd.example.content")]))
-    assert (recorded.facts.kind, recorded.facts.platform, recorded.config) == (Kind.ARTIFACT, None, None)
+    assert (recorded.document.kind, recorded.document.platform, recorded.config) == (Kind.ARTIFACT, None, None)
 
 
 def test_encrypted_layers_are_not_read(engine: Engine) -> None:
     layout = Layout()
     encrypted = layout.add(b"\x01\x02\x03", mediatypes.OCI_LAYER_GZIP + "+encrypted")
     config = layout.add_json(make_config([digest_of(b"what it decrypts to")]), mediatypes.OCI_CONFIG)
-    assert read(engine, layout, layout.manifest(config, [encrypted]))[0].facts.kind is Kind.IMAGE
+    assert read(engine, layout, layout.manifest(config, [encrypted]))[0].document.kind is Kind.IMAGE
 
 
 def test_foreign_layer_may_be_absent(engine: Engine) -> None:
@@ -110,8 +111,8 @@ def test_foreign_layer_may_be_absent(engine: Engine) -> None:
 def test_index_may_lack_manifests(engine: Engine) -> None:
     layout = partial_layout()
     graph = read(engine, layout, layout.manifests[0])
-    assert [recorded.facts.kind for recorded in graph] == [Kind.IMAGE, Kind.ARTIFACT, Kind.INDEX]
-    assert len(graph[-1].facts.edges) == 4
+    assert [recorded.document.kind for recorded in graph] == [Kind.IMAGE, Kind.ARTIFACT, Kind.INDEX]
+    assert len(graph[-1].document.edges) == 4
 
 
 def test_index_may_lack_all_of_its_manifests(engine: Engine) -> None:
@@ -119,7 +120,7 @@ def test_index_may_lack_all_of_its_manifests(engine: Engine) -> None:
     image = layout.image([make_layer()])
     index = layout.index([on_platform(image, "linux/amd64")])
     del layout.blobs[image["digest"]]
-    assert [recorded.facts.kind for recorded in read(engine, layout, index)] == [Kind.INDEX]
+    assert [recorded.document.kind for recorded in read(engine, layout, index)] == [Kind.INDEX]
 
 
 def test_manifest_of_an_index_without_its_config_counts_as_absent(engine: Engine) -> None:
@@ -128,7 +129,7 @@ def test_manifest_of_an_index_without_its_config_counts_as_absent(engine: Engine
     index = layout.index([on_platform(kept, "linux/amd64"), on_platform(bare, "linux/arm64")])
     manifest = json.loads(layout.blobs[bare["digest"]])
     del layout.blobs[manifest["config"]["digest"]], layout.blobs[manifest["layers"][0]["digest"]]
-    assert [str(recorded.facts.digest) for recorded in read(engine, layout, index)] == [kept["digest"], index["digest"]]
+    assert [str(recorded.document.digest) for recorded in read(engine, layout, index)] == [kept["digest"], index["digest"]]
 
 
 def two_platforms() -> tuple[Layout, Json, Json, Json]:
@@ -157,7 +158,7 @@ def test_what_a_broken_transfer_left_below_an_index_counts_as_absent(engine: Eng
         store(engine, broken, layout, parts(layout, arm64)[left])
         store(engine, lease, layout, [index["digest"], *parts(layout, amd64)])
         graph = read_graph(engine, lease.digests(), Descriptor.from_json(index))
-    assert [str(recorded.facts.digest) for recorded in graph] == [amd64["digest"], index["digest"]]
+    assert [str(recorded.document.digest) for recorded in graph] == [amd64["digest"], index["digest"]]
 
 
 def test_another_image_below_an_index_may_go_while_the_index_is_recorded(engine: Engine) -> None:
@@ -178,7 +179,7 @@ def test_an_index_is_whole_enough_with_an_image_that_was_here_before(engine: Eng
     with hold(engine.metadata, engine.content, "test") as lease:
         store(engine, lease, layout, [index["digest"]])
         (recorded,) = read_graph(engine, lease.digests(), Descriptor.from_json(index))
-    assert recorded.facts.kind is Kind.INDEX
+    assert recorded.document.kind is Kind.INDEX
 
 
 def test_matcher_leaves_other_platforms_and_their_attestations_out(engine: Engine) -> None:
@@ -186,7 +187,7 @@ def test_matcher_leaves_other_platforms_and_their_attestations_out(engine: Engin
     index = layout.multi_platform()
     graph = read(engine, layout, index, matcher=PlatformMatcher.any_of((ARM64,), AMD64))
     _, arm64, _, _, attestation, _ = json.loads(layout.blobs[index["digest"]])["manifests"]
-    assert [str(recorded.facts.digest) for recorded in graph] == [each["digest"] for each in (arm64, attestation, index)]
+    assert [str(recorded.document.digest) for recorded in graph] == [each["digest"] for each in (arm64, attestation, index)]
 
 
 def missing_layer(layout: Layout) -> Json:

@@ -1,0 +1,93 @@
+"""What decompression may cost: how far a stream may inflate, and the memory that the decoders of a process share.
+
+A decoder of xz or zstd keeps a window of up to 128 MiB for as long as its stream is open, whether bytes come or not. So what its header asks
+for is reserved before the decoder is made, and given back when the stream ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Condition
+
+from services.errors import Forbidden, Unavailable
+
+DECODER_MEMORY = 512 << 20
+"""Bytes for all decoders of a process where nothing else is said: seven streams of `xz -9`, 60 layers of zstd as builders make them."""
+
+_WAIT_SECONDS = 10.0
+"""How long a stream waits for others to end. One operation may have several streams in hand, so two could wait for each other."""
+
+
+class DecoderMemory:
+    """Bytes that the decoders of a process may take together; usable from several threads."""
+
+    def __init__(self, size: int = DECODER_MEMORY, *, wait_seconds: float = _WAIT_SECONDS) -> None:
+        self._size = size
+        self._wait_seconds = wait_seconds
+        self._free = size
+        self._changed = Condition()
+
+    @property
+    def free(self) -> int:
+        """Bytes that no decoder has reserved."""
+        return self._free
+
+    def reservation(self) -> Reservation:
+        """A reservation of nothing, for one stream; closed by the caller."""
+        return Reservation(self)
+
+    def take(self, size: int, reservation: Reservation) -> None:
+        """Take bytes for a reservation that is open, as soon as there are so many; raises as `Reservation.hold` does."""
+        if size > self._size:
+            raise Forbidden(f"the stream needs {size} bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows {self._size} for all streams")
+        with self._changed:
+            self._changed.wait_for(lambda: reservation.closed or self._free >= size, self._wait_seconds)
+            if reservation.closed or self._free < size:
+                raise Unavailable("too many compressed streams are open: try again when some of them have ended")
+            self._free -= size
+            reservation.size = size
+
+    def give_back(self, reservation: Reservation, *, close: bool = False) -> None:
+        """Make a reservation's bytes free."""
+        with self._changed:
+            self._free += reservation.size
+            reservation.size = 0
+            reservation.closed = reservation.closed or close
+            self._changed.notify_all()
+
+
+class Reservation:
+    """What the decoders of one stream hold, one after another. One thread holds and releases; any may close."""
+
+    __slots__ = ("_memory", "closed", "size")
+
+    def __init__(self, memory: DecoderMemory) -> None:
+        self._memory = memory
+        self.size = 0
+        self.closed = False
+
+    def hold(self, size: int) -> None:
+        """Hold these bytes, after a bounded wait if others have them; nothing is held before.
+
+        Raises Unavailable where they do not come free, or the reservation is closed meanwhile, and Forbidden where there are never so many.
+        """
+        if size:
+            self._memory.take(size, self)
+
+    def release(self) -> None:
+        """Give back what is held."""
+        if self.size:
+            self._memory.give_back(self)
+
+    def close(self) -> None:
+        """Give back what is held, and hold nothing from now on; a thread that waits for memory is refused."""
+        self._memory.give_back(self, close=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a stream may cost. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`."""
+
+    max_ratio: int
+    max_bytes: int
+    memory: DecoderMemory = field(default_factory=DecoderMemory)

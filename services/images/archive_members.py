@@ -1,0 +1,149 @@
+"""The members of an image archive become blobs.
+
+A member `blobs/<algorithm>/<hex>` must be what its name says and is stored as it arrives, small ones a few dozen at a time. Other members are
+known by their names only until manifest.json, often the last, says what they are: small ones wait in memory, large ones are stored, and what is
+not needed is swept.
+
+Member names are looked up, never opened: still a name that climbs out, a name given twice to different content, a hard link, a sparse file
+and a device are refused, so that no two readers of one archive can disagree (CVE-2014-9358, and tarfile's many).
+
+The documents may be larger than a manifest: with many images and names, an archive that was saved here must load again.
+
+Source: containerd core/images/archive/importer.go.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from services.archive import docker_archive, oci_layout
+from services.archive.tarstream import Member, MemberType
+from services.engine import Engine
+from services.errors import InvalidContent, InvalidDigest
+from services.gc.leases import Lease
+from services.images.ingest import StoredBlob, store_blob
+from services.images.small_blobs import SMALL_BYTES, SmallBlobs
+from services.oci.digest import Digest
+from services.oci.gojson import quote
+from services.oci.platform import Platform
+
+MAX_DOCUMENT_BYTES = 20 << 20
+"""Of index.json and manifest.json; containerd reads no more of the latter (jsonLimit)."""
+
+MAX_DOCUMENT_VALUES = 1 << 19
+"""In one of them, roughly: a document of nothing but tiny ones would take 50 times its size in memory."""
+
+MAX_ENTRIES = 100_000
+"""Names and nameless images of one archive; each costs a row and an event, but only a few bytes of a document."""
+
+_DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
+_REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
+_MEMORY_BYTES = 32 << 20
+
+
+@dataclass(slots=True)
+class Intake:
+    """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
+
+    `came` has what came under each name, so that one can be told that comes again: its digest, or where it links to. `blobs` stores what is
+    small; what is read back has to be flushed before. Of configs that were read there are platform and number of layers, of layers media types.
+    """
+
+    engine: Engine
+    lease: Lease
+    blobs: SmallBlobs
+    documents: dict[str, bytes] = field(default_factory=dict)
+    small: dict[str, bytes] = field(default_factory=dict)
+    stored: dict[str, StoredBlob] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    came: dict[str, Digest | str] = field(default_factory=dict)
+    configs: dict[Digest, tuple[Platform, int]] = field(default_factory=dict)
+    types: dict[Digest, str] = field(default_factory=dict)
+    memory: int = 0
+    reread: int = 0
+
+
+def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None:
+    name = _clean(member.name)
+    if member.type in _REFUSED:
+        raise InvalidContent(f"refusing {quote(member.name)}: a {member.type.value} in an image archive")
+    if member.type is MemberType.SYMLINK:
+        _take_link(intake, name, member.link)
+    elif member.type is MemberType.FILE:
+        _remember(intake, len(name))
+        try:
+            _take_file(intake, name, member.size, chunks)
+        except InvalidContent as exc:
+            raise InvalidContent(f"failed to ingest {quote(member.name)}: {exc}") from exc
+
+
+def _clean(name: str) -> str:
+    clean = posixpath.normpath(name)
+    if clean.startswith("/") or ".." in name.split("/"):
+        raise InvalidContent(f"refusing {quote(name)}: the name leads out of the archive")
+    return clean
+
+
+def _take_link(intake: Intake, name: str, link: str) -> None:
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
+    if name in _DOCUMENTS or target.startswith(("/", "../")):
+        raise InvalidContent(f"refusing {quote(name)}: a symbolic link to {quote(link)}")
+    _remember(intake, len(name) + len(target))
+    _refuse_other(intake, name, target)
+    intake.links[name] = target
+
+
+def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) -> None:
+    if name in _DOCUMENTS:
+        document = _read_document(size, chunks)
+        _refuse_other(intake, name, Digest.of(document))
+        intake.documents[name] = document
+        return
+    digest = _blob_digest(name)
+    if size > SMALL_BYTES:
+        blob = store_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
+    elif digest is not None:
+        blob = intake.blobs.add(b"".join(chunks), digest=digest)
+    else:
+        content = b"".join(chunks)
+        _remember(intake, size)
+        _refuse_other(intake, name, Digest.of(content))
+        intake.small[name] = content
+        return
+    _refuse_other(intake, name, blob.digest)
+    intake.stored[name] = blob
+
+
+def _refuse_other(intake: Intake, name: str, came: Digest | str) -> None:
+    """Refuse a second member of one name, unless it is the same."""
+    if intake.came.setdefault(name, came) != came:
+        raise InvalidContent(f"the name {quote(name)} stands twice in the archive")
+
+
+def _remember(intake: Intake, size: int) -> None:
+    intake.memory += size + 256
+    if intake.memory > _MEMORY_BYTES:
+        raise InvalidContent("the archive has too many members")
+
+
+def _read_document(size: int, chunks: Iterable[bytes]) -> bytes:
+    if size > MAX_DOCUMENT_BYTES:
+        raise InvalidContent(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+    document = b"".join(chunks)
+    if sum(map(document.count, (b"{", b"[", b","))) > MAX_DOCUMENT_VALUES:
+        raise InvalidContent(f"more than {MAX_DOCUMENT_VALUES} values")
+    return document
+
+
+def _blob_digest(name: str) -> Digest | None:
+    """The digest that a member of blobs/ promises by its name."""
+    folder, _, rest = name.partition("/")
+    if folder != "blobs":
+        return None
+    algorithm, _, encoded = rest.partition("/")
+    try:
+        return Digest.parse(f"{algorithm}:{encoded}")
+    except InvalidDigest:
+        return None

@@ -1,0 +1,165 @@
+"""The images of a docker-archive: its manifest.json names configs and layers, and a manifest is derived of each, as containerd derives it.
+
+Source: containerd core/images/archive/importer.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from itertools import islice
+
+from services.archive import docker_archive, oci_layout
+from services.archive.docker_archive import ArchivedImage
+from services.errors import InvalidContent, InvalidReference
+from services.images.archive_members import MAX_ENTRIES, Intake
+from services.images.graph import MAX_REPEATED_CONFIGS
+from services.images.ingest import StoredBlob
+from services.images.reading import read_document
+from services.oci.config import ImageConfig
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.gojson import quote
+from services.oci.manifest import MAX_MANIFEST_BYTES
+from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
+from services.oci.platform import Platform
+from services.oci.reference import Reference
+from services.progress import Progress
+
+MAX_IMAGES = 20_000
+"""Entries of manifest.json; each may cost a manifest and all that is read for it."""
+
+_HEAD_BYTES = 10
+_IMAGES_AT_ONCE = 64
+
+
+def docker_entries(intake: Intake) -> Generator[Progress, None, list[Descriptor]]:
+    images = docker_archive.parse_manifest_file(intake.documents[docker_archive.MANIFEST_FILE])
+    if len(images) > MAX_IMAGES or sum(max(1, len(image.repo_tags)) for image in images) > MAX_ENTRIES:
+        raise InvalidContent(f"the archive has more than {MAX_IMAGES} images or {MAX_ENTRIES} names")
+    for name, target in docker_archive.resolve_links({**intake.small, **intake.stored}, intake.links).items():
+        if target in intake.small:
+            intake.small[name] = intake.small[target]
+        else:
+            intake.stored[name] = intake.stored[target]
+    distinct = iter({(image.config, image.layers): image for image in images}.values())
+    targets: dict[tuple[str, tuple[str, ...]], Descriptor] = {}
+    while group := list(islice(distinct, _IMAGES_AT_ONCE)):
+        targets |= _derive(intake, group)
+        yield Progress()
+    intake.blobs.flush()
+    return [entry for image in images for entry in _named(targets[image.config, image.layers], image)]
+
+
+def _named(target: Descriptor, image: ArchivedImage) -> list[Descriptor]:
+    """The image once under each of its names."""
+    return [oci_layout.named(target, _normalize(name)) for name in image.repo_tags] or [target]
+
+
+def _derive(intake: Intake, images: list[ArchivedImage]) -> dict[tuple[str, tuple[str, ...]], Descriptor]:
+    """Derive and store the manifests of a few images, by config and layers as the archive names them."""
+    found = {image: (_config(intake, image.config), [_layer(intake, name) for name in image.layers]) for image in images}
+    intake.blobs.flush()
+    twins = _compressed_twins(intake, {layer.digest for _, layers in found.values() for layer in layers})
+    for image, (config, layers) in found.items():
+        _check_layers(intake, image, config, layers)
+    return {(image.config, image.layers): _manifest(intake, config, layers, twins) for image, (config, layers) in found.items()}
+
+
+def _check_layers(intake: Intake, image: ArchivedImage, config: StoredBlob, layers: list[StoredBlob]) -> None:
+    """Refuse a layer that is empty or no stream unless it has its diff_id, the only digest that such an archive tells of a layer."""
+    _, count = _read_config(intake, config.digest)
+    if count != len(layers):
+        raise InvalidContent("mismatched image rootfs and manifest layers")
+    unreadable = [position for position, layer in enumerate(layers) if layer.layer is None or not layer.size]
+    if not unreadable:
+        return
+    intake.reread += config.size
+    if intake.reread > MAX_REPEATED_CONFIGS:
+        raise InvalidContent(f"too many images have layers that cannot be read, with configs of more than {MAX_REPEATED_CONFIGS} bytes together")
+    diff_ids = _parse_config(intake, config.digest).diff_ids or ()
+    for position in unreadable:
+        actual, diff_id = layers[position].digest, diff_ids[position]
+        if actual != diff_id:
+            raise InvalidContent(f'layer {quote(image.layers[position])} is not readable: wrong diff id "{actual}", expected "{diff_id}"')
+
+
+def _manifest(intake: Intake, config: StoredBlob, layers: list[StoredBlob], twins: Mapping[Digest, Descriptor]) -> Descriptor:
+    platform, _ = _read_config(intake, config.digest)
+    raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), _prefer_compressed(intake, layers, twins))
+    return Descriptor(DOCKER_MANIFEST, intake.blobs.add(raw).digest, len(raw), platform=platform)
+
+
+def _read_config(intake: Intake, digest: Digest) -> tuple[Platform, int]:
+    """The platform that a config is for, and how many layers it has."""
+    if digest not in intake.configs:
+        config = _parse_config(intake, digest)
+        intake.configs[digest] = config.platform, len(config.diff_ids or ())
+    return intake.configs[digest]
+
+
+def _parse_config(intake: Intake, digest: Digest) -> ImageConfig:
+    try:
+        return ImageConfig.parse(read_document(intake.engine, digest))
+    except InvalidContent as exc:
+        raise InvalidContent(f"unable to resolve platform: {exc}") from exc
+
+
+def _config(intake: Intake, name: str) -> StoredBlob:
+    config = _stored(intake, name)
+    if config is None:
+        raise InvalidContent(f"image config {quote(name)} not found")
+    if config.size > MAX_MANIFEST_BYTES:
+        raise InvalidContent(f"image config {quote(name)} is larger than {MAX_MANIFEST_BYTES} bytes")
+    return config
+
+
+def _layer(intake: Intake, name: str) -> StoredBlob:
+    blob = _stored(intake, name)
+    if blob is None:
+        raise InvalidContent(f"failed to resolve layers: layer {quote(name)} not found")
+    return blob
+
+
+def _media_type(intake: Intake, layer: Digest) -> str:
+    if layer not in intake.types:
+        with intake.engine.content.open(layer) as content:
+            intake.types[layer] = docker_archive.layer_media_type(content.read(_HEAD_BYTES))
+    return intake.types[layer]
+
+
+def _stored(intake: Intake, name: str) -> StoredBlob | None:
+    """The member as a stored blob; a small one is stored now that it is needed."""
+    if name not in intake.stored and name in intake.small:
+        intake.stored[name] = intake.blobs.add(intake.small[name])
+    return intake.stored.get(name)
+
+
+def _compressed_twins(intake: Intake, layers: set[Digest]) -> dict[Digest, Descriptor]:
+    """Of these layers, the compressed blobs of the same uncompressed streams that the store has."""
+    with intake.engine.metadata.read() as tx:
+        twins = tx.graph.by_diff_id(layers)
+        sizes = tx.graph.blob_sizes(twins.values())
+    held = intake.lease.add(twins.values()) if twins else set()
+    found = {layer: Descriptor(DOCKER_LAYER_GZIP, twin, sizes[twin]) for layer, twin in twins.items() if twin in held}
+    return {layer: twin for layer, twin in found.items() if _media_type(intake, twin.digest) == DOCKER_LAYER_GZIP}
+
+
+def _prefer_compressed(intake: Intake, layers: list[StoredBlob], twins: Mapping[Digest, Descriptor]) -> list[Descriptor]:
+    """Put a compressed blob of the same uncompressed stream, where the store has one, in a layer's place, as containerd does.
+
+    Of a layer that stands there several times only the last is replaced, and by nothing that would be called plain, so that IDs are equal.
+    """
+    known = {layer.digest: Descriptor(_media_type(intake, layer.digest), layer.digest, layer.size) for layer in layers}
+    preferred = [known[layer.digest] for layer in layers]
+    for position in {layer.digest: position for position, layer in enumerate(layers)}.values():
+        preferred[position] = twins.get(layers[position].digest, preferred[position])
+    return preferred
+
+
+def _normalize(name: str) -> str:
+    """A name of manifest.json in canonical form: with a tag or a digest, not both (distribution's ParseDockerRef)."""
+    try:
+        reference = Reference.parse(name).tagged()
+    except InvalidReference as exc:
+        raise InvalidContent(f"normalize image ref {quote(name)}: {exc}") from exc
+    return str(reference.trimmed().with_digest(reference.digest) if reference.digest else reference)

@@ -1,0 +1,268 @@
+"""The graph of an image, read and verified: its target and every manifest below it that an operation brought.
+
+Nothing is recorded here; see services/images/publish.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from services.engine import Engine
+from services.errors import InvalidContent
+from services.gc.soundness import sound_blobs
+from services.images.layer_checks import check_layers
+from services.images.reading import read_document
+from services.images.summary import is_pseudo
+from services.metadata.protocol import Transaction
+from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from services.oci import mediatypes
+from services.oci.config import ImageConfig
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.fields import Fields
+from services.oci.gojson import decode
+from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
+from services.oci.platform import PlatformMatcher
+from services.oci.platform_choice import wanted_manifests
+
+MAX_DEPTH = 4
+"""Levels of indexes below a target; real images have one, an archive's nested layout two."""
+
+MAX_REPEATS = 100
+"""How often an index may list one digest: nested, such lists would otherwise multiply to billions of ways from a name to a blob."""
+
+
+MAX_REPEATED_CONFIGS = 64 << 20
+"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadManifest:
+    """A manifest that was read and is whole, with the raw config of an image.
+
+    `problem` says why nobody could unpack it, of what is taken all the same.
+    """
+
+    document: ManifestDocument
+    config: bytes | None
+    problem: str = ""
+
+
+class Configs:
+    """The configs that an operation has read, each once for however many manifests that share it."""
+
+    def __init__(self) -> None:
+        self._read: dict[Digest, tuple[bytes, ImageConfig | InvalidContent]] = {}
+        self._repeated = 0
+
+    def read(self, engine: Engine, digest: Digest) -> tuple[bytes, ImageConfig | InvalidContent]:
+        """The raw config, and what it says or what is wrong with it; raises InvalidContent where too much of it would be recorded again."""
+        if digest in self._read:
+            self._repeated += len(self._read[digest][0])
+            if self._repeated > MAX_REPEATED_CONFIGS:
+                raise InvalidContent(f"too many manifests share their configs, which are more than {MAX_REPEATED_CONFIGS} bytes together")
+        else:
+            self._read[digest] = _parse_config(read_document(engine, digest))
+        return self._read[digest]
+
+
+def _parse_config(raw: bytes) -> tuple[bytes, ImageConfig | InvalidContent]:
+    try:
+        return raw, ImageConfig.parse(raw)
+    except InvalidContent as exc:
+        return raw, exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A graph while it is read: what the operation brought, the manifests found so far, and what is below the target and was visited."""
+
+    engine: Engine
+    tx: Transaction
+    brought: AbstractSet[Digest]
+    matcher: PlatformMatcher | None
+    tolerant: bool
+    configs: Configs
+    found: list[ReadManifest] = field(default_factory=list)
+    visited: set[Digest] = field(default_factory=set)
+
+
+def read_graph(
+    engine: Engine,
+    brought: AbstractSet[Digest],
+    target: Descriptor,
+    *,
+    matcher: PlatformMatcher | None = None,
+    tolerant: bool = False,
+    configs: Configs | None = None,
+) -> list[ReadManifest]:
+    """Read target and every descendant manifest that was brought, children before parents; verify that each is complete.
+
+    `brought` is what the operation's lease holds; `configs` are those that it has read for other targets.
+
+    Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
+    and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
+    An index may lack any of its manifests. One that was not brought is there only if it is recorded already: what else is in the store
+    is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save a manifest without its
+    content when its platform is not there (containerd archive.WithSkipMissing).
+
+    With a matcher, manifests that an index lists for other platforms are left out, but not the attestations of what is taken; an index may
+    end with none (containerd FilterPlatforms, SetReferrers).
+
+    A tolerant reader takes what Docker loads although nobody could ever check or unpack it, and says so in `ReadManifest.problem`: layers that
+    are no stream at all, and a target that is neither manifest nor index.
+    """
+    with engine.metadata.read() as tx:
+        reading = _Reading(engine, tx, brought, matcher, tolerant, configs or Configs())
+        if not _sound(reading, tx.graph.unmarked([target.digest])):
+            raise InvalidContent(f"missing blob {target.digest}")
+        if mediatypes.is_manifest(target.media_type):
+            _read_manifest(reading, target, optional=False)
+        elif mediatypes.is_index(target.media_type):
+            _read_index(reading, target, depth=0)
+        elif not tolerant or target.media_type in mediatypes.SCHEMA1 or _could_be_manifest(reading, target):
+            raise InvalidContent(f"unsupported media type {target.media_type!r} for {target.digest}: only manifests and indexes are images")
+        else:
+            document = ManifestDocument(target.digest, target.media_type, Kind.ARTIFACT)
+            reading.found.append(ReadManifest(document, None, "descriptor is neither a manifest or index"))
+    return reading.found
+
+
+def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+    """Those of these manifests that are recorded and, with their config and layers, here to rely on; an index needs nothing that it lists."""
+    recorded = tx.graph.manifests(digests)
+    needs = {digest: {digest, *_needed(facts)} for digest, facts in recorded.items()}
+    sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))
+    return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
+
+
+def _needed(facts: ManifestFacts) -> set[Digest]:
+    children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
+    return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
+def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
+    """Whether these bytes may be a manifest elsewhere: under another type they would be recorded without what they list, for good."""
+    _check_sizes(reading, [target])
+    if target.size > MAX_MANIFEST_BYTES:
+        return False
+    try:
+        fields = Fields(decode(read_document(reading.engine, target.digest)), "Manifest")
+        config = fields.members("config")
+    except InvalidContent:
+        return False
+    return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
+
+
+def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
+    index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
+    _check_repeats(index)
+    present = _sound(reading, _check_sizes(reading, index.manifests))
+    wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
+    for child in sorted(wanted, key=is_pseudo):  # as an image, which is checked, before the same as none
+        if child.digest in present:
+            _read_child(reading, child, depth=depth + 1)
+    _check_recorded(reading, {child.digest for child in wanted})
+    edges = tuple(Edge(Role.MANIFEST, child) for child in index.manifests)
+    document = ManifestDocument(descriptor.digest, descriptor.media_type, Kind.INDEX, edges=edges)
+    reading.found.append(ReadManifest(document, None))
+
+
+def _check_recorded(reading: _Reading, listed: set[Digest]) -> None:
+    """Refuse an index of which nothing was brought, while what was here before is damaged: it could not be saved."""
+    if listed & reading.visited:
+        return
+    recorded = reading.tx.graph.manifests(listed)
+    if recorded and not whole_manifests(reading.engine, reading.tx, recorded):
+        raise InvalidContent(f"missing blob {min(recorded, key=str)}")
+
+
+def _check_repeats(index: Index) -> None:
+    for digest, times in Counter(child.digest for child in index.manifests).items():
+        if times > MAX_REPEATS:
+            raise InvalidContent(f"index lists {digest} more than {MAX_REPEATS} times")
+
+
+def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:
+    """Read a present child of an index, once, if the operation brought it."""
+    if child.digest in reading.visited or child.digest not in reading.brought:
+        return
+    reading.visited.add(child.digest)
+    if mediatypes.is_index(child.media_type):
+        _read_index(reading, child, depth=depth)
+    elif mediatypes.is_manifest(child.media_type):
+        _read_manifest(reading, child, optional=True)
+
+
+def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool) -> None:
+    """Read a complete manifest; an optional one without its config is left out."""
+    manifest = Manifest.parse(_read_document(reading, descriptor), descriptor.media_type)
+    if optional and not _sound(reading, reading.tx.graph.unmarked([manifest.config.digest])):
+        return
+    _check_present(reading, manifest)
+    is_image = mediatypes.is_config(manifest.config.media_type) and not manifest.is_pseudo
+    is_unpacked = is_image and not is_pseudo(descriptor)
+    raw, config = _read_config(reading, manifest.config, required=is_unpacked)
+    problem = ""
+    if is_unpacked and config:
+        problem = check_layers(reading.tx.graph, reading.engine.content, manifest, config, tolerant=reading.tolerant)
+    document = ManifestDocument(
+        descriptor.digest,
+        descriptor.media_type,
+        Kind.IMAGE if is_image else Kind.ARTIFACT,
+        platform=config.platform if config else None,
+        created=config.created if config else None,
+        labels=config.container.labels if config else None,
+        edges=(Edge(Role.CONFIG, manifest.config), *(Edge(Role.LAYER, layer) for layer in manifest.layers)),
+    )
+    reading.found.append(ReadManifest(document, raw, problem))
+
+
+def _read_document(reading: _Reading, descriptor: Descriptor) -> bytes:
+    if descriptor.size > MAX_MANIFEST_BYTES:
+        raise InvalidContent(f"manifest {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
+    _check_sizes(reading, [descriptor])
+    return read_document(reading.engine, descriptor.digest)
+
+
+def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -> tuple[bytes | None, ImageConfig | None]:
+    """The raw and parsed config; an artifact's is kept only if it happens to read as an image config, as moby reads it then."""
+    if descriptor.size > MAX_MANIFEST_BYTES:
+        if required:
+            raise InvalidContent(f"image config {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
+        return None, None
+    raw, config = reading.configs.read(reading.engine, descriptor.digest)
+    if isinstance(config, ImageConfig):
+        return raw, config
+    if required:
+        raise config
+    return None, None
+
+
+def _sound(reading: _Reading, unmarked: Mapping[Digest, int]) -> set[Digest]:
+    """Which of these blobs are here to rely on; those that were brought have just been looked at, or written."""
+    others = {digest: size for digest, size in unmarked.items() if digest not in reading.brought}
+    return unmarked.keys() - others.keys() | sound_blobs(reading.engine.content, others)
+
+
+def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> dict[Digest, int]:
+    """The sizes of the unmarked blobs among these; raises InvalidContent where one is not what its descriptor says."""
+    sizes = reading.tx.graph.unmarked(descriptor.digest for descriptor in descriptors)
+    for descriptor in descriptors:
+        size = sizes.get(descriptor.digest, descriptor.size)
+        if size != descriptor.size:
+            raise InvalidContent(f"unexpected size {size} of blob {descriptor.digest}, expected {descriptor.size}")
+    return sizes
+
+
+def _check_present(reading: _Reading, manifest: Manifest) -> None:
+    needed = (manifest.config, *manifest.layers)
+    present = _sound(reading, _check_sizes(reading, needed))
+    for descriptor in needed:
+        if descriptor.digest not in present and not mediatypes.is_foreign_layer(descriptor.media_type):
+            raise InvalidContent(f"missing blob {descriptor.digest}")
+
+

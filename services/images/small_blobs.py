@@ -1,0 +1,75 @@
+"""Small blobs in batches: what an archive of thousands of them costs is then their files, not a few transactions for each.
+
+The order is that of one blob: lease, files, rows. Until a batch is stored its blobs are in memory alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import closing
+
+from services.archive.layer import LayerDigester
+from services.engine import Engine
+from services.errors import InvalidContent
+from services.gc.leases import Lease
+from services.images.ingest import StoredBlob, store_blob
+from services.metadata.records import LayerFacts
+from services.oci.digest import Digest
+
+SMALL_BYTES = 64 << 10
+"""What is worth waiting for others; of a larger blob the bytes themselves cost more."""
+
+_BATCH = 64
+"""Each takes three descriptors while a batch is stored."""
+_BATCH_BYTES = 4 << 20
+
+
+class SmallBlobs:
+    """Stores blobs under a lease, many at a time; used by one thread."""
+
+    def __init__(self, engine: Engine, lease: Lease) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._waiting: dict[Digest, tuple[StoredBlob, bytes]] = {}
+        self._bytes = 0
+
+    def add(self, content: bytes, *, digest: Digest | None = None) -> StoredBlob:
+        """Take a blob, and store those that wait if they are many now; `flush` stores it at the latest.
+
+        Raises as `store_blob` does: where this blob is not of the digest or a bomb, it alone is refused.
+        """
+        blob = self._examine(content, digest)
+        self._bytes += 0 if blob.digest in self._waiting else blob.size
+        self._waiting[blob.digest] = blob, content
+        if len(self._waiting) >= _BATCH or self._bytes >= _BATCH_BYTES:
+            self.flush()
+        return blob
+
+    def flush(self) -> None:
+        """Store the blobs that wait."""
+        waiting, self._waiting, self._bytes = self._waiting, {}, 0
+        if not waiting:
+            return
+        missing = waiting.keys() - self._lease.add(waiting)
+        stored = self._store({digest: content for digest, (_, content) in waiting.items() if digest in missing}, waiting)
+        for digest in missing - stored:  # another writer has it in hand
+            store_blob(self._engine, self._lease, [waiting[digest][1]], digest=digest)
+
+    def _store(self, contents: Mapping[Digest, bytes], waiting: Mapping[Digest, tuple[StoredBlob, bytes]]) -> set[Digest]:
+        """Publish and record the blobs that nobody else has in hand; returns which."""
+        with self._engine.content.publish(contents) as published, self._engine.metadata.write() as tx:
+            blobs = [waiting[digest][0] for digest in contents if digest in published]
+            tx.graph.add_blobs({blob.digest: blob.size for blob in blobs}, self._engine.clock())
+            tx.graph.add_layers({blob.digest: blob.layer for blob in blobs if blob.layer})
+        return published
+
+    def _examine(self, content: bytes, digest: Digest | None) -> StoredBlob:
+        algorithm = digest.algorithm if digest else "sha256"
+        actual = Digest(algorithm, hashlib.new(algorithm, content).hexdigest())
+        if digest not in (None, actual):
+            raise InvalidContent(f"unexpected commit digest {actual}, expected {digest}")
+        with closing(LayerDigester(self._engine.bounds, algorithm=algorithm)) as layer:
+            layer.feed(content)
+            found = layer.finish(actual)
+        return StoredBlob(actual, len(content), LayerFacts(*found) if found else None)

@@ -1,0 +1,171 @@
+"""One memory for all decoders of a process: who waits, who is refused, and that all of it comes back."""
+
+from __future__ import annotations
+
+import lzma
+import random
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from services.archive.bounds import Bounds, DecoderMemory
+from services.archive.compression import Compression
+from services.archive.layer import Decompressor, LayerDigester
+from services.errors import EngineError, Forbidden, InvalidContent, Unavailable
+from services.oci.digest import Digest
+from tests.builders import compress
+
+MIB = 1 << 20
+PLAIN = random.Random(1).randbytes(3 * MIB)
+BUSY = "too many compressed streams are open: try again when some of them have ended"
+
+
+def xz(dictionary: int, plain: bytes = PLAIN[:1000]) -> bytes:
+    return lzma.compress(plain, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": dictionary}])
+
+
+def bounds(memory: DecoderMemory) -> Bounds:
+    return Bounds(200, 1 << 30, memory)
+
+
+def read(decompressor: Decompressor, stored: bytes) -> bytes:
+    return b"".join(decompressor.decompress(stored))
+
+
+def read_all(decompressor: Decompressor, stored: bytes) -> None:
+    read(decompressor, stored)
+    decompressor.finish()
+
+
+def derive(digester: LayerDigester, stored: bytes, size: int) -> None:
+    for start in range(0, len(stored), size):
+        digester.feed(stored[start : start + size])
+    digester.finish(Digest.of(stored))
+
+
+def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[EngineError]]:
+    raised: list[EngineError] = []
+
+    def run() -> None:
+        try:
+            work()
+        except EngineError as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, raised
+
+
+class Watched(DecoderMemory):
+    """Says when somebody asks for memory."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, wait_seconds=30)
+        self.asked = threading.Event()
+
+    def take(self, size, reservation):  # type: ignore[no-untyped-def]
+        self.asked.set()
+        super().take(size, reservation)
+
+
+def test_a_stream_holds_its_window_until_it_ends() -> None:
+    memory = DecoderMemory(100 * MIB)
+    decompressor = Decompressor(Compression.XZ, bounds(memory))
+    stored = xz(64 * MIB)
+    read(decompressor, stored[:-1])
+    assert memory.free == 35 * MIB
+    read(decompressor, stored[-1:])
+    assert memory.free == 100 * MIB
+    read(decompressor, xz(96 * MIB)[:-1])
+    assert memory.free == 3 * MIB
+    decompressor.close()
+    assert memory.free == 100 * MIB
+
+
+def test_nothing_is_allocated_before_it_is_reserved() -> None:
+    memory = DecoderMemory(100 * MIB, wait_seconds=0)
+    first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
+    read(first, xz(64 * MIB)[:-1])
+    with pytest.raises(Unavailable, match=f"^{BUSY}$"):
+        read(second, xz(64 * MIB))
+    first.close()
+    assert read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB)) == PLAIN[:1000]
+
+
+def test_a_stream_that_never_fits_is_refused_at_once() -> None:
+    memory = DecoderMemory(10 * MIB, wait_seconds=3600)
+    with pytest.raises(Forbidden, match="^the stream needs 68157440 bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows 10485760 for all"):
+        read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB))
+
+
+def test_a_stream_waits_for_another_to_end() -> None:
+    memory = Watched(100 * MIB)
+    first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
+    read(first, xz(64 * MIB)[:-1])
+    memory.asked.clear()
+    waiting, raised = in_thread(lambda: read(second, xz(64 * MIB)))
+    assert memory.asked.wait(10)
+    assert waiting.is_alive()
+    first.close()
+    waiting.join(10)
+    assert (waiting.is_alive(), raised, memory.free) == (False, [], 100 * MIB)
+
+
+def test_closing_a_stream_that_waits_ends_the_wait() -> None:
+    memory = Watched(100 * MIB)
+    first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
+    read(first, xz(64 * MIB)[:-1])
+    memory.asked.clear()
+    waiting, raised = in_thread(lambda: read(second, xz(64 * MIB)))
+    assert memory.asked.wait(10)
+    second.close()
+    waiting.join(10)
+    assert (waiting.is_alive(), len(raised), memory.free) == (False, 1, 35 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("compression", "stored"),
+    [
+        pytest.param(Compression.XZ, xz(64 * MIB, PLAIN)[:-100], id="cut"),
+        pytest.param(Compression.XZ, xz(64 * MIB, PLAIN)[:2000] + bytes(2000), id="damaged"),
+        pytest.param(Compression.XZ, xz(64 * MIB) + b"tail", id="tail"),
+        pytest.param(Compression.XZ, xz(64 * MIB, bytes(3 * MIB)), id="bomb"),
+        pytest.param(Compression.ZSTD, compress(PLAIN, "zstd")[:-100], id="cut zstd"),
+        pytest.param(Compression.BZIP2, compress(PLAIN, "bzip2")[:-100], id="cut bzip2"),
+    ],
+)
+def test_whatever_becomes_of_a_stream_its_memory_comes_back(compression: Compression, stored: bytes) -> None:
+    memory = DecoderMemory(100 * MIB)
+    decompressor = Decompressor(compression, Bounds(2, MIB, memory))
+    with pytest.raises(InvalidContent), closing(decompressor):
+        read_all(decompressor, stored)
+    assert memory.free == 100 * MIB
+
+
+def test_gzip_asks_for_no_memory() -> None:
+    memory = Watched(1)
+    assert read(Decompressor(Compression.GZIP, bounds(memory)), compress(PLAIN, "gzip")) == PLAIN
+    assert not memory.asked.is_set()
+
+
+@pytest.mark.parametrize("size", [1000, MIB], ids=["in place", "in threads"])
+def test_a_layer_whose_window_is_not_to_be_had_is_no_damaged_layer(size: int) -> None:
+    stored = xz(64 * MIB, PLAIN)
+    with pytest.raises(Forbidden), closing(LayerDigester(bounds(DecoderMemory(MIB, wait_seconds=0)))) as digester:
+        derive(digester, stored, size)
+
+
+def test_closing_a_layer_that_waits_for_memory_ends_its_threads() -> None:
+    memory = Watched(70 * MIB)
+    held = memory.reservation()
+    held.hold(60 * MIB)
+    memory.asked.clear()
+    threads = threading.active_count()
+    digester = LayerDigester(bounds(memory))
+    digester.feed(xz(64 * MIB, PLAIN))
+    assert memory.asked.wait(10)
+    digester.close()
+    assert threading.active_count() == threads

@@ -1,0 +1,38 @@
+"""Fixtures of the use cases."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+import pytest
+
+from services.content.filesystem import FilesystemStore
+from services.metadata.session import SqlMetadataStore, SqlTransaction
+from services.oci.digest import Digest
+from tests.services.images.costs import Costs
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
+    """Counts from here on what every store does."""
+    counted = Costs()
+    write, opening, sync = SqlMetadataStore.write, FilesystemStore.open, os.fsync
+
+    def counting_write(store: SqlMetadataStore) -> AbstractContextManager[SqlTransaction]:
+        counted.transactions += 1
+        return write(store)
+
+    def counting_open(store: FilesystemStore, digest: Digest) -> BinaryIO:
+        counted.opened += 1
+        return opening(store, digest)
+
+    def counting_sync(handle: int) -> None:
+        counted.syncs += 1
+        sync(handle)
+
+    monkeypatch.setattr(SqlMetadataStore, "write", counting_write)
+    monkeypatch.setattr(FilesystemStore, "open", counting_open)
+    monkeypatch.setattr(os, "fsync", counting_sync)
+    return counted
