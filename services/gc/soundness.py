@@ -57,7 +57,7 @@ def digest_as(digest: Digest, content: bytes) -> Digest:
 
 def damaged(digest: Digest, damage: str) -> Damaged:
     """The error for a blob that cannot be given away."""
-    return Damaged(f"blob {digest} {damage}: load or pull the image again to repair it, or delete it")
+    return Damaged(f"blob {digest} {damage}; load or pull the image again to repair it, or delete it")
 
 
 def mark_blob(

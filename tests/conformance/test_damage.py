@@ -73,7 +73,7 @@ def assert_refused(service: Service, images: Images, folder: Path) -> None:
             refused = service.docker(*command, name, check=False)
             assert refused.returncode != 0
             assert f"blob {digest} ".encode() in refused.stderr
-            assert b": load or pull the image again to repair it, or delete it" in refused.stderr
+            assert b"; load or pull the image again to repair it, or delete it" in refused.stderr
     assert not (folder / "image.tar").exists()
 
 

@@ -73,7 +73,7 @@ def test_a_load_mends_what_it_brings(engine: Engine, stored: Stored, part: str, 
 def test_a_load_tells_of_a_large_document_and_the_next_one_mends_it(engine: Engine) -> None:
     stored = store(engine, config={"Labels": {"long": LABEL}})
     flip(blob_file(engine, stored.parts["config"]))
-    with pytest.raises(Damaged, match=f"blob {stored.parts['config']} holds other bytes: .*: load or pull the image again"):
+    with pytest.raises(Damaged, match=f"blob {stored.parts['config']} holds other bytes: .*; load or pull the image again"):
         load_image(engine, stored.archive)
     assert damages(engine).keys() == {stored.parts["config"]}
     load_image(engine, stored.archive)
@@ -182,7 +182,7 @@ def test_a_save_is_refused_before_its_first_byte(engine: Engine, stored: Stored,
     spoil(blob_file(engine, stored.parts[part]))
     if part == "layer":
         verify(engine)
-    sentence = rf"blob {stored.parts[part]} (has|holds) .*: load or pull the image again to repair it, or delete it"
+    sentence = rf"blob {stored.parts[part]} (has|holds) .*; load or pull the image again to repair it, or delete it"
     with pytest.raises(Damaged, match=sentence):
         next(save_images(engine, ["team/app:1"]))
 

@@ -146,7 +146,7 @@ def test_a_push_of_what_is_known_to_be_damaged_is_refused(engine: Engine, regist
     spoil(blob_file(engine, parts[part]))
     if part == "layer":
         verify(engine)
-    with pytest.raises(Damaged, match=rf"blob {parts[part]} (has|holds) .*: load or pull the image again to repair it, or delete it"):
+    with pytest.raises(Damaged, match=rf"blob {parts[part]} (has|holds) .*; load or pull the image again to repair it, or delete it"):
         push(engine, name)
     assert registry.requests == []
 

@@ -55,7 +55,7 @@ def test_the_last_bytes_of_a_damaged_blob_are_withheld(engine: Engine, digest: D
     flip(blob_file(engine, digest))
     given: list[bytes] = []
     giving = map(given.append, pieces(engine, digest, offset=offset))
-    with pytest.raises(Damaged, match=f"blob {digest} holds other bytes: their digest is .*: load or pull the image again"):
+    with pytest.raises(Damaged, match=f"blob {digest} holds other bytes: their digest is .*; load or pull the image again"):
         list(giving)
     assert len(b"".join(given)) == (len(CONTENT) - offset - 1) // PIECE * PIECE
     assert damages(engine).keys() == {digest}
@@ -102,5 +102,5 @@ def test_a_document_is_verified(engine: Engine, digest: Digest) -> None:
 def test_only_what_has_a_row_is_refused_as_damaged(engine: Engine, digest: Digest) -> None:
     refuse_damaged(engine, [Digest.of(b"absent")])
     shorten(blob_file(engine, digest))
-    with pytest.raises(Damaged, match=f"blob {digest} has {len(CONTENT) - 1} bytes instead of {len(CONTENT)}: load or pull"):
+    with pytest.raises(Damaged, match=f"blob {digest} has {len(CONTENT) - 1} bytes instead of {len(CONTENT)}; load or pull"):
         refuse_damaged(engine, [Digest.of(b"absent"), digest])
