@@ -138,6 +138,7 @@ class Reception(ThreadWorker):
 
     def _drop(self, conn: Connection) -> None:
         """Close the connection at once, whatever it waits for; after a step of the handshake that is on its way."""
+        conn.door.heads.note(conn, 0)
         self._seats.withdraw(conn, conn.kind)
         self._leave(conn)
         if not conn.in_handshake:
