@@ -14,7 +14,7 @@ from app.errors import register_errors
 from app.middleware import GoServer, HostGuard, RequestLog, register_headers
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
-from blueprints.request import ENGINE
+from blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from blueprints.streaming import LISTENERS, SERVING
 from blueprints.versioning import MINIMUM, NameConverter, VersionedRule, VersionPrefix
 from services.engine import Engine
@@ -48,9 +48,11 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.url_map.converters["path"] = NameConverter
     app.extensions[ENGINE] = _once(lambda: build(config))
     app.extensions[MINIMUM] = config.min_api_version
+    app.extensions[CLIENT_IDLE] = config.client_idle_seconds
     app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
     app.extensions[SERVING] = lambda: True
     register_headers(app)
+    app.before_request(limit_idleness)
     register_errors(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

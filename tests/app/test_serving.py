@@ -8,18 +8,20 @@ import socket
 import sqlite3
 from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.config import Config, ConfigError
-from app.serving import _check_tls, _free_address, _free_socket, _list_once, _migrate, _settings, hold_folder
+from app.serving import _check_tls, _free_address, _free_socket, _keep_alive, _list_once, _migrate, _settings, hold_folder
 from app.values import Bind
 from app.worker import Worker
 from services.engine import Engine
 from services.errors import Internal
 from services.filters import Filters
 from services.images.list import list_images
+from services.keepalive import KEEPALIVE
 from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
 
@@ -72,6 +74,15 @@ def test_a_worker_without_a_free_descriptor_goes_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ThreadWorker, "accept", refuse)
     with socket.socket() as listener, nullcontext() if survives else pytest.raises(OSError, match=os.strerror(code)):
         Worker.__new__(Worker).accept(listener)
+
+
+def test_connections_over_tcp_are_kept_alive_as_the_socket_that_they_come_in_at(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as local:
+        local.bind(str(tmp_path / "s.sock"))
+        _keep_alive(SimpleNamespace(LISTENERS=[SimpleNamespace(sock=listener), SimpleNamespace(sock=local)]))
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            for level, option, value in KEEPALIVE:
+                assert accepted.getsockopt(level, option) == value
 
 
 def test_workers_inherit_no_connection_of_the_parent(engine: Engine, tmp_path: Path) -> None:
