@@ -10,13 +10,13 @@ import pytest
 
 from services.engine import Engine
 from services.errors import EngineError, RegistryFailure
+from services.filters import Filters
 from services.images.distribution import inspect_distribution
 from services.images.import_ import import_url
 from services.images.pull import pull_image
 from services.images.push import push_image
 from services.images.retry import awaited
 from services.images.search import search_images
-from services.filters import Filters
 from services.oci.reference import Reference
 from services.progress import Progress
 from services.registry.operations import Operation
