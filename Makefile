@@ -7,8 +7,8 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
 # Debian packages whose programs the conformance tests run, and the program that shows that each is there.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
 	docker-compose:docker-compose docker-buildx:docker-buildx \
-	buildah:buildah nodejs:node npm:npm
-MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
+	buildah:buildah netavark:netavark nodejs:node npm:npm
+MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
 # moby's description of its API. The package is only unpacked: what it depends on is a tree of Go sources.
 API_PACKAGE := golang-github-docker-docker-dev
 API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml

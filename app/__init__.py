@@ -17,7 +17,7 @@ from app.peers import PeerGuard
 from app.preparation import prepare_store
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
-from blueprints.request import ENGINE
+from blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from blueprints.routing import NameConverter, Route
 from blueprints.streaming import LISTENERS, SERVING
 from blueprints.versioning import MINIMUM, VersionPrefix
@@ -56,9 +56,11 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.url_map.converters["path"] = NameConverter
     app.extensions[ENGINE] = _once(lambda: (build or build_engine)(config))
     app.extensions[MINIMUM] = config.min_api_version
+    app.extensions[CLIENT_IDLE] = config.client_idle_seconds
     app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
     app.extensions[SERVING] = lambda: True
     register_headers(app)
+    app.before_request(limit_idleness)
     register_errors(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -142,6 +142,21 @@ SETTINGS = (
         values.parse_count,
     ),
     Setting(
+        "STOWAGE_LEAST_RATE",
+        "least_rate",
+        "1024",
+        "Bytes a second that make progress: a download that brings fewer over `STOWAGE_STALL_SECONDS` uses up an attempt, and nobody waits "
+        "for a transfer or load of the same blob that brings fewer.",
+        values.parse_count,
+    ),
+    Setting(
+        "STOWAGE_CLIENT_IDLE_SECONDS",
+        "client_idle_seconds",
+        "3600",
+        "Seconds that a client may send nothing of a request's body, or take nothing of an answer, before it is given up.",
+        values.parse_count,
+    ),
+    Setting(
         "STOWAGE_SEARCH_INDEX",
         "search_index",
         "",
@@ -215,6 +230,8 @@ class Config:
     foreign_layer_hosts: tuple[str, ...]
     stall_seconds: int
     download_attempts: int
+    least_rate: int
+    client_idle_seconds: int
     search_index: str
     platform: Platform
     import_urls: tuple[str, ...]

@@ -201,6 +201,9 @@ class Answer:
         self.sendall(content)
         return len(content)
 
+    def settimeout(self, seconds: float | None) -> None:
+        """Nothing: nobody waits for the client of a quick answer."""
+
     def flush(self) -> None:
         """Send what can be sent now; a small answer is one packet."""
         if self._unsent and self.size <= _PACKET:

@@ -33,6 +33,7 @@ from services.engine import Engine
 from services.errors import EngineError
 from services.filters import Filters
 from services.images.list import list_images
+from services.keepalive import KEEPALIVE
 from services.system.version import VERSION
 
 _M_ARENA_MAX = -8
@@ -134,6 +135,7 @@ def _settings(config: Config) -> dict[str, object]:
         "proc_name": "stowage",
         "control_socket_disable": True,
         "post_request": _give_back_memory,
+        "when_ready": _keep_alive,
         "on_exit": _write_back,
         "forwarded_allow_ips": "",
     }
@@ -158,6 +160,14 @@ def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: d
     if response.is_chunked():
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def _keep_alive(arbiter: Arbiter) -> None:
+    """Notice clients whose machines are gone: on Linux an accepted connection has the options of the socket that it came in at."""
+    for listener in arbiter.LISTENERS:
+        if listener.sock.family != socket.AF_UNIX:
+            for option in KEEPALIVE:
+                listener.sock.setsockopt(*option)
 
 
 def _write_back(arbiter: Arbiter) -> None:

@@ -18,6 +18,9 @@ from services.registry.client import RegistryClient
 from services.registry.proxies import Proxies
 from services.registry.search import HUB_INDEX
 
+_TURN_SECONDS = 10.0
+"""How long a writer of the same blob is watched, before it is too slow to be waited for."""
+
 
 def build_engine(config: Config) -> Engine:
     """The engine that this configuration describes, for the life of a process; its database is at the newest revision already.
@@ -79,6 +82,9 @@ def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStor
             concurrent_downloads=config.concurrent_downloads,
             concurrent_uploads=config.concurrent_uploads,
             download_attempts=config.download_attempts,
+            least_rate=config.least_rate,
+            stall_seconds=config.stall_seconds,
+            turn_seconds=min(_TURN_SECONDS, config.stall_seconds),
         ),
         decoders=DecoderMemory(config.decompression_memory),
         import_urls=config.import_urls,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 ENGINE = "stowage.engine"
 """Key of the application's extensions: a callable that gives the process's Engine."""
 
+CLIENT_IDLE = "stowage.client_idle"
+"""Key of the application's extensions: seconds that a client may neither send nor take anything while it is waited for."""
+
 _MAX_FORM = 10 << 20
 _MAX_AUTH = 64 << 10
 _MAX_PARAMETERS = 10_000
@@ -39,6 +42,13 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 def engine() -> Engine:
     """The engine of this process."""
     return cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
+
+
+def limit_idleness() -> None:
+    """Wait for this client, for what it sends and for it to take what it is sent, only so long; the next request begins without that."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(current_app.extensions[CLIENT_IDLE])
 
 
 def load_query() -> dict[str, Any]:
@@ -54,8 +64,9 @@ def load_query() -> dict[str, Any]:
 
 
 def body_stream() -> BinaryIO:
-    """The request's body, to be read in large pieces (1 MiB); a body that ends too early raises InvalidContent."""
-    return cast("BinaryIO", _Body(request.environ["wsgi.input"], request.content_length))
+    """The request's body, to be read in large pieces (1 MiB); one that ends too early, or does not go on, raises InvalidContent."""
+    idle = current_app.extensions[CLIENT_IDLE]
+    return cast("BinaryIO", _Body(request.environ["wsgi.input"], request.content_length, idle))
 
 
 class _Body(io.RawIOBase):
@@ -64,8 +75,8 @@ class _Body(io.RawIOBase):
     The server's input ends quietly where a client went away, and raises errors of the server's own for broken chunks.
     """
 
-    def __init__(self, source: BinaryIO, length: int | None) -> None:
-        self._source, self._missing = source, length
+    def __init__(self, source: BinaryIO, length: int | None, idle: int) -> None:
+        self._source, self._missing, self._idle = source, length, idle
 
     def readable(self) -> bool:
         return True
@@ -73,6 +84,8 @@ class _Body(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         try:
             chunk = self._source.read(-1 if size is None else size)
+        except TimeoutError as exc:
+            raise InvalidContent(f"the client sent nothing of the request's body for {self._idle} seconds") from exc
         except Exception as exc:  # WSGI names no class for it
             raise InvalidContent("unexpected EOF") from exc
         if self._missing is not None:

@@ -1,6 +1,6 @@
 """The sweep: blobs that nothing keeps are removed, row first, then file.
 
-Each digest is tried under its content lock and rechecked inside the removing transaction, so a writer that leased it meanwhile keeps it.
+Each digest is settled, if nobody else does, and rechecked inside the removing transaction, so a writer that leased it meanwhile keeps it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Swept:
 
 
 def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[Digest]) -> Swept:
-    """Remove those of the candidates and their descendants that nothing keeps; what a writer is ingesting at the moment stays."""
+    """Remove those of the candidates and their descendants that nothing keeps; what a writer is publishing at the moment stays."""
     with metadata.read() as tx:
         reachable = tx.graph.descendants(candidates)
         unkept = reachable - tx.graph.rooted(reachable)

@@ -51,10 +51,12 @@ class _Watch:
         self._digest = digest
         self._key = key
         self._waiting = waiting
-        self._begin()
+        self._size, self._until = 0, 0.0
 
     def __call__(self) -> None:
         self._waiting()
+        if not self._until:
+            self._begin()
         if self.is_over or time.monotonic() < self._until:
             return
         brought = self._content.partial_size(self._key) - self._size

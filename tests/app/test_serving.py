@@ -7,16 +7,18 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.config import Config, ConfigError
-from app.serving import _check_tls, _free_address, _free_socket, _list_once, _settings
+from app.serving import _check_tls, _free_address, _free_socket, _keep_alive, _list_once, _settings
 from app.values import Bind
 from services.engine import Engine
 from services.errors import Internal
 from services.filters import Filters
 from services.images.list import list_images
+from services.keepalive import KEEPALIVE
 from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
 
@@ -51,6 +53,15 @@ def test_the_server_is_told_the_settings(tmp_path: Path) -> None:
     assert (settings["workers"], settings["threads"], settings["umask"]) == (3, 5, 0o177)
     assert settings["control_socket_disable"] is True
     assert "certfile" not in settings
+
+
+def test_connections_over_tcp_are_kept_alive_as_the_socket_that_they_come_in_at(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as local:
+        local.bind(str(tmp_path / "s.sock"))
+        _keep_alive(SimpleNamespace(LISTENERS=[SimpleNamespace(sock=listener), SimpleNamespace(sock=local)]))
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            for level, option, value in KEEPALIVE:
+                assert accepted.getsockopt(level, option) == value
 
 
 def test_workers_inherit_no_connection_of_the_parent(engine: Engine, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -99,6 +100,24 @@ def test_an_error_of_the_server_in_a_body_is_an_error_of_the_body(app: Flask) ->
         stream = body_stream()
         with pytest.raises(InvalidContent, match="unexpected EOF"):
             stream.read(1)
+
+
+def test_a_body_that_does_not_go_on_is_told(app: Flask) -> None:
+    class Silent(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise TimeoutError("timed out")
+
+    with app.test_request_context(method="POST", input_stream=Silent()):
+        stream = body_stream()
+    with pytest.raises(InvalidContent, match="the client sent nothing of the request's body for 3600 seconds"):
+        stream.read(1)
+
+
+def test_a_client_is_waited_for_so_long_only(app: Flask) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        app.test_client().get("/_ping", environ_overrides={"gunicorn.socket": ours})
+        assert ours.gettimeout() == 3600
 
 
 def test_credentials_come_from_their_header(app: Flask) -> None:

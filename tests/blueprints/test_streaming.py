@@ -14,7 +14,7 @@ import pytest
 from flask import Flask, Response
 
 from blueprints import streaming
-from blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar
+from blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar, while_connected
 from services.errors import Conflict, InvalidContent, Unavailable
 from services.progress import Detail, Progress, ProgressStream
 
@@ -284,6 +284,29 @@ def test_an_error_before_a_live_stream_is_left_to_become_a_status(app: Flask) ->
     with pytest.raises(Conflict):
         answer(app, lambda: stream_live(pieces(), "application/json"))
     assert app.extensions[LISTENERS]._value == 16
+
+
+class TestWhileConnected:
+    """What a view waits for."""
+
+    def test_its_result_and_its_error_are_those_of_the_call(self, app: Flask) -> None:
+        def fail() -> None:
+            raise Conflict("words")
+
+        with app.test_request_context():
+            assert while_connected(lambda: 42) == 42
+            with pytest.raises(Conflict, match="words"):
+                while_connected(fail)
+
+    def test_it_ends_when_the_client_goes(self, app: Flask) -> None:
+        goes_on = threading.Event()
+        ours, theirs = socket.socketpair()
+        with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
+            theirs.close()
+            with pytest.raises(Unavailable, match="the client has gone"):
+                while_connected(lambda: goes_on.wait(20))
+        assert not goes_on.is_set()
+        goes_on.set()
 
 
 def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:

@@ -40,6 +40,7 @@ def running(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "STOWAGE_TLS_CERT": str(certificates / "server.pem"),
         "STOWAGE_TLS_KEY": str(certificates / "server.key"),
         "STOWAGE_TLS_CA": str(certificates / "authority.pem"),
+        "STOWAGE_CLIENT_IDLE_SECONDS": "1",
     }
     service = Service(tmp_path_factory.mktemp("tls") / "stowage", free_port(), settings)
     service.start()
@@ -68,6 +69,15 @@ def test_a_client_whose_certificate_is_signed_is_served_under_any_name(running: 
 def test_any_other_client_is_refused(running: Service, certificates: Path, client: str | None) -> None:
     with pytest.raises((ssl.SSLError, ConnectionResetError, http.client.RemoteDisconnected)):
         ping(running, certificates, client)
+
+
+def test_a_body_that_does_not_go_on_is_told_over_tls(running: Service, certificates: Path) -> None:
+    context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
+    context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+    with socket.create_connection(("localhost", running.port), timeout=20) as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
+        connection.sendall(b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1024\r\n\r\n" + bytes(512))
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert b"the client sent nothing of the request's body for 1 seconds" in answer
 
 
 def test_the_unix_socket_beside_it_speaks_plain_http(running: Service) -> None:

@@ -6,106 +6,26 @@ import hashlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.content.filesystem import FilesystemStore
 from services.content.protocol import ContentStore
 from services.errors import BlobNotFound, InvalidContent
 from services.oci.digest import Digest
-
-CONTENT = b"what a blob holds " * 1000
-DIGEST = Digest.of(CONTENT)
-KEY = str(DIGEST)
-PROJECT = Path(__file__).parents[2]
-
-OPENER = """
-import sys
-from pathlib import Path
-from services.content.filesystem import FilesystemStore
-
-"""
-WRITER = (
-    OPENER
-    + """
-with {opened}.ingest(sys.argv[1]) as ingest:
-    ingest.write(sys.stdin.buffer.read(int(sys.argv[2])))
-    print("written", flush=True)
-    sys.stdin.buffer.read(1)
-    print(ingest.commit(), flush=True)
-"""
+from tests.contracts.stores import (
+    CONTENT,
+    DIGEST,
+    KEY,
+    OPENER,
+    PROJECT,
+    Backend,
+    assert_holds,
+    leave_partial,
+    put,
+    write_and_commit,
 )
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A store, and the expression that opens it in another process."""
-
-    store: ContentStore
-    opened: str
-
-    @contextmanager
-    def writer(self, key: str, content: bytes) -> Iterator[subprocess.Popen[bytes]]:
-        """Another process that has written this content to an ingest, and commits it after one more byte."""
-        script = WRITER.format(opened=self.opened)
-        arguments = [sys.executable, "-c", script, key, str(len(content))]
-        process = subprocess.Popen(arguments, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with process:
-            process.stdin.write(content)
-            process.stdin.flush()
-            assert process.stdout.readline() == b"written\n"
-            yield process
-            process.kill()
-
-
-@pytest.fixture(params=["filesystem"])
-def backend(tmp_path: Path) -> Backend:
-    return Backend(FilesystemStore(tmp_path / "store"), f"FilesystemStore(Path({str(tmp_path / 'store')!r}))")
-
-
-@pytest.fixture
-def store(backend: Backend) -> ContentStore:
-    return backend.store
-
-
-def put(store: ContentStore, content: bytes) -> Digest:
-    with store.ingest("put") as ingest:
-        ingest.write(content)
-        return ingest.commit()
-
-
-def write_and_commit(store: ContentStore, key: str, digest: Digest | None = None, size: int | None = None) -> None:
-    """Write CONTENT and commit it as what the caller says it is."""
-    with store.ingest(key, waiting=give_up) as ingest:
-        ingest.write(CONTENT)
-        ingest.keep()
-        ingest.commit(digest, size)
-
-
-def give_up() -> None:
-    raise InterruptedError
-
-
-def leave_partial(store: ContentStore, key: str, content: bytes) -> None:
-    with store.ingest(key) as ingest:
-        ingest.write(content)
-        ingest.keep()
-
-
-def assert_holds(store: ContentStore, *contents: bytes) -> None:
-    """The store has these blobs, whole, and nothing else."""
-    assert dict(store.blobs()) == {Digest.of(content): len(content) for content in contents}
-    for content in contents:
-        assert store.read(Digest.of(content)) == content
-    assert list(store.partials()) == []
 
 
 def test_the_first_id_that_is_claimed_stays(backend: Backend) -> None:
@@ -250,158 +170,6 @@ def test_opening_an_ingest_leaves_a_published_blob_alone(store: ContentStore) ->
     put(store, CONTENT)
     with store.ingest(KEY):
         pass
-    assert_holds(store, CONTENT)
-
-
-def test_a_second_writer_waits_and_finds_the_blob(store: ContentStore) -> None:
-    waits = threading.Event()
-    found: list[int | None] = []
-
-    def second() -> None:
-        with store.ingest(KEY, waiting=waits.set):
-            found.append(store.size(DIGEST))
-
-    thread = threading.Thread(target=second)
-    with store.ingest(KEY) as ingest:
-        ingest.write(CONTENT)
-        thread.start()
-        assert waits.wait(10)
-        assert list(store.partials()) == [(KEY, len(CONTENT), True)]
-        ingest.commit()
-    thread.join(10)
-    assert found == [len(CONTENT)]
-    assert_holds(store, CONTENT)
-
-
-def test_a_waiter_may_give_up(store: ContentStore) -> None:
-    with store.ingest(KEY) as ingest:
-        with pytest.raises(InterruptedError), store.ingest(KEY, waiting=give_up):
-            pass
-        ingest.write(CONTENT)
-        ingest.commit()
-    assert_holds(store, CONTENT)
-
-
-@pytest.mark.parametrize("key", ["other", f"{KEY}:beside"])
-def test_a_commit_under_another_key_does_not_wait_for_a_transfer(store: ContentStore, key: str) -> None:
-    with store.ingest(KEY) as slow:
-        slow.write(CONTENT[:10])
-        write_and_commit(store, key)
-        assert store.read(DIGEST) == CONTENT
-        slow.write(CONTENT[10:])
-        slow.commit(DIGEST)
-    assert_holds(store, CONTENT)
-
-
-@pytest.mark.parametrize("key", [KEY, "other", f"{KEY}:beside"])
-def test_a_commit_waits_for_whoever_settles_the_digest(store: ContentStore, key: str) -> None:
-    with store.ingest(KEY if key != KEY else "other") as holder, holder.settling() if key != KEY else store.locked(DIGEST):
-        with pytest.raises(InterruptedError):
-            write_and_commit(store, key)
-        assert store.size(DIGEST) is None
-
-
-@pytest.mark.parametrize("key", [KEY, "other", f"{KEY}:beside"])
-def test_a_commit_settles_the_digest_until_its_context_ends(store: ContentStore, key: str) -> None:
-    with store.ingest(key) as ingest:
-        ingest.write(CONTENT)
-        ingest.commit()
-        with store.locked(DIGEST) as held:
-            assert not held
-    with store.locked(DIGEST) as held:
-        assert held
-
-
-@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_an_ingest_beside_another_takes_a_copy_of_what_that_has(store: ContentStore, algorithm: str) -> None:
-    digest = Digest(algorithm, hashlib.new(algorithm, CONTENT).hexdigest())
-    with store.ingest(str(digest)) as slow:
-        slow.write(CONTENT[:5000])
-        with store.ingest(f"{digest}:beside") as beside:
-            assert b"".join(beside.resume()) == CONTENT[:5000]
-            beside.write(CONTENT[5000:])
-            beside.commit(digest, len(CONTENT))
-        assert store.read(digest) == CONTENT
-        assert store.partial_size(str(digest)) == 5000
-        slow.keep()
-    assert store.discard_partial(str(digest)) == 5000
-
-
-def test_nothing_of_a_broken_ingest_beside_another_is_kept(store: ContentStore) -> None:
-    with store.ingest(KEY), store.ingest(f"{KEY}:beside") as beside:
-        assert list(beside.resume()) == []
-        beside.write(CONTENT)
-        beside.keep()
-    assert_holds(store)
-
-
-def test_an_ingest_beside_another_leaves_a_file_without_a_row_alone(store: ContentStore) -> None:
-    put(store, CONTENT)
-    with store.ingest(f"{KEY}:beside") as beside:
-        with beside.settling():
-            beside.adopt()
-        assert store.read(DIGEST) == CONTENT
-
-
-def test_a_digest_is_settled_while_what_is_there_is_read(store: ContentStore) -> None:
-    leave_partial(store, KEY, CONTENT)
-    with store.ingest(KEY) as ingest:
-        for _ in ingest.resume():
-            with store.locked(DIGEST) as held:
-                assert not held
-        with store.locked(DIGEST) as held:
-            assert held
-
-
-def test_many_writers_of_one_blob_leave_one_blob(store: ContentStore) -> None:
-    def write(key: str) -> None:
-        with store.ingest(key) as ingest:
-            ingest.write(CONTENT)
-            ingest.commit(DIGEST)
-
-    threads = [threading.Thread(target=write, args=(key,)) for key in (KEY, KEY, "one", "two", "three")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert_holds(store, CONTENT)
-
-
-def test_the_sweep_is_not_kept_out_by_a_transfer_and_does_not_wait(store: ContentStore) -> None:
-    with store.ingest(KEY) as ingest:
-        with store.locked(DIGEST) as held:
-            assert held
-        with ingest.settling():
-            with store.locked(DIGEST) as held:
-                assert not held
-            with store.locked(Digest.of(b"another")) as held:
-                assert held
-    with store.locked(DIGEST) as held:
-        assert held
-
-
-def test_a_writer_waits_for_the_sweep(store: ContentStore) -> None:
-    put(store, CONTENT)
-    waits = threading.Event()
-    resumed: list[bytes] = []
-
-    def write() -> None:
-        with store.ingest(KEY, waiting=waits.set) as ingest:
-            with ingest.settling():
-                ingest.adopt()
-            resumed.append(b"".join(ingest.resume()))
-            ingest.restart()
-            ingest.write(CONTENT)
-            ingest.commit(DIGEST)
-
-    thread = threading.Thread(target=write)
-    with store.locked(DIGEST) as held:
-        assert held
-        thread.start()
-        assert waits.wait(10)
-        store.delete(DIGEST)
-    thread.join(10)
-    assert resumed == [b""]
     assert_holds(store, CONTENT)
 
 

@@ -20,7 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from services.oci import mediatypes
 from tests.builders import Json, Layout, digest_of
+from tests.fake_registry.answers import Answer as Answer
+from tests.fake_registry.answers import Document as Document
 from tests.fake_registry.server import Request, serving
+from tests.fake_registry.slow import Slowness, answer_slowly, drip
 from tests.fake_registry.uploads import ENDLESS, UploadHandler, Uploads
 
 TOKEN = "a-token-that-opens"
@@ -70,31 +73,12 @@ class Fault(StrEnum):
     WAITING = "half of the bytes, then nothing until `resume` is set, then the rest"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    media_type: str
-    content: bytes
-
-    def padded(self, size: int) -> Document:
-        """The same with this many spaces behind it."""
-        return Document(self.media_type, self.content + b" " * size)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is said in place of anything else, with these headers."""
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass
 class FakeRegistry:
     """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user).
 
     `faults` and `answers` stay, the faults of `passing` happen to one request each. A token server that `echoes` refuses with what it was sent. `sent` counts
-    the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set.
+    the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set. `slow` is by the last part of a path.
     """
 
     auth: str = ""
@@ -107,6 +91,7 @@ class FakeRegistry:
     manifests: dict[tuple[str, str], Document] = field(default_factory=dict)
     faults: dict[str, Fault] = field(default_factory=dict)
     passing: dict[str, list[Fault]] = field(default_factory=dict)
+    slow: dict[str, Slowness] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     token: str = TOKEN
     identity_token: str = ""
@@ -186,12 +171,15 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
     def _noted(self) -> bool:
         url = urlsplit(self.path)
         self.registry.requests.append(Request(self.command, url.path, parse_qs(url.query), dict(self.headers.items())))
+        slowness = self.registry.slow.get(self._last_part)
+        if slowness not in (None, Slowness.DRIP):
+            answer_slowly(self.connection, slowness, self.registry.stalled)
         if url.path == "/token":
             self._token()
             return False
         if not self._is_authorized():
             return False
-        answer = self.registry.answers.get(url.path.rpartition("/")[2])
+        answer = self.registry.answers.get(self._last_part)
         if answer is not None:
             self._send(answer.status, answer.body, answer.headers)
         return answer is None
@@ -309,8 +297,15 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             return
         self._write(body[half:])
 
+    @property
+    def _last_part(self) -> str:
+        return urlsplit(self.path).path.rpartition("/")[2]
+
     def _write(self, content: bytes) -> None:
-        limit = self.registry.pause_after.get(urlsplit(self.path).path.rpartition("/")[2])
+        if content and self._last_part in self.registry.slow:
+            drip(self.connection, content, self.registry.stalled)
+            return
+        limit = self.registry.pause_after.get(self._last_part)
         if limit is not None and len(content) > limit:
             self.wfile.write(content[:limit])
             self.registry.stalled.set()

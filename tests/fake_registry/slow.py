@@ -1,0 +1,39 @@
+"""What a server can do that never ends: a byte now and then, or nothing more."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from enum import StrEnum
+
+DRIP_SECONDS = 0.005
+
+
+class Slowness(StrEnum):
+    """How an answer comes; it goes on until the client closes the connection."""
+
+    DRIP = "the body, a byte at a time, to its end"
+    DRIP_HEADERS = "a head without an end, a byte at a time"
+    ENDLESS_CONTINUE = "100 Continue, again and again"
+    STALL = "half a head, then nothing"
+
+
+def answer_slowly(connection: socket.socket, slowness: Slowness, began: threading.Event) -> None:
+    """Answer until the client is gone."""
+    head = b"HTTP/1.1 200 OK\r\nX-Drip: "
+    connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" if slowness is Slowness.ENDLESS_CONTINUE else head)
+    began.set()
+    if slowness is Slowness.STALL:
+        connection.recv(1)
+    gone = threading.Event()
+    while not gone.wait(DRIP_SECONDS):
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" if slowness is Slowness.ENDLESS_CONTINUE else b"x")
+
+
+def drip(connection: socket.socket, content: bytes, began: threading.Event) -> None:
+    """Send bytes one at a time."""
+    gone = threading.Event()
+    for position in range(len(content)):
+        connection.sendall(content[position : position + 1])
+        began.set()
+        gone.wait(DRIP_SECONDS)

@@ -1,0 +1,137 @@
+"""Downloads that come, but too slowly: they use up attempts, go elsewhere, and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from services.engine import Engine
+from services.errors import RegistryFailure
+from services.images.pull import pull_image, pull_reference
+from services.images.retry import Patience
+from services.oci.digest import Digest
+from services.progress import Progress
+from services.registry.client import RegistryClient
+from tests.builders import Layout, make_layer
+from tests.fake_registry import FakeRegistry
+from tests.fake_registry.slow import Slowness
+
+SIZE = 4096
+FASTER_THAN_A_DRIP = 1 << 20
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry().serve() as running:
+        yield running
+
+
+def publish(*registries: FakeRegistry) -> tuple[str, str]:
+    """An image with one plain layer: its name at the last of the registries, and the layer's digest."""
+    layout = Layout()
+    image = layout.image([make_layer("blob", SIZE)], compression="none")
+    layer = max(layout.blobs, key=lambda digest: len(layout.blobs[digest]))
+    names = [registry.publish(layout, image) for registry in registries]
+    return names[-1], layer
+
+
+def expecting(engine: Engine, least_rate: int, window: float = 0.1) -> Engine:
+    return replace(engine, limits=replace(engine.limits, least_rate=least_rate, stall_seconds=window))
+
+
+def pull(engine: Engine, name: str) -> list[Progress]:
+    return list(pull_image(engine, pull_reference(name, "1")))
+
+
+def offsets(registry: FakeRegistry, digest: str) -> list[int]:
+    asked = [request for request in registry.requests if request.path.endswith(digest)]
+    return [int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")) for request in asked]
+
+
+def test_a_registry_that_drips_is_given_up_and_what_came_is_kept(engine: Engine, registry: FakeRegistry) -> None:
+    name, layer = publish(registry)
+    registry.slow[layer] = Slowness.DRIP
+    with pytest.raises(RegistryFailure, match="fewer than 1048576 bytes a second came for 0.1 seconds"):
+        pull(expecting(engine, FASTER_THAN_A_DRIP), name)
+    asked = offsets(registry, layer)
+    assert len(asked) == engine.limits.download_attempts
+    assert asked == sorted(set(asked))
+    assert engine.content.partial_size(layer) > asked[-1]
+
+
+def test_the_rest_is_asked_of_the_next_host(engine: Engine) -> None:
+    with FakeRegistry().serve() as slow, FakeRegistry().serve() as whole:
+        _, layer = publish(slow, whole)
+        slow.slow[layer] = Slowness.DRIP
+        client = RegistryClient(insecure=("127.0.0.0/8",), mirrors=(slow.base, whole.base))
+        pull(replace(expecting(engine, FASTER_THAN_A_DRIP), registry=client), "team/app")
+        assert offsets(slow, layer) == [0]
+        [offset] = offsets(whole, layer)
+    assert 0 < offset < SIZE
+
+
+def test_a_slow_line_above_the_rate_goes_on(engine: Engine, registry: FakeRegistry) -> None:
+    name, _ = publish(registry)
+    config = next(digest for digest, content in registry.blobs.items() if content.startswith(b'{"architecture"'))
+    registry.slow[config] = Slowness.DRIP
+    pull(expecting(engine, 1, window=0.2), name)
+    assert offsets(registry, config) == [0]
+    with engine.metadata.read() as tx:
+        assert tx.graph.present([Digest.parse(config)])
+
+
+class TestPatience:
+    """Bytes are counted over a window, across tries."""
+
+    def failure(self) -> RegistryFailure:
+        failure = RegistryFailure("later")
+        failure.retry_after = 0
+        return failure
+
+    def test_what_comes_fast_is_never_slow(self) -> None:
+        patience = Patience(3, 0.0, least=1000, window=60)
+        assert not any(patience.is_too_slow(1000, 59) for _ in range(100))
+
+    def test_a_window_is_not_over_before_its_time(self) -> None:
+        patience = Patience(3, 0.0, least=1000, window=60)
+        assert [patience.is_too_slow(1, 20) for _ in range(6)] == [False, False, True] * 2
+
+    def test_slow_tries_are_used_up_although_bytes_come(self) -> None:
+        patience = Patience(3, 0.0, least=1000, window=60)
+        for _ in range(2):
+            patience.progressed()
+            assert patience.is_too_slow(1, 60)
+            patience.pause_after(self.failure())
+        patience.progressed()
+        with pytest.raises(RegistryFailure, match="later"):
+            patience.pause_after(self.failure())
+
+    def test_enough_in_a_window_begins_to_count_anew(self) -> None:
+        patience = Patience(2, 0.0, least=1000, window=60)
+        assert patience.is_too_slow(1, 60)
+        patience.pause_after(self.failure())
+        assert not patience.is_too_slow(1000, 1)
+        patience.progressed()
+        patience.pause_after(self.failure())
+
+    def test_connections_that_bring_a_byte_and_break_are_slow_together(self) -> None:
+        patience = Patience(5, 1.0, least=1000, window=60)
+
+        def try_again(times: int) -> None:
+            for _ in range(times):
+                patience.is_too_slow(1, 0.0)
+                patience.progressed()
+                patience.pause_after(self.failure())
+
+        try_again(60)  # with pauses of less than a second
+        with pytest.raises(RegistryFailure, match="later"):
+            try_again(10_000)
+
+    def test_a_pause_that_the_registry_asked_for_is_not_held_against_it(self) -> None:
+        patience = Patience(5, 0.0, least=1000, window=60)
+        failure = self.failure()
+        failure.retry_after = 100
+        assert patience.pause_after(failure) == 100
+        assert not patience.is_too_slow(1, 0.0)
