@@ -60,7 +60,6 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
 
 def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
     proxies = Proxies.from_environ(os.environ)
-    shown = proxies.masked
     return Engine(
         content=content,
         metadata=metadata,
@@ -76,26 +75,34 @@ def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStor
         ),
         platform=config.platform,
         clock=time.time_ns,
-        limits=Limits(
-            decompression_ratio=config.decompression_ratio,
-            decompression_bytes=config.decompression_bytes,
-            concurrent_downloads=config.concurrent_downloads,
-            concurrent_uploads=config.concurrent_uploads,
-            download_attempts=config.download_attempts,
-            least_rate=config.least_rate,
-            stall_seconds=config.stall_seconds,
-            turn_seconds=min(_TURN_SECONDS, config.stall_seconds),
-        ),
+        limits=_limits(config),
         decoders=DecoderMemory(config.decompression_memory),
         import_urls=config.import_urls,
-        shown=ShownSettings(
-            root=str(config.root),
-            store="filesystem",
-            database=config.database_url.partition(":")[0],
-            registry_mirrors=config.registry_mirrors,
-            insecure_registries=config.insecure_registries,
-            http_proxy=shown.http,
-            https_proxy=shown.https,
-            no_proxy=shown.none,
-        ),
+        shown=_shown(config, proxies.masked),
+    )
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        decompression_ratio=config.decompression_ratio,
+        decompression_bytes=config.decompression_bytes,
+        concurrent_downloads=config.concurrent_downloads,
+        concurrent_uploads=config.concurrent_uploads,
+        download_attempts=config.download_attempts,
+        least_rate=config.least_rate,
+        stall_seconds=config.stall_seconds,
+        turn_seconds=min(_TURN_SECONDS, config.stall_seconds),
+    )
+
+
+def _shown(config: Config, proxies: Proxies) -> ShownSettings:
+    return ShownSettings(
+        root=str(config.root),
+        store="filesystem",
+        database=config.database_url.partition(":")[0],
+        registry_mirrors=config.registry_mirrors,
+        insecure_registries=config.insecure_registries,
+        http_proxy=proxies.http,
+        https_proxy=proxies.https,
+        no_proxy=proxies.none,
     )

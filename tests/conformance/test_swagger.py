@@ -91,7 +91,7 @@ def problems(description: Description, ask: Ask, answer: Resp) -> Iterator[str]:
     """What is not as asked for or as described."""
     if answer.status != (ask.status or answer.status):
         yield f"status {answer.status} instead of {ask.status}: {answer.body[:200]!r}"
-    yield from description.status_problems(ask.operation, answer.status, dict(answer.headers))
+    yield from description.status_problems(ask.operation, answer.status, answer.headers)
     content_type = answer.headers["Content-Type"]
     if ask.lines and answer.status == HTTPStatus.OK:
         yield from description.line_problems(ask.lines, content_type, answer.messages())
