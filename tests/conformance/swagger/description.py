@@ -6,7 +6,7 @@ A problem is a line of text that tells the definition and the property, such as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from jsonschema import Draft4Validator, FormatChecker, ValidationError
