@@ -6,7 +6,7 @@ A problem is a line of text that tells the definition and the property, such as 
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jsonschema import Draft4Validator, FormatChecker, ValidationError
@@ -55,7 +55,7 @@ class Description:
         """Such as `GET /images/json`."""
         return set(self._responses)
 
-    def status_problems(self, operation: str, status: int, headers: Container[str]) -> Iterator[str]:
+    def status_problems(self, operation: str, status: int, headers: Any) -> Iterator[str]:
         """Of the status and of the headers that it is to have."""
         response = self._responses[operation].get(str(status))
         if response is None:
