@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,6 @@ from services.metadata.protocol import Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP
-from services.oci.platform import PlatformMatcher
 from services.oci.reference import dangling_name
 from tests.builders import (
     ArchivedImage,
@@ -288,9 +288,9 @@ def test_an_image_with_many_names_is_read_once(engine: Engine, monkeypatch: pyte
         layout.tag(image, f"docker.io/library/many:{tag}")
     read: list[Digest] = []
 
-    def counting(engine: Engine, brought: set[Digest], target: Descriptor, *, matcher: PlatformMatcher | None = None) -> list[Recorded]:
+    def counting(engine: Engine, brought: set[Digest], target: Descriptor, **options: Any) -> list[Recorded]:
         read.append(target.digest)
-        return read_graph(engine, brought, target, matcher=matcher)
+        return read_graph(engine, brought, target, **options)
 
     monkeypatch.setattr("services.images.load.read_graph", counting)
     assert len(load_image(engine, layout.to_tar())) == 300
