@@ -163,9 +163,10 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
 
 def remove_partial(path: Path) -> int:
     """Remove the folder of a partial, whose lock the caller holds; returns its bytes, 0 where there is none."""
-    size = partial_bytes(path)
+    size = 0
     with suppress(FileNotFoundError):
         for entry in os.scandir(path.parent):
+            size += entry.stat().st_size
             os.unlink(entry)
         path.parent.rmdir()
     return size
