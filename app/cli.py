@@ -17,7 +17,7 @@ from app.wiring import open_engine
 from services.errors import EngineError
 from services.gc.collector import collect_garbage
 from services.gc.verify import FindingKind, verify_store
-from services.metadata.session import upgrade
+from services.metadata.store import upgrade
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import sys
 from app.config import Config
 from app.holding import hold_folders
 from services.errors import Internal
-from services.metadata.session import is_current
+from services.metadata.store import is_current
 
 
 def prepare_store(config: Config) -> None:

@@ -12,11 +12,11 @@ from services.archive.bounds import DecoderMemory
 from services.content.filesystem import FilesystemStore
 from services.content.paths import Layout
 from services.engine import Engine, Limits, ShownSettings
-from services.gc.identity import is_one_store
-from services.metadata.session import SqlMetadataStore, upgrade
+from services.metadata.store import SqlMetadataStore, upgrade
 from services.registry.client import RegistryClient
 from services.registry.proxies import Proxies
 from services.registry.search import HUB_INDEX
+from services.store.identity import is_one_store
 
 _TURN_SECONDS = 10.0
 """How long a writer of the same blob is watched, before it is too slow to be waited for."""

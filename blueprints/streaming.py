@@ -22,8 +22,8 @@ from flask import Response, current_app, request
 from blueprints.routing import TAR, Answer
 from blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from services.errors import EngineError, Unavailable
-from services.images.retry import awaited
 from services.progress import Detail, Progress, ProgressStream
+from services.transfer.retry import awaited
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: a semaphore with a place for each live stream of the process."""

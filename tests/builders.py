@@ -20,14 +20,14 @@ from typing import Any
 
 from services.engine import Engine
 from services.gc.leases import hold
-from services.images.graph import read_graph
-from services.images.ingest import store_blob
 from services.images.load import load_image as stream_load
-from services.images.publish import assign_name, record_graph
+from services.intake.ingest import store_blob
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.reference import Reference, dangling_name
+from services.store.graph import read_graph
+from services.store.publish import assign_name, record_graph
 
 if sys.version_info >= (3, 14):
     from compression import zstd

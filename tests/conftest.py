@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from services.content.filesystem import FilesystemStore
 from services.engine import Engine, Limits
-from services.metadata.session import SqlMetadataStore, upgrade
+from services.metadata.store import SqlMetadataStore, upgrade
 from services.oci.platform import Platform
 from services.registry.client import RegistryClient
 

@@ -14,9 +14,9 @@ from blueprints.schemas.base import QuerySchema, since
 from blueprints.schemas.fields import PlatformSpecifier
 from blueprints.streaming import PROGRESS, stream_progress
 from services.images.import_ import import_image, import_url
-from services.images.names import repo_tag_reference
 from services.images.pull import pull_image, pull_reference
 from services.progress import ProgressStream
+from services.store.names import repo_tag_reference
 
 blueprint = Blueprint("image_create", __name__)
 

@@ -11,8 +11,8 @@ from marshmallow import fields
 from blueprints.request import engine, load_query
 from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema
-from services.images.names import repo_tag_reference
 from services.images.tag import tag_image
+from services.store.names import repo_tag_reference
 
 blueprint = Blueprint("image_tag", __name__)
 

@@ -12,7 +12,7 @@ from marshmallow import fields
 from blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
 from blueprints.schemas.descriptor import PLATFORM, DescriptorField
 from blueprints.schemas.json_schema import INTEGER, TEXT, array, constant, record, written_as
-from services.images.summary import ManifestKind, ManifestSummary
+from services.store.summary import ManifestKind, ManifestSummary
 
 IDENTITY = record({"Pull": array(record({"Repository": TEXT}))})
 _SIZE = record({"Content": INTEGER, "Total": INTEGER})

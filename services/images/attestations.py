@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
-from services.images.reading import read_document
-from services.images.resolve import resolve_image
 from services.metadata.protocol import Transaction
 from services.metadata.records import ManifestFacts, Role
 from services.oci import gojson, mediatypes
@@ -21,6 +19,8 @@ from services.oci.attestation import first_attestation_of
 from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.platform_choice import choose_manifests
+from services.store.reading import read_document
+from services.store.resolve import resolve_image
 
 MAX_STATEMENT_BYTES = 64 << 20
 """Of all statements of one answer, which is made in memory."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from services.engine import Engine
 from services.errors import Conflict, InvalidParameter, NotFound
 from services.gc.collector import collect_expired, sweep
-from services.images.events import Action, log_image
-from services.images.resolve import familiar_name, image_not_found, is_dangling, resolve_all
-from services.images.summary import ManifestSummary, platform_not_found, read_facts, summarize
 from services.metadata.protocol import Transaction
 from services.metadata.records import ImageRecord, Role
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
+from services.store.events import Action, log_image
+from services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
+from services.store.summary import ManifestSummary, platform_not_found, read_facts, summarize
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import Internal
-from services.images.resolve import familiar_name, is_dangling, resolve_image
-from services.images.summary import any_platform, platform_not_found, read_facts, summarize
 from services.metadata.protocol import Transaction
 from services.metadata.records import ImageRecord, ManifestFacts, Role
 from services.oci.config import ImageConfig
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
+from services.store.resolve import familiar_name, is_dangling, resolve_image
+from services.store.summary import any_platform, platform_not_found, read_facts, summarize
 
 MISSING = "<missing>"
 """The ID of every step but the last: layers are not images."""

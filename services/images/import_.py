@@ -15,12 +15,8 @@ from services.dockerfile import apply_changes
 from services.engine import Engine
 from services.errors import Forbidden, InvalidParameter
 from services.gc.leases import Lease, hold
-from services.images.events import Action, log_image
-from services.images.graph import read_graph
-from services.images.ingest import store_bytes
-from services.images.publish import assign_name, record_graph
-from services.images.retry import awaited
-from services.images.rootfs import StoredLayer, store_rootfs
+from services.intake.ingest import store_bytes
+from services.intake.rootfs import StoredLayer, store_rootfs
 from services.oci.config import ContainerConfig, History, ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -32,6 +28,10 @@ from services.oci.reference import Reference, dangling_name
 from services.oci.timestamp import Timestamp
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.urls import Download, open_url, split_url
+from services.store.events import Action, log_image
+from services.store.graph import read_graph
+from services.store.publish import assign_name, record_graph
+from services.transfer.retry import awaited
 
 _PROGRESS_SECONDS = 0.1
 

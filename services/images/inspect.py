@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.engine import Engine
-from services.images.resolve import is_dangling, resolve_image
-from services.images.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
 from services.metadata.protocol import Transaction
 from services.metadata.records import ImageRecord
 from services.oci.config import ImageConfig
@@ -17,6 +15,8 @@ from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
 from services.oci.timestamp import Timestamp
+from services.store.resolve import is_dangling, resolve_image
+from services.store.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
 
 
 @dataclass(frozen=True, slots=True)

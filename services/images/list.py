@@ -13,9 +13,14 @@ from weakref import WeakValueDictionary
 
 from services.engine import Engine
 from services.filters import Filters
-from services.images.resolve import familiar_name, is_dangling, resolve_image
-from services.images.selection import Predicate, select_records
-from services.images.summary import (
+from services.metadata.records import Catalog, ImageRecord
+from services.oci.descriptor import Descriptor
+from services.oci.digest import Digest
+from services.oci.platform import Platform, PlatformMatcher
+from services.oci.reference import Reference
+from services.store.filters import Predicate, select_records
+from services.store.resolve import familiar_name, is_dangling, resolve_image
+from services.store.summary import (
     Facts,
     ImageSummary,
     ManifestSummary,
@@ -25,11 +30,6 @@ from services.images.summary import (
     summarize,
     walk_present,
 )
-from services.metadata.records import Catalog, ImageRecord
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.reference import Reference
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
 

@@ -18,11 +18,7 @@ from services.archive.stream import Readable
 from services.engine import Engine
 from services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
-from services.images.batches import batches
-from services.images.events import Action, image_labels, log_image
-from services.images.graph import MAX_REPEATS, Configs, ReadManifest, read_graph, whole_manifests
-from services.images.intake import read_archive
-from services.images.publish import assign_name, record_graph
+from services.intake.archive import read_archive
 from services.metadata.records import Kind, ManifestDocument, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -31,6 +27,10 @@ from services.oci.platform import Platform, PlatformMatcher
 from services.oci.platform_choice import is_wanted, wanted_manifests
 from services.oci.reference import Reference, dangling_name
 from services.progress import Progress, ProgressStream
+from services.store.batches import batches
+from services.store.events import Action, image_labels, log_image
+from services.store.graph import MAX_REPEATS, Configs, ReadManifest, read_graph, whole_manifests
+from services.store.publish import assign_name, record_graph
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_CHUNK = 1 << 20

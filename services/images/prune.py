@@ -11,14 +11,14 @@ from services.engine import Engine
 from services.errors import Conflict
 from services.filters import Filters
 from services.gc.collector import collect_garbage, sweep
-from services.images.batches import batches
 from services.images.delete import Removal
-from services.images.events import Action, log_image, log_prune
-from services.images.resolve import familiar_name, is_dangling
-from services.images.selection import select_records
-from services.images.summary import Facts, walk_present
 from services.metadata.records import ImageRecord
 from services.oci.digest import Digest
+from services.store.batches import batches
+from services.store.events import Action, log_image, log_prune
+from services.store.filters import select_records
+from services.store.resolve import familiar_name, is_dangling
+from services.store.summary import Facts, walk_present
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 

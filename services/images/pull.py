@@ -16,15 +16,7 @@ from services.engine import Engine
 from services.errors import Damaged, EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
 from services.gc.leases import Lease, hold
 from services.gc.soundness import sound_blobs
-from services.images.download import download_blobs
-from services.images.events import Action, image_labels, log_image
-from services.images.graph import MAX_DEPTH, read_graph
-from services.images.ingest import store_blob
-from services.images.publish import assign_name, record_graph
-from services.images.reading import read_document
-from services.images.resolve import resolve_image
-from services.images.retry import patiently
-from services.images.transfers import is_shown
+from services.intake.ingest import store_blob
 from services.metadata.protocol import Transaction
 from services.metadata.records import Kind
 from services.oci import mediatypes
@@ -36,6 +28,14 @@ from services.oci.platform_choice import choose_manifests
 from services.oci.reference import Reference
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.protocol import Credentials, Repository
+from services.store.events import Action, image_labels, log_image
+from services.store.graph import MAX_DEPTH, read_graph
+from services.store.publish import assign_name, record_graph
+from services.store.reading import read_document
+from services.store.resolve import resolve_image
+from services.transfer.download import download_blobs
+from services.transfer.retry import patiently
+from services.transfer.transfers import is_shown
 
 
 def pull_reference(image: str, tag: str) -> Reference:

@@ -14,12 +14,6 @@ from dataclasses import dataclass, field
 from services.engine import Engine
 from services.errors import NotFound
 from services.gc.leases import hold
-from services.images.events import Action, image_labels, log_image
-from services.images.names import repo_tag_reference
-from services.images.push_target import choose_target
-from services.images.reading import refuse_damaged
-from services.images.summary import Facts, read_facts
-from services.images.upload import Uploads
 from services.metadata.protocol import Transaction
 from services.metadata.records import ImageRecord, Kind
 from services.oci import mediatypes
@@ -29,6 +23,12 @@ from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.protocol import Credentials
+from services.store.events import Action, image_labels, log_image
+from services.store.export_target import choose_target
+from services.store.names import repo_tag_reference
+from services.store.reading import refuse_damaged
+from services.store.summary import Facts, read_facts
+from services.transfer.upload import Uploads
 
 
 def push_reference(image: str, tag: str) -> Reference:

@@ -19,11 +19,6 @@ from services.archive.tarstream import CHUNK, END, directory_header, file_header
 from services.engine import Engine
 from services.errors import Conflict, EngineError, Internal, InvalidParameter, InvalidReference, NotFound
 from services.gc.leases import hold
-from services.images.events import Action, image_labels, log_image
-from services.images.push_target import choose_target
-from services.images.reading import open_verified, read_document, refuse_damaged
-from services.images.resolve import image_not_found, resolve_image
-from services.images.summary import Facts, read_facts, summarize
 from services.metadata.protocol import Transaction
 from services.metadata.records import ImageRecord, ManifestFacts, Role
 from services.oci import gojson
@@ -34,6 +29,11 @@ from services.oci.mediatypes import is_foreign_layer, is_index, is_manifest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.platform_choice import best_manifest, is_wanted
 from services.oci.reference import Reference
+from services.store.events import Action, image_labels, log_image
+from services.store.export_target import choose_target
+from services.store.reading import open_verified, read_document, refuse_damaged
+from services.store.resolve import image_not_found, resolve_image
+from services.store.summary import Facts, read_facts, summarize
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from services.engine import Engine
 from services.errors import InvalidParameter, NotFound
-from services.images.events import Action, image_labels, log_image
-from services.images.publish import assign_name
-from services.images.resolve import familiar_name, resolve_image
-from services.images.summary import any_platform, platform_not_found, read_facts, summarize
 from services.metadata.protocol import Transaction
 from services.oci.descriptor import Descriptor
 from services.oci.platform import Platform
 from services.oci.reference import Reference
+from services.store.events import Action, image_labels, log_image
+from services.store.publish import assign_name
+from services.store.resolve import familiar_name, resolve_image
+from services.store.summary import any_platform, platform_not_found, read_facts, summarize
 
 
 def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from services.engine import Engine
 from services.errors import InvalidReference
 from services.filters import Filters
-from services.images.events import IMAGE
 from services.metadata.records import Event
 from services.oci.reference import Reference
+from services.store.events import IMAGE
 
 SCOPE = "local"
 """The scope of every event that there is here."""

@@ -9,7 +9,7 @@ import pytest
 from app.config import Config
 from app.preparation import prepare_store
 from services.errors import Internal
-from services.metadata.session import is_current, upgrade
+from services.metadata.store import is_current, upgrade
 
 
 def config(root: Path) -> Config:

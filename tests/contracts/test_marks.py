@@ -6,7 +6,7 @@ import pytest
 
 from services.metadata.protocol import MetadataStore
 from services.metadata.records import LayerFacts
-from services.metadata.session import SqlMetadataStore
+from services.metadata.store import SqlMetadataStore
 from tests.rows import BLOB_BYTES, add_blobs, add_image, digest
 
 A, B = digest("a"), digest("b")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from services.errors import BlobNotFound, Internal
 from services.metadata.protocol import MetadataStore, Transaction
 from services.metadata.records import Actor, Catalog, Event, Kind, LayerFacts
-from services.metadata.session import SqlMetadataStore, upgrade
+from services.metadata.store import SqlMetadataStore, upgrade
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

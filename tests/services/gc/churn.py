@@ -21,15 +21,15 @@ from services.errors import Conflict, NotFound
 from services.gc.collector import collect_garbage, sweep
 from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
-from services.images.graph import read_graph
-from services.images.ingest import store_blob
-from services.images.publish import assign_name, record_graph
-from services.images.small_blobs import SmallBlobs
-from services.metadata.session import SqlMetadataStore
+from services.intake.ingest import store_blob
+from services.intake.small_blobs import SmallBlobs
+from services.metadata.store import SqlMetadataStore
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.registry.client import RegistryClient
+from services.store.graph import read_graph
+from services.store.publish import assign_name, record_graph
 from tests.builders import Json, Layout, make_layer
 
 NAMES = 3

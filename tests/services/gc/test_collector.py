@@ -14,8 +14,8 @@ import pytest
 from services.engine import Engine
 from services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
 from services.gc.leases import hold
-from services.images.ingest import store_bytes
-from services.metadata.session import SqlMetadataStore, SqlTransaction
+from services.intake.ingest import store_bytes
+from services.metadata.store import SqlMetadataStore, SqlTransaction
 from services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image, simple_layout
 

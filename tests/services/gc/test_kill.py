@@ -14,7 +14,7 @@ import pytest
 from services.engine import Engine
 from services.gc.collector import collect_garbage
 from services.gc.verify import FindingKind, verify_store
-from services.metadata.session import upgrade
+from services.metadata.store import upgrade
 from tests.services.gc.churn import open_store
 
 ROUNDS = 3

@@ -16,11 +16,11 @@ from services.errors import Internal, OutOfSpace
 from services.gc import leases
 from services.gc.collector import collect_garbage
 from services.gc.leases import Lease, hold
-from services.images.ingest import store_bytes
-from services.images.publish import assign_name
+from services.intake.ingest import store_bytes
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.store.publish import assign_name
 from tests.builders import put_image, simple_layout
 
 BLOB = b"some blob"

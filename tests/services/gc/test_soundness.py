@@ -11,7 +11,7 @@ import pytest
 from services.engine import Engine
 from services.gc.leases import hold
 from services.gc.soundness import mark_blob, sound_blobs
-from services.images.ingest import store_blob
+from services.intake.ingest import store_blob
 from services.oci.digest import Digest
 from tests.damage import Spoil, blob_file, damages, flip, lose, shorten
 

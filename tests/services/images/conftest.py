@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pytest
 
 from services.content.filesystem import FilesystemStore
-from services.metadata.session import SqlMetadataStore, SqlTransaction
+from services.metadata.store import SqlMetadataStore, SqlTransaction
 from services.oci.digest import Digest
 from tests.services.images.costs import Costs
 

@@ -14,9 +14,9 @@ from services.filters import Filters
 from services.gc.leases import hold
 from services.gc.verify import Finding, verify_store
 from services.images.delete import Removal, delete_image
-from services.images.ingest import store_bytes
 from services.images.list import list_images
 from services.images.tag import tag_image
+from services.intake.ingest import store_bytes
 from services.oci.digest import Digest
 from services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from services.oci.platform import Platform

@@ -10,10 +10,10 @@ import pytest
 from services.engine import Engine
 from services.errors import RegistryFailure
 from services.images.pull import pull_image, pull_reference
-from services.images.retry import Patience
 from services.oci.digest import Digest
 from services.progress import Progress
 from services.registry.client import RegistryClient
+from services.transfer.retry import Patience
 from tests.builders import Layout, make_layer
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness

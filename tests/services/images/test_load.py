@@ -12,13 +12,13 @@ import pytest
 
 from services.engine import Engine
 from services.errors import InvalidContent
-from services.images.graph import ReadManifest, read_graph
 from services.images.load import load_image as stream_load
 from services.metadata.records import Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP
 from services.oci.reference import dangling_name
+from services.store.graph import ReadManifest, read_graph
 from tests.builders import (
     ArchivedImage,
     Json,
@@ -309,7 +309,7 @@ def test_many_names_are_given_a_few_at_a_time(engine: Engine, monkeypatch: pytes
         given.add(len(names(engine)))
         return engine.clock()
 
-    monkeypatch.setattr("services.images.batches.BATCH", 2)
+    monkeypatch.setattr("services.store.batches.BATCH", 2)
     load_image(replace(engine, clock=looking_clock), layout.to_tar())
     assert given == {0, 2, 4}
     assert len(names(engine)) == 5

@@ -16,9 +16,9 @@ import pytest
 from services.archive.bounds import DECODER_MEMORY, DecoderMemory
 from services.engine import Engine
 from services.errors import Forbidden, InvalidContent, Unavailable
-from services.images.graph import read_graph
 from services.images.load import load_image as stream_load
 from services.progress import Progress
+from services.store.graph import read_graph
 from tests.builders import ArchivedImage, Layout, digest_of, docker_archive, load_image, make_layer, make_tar, simple_layout, to_json
 from tests.services.images.archives import blobs, names
 from tests.services.images.costs import Costs
@@ -127,7 +127,7 @@ def test_a_load_that_is_closed_reads_no_further_image(engine: Engine, monkeypatc
 
 
 def test_a_load_that_is_closed_gives_no_further_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.images.batches.BATCH", 2)
+    monkeypatch.setattr("services.store.batches.BATCH", 2)
     stream = stream_load(engine, io.BytesIO(docker_images(6)))
     while len(names(engine)) < 2:
         assert next(stream) == Progress()

@@ -12,9 +12,9 @@ from services.gc import collector
 from services.gc.leases import hold
 from services.images import prune
 from services.images.delete import Removal
-from services.images.ingest import store_bytes
 from services.images.prune import Pruned, prune_images
 from services.images.tag import tag_image
+from services.intake.ingest import store_bytes
 from services.oci.digest import Digest
 from services.oci.reference import Reference
 from tests.builders import Layout, put_image, simple_layout
@@ -58,7 +58,7 @@ def test_only_dangling_images_go_unless_told_otherwise(engine: Engine, content: 
 def test_every_image_goes_with_what_it_had(
     engine: Engine, content: FilesystemStore, shelf: dict[str, Digest], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr("services.images.batches.BATCH", batch)
+    monkeypatch.setattr("services.store.batches.BATCH", batch)
     before = stored_bytes(content)
     pruned = prune_all(engine)
     assert pruned.removals == [

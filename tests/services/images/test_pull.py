@@ -13,8 +13,8 @@ import pytest
 from services.engine import Engine
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidReference, NotFound, RegistryFailure
 from services.gc.leases import hold
-from services.images.ingest import store_bytes
 from services.images.pull import pull_image, pull_reference
+from services.intake.ingest import store_bytes
 from services.metadata.records import Kind
 from services.oci import mediatypes
 from services.oci.digest import Digest

@@ -11,8 +11,8 @@ from services.gc.verify import verify_store
 from services.images.delete import delete_image
 from services.images.inspect import inspect_image
 from services.images.push import _plan_target
-from services.images.summary import read_facts
 from services.oci.digest import Digest
+from services.store.summary import read_facts
 from tests.builders import Json, Layout, load_image, make_layer, simple_layout
 from tests.services.images.archives import AMD64, blobs, document, multi, names, put_layout, save
 

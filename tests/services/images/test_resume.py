@@ -13,12 +13,12 @@ import pytest
 from services.engine import Engine
 from services.errors import EngineError, InvalidContent, NotFound, RegistryFailure
 from services.images.pull import pull_image, pull_reference
-from services.images.retry import Patience
 from services.oci import mediatypes
 from services.oci.digest import Digest
 from services.progress import Detail, Progress
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
+from services.transfer.retry import Patience
 from tests.builders import Layout, make_config, make_layer
 from tests.fake_registry import FakeRegistry, Fault
 

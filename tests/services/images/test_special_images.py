@@ -19,10 +19,10 @@ from services.images.inspect import inspect_image
 from services.images.list import ListedImage, list_images
 from services.images.prune import prune_images
 from services.images.pull import pull_image
-from services.images.summary import ManifestKind
 from services.oci import mediatypes
 from services.oci.platform import Platform
 from services.oci.reference import Reference
+from services.store.summary import ManifestKind
 from tests.builders import Json, Layout, blob_path, load_image, on_platform
 from tests.fake_registry import FakeRegistry, Fault
 from tests.services.images.archives import AMD64, ARM64, blobs, document, members, names, save

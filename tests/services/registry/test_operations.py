@@ -15,13 +15,13 @@ from services.images.distribution import inspect_distribution
 from services.images.import_ import import_url
 from services.images.pull import pull_image
 from services.images.push import push_image
-from services.images.retry import awaited
 from services.images.search import search_images
 from services.oci.reference import Reference
 from services.progress import Progress
 from services.registry.operations import Operation
 from services.registry.protocol import Credentials
 from services.system.auth import log_in
+from services.transfer.retry import awaited
 from tests.builders import put_image, simple_layout
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness

@@ -7,8 +7,8 @@ import pytest
 from services.content.filesystem import FilesystemStore
 from services.engine import Engine
 from services.gc.leases import hold
-from services.images.ingest import store_bytes
 from services.images.tag import tag_image
+from services.intake.ingest import store_bytes
 from services.oci.reference import Reference
 from services.system.df import DiskUsage, ObjectType, read_disk_usage
 from tests.builders import Layout, compress, make_layer, partial_layout, put_image

@@ -6,8 +6,8 @@ import pytest
 
 from services.engine import Engine
 from services.errors import ImageNotFound, InvalidReference, NotFound
-from services.images.resolve import familiar_name, resolve_all, resolve_image
 from services.metadata.records import ImageRecord
+from services.store.resolve import familiar_name, resolve_all, resolve_image
 from tests.builders import Layout, make_layer, put_image
 
 

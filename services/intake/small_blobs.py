@@ -13,7 +13,7 @@ from services.archive.layer import LayerDigester
 from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease
-from services.images.ingest import StoredBlob, store_blob
+from services.intake.ingest import StoredBlob, store_blob
 from services.metadata.records import LayerFacts
 from services.oci.digest import Digest
 

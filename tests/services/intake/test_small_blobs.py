@@ -11,8 +11,8 @@ from services.engine import Engine
 from services.errors import InvalidContent, OutOfSpace
 from services.gc.collector import collect_garbage
 from services.gc.leases import Lease, hold
-from services.images.ingest import store_blob
-from services.images.small_blobs import SmallBlobs
+from services.intake.ingest import store_blob
+from services.intake.small_blobs import SmallBlobs
 from services.oci.digest import Digest
 from tests.builders import compress, make_layer
 from tests.services.images.costs import Costs

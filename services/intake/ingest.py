@@ -18,7 +18,7 @@ from services.engine import Engine
 from services.errors import InvalidContent, OutOfSpace
 from services.gc.leases import Lease
 from services.gc.soundness import sound_blobs
-from services.images.turns import take_turn
+from services.intake.turns import take_turn
 from services.metadata.records import LayerFacts
 from services.oci.digest import Digest
 from services.registry.protocol import BlobStream

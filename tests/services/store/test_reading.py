@@ -15,9 +15,9 @@ from services.content.filesystem import FilesystemStore
 from services.engine import Engine
 from services.errors import BlobNotFound, Damaged, Internal
 from services.gc.leases import hold
-from services.images.ingest import store_blob
-from services.images.reading import open_verified, read_document, refuse_damaged
+from services.intake.ingest import store_blob
 from services.oci.digest import Digest
+from services.store.reading import open_verified, read_document, refuse_damaged
 from tests.damage import blob_file, damages, flip, lose, shorten
 
 CONTENT = b"what a blob holds " * 100_000

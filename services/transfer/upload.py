@@ -14,14 +14,14 @@ from functools import partial
 
 from services.engine import Engine
 from services.errors import EngineError
-from services.images.reading import open_verified, read_document
-from services.images.retry import patiently
-from services.images.transfers import Transfers, is_shown
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.protocol import Destination, Upload
+from services.store.reading import open_verified, read_document
+from services.transfer.retry import patiently
+from services.transfer.transfers import Transfers, is_shown
 
 
 class Uploads(Transfers):

@@ -1,6 +1,6 @@
 """The graph of an image, read and verified: its target and every manifest below it that an operation brought.
 
-Nothing is recorded here; see services/images/publish.py.
+Nothing is recorded here; see services/store/publish.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.soundness import sound_blobs
-from services.images.layer_checks import check_layers
-from services.images.reading import read_document
-from services.images.summary import is_pseudo
 from services.metadata.protocol import Transaction
 from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
 from services.oci import mediatypes
@@ -27,6 +24,9 @@ from services.oci.gojson import decode
 from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from services.oci.platform import PlatformMatcher
 from services.oci.platform_choice import wanted_manifests
+from services.store.layer_checks import check_layers
+from services.store.reading import read_document
+from services.store.summary import is_pseudo
 
 MAX_DEPTH = 4
 """Levels of indexes below a target; real images have one, an archive's nested layout two."""

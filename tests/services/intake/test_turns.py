@@ -15,8 +15,8 @@ from services.errors import InvalidContent
 from services.gc.collector import collect_garbage
 from services.gc.leases import hold
 from services.gc.verify import verify_store
-from services.images.ingest import fetch_blob, store_blob
 from services.images.pull import pull_image, pull_reference
+from services.intake.ingest import fetch_blob, store_blob
 from services.oci.digest import Digest
 from services.registry.protocol import BlobStream
 from tests.builders import Layout, make_layer

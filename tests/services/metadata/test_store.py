@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from services.errors import EngineError, Internal, OutOfSpace
 from services.metadata.database import open_engine, transaction
-from services.metadata.session import SqlMetadataStore
+from services.metadata.store import SqlMetadataStore
 from tests.rows import add_blobs, digest
 
 

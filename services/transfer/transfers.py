@@ -13,12 +13,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from services.engine import Limits
 from services.errors import RegistryFailure
-from services.images.retry import TICK_SECONDS, Patience
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.operations import Operation
+from services.transfer.retry import TICK_SECONDS, Patience
 
 
 def is_shown(blob: Descriptor) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.images.graph import ReadManifest
 from services.metadata.protocol import Transaction
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.reference import dangling_name
+from services.store.graph import ReadManifest
 
 
 def record_graph(tx: Transaction, graph: Iterable[ReadManifest]) -> None:

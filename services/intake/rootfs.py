@@ -25,7 +25,7 @@ from services.content.protocol import Ingest
 from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease
-from services.images.ingest import commit_blob
+from services.intake.ingest import commit_blob
 from services.metadata.records import LayerFacts
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest

@@ -20,7 +20,7 @@ import pytest
 from services.engine import Engine, Limits
 from services.errors import InvalidContent, OutOfSpace, Unavailable
 from services.gc.leases import Lease, hold
-from services.images.ingest import fetch_blob, store_blob, store_bytes
+from services.intake.ingest import fetch_blob, store_blob, store_bytes
 from services.metadata.records import LayerFacts
 from services.oci.digest import Digest
 

@@ -13,9 +13,9 @@ from services.archive.tarstream import TarReader
 from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease
-from services.images.archive_members import MAX_ENTRIES, Intake, take_member
-from services.images.derived_manifests import docker_entries
-from services.images.small_blobs import SmallBlobs
+from services.intake.archive_members import MAX_ENTRIES, Intake, take_member
+from services.intake.derived_manifests import docker_entries
+from services.intake.small_blobs import SmallBlobs
 from services.oci.descriptor import Descriptor
 from services.progress import Progress
 

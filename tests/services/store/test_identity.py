@@ -10,9 +10,9 @@ import pytest
 
 from services.content.filesystem import FilesystemStore
 from services.engine import Engine
-from services.gc.identity import is_one_store
-from services.metadata.session import SqlMetadataStore, upgrade
+from services.metadata.store import SqlMetadataStore, upgrade
 from services.oci.digest import Digest
+from services.store.identity import is_one_store
 from tests.builders import Layout, make_layer, put_image
 
 

@@ -11,10 +11,8 @@ from itertools import islice
 from services.archive import docker_archive, oci_layout
 from services.archive.docker_archive import ArchivedImage
 from services.errors import InvalidContent, InvalidReference
-from services.images.archive_members import MAX_ENTRIES, Intake
-from services.images.graph import MAX_REPEATED_CONFIGS
-from services.images.ingest import StoredBlob
-from services.images.reading import read_document
+from services.intake.archive_members import MAX_ENTRIES, Intake
+from services.intake.ingest import StoredBlob
 from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -24,6 +22,8 @@ from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MAN
 from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Progress
+from services.store.graph import MAX_REPEATED_CONFIGS
+from services.store.reading import read_document
 
 MAX_IMAGES = 20_000
 """Entries of manifest.json; each may cost a manifest and all that is read for it."""

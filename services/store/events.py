@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from services.engine import Engine
-from services.images.summary import any_platform, read_facts, summarize
 from services.metadata.protocol import Transaction
 from services.metadata.records import Actor
 from services.oci.digest import Digest
+from services.store.summary import any_platform, read_facts, summarize
 
 IMAGE = "image"
 """The type of every event that there is here."""

@@ -12,15 +12,15 @@ from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
-from services.images.graph import MAX_REPEATS, ReadManifest, read_graph
-from services.images.ingest import store_blob
-from services.images.publish import assign_name, record_graph
+from services.intake.ingest import store_blob
 from services.metadata.records import Kind, Role
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import dangling_name
+from services.store.graph import MAX_REPEATS, ReadManifest, read_graph
+from services.store.publish import assign_name, record_graph
 from tests.builders import (
     Json,
     Layout,

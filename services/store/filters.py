@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 
 from services.errors import InvalidParameter
 from services.filters import Filters, compile_glob, parse_moment
-from services.images.resolve import is_dangling
-from services.images.summary import Facts, walk_manifests
 from services.metadata.records import ImageRecord, Kind
 from services.oci.attestation import is_reference
 from services.oci.reference import Reference
+from services.store.resolve import is_dangling
+from services.store.summary import Facts, walk_manifests
 
 Predicate = Callable[[ImageRecord], bool]
 LabelCheck = Callable[[Mapping[str, str]], bool]

@@ -23,8 +23,8 @@ from services.archive.tarstream import Member, MemberType
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest
 from services.gc.leases import Lease
-from services.images.ingest import StoredBlob, store_blob
-from services.images.small_blobs import SMALL_BYTES, SmallBlobs
+from services.intake.ingest import StoredBlob, store_blob
+from services.intake.small_blobs import SMALL_BYTES, SmallBlobs
 from services.oci.digest import Digest
 from services.oci.gojson import quote
 from services.oci.platform import Platform

@@ -14,13 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from services.engine import Engine
 from services.errors import EngineError, InvalidContent, InvalidParameter, NotFound, RegistryFailure
 from services.gc.leases import Lease
-from services.images.ingest import fetch_blob
-from services.images.retry import TICK_SECONDS, Patience, in_background
-from services.images.transfers import Transfers
+from services.intake.ingest import fetch_blob
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.progress import Detail, Progress, ProgressStream
 from services.registry.protocol import BlobStream, Repository
+from services.transfer.retry import TICK_SECONDS, Patience, in_background
+from services.transfer.transfers import Transfers
 
 
 def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:
