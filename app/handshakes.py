@@ -45,9 +45,7 @@ class Handshakes:
 
     def _shake(self, conn: Connection) -> int:
         if not isinstance(conn.sock, ssl.SSLSocket):
-            self._context = self._context or ssl_context(self._cfg)
-            quiet = self._cfg.suppress_ragged_eofs
-            conn.sock = self._context.wrap_socket(conn.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=quiet)
+            self._wrap(conn)
         try:
             conn.sock.do_handshake()
         except ssl.SSLWantReadError:
@@ -55,3 +53,12 @@ class Handshakes:
         except ssl.SSLWantWriteError:
             return EVENT_WRITE
         return 0
+
+    def _wrap(self, conn: Connection) -> None:
+        self._context = self._context or ssl_context(self._cfg)
+        quiet = self._cfg.suppress_ragged_eofs
+        try:
+            conn.sock.getpeername()  # or ssl would find that the client is gone, and leave the socket open
+            conn.sock = self._context.wrap_socket(conn.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=quiet)
+        except OSError as exc:
+            raise ConnectionResetError from exc

@@ -8,6 +8,7 @@ import re
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -338,3 +339,12 @@ def test_handshakes_that_do_not_go_on_make_way_for_others(secured: Served, held:
         staying = [connection for connection in staying if connection not in gone]
     with secured.connect() as connection:
         assert statuses(Cut(connection, 1 << 20).exchange(PING)) == ["200"]
+
+
+def test_a_client_that_resets_its_connection_is_gone_quietly(secured: Served, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(50):
+        with secured.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(b"\x16\x03\x01")
+    secured.stop()
+    assert (caplog.text, secured.worker.nr_conns) == ("", 0)
