@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from services.archive.oci_layout import LAYOUT, entry_name, index_file, is_referrer, named, parse_index_file, parse_layout_version, unnamed
+from services.archive.oci_layout import LAYOUT, entry_name, index_file, is_image, named, parse_index_file, parse_layout_version, unnamed
 from services.errors import InvalidContent
 from services.oci import gojson
 from services.oci.descriptor import Descriptor
@@ -73,9 +73,11 @@ def test_naming(name: str, ref_name: str) -> None:
     assert unnamed(entry).annotations == {}
 
 
-def test_referrers_are_told_by_their_subject() -> None:
-    assert is_referrer(Descriptor(OCI_MANIFEST, DIGEST, 8, {"io.containerd.manifest.subject": str(DIGEST)}))
-    assert not is_referrer(ENTRY)
+def test_what_refers_to_another_is_no_image_unless_it_has_a_name() -> None:
+    referrer = Descriptor(OCI_MANIFEST, DIGEST, 8, {"io.containerd.manifest.subject": str(DIGEST)})
+    assert not is_image(referrer)
+    assert is_image(named(referrer, "docker.io/library/a:1"))
+    assert is_image(ENTRY)
 
 
 @pytest.mark.parametrize(
