@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -138,3 +139,9 @@ def test_every_view_begins_with_its_route_and_fits_its_lines(tmp_path: Path) -> 
         assert all(method in first for method in rule.methods or ()), f"{rule.endpoint}: {first}"
         lines = ast.parse(inspect.getsource(view)).body[0]
         assert (lines.end_lineno or 0) - lines.lineno + 1 <= VIEW_LINES, rule.endpoint
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_documents_name_files_that_exist(document: str) -> None:
+    named = re.findall(r"`((?:app|blueprints|services|tests|benchmarks)/[\w/.-]*[\w/])", (ROOT / document).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
