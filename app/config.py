@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from app import values
 from app.values import Bind
 from blueprints.versioning import ApiVersion
-from services.archive.bounds import DECODER_MEMORY
 from services.oci.platform import Platform
 
 
@@ -24,231 +23,159 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An environment variable: the field of Config that it fills, its default text, what it means, and how its text is read."""
+    """An environment variable: its default text, what it means, and how its text is read."""
 
     name: str
-    field: str
     default: str
     meaning: str
     parse: Callable[[str], object]
 
 
-SETTINGS = (
-    Setting("STOWAGE_ROOT", "root", "./var", "Folder of the store: database, blobs, partial blobs, lock.", values.parse_folder),
-    Setting(
-        "STOWAGE_BIND",
-        "bind",
-        "unix:./var/stowage.sock",
-        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600; its absolute path "
-        "has at most 107 bytes. An address that other machines reach is refused "
-        "unless client certificates are verified or `STOWAGE_ALLOW_INSECURE_TCP` is 1.",
-        values.parse_binds,
-    ),
-    Setting(
-        "STOWAGE_ALLOW_INSECURE_TCP",
-        "allow_insecure_tcp",
-        "0",
-        "1 allows addresses that other machines reach, and under any server requests from there, without any authentication: whoever reaches "
-        "them owns the store.",
-        values.parse_flag,
-    ),
-    Setting(
-        "STOWAGE_TLS_CERT", "tls_cert", "", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file
-    ),
-    Setting("STOWAGE_TLS_KEY", "tls_key", "", "Private key of that certificate (PEM).", values.parse_file),
-    Setting("STOWAGE_TLS_CA", "tls_ca", "", "Authority (PEM) that must have signed every client's certificate.", values.parse_file),
-    Setting(
-        "STOWAGE_HOSTS",
-        "hosts",
-        "",
-        "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): further names of this service, since over plain TCP a `Host` with dots is otherwise refused "
-        "unless it is an address, and the hosts whose web pages may use it. See [deployment.md](deployment.md#web-pages).",
-        values.parse_names,
-    ),
-    Setting(
-        "STOWAGE_DATABASE_URL",
-        "database",
-        "",
-        "Where names and facts are: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
-        values.parse_database,
-    ),
-    Setting(
-        "STOWAGE_CONTENT_URL",
-        "content",
-        "",
-        "Where blobs are: a folder, or `file:///FOLDER`. By default the root.",
-        values.parse_content,
-    ),
-    Setting("STOWAGE_WORKERS", "workers", "2", "Worker processes.", values.parse_small_count),
-    Setting(
-        "STOWAGE_THREADS",
-        "threads",
-        "64",
-        "Threads of each worker for uploads, downloads and streams: as many run at once, of which a quarter may listen to events. Short requests "
-        "have threads of their own. A quarter is left to the unix socket where there is one.",
-        values.parse_small_count,
-    ),
-    Setting("STOWAGE_MIN_API_VERSION", "min_api_version", "1.24", "Lowest API version that is served.", values.parse_version),
-    Setting(
-        "STOWAGE_INSECURE_REGISTRIES",
-        "insecure_registries",
-        "127.0.0.0/8,::1/128",
-        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be spoken to in plain HTTP or over unverified TLS.",
-        values.parse_insecure,
-    ),
-    Setting(
-        "STOWAGE_REGISTRY_MIRRORS",
-        "registry_mirrors",
-        "",
-        "Comma-separated URLs of mirrors of docker.io, tried in order before it.",
-        values.parse_mirrors,
-    ),
-    Setting(
-        "STOWAGE_CERTS_DIRS",
-        "certs_dirs",
-        "/etc/stowage/certs.d,/etc/docker/certs.d,/etc/containerd/certs.d",
-        "Comma-separated folders with a folder for each registry: certificates as Docker has them, or containerd's `hosts.toml`. The first "
-        "that has one for a registry counts; see [registries.md](registries.md).",
-        values.parse_folders,
-    ),
-    Setting(
-        "STOWAGE_AUTH_REALMS",
-        "auth_realms",
-        "",
-        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name beside themselves, whatever their "
-        "addresses. When empty, any that is reached over TLS, but in a private network only for a registry that is in one too.",
-        values.parse_hosts,
-    ),
-    Setting(
-        "STOWAGE_FOREIGN_LAYER_HOSTS",
-        "foreign_layer_hosts",
-        "",
-        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: where layers may be fetched from that a manifest names by URL and the registry "
-        "does not have. Nowhere when empty.",
-        values.parse_hosts,
-    ),
-    Setting(
-        "STOWAGE_STALL_SECONDS",
-        "stall_seconds",
-        "60",
-        "Seconds that a registry may send or take nothing, before a transfer is given up and tried again.",
-        values.parse_count,
-    ),
-    Setting(
-        "STOWAGE_DOWNLOAD_ATTEMPTS",
-        "download_attempts",
-        "5",
-        "How often in a row a download, or an upload, is tried without any further byte.",
-        values.parse_count,
-    ),
-    Setting(
-        "STOWAGE_LEAST_RATE",
-        "least_rate",
-        "1024",
-        "Bytes a second that make progress: a download that brings fewer over `STOWAGE_STALL_SECONDS` uses up an attempt, and nobody waits "
-        "for a transfer or load of the same blob that brings fewer.",
-        values.parse_count,
-    ),
-    Setting(
-        "STOWAGE_CLIENT_IDLE_SECONDS",
-        "client_idle_seconds",
-        "3600",
-        "Seconds that a client may send nothing of a request's body, or take nothing of an answer, before it is given up.",
-        values.parse_count,
-    ),
-    Setting(
-        "STOWAGE_SEARCH_INDEX",
-        "search_index",
-        "",
-        "URL of the index that `docker search` asks where the term names no registry. By default Docker Hub's.",
-        values.parse_index,
-    ),
-    Setting(
-        "STOWAGE_PLATFORM",
-        "platform",
-        "",
-        "Platform preferred where an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's, on amd64 with the level of its CPU: of amd64 and "
-        "amd64/v3 a pull takes v3 where the CPU can run it, as Docker does.",
-        values.parse_platform,
-    ),
-    Setting(
-        "STOWAGE_IMPORT_URLS",
-        "import_urls",
-        "",
-        "Where `docker import URL` may make the service fetch from: comma-separated, `public` for every public address and networks such as "
-        "`10.0.0.0/8`. Nowhere when empty.",
-        values.parse_sources,
-    ),
-    Setting(
-        "STOWAGE_DECOMPRESSION_RATIO",
-        "decompression_ratio",
-        "200",
-        "A compressed stream is refused when it inflates to more than this many times its size and to more than `STOWAGE_DECOMPRESSION_BYTES`.",
-        values.parse_count,
-    ),
-    Setting(
-        "STOWAGE_DECOMPRESSION_BYTES",
-        "decompression_bytes",
-        "1073741824",
-        "Bytes that any stream may inflate to, whatever its ratio.",
-        values.parse_count,
-    ),
-    Setting(
-        "STOWAGE_DECOMPRESSION_MEMORY",
-        "decompression_memory",
-        str(DECODER_MEMORY),
-        "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd usually 9, gzip none. "
-        "A stream that asks for more waits up to 10 seconds for others to end, and is refused then.",
-        values.parse_count,
-    ),
-    Setting("STOWAGE_EVENT_HISTORY", "event_history", "4096", "How many events are kept for `docker events --since`.", values.parse_count),
-    Setting("STOWAGE_CONCURRENT_DOWNLOADS", "concurrent_downloads", "3", "Layers that one pull fetches at once.", values.parse_small_count),
-    Setting("STOWAGE_CONCURRENT_UPLOADS", "concurrent_uploads", "5", "Blobs that one push sends at once.", values.parse_small_count),
-)
+def setting(default: str, meaning: str, parse: Callable[[str], object], *, variable: str = "") -> Any:
+    """A field of Config that an environment variable fills: STOWAGE_ and the field's name, unless another is given."""
+    return field(metadata={"variable": variable, "default": default, "meaning": meaning, "parse": parse})
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings as values; `Config.from_environ()` checks how they go together."""
 
-    root: Path
-    bind: tuple[Bind, ...]
-    allow_insecure_tcp: bool
-    tls_cert: Path | None
-    tls_key: Path | None
-    tls_ca: Path | None
-    hosts: tuple[str, ...]
-    database: str
-    content: Path | None
-    workers: int
-    threads: int
-    min_api_version: ApiVersion
-    insecure_registries: tuple[str, ...]
-    registry_mirrors: tuple[str, ...]
-    certs_dirs: tuple[Path, ...]
-    auth_realms: tuple[str, ...]
-    foreign_layer_hosts: tuple[str, ...]
-    stall_seconds: int
-    download_attempts: int
-    least_rate: int
-    client_idle_seconds: int
-    search_index: str
-    platform: Platform
-    import_urls: tuple[str, ...]
-    decompression_ratio: int
-    decompression_bytes: int
-    decompression_memory: int
-    event_history: int
-    concurrent_downloads: int
-    concurrent_uploads: int
+    root: Path = setting("./var", "Folder of the store: database, blobs, partial blobs, lock.", values.parse_folder)
+    bind: tuple[Bind, ...] = setting(
+        "unix:./var/stowage.sock",
+        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600; its absolute path has at most 107 "
+        "bytes. An address that other machines reach is refused unless client certificates are verified or "
+        "`STOWAGE_ALLOW_INSECURE_TCP` is 1.",
+        values.parse_binds,
+    )
+    allow_insecure_tcp: bool = setting(
+        "0",
+        "1 allows addresses that other machines reach, and under any server requests from there, without any authentication: "
+        "whoever reaches them owns the store.",
+        values.parse_flag,
+    )
+    tls_cert: Path | None = setting("", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file)
+    tls_key: Path | None = setting("", "Private key of that certificate (PEM).", values.parse_file)
+    tls_ca: Path | None = setting("", "Authority (PEM) that must have signed every client's certificate.", values.parse_file)
+    hosts: tuple[str, ...] = setting(
+        "",
+        "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): further names of this service, since over plain TCP a `Host` with dots"
+        " is otherwise refused unless it is an address, and the hosts whose web pages may use it. See "
+        "[deployment.md](deployment.md#web-pages).",
+        values.parse_names,
+    )
+    database: str = setting(
+        "",
+        "Where names and facts are: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
+        values.parse_database,
+        variable="STOWAGE_DATABASE_URL",
+    )
+    content: Path | None = setting(
+        "",
+        "Where blobs are: a folder, or `file:///FOLDER`. By default the root.",
+        values.parse_content,
+        variable="STOWAGE_CONTENT_URL",
+    )
+    workers: int = setting("2", "Worker processes.", values.parse_small_count)
+    threads: int = setting(
+        "64",
+        "Threads of each worker for uploads, downloads and streams: as many run at once, of which a quarter may listen to events."
+        " Short requests have threads of their own. A quarter is left to the unix socket where there is one.",
+        values.parse_small_count,
+    )
+    min_api_version: ApiVersion = setting("1.24", "Lowest API version that is served.", values.parse_version)
+    insecure_registries: tuple[str, ...] = setting(
+        "127.0.0.0/8,::1/128",
+        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be spoken to in plain HTTP or over unverified "
+        "TLS.",
+        values.parse_insecure,
+    )
+    registry_mirrors: tuple[str, ...] = setting(
+        "",
+        "Comma-separated URLs of mirrors of docker.io, tried in order before it.",
+        values.parse_mirrors,
+    )
+    certs_dirs: tuple[Path, ...] = setting(
+        "/etc/stowage/certs.d,/etc/docker/certs.d,/etc/containerd/certs.d",
+        "Comma-separated folders with a folder for each registry: certificates as Docker has them, or containerd's `hosts.toml`. "
+        "The first that has one for a registry counts; see [registries.md](registries.md).",
+        values.parse_folders,
+    )
+    auth_realms: tuple[str, ...] = setting(
+        "",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name beside themselves, "
+        "whatever their addresses. When empty, any that is reached over TLS, but in a private network only for a registry that is"
+        " in one too.",
+        values.parse_hosts,
+    )
+    foreign_layer_hosts: tuple[str, ...] = setting(
+        "",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: where layers may be fetched from that a manifest names by URL and "
+        "the registry does not have. Nowhere when empty.",
+        values.parse_hosts,
+    )
+    stall_seconds: int = setting(
+        "60",
+        "Seconds that a registry may send or take nothing, before a transfer is given up and tried again.",
+        values.parse_count,
+    )
+    download_attempts: int = setting(
+        "5",
+        "How often in a row a download, or an upload, is tried without any further byte.",
+        values.parse_count,
+    )
+    least_rate: int = setting(
+        "1024",
+        "Bytes a second that make progress: a download that brings fewer over `STOWAGE_STALL_SECONDS` uses up an attempt, and "
+        "nobody waits for a transfer or load of the same blob that brings fewer.",
+        values.parse_count,
+    )
+    client_idle_seconds: int = setting(
+        "3600",
+        "Seconds that a client may send nothing of a request's body, or take nothing of an answer, before it is given up.",
+        values.parse_count,
+    )
+    search_index: str = setting(
+        "",
+        "URL of the index that `docker search` asks where the term names no registry. By default Docker Hub's.",
+        values.parse_index,
+    )
+    platform: Platform = setting(
+        "",
+        "Platform preferred where an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's, on amd64 with the "
+        "level of its CPU: of amd64 and amd64/v3 a pull takes v3 where the CPU can run it, as Docker does.",
+        values.parse_platform,
+    )
+    import_urls: tuple[str, ...] = setting(
+        "",
+        "Where `docker import URL` may make the service fetch from: comma-separated, `public` for every public address and "
+        "networks such as `10.0.0.0/8`. Nowhere when empty.",
+        values.parse_sources,
+    )
+    decompression_ratio: int = setting(
+        "200",
+        "A compressed stream is refused when it inflates to more than this many times its size and to more than "
+        "`STOWAGE_DECOMPRESSION_BYTES`.",
+        values.parse_count,
+    )
+    decompression_bytes: int = setting("1073741824", "Bytes that any stream may inflate to, whatever its ratio.", values.parse_count)
+    decompression_memory: int = setting(
+        "536870912",
+        "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd "
+        "usually 9, gzip none. A stream that asks for more waits up to 10 seconds for others to end, and is refused then.",
+        values.parse_count,
+    )
+    event_history: int = setting("4096", "How many events are kept for `docker events --since`.", values.parse_count)
+    concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", values.parse_small_count)
+    concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", values.parse_small_count)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Config:
         """Read every setting; raises ConfigError."""
-        unknown = {name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS}
+        unknown = {name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS.values()}
         if unknown:
             raise ConfigError(f"{min(unknown)} is not a setting of Stowage.")
-        config = cls(**{setting.field: _read(setting, environ) for setting in SETTINGS})
+        config = cls(**{name: _read(setting, environ) for name, setting in SETTINGS.items()})
         config._check()
         return config
 
@@ -284,3 +211,11 @@ def _read(setting: Setting, environ: Mapping[str, str]) -> Any:
         return setting.parse(environ.get(setting.name, setting.default))
     except ValueError as exc:
         raise ConfigError(f"{setting.name} {exc}.") from None
+
+
+def _setting_of(name: str, declared: Mapping[str, Any]) -> Setting:
+    return Setting(declared["variable"] or f"STOWAGE_{name.upper()}", declared["default"], declared["meaning"], declared["parse"])
+
+
+SETTINGS = {declared.name: _setting_of(declared.name, declared.metadata) for declared in fields(Config)}
+"""The settings by the name of their field."""

@@ -33,7 +33,7 @@ parameters that are ignored, and fields that are left out, outside their version
 
 def settings_document() -> str:
     """docs/settings.md, from the table of settings."""
-    rows = (f"| `{setting.name}` | {_code(setting.default)} | {setting.meaning} |\n" for setting in SETTINGS)
+    rows = (f"| `{setting.name}` | {_code(setting.default)} | {setting.meaning} |\n" for setting in SETTINGS.values())
     return _SETTINGS_HEAD + "".join(rows)
 
 

@@ -45,7 +45,7 @@ def test_a_shipped_file_is_described(path: Path) -> None:
 @pytest.mark.parametrize("path", [*SHIPPED, DOCUMENT], ids=lambda path: path.name)
 def test_only_settings_that_exist_are_named(path: Path) -> None:
     named = set(re.findall(r"STOWAGE_[A-Z_]*[A-Z]", path.read_text()))
-    assert named <= {setting.name for setting in SETTINGS}
+    assert named <= {setting.name for setting in SETTINGS.values()}
 
 
 def test_the_settings_of_the_unit_are_accepted_and_meet_the_site() -> None:
