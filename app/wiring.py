@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.config import Config, ConfigError
+from app.config import SETTINGS, Config, ConfigError
 from services.archive.bounds import DecoderMemory
 from services.content.filesystem import FilesystemStore
 from services.content.paths import Layout
@@ -16,7 +16,11 @@ from services.metadata.store import SqlMetadataStore, upgrade
 from services.registry.client import RegistryClient
 from services.registry.proxies import Proxies
 from services.registry.search import HUB_INDEX
+from services.registry.urls import UrlDownloads
 from services.store.identity import is_one_store
+
+_RETRY_SECONDS = 1.0
+"""How long after a transfer failed it is tried a second time."""
 
 _TURN_SECONDS = 10.0
 """How long a writer of the same blob is watched, before it is too slow to be waited for."""
@@ -72,12 +76,14 @@ def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStor
             foreign_hosts=config.foreign_layer_hosts,
             proxies=proxies,
             stall_seconds=config.stall_seconds,
+            insecure_setting=SETTINGS["insecure_registries"].name,
+            auth_realms_setting=SETTINGS["auth_realms"].name,
         ),
+        downloads=UrlDownloads(config.import_urls, setting=SETTINGS["import_urls"].name),
         platform=config.platform,
         clock=time.time_ns,
         limits=_limits(config),
-        decoders=DecoderMemory(config.decompression_memory),
-        import_urls=config.import_urls,
+        decoders=DecoderMemory(config.decompression_memory, setting=SETTINGS["decompression_memory"].name),
         shown=_shown(config, proxies.masked),
     )
 
@@ -89,6 +95,7 @@ def _limits(config: Config) -> Limits:
         concurrent_downloads=config.concurrent_downloads,
         concurrent_uploads=config.concurrent_uploads,
         download_attempts=config.download_attempts,
+        retry_seconds=_RETRY_SECONDS,
         least_rate=config.least_rate,
         stall_seconds=config.stall_seconds,
         turn_seconds=min(_TURN_SECONDS, config.stall_seconds),

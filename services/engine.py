@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from services.archive.bounds import Bounds, DecoderMemory
 from services.content.protocol import ContentStore
 from services.metadata.protocol import MetadataStore
 from services.oci.platform import Platform
-from services.registry.protocol import Registry
+from services.registry.protocol import Downloads, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,15 @@ class Limits:
     another writer of the same blob that brings less.
     """
 
-    decompression_ratio: int = 200
-    decompression_bytes: int = 1 << 30
-    concurrent_downloads: int = 3
-    concurrent_uploads: int = 5
-    download_attempts: int = 5
-    retry_seconds: float = 1.0
-    least_rate: int = 1024
-    stall_seconds: float = 60.0
-    turn_seconds: float = 10.0
+    decompression_ratio: int
+    decompression_bytes: int
+    concurrent_downloads: int
+    concurrent_uploads: int
+    download_attempts: int
+    retry_seconds: float
+    least_rate: int
+    stall_seconds: float
+    turn_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,18 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred where an image has several;
-    `decoders` is the memory that all streams of the process share;
-    `import_urls` is where an import may fetch from: `public` and networks, nowhere when empty.
+    `downloads` is what an import may fetch; `decoders` is the memory that all streams of the process share.
     """
 
     content: ContentStore
     metadata: MetadataStore
     registry: Registry
+    downloads: Downloads
     platform: Platform
     clock: Callable[[], int]
-    limits: Limits = Limits()
-    import_urls: tuple[str, ...] = ()
+    limits: Limits
+    decoders: DecoderMemory
     shown: ShownSettings = ShownSettings()
-    decoders: DecoderMemory = field(default_factory=DecoderMemory)
 
     @property
     def bounds(self) -> Bounds:

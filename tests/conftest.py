@@ -1,4 +1,4 @@
-"""Fixtures that every suite shares: a real engine on a folder of the test's own."""
+"""Fixtures that every suite shares: a real engine on a folder of the test's own, and a registry that may be told to fail."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from hypothesis import settings
 
 from services.content.filesystem import FilesystemStore
-from services.engine import Engine, Limits
+from services.engine import Engine
 from services.metadata.store import SqlMetadataStore, upgrade
 from services.oci.platform import Platform
-from services.registry.client import RegistryClient
+from tests.engines import LIMITS, decoder_memory, downloads, metadata_store, registry_client
+from tests.fake_registry import FakeRegistry
 
 settings.register_profile("stowage", deadline=None)  # how long an example takes says more about the machine than about the code
 settings.load_profile("stowage")
@@ -33,7 +34,7 @@ def metadata(tmp_path: Path, migrated_database: Path) -> Iterator[SqlMetadataSto
     root = tmp_path / "root"
     root.mkdir()
     shutil.copy(migrated_database, root / "stowage.db")
-    store = SqlMetadataStore(f"sqlite:///{root}/stowage.db")
+    store = metadata_store(f"sqlite:///{root}/stowage.db")
     yield store
     store.close()
 
@@ -49,8 +50,16 @@ def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
     return Engine(
         content=content,
         metadata=metadata,
-        registry=RegistryClient(insecure=("127.0.0.0/8", "::1/128")),
+        registry=registry_client(insecure=("127.0.0.0/8", "::1/128")),
+        downloads=downloads(),
         platform=Platform(os="linux", architecture="amd64"),
         clock=time.time_ns,
-        limits=Limits(retry_seconds=0.01),
+        limits=LIMITS,
+        decoders=decoder_memory(),
     )
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry().serve() as running:
+        yield running

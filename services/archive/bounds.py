@@ -6,23 +6,21 @@ for is reserved before the decoder is made, and given back when the stream ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Condition
 
 from services.errors import Forbidden, Unavailable
-
-DECODER_MEMORY = 512 << 20
-"""Bytes for all decoders of a process where nothing else is said: seven streams of `xz -9`, 60 layers of zstd as builders make them."""
 
 _WAIT_SECONDS = 10.0
 """How long a stream waits for others to end. One operation may have several streams in hand, so two could wait for each other."""
 
 
 class DecoderMemory:
-    """Bytes that the decoders of a process may take together; usable from several threads."""
+    """Bytes that the decoders of a process may take together; usable from several threads. `setting` is what the size is set by."""
 
-    def __init__(self, size: int = DECODER_MEMORY, *, wait_seconds: float = _WAIT_SECONDS) -> None:
+    def __init__(self, size: int, *, setting: str, wait_seconds: float = _WAIT_SECONDS) -> None:
         self._size = size
+        self._setting = setting
         self._wait_seconds = wait_seconds
         self._free = size
         self._changed = Condition()
@@ -39,7 +37,7 @@ class DecoderMemory:
     def take(self, size: int, reservation: Reservation) -> None:
         """Take bytes for a reservation that is open, as soon as there are so many; raises as `Reservation.hold` does."""
         if size > self._size:
-            raise Forbidden(f"the stream needs {size} bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows {self._size} for all streams")
+            raise Forbidden(f"the stream needs {size} bytes of memory to decompress; {self._setting} allows {self._size} for all streams")
         with self._changed:
             self._changed.wait_for(lambda: reservation.closed or self._free >= size, self._wait_seconds)
             if reservation.closed or self._free < size:
@@ -90,4 +88,4 @@ class Bounds:
 
     max_ratio: int
     max_bytes: int
-    memory: DecoderMemory = field(default_factory=DecoderMemory)
+    memory: DecoderMemory

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
-from services.archive.bounds import Bounds
+from services.archive.bounds import Bounds, DecoderMemory
 from services.archive.layer import LayerDigester
+from services.archive.windows import MAX_WINDOW
 from services.content.errors import storage_errors
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidContent
@@ -123,7 +124,7 @@ def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
     """What is wrong with the facts of a sound blob; it is inflated no further than they say."""
     try:
-        bounds = Bounds(max_ratio=0, max_bytes=facts.size)
+        bounds = Bounds(max_ratio=0, max_bytes=facts.size, memory=DecoderMemory(2 * MAX_WINDOW, setting=""))
         with closing(LayerDigester(bounds, algorithm=digest.algorithm)) as layer:
             for chunk in _chunks(content, digest):
                 layer.feed(chunk)

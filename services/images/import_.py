@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from services.archive.stream import Readable
 from services.dockerfile import apply_changes
 from services.engine import Engine
-from services.errors import Forbidden, InvalidParameter
+from services.errors import InvalidParameter
 from services.gc.leases import Lease, hold
 from services.intake.ingest import store_bytes
 from services.intake.rootfs import StoredLayer, store_rootfs
@@ -27,7 +27,7 @@ from services.oci.platform import Platform
 from services.oci.reference import Reference, dangling_name
 from services.oci.timestamp import Timestamp
 from services.progress import Detail, Progress, ProgressStream
-from services.registry.urls import Download, open_url, split_url
+from services.registry.protocol import Download
 from services.store.events import Action, log_image
 from services.store.graph import read_graph
 from services.store.publish import assign_name, record_graph
@@ -73,16 +73,13 @@ def import_url(
     platform: Platform | None = None,
     changes: Sequence[str] = (),
 ) -> ProgressStream:
-    """Make an image of the archive at this URL, `http://` where it names no scheme; yields how much has come, last the image's ID.
+    """Make an image of the archive at this URL; yields how much has come, last the image's ID.
 
-    Raises what `split_url` raises; Forbidden unless the engine imports from URLs; then what `open_url` and `import_image` raise.
+    Raises what the engine's downloads and `import_image` raise.
     """
-    address = url if "://" in url else f"http://{url}"
-    split_url(address)
-    if not engine.import_urls:
-        raise Forbidden(f"importing from a URL is switched off on this server: set STOWAGE_IMPORT_URLS to allow it to fetch {url}")
+    address = engine.downloads.address(url)
     plan = _plan(engine, message, reference, platform, changes)
-    opening = open_url(address, allowed=engine.import_urls)
+    opening = engine.downloads.open(address)
     download = yield from awaited(opening.__enter__)
     with ExitStack() as opened:
         opened.push(opening)

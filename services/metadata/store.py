@@ -26,9 +26,6 @@ from services.metadata.tables import store
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
-EVENT_HISTORY = 4096
-"""How many events are kept where nothing else is said; moby keeps 256, and loses them with its process."""
-
 
 @dataclass(frozen=True, slots=True)
 class SqlTransaction:
@@ -45,10 +42,10 @@ class SqlMetadataStore:
     """Implements `services.metadata.protocol.MetadataStore` on an SQLAlchemy URL, whose tables are there: see `upgrade`.
 
     Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read by the time it
-    closed the store is there in its children.
+    closed the store is there in its children. The newest `event_history` events are kept.
     """
 
-    def __init__(self, url: str, *, event_history: int = EVENT_HISTORY) -> None:
+    def __init__(self, url: str, *, event_history: int) -> None:
         self._url = url
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}

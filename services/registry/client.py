@@ -17,7 +17,7 @@ from services.registry.realms import Realms
 from services.registry.redaction import hiding
 from services.registry.repository import RemoteRepository
 from services.registry.search import HUB_INDEX, find_index, search_index
-from services.registry.transport import STALL_SECONDS, USER_AGENT, Transport
+from services.registry.transport import USER_AGENT, Transport
 from services.registry.upload import RemoteDestination
 
 
@@ -34,6 +34,9 @@ class RegistryClient:
     def __init__(
         self,
         *,
+        stall_seconds: float,
+        insecure_setting: str,
+        auth_realms_setting: str,
         insecure: tuple[str, ...] = (),
         mirrors: tuple[str, ...] = (),
         certs: tuple[Path, ...] = (),
@@ -41,14 +44,14 @@ class RegistryClient:
         auth_realms: tuple[str, ...] = (),
         foreign_hosts: tuple[str, ...] = (),
         proxies: Proxies = DIRECT,
-        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._hosts = Hosts(insecure=insecure, mirrors=mirrors, certs=certs)
         self._hub_index = hub_index
         self._foreign_hosts = HostNames(foreign_hosts)
         self._transport = Transport(self._hosts, proxies=proxies, stall_seconds=stall_seconds)
         self._stall_seconds = stall_seconds
-        self._realms = Realms(self._transport, HostNames(auth_realms))
+        self._realms = Realms(self._transport, HostNames(auth_realms), setting=auth_realms_setting)
+        self._insecure_setting = insecure_setting
 
     @contextmanager
     def repository(
@@ -88,4 +91,6 @@ class RegistryClient:
         index = find_index(self._hosts, host, self._hub_index)
         own = {"User-Agent": USER_AGENT, **(headers or {})}
         with hiding(lambda: [credentials.password] if credentials else []):
-            return search_index(self._transport, index, term, limit=limit, credentials=credentials, headers=own)
+            return search_index(
+                self._transport, index, term, limit=limit, credentials=credentials, headers=own, insecure_setting=self._insecure_setting
+            )

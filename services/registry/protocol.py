@@ -135,6 +135,36 @@ class Destination(Protocol):
         """Publish a manifest or index, all of whose content is there, under the tag or else its digest."""
 
 
+class Download(Protocol):
+    """The bytes at a URL. `size` is 0 where the server does not give it; `position` counts the bytes read."""
+
+    size: int
+    position: int
+
+    def read(self, size: int, /) -> bytes:
+        """1 to `size` bytes, and none only at the end; raises InvalidContent where the connection breaks off."""
+
+    def close(self) -> None:
+        """End the transfer, from any thread; a thread that waits in `read` gets InvalidContent."""
+
+
+class Downloads(Protocol):
+    """Archives that an import fetches by URL."""
+
+    def address(self, url: str) -> str:
+        """The URL that will be asked for, `http://` where it names no scheme.
+
+        Raises InvalidParameter for what is no URL, RegistryFailure where it leads nowhere, Forbidden where nothing may be fetched at all.
+        """
+
+    def open(self, address: str) -> AbstractContextManager[Download]:
+        """Ask for this address and follow its redirects.
+
+        Raises what `address` raises, Forbidden for an address that is not allowed, RegistryFailure where nobody answers, and the kind of error
+        that a status of 400 or more stands for.
+        """
+
+
 class Registry(Protocol):
     """All registries."""
 

@@ -16,11 +16,12 @@ from services.registry.transport import Transport
 
 
 class Realms:
-    """The rules for token servers of one process."""
+    """The rules for token servers of one process; `setting` is what names the allowed ones."""
 
-    def __init__(self, transport: Transport, allowed: HostNames) -> None:
+    def __init__(self, transport: Transport, allowed: HostNames, *, setting: str) -> None:
         self._transport = transport
         self._allowed = allowed
+        self._setting = setting
 
     def allows_insecure(self, realm: str, endpoint: Endpoint) -> bool:
         """Whether the token server may be spoken to in unverified TLS or plain HTTP; raises RegistryFailure where the endpoint may not name it."""
@@ -36,7 +37,7 @@ class Realms:
         if not is_host:
             raise RegistryFailure("failed to authorize: the realm is no URL of a token server")
         if not own and self._allowed and server.netloc not in self._allowed:
-            raise RegistryFailure(f"failed to authorize: STOWAGE_AUTH_REALMS does not name the token server at {server.netloc}")
+            raise RegistryFailure(f"failed to authorize: {self._setting} does not name the token server at {server.netloc}")
         if not own and not self._allowed and _is_out_of_reach(server.netloc, endpoint):
             raise RegistryFailure(f"failed to authorize: {endpoint.host} names a token server in a private network, {server.netloc}")
         return insecure

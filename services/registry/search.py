@@ -48,13 +48,20 @@ def find_index(hosts: Hosts, host: str, hub_index: str) -> Index:
 
 
 def search_index(
-    transport: Transport, index: Index, term: str, *, limit: int, credentials: Credentials | None, headers: Mapping[str, str]
+    transport: Transport,
+    index: Index,
+    term: str,
+    *,
+    limit: int,
+    credentials: Credentials | None,
+    headers: Mapping[str, str],
+    insecure_setting: str,
 ) -> list[FoundRepository]:
     """Ask an index for up to `limit` repositories; credentials go along only if they are meant for its registry.
 
     Raises InvalidParameter where nothing answers at the index, and RegistryFailure where its answer is not one.
     """
-    endpoint = index.endpoint if index.known else _reach(transport, index.endpoint, headers)
+    endpoint = index.endpoint if index.known else _reach(transport, index.endpoint, headers, insecure_setting)
     url = f"{endpoint.base}/search?q={quote_plus(term)}&n={limit}"
     own = {**headers, "X-Docker-Token": "true", **_authorization(index.domain, endpoint, credentials)}
     response = _ask(transport, endpoint, url, own)
@@ -79,7 +86,7 @@ def _endpoint(hosts: Hosts, base: str) -> Endpoint:
     return Endpoint(base, insecure=host in hosts.insecure, trust=hosts.trust(host))
 
 
-def _reach(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
+def _reach(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str], insecure_setting: str) -> Endpoint:
     """The endpoint as it can be reached; any answer to a ping will do."""
     try:
         return _ping(transport, endpoint, headers)
@@ -87,7 +94,7 @@ def _reach(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str])
         if not endpoint.insecure:
             raise InvalidParameter(
                 f"invalid registry endpoint {endpoint.base}/: {secure}. If this private registry supports only HTTP or HTTPS with an unknown "
-                f"CA certificate, add `{endpoint.host}` to STOWAGE_INSECURE_REGISTRIES"
+                f"CA certificate, add `{endpoint.host}` to {insecure_setting}"
             ) from secure
         plain = endpoint.plain
         try:

@@ -34,7 +34,6 @@ USER_AGENT = "Stowage"
 MAX_ERROR_BODY = 64_000
 """Bytes of an error answer that are read, as in containerd."""
 _MAX_REDIRECTS = 10
-STALL_SECONDS = 60.0
 _CONNECT_SECONDS = 10
 _UPLOAD_SECONDS = 300  # a registry reads a large blob again before it answers
 _GATHER_SECONDS = 0.1
@@ -47,7 +46,7 @@ class Transport:
     An answer, with its body unless that is a blob, may take five times as long (services/registry/connections.py).
     """
 
-    def __init__(self, hosts: Hosts, *, proxies: Proxies = DIRECT, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(self, hosts: Hosts, *, proxies: Proxies = DIRECT, stall_seconds: float) -> None:
         self._hosts = hosts
         self._pools = Pools(proxies)
         self._timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds)

@@ -38,8 +38,8 @@ _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _STATUSES: dict[int, type[EngineError]] = {400: InvalidParameter, 401: Unauthorized, 403: Forbidden, 404: NotFound}
 
 
-class Download:
-    """The body of an answer. `size` is 0 where the server does not tell it; `position` counts the bytes read."""
+class UrlDownload:
+    """Implements `services.registry.protocol.Download`: the body of an answer."""
 
     def __init__(self, url: str, response: BaseHTTPResponse) -> None:
         self._url = url
@@ -49,7 +49,6 @@ class Download:
         self.position = 0
 
     def read(self, size: int, /) -> bytes:
-        """1 to `size` bytes, and none only at the end; raises InvalidContent where the connection breaks off."""
         try:
             chunk = self._response.read1(size, decode_content=False)
         except (HTTPError, OSError, ValueError) as exc:
@@ -58,35 +57,68 @@ class Download:
         return chunk
 
     def close(self) -> None:
-        """End the transfer, from any thread; a thread that waits in `read` gets InvalidContent."""
         with suppress(OSError, ValueError, RuntimeError):
             self._response.shutdown()
 
 
-@contextmanager
-def open_url(url: str, *, allowed: tuple[str, ...]) -> Iterator[Download]:
-    """Ask for the URL and follow its redirects.
+class UrlDownloads:
+    """Implements `services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8, `setting` says its name."""
 
-    `allowed` holds `public` and networks such as 10.0.0.0/8. Raises what `split_url` raises, Forbidden for an address that is not allowed,
-    RegistryFailure where nobody answers, and the kind of error that a status of 400 or more stands for.
-    """
-    for _ in range(_MAX_REDIRECTS):
-        response = _ask(url, allowed)
-        location = response.get_redirect_location()
-        if not location:
-            break
-        response.close()
-        url = _redirect_target(url, location)
-    else:
-        raise RegistryFailure(f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects')
-    try:
-        _check_status(url, response)
-        yield Download(url, response)
-    finally:
-        response.close()
+    def __init__(self, allowed: tuple[str, ...], *, setting: str) -> None:
+        self._allowed = allowed
+        self._setting = setting
+
+    def address(self, url: str) -> str:
+        address = url if "://" in url else f"http://{url}"
+        _split(address)
+        if not self._allowed:
+            raise Forbidden(f"importing from a URL is switched off on this server: set {self._setting} to allow it to fetch {url}")
+        return address
+
+    @contextmanager
+    def open(self, address: str) -> Iterator[UrlDownload]:
+        url = address
+        for _ in range(_MAX_REDIRECTS):
+            response = self._ask(url)
+            location = response.get_redirect_location()
+            if not location:
+                break
+            response.close()
+            url = _redirect_target(url, location)
+        else:
+            raise RegistryFailure(f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects')
+        try:
+            _check_status(url, response)
+            yield UrlDownload(url, response)
+        finally:
+            response.close()
+
+    def _ask(self, url: str) -> BaseHTTPResponse:
+        parts = _split(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = self._resolve(url, parts.hostname or "", port)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Host": parts.netloc.encode("idna").decode(), "Accept-Encoding": "identity", "User-Agent": "Stowage"}
+        try:
+            return _pool(parts, str(address), port).urlopen(
+                "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
+            )
+        except (HTTPError, OSError) as exc:
+            raise RegistryFailure(url_error("GET", url, exc)) from exc
+
+    def _resolve(self, url: str, host: str, port: int) -> Address:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as exc:
+            raise NotFound(f'Get "{url}": dial tcp: lookup {host}: no such host') from exc
+        addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+        for address in addresses:
+            if not _is_allowed(address, self._allowed):
+                raise Forbidden(f"importing from {host} is not allowed: {self._setting} does not cover its address {address}")
+        return addresses[0]
 
 
-def split_url(url: str) -> SplitResult:
+def _split(url: str) -> SplitResult:
     """The parts of a URL that can be fetched; raises InvalidParameter for what is no URL, RegistryFailure where it leads nowhere."""
     try:
         parts = urlsplit(url)
@@ -130,20 +162,6 @@ def _redirect_target(source: str, location: str) -> str:
         raise RegistryFailure(f'Get "{source}": failed to parse Location header "{location[:128]}": {exc}') from exc
 
 
-def _ask(url: str, allowed: tuple[str, ...]) -> BaseHTTPResponse:
-    parts = split_url(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _resolve(url, parts.hostname or "", port, allowed)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"Host": parts.netloc.encode("idna").decode(), "Accept-Encoding": "identity", "User-Agent": "Stowage"}
-    try:
-        return _pool(parts, str(address), port).urlopen(
-            "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
-        )
-    except (HTTPError, OSError) as exc:
-        raise RegistryFailure(url_error("GET", url, exc)) from exc
-
-
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:
     """A connection to the address alone; the certificate must be the host's all the same."""
     if parts.scheme == "http":
@@ -157,18 +175,6 @@ def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnection
         assert_hostname=parts.hostname,
         socket_options=SOCKET_OPTIONS,
     )
-
-
-def _resolve(url: str, host: str, port: int, allowed: tuple[str, ...]) -> Address:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        raise NotFound(f'Get "{url}": dial tcp: lookup {host}: no such host') from exc
-    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-    for address in addresses:
-        if not _is_allowed(address, allowed):
-            raise Forbidden(f"importing from {host} is not allowed: STOWAGE_IMPORT_URLS does not cover its address {address}")
-    return addresses[0]
 
 
 def _is_allowed(address: Address, allowed: tuple[str, ...]) -> bool:

@@ -21,6 +21,7 @@ from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform
+from tests.engines import metadata_store
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
 ALIVE = {"alive": 60, "expires": 600}
@@ -34,7 +35,7 @@ def store(metadata: SqlMetadataStore) -> MetadataStore:
 @pytest.fixture
 def other_store(store: MetadataStore, tmp_path: Path) -> Iterator[MetadataStore]:
     """The same database as another process opens it."""
-    other = SqlMetadataStore(f"sqlite:///{tmp_path}/root/stowage.db")
+    other = metadata_store(f"sqlite:///{tmp_path}/root/stowage.db")
     yield other
     other.close()
 
@@ -75,7 +76,7 @@ class TestTransactions:
 def test_a_store_keeps_its_id_and_no_other_has_it(store: MetadataStore, other_store: MetadataStore, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/another.db"
     upgrade(url)
-    another = SqlMetadataStore(url)
+    another = metadata_store(url)
     given = another.store_id()
     upgrade(url)
     assert re.fullmatch("[0-9a-f]{32}", given)
@@ -489,7 +490,7 @@ def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFac
     """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one says."""
     url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"
     upgrade(url)
-    store = SqlMetadataStore(url)
+    store = metadata_store(url)
     for verb, number, others in steps:
         with store.write() as tx:
             if verb == "image" and tx.graph.manifest(digest(f"m{number}")) is None:
@@ -512,7 +513,7 @@ def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFac
                 assert facts.content_size == BLOB_BYTES * len(reached)
         store.catalog()
     assert store.problems() == []
-    anew = SqlMetadataStore(url)
+    anew = metadata_store(url)
     assert _told(store.catalog()) == _told(anew.catalog())
     anew.close()
     store.close()
@@ -554,7 +555,7 @@ class TestEvents:
         assert _actions(store) == []
 
     def test_the_oldest_are_dropped_and_their_ids_never_given_again(self, tmp_path: Path, store: MetadataStore) -> None:
-        small = SqlMetadataStore(f"sqlite:///{tmp_path}/root/stowage.db", event_history=2)
+        small = metadata_store(f"sqlite:///{tmp_path}/root/stowage.db", event_history=2)
         with small.write() as tx:
             for number in range(5):
                 _append(tx, str(number))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,12 +11,6 @@ from flask.testing import FlaskClient
 from services.oci import mediatypes
 from tests.builders import Layout, make_layer
 from tests.fake_registry import Answer, FakeRegistry, Fault
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1.30", "/v1.56"])

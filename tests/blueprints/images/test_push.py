@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,6 @@ from tests.builders import Layout, put_image, simple_layout
 from tests.fake_registry import FakeRegistry
 
 AUTH = {"username": "me", "password": "secret"}
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 def lines(response: Any) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from services.archive.layer import Decompressor, LayerDigester
 from services.errors import EngineError, Forbidden, InvalidContent, Unavailable
 from services.oci.digest import Digest
 from tests.builders import compress
+from tests.engines import decoder_memory
 
 MIB = 1 << 20
 PLAIN = random.Random(1).randbytes(3 * MIB)
@@ -63,7 +64,7 @@ class Watched(DecoderMemory):
     """Says when somebody asks for memory."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, wait_seconds=30)
+        super().__init__(size, setting="STOWAGE_DECOMPRESSION_MEMORY", wait_seconds=30)
         self.asked = threading.Event()
 
     def take(self, size, reservation):  # type: ignore[no-untyped-def]
@@ -72,7 +73,7 @@ class Watched(DecoderMemory):
 
 
 def test_a_stream_holds_its_window_until_it_ends() -> None:
-    memory = DecoderMemory(100 * MIB)
+    memory = decoder_memory(100 * MIB)
     decompressor = Decompressor(Compression.XZ, bounds(memory))
     stored = xz(64 * MIB)
     read(decompressor, stored[:-1])
@@ -86,7 +87,7 @@ def test_a_stream_holds_its_window_until_it_ends() -> None:
 
 
 def test_nothing_is_allocated_before_it_is_reserved() -> None:
-    memory = DecoderMemory(100 * MIB, wait_seconds=0)
+    memory = decoder_memory(100 * MIB, wait_seconds=0)
     first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
     read(first, xz(64 * MIB)[:-1])
     with pytest.raises(Unavailable, match=f"^{BUSY}$"):
@@ -96,7 +97,7 @@ def test_nothing_is_allocated_before_it_is_reserved() -> None:
 
 
 def test_a_stream_that_never_fits_is_refused_at_once() -> None:
-    memory = DecoderMemory(10 * MIB, wait_seconds=3600)
+    memory = decoder_memory(10 * MIB, wait_seconds=3600)
     with pytest.raises(Forbidden, match="^the stream needs 68157440 bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows 10485760 for all"):
         read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB))
 
@@ -138,7 +139,7 @@ def test_closing_a_stream_that_waits_ends_the_wait() -> None:
     ],
 )
 def test_whatever_becomes_of_a_stream_its_memory_comes_back(compression: Compression, stored: bytes) -> None:
-    memory = DecoderMemory(100 * MIB)
+    memory = decoder_memory(100 * MIB)
     decompressor = Decompressor(compression, Bounds(2, MIB, memory))
     with pytest.raises(InvalidContent), closing(decompressor):
         read_all(decompressor, stored)
@@ -154,7 +155,7 @@ def test_gzip_asks_for_no_memory() -> None:
 @pytest.mark.parametrize("size", [1000, MIB], ids=["in place", "in threads"])
 def test_a_layer_whose_window_is_not_to_be_had_is_no_damaged_layer(size: int) -> None:
     stored = xz(64 * MIB, PLAIN)
-    with pytest.raises(Forbidden), closing(LayerDigester(bounds(DecoderMemory(MIB, wait_seconds=0)))) as digester:
+    with pytest.raises(Forbidden), closing(LayerDigester(bounds(decoder_memory(MIB, wait_seconds=0)))) as digester:
         derive(digester, stored, size)
 
 

@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.archive import layer
-from services.archive.bounds import Bounds
 from services.archive.compression import Compression
 from services.archive.layer import Decompressor, LayerDigester
 from services.errors import InvalidContent
 from services.oci.digest import Digest
+from tests.engines import bounds
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -65,7 +65,7 @@ def cut(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def inflate(stored: bytes, compression: Compression, *, size: int = 1 << 20, ratio: int = 200, limit: int = 1 << 30) -> bytes:
-    decompressor = Decompressor(compression, Bounds(ratio, limit))
+    decompressor = Decompressor(compression, bounds(ratio, limit))
     plain = b"".join(output for chunk in cut(stored, size) for output in decompressor.decompress(chunk))
     decompressor.finish()
     assert decompressor.size == len(plain)
@@ -73,7 +73,7 @@ def inflate(stored: bytes, compression: Compression, *, size: int = 1 << 20, rat
 
 
 def derive(stored: bytes, *, size: int = 1 << 20, algorithm: str = "sha256", ratio: int = 200, limit: int = 1 << 30) -> tuple[Digest, int] | None:
-    digester = LayerDigester(Bounds(ratio, limit), algorithm=algorithm)
+    digester = LayerDigester(bounds(ratio, limit), algorithm=algorithm)
     try:
         for chunk in cut(stored, size):
             digester.feed(chunk)
@@ -126,7 +126,7 @@ def test_skippable_zstd_frames_are_passed_over() -> None:
 def test_gzip_headers_may_be_cut_anywhere(flags: int) -> None:
     stored = gzip_member(b"first", flags) + gzip_member(b"second", flags)
     for at in range(1, len(stored)):
-        decompressor = Decompressor(Compression.GZIP, Bounds(200, 1 << 30))
+        decompressor = Decompressor(Compression.GZIP, bounds(200, 1 << 30))
         plain = b"".join([*decompressor.decompress(stored[:at]), *decompressor.decompress(stored[at:])])
         decompressor.finish()
         assert plain == b"firstsecond"
@@ -139,7 +139,7 @@ def test_a_gzip_name_without_end_is_refused() -> None:
 
 @encoded
 def test_output_comes_in_bounded_chunks(compression: Compression) -> None:
-    decompressor = Decompressor(compression, Bounds(200, 1 << 30))
+    decompressor = Decompressor(compression, bounds(200, 1 << 30))
     encode = ENCODERS[compression]
     outputs = list(decompressor.decompress(encode(bytes(5_000_000)) + encode(b"")))
     decompressor.finish()
@@ -266,7 +266,7 @@ def test_a_bomb_is_refused_when_the_facts_are_asked_for(length: int) -> None:
 
 
 def test_restarting_forgets_what_was_fed() -> None:
-    digester = LayerDigester(Bounds(200, 1 << 30))
+    digester = LayerDigester(bounds(200, 1 << 30))
     digester.feed(gzip.compress(random.Random(7).randbytes(2_000_000), 1))
     digester.restart()
     plain = tar_of(b"content")
@@ -276,7 +276,7 @@ def test_restarting_forgets_what_was_fed() -> None:
 
 def test_closing_in_the_middle_ends_the_threads() -> None:
     before = threading.active_count()
-    digester = LayerDigester(Bounds(200, 1 << 30))
+    digester = LayerDigester(bounds(200, 1 << 30))
     for chunk in cut(gzip.compress(random.Random(8).randbytes(8_000_000), 1), 1 << 20):
         digester.feed(chunk)
     assert threading.active_count() > before

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from services.archive.bounds import Bounds
 from services.archive.stream import uncompressed
 from services.errors import InvalidContent
 from tests.builders import compress
+from tests.engines import bounds
 
 COMPRESSIONS = ["none", "gzip", "bzip2", "xz", "zstd"]
 
@@ -25,7 +25,7 @@ class Dribble:
 
 
 def read_all(content: bytes, *, max_bytes: int = 1 << 30) -> bytes:
-    with uncompressed(Dribble(content), Bounds(10, max_bytes)) as read:
+    with uncompressed(Dribble(content), bounds(10, max_bytes)) as read:
         return b"".join(iter(lambda: read(7), b""))
 
 

@@ -7,6 +7,7 @@ Run as a module with the folder of a store, a prefix for the names of this proce
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import sys
@@ -16,31 +17,30 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.content.filesystem import FilesystemStore
-from services.engine import Engine, Limits
+from services.engine import Engine
 from services.errors import Conflict, NotFound
 from services.gc.collector import collect_garbage, sweep
 from services.gc.leases import Lease, hold
 from services.images.delete import delete_image
 from services.intake.ingest import store_blob
 from services.intake.small_blobs import SmallBlobs
-from services.metadata.store import SqlMetadataStore
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.platform import Platform
-from services.registry.client import RegistryClient
 from services.store.graph import read_graph
 from services.store.publish import assign_name, record_graph
 from tests.builders import Json, Layout, make_layer
+from tests.engines import LIMITS, decoder_memory, downloads, metadata_store, registry_client
 
 NAMES = 3
 IMAGES = 6
 
 
 def open_store(root: Path) -> Engine:
-    metadata = SqlMetadataStore(f"sqlite:///{root}/stowage.db")
+    metadata = metadata_store(f"sqlite:///{root}/stowage.db")
     ticks = itertools.count(1)
-    impatient = Limits(turn_seconds=0.005)
-    return Engine(FilesystemStore(root), metadata, RegistryClient(), Platform("linux", "amd64"), lambda: next(ticks), impatient)
+    impatient = dataclasses.replace(LIMITS, turn_seconds=0.005)
+    return Engine(FilesystemStore(root), metadata, registry_client(), downloads(), Platform("linux", "amd64"), lambda: next(ticks), impatient, decoder_memory())
 
 
 def add_image(layout: Layout, chance: random.Random) -> Json:

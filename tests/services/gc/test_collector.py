@@ -114,7 +114,7 @@ class Interrupting(SqlMetadataStore):
     """A metadata store that lets somebody else act just before a sweep's removing transaction."""
 
     def __init__(self, url: str, act: Callable[[], object]) -> None:
-        super().__init__(url)
+        super().__init__(url, event_history=4096)
         self._act = act
 
     def write(self) -> AbstractContextManager[SqlTransaction]:

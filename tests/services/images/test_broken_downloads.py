@@ -15,6 +15,7 @@ from services.errors import InvalidContent, RegistryFailure
 from services.images.import_ import import_url
 from services.progress import Progress
 from tests.builders import make_layer
+from tests.engines import downloads
 
 CUT = make_layer(size=20_000)[:5000]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -38,7 +39,7 @@ def one_answer(answer: bytes) -> Iterator[str]:
 
 
 def fetch(engine: Engine, url: str) -> list[Progress]:
-    return list(import_url(dataclasses.replace(engine, import_urls=("127.0.0.0/8",)), url, message=""))
+    return list(import_url(dataclasses.replace(engine, downloads=downloads("127.0.0.0/8")), url, message=""))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,12 +25,6 @@ LABEL = "x" * 100_000
 
 every_damage = pytest.mark.parametrize("spoil", [lose, shorten, flip])
 every_part = pytest.mark.parametrize("part", ["manifest", "config", "layer", "small layer"])
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 def image(layout: Layout, **fields: object) -> tuple[Json, dict[str, Digest]]:

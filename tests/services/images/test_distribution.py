@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from services.engine import Engine
@@ -27,12 +25,6 @@ from tests.fake_registry import TOKEN, FakeRegistry, Fault
 
 AMD64 = Platform("linux", "amd64")
 UNKNOWN = Platform("unknown", "unknown")
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 @pytest.fixture

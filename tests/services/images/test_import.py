@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from services.content.protocol import Ingest
-from services.engine import Engine, Limits
+from services.engine import Engine
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace, RegistryFailure
 from services.images.import_ import import_image, import_url
 from services.oci.digest import Digest
@@ -24,6 +24,7 @@ from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Progress
 from tests.builders import Link, compress, make_tar
+from tests.engines import LIMITS, downloads
 
 CLOCK = 1_700_000_000_123_456_789
 BIG = bytes(range(256)) * 4096 * 5
@@ -212,7 +213,7 @@ def test_a_bad_archive_leaves_nothing(engine: Engine, archive: bytes, words: str
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "bzip2"])
 def test_a_bomb_leaves_nothing(engine: Engine, compression: str) -> None:
-    small = dataclasses.replace(engine, limits=Limits(decompression_ratio=10, decompression_bytes=1 << 20))
+    small = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=10, decompression_bytes=1 << 20))
     with pytest.raises(InvalidContent, match="refused as a bomb"):
         take(small, compress(make_tar({"zeros": bytes(8 << 20)}), compression))
     assert_empty(engine)
@@ -314,7 +315,7 @@ def _answer(path: str) -> tuple[int, dict[str, str], bytes]:
 @pytest.fixture
 def fetching(engine: Engine) -> Engine:
     """An engine that imports from URLs on loopback."""
-    return dataclasses.replace(engine, import_urls=("127.0.0.0/8",))
+    return dataclasses.replace(engine, downloads=downloads("127.0.0.0/8"))
 
 
 def fetch(engine: Engine, url: str) -> list[Progress]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,20 +11,14 @@ from services.errors import RegistryFailure
 from services.images.pull import pull_image, pull_reference
 from services.oci.digest import Digest
 from services.progress import Progress
-from services.registry.client import RegistryClient
 from services.transfer.retry import Patience
 from tests.builders import Layout, make_layer
+from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
 
 SIZE = 4096
 FASTER_THAN_A_DRIP = 1 << 20
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 def publish(*registries: FakeRegistry) -> tuple[str, str]:
@@ -65,7 +58,7 @@ def test_the_rest_is_asked_of_the_next_host(engine: Engine) -> None:
     with FakeRegistry().serve() as slow, FakeRegistry().serve() as whole:
         _, layer = publish(slow, whole)
         slow.slow[layer] = Slowness.DRIP
-        client = RegistryClient(insecure=("127.0.0.0/8",), mirrors=(slow.base, whole.base))
+        client = registry_client(insecure=("127.0.0.0/8",), mirrors=(slow.base, whole.base))
         pull(replace(expecting(engine, FASTER_THAN_A_DRIP), registry=client), "team/app")
         assert offsets(slow, layer) == [0]
         [offset] = offsets(whole, layer)

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from services.archive.bounds import DECODER_MEMORY, DecoderMemory
 from services.engine import Engine
 from services.errors import Forbidden, InvalidContent, Unavailable
 from services.images.load import load_image as stream_load
 from services.progress import Progress
 from services.store.graph import read_graph
 from tests.builders import ArchivedImage, Layout, digest_of, docker_archive, load_image, make_layer, make_tar, simple_layout, to_json
+from tests.engines import DECODER_MEMORY, decoder_memory
 from tests.services.images.archives import blobs, names
 from tests.services.images.costs import Costs
 
@@ -167,7 +167,7 @@ def load_what_breaks_off(engine: Engine, source: Held) -> None:
 @pytest.fixture
 def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
     """An engine with memory for one `xz -9`, and the source of a load that has it in hand."""
-    small = dataclasses.replace(engine, decoders=DecoderMemory(70 * MIB, wait_seconds=0))
+    small = dataclasses.replace(engine, decoders=decoder_memory(70 * MIB, wait_seconds=0))
     archive = lzma.compress(docker_images(1), preset=9)
     source = Held(archive[: len(archive) // 2])
     loading = threading.Thread(target=load_what_breaks_off, args=(small, source))
@@ -191,15 +191,15 @@ def test_a_layer_takes_its_window_beside_that_of_the_archive(engine: Engine) -> 
     layout = simple_layout("docker.io/library/a:1")
     layout.add(lzma.compress(LAYER, preset=9), "application/octet-stream")
     archive = lzma.compress(layout.to_tar(), preset=9)
-    narrow = dataclasses.replace(engine, decoders=DecoderMemory(100 * MIB, wait_seconds=0))
+    narrow = dataclasses.replace(engine, decoders=decoder_memory(100 * MIB, wait_seconds=0))
     with pytest.raises(Unavailable):
         load_image(narrow, archive)
     assert (narrow.decoders.free, blobs(engine)) == (100 * MIB, set())
-    assert load_image(dataclasses.replace(engine, decoders=DecoderMemory(140 * MIB)), archive) == ["Loaded image: a:1\n"]
+    assert load_image(dataclasses.replace(engine, decoders=decoder_memory(140 * MIB)), archive) == ["Loaded image: a:1\n"]
 
 
 def test_a_stream_that_the_setting_never_allows_is_refused_with_its_name(engine: Engine) -> None:
-    narrow = dataclasses.replace(engine, decoders=DecoderMemory(MIB))
+    narrow = dataclasses.replace(engine, decoders=decoder_memory(MIB))
     with pytest.raises(Forbidden, match="STOWAGE_DECOMPRESSION_MEMORY allows 1048576"):
         load_image(narrow, lzma.compress(docker_images(1)))
 

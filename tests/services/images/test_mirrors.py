@@ -13,8 +13,8 @@ from services.engine import Engine
 from services.errors import Forbidden, InvalidContent, NotFound
 from services.gc.verify import verify_store
 from services.images.pull import pull_image, pull_reference
-from services.registry.client import RegistryClient
 from tests.builders import Layout, make_layer
+from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault
 
 Hosts = list[FakeRegistry]
@@ -44,7 +44,7 @@ def mirrored(engine: Engine, tmp_path: Path, hosts: Hosts) -> Engine:
     folder.mkdir(parents=True)
     *mirrors, server = hosts
     (folder / "hosts.toml").write_text(f'server = "{server.base}"\n' + "".join(f'[host."{mirror.base}"]\n' for mirror in mirrors))
-    return replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), certs=(tmp_path / "certs.d",)))
+    return replace(engine, registry=registry_client(insecure=("127.0.0.0/8",), certs=(tmp_path / "certs.d",)))
 
 
 def pull(engine: Engine) -> None:

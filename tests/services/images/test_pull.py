@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -21,15 +20,9 @@ from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference, dangling_name
 from services.progress import Detail, Progress, ProgressStream
-from services.registry.client import RegistryClient
 from tests.builders import Json, Layout, compress, make_config, make_layer, make_tar, on_platform, put_image, simple_layout
+from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 def pull(engine: Engine, image: str, tag: str = "1", **options: object) -> list[Progress]:
@@ -326,7 +319,7 @@ def test_the_repository_is_known_to_hold_what_a_pull_used_of_it(engine: Engine, 
 def test_what_a_mirror_sent_is_of_the_repository_that_was_named(engine: Engine, registry: FakeRegistry) -> None:
     layout = simple_layout()
     registry.publish(layout, layout.manifests[0], "library/app")
-    pull(replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), mirrors=(registry.base,))), "app")
+    pull(replace(engine, registry=registry_client(insecure=("127.0.0.0/8",), mirrors=(registry.base,))), "app")
     assert sources(engine, layout) == {digest: ["docker.io/library/app"] for digest in layout.blobs}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -29,17 +28,11 @@ from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Detail, Progress
-from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from tests.builders import Json, Layout, make_layer, on_platform, partial_layout, put_image, simple_layout
+from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
 from tests.fake_registry.uploads import UploadFault
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 def push(engine: Engine, name: str, **options: object) -> list[Progress]:
@@ -546,7 +539,7 @@ class TestRetry:
     def test_a_registry_that_stalls_is_given_up_and_tried_again(self, engine: Engine, registry: FakeRegistry) -> None:
         name, layout, _ = self.publish(engine, registry, 32 << 20)  # more than the sockets hold
         registry.uploads.faults = [UploadFault.STALLED]
-        push(replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), stall_seconds=0.2)), name)
+        push(replace(engine, registry=registry_client(insecure=("127.0.0.0/8",), stall_seconds=0.2)), name)
         assert served(registry) == layout.blobs
 
     def test_a_pause_is_told_as_docker_does(self, engine: Engine, registry: FakeRegistry) -> None:

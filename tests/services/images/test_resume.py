@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,20 +15,14 @@ from services.images.pull import pull_image, pull_reference
 from services.oci import mediatypes
 from services.oci.digest import Digest
 from services.progress import Detail, Progress
-from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from services.transfer.retry import Patience
 from tests.builders import Layout, make_config, make_layer
+from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
 
 SIZE = 4 << 20
 LOOPBACK = ("127.0.0.0/8",)
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 def publish(registry: FakeRegistry, size: int = SIZE) -> tuple[str, str, Layout]:
@@ -221,7 +214,7 @@ class TestWrongPartial:
 
 
 def test_a_stalled_transfer_is_given_up_and_goes_on(engine: Engine, registry: FakeRegistry) -> None:
-    impatient = replace(engine, registry=RegistryClient(insecure=LOOPBACK, stall_seconds=0.2))
+    impatient = replace(engine, registry=registry_client(insecure=LOOPBACK, stall_seconds=0.2))
     name, layer, layout = publish(registry)
     registry.passing[layer] = [Fault.STALLED]
     pull(impatient, name)
@@ -292,7 +285,7 @@ class TestMirrors:
             for mirror in (broken, whole):
                 mirror.publish(layout, image)
             broken.faults[layer] = fault
-            registry = RegistryClient(insecure=LOOPBACK, mirrors=(broken.base, whole.base), stall_seconds=0.3)
+            registry = registry_client(insecure=LOOPBACK, mirrors=(broken.base, whole.base), stall_seconds=0.3)
             pull(replace(engine, registry=registry), "team/app")
             assert ranges(broken, layer) == [0]
             [offset] = ranges(whole, layer)
@@ -332,7 +325,7 @@ def test_a_foreign_layer_comes_from_an_allowed_host_without_credentials(engine: 
         config = layout.add_json(make_config([foreign["digest"]]), mediatypes.DOCKER_CONFIG)
         name = registry.publish(layout, layout.manifest(config, [foreign], media_type=mediatypes.DOCKER_MANIFEST))
         elsewhere.blobs[foreign["digest"]] = registry.blobs.pop(foreign["digest"])
-        client = RegistryClient(insecure=LOOPBACK, foreign_hosts=(elsewhere.host,) if allowed else ())
+        client = registry_client(insecure=LOOPBACK, foreign_hosts=(elsewhere.host,) if allowed else ())
         login = Credentials(username="user", password="p4ss")
         pull(replace(engine, registry=client), name, credentials=login, headers={"X-Meta-Team": "blue"})
         assert is_present(engine, foreign["digest"]) is allowed

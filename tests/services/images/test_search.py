@@ -11,7 +11,7 @@ from services.engine import Engine
 from services.errors import InvalidParameter
 from services.filters import Filters
 from services.images.search import search_images
-from services.registry.client import RegistryClient
+from tests.engines import registry_client
 from tests.fake_registry.index import FakeIndex
 
 RESULTS = [
@@ -30,7 +30,7 @@ def index() -> Iterator[FakeIndex]:
 @pytest.fixture
 def searching(engine: Engine, index: FakeIndex) -> Engine:
     """An engine whose index of docker.io is the fake one."""
-    return replace(engine, registry=RegistryClient(insecure=("127.0.0.0/8",), hub_index=index.base))
+    return replace(engine, registry=registry_client(insecure=("127.0.0.0/8",), hub_index=index.base))
 
 
 def names(engine: Engine, term: str = "app", filters: str = "", *, limit: int = 0) -> list[str]:

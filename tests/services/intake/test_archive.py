@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.archive.bounds import DECODER_MEMORY
-from services.engine import Engine, Limits
+from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest
 from tests.builders import (
     ArchivedImage,
@@ -26,6 +25,7 @@ from tests.builders import (
     simple_layout,
     to_json,
 )
+from tests.engines import DECODER_MEMORY, LIMITS
 
 Members = dict[str, bytes | Link | None]
 IMAGE = ArchivedImage((make_layer("one"), make_layer("two")), ("broken:1",))
@@ -197,7 +197,7 @@ def test_refused_archive_moves_no_name_and_removes_no_blob(engine: Engine) -> No
 
 @pytest.mark.parametrize("compression", ["gzip", "bzip2", "xz", "zstd"])
 def test_bomb_around_the_archive(engine: Engine, compression: str) -> None:
-    bounded = dataclasses.replace(engine, limits=Limits(decompression_ratio=20, decompression_bytes=1 << 20))
+    bounded = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=20, decompression_bytes=1 << 20))
     with pytest.raises(InvalidContent, match="bomb"):
         load_image(bounded, compress(make_tar({"zeros": bytes(8 << 20)}), compression))
     assert list(engine.content.blobs()) == []
@@ -205,7 +205,7 @@ def test_bomb_around_the_archive(engine: Engine, compression: str) -> None:
 
 
 def test_bomb_as_a_layer(engine: Engine) -> None:
-    bounded = dataclasses.replace(engine, limits=Limits(decompression_ratio=20, decompression_bytes=1 << 20))
+    bounded = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=20, decompression_bytes=1 << 20))
     layout = Layout()
     layout.tag(layout.image([make_tar({"zeros": bytes(8 << 20)})]))
     with pytest.raises(InvalidContent, match="bomb"):

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine, Limits
+from services.engine import Engine
 from services.errors import InvalidContent, OutOfSpace, Unavailable
 from services.gc.leases import Lease, hold
 from services.intake.ingest import fetch_blob, store_blob, store_bytes
 from services.metadata.records import LayerFacts
 from services.oci.digest import Digest
+from tests.engines import LIMITS
 
 
 def tar_of(content: bytes) -> bytes:
@@ -237,7 +238,7 @@ def test_chunks_that_fail_leave_nothing(engine: Engine, lease: Lease) -> None:
 
 
 def test_a_bomb_leaves_nothing(engine: Engine, lease: Lease) -> None:
-    careful = dataclasses.replace(engine, limits=Limits(decompression_ratio=10, decompression_bytes=1_000_000))
+    careful = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=10, decompression_bytes=1_000_000))
     bomb = gzip.compress(bytes(5_000_000))
     for digest in (Digest.of(bomb), None):
         with pytest.raises(InvalidContent, match="bomb"):

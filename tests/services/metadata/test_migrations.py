@@ -15,8 +15,9 @@ from alembic.runtime.migration import MigrationContext
 
 from services.errors import Unsupported
 from services.metadata.database import open_engine, transaction
-from services.metadata.store import SqlMetadataStore, upgrade
+from services.metadata.store import upgrade
 from services.metadata.tables import METADATA
+from tests.engines import metadata_store
 from tests.rows import add_image, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -47,7 +48,7 @@ def test_the_revisions_make_the_tables(url: str) -> None:
 
 def test_upgrading_again_keeps_everything(url: str) -> None:
     upgrade(url)
-    store = SqlMetadataStore(url)
+    store = metadata_store(url)
     with store.write() as tx:
         add_image(tx, "m", ["l"], name="a:1")
     upgrade(url)
@@ -63,7 +64,7 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
         connection.exec_driver_sql("INSERT INTO blob VALUES (?, 1, 1)", (str(digest("a")),))
     older.dispose()
     upgrade(url)
-    store = SqlMetadataStore(url)
+    store = metadata_store(url)
     with store.read() as tx:
         assert tx.graph.all_blobs() == tx.graph.unmarked([digest("a")]) == {digest("a"): 1}
     given = store.store_id()

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from services.errors import EngineError, Internal, OutOfSpace
 from services.metadata.database import open_engine, transaction
 from services.metadata.store import SqlMetadataStore
+from tests.engines import metadata_store
 from tests.rows import add_blobs, digest
 
 
@@ -81,12 +82,12 @@ def test_a_full_disk_is_told_as_such_and_leaves_the_store_as_it_was(tmp_path: Pa
     ],
 )
 def test_a_database_that_cannot_be_used_is_an_engine_error(url: str) -> None:
-    with pytest.raises(Internal), SqlMetadataStore(url).read() as tx:
+    with pytest.raises(Internal), metadata_store(url).read() as tx:
         tx.graph.all_blobs()
 
 
 def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
-    store = SqlMetadataStore(f"sqlite:///{tmp_path}/stowage.db")
+    store = metadata_store(f"sqlite:///{tmp_path}/stowage.db")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Internal, match="no such table"):
         store.catalog()

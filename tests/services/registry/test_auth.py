@@ -13,9 +13,9 @@ from services.oci.descriptor import Descriptor
 from services.oci.reference import Reference
 from services.registry.auth import _lifetime
 from services.registry.challenges import Challenge, parse_challenges
-from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from tests.builders import simple_layout
+from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry
 
 LOGIN = Credentials(username="user", password="p4ss")
@@ -46,7 +46,7 @@ def test_challenges_are_read(header: str, expected: list[Challenge]) -> None:
 def resolve(registry: FakeRegistry, credentials: Credentials | None = None) -> Descriptor:
     layout = simple_layout()
     reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
-    with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference, credentials=credentials) as repository:
+    with registry_client(insecure=("127.0.0.0/8",)).repository(reference, credentials=credentials) as repository:
         return repository.resolve(reference)
 
 
@@ -68,7 +68,7 @@ def test_a_token_is_asked_for_the_repository_and_reused() -> None:
     with FakeRegistry(auth="bearer").serve() as registry:
         layout = simple_layout()
         reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
-        with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference) as repository:
+        with registry_client(insecure=("127.0.0.0/8",)).repository(reference) as repository:
             repository.manifest(repository.resolve(reference))
         assert registry.asked() == ["HEAD 1", "GET token", "HEAD 1", f"GET {layout.manifests[0]['digest']}"]
         assert registry.requests[1].query == {"service": ["fake"], "scope": ["repository:team/app:pull"]}
@@ -155,7 +155,7 @@ class TestTokens:
         with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
             layout = simple_layout()
             reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
-            with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference, credentials=LOGIN) as repository:
+            with registry_client(insecure=("127.0.0.0/8",)).repository(reference, credentials=LOGIN) as repository:
                 target = repository.resolve(reference)
                 registry.token = "another-token"
                 repository.manifest(target)
@@ -178,7 +178,7 @@ class TestTokens:
             layout = simple_layout()
             reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
             wrong = Credentials(username="user", password="wr0ng")
-            with RegistryClient(insecure=("127.0.0.0/8",)).repository(reference, credentials=wrong) as repository:
+            with registry_client(insecure=("127.0.0.0/8",)).repository(reference, credentials=wrong) as repository:
                 for _ in range(3):
                     with pytest.raises(EngineError):
                         repository.resolve(reference)
@@ -232,7 +232,7 @@ def test_a_secret_is_not_sent_in_plain_http_to_a_host_that_is_not_insecure(tmp_p
         folder = tmp_path / registry.host
         folder.mkdir()
         (folder / "hosts.toml").write_text(f'server = "{registry.base}"')
-        client = RegistryClient(certs=(tmp_path,))
+        client = registry_client(certs=(tmp_path,))
         with client.repository(reference, credentials=LOGIN) as repository, pytest.raises(RegistryFailure, match="no basic auth"):
             repository.resolve(reference)
         assert not any("Authorization" in request.headers for request in registry.requests)

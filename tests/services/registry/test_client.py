@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -15,18 +14,12 @@ from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.reference import Reference
-from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials, Repository
 from tests.builders import Layout, make_layer, simple_layout
+from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault
 
 INSECURE = ("127.0.0.0/8",)
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def layout() -> Layout:
 
 def opened(registry: FakeRegistry, stack: ExitStack, **options: object) -> tuple[Repository, Reference]:
     reference = Reference.parse(f"{registry.host}/team/app:1")
-    return stack.enter_context(RegistryClient(insecure=INSECURE).repository(reference, **options)), reference  # type: ignore[arg-type]
+    return stack.enter_context(registry_client(insecure=INSECURE).repository(reference, **options)), reference  # type: ignore[arg-type]
 
 
 def target(layout: Layout) -> Descriptor:
@@ -380,7 +373,7 @@ def test_a_foreign_layer_comes_whole_from_a_host_without_ranges(registry: FakeRe
     with FakeRegistry(blobs={str(digest): content}, faults={str(digest): Fault.UNKNOWN_RANGE}).serve() as elsewhere, ExitStack() as stack:
         media_type = "application/vnd.docker.image.rootfs.foreign.diff.tar"
         blob = Descriptor(media_type, digest, len(content), urls=(f"{elsewhere.base}/v2/x/blobs/{digest}",))
-        client = RegistryClient(insecure=INSECURE, foreign_hosts=(elsewhere.host,))
+        client = registry_client(insecure=INSECURE, foreign_hosts=(elsewhere.host,))
         stream = stack.enter_context(client.repository(Reference.parse(f"{registry.host}/team/app:1"))).blob(blob, offset=7)
         assert (stream.offset, b"".join(stream)) == (0, content)
         stream.close()
@@ -454,7 +447,7 @@ def test_a_redirect_to_what_is_no_url_is_refused(layout: Layout, location: str, 
         reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
         registry.redirect_to = location
         registry.faults[str(blob.digest)] = Fault.REDIRECTED
-        with RegistryClient(insecure=INSECURE).repository(reference) as repository, pytest.raises(RegistryFailure, match=words):
+        with registry_client(insecure=INSECURE).repository(reference) as repository, pytest.raises(RegistryFailure, match=words):
             repository.manifest(blob)
 
 
@@ -470,15 +463,15 @@ def test_no_request_asks_for_encoded_bytes(registry: FakeRegistry, layout: Layou
 def test_unverified_tls_is_for_insecure_registries_only(layout: Layout) -> None:
     with FakeRegistry(tls=True).serve() as registry:
         reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
-        with RegistryClient(insecure=INSECURE).repository(reference) as repository:
+        with registry_client(insecure=INSECURE).repository(reference) as repository:
             assert repository.resolve(reference) == target(layout)
-        with RegistryClient().repository(reference) as repository, pytest.raises(RegistryFailure, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"):
+        with registry_client().repository(reference) as repository, pytest.raises(RegistryFailure, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"):
             repository.resolve(reference)
 
 
 def test_plain_http_is_for_insecure_registries_only(registry: FakeRegistry, layout: Layout) -> None:
     reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
-    with RegistryClient().repository(reference) as repository, pytest.raises(RegistryFailure, match="failed to do request: Head"):
+    with registry_client().repository(reference) as repository, pytest.raises(RegistryFailure, match="failed to do request: Head"):
         repository.resolve(reference)
     assert registry.requests == []
 
@@ -488,7 +481,7 @@ def test_a_registry_that_does_not_listen_is_told_with_its_address() -> None:
         unused.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{unused.getsockname()[1]}"
         reference = Reference.parse(f"{host}/x:y")
-        with RegistryClient(insecure=INSECURE).repository(reference) as repository, pytest.raises(RegistryFailure) as raised:
+        with registry_client(insecure=INSECURE).repository(reference) as repository, pytest.raises(RegistryFailure) as raised:
             repository.resolve(reference)
     url = f"https://{host}/v2/x/manifests/y"
     assert str(raised.value) == f'failed to resolve reference "{host}/x:y": failed to do request: Head "{url}": dial tcp {host}: connect: connection refused'
@@ -499,7 +492,7 @@ class TestMirrors:
 
     def resolve(self, *mirrors: str) -> Descriptor:
         reference = Reference.parse("team/app:1")
-        with RegistryClient(insecure=INSECURE, mirrors=mirrors).repository(reference) as repository:
+        with registry_client(insecure=INSECURE, mirrors=mirrors).repository(reference) as repository:
             return repository.resolve(reference)
 
     def test_the_first_that_has_the_image_answers(self, layout: Layout) -> None:
@@ -514,7 +507,7 @@ class TestMirrors:
             mirror.publish(layout, layout.manifests[0])
             reference = Reference.parse("team/app:1")
             credentials = Credentials(username="user", password="p4ss")
-            with RegistryClient(insecure=INSECURE, mirrors=(mirror.base,)).repository(reference, credentials=credentials) as repository:
+            with registry_client(insecure=INSECURE, mirrors=(mirror.base,)).repository(reference, credentials=credentials) as repository:
                 repository.resolve(reference)
             assert "Authorization" not in mirror.requests[0].headers
 

@@ -22,6 +22,7 @@ from services.registry.pools import Pools
 from services.registry.protocol import Credentials, Repository
 from services.registry.proxies import DIRECT
 from tests.builders import simple_layout
+from tests.engines import downloads, registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import DRIP_SECONDS, Slowness
 
@@ -43,7 +44,7 @@ def published(registry: FakeRegistry) -> Reference:
 
 
 def client() -> RegistryClient:
-    return RegistryClient(insecure=INSECURE, stall_seconds=STALL_SECONDS)
+    return registry_client(insecure=INSECURE, stall_seconds=STALL_SECONDS)
 
 
 def failure(call: Callable[[], object]) -> EngineError:
@@ -124,7 +125,7 @@ def test_a_url_to_import_from(registry: FakeRegistry, monkeypatch: pytest.Monkey
     registry.slow["rootfs.tar"] = Slowness.DRIP_HEADERS
 
     def call() -> None:
-        with urls.open_url(f"{registry.base}/rootfs.tar", allowed=INSECURE):
+        with downloads(*INSECURE).open(f"{registry.base}/rootfs.tar"):
             pass
 
     assert "timeout awaiting response headers" in str(failure(call))
@@ -136,7 +137,7 @@ def test_a_blob_may_drip_for_longer_than_an_answer_may_take(registry: FakeRegist
     blob = Descriptor("application/octet-stream", Digest.of(content), len(content))
     registry.blobs[str(blob.digest)] = content
     registry.slow[str(blob.digest)] = Slowness.DRIP
-    with RegistryClient(insecure=INSECURE, stall_seconds=STALL_SECONDS).repository(published(registry)) as repository:
+    with registry_client(insecure=INSECURE, stall_seconds=STALL_SECONDS).repository(published(registry)) as repository:
         stream = repository.blob(blob)
         assert b"".join(stream) == content
         stream.close()

@@ -13,6 +13,7 @@ from services.oci.digest import Digest
 from services.oci.reference import Reference
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
+from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
 
 BLOB = Descriptor(mediatypes.OCI_LAYER_GZIP, Digest.of(b"layer"), 5)
@@ -71,7 +72,7 @@ def test_a_redirect_cannot_ask_for_the_credentials_of_the_registry(
         registry.redirect_to = other.base
         reference = Reference.parse(f"{registry.host}/team/app:1")
         with pytest.raises(kind, match=words):
-            ask(RegistryClient(insecure=("127.0.0.0/8",)), reference, credentials)
+            ask(registry_client(insecure=("127.0.0.0/8",)), reference, credentials)
         assert other.requests
         assert not any(request.path == "/token" or "Authorization" in request.headers for request in other.requests)
 
@@ -79,7 +80,7 @@ def test_a_redirect_cannot_ask_for_the_credentials_of_the_registry(
 def test_the_clients_own_headers_go_to_mirrors_too() -> None:
     with FakeRegistry().serve() as empty, FakeRegistry().serve() as mirror:
         mirror.keep_manifest("team/app", "1", mediatypes.OCI_MANIFEST, b"{}")
-        client = RegistryClient(insecure=("127.0.0.0/8",), mirrors=(empty.base, mirror.base))
+        client = registry_client(insecure=("127.0.0.0/8",), mirrors=(empty.base, mirror.base))
         reference = Reference.parse("team/app:1")
         with client.repository(reference, headers={"X-Meta-Team": "blue"}) as repository:
             repository.resolve(reference)

@@ -156,7 +156,7 @@ def test_a_registry_without_tls_for_us_is_told_in_gos_words_and_not_asked_again(
     answer: Callable[[socket.socket], None], words: str
 ) -> None:
     with serving_once(answer) as url, pytest.raises(Failed) as raised:
-        Transport(Hosts(insecure=("127.0.0.0/8",))).send("GET", url, {}, insecure=True)
+        Transport(Hosts(insecure=("127.0.0.0/8",)), stall_seconds=60).send("GET", url, {}, insecure=True)
     failure = raised.value.failure
     assert isinstance(failure.reason, Exception)
     assert (failure.method, failure.url, reason(failure.reason), failure.retry_after) == ("GET", url, words, None)

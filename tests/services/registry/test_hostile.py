@@ -17,6 +17,7 @@ from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from services.registry.proxies import Proxies
 from tests.builders import simple_layout
+from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault
 
 INSECURE = ("127.0.0.0/8",)
@@ -29,7 +30,7 @@ def published(registry: FakeRegistry) -> Reference:
 
 
 def resolve(reference: Reference, credentials: Credentials | None = None, client: RegistryClient | None = None) -> Descriptor:
-    with (client or RegistryClient(insecure=INSECURE)).repository(reference, credentials=credentials) as repository:
+    with (client or registry_client(insecure=INSECURE)).repository(reference, credentials=credentials) as repository:
         return repository.resolve(reference)
 
 
@@ -43,7 +44,7 @@ def test_a_long_challenge_is_read_in_one_go(padding: str) -> None:
 def test_a_chunk_of_less_than_nothing_does_not_lift_the_limit() -> None:
     body = b"-1\r\n" + bytes(40 * MIB)
     registry = FakeRegistry(answers={"list": Answer(500, body, {"Transfer-Encoding": "chunked"})})
-    with registry.serve(), RegistryClient(insecure=INSECURE).repository(published(registry)) as repository:
+    with registry.serve(), registry_client(insecure=INSECURE).repository(published(registry)) as repository:
         tracemalloc.start()
         try:
             with pytest.raises(RegistryFailure):
@@ -75,7 +76,7 @@ def test_a_basic_challenge_after_a_bearer_token_is_answered() -> None:
     with FakeRegistry(auth="basic", user="user:p4ss").serve() as registry, FakeRegistry().serve() as tokens:
         registry.challenge = f'Bearer realm="{tokens.base}/token"'
         reference = published(registry)
-        with RegistryClient(insecure=INSECURE).repository(reference, credentials=Credentials(username="user", password="p4ss")) as repository:
+        with registry_client(insecure=INSECURE).repository(reference, credentials=Credentials(username="user", password="p4ss")) as repository:
             with pytest.raises(EngineError):
                 repository.resolve(reference)
             registry.challenge = ""
@@ -92,7 +93,7 @@ def test_a_mirror_that_redirects_to_nowhere_is_passed_over(tmp_path: Path, locat
         (folder / "hosts.toml").write_text(f'server = "{server.base}"\n[host."{mirror.base}"]\n')
         name = published(server)
         reference = Reference.parse(f"registry.invalid/{name.path}:1")
-        client = RegistryClient(insecure=INSECURE, certs=(tmp_path,), proxies=Proxies(http="http://127.0.0.1:9"))
+        client = registry_client(insecure=INSECURE, certs=(tmp_path,), proxies=Proxies(http="http://127.0.0.1:9"))
         assert resolve(reference, client=client).digest
         assert mirror.asked() == ["HEAD 1"]
 
@@ -107,7 +108,7 @@ def test_the_signature_in_a_redirect_that_is_no_url_is_not_told() -> None:
 
 def test_a_mirror_of_docker_hub_may_be_docker_hub() -> None:
     """Nobody answers at the name in a test, so the error is about that."""
-    client = RegistryClient(mirrors=("https://docker.io",), proxies=Proxies(https="http://127.0.0.1:9"))
+    client = registry_client(mirrors=("https://docker.io",), proxies=Proxies(https="http://127.0.0.1:9"))
     with pytest.raises((RegistryFailure, NotFound), match="proxyconnect"):
         resolve(Reference.parse("docker.io/library/any:1"), client=client)
 
@@ -120,7 +121,7 @@ class TestInsecure:
         with FakeRegistry(tls=True).serve() as registry:
             reference = published(registry)
             registry.passing["1"] = [fault]
-            with RegistryClient(insecure=INSECURE, stall_seconds=0.5).repository(reference) as repository:
+            with registry_client(insecure=INSECURE, stall_seconds=0.5).repository(reference) as repository:
                 with pytest.raises(RegistryFailure) as raised:
                     repository.resolve(reference)
                 assert f"https://{registry.host}" in str(raised.value)
@@ -133,7 +134,7 @@ class TestInsecure:
             reference = published(registry)
             registry.redirect_to = f"https://{plain.host}"
             registry.passing["1"] = [Fault.REDIRECTED]
-            with RegistryClient(insecure=INSECURE).repository(reference) as repository:
+            with registry_client(insecure=INSECURE).repository(reference) as repository:
                 with pytest.raises(RegistryFailure, match=f"https://{plain.host}"):
                     repository.resolve(reference)
                 assert repository.resolve(reference).digest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
-from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
+from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -14,7 +14,7 @@ LOOPBACK = ("127.0.0.0/8",)
 
 def log_in(address: str, password: str = "p4ss", **secrets: str) -> str:
     credentials = Credentials(username="user" if password else "", password=password, server_address=address, **secrets)
-    return RegistryClient(insecure=LOOPBACK).log_in(credentials)
+    return registry_client(insecure=LOOPBACK).log_in(credentials)
 
 
 @pytest.mark.parametrize("auth", ["", "basic", "bearer"])

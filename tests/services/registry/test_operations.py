@@ -23,6 +23,7 @@ from services.registry.protocol import Credentials
 from services.system.auth import log_in
 from services.transfer.retry import awaited
 from tests.builders import put_image, simple_layout
+from tests.engines import downloads
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
 from tests.resources import held, poll
@@ -49,7 +50,7 @@ def asked(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Asked]:
         layout = simple_layout()
         reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
         layer = next(digest for digest, content in layout.blobs.items() if not content.startswith(b"{"))
-        yield Asked(replace(engine, import_urls=("127.0.0.0/8",)), registry, reference, layer, layout.manifests[0]["digest"])
+        yield Asked(replace(engine, downloads=downloads("127.0.0.0/8")), registry, reference, layer, layout.manifests[0]["digest"])
 
 
 def search(asked: Asked) -> Iterator[Progress]:

@@ -11,8 +11,8 @@ import pytest
 
 from services.errors import RegistryFailure
 from services.oci.reference import Reference
-from services.registry.client import RegistryClient
 from services.registry.proxies import Proxies
+from tests.engines import registry_client
 
 BOTH = {"HTTP_PROXY": "http://one:1", "https_proxy": "two:2"}
 
@@ -76,7 +76,7 @@ def proxy() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 def test_a_registry_is_asked_through_its_proxy() -> None:
     reference = Reference.parse("registry.example/team/app:1")
     with proxy() as (address, seen):
-        client = RegistryClient(proxies=Proxies(https=f"http://{address}"))
+        client = registry_client(proxies=Proxies(https=f"http://{address}"))
         with client.repository(reference) as repository, pytest.raises(RegistryFailure) as raised:
             repository.resolve(reference)
     assert seen == [("CONNECT registry.example:443", "Basic dXNlcjpwNHNz")]
@@ -86,6 +86,6 @@ def test_a_registry_is_asked_through_its_proxy() -> None:
 
 def test_what_is_no_http_proxy_is_refused_without_its_credentials() -> None:
     reference = Reference.parse("registry.example/team/app:1")
-    client = RegistryClient(proxies=Proxies(https="socks5://user:p4ss@one:1"))
+    client = registry_client(proxies=Proxies(https="socks5://user:p4ss@one:1"))
     with client.repository(reference) as repository, pytest.raises(RegistryFailure, match="no URL of an HTTP proxy"):
         repository.resolve(reference)

@@ -14,6 +14,7 @@ import pytest
 from services.errors import EngineError, InvalidParameter, RegistryFailure
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials, FoundRepository
+from tests.engines import registry_client
 from tests.fake_registry.index import FakeIndex, IndexFault
 from tests.fake_registry.server import CERTIFICATE
 
@@ -35,11 +36,11 @@ def index() -> Iterator[FakeIndex]:
 @pytest.fixture
 def hub(index: FakeIndex) -> RegistryClient:
     """A client whose index of docker.io is the fake one."""
-    return RegistryClient(insecure=INSECURE, hub_index=index.base)
+    return registry_client(insecure=INSECURE, hub_index=index.base)
 
 
 def search(index: FakeIndex, term: str = "app", **options: object) -> list[FoundRepository]:
-    return RegistryClient(insecure=INSECURE).search(index.host, term, limit=25, **options)  # type: ignore[arg-type]
+    return registry_client(insecure=INSECURE).search(index.host, term, limit=25, **options)  # type: ignore[arg-type]
 
 
 def sent(index: FakeIndex, name: str) -> list[str | None]:
@@ -68,7 +69,7 @@ def test_the_certificates_of_a_registry_are_its_indexs_too(tmp_path: Path) -> No
         folder = tmp_path / index.host
         folder.mkdir()
         shutil.copy(CERTIFICATE, folder / "ca.crt")
-        assert len(RegistryClient(certs=(tmp_path,)).search(index.host, "app", limit=25)) == 2
+        assert len(registry_client(certs=(tmp_path,)).search(index.host, "app", limit=25)) == 2
 
 
 def test_the_index_of_docker_hub_is_searched_without_a_ping(index: FakeIndex, hub: RegistryClient) -> None:
@@ -78,7 +79,7 @@ def test_the_index_of_docker_hub_is_searched_without_a_ping(index: FakeIndex, hu
 
 @pytest.mark.parametrize("written", ["{}", "{}/", "{}/v1", "{}/v1/"])
 def test_the_index_may_be_written_with_or_without_its_version(index: FakeIndex, written: str) -> None:
-    client = RegistryClient(insecure=INSECURE, hub_index=written.format(index.base))
+    client = registry_client(insecure=INSECURE, hub_index=written.format(index.base))
     assert len(client.search("", "app", limit=25)) == 2
 
 
@@ -119,7 +120,7 @@ def test_an_index_in_place_of_docker_hubs_gets_only_its_own_credentials(
 
 
 def test_credentials_do_not_go_over_plain_http_to_an_index_that_is_not_insecure(index: FakeIndex) -> None:
-    client = RegistryClient(hub_index=index.base)
+    client = registry_client(hub_index=index.base)
     client.search("", "app", limit=25, credentials=replace(ALICE, server_address=index.host))
     assert sent(index, "Authorization") == [None]
 
@@ -179,7 +180,7 @@ def test_a_registry_that_is_not_there_is_told_with_both_attempts() -> None:
     with FakeIndex().serve() as index:
         gone = index.host
     with pytest.raises(InvalidParameter) as caught:
-        RegistryClient(insecure=INSECURE).search(gone, "app", limit=25)
+        registry_client(insecure=INSECURE).search(gone, "app", limit=25)
     attempts = [rf'{scheme.upper()} attempt: Get "{scheme}://{gone}/v1/_ping": .*connection refused' for scheme in ("https", "http")]
     assert re.fullmatch(rf'invalid registry endpoint "http://{gone}/v1/"\. {attempts[0]}\. {attempts[1]}', str(caught.value))
 
@@ -188,7 +189,7 @@ def test_a_registry_that_is_not_insecure_is_never_asked_in_plain_http(index: Fak
     with pytest.raises(
         InvalidParameter, match=f"^invalid registry endpoint https://{index.host}/v1/: .* add `{index.host}` to STOWAGE_INSECURE"
     ):
-        RegistryClient().search(index.host, "app", limit=25)
+        registry_client().search(index.host, "app", limit=25)
     assert index.requests == []
 
 
@@ -197,7 +198,7 @@ def test_a_registry_that_is_not_insecure_is_never_asked_in_plain_http(index: Fak
 )
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(EngineError) as caught:
-        RegistryClient().search(host, "app", limit=25)
+        registry_client().search(host, "app", limit=25)
     assert (type(caught.value), str(caught.value)) == (
         InvalidParameter,
         f"invalid registry endpoint https://{host}/v1/: invalid reference format",

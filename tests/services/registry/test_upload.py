@@ -16,10 +16,10 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.reference import Reference
 from services.registry.body import PIECE
-from services.registry.client import RegistryClient
 from services.registry.operations import Operation
 from services.registry.protocol import Credentials, Destination, Upload
 from tests.builders import digest_of
+from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry
 from tests.fake_registry.uploads import UploadFault
 
@@ -29,19 +29,13 @@ HALF = len(CONTENT) // 2
 
 
 @pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
-
-
-@pytest.fixture
 def destination(registry: FakeRegistry) -> Iterator[Destination]:
     with opened(registry) as destination:
         yield destination
 
 
 def opened(registry: FakeRegistry, *, stall_seconds: float = 60, **options: object) -> AbstractContextManager[Destination]:
-    client = RegistryClient(insecure=("127.0.0.0/8",), stall_seconds=stall_seconds)
+    client = registry_client(insecure=("127.0.0.0/8",), stall_seconds=stall_seconds)
     return client.destination(Reference.parse(f"{registry.host}/team/app:1"), **options)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,8 @@ import ipaddress
 import pytest
 
 from services.errors import EngineError, Forbidden, InvalidParameter, NotFound, RegistryFailure
-from services.registry.urls import _is_allowed, open_url
+from services.registry.urls import _is_allowed
+from tests.engines import downloads
 
 
 @pytest.mark.parametrize(
@@ -76,12 +77,12 @@ def test_a_network_allows_its_addresses_and_no_others() -> None:
     ],
 )
 def test_urls_that_are_refused(url: str, kind: type[EngineError], words: str) -> None:
-    with pytest.raises(kind) as caught, open_url(url, allowed=("public",)):
+    with pytest.raises(kind) as caught, downloads("public").open(url):
         pass
     assert words in str(caught.value)
 
 
 def test_a_refused_connection_is_told_in_dockers_words() -> None:
-    with pytest.raises(RegistryFailure) as caught, open_url("http://127.0.0.1:1/x.tar", allowed=("127.0.0.0/8",)):
+    with pytest.raises(RegistryFailure) as caught, downloads("127.0.0.0/8").open("http://127.0.0.1:1/x.tar"):
         pass
     assert str(caught.value) == 'Get "http://127.0.0.1:1/x.tar": dial tcp 127.0.0.1:1: connect: connection refused'

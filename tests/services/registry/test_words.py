@@ -26,6 +26,7 @@ from services.oci.reference import Reference
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials, Destination, Repository
 from services.registry.proxies import DIRECT, Proxies
+from tests.engines import registry_client
 from tests.fake_registry import TOKEN, Answer
 from tests.fake_registry.server import Handler, serving
 
@@ -273,7 +274,7 @@ def in_trouble(trouble: Trouble, folder: Path) -> Iterator[tuple[Place, dict[str
             for name in ("{host}", "{token}"):
                 (folder / names[name]).mkdir()
                 (folder / names[name] / "ca.crt").write_text(trouble.authority)
-        client = RegistryClient(
+        client = registry_client(
             insecure=trouble.insecure,
             certs=(folder,),
             foreign_hosts=(names["{host}"], "127.0.0.1"),

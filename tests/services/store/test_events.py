@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,12 +28,6 @@ from tests.special_images import config_target
 Told = tuple[str, str, dict[str, str]]
 
 LABELLED: dict[str, Any] = {"config": {"Labels": {"a": "b"}}}
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry().serve() as running:
-        yield running
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ from services.metadata.store import SqlMetadataStore, upgrade
 from services.oci.digest import Digest
 from services.store.identity import is_one_store
 from tests.builders import Layout, make_layer, put_image
+from tests.engines import metadata_store
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[SqlMetadataStore]:
     """The database of another store."""
     upgrade(f"sqlite:///{tmp_path}/other.db")
-    store = SqlMetadataStore(f"sqlite:///{tmp_path}/other.db")
+    store = metadata_store(f"sqlite:///{tmp_path}/other.db")
     yield store
     store.close()
 

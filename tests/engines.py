@@ -1,0 +1,49 @@
+"""The parts of an engine with settings that fit tests: as by default, but that retries come at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.archive.bounds import Bounds, DecoderMemory
+from services.engine import Limits
+from services.metadata.store import SqlMetadataStore
+from services.registry.client import RegistryClient
+from services.registry.urls import UrlDownloads
+
+DECODER_MEMORY = 512 << 20
+LIMITS = Limits(
+    decompression_ratio=200,
+    decompression_bytes=1 << 30,
+    concurrent_downloads=3,
+    concurrent_uploads=5,
+    download_attempts=5,
+    retry_seconds=0.01,
+    least_rate=1024,
+    stall_seconds=60,
+    turn_seconds=10,
+)
+
+
+def registry_client(**settings: Any) -> RegistryClient:
+    usual: dict[str, Any] = {
+        "stall_seconds": LIMITS.stall_seconds,
+        "insecure_setting": "STOWAGE_INSECURE_REGISTRIES",
+        "auth_realms_setting": "STOWAGE_AUTH_REALMS",
+    }
+    return RegistryClient(**(usual | settings))
+
+
+def decoder_memory(size: int = DECODER_MEMORY, **options: Any) -> DecoderMemory:
+    return DecoderMemory(size, setting="STOWAGE_DECOMPRESSION_MEMORY", **options)
+
+
+def downloads(*allowed: str) -> UrlDownloads:
+    return UrlDownloads(allowed, setting="STOWAGE_IMPORT_URLS")
+
+
+def metadata_store(url: str, *, event_history: int = 4096) -> SqlMetadataStore:
+    return SqlMetadataStore(url, event_history=event_history)
+
+
+def bounds(ratio: int = LIMITS.decompression_ratio, size: int = LIMITS.decompression_bytes) -> Bounds:
+    return Bounds(ratio, size, decoder_memory())
