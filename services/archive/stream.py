@@ -9,7 +9,7 @@ from typing import Protocol
 from services.archive.bounds import Bounds
 from services.archive.compression import Compression
 from services.archive.layer import Decompressor
-from services.archive.tarstream import CHUNK
+from services.archive.tar_reader import CHUNK
 
 _HEAD_BYTES = 10
 

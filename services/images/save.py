@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
 from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
-from services.archive.tarstream import CHUNK, END, directory_header, file_header, padding
+from services.archive.tar_reader import CHUNK
+from services.archive.tar_writer import NewMember, write_tar
 from services.engine import Engine
 from services.errors import Conflict, EngineError, Internal, InvalidParameter, InvalidReference, NotFound
 from services.gc.leases import hold
@@ -93,7 +94,8 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
         _log(engine, chosen)
-        yield from _coalesce(_archive(engine, documents, plan.blobs))
+        blobs = {blob_member(digest): _blob(engine, digest, size) for digest, size in plan.blobs.items()}
+        yield from write_tar(blobs | documents)
 
 
 def _log(engine: Engine, chosen: Iterable[_Chosen]) -> None:
@@ -227,14 +229,18 @@ def _entries(plan: _Plan) -> list[Descriptor]:
     return plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
 
 
-def _documents(plan: _Plan) -> dict[str, tuple[int, bytes]]:
-    """The members that are no blobs, by name: their mode and content. A folder's name ends with a slash."""
-    documents = {LAYOUT_FILE: (_BLOB_MODE, LAYOUT), INDEX_FILE: (_DOCUMENT_MODE, index_file(_entries(plan)))}
+def _documents(plan: _Plan) -> dict[str, NewMember]:
+    """The members that are no blobs, by name."""
+    documents = {LAYOUT_FILE: _document(LAYOUT, _BLOB_MODE), INDEX_FILE: _document(index_file(_entries(plan)))}
     if plan.names:
-        documents[MANIFEST_FILE] = (_DOCUMENT_MODE, manifest_file(_manifest_entry(plan, digest) for digest in plan.names))
-    for algorithm in sorted({digest.algorithm for digest in plan.blobs}):
-        documents |= {"blobs/": (_FOLDER_MODE, b""), f"blobs/{algorithm}/": (_FOLDER_MODE, b"")}
+        documents[MANIFEST_FILE] = _document(manifest_file(_manifest_entry(plan, digest) for digest in plan.names))
+    for algorithm in {digest.algorithm for digest in plan.blobs}:
+        documents |= {"blobs/": NewMember(_FOLDER_MODE), f"blobs/{algorithm}/": NewMember(_FOLDER_MODE)}
     return documents
+
+
+def _document(content: bytes, mode: int = _DOCUMENT_MODE) -> NewMember:
+    return NewMember(mode, len(content), lambda: (content,))
 
 
 def _manifest_entry(plan: _Plan, digest: Digest) -> tuple[Digest, list[str], list[Digest]]:
@@ -245,38 +251,10 @@ def _manifest_entry(plan: _Plan, digest: Digest) -> tuple[Digest, list[str], lis
     return config, plan.names[digest], layers
 
 
-def _archive(engine: Engine, documents: dict[str, tuple[int, bytes]], blobs: dict[Digest, int]) -> Iterator[bytes]:
-    members: dict[str, Digest | None] = {blob_member(digest): digest for digest in blobs} | dict.fromkeys(documents)
-    for name in sorted(members):
-        digest = members[name]
-        if digest is not None:
-            yield file_header(name, blobs[digest], _BLOB_MODE)
-            yield from _blob(engine, digest, blobs[digest])
-            yield padding(blobs[digest])
-        else:
-            mode, content = documents[name]
-            yield directory_header(name, mode) if name.endswith("/") else file_header(name, len(content), mode)
-            yield content + padding(len(content))
-    yield END
+def _blob(engine: Engine, digest: Digest, size: int) -> NewMember:
+    def chunks() -> Iterator[bytes]:
+        with open_verified(engine, digest, size) as blob:
+            while chunk := blob.read(CHUNK):
+                yield chunk
 
-
-def _blob(engine: Engine, digest: Digest, size: int) -> Iterator[bytes]:
-    with open_verified(engine, digest, size) as blob:
-        while chunk := blob.read(CHUNK):
-            yield chunk
-
-
-def _coalesce(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join small pieces, so that headers and documents do not become writes of their own."""
-    waiting: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        if len(piece) == CHUNK and not waiting:
-            yield piece
-            continue
-        waiting.append(piece)
-        size += len(piece)
-        if size >= CHUNK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    yield b"".join(waiting)
+    return NewMember(_BLOB_MODE, size, chunks)

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 from services.archive import docker_archive, oci_layout
 from services.archive.stream import Readable, uncompressed
-from services.archive.tarstream import TarReader
+from services.archive.tar_reader import TarReader
 from services.engine import Engine
 from services.errors import InvalidContent
 from services.gc.leases import Lease

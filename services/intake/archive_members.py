@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from services.archive import docker_archive, oci_layout
-from services.archive.tarstream import Member, MemberType
+from services.archive.tar_reader import Member, MemberType
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest
 from services.gc.leases import Lease

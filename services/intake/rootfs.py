@@ -20,7 +20,7 @@ from services.archive.bounds import Bounds
 from services.archive.compression import Compression
 from services.archive.stage import Stage
 from services.archive.stream import Readable, decompress, read_from
-from services.archive.tarstream import TarReader
+from services.archive.tar_reader import TarReader
 from services.content.protocol import Ingest
 from services.engine import Engine
 from services.errors import InvalidContent

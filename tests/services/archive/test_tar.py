@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.archive.tarstream import BLOCK, CHUNK, END, MemberType, TarReader, directory_header, file_header, padding
+from services.archive.tar_reader import BLOCK, CHUNK, MemberType, TarReader
+from services.archive.tar_writer import END, directory_header, file_header, padding
 from services.errors import InvalidContent
 from tests.builders import make_tar
 

@@ -1,4 +1,4 @@
-"""Tar as a stream: a bounded reader over a blocking `read(n)`, and the headers of a deterministic writer.
+"""Tar as a stream, read: a bounded reader over a blocking `read(n)`.
 
     archive := (header content padding)* block-of-zeros block-of-zeros
     header  := 512 bytes: name[100] mode[8] uid[8] gid[8] size[12] mtime[12] checksum[8] type[1] link[100] magic[8] ... prefix[155]
@@ -24,7 +24,6 @@ MAX_EXTENSION_BYTES = 1 << 20
 """The most that a long name, a long link or a set of PAX records may take."""
 
 _ZEROS = bytes(BLOCK)
-_NAME_BYTES = 100
 _MAX_SIZE = (1 << 63) - 1
 
 
@@ -252,47 +251,3 @@ def _apply_record(key: bytes, value: bytes, extension: _Extension) -> None:
         if not value.isdigit() or len(value) > 19 or int(value) > _MAX_SIZE:
             raise InvalidContent("archive/tar: invalid tar header")
         extension.size = int(value)
-
-
-END = bytes(2 * BLOCK)
-"""What closes an archive."""
-
-
-def file_header(name: str, size: int, mode: int) -> bytes:
-    """The header of a regular file; owner, group and time are zero, so that equal content makes an equal archive.
-
-    A name of more than 100 bytes (a sha512 blob's) goes before it in a PAX member.
-    """
-    encoded = name.encode()
-    if len(encoded) <= _NAME_BYTES:
-        return _header(encoded, size, mode, b"0")
-    record = _pax_record(b"path", encoded)
-    return _header(b"PaxHeaders.0/long", len(record), 0, b"x") + record + padding(len(record)) + _header(encoded[:_NAME_BYTES], size, mode, b"0")
-
-
-def directory_header(name: str, mode: int) -> bytes:
-    """The header of a folder; its name ends with a slash and has up to 100 bytes."""
-    return _header(name.encode(), 0, mode, b"5")
-
-
-def padding(size: int) -> bytes:
-    """The zeros that follow content of this size."""
-    return bytes(-size % BLOCK)
-
-
-def _pax_record(key: bytes, value: bytes) -> bytes:
-    """`<length> <key>=<value>\\n`, where the length counts its own digits."""
-    rest = b" " + key + b"=" + value + b"\n"
-    length = len(rest) + len(str(len(rest)))
-    length = len(rest) + len(str(length))
-    return b"%d" % length + rest
-
-
-def _header(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
-    size_field = b"%011o\0" % size if size < 8**11 else (size | 1 << 95).to_bytes(12, "big")
-    fields = (
-        name.ljust(_NAME_BYTES, b"\0"), b"%07o\0" % mode, b"0000000\0", b"0000000\0", size_field, b"00000000000\0", b" " * 8, kind,
-        bytes(100), b"ustar\x0000", bytes(64), b"0000000\0", b"0000000\0", bytes(167),
-    )  # fmt: skip
-    header = b"".join(fields)
-    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
