@@ -5,7 +5,7 @@ Shapes follow moby's api/types/jsonstream: a message (`status`), a line per laye
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 
@@ -30,5 +30,5 @@ class Progress:
     aux: dict[str, object] | None = None
 
 
-ProgressStream = Iterator[Progress]
+ProgressStream = Generator[Progress, None, None]
 """What a streamed use case returns: closing it cancels the operation, an EngineError raised from it ends the stream."""

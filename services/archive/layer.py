@@ -9,7 +9,6 @@ Source: RFC 1952, RFC 8878.
 from __future__ import annotations
 
 import bz2
-import hashlib
 import lzma
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -21,7 +20,7 @@ from services.archive.gzip import GzipError, GzipMember
 from services.archive.stage import Stage
 from services.archive.windows import MAX_WINDOW, decoder_memory
 from services.errors import InvalidContent
-from services.oci.digest import Digest
+from services.oci.digest import Digest, Digester
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -223,8 +222,8 @@ class _Inflation:
 
     def __init__(self, decompressor: Decompressor) -> None:
         self._decompressor = decompressor
-        self._hash = hashlib.sha256()
-        self._hashing = Stage(self._hash.update)
+        self._digester = Digester()
+        self._hashing = Stage(self._digester.update)
         self._inflating = Stage(self._inflate)
 
     def put(self, chunk: bytes) -> None:
@@ -241,7 +240,7 @@ class _Inflation:
             if self._decompressor.is_bomb:
                 raise
             return None
-        return Digest("sha256", self._hash.hexdigest()), self._decompressor.size
+        return self._digester.digest, self._decompressor.size
 
     def close(self) -> None:
         self._decompressor.close()

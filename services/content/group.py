@@ -5,7 +5,6 @@ The writes of all are begun before the first is waited for, so that a file syste
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -56,9 +55,9 @@ def _write(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
 
 
 def _check(digest: Digest, content: bytes) -> None:
-    actual = hashlib.new(digest.algorithm, content).hexdigest()
-    if actual != digest.hex:
-        raise InvalidContent(f"unexpected commit digest {digest.algorithm}:{actual}, expected {digest}")
+    actual = Digest.of(content, digest.algorithm)
+    if actual != digest:
+        raise InvalidContent(f"unexpected commit digest {actual}, expected {digest}")
 
 
 @storage_errors()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +12,7 @@ from services.content.errors import storage_errors
 from services.content.locks import wait_lock
 from services.content.paths import Layout, target_of
 from services.errors import InvalidContent
-from services.oci.digest import Digest
+from services.oci.digest import Digest, Digester
 
 _CHUNK_BYTES = 1 << 20
 
@@ -33,7 +32,7 @@ class FileIngest:
         self._begin()
 
     def _begin(self) -> None:
-        self._hash = hashlib.new(self._target.algorithm if self._target else "sha256")
+        self._digester = Digester(self._target.algorithm if self._target else "sha256")
         self._offset = 0
 
     @property
@@ -42,7 +41,7 @@ class FileIngest:
 
     @property
     def digest(self) -> Digest:
-        return Digest(self._hash.name, self._hash.hexdigest())
+        return self._digester.digest
 
     @contextmanager
     def settling(self) -> Iterator[None]:
@@ -120,7 +119,7 @@ class FileIngest:
                 remove_partial(self._path)
 
     def _advance(self, chunk: bytes | memoryview) -> None:
-        self._hash.update(chunk)
+        self._digester.update(chunk)
         self._offset += len(chunk)
 
     def _opened(self) -> FileIO:

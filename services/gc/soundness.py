@@ -8,7 +8,6 @@ A glance cannot find a byte that was flipped in a large file. Who hashes all of 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 
@@ -32,7 +31,7 @@ def sound_blobs(content: ContentStore, unmarked: Mapping[Digest, int]) -> set[Di
 
 def _is_itself(content: ContentStore, digest: Digest) -> bool:
     try:
-        return digest_as(digest, content.read(digest)) == digest
+        return Digest.of(content.read(digest), digest.algorithm) == digest
     except EngineError:
         return False  # what cannot be read now can be no help; nothing is marked
 
@@ -48,11 +47,6 @@ def file_problem(content: ContentStore, digest: Digest, size: int) -> str | None
 def bytes_problem(digest: Digest, actual: Digest) -> str | None:
     """What is wrong with a blob whose bytes have this digest."""
     return None if actual == digest else f"holds other bytes: their digest is {actual}"
-
-
-def digest_as(digest: Digest, content: bytes) -> Digest:
-    """The digest of these bytes by the algorithm of another one."""
-    return Digest(digest.algorithm, hashlib.new(digest.algorithm, content).hexdigest())
 
 
 def damaged(digest: Digest, damage: str) -> Damaged:

@@ -6,7 +6,6 @@ blobs are marked, so that the next load, import or pull that brings one replaces
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from services.gc.soundness import bytes_problem, file_problem, mark_blob
 from services.metadata.protocol import MetadataStore
 from services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
+from services.oci.digest import Digest, Digester
 from services.oci.manifest import Index, Manifest
 from services.oci.mediatypes import is_foreign_layer, is_manifest
 from services.oci.reference import shown_name
@@ -109,10 +108,10 @@ def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob) ->
 
 
 def _hash(content: ContentStore, digest: Digest) -> Digest:
-    running = hashlib.new(digest.algorithm)
+    digester = Digester(digest.algorithm)
     for chunk in _chunks(content, digest):
-        running.update(chunk)
-    return Digest(digest.algorithm, running.hexdigest())
+        digester.update(chunk)
+    return digester.digest
 
 
 def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:

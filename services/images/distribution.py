@@ -5,7 +5,6 @@ Source: moby daemon/server/router/distribution/distribution_routes.go, daemon/in
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 
@@ -78,6 +77,6 @@ def _fetch(repository: Repository, config: Descriptor, limits: Limits) -> bytes:
                 break
     finally:
         stream.close()
-    if len(content) != config.size or hashlib.new(config.digest.algorithm, content).hexdigest() != config.digest.hex:
+    if len(content) != config.size or Digest.of(content, config.digest.algorithm) != config.digest:
         raise InvalidContent(f"config {config.digest} is not what the registry sent")
     return content

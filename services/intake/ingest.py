@@ -5,7 +5,6 @@ One transaction per blob: blob row and layer facts, once its file is committed a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from services.gc.leases import Lease
 from services.gc.soundness import sound_blobs
 from services.intake.turns import take_turn
 from services.metadata.records import LayerFacts
-from services.oci.digest import Digest
+from services.oci.digest import Digest, Digester
 from services.registry.protocol import BlobStream
 
 
@@ -126,8 +125,8 @@ def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: 
 
 def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
     """Hash chunks that are not needed: an archive that lies about a blob is refused whether the blob is here or not."""
-    running, offset = hashlib.new(digest.algorithm), 0
-    hashing = Stage(running.update)
+    digester, offset = Digester(digest.algorithm), 0
+    hashing = Stage(digester.update)
     try:
         for chunk in chunks:
             hashing.put(chunk)
@@ -138,8 +137,8 @@ def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
         hashing.finish()
     if size is not None and offset != size:
         raise InvalidContent(f"unexpected commit size {offset}, expected {size}")
-    if running.hexdigest() != digest.hex:
-        raise InvalidContent(f"unexpected commit digest {digest.algorithm}:{running.hexdigest()}, expected {digest}")
+    if digester.digest != digest:
+        raise InvalidContent(f"unexpected commit digest {digester.digest}, expected {digest}")
 
 
 def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:

@@ -8,7 +8,6 @@ Source: moby daemon/containerd/image_import.go (saveArchive).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from services.gc.leases import Lease
 from services.intake.ingest import commit_blob
 from services.metadata.records import LayerFacts
 from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
+from services.oci.digest import Digest, Digester
 from services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 _BLOCK = 1 << 20
@@ -174,13 +173,13 @@ class _Measure:
     """Digest and size of the chunks it takes."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._digester = Digester()
         self._size = 0
 
     def take(self, chunk: bytes) -> None:
-        self._hash.update(chunk)
+        self._digester.update(chunk)
         self._size += len(chunk)
 
     @property
     def facts(self) -> LayerFacts:
-        return LayerFacts(Digest("sha256", self._hash.hexdigest()), self._size)
+        return LayerFacts(self._digester.digest, self._size)

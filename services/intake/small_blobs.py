@@ -5,7 +5,6 @@ The order is that of one blob: lease, files, rows. Until a batch is stored its b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import closing
 
@@ -66,7 +65,7 @@ class SmallBlobs:
 
     def _examine(self, content: bytes, digest: Digest | None) -> StoredBlob:
         algorithm = digest.algorithm if digest else "sha256"
-        actual = Digest(algorithm, hashlib.new(algorithm, content).hexdigest())
+        actual = Digest.of(content, algorithm)
         if digest not in (None, actual):
             raise InvalidContent(f"unexpected commit digest {actual}, expected {digest}")
         with closing(LayerDigester(self._engine.bounds, algorithm=algorithm)) as layer:

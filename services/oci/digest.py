@@ -42,9 +42,9 @@ class Digest:
         return cls(algorithm, encoded)
 
     @classmethod
-    def of(cls, content: bytes) -> Digest:
-        """The sha256 digest of these bytes."""
-        return cls("sha256", hashlib.sha256(content).hexdigest())
+    def of(cls, content: bytes, algorithm: str = "sha256") -> Digest:
+        """The digest of these bytes."""
+        return cls(algorithm, hashlib.new(algorithm, content).hexdigest())
 
     @property
     def short(self) -> str:
@@ -53,3 +53,18 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+class Digester:
+    """The digest of bytes that come in chunks."""
+
+    def __init__(self, algorithm: str = "sha256") -> None:
+        self._hash = hashlib.new(algorithm)
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        self._hash.update(chunk)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of all bytes so far."""
+        return Digest(self._hash.name, self._hash.hexdigest())

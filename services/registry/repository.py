@@ -11,7 +11,6 @@ Source: OCI distribution spec; containerd core/remotes/docker/resolver.go and fe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -176,9 +175,9 @@ def _described(response: BaseHTTPResponse, reference: Reference) -> tuple[Descri
 
 
 def _verify(raw: bytes, digest: Digest) -> None:
-    found = hashlib.new(digest.algorithm, raw).hexdigest()
-    if found != digest.hex:
-        raise InvalidContent(f"unexpected digest {digest.algorithm}:{found}, expected {digest}")
+    found = Digest.of(raw, digest.algorithm)
+    if found != digest:
+        raise InvalidContent(f"unexpected digest {found}, expected {digest}")
 
 
 def _stated_digest(header: str) -> Digest:

@@ -5,7 +5,6 @@ Only whole bytes with another digest are a finding. What cannot be read at the m
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import BinaryIO
@@ -13,8 +12,8 @@ from typing import BinaryIO
 from services.archive.stage import Stage
 from services.content.errors import storage_errors
 from services.engine import Engine
-from services.gc.soundness import bytes_problem, damaged, digest_as, file_problem, mark_blob
-from services.oci.digest import Digest
+from services.gc.soundness import bytes_problem, damaged, file_problem, mark_blob
+from services.oci.digest import Digest, Digester
 
 _CHUNK_BYTES = 1 << 20
 
@@ -34,7 +33,7 @@ def read_document(engine: Engine, digest: Digest) -> bytes:
     """The whole of a small blob. Raises BlobNotFound, and Damaged where it holds other bytes."""
     version = engine.content.version(digest)
     raw = engine.content.read(digest)
-    _check(engine, digest, digest_as(digest, raw), version)
+    _check(engine, digest, Digest.of(raw, digest.algorithm), version)
     return raw
 
 
@@ -64,8 +63,8 @@ class VerifiedBlob:
 
     def _begin(self) -> None:
         self._position = 0
-        self._hash = hashlib.new(self._digest.algorithm)
-        self._hashing = Stage(self._hash.update)
+        self._digester = Digester(self._digest.algorithm)
+        self._hashing = Stage(self._digester.update)
 
     def read(self, size: int, /) -> bytes:
         """Up to so many bytes, none at the end."""
@@ -75,7 +74,7 @@ class VerifiedBlob:
         self._position += len(chunk)
         if self._position == self._size or not chunk:
             self._hashing.finish()
-            _check(self._engine, self._digest, Digest(self._digest.algorithm, self._hash.hexdigest()), self._version)
+            _check(self._engine, self._digest, self._digester.digest, self._version)
         return chunk
 
     def seek(self, offset: int, /) -> int:

@@ -28,6 +28,10 @@ def lines(response: Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.get_data().split(b"\r\n") if line]
 
 
+def giving(*items: Progress) -> ProgressStream:
+    yield from items
+
+
 def failing(error: Exception, *before: Progress) -> ProgressStream:
     yield from before
     raise error
@@ -54,18 +58,18 @@ def failing(error: Exception, *before: Progress) -> ProgressStream:
     ],
 )
 def test_an_item_is_a_line_in_the_shape_of_moby(app: Flask, item: Progress, line: str) -> None:
-    response = answer(app, lambda: stream_progress(iter([item])))
+    response = answer(app, lambda: stream_progress(giving(item)))
     assert response.get_data().decode() == line + "\r\n"
     assert response.content_type == "application/json"
 
 
 def test_a_tick_writes_nothing(app: Flask) -> None:
-    response = answer(app, lambda: stream_progress(iter([Progress(), Progress(status="a"), Progress()])))
+    response = answer(app, lambda: stream_progress(giving(Progress(), Progress(status="a"), Progress())))
     assert lines(response) == [{"status": "a"}]
 
 
 def test_a_stream_of_nothing_is_an_empty_answer(app: Flask) -> None:
-    assert answer(app, lambda: stream_progress(iter([]))).get_data() == b""
+    assert answer(app, lambda: stream_progress(giving())).get_data() == b""
 
 
 def test_an_error_before_the_first_item_is_left_to_become_a_status(app: Flask) -> None:

@@ -118,7 +118,7 @@ def test_a_broken_pull_of_a_damaged_layer_goes_on_where_it_was(engine: Engine, r
     for line in stream:
         if line.detail and line.detail.current >= 1 << 20:
             break
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     registry.resume.set()
     assert blob_file(engine, parts["layer"]).stat().st_size == len(LAYER) - 1
     registry.pause_after.clear()

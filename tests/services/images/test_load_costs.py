@@ -122,7 +122,7 @@ def test_a_load_that_is_closed_reads_no_further_image(engine: Engine, monkeypatc
     stream = stream_load(engine, io.BytesIO(docker_images(20)))
     while len(read) < 3:
         assert next(stream) == Progress()
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert (len(read), blobs(engine), names(engine)) == (3, set(), {})
 
 
@@ -131,7 +131,7 @@ def test_a_load_that_is_closed_gives_no_further_name(engine: Engine, monkeypatch
     stream = stream_load(engine, io.BytesIO(docker_images(6)))
     while len(names(engine)) < 2:
         assert next(stream) == Progress()
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert names(engine).keys() == {"docker.io/library/many:0", "docker.io/library/many:1"}
     assert len(blobs(engine)) == 6
 

@@ -463,7 +463,7 @@ def test_closing_the_stream_ends_the_transfers_and_keeps_what_came(engine: Engin
     lines = pull_image(engine, Reference.parse(f"{name}:1"))
     assert any(line.status == "Download complete" for line in lines)
     registry.stalled.wait(10)
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pull")]
     assert quick in present(engine, layout)
     assert stalled not in present(engine, layout)
@@ -486,7 +486,7 @@ def test_a_stalled_transfer_gives_ticks(engine: Engine, registry: FakeRegistry) 
         next(line for line in lines if line.status == "Downloading"),
         next(line for line in lines if line.status in ("", "Downloading")),
     ]
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert advances[0].id == short(layer)
     assert advances[0].detail is not None
     assert advances[0].detail.total == layer["size"]

@@ -434,7 +434,7 @@ def test_closing_the_stream_ends_a_stalled_upload(engine: Engine, registry: Fake
     lines = push_image(engine, Reference.parse(name))
     while not registry.stalled.is_set():
         next(lines)
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     registry.resume.set()
     assert registry.uploads.broken_off.wait(10)
     assert registry.tags("team/app") == []
@@ -555,7 +555,7 @@ class TestRetry:
         lines = push_image(replace(engine, limits=replace(engine.limits, retry_seconds=60.0)), Reference.parse(name))
         assert any(line.status.startswith("Retrying in ") for line in lines)
         asked = len(registry.requests)
-        lines.close()  # type: ignore[attr-defined]
+        lines.close()
         assert next(lines, None) is None
         assert len(registry.requests) == asked
         assert registry.tags("team/app") == []

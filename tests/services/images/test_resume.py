@@ -236,7 +236,7 @@ def test_closing_leaves_a_pause_at_once(engine: Engine, registry: FakeRegistry) 
     lines = pull_image(patient, pull_reference(name, "1"))
     assert any(line.status.startswith("Retrying in") for line in lines)
     begun = time.monotonic()
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert time.monotonic() - begun < 5
     assert (layer, False) in [(key, held) for key, _, held in engine.content.partials()]
 
@@ -249,7 +249,7 @@ def test_closing_leaves_a_silent_registry_at_once(engine: Engine, registry: Fake
     while not registry.stalled.is_set():
         next(lines)
     begun = time.monotonic()
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert time.monotonic() - begun < 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pull")]
     assert not [key for key, _, held in engine.content.partials() if held]

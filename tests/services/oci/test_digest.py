@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from services.errors import InvalidDigest
-from services.oci.digest import Digest
+from services.oci.digest import Digest, Digester
 
 
 @pytest.mark.parametrize(("algorithm", "length"), [("sha256", 64), ("sha384", 96), ("sha512", 128)])
@@ -42,3 +44,11 @@ def test_the_digest_of_bytes() -> None:
     digest = Digest.of(b"{}")
     assert str(digest) == "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     assert digest.short == "44136fa355b3"
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_chunks_have_the_digest_of_the_whole(algorithm: str) -> None:
+    digester = Digester(algorithm)
+    for chunk in (b"a", b"", memoryview(b"bc")):
+        digester.update(chunk)
+    assert digester.digest == Digest.of(b"abc", algorithm) == Digest(algorithm, hashlib.new(algorithm, b"abc").hexdigest())
