@@ -13,7 +13,7 @@ from blueprints.response import dump
 from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, since
 from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.image import RemovalItem
+from blueprints.schemas.removal_item import RemovalItem
 from services.images.delete import check_not_blank, delete_image
 
 blueprint = Blueprint("image_delete", __name__)

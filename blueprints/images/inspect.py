@@ -14,8 +14,8 @@ from blueprints.routing import Answer
 from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, omit_empty, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.image import IDENTITY, ManifestItem, shape_identity
 from blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
+from blueprints.schemas.manifest_item import IDENTITY, ManifestItem, shape_identity
 from services.errors import InvalidParameter
 from services.images.inspect import InspectedImage, inspect_image
 from services.oci.timestamp import ZERO

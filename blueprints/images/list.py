@@ -14,8 +14,8 @@ from blueprints.routing import Answer
 from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
 from blueprints.schemas.descriptor import DescriptorField
 from blueprints.schemas.fields import DockerBool, FiltersField
-from blueprints.schemas.image import ManifestItem, shape_identity
 from blueprints.schemas.json_schema import TEXT, array, mapping, nullable, written_as
+from blueprints.schemas.manifest_item import ManifestItem, shape_identity
 from services.errors import InvalidParameter
 from services.images.list import ListedImage, list_images
 

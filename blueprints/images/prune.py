@@ -11,7 +11,7 @@ from blueprints.response import dump
 from blueprints.routing import Answer
 from blueprints.schemas.base import QuerySchema, ResponseSchema
 from blueprints.schemas.fields import FiltersField
-from blueprints.schemas.image import RemovalItem
+from blueprints.schemas.removal_item import RemovalItem
 from services.images.prune import prune_images
 
 blueprint = Blueprint("image_prune", __name__)

@@ -56,7 +56,7 @@ def store_bytes(engine: Engine, lease: Lease, content: bytes) -> Digest:
 def fetch_blob(
     engine: Engine,
     lease: Lease,
-    fetch: Callable[[int], BlobStream],
+    open_at: Callable[[int], BlobStream],
     *,
     digest: Digest,
     size: int,
@@ -65,7 +65,7 @@ def fetch_blob(
 ) -> StoredBlob:
     """Store a blob that can be read from any offset: what an earlier try left is taken up, unless `anew`, and only the rest fetched.
 
-    `fetch` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
+    `open_at` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
     has the same blob in hand, and while what is there is read; it may raise to give up. A writer that brings less than the least rate is
     not waited for: the blob is fetched beside it, from where it is. When the fetch breaks or is cancelled, what came stays for the next
     try, unless it came beside another; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes
@@ -73,7 +73,7 @@ def fetch_blob(
     """
 
     def fill(ingest: Ingest, layer: LayerDigester) -> None:
-        _fetch(fetch, ingest, layer, size, waiting, anew=anew)
+        _complete(open_at, ingest, layer, size, waiting, anew=anew)
 
     return _single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting)[0]
 
@@ -160,8 +160,8 @@ def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: i
         writing.finish()  # also when the chunks end in an error: what came may be kept
 
 
-def _fetch(
-    fetch: Callable[[int], BlobStream],
+def _complete(
+    open_at: Callable[[int], BlobStream],
     ingest: Ingest,
     layer: LayerDigester,
     size: int,
@@ -174,7 +174,7 @@ def _fetch(
             _resume(ingest, layer, size, waiting)
         if ingest.offset == size:
             return
-        with closing(fetch(ingest.offset)) as stream:
+        with closing(open_at(ingest.offset)) as stream:
             if stream.offset != ingest.offset:
                 _restart(ingest, layer)
             _pour(stream, ingest, layer, size)

@@ -41,7 +41,7 @@ def _download(downloads: _Downloads, blobs: Sequence[Descriptor], threads: int) 
     with ThreadPoolExecutor(threads, "pull") as pool:
         # A large one that began last would run alone at the end, on one core.
         largest_first = sorted(blobs, key=lambda blob: blob.size, reverse=True)
-        futures = {pool.submit(downloads.fetch, blob): blob for blob in largest_first}
+        futures = {pool.submit(downloads.download, blob): blob for blob in largest_first}
         try:
             yield from downloads.follow(futures)
         finally:
@@ -58,7 +58,7 @@ class _Downloads(Transfers):
         self._lease = lease
         self._repository = repository
 
-    def fetch(self, blob: Descriptor) -> Progress:
+    def download(self, blob: Descriptor) -> Progress:
         """Store one blob, in a thread of the pool; returns its last line. A foreign layer that nobody has stays absent."""
         try:
             self._store(blob)
@@ -74,7 +74,7 @@ class _Downloads(Transfers):
         """
         whole = again = False
 
-        def fetch(offset: int) -> _Transfer:
+        def open_at(offset: int) -> _Transfer:
             nonlocal whole
             transfer = _Transfer(self, blob, offset)
             whole = transfer.offset == 0
@@ -85,7 +85,7 @@ class _Downloads(Transfers):
                 fetch_blob(
                     self._engine,
                     self._lease,
-                    fetch,
+                    open_at,
                     digest=blob.digest,
                     size=blob.size,
                     anew=again,

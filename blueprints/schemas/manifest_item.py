@@ -1,6 +1,6 @@
-"""Shapes that several image endpoints share: a manifest of an image, and what a removal did.
+"""A manifest of an image, and where an image came from, as list and inspect show them.
 
-Source: moby api/types/image (manifest.go, identity.go, delete_response.go).
+Source: moby api/types/image (manifest.go, identity.go).
 """
 
 from __future__ import annotations
@@ -52,12 +52,3 @@ class ManifestItem(ResponseSchema):
     attestation_data = fields.Function(
         _attestation_properties, data_key="AttestationData", metadata=written_as(_ATTESTATION_DATA) | OMIT_EMPTY
     )
-
-
-class RemovalItem(ResponseSchema):
-    """A name that was untagged, or an image that was deleted."""
-
-    may_be_empty = False
-
-    deleted = fields.String(data_key="Deleted", metadata=OMIT_EMPTY)
-    untagged = fields.String(data_key="Untagged", metadata=OMIT_EMPTY)
