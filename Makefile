@@ -29,6 +29,7 @@ test: check unit conformance ## run every check and test
 
 check: $(VENV)/test ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

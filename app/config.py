@@ -86,8 +86,7 @@ class Config:
     min_api_version: ApiVersion = setting("1.24", "Lowest API version that is served.", values.parse_version)
     insecure_registries: tuple[str, ...] = setting(
         "127.0.0.0/8,::1/128",
-        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be spoken to in plain HTTP or over unverified "
-        "TLS.",
+        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be spoken to in plain HTTP or over unverified TLS.",
         values.parse_insecure,
     )
     registry_mirrors: tuple[str, ...] = setting(

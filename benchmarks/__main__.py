@@ -112,7 +112,10 @@ def table(results: dict[str, dict[str, Cost]]) -> str:
     """Rows are operations, columns engines; the first engine is the one the others are compared with."""
     names = list(results)
     first = results[names[0]]
-    rows = ["| operation | " + " | ".join(f"{name} wall s | CPU s | peak MiB" for name in names) + " |", "|---" * (1 + 3 * len(names)) + "|"]
+    rows = [
+        "| operation | " + " | ".join(f"{name} wall s | CPU s | peak MiB" for name in names) + " |",
+        "|---" * (1 + 3 * len(names)) + "|",
+    ]
     for operation, base in first.items():
         cells = []
         for name in names:
@@ -163,7 +166,9 @@ def main() -> None:
             name, where, pid = given.split("=")
             results[name] = everything(Engine(name, where, int(pid)), folder, address, len(layers))
         print(table(results))
-        print(f"\nThe large image has {(folder / 'gzip.tar').stat().st_size >> 20} MiB, {(folder / 'plain.tar').stat().st_size >> 20} uncompressed.")
+        print(
+            f"\nThe large image has {(folder / 'gzip.tar').stat().st_size >> 20} MiB, {(folder / 'plain.tar').stat().st_size >> 20} uncompressed."
+        )
         print(f"skopeo copy of it to an empty registry: {skopeo_push(folder):.3f} s")
 
 

@@ -45,7 +45,11 @@ class Engine:
         kind, _, rest = self.address.partition(":")
         connection = UnixConnection(rest) if kind == "unix" else http.client.HTTPConnection(self.address, timeout=600)
         source = body.open("rb") if body else None
-        headers = {"Content-Type": "application/x-tar", "X-Registry-Auth": "e30=", **({"Content-Length": str(body.stat().st_size)} if body else {})}
+        headers = {
+            "Content-Type": "application/x-tar",
+            "X-Registry-Auth": "e30=",
+            **({"Content-Length": str(body.stat().st_size)} if body else {}),
+        }
         connection.request(method, path, body=_chunks(source) if source else None, headers=headers)
         response = connection.getresponse()
         total, tail = 0, b""
@@ -146,7 +150,9 @@ class Meter:
 def stowage(root: Path) -> Iterator[Engine]:
     """A service with default settings on a unix socket."""
     environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": f"unix:{root}/stowage.sock"}
-    with _serving("stowage", [sys.executable, "-c", "from app.cli import main; main()", "serve"], root / "stowage.sock", environment) as engine:
+    with _serving(
+        "stowage", [sys.executable, "-c", "from app.cli import main; main()", "serve"], root / "stowage.sock", environment
+    ) as engine:
         yield engine
 
 

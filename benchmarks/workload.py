@@ -72,7 +72,10 @@ class Archive:
         blobs = [self._blob(gzip(layer), LAYER + ".gzip") if self._compressed else self._blob(layer, LAYER) for layer in layers]
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": self._blob(json.dumps(config).encode(), CONFIG), "layers": blobs}
         root = self._blob(json.dumps(manifest).encode(), MANIFEST)
-        annotations = {"io.containerd.image.name": f"docker.io/library/{name}", "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+        annotations = {
+            "io.containerd.image.name": f"docker.io/library/{name}",
+            "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+        }
         self._roots.append({**root, "annotations": annotations})
         paths = ["blobs/sha256/" + str(blob["digest"])[7:] for blob in blobs]
         self._entries.append({"Config": "blobs/sha256/" + str(manifest["config"]["digest"])[7:], "RepoTags": [name], "Layers": paths})  # type: ignore[index]

@@ -60,7 +60,9 @@ def to_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def make_tar(members: Mapping[str, bytes | Link | None] | Iterable[tuple[str, bytes | Link | None]], *, tar_format: int = tarfile.USTAR_FORMAT) -> bytes:
+def make_tar(
+    members: Mapping[str, bytes | Link | None] | Iterable[tuple[str, bytes | Link | None]], *, tar_format: int = tarfile.USTAR_FORMAT
+) -> bytes:
     """A tar of these members in order: bytes are a file, None a folder. Pairs may repeat a name."""
     pairs = members.items() if isinstance(members, Mapping) else members
     buffer = io.BytesIO()
@@ -103,7 +105,9 @@ def make_config(diff_ids: Iterable[str], *, platform: str = "linux/amd64", confi
     """An image config; `platform` is os/arch[/variant], other fields are set as given (None leaves `created` or `history` out)."""
     os, architecture, variant = [*platform.split("/"), ""][:3]
     diff_ids = list(diff_ids)
-    steps = [{"created": CREATED, "created_by": f"COPY layer{i} / # buildkit", "comment": "buildkit.dockerfile.v0"} for i in range(len(diff_ids))]
+    steps = [
+        {"created": CREATED, "created_by": f"COPY layer{i} / # buildkit", "comment": "buildkit.dockerfile.v0"} for i in range(len(diff_ids))
+    ]
     whole: Json = {
         "architecture": architecture,
         "os": os,
@@ -159,7 +163,12 @@ class Layout:
         """BuildKit's attestation manifest (provenance and SBOM) of an image manifest, as it stands in an index."""
         statements = [
             self.add_json(
-                {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": predicate, "subject": [], "predicate": {"of": subject["digest"]}},
+                {
+                    "_type": "https://in-toto.io/Statement/v0.1",
+                    "predicateType": predicate,
+                    "subject": [],
+                    "predicate": {"of": subject["digest"]},
+                },
                 IN_TOTO,
                 annotations={"in-toto.io/predicate-type": predicate},
             )
@@ -170,7 +179,9 @@ class Layout:
         annotations = {"vnd.docker.reference.digest": subject["digest"], "vnd.docker.reference.type": "attestation-manifest"}
         return {**manifest, "platform": {"architecture": "unknown", "os": "unknown"}, "annotations": annotations}
 
-    def multi_platform(self, platforms: Iterable[str] = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7"), *, attested: bool = True) -> Json:
+    def multi_platform(
+        self, platforms: Iterable[str] = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7"), *, attested: bool = True
+    ) -> Json:
         """An index of images that share one layer and have one of their own, each with an attestation if asked."""
         images = [
             on_platform(self.image([make_layer("base"), make_layer(platform.replace("/", "-"))], platform=platform), platform)
@@ -186,7 +197,9 @@ class Layout:
 
     def tag(self, descriptor: Json, name: str | None = None) -> None:
         """List a manifest in index.json under a canonical name, or without one."""
-        self.manifests.append({**descriptor, "annotations": {**descriptor.get("annotations", {}), **name_annotations(name)}} if name else descriptor)
+        self.manifests.append(
+            {**descriptor, "annotations": {**descriptor.get("annotations", {}), **name_annotations(name)}} if name else descriptor
+        )
 
     def without(self, *descriptors: Json) -> None:
         """Drop the blobs of these descriptors and, of manifests, what they alone list."""
@@ -205,7 +218,12 @@ class Layout:
     def members(self) -> dict[str, bytes | Link | None]:
         """The archive's members in order, for tests that damage them."""
         index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": self.manifests}
-        members: dict[str, bytes | Link | None] = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": to_json(index), "blobs/": None, "blobs/sha256/": None}
+        members: dict[str, bytes | Link | None] = {
+            "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+            "index.json": to_json(index),
+            "blobs/": None,
+            "blobs/sha256/": None,
+        }
         return members | {blob_path(digest): blob for digest, blob in self.blobs.items()}
 
     def to_tar(self) -> bytes:
@@ -255,7 +273,9 @@ def docker_archive_members(images: Iterable[ArchivedImage]) -> dict[str, bytes |
             members |= {folder + "/": None, folder + "/VERSION": b"1.0", folder + "/layer.tar": layer}
         config_name = digest_of(config).removeprefix("sha256:") + ".json"
         members[config_name] = config
-        manifest.append({"Config": config_name, "RepoTags": list(image.tags) or None, "Layers": [folder + "/layer.tar" for folder in folders]})
+        manifest.append(
+            {"Config": config_name, "RepoTags": list(image.tags) or None, "Layers": [folder + "/layer.tar" for folder in folders]}
+        )
         for tag in image.tags:
             repository, _, version = tag.rpartition(":")
             repositories.setdefault(repository, {})[version] = folders[-1]
@@ -289,7 +309,9 @@ def load_image(engine: Engine, archive: bytes, **options: Any) -> list[str]:
     return [progress.stream for progress in stream_load(engine, io.BytesIO(archive), **options) if progress.stream]
 
 
-def put_image(engine: Engine, name: str | None = "docker.io/library/simple:latest", layout: Layout | None = None, descriptor: Json | None = None) -> Digest:
+def put_image(
+    engine: Engine, name: str | None = "docker.io/library/simple:latest", layout: Layout | None = None, descriptor: Json | None = None
+) -> Digest:
     """Store every blob of the layout and make one of its manifests (default: the first tagged) an image; returns its digest.
 
     `name` may be familiar; None leaves the image dangling.

@@ -82,7 +82,12 @@ def layer_media_type(head: bytes) -> str:
 
 def derive_manifest(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
     """The manifest that containerd writes for an image without one."""
-    document = {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": config.to_json(), "layers": [layer.to_json() for layer in layers]}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": DOCKER_MANIFEST,
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+    }
     return gojson.encode(document)
 
 

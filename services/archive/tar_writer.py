@@ -64,7 +64,12 @@ def file_header(name: str, size: int, mode: int) -> bytes:
     if len(encoded) <= _NAME_BYTES:
         return _header(encoded, size, mode, b"0")
     record = _pax_record(b"path", encoded)
-    return _header(b"PaxHeaders.0/long", len(record), 0, b"x") + record + padding(len(record)) + _header(encoded[:_NAME_BYTES], size, mode, b"0")
+    return (
+        _header(b"PaxHeaders.0/long", len(record), 0, b"x")
+        + record
+        + padding(len(record))
+        + _header(encoded[:_NAME_BYTES], size, mode, b"0")
+    )
 
 
 def directory_header(name: str, mode: int) -> bytes:

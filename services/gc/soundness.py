@@ -25,7 +25,9 @@ _log = logging.getLogger(__name__)
 def sound_blobs(content: ContentStore, unmarked: Mapping[Digest, int]) -> set[Digest]:
     """Which of these blobs have a file of their size, and a small one the right bytes; they are given as `Graph.unmarked` returns them."""
     return {
-        digest for digest, size in unmarked.items() if content.size(digest) == size and (size > _GLANCE_BYTES or _is_itself(content, digest))
+        digest
+        for digest, size in unmarked.items()
+        if content.size(digest) == size and (size > _GLANCE_BYTES or _is_itself(content, digest))
     }
 
 

@@ -114,7 +114,9 @@ def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> Manifes
         raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(record), None)}")
     need = _need(tx, best.descriptor.digest, target)
     if need:
-        raise Conflict(f"failed to delete platform {shown} for image {target}: {_conflict(best.descriptor.digest, 'cannot be forced', need)}")
+        raise Conflict(
+            f"failed to delete platform {shown} for image {target}: {_conflict(best.descriptor.digest, 'cannot be forced', need)}"
+        )
     return best
 
 

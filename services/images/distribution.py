@@ -39,7 +39,9 @@ def inspect_distribution(engine: Engine, name: str, *, credentials: Credentials 
     reference = _read_name(name)
     with engine.registry.repository(reference, credentials=credentials) as repository:
         target, raw = repository.read(reference)
-        return DistributionInspect(Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw, engine.limits))
+        return DistributionInspect(
+            Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw, engine.limits)
+        )
 
 
 def _read_name(name: str) -> Reference:

@@ -75,7 +75,9 @@ def _check_layers(intake: Intake, image: ArchivedImage, config: StoredBlob, laye
         return
     intake.reread += config.size
     if intake.reread > MAX_REPEATED_CONFIGS:
-        raise InvalidContent(f"too many images have layers that cannot be read, with configs of more than {MAX_REPEATED_CONFIGS} bytes together")
+        raise InvalidContent(
+            f"too many images have layers that cannot be read, with configs of more than {MAX_REPEATED_CONFIGS} bytes together"
+        )
     diff_ids = _parse_config(intake, config.digest).diff_ids or ()
     for position in unreadable:
         actual, diff_id = layers[position].digest, diff_ids[position]

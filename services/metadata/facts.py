@@ -26,8 +26,13 @@ from services.metadata.tables import edge, manifest
 from services.oci.digest import Digest
 
 FACTS = select(
-    manifest.c.digest, manifest.c.media_type, manifest.c.kind, manifest.c.content_size,
-    manifest.c.platform, manifest.c.created, manifest.c.labels,
+    manifest.c.digest,
+    manifest.c.media_type,
+    manifest.c.kind,
+    manifest.c.content_size,
+    manifest.c.platform,
+    manifest.c.created,
+    manifest.c.labels,
 )
 """What `to_facts` reads."""
 
@@ -44,8 +49,14 @@ _ROLES = {str(role): role for role in Role}
 def to_facts(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestFacts:
     digest, media_type, kind, content_size, platform, created, labels = row
     return ManifestFacts(
-        to_digest(digest), media_type, _KINDS[kind],
-        load_platform(platform), load_timestamp(created), load_labels(labels), tuple(edges.get(digest, ())), content_size=content_size,
+        to_digest(digest),
+        media_type,
+        _KINDS[kind],
+        load_platform(platform),
+        load_timestamp(created),
+        load_labels(labels),
+        tuple(edges.get(digest, ())),
+        content_size=content_size,
     )
 
 
@@ -60,8 +71,13 @@ def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[
 
 def manifest_row(document: ManifestDocument) -> dict[str, object]:
     return {
-        "digest": str(document.digest), "media_type": document.media_type, "kind": document.kind, "content_size": 0,
-        "platform": dump_platform(document.platform), "created": dump_timestamp(document.created), "labels": dump_labels(document.labels),
+        "digest": str(document.digest),
+        "media_type": document.media_type,
+        "kind": document.kind,
+        "content_size": 0,
+        "platform": dump_platform(document.platform),
+        "created": dump_timestamp(document.created),
+        "labels": dump_labels(document.labels),
     }
 
 
@@ -69,7 +85,10 @@ def edge_rows(parent: Digest, edges: Iterable[Edge], *, first: int = 0) -> list[
     """The rows of these edges, whose positions begin at `first`."""
     return [
         {
-            "parent": str(parent), "position": position, "child": str(each.child.digest), "role": each.role,
+            "parent": str(parent),
+            "position": position,
+            "child": str(each.child.digest),
+            "role": each.role,
             "descriptor": dump_descriptor(each.child),
         }
         for position, each in enumerate(edges, first)

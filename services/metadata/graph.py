@@ -75,7 +75,8 @@ class SqlGraph:
         known = {to_digest(digest): (size, damage) for digest, size, damage in self._rows(_STATE, sizes)}
         rows = [
             {"digest": str(digest), "size": size, "created_at": now + position}
-            for position, (digest, size) in enumerate(sizes.items()) if digest not in known
+            for position, (digest, size) in enumerate(sizes.items())
+            if digest not in known
         ]
         if rows:
             self._connection.execute(insert(blob), rows)
@@ -90,7 +91,9 @@ class SqlGraph:
     def add_layers(self, facts: Mapping[Digest, LayerFacts]) -> None:
         known = self.layers(facts)
         rows = [
-            {"digest": str(digest), "diff_id": str(each.diff_id), "size": each.size} for digest, each in facts.items() if digest not in known
+            {"digest": str(digest), "diff_id": str(each.diff_id), "size": each.size}
+            for digest, each in facts.items()
+            if digest not in known
         ]
         if rows:
             self._connection.execute(insert(layer), rows)
@@ -184,8 +187,7 @@ class SqlGraph:
     def _require_children(self, document: ManifestDocument) -> None:
         """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
         needed = {
-            each.child.digest for each in document.edges
-            if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
+            each.child.digest for each in document.edges if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
         }
         for digest in sorted(needed - self.present(needed)):
             raise BlobNotFound(f"missing blob {digest} of manifest {document.digest}")

@@ -48,7 +48,9 @@ class SqlLeases:
     def held(self, digests: Iterable[Digest]) -> set[Digest]:
         named = select(tables.lease_blob.c.digest).join(tables.lease).where(tables.lease.c.expires_at > NOW).distinct()
         chunks = in_chunks(digests)
-        return {to_digest(text) for chunk in chunks for text in self._connection.scalars(named.where(tables.lease_blob.c.digest.in_(chunk)))}
+        return {
+            to_digest(text) for chunk in chunks for text in self._connection.scalars(named.where(tables.lease_blob.c.digest.in_(chunk)))
+        }
 
     def end(self, lease: str) -> None:
         self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))

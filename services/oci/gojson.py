@@ -50,6 +50,7 @@ def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
 
     A key of `unique` (lower case) that stands twice in one object, in any spelling, is refused; elsewhere the last one counts.
     """
+
     def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
         built = dict(pairs)
         if unique:

@@ -49,7 +49,9 @@ class Trust:
     def context(self) -> ssl.SSLContext:
         """A context of TLS for clients; raises RegistryFailure for a file that is not PEM."""
         context = ssl.create_default_context() if self.verified else create_urllib3_context(cert_reqs=ssl.CERT_NONE)
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # on by default since Python 3.13; Go asks no more of private authorities than RFC 5280
+        context.verify_flags &= (
+            ~ssl.VERIFY_X509_STRICT
+        )  # on by default since Python 3.13; Go asks no more of private authorities than RFC 5280
         for authority in self.authorities if self.verified else ():
             with _naming(authority):
                 context.load_verify_locations(authority.path)
@@ -82,9 +84,7 @@ def read_cert_folder(folder: Path) -> Trust:
     keys = {name.removesuffix(".key") for name in names if name.endswith(".key")}
     for name in certificates:
         if name not in keys:
-            raise RegistryFailure(
-                f"missing key {name}.key for client certificate {name}.cert. CA certificates must use the extension .crt"
-            )
+            raise RegistryFailure(f"missing key {name}.key for client certificate {name}.cert. CA certificates must use the extension .crt")
     for name in sorted(keys.difference(certificates)):
         raise RegistryFailure(f"missing client certificate {name}.cert for key {name}.key")
     return Trust(

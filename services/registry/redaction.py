@@ -37,4 +37,10 @@ def without_query(url: str) -> str:
 
 def _forms(secret: str) -> tuple[str, ...]:
     """A secret as it is, in a host's name, in a URL, in a form, and in JSON."""
-    return secret, secret.lower(), quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"), gojson.quote(secret)[1:-1]
+    return (
+        secret,
+        secret.lower(),
+        quote(secret, safe="", errors="replace"),
+        quote_plus(secret, errors="replace"),
+        gojson.quote(secret)[1:-1],
+    )

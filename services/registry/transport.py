@@ -140,9 +140,7 @@ class BodyStream:
     `suspect` is called where the connection breaks, so that the next try may go elsewhere.
     """
 
-    def __init__(
-        self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None) -> None:
         self.offset = offset
         self._response = let_stream(response)
         self._missing = size - offset

@@ -142,6 +142,8 @@ def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) 
 def _needed(facts: ManifestFacts) -> set[Digest]:
     children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
     return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
+
+
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
     """Whether these bytes may be a manifest elsewhere: under another type they would be recorded without what they list, for good."""
     _check_sizes(reading, [target])
@@ -264,5 +266,3 @@ def _check_present(reading: _Reading, manifest: Manifest) -> None:
     for descriptor in needed:
         if descriptor.digest not in present and not mediatypes.is_foreign_layer(descriptor.media_type):
             raise InvalidContent(f"missing blob {descriptor.digest}")
-
-

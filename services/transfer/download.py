@@ -114,7 +114,9 @@ class _Downloads(Transfers):
         """Raise RegistryFailure for a stream that brings too little; another try, of another host where there is one, may bring more."""
         self._repository.suspect(blob)
         limits = self._engine.limits
-        failure = RegistryFailure(f"failed to copy: fewer than {limits.least_rate} bytes a second came for {limits.stall_seconds:g} seconds")
+        failure = RegistryFailure(
+            f"failed to copy: fewer than {limits.least_rate} bytes a second came for {limits.stall_seconds:g} seconds"
+        )
         failure.retry_after = 0
         raise failure
 

@@ -42,7 +42,9 @@ def failing(error: Exception, *before: Progress) -> ProgressStream:
     [
         pytest.param(Progress(status="Pulling from x", id="1.0"), '{"status":"Pulling from x","id":"1.0"}', id="status"),
         pytest.param(Progress(stream="Loaded image: a\n"), '{"stream":"Loaded image: a\\n"}', id="stream"),
-        pytest.param(Progress(status="Waiting", id="a", detail=Detail()), '{"status":"Waiting","progressDetail":{},"id":"a"}', id="empty detail"),
+        pytest.param(
+            Progress(status="Waiting", id="a", detail=Detail()), '{"status":"Waiting","progressDetail":{},"id":"a"}', id="empty detail"
+        ),
         pytest.param(
             Progress(status="Downloading", id="a", detail=Detail(current=1, total=2)),
             '{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"a"}',
@@ -83,7 +85,8 @@ def test_an_error_before_the_first_item_is_a_line_where_the_endpoint_wants_it(ap
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [pytest.param(InvalidContent("bad layer"), "bad layer", id="known"), pytest.param(KeyError("x"), "internal server error", id="defect")]
+    ("error", "words"),
+    [pytest.param(InvalidContent("bad layer"), "bad layer", id="known"), pytest.param(KeyError("x"), "internal server error", id="defect")],
 )
 def test_an_error_after_the_first_item_is_the_last_line(app: Flask, error: Exception, words: str) -> None:
     response = answer(app, lambda: stream_progress(failing(error, Progress(status="a"))))

@@ -128,7 +128,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
-    wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").status == 200 if listens(port) else False, process, "docker-registry")
+    wait_for(
+        lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/").status == 200 if listens(port) else False, process, "docker-registry"
+    )
     yield f"127.0.0.1:{port}"
     process.terminate()
     process.wait(timeout=START_SECONDS)

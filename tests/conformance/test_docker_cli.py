@@ -41,7 +41,17 @@ def image_id(service: Service, name: str) -> str:
 
 def test_an_imported_root_file_system_survives_save_delete_and_load(service: Service, rootfs: Path, tmp_path: Path) -> None:
     imported = service.docker(
-        "import", "--change", 'CMD ["/bin/sh"]', "--change", "ENV LANG=C.UTF-8", "--change", "LABEL stage=test", "-m", "first", str(rootfs), "debian:imported"
+        "import",
+        "--change",
+        'CMD ["/bin/sh"]',
+        "--change",
+        "ENV LANG=C.UTF-8",
+        "--change",
+        "LABEL stage=test",
+        "-m",
+        "first",
+        str(rootfs),
+        "debian:imported",
     )
     identity = lines(imported.stdout)[-1]
     assert identity == image_id(service, "debian:imported")
@@ -93,7 +103,9 @@ def test_images_are_listed_in_every_format(service: Service, rootfs: Path) -> No
 def test_history_names_the_import(service: Service, rootfs: Path) -> None:
     service.docker("import", "-m", "from a test", str(rootfs), "debian:imported")
 
-    history = lines(service.docker("history", "--no-trunc", "--format", "{{.ID}}|{{.Comment}}|{{.Size}}", "--human=false", "debian:imported").stdout)
+    history = lines(
+        service.docker("history", "--no-trunc", "--format", "{{.ID}}|{{.Comment}}|{{.Size}}", "--human=false", "debian:imported").stdout
+    )
 
     identity, comment, size = history[0].split("|")
     assert (identity, comment) == (image_id(service, "debian:imported"), "from a test")

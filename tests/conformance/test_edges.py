@@ -103,13 +103,26 @@ def message_of(body: bytes) -> str:
         pytest.param(head("DELETE", "/images/", CLOSE), 400, "image name cannot be blank", id="empty name"),
         pytest.param(head("DELETE", "/images/%20", CLOSE), 400, "image name cannot be blank", id="blank name"),
         pytest.param(head("DELETE", "/images/nope/", CLOSE), 400, BAD_NAME, id="name with trailing slash"),
-        pytest.param(b"GET /_ping HTTP/1.1\r\nConnection: close\r\n\r\n", 400, "400 Bad Request: missing required Host header", id="no host"),
-        pytest.param(head("POST", "/images/prune", CLOSE, FORM, "Content-Length: 11") + b"filters=%zz", 400, 'invalid URL escape "%zz"', id="bad form"),
         pytest.param(
-            head("POST", "/images/prune?filters=%7B%7D", CLOSE, FORM, "Content-Length: 9") + b"filters=x", 400, "invalid filter", id="form before query"
+            b"GET /_ping HTTP/1.1\r\nConnection: close\r\n\r\n", 400, "400 Bad Request: missing required Host header", id="no host"
         ),
         pytest.param(
-            head("POST", "/images/prune", CLOSE, f"{FORM}; charset=utf-8", "Content-Length: 9") + b"filters=x", 400, "invalid filter", id="form with charset"
+            head("POST", "/images/prune", CLOSE, FORM, "Content-Length: 11") + b"filters=%zz",
+            400,
+            'invalid URL escape "%zz"',
+            id="bad form",
+        ),
+        pytest.param(
+            head("POST", "/images/prune?filters=%7B%7D", CLOSE, FORM, "Content-Length: 9") + b"filters=x",
+            400,
+            "invalid filter",
+            id="form before query",
+        ),
+        pytest.param(
+            head("POST", "/images/prune", CLOSE, f"{FORM}; charset=utf-8", "Content-Length: 9") + b"filters=x",
+            400,
+            "invalid filter",
+            id="form with charset",
         ),
         pytest.param(
             head("POST", "/images/prune", CLOSE, FORM, "Transfer-Encoding: chunked") + b"9\r\nfilters=x\r\n0\r\n\r\n",
@@ -118,7 +131,10 @@ def message_of(body: bytes) -> str:
             id="chunked form",
         ),
         pytest.param(
-            head("POST", "/images/prune", CLOSE, FORM, f"Content-Length: {11 << 20}") + b"a" * (11 << 20), 400, "http: POST too large", id="form over 10 MiB"
+            head("POST", "/images/prune", CLOSE, FORM, f"Content-Length: {11 << 20}") + b"a" * (11 << 20),
+            400,
+            "http: POST too large",
+            id="form over 10 MiB",
         ),
     ],
 )
@@ -206,7 +222,9 @@ def test_a_path_that_is_not_clean_is_redirected(running: Service, target: str, l
         pytest.param(head("GET", "/_ping", "Host: other"), id="two hosts"),
         pytest.param(head("POST", "/images/prune", "Content-Length: x"), id="length that is no number"),
         pytest.param(head("POST", "/images/prune", "Content-Length: 0", "Content-Length: 3") + b"abc", id="two lengths"),
-        pytest.param(head("POST", "/images/prune", "Content-Length: 3", "Transfer-Encoding: chunked") + b"0\r\n\r\n", id="length and chunks"),
+        pytest.param(
+            head("POST", "/images/prune", "Content-Length: 3", "Transfer-Encoding: chunked") + b"0\r\n\r\n", id="length and chunks"
+        ),
         pytest.param(head("POST", "/images/prune", "Transfer-Encoding: identity"), id="unknown coding"),
     ],
 )

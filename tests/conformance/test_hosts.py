@@ -17,7 +17,18 @@ from tests.conformance.conftest import Service, free_port, needs
 from tests.conformance.test_edges import CLOSE, head, message_of, parse
 from tests.conformance.test_tls import certify
 
-BROKEN = ("[", "[]", "[::1", "localhost:", "localhost:8080:1", "evil.example@localhost", "localhost#.evil.example", "localhost%2eexample", "local host", "\xe9")
+BROKEN = (
+    "[",
+    "[]",
+    "[::1",
+    "localhost:",
+    "localhost:8080:1",
+    "evil.example@localhost",
+    "localhost#.evil.example",
+    "localhost%2eexample",
+    "local host",
+    "\xe9",
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,10 @@ def over_tls(service: Service, certificates: Path, host: str, origin: str | None
         return ask(connection, host, origin)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://[", "http://localhost:8080", "http://localhost", "http://localhost:2375.evil.example"])
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "", "http://[", "http://localhost:8080", "http://localhost", "http://localhost:2375.evil.example"],
+)
 def test_a_foreign_page_prunes_nothing_on_any_transport(plain: Service, encrypted: Service, certificates: Path, origin: str) -> None:
     answers = {
         "unix": over_unix(plain, "localhost:2375", origin),
@@ -111,7 +125,9 @@ def test_a_foreign_host_is_refused_over_plain_tcp_whatever_is_bound(plain: Servi
 
 
 @pytest.mark.parametrize("host", ["evil.example", "["])
-def test_only_the_origin_counts_where_no_page_can_bring_its_name_to(plain: Service, encrypted: Service, certificates: Path, host: str) -> None:
+def test_only_the_origin_counts_where_no_page_can_bring_its_name_to(
+    plain: Service, encrypted: Service, certificates: Path, host: str
+) -> None:
     assert (over_unix(plain, host), over_tls(encrypted, certificates, host)) == ((200, ""), (200, ""))
     assert over_unix(plain, host, f"http://{host}x")[0] == 403
 

@@ -81,7 +81,10 @@ def memory(service: Service) -> int:
         try:
             group = (process / "stat").read_text().rpartition(")")[2].split()[2]
             if int(group) == service.process.pid:
-                total += int(next(line for line in (process / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:")).split()[1]) << 10
+                total += (
+                    int(next(line for line in (process / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:")).split()[1])
+                    << 10
+                )
         except (OSError, StopIteration):
             continue
     return total
@@ -112,7 +115,12 @@ def test_an_archive_of_a_thousand_tiny_blobs_is_loaded(service: Service) -> None
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_a_load_whose_client_leaves_after_the_upload_is_given_up(service: Service, kind: str) -> None:
     layer = make_layer("shared")
-    archive = docker_archive(*(ArchivedImage((layer,), (f"many:{number}",), {"created": None, "history": None, "config": {"n": number}}) for number in range(1500)))
+    archive = docker_archive(
+        *(
+            ArchivedImage((layer,), (f"many:{number}",), {"created": None, "history": None, "config": {"n": number}})
+            for number in range(1500)
+        )
+    )
     with closing(connect(service, kind)) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(archive) + archive)
         if kind == "unix":

@@ -39,7 +39,17 @@ def exchange_over_tls(front: Front, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost:2375", "127.0.0.1", "192.0.2.1:2375", "[::1]:2375", "docker:2375", "API.moby.localhost", "host.docker.internal:2375", "docker.example.com"]
+    "host",
+    [
+        "localhost:2375",
+        "127.0.0.1",
+        "192.0.2.1:2375",
+        "[::1]:2375",
+        "docker:2375",
+        "API.moby.localhost",
+        "host.docker.internal:2375",
+        "docker.example.com",
+    ],
 )
 def test_the_hosts_that_clients_ask_for_are_served(front: Front, host: str) -> None:
     assert ask(front, host) == (200, "")
@@ -69,7 +79,9 @@ def test_a_client_without_a_host_is_served(front: Front) -> None:
     assert parse(front.exchange(b"GET /_ping HTTP/1.0\r\n\r\n"))[2] == b"OK"
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:8080", "http://localhost.evil.example:2375", "http://["])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:8080", "http://localhost.evil.example:2375", "http://["]
+)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 def test_a_foreign_page_is_refused_by_the_service(front: Front, tls: bool, origin: str) -> None:
     assert ask(front, "localhost:2375", origin, tls=tls) == (403, BY_SERVICE)

@@ -37,9 +37,21 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder, port = tmp_path_factory.mktemp("other"), free_port()
     server = Server(port, folder / "s.sock", folder / "log")
-    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{port}", "--bind", f"unix:{server.socket}", "wsgi:application"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--no-control-socket",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--bind",
+        f"unix:{server.socket}",
+        "wsgi:application",
+    ]
     with server.log.open("wb") as log:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "STOWAGE_ROOT": str(folder / "root")}, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env={**os.environ, "STOWAGE_ROOT": str(folder / "root")}, stdout=log, stderr=log
+        )
     wait_for(lambda: listens(port), process, f"gunicorn (log: {server.log})")
     yield server
     process.terminate()

@@ -49,7 +49,9 @@ def sample(layout: Layout, kind: str) -> Json:
 
 
 @pytest.mark.parametrize("kind", ["none", "gzip", "zstd", "multi"])
-def test_every_digest_stays_through_registries_and_clients(service: Service, registry: str, dockerd: str, tmp_path: Path, kind: str) -> None:
+def test_every_digest_stays_through_registries_and_clients(
+    service: Service, registry: str, dockerd: str, tmp_path: Path, kind: str
+) -> None:
     layout = Layout()
     descriptor = sample(layout, kind)
     name, copy, back = f"{registry}/push/{kind}:1", f"{registry}/push/{kind}-copy:1", f"{registry}/push/{kind}-back:1"
@@ -116,7 +118,10 @@ def test_of_a_pulled_platform_the_manifest_is_pushed_and_the_cli_says_so(service
 
 
 def test_what_is_not_here_fails_the_push(service: Service) -> None:
-    for arguments, words in ((("push", "nope:v"), "tag does not exist: nope:v"), (("push", "-a", "nope"), "An image does not exist locally with the tag: nope")):
+    for arguments, words in (
+        (("push", "nope:v"), "tag does not exist: nope:v"),
+        (("push", "-a", "nope"), "An image does not exist locally with the tag: nope"),
+    ):
         done = service.docker(*arguments, check=False)
         assert done.returncode == 1
         assert words in done.stderr.decode()

@@ -78,7 +78,15 @@ def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
     with registry_that_wants_a_login(folder, f", tls: {{certificate: {certificate}, key: {key}}}") as host:
         (folder / "image.tar").write_bytes(simple_layout().to_tar())
         name = f"{host}/team/app:1"
-        copy = ["skopeo", "copy", "--dest-creds", f"user:{PASSWORD}", "--dest-tls-verify=false", f"oci-archive:{folder}/image.tar", f"docker://{name}"]
+        copy = [
+            "skopeo",
+            "copy",
+            "--dest-creds",
+            f"user:{PASSWORD}",
+            "--dest-tls-verify=false",
+            f"oci-archive:{folder}/image.tar",
+            f"docker://{name}",
+        ]
         subprocess.run(copy, check=True, capture_output=True)
         yield Registry(host, authority, name)
 

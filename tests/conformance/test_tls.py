@@ -16,7 +16,20 @@ from tests.conformance.conftest import Service, free_port, needs
 
 def certify(folder: Path, name: str, authority: str | None = None) -> None:
     """Make `name`.pem and `name`.key, signed by themselves or by an authority."""
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        f"/CN={name}",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ]
     signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-addext", "basicConstraints=critical,CA:FALSE"]
     kind = signed if authority else ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
     subprocess.run([*command, *kind, "-keyout", f"{name}.key", "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)
@@ -74,8 +87,13 @@ def test_any_other_client_is_refused(running: Service, certificates: Path, clien
 def test_a_body_that_does_not_go_on_is_told_over_tls(running: Service, certificates: Path) -> None:
     context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
     context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
-    with socket.create_connection(("localhost", running.port), timeout=20) as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
-        connection.sendall(b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1024\r\n\r\n" + bytes(512))
+    with (
+        socket.create_connection(("localhost", running.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(
+            b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1024\r\n\r\n" + bytes(512)
+        )
         answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert b"the client sent nothing of the request's body for 1 seconds" in answer
 

@@ -365,7 +365,9 @@ class TestLeases:
     def test_held_is_what_a_living_lease_names(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "m", ["l"])
-            lease, silent, expired = (tx.leases.create("test", alive=alive, expires=expires) for alive, expires in ((60, 600), (0, 600), (60, 0)))
+            lease, silent, expired = (
+                tx.leases.create("test", alive=alive, expires=expires) for alive, expires in ((60, 600), (0, 600), (60, 0))
+            )
             tx.leases.add(lease, [digest("m"), digest("not here yet")])
             tx.leases.add(silent, [digest("m"), digest("silent")])
             tx.leases.add(expired, [digest("expired")])
@@ -485,7 +487,11 @@ LABELS = st.integers(0, 5)
 
 
 @settings(max_examples=25)
-@given(steps=st.lists(st.tuples(st.sampled_from(["image", "index", "name", "untag", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["image", "index", "name", "untag", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14
+    )
+)
 def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
     """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one says."""
     url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"

@@ -122,7 +122,9 @@ def all_published(store: ContentStore) -> None:
 
 
 @pytest.mark.parametrize(("step", "check"), [("_rename", all_in_the_partial), ("sync_folder", all_published)])
-def test_a_process_that_is_killed_leaves_what_a_collection_finds(tmp_path: Path, content: ContentStore, step: str, check: Callable[[ContentStore], None]) -> None:
+def test_a_process_that_is_killed_leaves_what_a_collection_finds(
+    tmp_path: Path, content: ContentStore, step: str, check: Callable[[ContentStore], None]
+) -> None:
     with content.publish({Digest.of(b"the folder is there"): b"the folder is there"}):
         pass
     content.delete(Digest.of(b"the folder is there"))

@@ -75,9 +75,7 @@ def challenge(error: str, **parameters: str) -> dict[str, str]:
         pytest.param(Answer(429, b"slow down", TEXT), 429, "toomanyrequests: slow down", id="429 with a text"),
         pytest.param(Answer(429, errors("TOOMANYREQUESTS", "slow down"), JSON), 429, "toomanyrequests: slow down", id="429"),
         pytest.param(Answer(500, b"x", TEXT), 500, "received unexpected HTTP status: 500 Internal Server Error", id="500"),
-        pytest.param(
-            Answer(503, errors("UNAVAILABLE"), JSON), 500, "received unexpected HTTP status: 503 Service Unavailable", id="503"
-        ),
+        pytest.param(Answer(503, errors("UNAVAILABLE"), JSON), 500, "received unexpected HTTP status: 503 Service Unavailable", id="503"),
         pytest.param(
             Answer(400, b"null", JSON),
             500,

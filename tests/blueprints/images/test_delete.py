@@ -50,7 +50,12 @@ def test_what_is_wrong_is_told_in_mobys_order(client: FlaskClient, name: str, wo
 
 @pytest.mark.parametrize(
     ("version", "query", "status"),
-    [("1.49", {"platforms": PLATFORM}, 200), ("1.50", {"platforms": PLATFORM}, 400), ("1.50", {"platforms": "bad"}, 400), ("1.50", {"platforms": PLATFORM, "force": "1"}, 409)],
+    [
+        ("1.49", {"platforms": PLATFORM}, 200),
+        ("1.50", {"platforms": PLATFORM}, 400),
+        ("1.50", {"platforms": "bad"}, 400),
+        ("1.50", {"platforms": PLATFORM, "force": "1"}, 409),
+    ],
     ids=["unknown below 1.50", "not forced", "no JSON", "all that the image is"],
 )
 def test_platforms_are_read_from_1_50(engine: Engine, client: FlaskClient, version: str, query: dict[str, str], status: int) -> None:

@@ -14,7 +14,14 @@ def test_steps_have_every_key_at_every_version(engine: Engine, client: FlaskClie
     layers = [make_layer("one"), make_layer("two")]
     digest = str(put_image(engine, "team/app:1", layout, layout.image(layers)))
     steps = [
-        {"Comment": "buildkit.dockerfile.v0", "Created": 1700000000, "CreatedBy": f"COPY layer{n} / # buildkit", "Id": step, "Size": len(layers[n]), "Tags": tags}
+        {
+            "Comment": "buildkit.dockerfile.v0",
+            "Created": 1700000000,
+            "CreatedBy": f"COPY layer{n} / # buildkit",
+            "Id": step,
+            "Size": len(layers[n]),
+            "Tags": tags,
+        }
         for n, step, tags in ((1, digest, ["team/app:1"]), (0, "<missing>", None))
     ]
     for version in ("1.24", "1.56"):

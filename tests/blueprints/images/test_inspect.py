@@ -18,7 +18,16 @@ CONFIG = {
 ALWAYS = {"Id", "RepoTags", "RepoDigests", "Config", "Architecture", "Os", "Size", "RootFS", "Metadata"}
 BEFORE_1_52 = ALWAYS | {"Parent", "Comment", "DockerVersion", "Author", "GraphDriver"}
 BEFORE_1_45 = BEFORE_1_52 | {"Container", "ContainerConfig"}
-EMPTY_CONFIG_1_51 = {"Cmd": None, "Entrypoint": None, "Env": None, "Labels": None, "OnBuild": None, "User": "", "Volumes": None, "WorkingDir": ""}
+EMPTY_CONFIG_1_51 = {
+    "Cmd": None,
+    "Entrypoint": None,
+    "Env": None,
+    "Labels": None,
+    "OnBuild": None,
+    "User": "",
+    "Volumes": None,
+    "WorkingDir": "",
+}
 CONTAINER_KEYS = {"AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image", "OpenStdin", "StdinOnce", "Tty"}
 
 
@@ -43,7 +52,9 @@ def inspect(client: FlaskClient, version: str, name: str = "app:1", **query: str
         pytest.param("1.56", ALWAYS | {"Descriptor"}, id="1.56"),
     ],
 )
-def test_each_version_has_its_keys_for_an_image_that_tells_little(engine: Engine, client: FlaskClient, version: str, keys: set[str]) -> None:
+def test_each_version_has_its_keys_for_an_image_that_tells_little(
+    engine: Engine, client: FlaskClient, version: str, keys: set[str]
+) -> None:
     put_image(engine, "app:1", simple_layout(created=None, history=None))
     image = inspect(client, version)
     assert set(image) == keys
@@ -132,7 +143,9 @@ def test_a_platform_is_chosen_from_1_49(engine: Engine, client: FlaskClient, ver
 @pytest.mark.parametrize(
     ("query", "status", "words"),
     [
-        pytest.param({"platform": "bad"}, 400, "failed to parse platform: invalid character 'b' looking for beginning of value", id="no JSON"),
+        pytest.param(
+            {"platform": "bad"}, 400, "failed to parse platform: invalid character 'b' looking for beginning of value", id="no JSON"
+        ),
         pytest.param({"platform": '{"os":"linux"}'}, 400, "both OS and Architecture must be provided", id="half a platform"),
         pytest.param(
             {"platform": '{"os":"linux","architecture":"s390x"}'},

@@ -59,10 +59,10 @@ def test_containers_are_counted_from_1_51(engine: Engine, client: FlaskClient, v
     assert client.get(f"/v{version}/images/json").get_json()[0]["Containers"] == containers
 
 
-@pytest.mark.parametrize(
-    ("version", "names"), [("1.42", (["<none>:<none>"], ["<none>@<none>"])), ("1.43", ([], []))], ids=["1.42", "1.43"]
-)
-def test_an_image_without_names_says_so_below_1_43(engine: Engine, client: FlaskClient, version: str, names: tuple[list[str], list[str]]) -> None:
+@pytest.mark.parametrize(("version", "names"), [("1.42", (["<none>:<none>"], ["<none>@<none>"])), ("1.43", ([], []))], ids=["1.42", "1.43"])
+def test_an_image_without_names_says_so_below_1_43(
+    engine: Engine, client: FlaskClient, version: str, names: tuple[list[str], list[str]]
+) -> None:
     put_image(engine, None)
     (image,) = client.get(f"/v{version}/images/json").get_json()
     assert (image["RepoTags"], image["RepoDigests"]) == names

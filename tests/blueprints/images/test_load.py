@@ -34,7 +34,10 @@ def test_a_line_for_each_name(client: FlaskClient) -> None:
     layout.tag(image, "docker.io/library/a:2")
     response = post(client, layout.to_tar())
     assert (response.status_code, response.content_type) == (200, "application/json")
-    assert [json.loads(line) for line in response.data.splitlines()] == [{"stream": "Loaded image: a:1\n"}, {"stream": "Loaded image: a:2\n"}]
+    assert [json.loads(line) for line in response.data.splitlines()] == [
+        {"stream": "Loaded image: a:1\n"},
+        {"stream": "Loaded image: a:2\n"},
+    ]
 
 
 @pytest.mark.parametrize("query", ["quiet=0", "quiet=1", "quiet=banana", ""])

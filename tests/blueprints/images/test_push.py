@@ -48,10 +48,20 @@ def test_what_is_not_here_is_an_error_line(client: FlaskClient) -> None:
         pytest.param("UPPER/push", "invalid reference format: repository name (library/UPPER) must be lowercase", id="name"),
         pytest.param("nope/push?tag=!", "invalid tag format", id="tag"),
         pytest.param(f"nope@sha256:{'b' * 64}/push?tag=v", "cannot import digest reference", id="digest"),
-        pytest.param(f"{'a' * 64}/push?tag=v", f"invalid repository name ({'a' * 64}), cannot specify 64-byte hexadecimal strings", id="identifier"),
-        pytest.param("UPPER/push?platform=x", "invalid reference format: repository name (library/UPPER) must be lowercase", id="name before platform"),
+        pytest.param(
+            f"{'a' * 64}/push?tag=v", f"invalid repository name ({'a' * 64}), cannot specify 64-byte hexadecimal strings", id="identifier"
+        ),
+        pytest.param(
+            "UPPER/push?platform=x",
+            "invalid reference format: repository name (library/UPPER) must be lowercase",
+            id="name before platform",
+        ),
         pytest.param("nope/push?tag=!&platform=x", "invalid tag format", id="tag before platform"),
-        pytest.param("nope/push?platform=linux/amd64", "failed to parse platform: invalid character 'l' looking for beginning of value", id="platform"),
+        pytest.param(
+            "nope/push?platform=linux/amd64",
+            "failed to parse platform: invalid character 'l' looking for beginning of value",
+            id="platform",
+        ),
     ],
 )
 def test_what_is_no_reference_or_platform_is_a_status(client: FlaskClient, path: str, message: str) -> None:

@@ -98,7 +98,9 @@ def test_nothing_is_allocated_before_it_is_reserved() -> None:
 
 def test_a_stream_that_never_fits_is_refused_at_once() -> None:
     memory = decoder_memory(10 * MIB, wait_seconds=3600)
-    with pytest.raises(Forbidden, match="^the stream needs 68157440 bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows 10485760 for all"):
+    with pytest.raises(
+        Forbidden, match="^the stream needs 68157440 bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows 10485760 for all"
+    ):
         read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB))
 
 

@@ -49,8 +49,12 @@ def test_reads_one_document_and_passes_over_what_follows() -> None:
         pytest.param(b"5", f"json: cannot unmarshal number into Go value of type []{STRUCT}", id="a number"),
         pytest.param(b'["x"]', f"json: cannot unmarshal string into Go value of type {STRUCT}", id="an entry that is a string"),
         pytest.param(b'[{"Config":1}]', f"json: cannot unmarshal number into {FIELD}Config of type string", id="a config that is a number"),
-        pytest.param(b'[{"RepoTags":"a"}]', f"json: cannot unmarshal string into {FIELD}RepoTags of type []string", id="names that are one"),
-        pytest.param(b'[{"Layers":[1]}]', f"json: cannot unmarshal number into {FIELD}Layers of type string", id="a layer that is a number"),
+        pytest.param(
+            b'[{"RepoTags":"a"}]', f"json: cannot unmarshal string into {FIELD}RepoTags of type []string", id="names that are one"
+        ),
+        pytest.param(
+            b'[{"Layers":[1]}]', f"json: cannot unmarshal number into {FIELD}Layers of type string", id="a layer that is a number"
+        ),
     ],
 )
 def test_refuses_with_containerds_words(raw: bytes, words: str) -> None:
@@ -83,12 +87,15 @@ def test_layers_are_called_as_containerd_calls_them(head: bytes, media_type: str
 def test_derived_manifest_is_containerds_to_the_byte() -> None:
     config = Descriptor(DOCKER_CONFIG, CONFIG, 6)
     layers = [Descriptor(DOCKER_LAYER, LAYER, 5), Descriptor(DOCKER_LAYER_GZIP, LAYER, 5)]
-    assert derive_manifest(config, layers) == (
-        '{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",'
-        f'"config":{{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"{CONFIG}","size":6}},'
-        f'"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar","digest":"{LAYER}","size":5}},'
-        f'{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","digest":"{LAYER}","size":5}}]}}'
-    ).encode()
+    assert (
+        derive_manifest(config, layers)
+        == (
+            '{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",'
+            f'"config":{{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"{CONFIG}","size":6}},'
+            f'"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar","digest":"{LAYER}","size":5}},'
+            f'{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","digest":"{LAYER}","size":5}}]}}'
+        ).encode()
+    )
 
 
 def test_derived_manifest_without_layers_has_an_empty_list() -> None:

@@ -72,7 +72,9 @@ def inflate(stored: bytes, compression: Compression, *, size: int = 1 << 20, rat
     return plain
 
 
-def derive(stored: bytes, *, size: int = 1 << 20, algorithm: str = "sha256", ratio: int = 200, limit: int = 1 << 30) -> tuple[Digest, int] | None:
+def derive(
+    stored: bytes, *, size: int = 1 << 20, algorithm: str = "sha256", ratio: int = 200, limit: int = 1 << 30
+) -> tuple[Digest, int] | None:
     digester = LayerDigester(bounds(ratio, limit), algorithm=algorithm)
     try:
         for chunk in cut(stored, size):

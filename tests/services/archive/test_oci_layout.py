@@ -49,7 +49,11 @@ def test_refuses_layouts(raw: bytes, words: str) -> None:
     [
         pytest.param({}, "", id="none"),
         pytest.param({"org.opencontainers.image.ref.name": "latest"}, "latest", id="OCI's"),
-        pytest.param({"io.containerd.image.name": "docker.io/a/b:1", "org.opencontainers.image.ref.name": "1"}, "docker.io/a/b:1", id="containerd's wins"),
+        pytest.param(
+            {"io.containerd.image.name": "docker.io/a/b:1", "org.opencontainers.image.ref.name": "1"},
+            "docker.io/a/b:1",
+            id="containerd's wins",
+        ),
         pytest.param({"io.containerd.image.name": "", "org.opencontainers.image.ref.name": "1"}, "1", id="an empty one does not count"),
     ],
 )
@@ -85,7 +89,9 @@ def test_an_entry_is_an_image_unless_it_has_a_subject_and_no_name() -> None:
     [
         pytest.param({}, id="no schemaVersion"),
         pytest.param({"schemaVersion": 1}, id="another schemaVersion"),
-        pytest.param({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json"}, id="another media type"),
+        pytest.param(
+            {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.list.v2+json"}, id="another media type"
+        ),
         pytest.param({"schemaVersion": 2, "annotations": {"a": "b"}, "subject": 1}, id="other keys"),
     ],
 )
@@ -102,10 +108,14 @@ def test_index_file_may_be_empty(raw: bytes) -> None:
     ("raw", "words"),
     [
         pytest.param(b"[]", "json: cannot unmarshal array into Go value of type Index", id="an array"),
-        pytest.param(b'{"manifests":{}}', "json: cannot unmarshal object into Go struct field Index.manifests of type []v1.Descriptor", id="no list"),
+        pytest.param(
+            b'{"manifests":{}}', "json: cannot unmarshal object into Go struct field Index.manifests of type []v1.Descriptor", id="no list"
+        ),
         pytest.param(b'{"manifests":[],"Manifests":[]}', 'json: key "manifests" stands twice in one object', id="two lists"),
         pytest.param(
-            b'{"manifests":[{"annotations":{},"annotations":{}}]}', 'json: key "annotations" stands twice in one object', id="two sets of names"
+            b'{"manifests":[{"annotations":{},"annotations":{}}]}',
+            'json: key "annotations" stands twice in one object',
+            id="two sets of names",
         ),
         pytest.param(b'{"manifests":[]} x', "invalid character 'x' after top-level value", id="more behind it"),
     ],

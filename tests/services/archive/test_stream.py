@@ -30,7 +30,9 @@ def read_all(content: bytes, *, max_bytes: int = 1 << 30) -> bytes:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("content", [pytest.param(b"", id="empty"), pytest.param(b"short", id="short"), pytest.param(b"0123456789" * 50, id="long")])
+@pytest.mark.parametrize(
+    "content", [pytest.param(b"", id="empty"), pytest.param(b"short", id="short"), pytest.param(b"0123456789" * 50, id="long")]
+)
 def test_gives_what_was_compressed(compression: str, content: bytes) -> None:
     assert read_all(compress(content, compression)) == content
 

@@ -15,7 +15,9 @@ from services.archive.tar_writer import END, directory_header, file_header, padd
 from services.errors import InvalidContent
 from tests.builders import make_tar
 
-NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=300).filter(lambda name: name.strip("/"))
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=300).filter(
+    lambda name: name.strip("/")
+)
 FORMATS = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 
 
@@ -24,9 +26,23 @@ def walk(archive: bytes) -> list[tuple[str, MemberType, bytes, str]]:
     return [(member.name, member.type, b"".join(reader.chunks()), member.link) for member in reader]
 
 
-def header(name: bytes = b"file", *, size: bytes = b"00000000000\0", kind: bytes = b"0", magic: bytes = b"ustar\x0000", prefix: bytes = b"") -> bytes:
+def header(
+    name: bytes = b"file", *, size: bytes = b"00000000000\0", kind: bytes = b"0", magic: bytes = b"ustar\x0000", prefix: bytes = b""
+) -> bytes:
     """A header of these raw fields with a right checksum."""
-    fields = [name.ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", size, b"00000000000\0", b" " * 8, kind, bytes(100), magic, bytes(80)]
+    fields = [
+        name.ljust(100, b"\0"),
+        b"0000644\0",
+        b"0000000\0",
+        b"0000000\0",
+        size,
+        b"00000000000\0",
+        b" " * 8,
+        kind,
+        bytes(100),
+        magic,
+        bytes(80),
+    ]
     block = b"".join(fields) + prefix.ljust(155, b"\0") + bytes(12)
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
@@ -110,7 +126,9 @@ def test_pax_records_override_the_header() -> None:
 
 
 def test_sparse_files_are_told_and_give_what_is_stored() -> None:
-    archive = pax(b"22 GNU.sparse.major=1\n") + header(b"new", size=b"00000000003\0") + b"abc" + padding(3) + header(b"old", kind=b"S") + END
+    archive = (
+        pax(b"22 GNU.sparse.major=1\n") + header(b"new", size=b"00000000003\0") + b"abc" + padding(3) + header(b"old", kind=b"S") + END
+    )
     assert walk(archive) == [("new", MemberType.SPARSE, b"abc", ""), ("old", MemberType.SPARSE, b"", "")]
 
 

@@ -112,7 +112,9 @@ def test_bzip2_takes_four_bytes_for_each_of_a_block(level: int) -> None:
         pytest.param(Compression.ZSTD, b"\x50\x2a\x4d\x18\x00\x00\x00\x00", id="a skippable frame"),
         pytest.param(Compression.ZSTD, b"garbage", id="no zstd"),
         pytest.param(Compression.XZ, b"garbage", id="no xz"),
-        pytest.param(Compression.XZ, lzma.compress(TEXT)[:12] + b"\x01\xff\x80\x80\x80\x80\x80\x80\x80", id="a block header that ends too early"),
+        pytest.param(
+            Compression.XZ, lzma.compress(TEXT)[:12] + b"\x01\xff\x80\x80\x80\x80\x80\x80\x80", id="a block header that ends too early"
+        ),
         pytest.param(Compression.BZIP2, b"BZh0more", id="no bzip2"),
     ],
 )

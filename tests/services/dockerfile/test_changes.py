@@ -21,7 +21,30 @@ from services.errors import InvalidParameter
 from services.oci.manifest import MAX_MANIFEST_BYTES
 
 ANSWERS = json.loads((Path(__file__).parent / "changes_answers.json").read_text())
-PIECES = ["CMD ", "ENV A=", "LABEL ", "EXPOSE ", "HEALTHCHECK ", "ONBUILD ", "\n", " ", "\\", "'", '"', "$", "{", "}", ":-", "#", "/", "[", "<<E", "--x=", "é", "80"]
+PIECES = [
+    "CMD ",
+    "ENV A=",
+    "LABEL ",
+    "EXPOSE ",
+    "HEALTHCHECK ",
+    "ONBUILD ",
+    "\n",
+    " ",
+    "\\",
+    "'",
+    '"',
+    "$",
+    "{",
+    "}",
+    ":-",
+    "#",
+    "/",
+    "[",
+    "<<E",
+    "--x=",
+    "é",
+    "80",
+]
 
 
 def outcome(changes: list[str], os: str = "linux") -> object:
@@ -159,7 +182,9 @@ def test_a_long_pattern_counts_for_more() -> None:
 @pytest.mark.timeout(10)  # blanks that were tried in every length took 20 seconds here
 def test_blanks_in_a_directive_do_not_multiply() -> None:
     value = "x" + " " * 65_000 + "y"
-    assert outcome([f"# syntax={value}\n# check={value}\n# escape={value}\nCMD a"]) == f"invalid escape token '{value}' does not match ` or \\"
+    assert (
+        outcome([f"# syntax={value}\n# check={value}\n# escape={value}\nCMD a"]) == f"invalid escape token '{value}' does not match ` or \\"
+    )
 
 
 @pytest.mark.parametrize(("text", "token"), [(" ` \t", None), ("   ", " "), ("`x ", "`x")])

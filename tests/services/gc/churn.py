@@ -40,7 +40,16 @@ def open_store(root: Path) -> Engine:
     metadata = metadata_store(f"sqlite:///{root}/stowage.db")
     ticks = itertools.count(1)
     impatient = dataclasses.replace(LIMITS, turn_seconds=0.005)
-    return Engine(FilesystemStore(root), metadata, registry_client(), downloads(), Platform("linux", "amd64"), lambda: next(ticks), impatient, decoder_memory())
+    return Engine(
+        FilesystemStore(root),
+        metadata,
+        registry_client(),
+        downloads(),
+        Platform("linux", "amd64"),
+        lambda: next(ticks),
+        impatient,
+        decoder_memory(),
+    )
 
 
 def add_image(layout: Layout, chance: random.Random) -> Json:

@@ -164,7 +164,9 @@ class TestCollectGarbage:
         whole.multi_platform(("linux/amd64", "linux/arm64/v8"))
         put_image(engine, "partial", partial)
         listed = [each["digest"] for each in json.loads(partial.blobs[partial.manifests[0]["digest"]])["manifests"]]
-        orphans = [write_orphan(engine, whole.blobs[digest], age=ORPHAN_GRACE_SECONDS + 1) for digest in listed if digest not in partial.blobs]
+        orphans = [
+            write_orphan(engine, whole.blobs[digest], age=ORPHAN_GRACE_SECONDS + 1) for digest in listed if digest not in partial.blobs
+        ]
         with hold(engine.metadata, engine.content, "pull") as lease:
             lease.add(orphans[:1])
             assert collect_garbage(engine.metadata, engine.content).blobs.keys() == set(orphans[1:]) != set()

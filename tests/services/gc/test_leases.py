@@ -195,9 +195,7 @@ def test_an_image_cannot_be_made_of_what_an_ended_lease_lost(engine: Engine) -> 
             assign_name(tx, "docker.io/library/a:1", Descriptor(mediatypes.OCI_MANIFEST, digest, len(BLOB)), 1)
 
 
-def test_a_lease_that_cannot_be_ended_does_not_fail_the_operation(
-    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_lease_that_cannot_be_ended_does_not_fail_the_operation(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with hold(engine.metadata, engine.content, "test"):
         connection = sqlite3.connect(tmp_path / "root/stowage.db")
         connection.execute("DROP TABLE lease_blob")

@@ -38,7 +38,13 @@ def attest(engine: Engine, *statements: bytes, predicate: str = PREDICATE_SBOM) 
 
 @pytest.mark.parametrize(
     ("platform", "position"),
-    [(None, 0), (Platform("linux", "amd64"), 0), (Platform("linux", "arm64"), 1), (Platform("linux", "arm64", "v8"), 1), (Platform("linux", "arm", "v7"), None)],
+    [
+        (None, 0),
+        (Platform("linux", "amd64"), 0),
+        (Platform("linux", "arm64"), 1),
+        (Platform("linux", "arm64", "v8"), 1),
+        (Platform("linux", "arm", "v7"), None),
+    ],
     ids=str,
 )
 def test_each_platform_has_its_own(engine: Engine, platform: Platform | None, position: int | None) -> None:
@@ -65,7 +71,9 @@ def test_types_select_in_the_order_of_the_manifest(engine: Engine, types: tuple[
 def test_what_is_no_oci_index_has_none(engine: Engine) -> None:
     put_image(engine, "simple")
     layout = Layout()
-    put_image(engine, "docker", layout, layout.index([on_platform(layout.image(docker=True), "linux/amd64")], media_type=mediatypes.DOCKER_INDEX))
+    put_image(
+        engine, "docker", layout, layout.index([on_platform(layout.image(docker=True), "linux/amd64")], media_type=mediatypes.DOCKER_INDEX)
+    )
     assert read_attestations(engine, "simple", platform=Platform("plan9", "mips")) == []
     assert read_attestations(engine, "docker", platform=Platform("plan9", "mips")) == []
 
@@ -74,7 +82,9 @@ def test_a_platform_that_is_not_listed_is_told_in_gos_words(engine: Engine) -> N
     multi(engine)
     with pytest.raises(NotFound) as caught:
         read_attestations(engine, "multi", platform=Platform("linux", "s390x", "z1", "5", ("a", "b")))
-    words = "&{Architecture:s390x OS:linux OSVersion:5 OSFeatures:[a b] Variant:z1}: no manifest for platform linux(5+a+b)/s390x/z1: not found"
+    words = (
+        "&{Architecture:s390x OS:linux OSVersion:5 OSFeatures:[a b] Variant:z1}: no manifest for platform linux(5+a+b)/s390x/z1: not found"
+    )
     assert str(caught.value) == f"resolving image manifest for platform {words}"
 
 

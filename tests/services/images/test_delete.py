@@ -65,7 +65,9 @@ def test_the_only_name_takes_the_image_with_it(engine: Engine, content: Filesyst
         pytest.param(("app:1", "app:2", "other:1"), "app@{id}", ["app:1", "app:2"], id="every tag of a repository by digest"),
     ],
 )
-def test_a_name_among_others_is_only_untagged(engine: Engine, content: FilesystemStore, stored: tuple[str, ...], name: str, gone: list[str]) -> None:
+def test_a_name_among_others_is_only_untagged(
+    engine: Engine, content: FilesystemStore, stored: tuple[str, ...], name: str, gone: list[str]
+) -> None:
     digest = put_named(engine, *stored)
     blobs = sorted(content.blobs())
     assert delete_image(engine, name.format(id=digest)) == untagged(*gone)
@@ -193,13 +195,21 @@ def test_the_last_platforms_go_and_the_name_stays(engine: Engine, content: Files
 
 @pytest.mark.parametrize(
     ("platforms", "shown"),
-    [([Platform("linux", "s390x")], "linux/s390x"), ([ARM64, Platform("linux", "arm64", "v8")], "linux/arm64/v8"), ([ARM64, Platform("linux", "arm", "v7", "5")], "linux/arm/v7")],
+    [
+        ([Platform("linux", "s390x")], "linux/s390x"),
+        ([ARM64, Platform("linux", "arm64", "v8")], "linux/arm64/v8"),
+        ([ARM64, Platform("linux", "arm", "v7", "5")], "linux/arm/v7"),
+    ],
     ids=["not listed", "twice", "the second not listed"],
 )
-def test_a_platform_that_is_not_here_removes_nothing(engine: Engine, content: FilesystemStore, platforms: list[Platform], shown: str) -> None:
+def test_a_platform_that_is_not_here_removes_nothing(
+    engine: Engine, content: FilesystemStore, platforms: list[Platform], shown: str
+) -> None:
     layout, _ = put_multi(engine)
     target = engine.metadata.catalog().images[0].target.digest
-    words = f"failed to delete platform {shown} for image {target}: image with reference multi:1 was found but does not provide any platform"
+    words = (
+        f"failed to delete platform {shown} for image {target}: image with reference multi:1 was found but does not provide any platform"
+    )
     with pytest.raises(NotFound, match=f"^{words}$"):
         delete_image(engine, "multi:1", force=True, platforms=platforms)
     assert stored(content) == layout.blobs.keys()
@@ -216,7 +226,10 @@ def test_every_spelling_of_the_image_finds_its_platforms(engine: Engine, name: s
 
 
 def refuse_arm64(engine: Engine, reason: str) -> None:
-    with pytest.raises(Conflict, match=rf"^failed to delete platform linux/arm64 for image sha256:\w+: conflict: unable to delete \w+ \(cannot be forced\) - {reason}$"):
+    with pytest.raises(
+        Conflict,
+        match=rf"^failed to delete platform linux/arm64 for image sha256:\w+: conflict: unable to delete \w+ \(cannot be forced\) - {reason}$",
+    ):
         delete_image(engine, "multi:1", force=True, platforms=[ARM64])
 
 
@@ -244,7 +257,9 @@ def test_a_platform_that_another_image_lists_stays(engine: Engine, content: File
 def test_a_platform_that_is_content_of_another_manifest_stays(engine: Engine, content: FilesystemStore) -> None:
     layout = Layout()
     arm64 = on_platform(layout.image([make_layer("arm64")], platform="linux/arm64"), "linux/arm64")
-    keeper = layout.manifest(layout.add_json({}, "application/vnd.example.config"), [{**arm64, "mediaType": "application/vnd.example.copy"}])
+    keeper = layout.manifest(
+        layout.add_json({}, "application/vnd.example.config"), [{**arm64, "mediaType": "application/vnd.example.copy"}]
+    )
     put_image(engine, "multi:1", layout, layout.index([arm64, keeper]))
     refuse_arm64(engine, "another manifest needs it")
     assert stored(content) == layout.blobs.keys()

@@ -166,7 +166,9 @@ def test_the_platform_is_written_into_the_config(engine: Engine) -> None:
     assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm", "v7")
 
 
-@pytest.mark.parametrize("archive", [b"", gzip.compress(b""), bytes(1024), make_tar({"a": b"x"})[:1024]], ids=["empty", "gzip of nothing", "zeros", "no end"])
+@pytest.mark.parametrize(
+    "archive", [b"", gzip.compress(b""), bytes(1024), make_tar({"a": b"x"})[:1024]], ids=["empty", "gzip of nothing", "zeros", "no end"]
+)
 def test_what_go_reads_as_a_tar_is_one(engine: Engine, archive: bytes) -> None:
     assert tar_of(engine, take(engine, archive)) == (gzip.decompress(archive) if archive.startswith(b"\x1f\x8b") else archive)
 

@@ -66,14 +66,18 @@ def test_target_keeps_the_annotations_of_its_entry_and_no_platform(engine: Engin
     layout.tag(on_platform(layout.image([make_layer()]), "linux/amd64"), "docker.io/library/a:1")
     load_image(engine, layout.to_tar())
     (record,) = engine.metadata.catalog().images
-    assert dict(record.target.annotations) == {"io.containerd.image.name": "docker.io/library/a:1", "org.opencontainers.image.ref.name": "1"}
+    assert dict(record.target.annotations) == {
+        "io.containerd.image.name": "docker.io/library/a:1",
+        "org.opencontainers.image.ref.name": "1",
+    }
     assert record.target.platform is None
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz", "zstd"])
 def test_docker_archive(engine: Engine, compression: str) -> None:
     archive = docker_archive(
-        ArchivedImage((make_layer("one"), make_layer("two")), ("classic:1", "classic:two")), ArchivedImage((make_layer("one"),), ("team/other:b",))
+        ArchivedImage((make_layer("one"), make_layer("two")), ("classic:1", "classic:two")),
+        ArchivedImage((make_layer("one"),), ("team/other:b",)),
     )
     lines = load_image(engine, compress(archive, compression))
     assert lines == ["Loaded image: classic:1\n", "Loaded image: classic:two\n", "Loaded image: team/other:b\n"]
@@ -234,7 +238,9 @@ def test_partial_index(engine: Engine) -> None:
 
 def test_referrer_is_no_image_of_its_own(engine: Engine) -> None:
     layout = simple_layout()
-    signature = layout.manifest(layout.add(b"{}", "application/vnd.oci.empty.v1+json"), [layout.add(b"signed", "application/vnd.example.signature")])
+    signature = layout.manifest(
+        layout.add(b"{}", "application/vnd.oci.empty.v1+json"), [layout.add(b"signed", "application/vnd.example.signature")]
+    )
     layout.manifests.append({**signature, "annotations": {"io.containerd.manifest.subject": layout.manifests[0]["digest"]}})
     assert load_image(engine, layout.to_tar()) == ["Loaded image: simple:latest\n"]
 

@@ -32,7 +32,12 @@ UNREADABLE = f"failed to extract layer {MADE_UP}: not a readable {mediatypes.OCI
 
 
 def image(
-    layout: Layout, raw: bytes = JUNK, *, media_type: str = mediatypes.OCI_LAYER, diff_ids: tuple[str, ...] = (MADE_UP,), platform: str = "linux/amd64"
+    layout: Layout,
+    raw: bytes = JUNK,
+    *,
+    media_type: str = mediatypes.OCI_LAYER,
+    diff_ids: tuple[str, ...] = (MADE_UP,),
+    platform: str = "linux/amd64",
 ) -> Json:
     """An image of one layer of these bytes, and a config with these diff_ids."""
     config = layout.add_json(make_config(diff_ids, platform=platform), mediatypes.OCI_CONFIG)

@@ -111,7 +111,9 @@ def test_what_a_mirror_began_wrong_and_the_next_finished_is_asked_of_the_next_fr
     assert rest.startswith("bytes=")
 
 
-def test_what_the_registry_began_and_a_mirror_finished_wrong_is_asked_of_the_registry(mirrored: Engine, layout: Layout, hosts: Hosts) -> None:
+def test_what_the_registry_began_and_a_mirror_finished_wrong_is_asked_of_the_registry(
+    mirrored: Engine, layout: Layout, hosts: Hosts
+) -> None:
     layer = next(iter(layout.blobs))
     hosts[0].passing[layer] = [Fault.BUSY]
     hosts[0].faults[layer] = Fault.WRONG_BYTES

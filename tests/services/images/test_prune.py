@@ -47,7 +47,9 @@ def test_an_empty_store_has_nothing_to_prune(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("filters", ["", "{}", '{"dangling":["1"]}', '{"dangling":{"true":true}}'])
-def test_only_dangling_images_go_unless_told_otherwise(engine: Engine, content: FilesystemStore, shelf: dict[str, Digest], filters: str) -> None:
+def test_only_dangling_images_go_unless_told_otherwise(
+    engine: Engine, content: FilesystemStore, shelf: dict[str, Digest], filters: str
+) -> None:
     before = stored_bytes(content)
     pruned = prune_all(engine, filters)
     assert pruned == Pruned(removals(shelf[""], names=(str(shelf[""]),)), before - stored_bytes(content))

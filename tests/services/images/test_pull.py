@@ -514,13 +514,17 @@ def test_two_pulls_of_one_image_transfer_it_once(engine: Engine, registry: FakeR
 def test_no_more_threads_than_the_limit_fetch_and_the_largest_layers_come_first(engine: Engine, registry: FakeRegistry) -> None:
     few = replace(engine, limits=replace(engine.limits, concurrent_downloads=1))
     layout = Layout()
-    image = layout.image([make_layer(name, size) for name, size in (("a", 20000), ("b", 1000), ("c", 40000), ("d", 30000))], compression="none")
+    image = layout.image(
+        [make_layer(name, size) for name, size in (("a", 20000), ("b", 1000), ("c", 40000), ("d", 30000))], compression="none"
+    )
     name = registry.publish(layout, image)
     pull(few, name)
     layers = layers_of(layout, image)
     by_size = sorted(layers, key=lambda layer: layer["size"], reverse=True)
     assert by_size != layers
-    assert [line for line in registry.asked("GET") if line[4:] in {layer["digest"] for layer in layers}] == [f"GET {layer['digest']}" for layer in by_size]
+    assert [line for line in registry.asked("GET") if line[4:] in {layer["digest"] for layer in layers}] == [
+        f"GET {layer['digest']}" for layer in by_size
+    ]
 
 
 def test_a_registry_that_wants_a_login_says_so(engine: Engine) -> None:

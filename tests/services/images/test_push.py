@@ -131,9 +131,7 @@ def test_only_what_lacks_is_sent(engine: Engine, registry: FakeRegistry) -> None
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("docker", [pytest.param(False, id="oci"), pytest.param(True, id="docker")])
-def test_every_digest_stays_on_the_way_there_and_back(
-    engine: Engine, registry: FakeRegistry, compression: str, docker: bool
-) -> None:
+def test_every_digest_stays_on_the_way_there_and_back(engine: Engine, registry: FakeRegistry, compression: str, docker: bool) -> None:
     layout = Layout()
     image = layout.image([make_layer("a", 3 << 20)], compression=compression, docker=docker)
     name = f"{registry.host}/team/app:1"
@@ -169,7 +167,9 @@ def test_a_foreign_layer_is_not_pushed(engine: Engine, registry: FakeRegistry) -
     layout = Layout()
     raw = make_layer("foreign")
     foreign = layout.add(raw, "application/vnd.docker.image.rootfs.foreign.diff.tar")
-    config = layout.add_json({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [foreign["digest"]]}}, mediatypes.DOCKER_CONFIG)
+    config = layout.add_json(
+        {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [foreign["digest"]]}}, mediatypes.DOCKER_CONFIG
+    )
     image = layout.manifest(config, [foreign], media_type=mediatypes.DOCKER_MANIFEST)
     name = f"{registry.host}/team/app:1"
     put_image(engine, name, layout, image)
@@ -267,7 +267,14 @@ class TestPlatforms:
         ],
     )  # fmt: skip
     def test_what_is_chosen_is_what_moby_chooses(
-        self, engine: Engine, registry: FakeRegistry, platforms: list[str], lacks: list[int], wanted: str | None, preferred: str, expected: str
+        self,
+        engine: Engine,
+        registry: FakeRegistry,
+        platforms: list[str],
+        lacks: list[int],
+        wanted: str | None,
+        preferred: str,
+        expected: str,
     ) -> None:
         layout = Layout()
         index = layout.multi_platform(platforms, attested=False)
@@ -375,9 +382,13 @@ class TestSources:
     [
         pytest.param(UploadFault.READ_ONLY, Unsupported, "error from registry: The operation is unsupported.", id="read-only"),
         pytest.param(UploadFault.DENIED, Forbidden, "error from registry: requested access to the resource is denied", id="denied"),
-        pytest.param(UploadFault.REFUSED, RegistryFailure, "error from registry: provided digest did not match uploaded content", id="digest"),
+        pytest.param(
+            UploadFault.REFUSED, RegistryFailure, "error from registry: provided digest did not match uploaded content", id="digest"
+        ),
         pytest.param(UploadFault.NOWHERE, RegistryFailure, "the registry began an upload without a Location", id="no location"),
-        pytest.param(UploadFault.BAD_DIGEST, InvalidContent, "invalid content digest in response: invalid checksum digest length", id="malformed"),
+        pytest.param(
+            UploadFault.BAD_DIGEST, InvalidContent, "invalid content digest in response: invalid checksum digest length", id="malformed"
+        ),
     ],
 )
 def test_what_the_registry_refuses_is_told_in_its_words(
@@ -504,9 +515,12 @@ class TestRetry:
         assert served(registry) == layout.blobs
 
     @pytest.mark.parametrize(
-        ("fault", "puts"), [pytest.param(UploadFault.MANIFEST_BUSY, 2, id="busy"), pytest.param(UploadFault.MANIFEST_LOST, 1, id="answer lost")]
+        ("fault", "puts"),
+        [pytest.param(UploadFault.MANIFEST_BUSY, 2, id="busy"), pytest.param(UploadFault.MANIFEST_LOST, 1, id="answer lost")],
     )
-    def test_a_manifest_is_put_again_unless_it_is_there(self, engine: Engine, registry: FakeRegistry, fault: UploadFault, puts: int) -> None:
+    def test_a_manifest_is_put_again_unless_it_is_there(
+        self, engine: Engine, registry: FakeRegistry, fault: UploadFault, puts: int
+    ) -> None:
         layout = simple_layout()
         registry.blobs |= {digest: content for digest, content in layout.blobs.items() if digest != layout.manifests[0]["digest"]}
         put_image(engine, f"{registry.host}/team/app:1", layout)

@@ -61,10 +61,17 @@ def test_archive_of_one_image(engine: Engine) -> None:
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
     }
     annotations = {"io.containerd.image.name": "docker.io/library/simple:latest", "org.opencontainers.image.ref.name": "latest"}
-    descriptor = {"mediaType": mediatypes.OCI_MANIFEST, "digest": str(digest), "size": len(layout.blobs[str(digest)]), "annotations": annotations}
+    descriptor = {
+        "mediaType": mediatypes.OCI_MANIFEST,
+        "digest": str(digest),
+        "size": len(layout.blobs[str(digest)]),
+        "annotations": annotations,
+    }
     assert document(archive, "index.json") == {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [descriptor]}
     layers = [blob_path(layer["digest"]) for layer in manifest["layers"]]
-    assert document(archive, "manifest.json") == [{"Config": blob_path(manifest["config"]["digest"]), "RepoTags": ["simple:latest"], "Layers": layers}]
+    assert document(archive, "manifest.json") == [
+        {"Config": blob_path(manifest["config"]["digest"]), "RepoTags": ["simple:latest"], "Layers": layers}
+    ]
 
 
 def test_members_are_sorted_and_have_no_time_or_owner(engine: Engine) -> None:
@@ -192,7 +199,9 @@ def put_doubled(engine: Engine) -> None:
         ),
     ],
 )  # fmt: skip
-def test_errors_come_before_the_first_byte(engine: Engine, name: str, platforms: list[Platform], error: type[EngineError], words: str) -> None:
+def test_errors_come_before_the_first_byte(
+    engine: Engine, name: str, platforms: list[Platform], error: type[EngineError], words: str
+) -> None:
     load_image(engine, partial_layout().to_tar())
     put_doubled(engine)
     with pytest.raises(error) as refused:

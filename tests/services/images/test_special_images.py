@@ -86,7 +86,9 @@ def test_it_is_pruned_when_names_are(engine: Engine, archive: bytes, name: str) 
     assert (names(engine), blobs(engine)) == ({}, set())
 
 
-@pytest.mark.parametrize(("archive", "name"), [each for each in EVERY_IMAGE if each.id not in ("configtarget", "partial without any manifest")])
+@pytest.mark.parametrize(
+    ("archive", "name"), [each for each in EVERY_IMAGE if each.id not in ("configtarget", "partial without any manifest")]
+)
 def test_it_is_saved_and_loaded_again(engine: Engine, archive: bytes, name: str) -> None:
     load_image(engine, archive)
     stored, saved = blobs(engine), save(engine, name)
@@ -125,7 +127,9 @@ def test_several_platforms_are_listed_in_the_order_of_the_index(engine: Engine) 
     platforms = ["windows/amd64", "linux/arm/v7", "darwin/arm64"]
     load_image(engine, multi_platform("multiplatform:latest", platforms)[0])
     manifests = listed(engine).manifests
-    assert [(each.kind, each.available, str(each.platform)) for each in manifests] == [(ManifestKind.IMAGE, True, each) for each in platforms]
+    assert [(each.kind, each.available, str(each.platform)) for each in manifests] == [
+        (ManifestKind.IMAGE, True, each) for each in platforms
+    ]
 
 
 def test_platforms_that_are_not_here_are_listed_as_such(engine: Engine) -> None:

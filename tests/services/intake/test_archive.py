@@ -107,48 +107,84 @@ ARCHIVES = [
     pytest.param(lambda: compress(simple_layout().to_tar(), "gzip")[:300], "unexpected end", id="gzip cut"),
     pytest.param(lambda: compress(simple_layout().to_tar(), "zstd")[:300], "unexpected end", id="zstd cut"),
     pytest.param(lambda: changed(docker_members(), {"manifest.json": b"REMOVED"}), "unrecognized image format", id="repositories alone"),
-    pytest.param(lambda: changed(docker_members(), {"manifest.json": b"{not json"}), 'untar manifest "manifest.json": invalid character', id="manifest.json is not JSON"),
-    pytest.param(lambda: changed(docker_members(), {"manifest.json": b" " * (21 << 20)}), "larger than 20971520 bytes", id="manifest.json over 20 MiB"),
+    pytest.param(
+        lambda: changed(docker_members(), {"manifest.json": b"{not json"}),
+        'untar manifest "manifest.json": invalid character',
+        id="manifest.json is not JSON",
+    ),
+    pytest.param(
+        lambda: changed(docker_members(), {"manifest.json": b" " * (21 << 20)}),
+        "larger than 20971520 bytes",
+        id="manifest.json over 20 MiB",
+    ),
     pytest.param(
         lambda: layout_with({"index.json": b"[" + b"{}," * (1 << 18) + b"{}]"}), "more than 524288 values", id="index.json of little values"
     ),
     pytest.param(without_config, 'image config "[0-9a-f]{64}.json" not found', id="missing config"),
     pytest.param(oversized_config, "is larger than 4194304 bytes", id="config over 4 MiB"),
-    pytest.param(garbage_config, "unable to resolve platform: invalid character 'g' looking for beginning of value", id="config is not JSON"),
-    pytest.param(garbage_config_and_missing_layer, "failed to resolve layers", id="config is not JSON and a layer is missing"),
-    pytest.param(lambda: changed(docker_members(), {layer_member("two"): b"REMOVED"}), 'failed to resolve layers: layer "[^"]+" not found', id="missing layer"),
     pytest.param(
-        lambda: changed(docker_members(), {layer_member("two"): Link("../nowhere/layer.tar")}), "no target for symlink layer", id="link to nothing"
+        garbage_config, "unable to resolve platform: invalid character 'g' looking for beginning of value", id="config is not JSON"
+    ),
+    pytest.param(garbage_config_and_missing_layer, "failed to resolve layers", id="config is not JSON and a layer is missing"),
+    pytest.param(
+        lambda: changed(docker_members(), {layer_member("two"): b"REMOVED"}),
+        'failed to resolve layers: layer "[^"]+" not found',
+        id="missing layer",
     ),
     pytest.param(
-        lambda: changed(docker_members(), {layer_member("two"): Link("../../../etc/passwd")}), "a symbolic link to", id="link out of the archive"
+        lambda: changed(docker_members(), {layer_member("two"): Link("../nowhere/layer.tar")}),
+        "no target for symlink layer",
+        id="link to nothing",
+    ),
+    pytest.param(
+        lambda: changed(docker_members(), {layer_member("two"): Link("../../../etc/passwd")}),
+        "a symbolic link to",
+        id="link out of the archive",
     ),
     pytest.param(lambda: changed(docker_members(), {layer_member("two"): Link("/etc/passwd")}), "a symbolic link to", id="absolute link"),
     pytest.param(
-        lambda: changed(docker_members(dataclasses.replace(IMAGE, diff_ids=(digest_of(b"x"), digest_of(b"y")))), {}), "wrong diff id", id="wrong diff_ids"
+        lambda: changed(docker_members(dataclasses.replace(IMAGE, diff_ids=(digest_of(b"x"), digest_of(b"y")))), {}),
+        "wrong diff id",
+        id="wrong diff_ids",
     ),
-    pytest.param(lambda: changed(docker_members(dataclasses.replace(IMAGE, tags=("UPPER:1",))), {}), 'normalize image ref "UPPER:1"', id="name in capitals"),
+    pytest.param(
+        lambda: changed(docker_members(dataclasses.replace(IMAGE, tags=("UPPER:1",))), {}),
+        'normalize image ref "UPPER:1"',
+        id="name in capitals",
+    ),
     pytest.param(lambda: layout_with({"oci-layout": b'{"imageLayoutVersion":"9"}'}), "unsupported OCI version 9", id="layout version"),
     pytest.param(lambda: layout_with({"index.json": b"REMOVED"}), "missing index.json in OCI layout 1.0.0", id="no index.json"),
     pytest.param(lambda: layout_with({"index.json": b"[]"}), "json: cannot unmarshal array", id="index.json is no object"),
-    pytest.param(lambda: layout_with({"index.json": b'{"schemaVersion":2,"manifests":[]}'}), "image might be filtered out", id="no entries"),
+    pytest.param(
+        lambda: layout_with({"index.json": b'{"schemaVersion":2,"manifests":[]}'}), "image might be filtered out", id="no entries"
+    ),
     pytest.param(lambda: layout_with(index_with(digest="sha256:../../../etc/passwd")), "invalid checksum digest", id="digest that climbs"),
     pytest.param(lambda: layout_with(index_with(digest="sha256:" + "A" * 64)), "invalid checksum digest", id="digest in capitals"),
     pytest.param(lambda: layout_with(index_with(digest="md5:" + "a" * 32)), "unsupported digest algorithm", id="unknown algorithm"),
     pytest.param(lambda: layout_with(index_with(size=1)), "unexpected size", id="wrong size in index.json"),
-    pytest.param(lambda: layout_with(index_with(mediaType="application/vnd.oci.image.layer.v1.tar")), "unsupported media type", id="a layer in index.json"),
+    pytest.param(
+        lambda: layout_with(index_with(mediaType="application/vnd.oci.image.layer.v1.tar")),
+        "unsupported media type",
+        id="a layer in index.json",
+    ),
     pytest.param(
         lambda: layout_with(index_with(annotations={"io.containerd.image.name": f"docker.io/library/a@{digest_of(b'other')}"})),
         "of the archive has another digest",
         id="name with another digest",
     ),
-    pytest.param(lying_blob, "failed to ingest \"blobs/sha256/[0-9a-f]{64}\": unexpected commit digest", id="lying blob"),
+    pytest.param(lying_blob, 'failed to ingest "blobs/sha256/[0-9a-f]{64}": unexpected commit digest', id="lying blob"),
     pytest.param(missing_blob, "missing blob sha256:", id="missing blob"),
     pytest.param(lambda: layout_with({"../../../../escaped": b"escaped"}), "the name leads out of the archive", id="name that climbs"),
     pytest.param(lambda: layout_with({"a/../index.json": b"{}"}), "the name leads out of the archive", id="name with dots inside"),
     pytest.param(lambda: layout_with({"/index.json": b"{}"}), "the name leads out of the archive", id="absolute name"),
-    pytest.param(lambda: special("index.json", tarfile.SYMTYPE, "blobs/sha256/x"), 'refusing "index.json": a symbolic link', id="index.json is a link"),
-    pytest.param(lambda: special("manifest.json", tarfile.SYMTYPE, "x"), 'refusing "manifest.json": a symbolic link', id="manifest.json is a link"),
+    pytest.param(
+        lambda: special("index.json", tarfile.SYMTYPE, "blobs/sha256/x"),
+        'refusing "index.json": a symbolic link',
+        id="index.json is a link",
+    ),
+    pytest.param(
+        lambda: special("manifest.json", tarfile.SYMTYPE, "x"), 'refusing "manifest.json": a symbolic link', id="manifest.json is a link"
+    ),
     pytest.param(lambda: special("x", tarfile.LNKTYPE, "index.json"), 'refusing "x": a hard link', id="hard link"),
     pytest.param(lambda: special("x\udcff", tarfile.LNKTYPE, "index.json"), r'refusing "x\\xff": a hard link', id="name that is no UTF-8"),
     pytest.param(lambda: special("x", tarfile.CHRTYPE), 'refusing "x": a device or pipe', id="device"),
@@ -157,7 +193,9 @@ ARCHIVES = [
     pytest.param(lambda: twice("index.json", b"{}"), "stands twice", id="index.json twice"),
     pytest.param(lambda: twice("./index.json", b"{}"), "stands twice", id="index.json twice, spelt differently"),
     pytest.param(
-        lambda: make_tar([*docker_members().items(), (layer_member("one"), make_layer("evil"))]), "stands twice", id="layer twice with other content"
+        lambda: make_tar([*docker_members().items(), (layer_member("one"), make_layer("evil"))]),
+        "stands twice",
+        id="layer twice with other content",
     ),
     pytest.param(lambda: twice("oci-layout", b"{}"), "stands twice", id="oci-layout twice"),
     pytest.param(

@@ -168,9 +168,7 @@ def test_what_comes_for_a_present_blob_is_hashed_and_not_written(engine: Engine,
         pytest.param([STORED, b"more"], None, "unexpected commit digest", id="too long for no size"),
     ],
 )
-def test_a_lie_about_a_present_blob_is_refused(
-    engine: Engine, lease: Lease, chunks: list[bytes], size: int | None, words: str
-) -> None:
+def test_a_lie_about_a_present_blob_is_refused(engine: Engine, lease: Lease, chunks: list[bytes], size: int | None, words: str) -> None:
     store_blob(engine, lease, cut(STORED), digest=DIGEST)
     with pytest.raises(InvalidContent, match=words):
         store_blob(engine, lease, chunks, digest=DIGEST, size=size)

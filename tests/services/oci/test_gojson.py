@@ -101,7 +101,7 @@ def test_text_that_is_no_unicode_is_replaced(raw: bytes, text: str) -> None:
 
 
 def test_a_quoted_byte_that_is_no_utf8_is_shown_as_go_shows_it() -> None:
-    assert quote(b"a\xffb\"".decode("utf-8", "surrogateescape")) == r'"a\xffb\""'
+    assert quote(b'a\xffb"'.decode("utf-8", "surrogateescape")) == r'"a\xffb\""'
 
 
 GROWTH = """

@@ -214,7 +214,7 @@ class TestTokens:
     [
         pytest.param(LOGIN, "dXNlcjpwNHNz", id="password"),
         pytest.param(Credentials(identity_token="who-i-am"), "who-i-am", id="identity token"),
-        pytest.param(Credentials(identity_token="who/i am+\"=="), "who", id="escaped identity token"),
+        pytest.param(Credentials(identity_token='who/i am+"=='), "who", id="escaped identity token"),
     ],
 )
 def test_a_token_server_that_echoes_a_secret_does_not_spread_it(credentials: Credentials, secret: str) -> None:

@@ -465,7 +465,10 @@ def test_unverified_tls_is_for_insecure_registries_only(layout: Layout) -> None:
         reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
         with registry_client(insecure=INSECURE).repository(reference) as repository:
             assert repository.resolve(reference) == target(layout)
-        with registry_client().repository(reference) as repository, pytest.raises(RegistryFailure, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"):
+        with (
+            registry_client().repository(reference) as repository,
+            pytest.raises(RegistryFailure, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+        ):
             repository.resolve(reference)
 
 
@@ -484,7 +487,10 @@ def test_a_registry_that_does_not_listen_is_told_with_its_address() -> None:
         with registry_client(insecure=INSECURE).repository(reference) as repository, pytest.raises(RegistryFailure) as raised:
             repository.resolve(reference)
     url = f"https://{host}/v2/x/manifests/y"
-    assert str(raised.value) == f'failed to resolve reference "{host}/x:y": failed to do request: Head "{url}": dial tcp {host}: connect: connection refused'
+    assert (
+        str(raised.value)
+        == f'failed to resolve reference "{host}/x:y": failed to do request: Head "{url}": dial tcp {host}: connect: connection refused'
+    )
 
 
 class TestMirrors:

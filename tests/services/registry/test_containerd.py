@@ -23,7 +23,9 @@ def refused(status: int, body: bytes, doing: str = "") -> EngineError:
     ("body", "words"),
     [
         pytest.param(b'{"errors":[{"code":"DENIED","message":"\\ud800 bad"}]}', "error from registry: \ufffd bad", id="lone surrogate"),
-        pytest.param(b'{"errors":[{"code":"DENIED","message":"bad","detail":"\\udfff"}]}', "error from registry: bad - \ufffd", id="detail"),
+        pytest.param(
+            b'{"errors":[{"code":"DENIED","message":"bad","detail":"\\udfff"}]}', "error from registry: bad - \ufffd", id="detail"
+        ),
         pytest.param(b'{"errors":[{"code":"DENIED","message":"\xff"}]}', "error from registry: \ufffd", id="no UTF-8"),
         pytest.param(b'{"details":"\\ud800"}', "requested access to the resource is denied - \ufffd", id="older form"),
     ],
@@ -45,7 +47,9 @@ def test_what_was_done_stands_between_unknown_and_the_status() -> None:
     assert str(raised.value).startswith("unknown: failed to resolve: unexpected status from GET ")
     with pytest.raises(EngineError) as raised, pull_errors("app", "failed to resolve: "):
         raise Failed(Failure("HEAD", URL, NoToken("oauth token", failure)))
-    assert str(raised.value).startswith("unknown: failed to resolve: failed to authorize: failed to fetch oauth token: unexpected status from ")
+    assert str(raised.value).startswith(
+        "unknown: failed to resolve: failed to authorize: failed to fetch oauth token: unexpected status from "
+    )
 
 
 def test_the_registrys_own_words_stand_alone() -> None:

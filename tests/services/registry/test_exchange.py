@@ -51,7 +51,9 @@ def log_in(client: RegistryClient, reference: Reference, credentials: Credential
     ("ask", "path", "kind", "words"),
     [
         pytest.param(resolve, "1", RegistryFailure, "unexpected status from HEAD request to .*: 401 Unauthorized", id="manifest"),
-        pytest.param(fetch_blob, str(BLOB.digest), RegistryFailure, "unexpected status from GET request to .*: 401 Unauthorized", id="blob"),
+        pytest.param(
+            fetch_blob, str(BLOB.digest), RegistryFailure, "unexpected status from GET request to .*: 401 Unauthorized", id="blob"
+        ),
         pytest.param(push, str(BLOB.digest), RegistryFailure, "unexpected status from HEAD request to .*: 401 Unauthorized", id="push"),
         pytest.param(inspect, "1", Unauthorized, "unauthorized: ", id="distribution inspect"),
         pytest.param(log_in, "", RegistryFailure, "login attempt to .* failed with status: 401 Unauthorized", id="login"),

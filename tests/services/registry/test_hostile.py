@@ -35,7 +35,8 @@ def resolve(reference: Reference, credentials: Credentials | None = None, client
 
 
 @pytest.mark.parametrize(
-    "padding", [pytest.param(" " * 60_000, id="spaces"), pytest.param(" ," * 30_000, id="commas"), pytest.param("a " * 30_000, id="schemes")]
+    "padding",
+    [pytest.param(" " * 60_000, id="spaces"), pytest.param(" ," * 30_000, id="commas"), pytest.param("a " * 30_000, id="schemes")],
 )
 def test_a_long_challenge_is_read_in_one_go(padding: str) -> None:
     assert parse_challenges([f'Bearer realm="x"{padding}1'])[0] == Challenge("bearer", {"realm": "x"})
@@ -76,7 +77,9 @@ def test_a_basic_challenge_after_a_bearer_token_is_answered() -> None:
     with FakeRegistry(auth="basic", user="user:p4ss").serve() as registry, FakeRegistry().serve() as tokens:
         registry.challenge = f'Bearer realm="{tokens.base}/token"'
         reference = published(registry)
-        with registry_client(insecure=INSECURE).repository(reference, credentials=Credentials(username="user", password="p4ss")) as repository:
+        with registry_client(insecure=INSECURE).repository(
+            reference, credentials=Credentials(username="user", password="p4ss")
+        ) as repository:
             with pytest.raises(EngineError):
                 repository.resolve(reference)
             registry.challenge = ""

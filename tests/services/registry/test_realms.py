@@ -36,7 +36,9 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(registry: str, realm: str, *, insecure: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> bool:
     endpoint = Endpoint(f"https://{registry}/v2", insecure=registry in insecure)
-    return Realms(Transport(Hosts(insecure=insecure), stall_seconds=60), HostNames(allowed), setting="STOWAGE_AUTH_REALMS").allows_insecure(realm, endpoint)
+    return Realms(Transport(Hosts(insecure=insecure), stall_seconds=60), HostNames(allowed), setting="STOWAGE_AUTH_REALMS").allows_insecure(
+        realm, endpoint
+    )
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,10 @@ class TestLocation:
 
 class TestAuthorization:
     def test_a_token_is_asked_for_pull_and_push(self) -> None:
-        with FakeRegistry(auth="bearer", user="me:secret").serve() as registry, opened(registry, credentials=Credentials("me", "secret")) as to:
+        with (
+            FakeRegistry(auth="bearer", user="me:secret").serve() as registry,
+            opened(registry, credentials=Credentials("me", "secret")) as to,
+        ):
             upload(to)
             scopes = [request.query["scope"] for request in registry.requests if request.path == "/token"]
         assert scopes == [["repository:team/app:pull,push"]]

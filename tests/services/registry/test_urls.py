@@ -61,12 +61,16 @@ def test_a_network_allows_its_addresses_and_no_others() -> None:
         pytest.param("file:///etc/passwd", RegistryFailure, 'unsupported protocol scheme "file"', id="file"),
         pytest.param("http:///x", RegistryFailure, 'Get "http:///x": http: no Host in request URL', id="no host"),
         pytest.param("http://", RegistryFailure, 'Get "http:": http: no Host in request URL', id="nothing"),
-        pytest.param("http://[::1", InvalidParameter, 'parse "http://[::1": missing \']\' in host', id="open bracket"),
+        pytest.param("http://[::1", InvalidParameter, "parse \"http://[::1\": missing ']' in host", id="open bracket"),
         pytest.param("http://a:99999/", InvalidParameter, 'parse "http://a:99999/": invalid port ":99999" after host', id="port too large"),
         pytest.param("http://a:abc/", InvalidParameter, 'parse "http://a:abc/": invalid port ":abc" after host', id="port of letters"),
-        pytest.param("http://%2Fdata%2Fx", InvalidParameter, 'parse "http://%2Fdata%2Fx": invalid URL escape "%2F"', id="escaped path, no host"),
+        pytest.param(
+            "http://%2Fdata%2Fx", InvalidParameter, 'parse "http://%2Fdata%2Fx": invalid URL escape "%2F"', id="escaped path, no host"
+        ),
         pytest.param("http://a%20b/x", InvalidParameter, 'parse "http://a%20b/x": invalid URL escape "%20"', id="escape in the host"),
-        pytest.param("http://%zz/x", InvalidParameter, 'parse "http://%zz/x": invalid URL escape "%zz"', id="escape of no hexadecimal in the host"),
+        pytest.param(
+            "http://%zz/x", InvalidParameter, 'parse "http://%zz/x": invalid URL escape "%zz"', id="escape of no hexadecimal in the host"
+        ),
         pytest.param("http://%C3%BC.invalid/x", NotFound, "no such host", id="escape beyond ASCII in the host"),
         pytest.param("http://a/%zz", InvalidParameter, 'parse "http://a/%zz": invalid URL escape "%zz"', id="escape of no hexadecimal"),
         pytest.param("http://a/%2", InvalidParameter, 'parse "http://a/%2": invalid URL escape "%2"', id="escape cut short"),

@@ -38,7 +38,19 @@ def twins() -> tuple[str, Layout, Layout]:
 
 @pytest.mark.parametrize(
     "text",
-    ["team/app:1", "docker.io/team/app:1", "index.docker.io/team/app:1", "team/app@{id}", "team/app:1@{id}", "team/app:nope@{id}", "{id}", "{hex}", "{short}", "sha256:{short}", "{four}"],
+    [
+        "team/app:1",
+        "docker.io/team/app:1",
+        "index.docker.io/team/app:1",
+        "team/app@{id}",
+        "team/app:1@{id}",
+        "team/app:nope@{id}",
+        "{id}",
+        "{hex}",
+        "{short}",
+        "sha256:{short}",
+        "{four}",
+    ],
 )
 def test_an_image_is_found_by_every_form_of_its_name_and_id(engine: Engine, text: str) -> None:
     digest = put_image(engine, "team/app:1")

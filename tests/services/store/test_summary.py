@@ -125,7 +125,10 @@ def test_a_chart_is_of_an_unknown_kind_and_no_platform_can_be_shown(engine: Engi
     assert image.best_present(any_platform(AMD64)) is image.manifests[0]
 
 
-@pytest.mark.parametrize("annotations", [{"vnd.docker.reference.type": "attestation-manifest"}, {"vnd.docker.reference.type": "x", "vnd.docker.reference.digest": "bad"}])
+@pytest.mark.parametrize(
+    "annotations",
+    [{"vnd.docker.reference.type": "attestation-manifest"}, {"vnd.docker.reference.type": "x", "vnd.docker.reference.digest": "bad"}],
+)
 def test_an_attestation_of_nothing_is_unknown(engine: Engine, annotations: dict[str, str]) -> None:
     layout = Layout()
     child = {**layout.image([make_layer("one")]), "annotations": annotations}
