@@ -1,4 +1,6 @@
-"""Connections while no thread works for them: each waits for its client, in a room and for a bounded time, behind the door that it came by."""
+"""Connections while no thread works for them: each waits for its client, in a room and for a bounded time, behind the door that
+it came by.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ class Door:
 
 
 class Connection(TConn):
-    """A client's connection. `room` is where it waits for its client: None while a request waits for a thread or has one, and at the end."""
+    """A client's connection. `room` is where it waits for its client: None while a request waits for a thread or has one, and
+    at the end.
+    """
 
     def __init__(self, door: Door, sock: socket.socket, client: object, server: object) -> None:
         super().__init__(door.cfg, sock, client, server)
@@ -173,7 +177,9 @@ class Connection(TConn):
 
 
 class Answer:
-    """The socket of a quick answer, which keeps what the client does not take at once, so that its thread need not wait; and its connection."""
+    """The socket of a quick answer, which keeps what the client does not take at once, so that its thread need not wait; and its
+    connection.
+    """
 
     def __init__(self, sock: Any, client: object, server: object) -> None:
         sock.setblocking(False)

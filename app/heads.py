@@ -1,7 +1,7 @@
 """Heads of requests, read as their bytes come, so that no thread waits for one.
 
-gunicorn's parser blocks until a head is whole, so it is not asked before. What it refuses earlier (a wrong request line, a bare LF, too much
-of anything) goes to it earlier, and is refused at once and in its words.
+gunicorn's parser blocks until a head is whole, so it is not asked before. What it refuses earlier (a wrong request line, a bare LF, too
+much of anything) goes to it earlier, and is refused at once and in its words.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One service for each folder: its processes hold `<folder>/lock` together, and whoever else asks is refused.
 
-The lock is a shared flock on a descriptor that nobody closes. So the system drops it when the last process of the service has ended, be that a
-worker that outlived its parent because a client still streams. The file names the process that the service belongs to, and whoever finds the
-folder held may join only if it belongs to the same. So the workers of one gunicorn share a store, though each creates the application itself.
+The lock is a shared flock on a descriptor that nobody closes. So the system drops it when the last process of the service has ended, be
+that a worker that outlived its parent because a client still streams. The file names the process that the service belongs to, and whoever
+finds the folder held may join only if it belongs to the same. So the workers of one gunicorn share a store, though each creates the
+application itself.
 """
 
 from __future__ import annotations

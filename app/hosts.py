@@ -5,8 +5,8 @@
     host   := name | IPv4 address | "[" IPv6 address "]"
     name   := label *("." label), each of ASCII letters, digits, "-" and "_"
 
-RFC 3986 allows more in a host: a user before it, escapes, an empty port, a dot at its end. Docker's clients send none of that, and two programs that
-read it differently are how a foreign name passes for another. So text that has any of it names no host.
+RFC 3986 allows more in a host: a user before it, escapes, an empty port, a dot at its end. Docker's clients send none of that, and two
+programs that read it differently are how a foreign name passes for another. So text that has any of it names no host.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def is_known_host(header: str, names: Collection[str]) -> bool:
 
 
 def is_own_origin(header: str, host: str, schemes: Collection[str], names: Collection[str]) -> bool:
-    """Whether this Origin is a page of the host that the request's Host names, port included, over one of these schemes, or of a named host.
+    """Whether this Origin is a page of the host that the request's Host names, port included, over one of these schemes, or of a named
+    host.
 
     `null`, the origin of pages that hide theirs, is nobody's own.
     """
@@ -86,8 +87,8 @@ def _is_never_a_site(name: str) -> bool:
 
     A name without a dot would be a top-level domain, and ICANN lets these have no addresses. Resolvers look it up in hosts files, among the
     containers of a network and below search domains: whoever runs this network decides about it, not a web site. `localhost` (RFC 6761),
-    `internal` (ICANN, 2024) and `example.com` (RFC 6761) are reserved for good; clients send `api.moby.localhost` through forwarded sockets,
-    `host.docker.internal` from containers, and `docker.example.com` through ssh.
+    `internal` (ICANN, 2024) and `example.com` (RFC 6761) are reserved for good; clients send `api.moby.localhost` through forwarded
+    sockets, `host.docker.internal` from containers, and `docker.example.com` through ssh.
     """
     return "." not in name or name.endswith((".localhost", ".internal")) or name == "docker.example.com"
 

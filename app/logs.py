@@ -1,7 +1,7 @@
 """The log: a line per record, whatever clients and registries put into it.
 
-They choose much of what is logged: paths, names, headers, the words of errors. A line break there would forge a record, and an escape sequence
-would reach the terminal of whoever reads the log. So the records themselves are made safe, of every logger, ours, gunicorn's and
+They choose much of what is logged: paths, names, headers, the words of errors. A line break there would forge a record, and an escape
+sequence would reach the terminal of whoever reads the log. So the records themselves are made safe, of every logger, ours, gunicorn's and
 urllib3's: that holds under any handler and format, also those of another server that runs `wsgi:application`.
 """
 
@@ -40,7 +40,9 @@ def make_records_safe() -> None:
 
 
 def log_to_stderr() -> None:
-    """One line per record, with its time; the service's own from INFO on, libraries' from WARNING on. What Python itself would print is logged too."""
+    """One line per record, with its time; the service's own from INFO on, libraries' from WARNING on. What Python itself would print is
+    logged too.
+    """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
     logging.captureWarnings(True)

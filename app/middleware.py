@@ -91,11 +91,12 @@ class _Counted(Iterator[bytes]):
 
 
 class HostGuard:
-    """Refuses what a foreign web page makes a browser send: its Origin on every transport, and over plain TCP a Host that is not this service's.
+    """Refuses what a foreign web page makes a browser send: its Origin on every transport, and over plain TCP a Host that is not this
+    service's.
 
-    A page that reached this service by DNS rebinding has the service's address for its own, so its Origin equals its Host; then only the Host gives
-    it away. Over TLS no such page comes to be, since no certificate of this service has its name. What is before a unix socket, a proxy
-    or a tunnel, knows under which names it is reached, and this service does not.
+    A page that reached this service by DNS rebinding has the service's address for its own, so its Origin equals its Host; then only the
+    Host gives it away. Over TLS no such page comes to be, since no certificate of this service has its name. What is before a unix socket,
+    a proxy or a tunnel, knows under which names it is reached, and this service does not.
     """
 
     def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str]) -> None:
@@ -147,8 +148,8 @@ def _plain(start_response: StartResponse, status: str, body: bytes, content_type
 def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
     """The schemes that a page of this service can have: both before a unix socket, since what is there may speak TLS with the browser.
 
-    wsgi.url_scheme is not believed: servers take it from X-Forwarded-Proto, which a page can send after DNS rebinding. So what is not known to
-    be anything else is plain TCP, where most is checked.
+    wsgi.url_scheme is not believed: servers take it from X-Forwarded-Proto, which a page can send after DNS rebinding. So what is not known
+    to be anything else is plain TCP, where most is checked.
     """
     if _is_unix_socket(environ):
         return ("http", "https")
@@ -156,7 +157,8 @@ def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
 
 
 def _is_unix_socket(environ: WSGIEnvironment) -> bool:
-    """gunicorn shows the connection. With another server REMOTE_ADDR is empty: accept() says so of a peer on a unix socket, while every peer on
-    TCP has an address."""
+    """gunicorn shows the connection. With another server REMOTE_ADDR is empty: accept() says so of a peer on a unix socket, while every
+    peer on TCP has an address.
+    """
     connection = environ.get("gunicorn.socket")
     return environ.get("REMOTE_ADDR") == "" if connection is None else connection.family == socket.AF_UNIX

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _REFUSAL = (
-    b'{"message":"Requests of other machines are refused, since whoever is served owns the store; set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and '
-    b"STOWAGE_TLS_CA for `stowage serve`, or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, so that clients are verified, "
+    b'{"message":"Requests of other machines are refused, since whoever is served owns the store; '
+    b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and "
+    b"STOWAGE_TLS_CA for `stowage serve`, or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, "
+    b"so that clients are verified, "
     b'or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."}\n'
 )
 
@@ -36,7 +38,9 @@ class PeerGuard:
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:
-    """Whether the peer is on this machine. Only gunicorn hands out the connection; of other servers REMOTE_ADDR counts, empty for a unix socket."""
+    """Whether the peer is on this machine. Only gunicorn hands out the connection; of other servers REMOTE_ADDR counts, empty for a unix
+    socket.
+    """
     connection = environ.get("gunicorn.socket")
     if connection is None:
         return _is_loopback(environ.get("REMOTE_ADDR") or "localhost")

@@ -13,7 +13,9 @@ from services.metadata.store import is_current
 
 
 def prepare_store(config: Config) -> None:
-    """Hold the folders and migrate the database; raises ConfigError where another service holds them, Internal where it cannot be migrated."""
+    """Hold the folders and migrate the database; raises ConfigError where another service holds them, Internal where it cannot
+    be migrated.
+    """
     hold_folders(config)
     if not is_current(config.database_url):
         _migrate(config)

@@ -27,7 +27,9 @@ class Routes:
         self._routes = url_map.bind("")
 
     def is_quick(self, head: bytes) -> bool:
-        """Whether a request is quick; `head` is the whole of it, with or without what follows, or as much as gunicorn needs to refuse it."""
+        """Whether a request is quick; `head` is the whole of it, with or without what follows, or as much as gunicorn needs to
+        refuse it.
+        """
         line, _, _ = head.lstrip(b"\r\n").partition(b"\r\n")
         head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
         try:
@@ -38,7 +40,9 @@ class Routes:
         return _BODY.search(head) is None and self._has_quick_route(method, path)
 
     def _has_quick_route(self, method: str, path: str) -> bool:
-        """Whether the path, as a request line has it, leads to a quick route; where it leads nowhere, it is for a thread of the others to say so."""
+        """Whether the path, as a request line has it, leads to a quick route; where it leads nowhere, it is for a thread of the others to
+        say so.
+        """
         try:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:

@@ -1,8 +1,8 @@
 """How connections come to a request: a worker's main thread waits for all of them at once, and takes small steps that never block.
 
-A connection waits for its client in a *room* of the *door* that it came by: for a handshake and a head to come, for an answer to be taken, for
-its end. When a head is whole the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes, which compute,
-have threads of their own.
+A connection waits for its client in a *room* of the *door* that it came by: for a handshake and a head to come, for an answer to be taken,
+for its end. When a head is whole the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes, which
+compute, have threads of their own.
 
 What is too much, connections or memory for them, is at the expense of those that have not sent a request, and of the same door only.
 """

@@ -1,8 +1,8 @@
 """Which requests may run now, and which wait until another ends.
 
-A request is *quick* when nobody but this service decides how long it takes. As many others as there are threads run at once; a few threads more
-are for quick ones alone, which so never wait behind uploads and streams. And a quarter of the threads is left to *local* clients, those on the
-unix socket, where there is one: whoever may use it owns the store, while on TCP anyone with a certificate may come.
+A request is *quick* when nobody but this service decides how long it takes. As many others as there are threads run at once; a few threads
+more are for quick ones alone, which so never wait behind uploads and streams. And a quarter of the threads is left to *local* clients,
+those on the unix socket, where there is one: whoever may use it owns the store, while on TCP anyone with a certificate may come.
 """
 
 from __future__ import annotations

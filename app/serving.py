@@ -106,7 +106,9 @@ def _adjust_gunicorn() -> None:
 
 
 def _allow_descriptors() -> None:
-    """As many open files as this user may have: the usual soft limit of 1,024 is less than the connections of one worker and their files."""
+    """As many open files as this user may have: the usual soft limit of 1,024 is less than the connections of one worker and
+    their files.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

@@ -211,7 +211,9 @@ def parse_index(text: str) -> str:
 
 
 def parse_platform(text: str) -> Platform:
-    """`os/arch` or `os/arch/variant`; empty is the host's, which on amd64 includes the level of its CPU (moby daemon/containerd/platform_matchers.go)."""
+    """`os/arch` or `os/arch/variant`; empty is the host's, which on amd64 includes the level of its CPU (moby
+    daemon/containerd/platform_matchers.go).
+    """
     if not text:
         host = Platform.host()
         return replace(host, variant=amd64_level(read_flags())) if host.architecture == "amd64" else host

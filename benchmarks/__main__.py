@@ -1,9 +1,9 @@
 """Measure a fresh Stowage, and beside it other engines: `python -m benchmarks [--engine NAME=ADDRESS=PID ...]`.
 
-ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the engines that are named is deleted. A docker-registry on loopback, started here, is what
-they pull from and push to; it has to be insecure for them, as loopback is by default. The large image has the layers given with `--layer`, uncompressed
-tar files, or some that are made up. The figures are a table in Markdown: wall seconds (and how
-many times faster Stowage was in the same run), CPU seconds, peak memory (sum of PSS over all processes of the service).
+ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the engines that are named is deleted. A docker-registry on loopback, started here, is
+what they pull from and push to; it has to be insecure for them, as loopback is by default. The large image has the layers given with
+`--layer`, uncompressed tar files, or some that are made up. The figures are a table in Markdown: wall seconds (and how many times faster
+Stowage was in the same run), CPU seconds, peak memory (sum of PSS over all processes of the service).
 """
 
 from __future__ import annotations
@@ -167,7 +167,8 @@ def main() -> None:
             results[name] = everything(Engine(name, where, int(pid)), folder, address, len(layers))
         print(table(results))
         print(
-            f"\nThe large image has {(folder / 'gzip.tar').stat().st_size >> 20} MiB, {(folder / 'plain.tar').stat().st_size >> 20} uncompressed."
+            f"\nThe large image has {(folder / 'gzip.tar').stat().st_size >> 20} MiB, "
+            f"{(folder / 'plain.tar').stat().st_size >> 20} uncompressed."
         )
         print(f"skopeo copy of it to an empty registry: {skopeo_push(folder):.3f} s")
 

@@ -1,7 +1,8 @@
 """Layers of real files: `python -m benchmarks.debian FOLDER` writes four uncompressed tars, as `--layer` takes them.
 
-They are what a Dockerfile of four steps would make: Debian's minbase with a few tools, and three times packages on top. Each is the members that a root
-file system of mmdebstrap has and the one before it lacks, or has with other content. It needs Debian's `mmdebstrap` and a few minutes.
+They are what a Dockerfile of four steps would make: Debian's minbase with a few tools, and three times packages on top. Each is the members
+that a root file system of mmdebstrap has and the one before it lacks, or has with other content. It needs Debian's `mmdebstrap` and a few
+minutes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Pulls of one image in turns: `python -m benchmarks.race [--layer FILE ...] [--turns N]`.
 
-In each turn a Stowage, a podman and, for root, a dockerd, those that are installed, pull the large image from the same docker-registry, each into a
-folder of its own that is new: ext4 passes over inodes that were deleted within the last minutes, one by one, so that who unpacks files into a store that
-has just been emptied needs up to eight times the system time. Options and images are those of `python -m benchmarks`. The figures are a table in
-Markdown: wall seconds, CPU seconds, and in brackets how many times as long as Stowage in the same turn; last the medians.
+In each turn a Stowage, a podman and, for root, a dockerd, those that are installed, pull the large image from the same docker-registry,
+each into a folder of its own that is new: ext4 passes over inodes that were deleted within the last minutes, one by one, so that who
+unpacks files into a store that has just been emptied needs up to eight times the system time. Options and images are those of `python -m
+benchmarks`. The figures are a table in Markdown: wall seconds, CPU seconds, and in brackets how many times as long as Stowage in the same
+turn; last the medians.
 """
 
 from __future__ import annotations

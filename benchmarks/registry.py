@@ -24,7 +24,8 @@ def registry() -> Iterator[str]:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as temporary:
         config = Path(temporary) / "config.yml"
         config.write_text(
-            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {temporary}/store}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {temporary}/store}}}}\n"
+            f"http: {{addr: '127.0.0.1:{port}'}}\n"
         )
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while socket.socket().connect_ex(("127.0.0.1", port)) != 0:

@@ -52,7 +52,9 @@ def limit_idleness() -> None:
 
 
 def load_query() -> dict[str, Any]:
-    """The parameters that the route declares, of query and form body, by attribute name, at the request's API version; raises InvalidParameter."""
+    """The parameters that the route declares, of query and form body, by attribute name, at the request's API version; raises
+    InvalidParameter.
+    """
     form, schema = _read_form(), current_route().query
     prepared = schema.at(api_version())
     given: dict[str, Any] = {}

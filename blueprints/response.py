@@ -16,7 +16,8 @@ from blueprints.versioning import ApiVersion, api_version
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
-    """JSON of what the route declares as its answer, a value or a list of values; None is `null`. Ends with a newline, as Go's encoder does.
+    """JSON of what the route declares as its answer, a value or a list of values; None is `null`. Ends with a newline, as Go's encoder
+    does.
 
     `schema` replaces the declared one where the parameters of the request decide.
     """

@@ -4,8 +4,8 @@ A view declares its route in its decorator; the options are the arguments of `Ro
 
     @blueprint.get("/images/<path:name>/history", query=HistoryQuery, answer=Answer(HistoryItem, many=True))
 
-From there the request's parameters are read (`load_query`), its answer is shaped (`dump`), its version is checked, and the route is described
-(`GET /openapi.json`, docs/api-versions.md).
+From there the request's parameters are read (`load_query`), its answer is shaped (`dump`), its version is checked, and the route is
+described (`GET /openapi.json`, docs/api-versions.md).
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Answer:
 class Route(Rule):
     """A path that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on.
 
-    `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes the
-    client's credentials for a registry. A `quick` route answers from the store alone, at once: it waits neither for its client (a body, a
-    stream) nor for another machine (a registry), so it may have the threads that are kept for such requests.
+    `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes
+    the client's credentials for a registry. A `quick` route answers from the store alone, at once: it waits neither for its client (a body,
+    a stream) nor for another machine (a registry), so it may have the threads that are kept for such requests.
     """
 
     def __init__(

@@ -59,9 +59,9 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
     An item with nothing set is a tick: it writes nothing and only gives a chance to see that the client has gone, which ends the stream
-    and closes the progress. Where the progress reads the request's body, a client that only closed its side has sent all and still waits. On
-    a unix socket that is told from one that is gone; on TCP nothing tells until something is written, so with `errors_in_stream`, where the
-    status is known, the head of the answer is sent then: if nobody is there, the connection breaks.
+    and closes the progress. Where the progress reads the request's body, a client that only closed its side has sent all and still waits.
+    On a unix socket that is told from one that is gone; on TCP nothing tells until something is written, so with `errors_in_stream`, where
+    the status is known, the head of the answer is sent then: if nobody is there, the connection breaks.
     """
     client = _watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
     try:
@@ -83,8 +83,9 @@ def stream_tar(chunks: Iterator[bytes]) -> Response:
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
     """Answer 200 with the pieces as they come; the headers go out before there is one.
 
-    An empty piece says that there is no more now, and another is asked for a little later. Ends with the pieces, or when the client has gone
-    or the process is to stop. Raises Unavailable where every place for listeners is taken: the rest of the threads is for other requests.
+    An empty piece says that there is no more now, and another is asked for a little later. Ends with the pieces, or when the client has
+    gone or the process is to stop. Raises Unavailable where every place for listeners is taken: the rest of the threads is for other
+    requests.
     """
     listeners = current_app.extensions[LISTENERS]
     if not listeners.acquire(blocking=False):
@@ -137,7 +138,9 @@ def _closing(response: Response, stream: Iterator[object]) -> Response:
 
 
 def _first(progress: ProgressStream, client: _Client | None, *, answers_early: bool) -> Progress | None:
-    """The first item that is no tick, None where there is none or the client has gone before it; a tick where the answer begins without one."""
+    """The first item that is no tick, None where there is none or the client has gone before it; a tick where the answer begins without
+    one.
+    """
     while (item := next(progress, None)) == Progress():
         if client is not None:
             if client.is_gone():

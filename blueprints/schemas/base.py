@@ -2,8 +2,8 @@
 
 A field says in its metadata which versions have it: `metadata=since("1.48")`, `until("1.44")` (1.44 no longer has it),
 `between("1.48", "1.52")`. Outside them it is neither loaded nor dumped. What a field cannot say is a method of the schema under
-`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would, `omit_empty(...)` in some versions only, `OMIT_NULL` where omitzero
-would; join them with `|`.
+`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would, `omit_empty(...)` in some versions only, `OMIT_NULL` where
+omitzero would; join them with `|`.
 
 A prepared instance per (class, version) is kept for the life of the process: a schema has no state but its version.
 """
@@ -59,7 +59,9 @@ Rule = TypeVar("Rule", bound=Callable[[Any, dict[str, Any], Any], None])
 
 
 def version_rule(versions: dict[str, object]) -> Callable[[Rule], Rule]:
-    """Mark a method `rule(self, shaped, value)` that changes the shaped object in place, in these versions; the rules run in their order."""
+    """Mark a method `rule(self, shaped, value)` that changes the shaped object in place, in these versions; the rules run in
+    their order.
+    """
 
     def mark(method: Rule) -> Rule:
         setattr(method, "versions", versions)  # noqa: B010 - a function's type has no such attribute
@@ -168,7 +170,9 @@ class ResponseSchema(_VersionedSchema):
 
 
 def _reader(name: str, field: fields.Field[Any]) -> Callable[[Any], Any]:
-    """How a field gets its value: from an attribute or a path of them; one with a `dump_default` is always that, a Function sees for itself."""
+    """How a field gets its value: from an attribute or a path of them; one with a `dump_default` is always that, a Function sees for
+    itself.
+    """
     if field.dump_default is not missing or isinstance(field, fields.Function):
         return lambda _: field.dump_default
     return attrgetter(field.attribute or name)

@@ -63,7 +63,9 @@ class AbsentRoute:
 
 
 def _empty(body: object, *filters: str, unreadable: str = "") -> Truth:
-    """The report or list of nothing, for a request with no other filters than these; `unreadable` is said before what is wrong with their JSON."""
+    """The report or list of nothing, for a request with no other filters than these; `unreadable` is said before what is wrong with their
+    JSON.
+    """
 
     def give(_: str) -> ResponseReturnValue:
         try:
@@ -143,8 +145,8 @@ _NO_BUILD = _unable("build images")
 _NO_RUN = _unable("run containers")
 
 _PS_FILTERS = (
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status",
-    "volume",
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since",
+    "status", "volume",
 )  # fmt: skip
 _CACHE_FILTERS = ("description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type", "until", "unused-for")
 _NETWORK_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")

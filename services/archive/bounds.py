@@ -1,7 +1,7 @@
 """What decompression may cost: how far a stream may inflate, and the memory that the decoders of a process share.
 
-A decoder of xz or zstd keeps a window of up to 128 MiB for as long as its stream is open, whether bytes come or not. So what its header asks
-for is reserved before the decoder is made, and given back when the stream ends.
+A decoder of xz or zstd keeps a window of up to 128 MiB for as long as its stream is open, whether bytes come or not. So what its header
+asks for is reserved before the decoder is made, and given back when the stream ends.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def parse_layout_version(raw: bytes) -> str:
 
 
 def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
-    """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and stands twice in an object."""
+    """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and stands twice in an
+    object.
+    """
     index = gojson.decode(raw, unique=_UNIQUE_KEYS)
     entries = Fields({} if index is None else index, "Index").array("manifests", "[]v1.Descriptor")
     if entries is not None and len(entries) > most:

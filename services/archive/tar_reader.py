@@ -3,8 +3,8 @@
     archive := (header content padding)* block-of-zeros block-of-zeros
     header  := 512 bytes: name[100] mode[8] uid[8] gid[8] size[12] mtime[12] checksum[8] type[1] link[100] magic[8] ... prefix[155]
 
-Numbers are octal text, or base-256 with the high bit set. A longer name or link comes before its header: as a GNU `L` or `K` member, or as a
-PAX `x` member of records "<length> <key>=<value>\\n". Nothing is ever extracted; a member is a name and a stream of chunks.
+Numbers are octal text, or base-256 with the high bit set. A longer name or link comes before its header: as a GNU `L` or `K` member, or as
+a PAX `x` member of records "<length> <key>=<value>\\n". Nothing is ever extracted; a member is a name and a stream of chunks.
 
 Source: POSIX.1-1988 ustar and POSIX.1-2001 pax, GNU tar manual "Basic Tar Format"; where those leave a choice, Go's archive/tar.
 """
@@ -56,7 +56,9 @@ _WITH_CONTENT = frozenset({MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOW
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as the archive names it: the name is neither cleaned nor safe. The content of a sparse file is what is stored, not what it means."""
+    """A member as the archive names it: the name is neither cleaned nor safe. The content of a sparse file is what is stored, not what it
+    means.
+    """
 
     name: str
     type: MemberType

@@ -100,8 +100,8 @@ class ContentStore(Protocol):
     def publish(self, blobs: Mapping[Digest, bytes]) -> AbstractContextManager[set[Digest]]:
         """Ingest and commit small blobs together, and settle their digests while inside; yields which were published.
 
-        Each file is synced, but the folder only once. A blob that somebody else transfers or settles is left out: to wait for it would make others wait
-        for all. Raises as `Ingest.commit` does; then none is visible.
+        Each file is synced, but the folder only once. A blob that somebody else transfers or settles is left out: to wait for it would make
+        others wait for all. Raises as `Ingest.commit` does; then none is visible.
         """
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:

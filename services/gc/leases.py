@@ -70,8 +70,9 @@ def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_f
     """Hold a lease for the time of the context; at its end whatever only the lease kept is swept.
 
     With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease until it expires, a day later,
-    or a prune or the removal of a platform finds it abandoned: the next try then has them. What the registry really sends or lacks (InvalidContent,
-    NotFound) leaves nothing: another try would get the same. What expired leases left is removed at the end of the next holds.
+    or a prune or the removal of a platform finds it abandoned: the next try then has them. What the registry really sends or lacks
+    (InvalidContent, NotFound) leaves nothing: another try would get the same. What expired leases left is removed at the end of the next
+    holds.
     """
     lease = Lease(metadata, content, note)
     try:

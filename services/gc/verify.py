@@ -31,7 +31,9 @@ _CHUNK_BYTES = 1 << 20
 
 
 class FindingKind(StrEnum):
-    """Damage is a broken promise, and affects images. An orphan (a file without a row) and a partial are leftovers for the next collection."""
+    """Damage is a broken promise, and affects images. An orphan (a file without a row) and a partial are leftovers for the next
+    collection.
+    """
 
     DAMAGE = "damage"
     AFFECTED = "affected"

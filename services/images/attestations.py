@@ -42,9 +42,9 @@ def read_attestations(
 ) -> list[Attestation]:
     """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order.
 
-    Empty where the image is no OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that the
-    index does not list or an attestation that is not here, Unsupported for more than MAX_STATEMENT_BYTES of statements, and Internal for one
-    that is no JSON.
+    Empty where the image is no OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that
+    the index does not list or an attestation that is not here, Unsupported for more than MAX_STATEMENT_BYTES of statements, and Internal
+    for one that is no JSON.
     """
     with engine.metadata.read() as tx:
         target = resolve_image(tx, name).target

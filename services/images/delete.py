@@ -152,7 +152,8 @@ def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[
 
 
 def _same_references(named: Reference | None, records: list[ImageRecord]) -> list[ImageRecord]:
-    """Those of an image's records that go when `named` goes: the same name and tag, its digest while no other tag is left, and the dangling.
+    """Those of an image's records that go when `named` goes: the same name and tag, its digest while no other tag is left, and the
+    dangling.
 
     Without `named` the first named record stands for it. A name given by digest means every tag of its repository.
     """

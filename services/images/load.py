@@ -63,10 +63,10 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
 
     Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored, and after
     it `Error unpacking image` for one that is stored although no layer could be made of it (see `read_graph`).
-    Empty ticks come between the steps before. With platforms, only these and their attestations are taken from an index, and every image must
-    provide one of them. Names that are no valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or
-    Forbidden for want of memory to decompress; then the store is as it was, as when it is closed before the names are given. What follows the
-    archive in `source` is read too, up to a bound, so that the client can finish sending.
+    Empty ticks come between the steps before. With platforms, only these and their attestations are taken from an index, and every image
+    must provide one of them. Names that are no valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable
+    or Forbidden for want of memory to decompress; then the store is as it was, as when it is closed before the names are given. What
+    follows the archive in `source` is read too, up to a bound, so that the client can finish sending.
     """
     try:
         loaded = yield from _load(engine, source, platforms)
@@ -115,7 +115,9 @@ def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
 
 
 def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
-    """Make these images visible, in one transaction; `labels` has those of targets that are recorded, so that one with many names is so once."""
+    """Make these images visible, in one transaction; `labels` has those of targets that are recorded, so that one with many names is so
+    once.
+    """
     now = engine.clock()
     with engine.metadata.write() as tx:
         for image in loaded:

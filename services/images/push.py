@@ -3,7 +3,8 @@
 Blobs come before the manifests that name them, and manifests before indexes; the target comes last, under its tag. What the registry has is
 not sent, and what another of its repositories is known to hold is mounted from there. Foreign layers stay where they are.
 
-Source: moby daemon/containerd/image_push.go (PushImage, pushRef); containerd core/remotes/docker/handler.go (selectRepositoryMountCandidate).
+Source: moby daemon/containerd/image_push.go (PushImage, pushRef); containerd core/remotes/docker/handler.go
+(selectRepositoryMountCandidate).
 """
 
 from __future__ import annotations

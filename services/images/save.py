@@ -71,10 +71,10 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
 
     With one platform its manifest alone becomes the image, with several the index stays and the others are left out; the attestations that
-    the index lists for them come along, and what a load told of. What is absent here is left out, foreign layers too. Nothing is given before
-    all is resolved: until then raises InvalidReference, InvalidParameter for what is neither manifest nor index, ImageNotFound, NotFound,
-    Conflict; the images named before the one that is not there are told as saved, as in Docker. Chunks are up to about 1 MiB. A lease keeps the content until the stream
-    is closed.
+    the index lists for them come along, and what a load told of. What is absent here is left out, foreign layers too. Nothing is given
+    before all is resolved: until then raises InvalidReference, InvalidParameter for what is neither manifest nor index, ImageNotFound,
+    NotFound, Conflict; the images named before the one that is not there are told as saved, as in Docker. Chunks are up to about 1 MiB. A
+    lease keeps the content until the stream is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
         chosen: list[_Chosen] = []

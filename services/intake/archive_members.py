@@ -1,8 +1,8 @@
 """The members of an image archive become blobs.
 
-A member `blobs/<algorithm>/<hex>` must be what its name says and is stored as it arrives, small ones a few dozen at a time. Other members are
-known by their names only until manifest.json, often the last, says what they are: small ones wait in memory, large ones are stored, and what is
-not needed is swept.
+A member `blobs/<algorithm>/<hex>` must be what its name says and is stored as it arrives, small ones a few dozen at a time. Other members
+are known by their names only until manifest.json, often the last, says what they are: small ones wait in memory, large ones are stored, and
+what is not needed is swept.
 
 Member names are looked up, never opened: still a name that climbs out, a name given twice to different content, a hard link, a sparse file
 and a device are refused, so that no two readers of one archive can disagree (CVE-2014-9358, and tarfile's many).
@@ -48,7 +48,8 @@ class Intake:
     """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
 
     `came` has what came under each name, so that one can be told that comes again: its digest, or where it links to. `blobs` stores what is
-    small; what is read back has to be flushed before. Of configs that were read there are platform and number of layers, of layers media types.
+    small; what is read back has to be flushed before. Of configs that were read there are platform and number of layers, of layers media
+    types.
     """
 
     engine: Engine

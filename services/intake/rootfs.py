@@ -1,7 +1,7 @@
 """A root file system archive as a layer: checked while it streams, never unpacked.
 
-Gzip and zstd are kept as they came. A plain, bzip2 or xz archive becomes gzip, in blocks of 1 MiB that several threads compress at once; what
-they make depends on nothing but the content.
+Gzip and zstd are kept as they came. A plain, bzip2 or xz archive becomes gzip, in blocks of 1 MiB that several threads compress at once;
+what they make depends on nothing but the content.
 
 Source: moby daemon/containerd/image_import.go (saveArchive).
 """

@@ -14,8 +14,8 @@ all of it back. A read transaction sees one state.
     store      one row: the id of the store, made with its tables, which the content store has too
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
-a foreign layer has a blob row; a blob row has its file, as long as nothing but the engine changes files. What was changed all the same is found by verify
-and by whoever reads it, and marked: readers of rows do not care, while for writers a marked blob is absent.
+a foreign layer has a blob row; a blob row has its file, as long as nothing but the engine changes files. What was changed all the same is
+found by verify and by whoever reads it, and marked: readers of rows do not care, while for writers a marked blob is absent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Images(Protocol):
         """Records named `repository:tag`, for a canonical `domain/path`."""
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
-        """Give the name this target. `updated_at` changes only if the target's digest does. Raises Internal for a target without a manifest row."""
+        """Give the name this target. `updated_at` changes only if the target's digest does. Raises Internal for a target without a manifest
+        row.
+        """
 
     def delete(self, name: str) -> bool:
         """Whether there was such a name."""

@@ -27,7 +27,8 @@ class Role(StrEnum):
     CONFIG = "config"
     LAYER = "layer"
     REFERRER = "referrer"
-    """Not listed by its parent, but kept with it: a manifest that refers to it, as an attestation. It may be absent; see `Graph.referrers`."""
+    """Not listed by its parent, but kept with it: a manifest that refers to it, as an attestation. It may be absent; see `Graph.referrers`.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """BuildKit's attestations: manifests that an index lists beside the image manifests that they describe.
 
-An attestation's descriptor has two annotations: `vnd.docker.reference.type`, which is `attestation-manifest`, and `vnd.docker.reference.digest`,
-the digest of its subject.
+An attestation's descriptor has two annotations: `vnd.docker.reference.type`, which is `attestation-manifest`, and
+`vnd.docker.reference.digest`, the digest of its subject.
 
 Source: BuildKit docs/attestations/attestation-storage.md; moby daemon/containerd/image_manifest.go and image_pull.go (referrersList).
 """

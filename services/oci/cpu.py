@@ -1,7 +1,7 @@
 """The levels of x86-64, which Docker takes for variants of amd64: what a CPU of a level can do, one of the levels below can run.
 
-Source: x86-64 psABI, "Micro-Architecture Levels"; github.com/tonistiigi/go-archvariant (amd64variant.go). The names are the flags of Linux's
-/proc/cpuinfo.
+Source: x86-64 psABI, "Micro-Architecture Levels"; github.com/tonistiigi/go-archvariant (amd64variant.go). The names are the flags of
+Linux's /proc/cpuinfo.
 """
 
 from __future__ import annotations

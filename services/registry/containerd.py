@@ -10,8 +10,8 @@ then, at a token server, `failed to authorize: failed to fetch anonymous token: 
     failed to do request: Head "<url>": EOF
     unexpected status from GET request to <url>: 500 Internal Server Error
 
-An answer without a document is `unknown: ` before all that, one with a document that tells no error is `error from registry: `. The errors that a
-document tells stand alone: `error from registry: <message>`.
+An answer without a document is `unknown: ` before all that, one with a document that tells no error is `error from registry: `. The errors
+that a document tells stand alone: `error from registry: <message>`.
 
 Source: moby daemon/containerd/registry_errors.go and image_pull.go; containerd core/remotes/docker/errcode.go, resolver.go, fetcher.go,
 pusher.go, authorizer.go and httpreadseeker.go, core/remotes/errors.
@@ -41,7 +41,9 @@ _OLD_CODES = {401: "UNAUTHORIZED", 403: "DENIED"}
 
 
 def pull_errors(repository: str, doing: str, *, absent: str = "") -> AbstractContextManager[None]:
-    """Raise what fails inside as errors of a pull from this repository: what was done, and what was looked for, which a 404 says is not there."""
+    """Raise what fails inside as errors of a pull from this repository: what was done, and what was looked for, which a 404 says is not
+    there.
+    """
     return worded(lambda failure: _word_pull(failure, repository, doing, absent))
 
 

@@ -1,4 +1,5 @@
-"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header, or with an old client's push that object itself.
+"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header, or with an old client's push that object
+itself.
 
 The keys are username, password, identitytoken, registrytoken and serveraddress, in any case. The alphabet should be base64url with padding;
 clients also send the standard one, or leave the padding out.

@@ -4,12 +4,14 @@
     Head "https://registry.example/v2/...": unauthorized: who are you           no token
     manifest unknown: not known to registry                                     one error
     manifest unknown                                                            one without a message
-    errors:\\ndenied: ...\\nunauthorized: ...\\n                                   several; what a challenge says is wrong with a token comes first
+errors:\\ndenied: ...\\nunauthorized: ...\\n                                   several; what a challenge says is wrong with a token comes
+first
 
 It asks for the root of a registry's API before anything else, so that this is what cannot be reached.
 
 Source: distribution registry/client/errors.go, registry/api/errcode and registry/client/auth/session.go; moby
-daemon/server/httpstatus/status.go, daemon/internal/distribution/errors.go (translatePullError) and registry.go, daemon/pkg/registry/auth.go.
+daemon/server/httpstatus/status.go, daemon/internal/distribution/errors.go (translatePullError) and registry.go,
+daemon/pkg/registry/auth.go.
 """
 
 from __future__ import annotations

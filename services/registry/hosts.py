@@ -4,8 +4,9 @@
     anything else    the host of the reference
 
 A folder named after the registry, in one of the folders of certificates, replaces that: with a hosts.toml by what this says
-(services/registry/hosts_toml.py), else by the certificates in it. It is named HOST, `HOST_PORT_` or HOST:PORT, or `_default`; the first folder
-of certificates that has one counts. A hosts.toml without hosts leaves the mirrors of the settings. All is read anew for each operation.
+(services/registry/hosts_toml.py), else by the certificates in it. It is named HOST, `HOST_PORT_` or HOST:PORT, or `_default`; the first
+folder of certificates that has one counts. A hosts.toml without hosts leaves the mirrors of the settings. All is read anew for each
+operation.
 
 A mirror is a URL without query or credentials; its path, if any, comes before `/v2`. An entry of the insecure list is a network
 (`127.0.0.0/8`), a host or a `host:port`; a host name also matches a network that one of its addresses is in.

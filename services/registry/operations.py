@@ -1,9 +1,9 @@
 """Operations: what a client waits for, and the connections that work for it.
 
-A thread that waits for a server can be woken in one way only, by shutting down its socket. So a connection tells the operation that it works
-for from when it is made, or taken from the pool, until its answer has come whole. Cancelling ends all of them at once, heads, documents,
-blobs and uploads alike. Before there is a connection nothing can be shut down: looking up a name ends by the resolver's own time, connecting
-and the handshake of TLS by that for connecting.
+A thread that waits for a server can be woken in one way only, by shutting down its socket. So a connection tells the operation that it
+works for from when it is made, or taken from the pool, until its answer has come whole. Cancelling ends all of them at once, heads,
+documents, blobs and uploads alike. Before there is a connection nothing can be shut down: looking up a name ends by the resolver's own
+time, connecting and the handshake of TLS by that for connecting.
 """
 
 from __future__ import annotations

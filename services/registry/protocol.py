@@ -50,7 +50,9 @@ class FoundRepository:
 
 
 class BlobStream(Protocol):
-    """The rest of a blob. Iterating yields chunks of up to 1 MiB, verified by the caller; raises RegistryFailure when the connection breaks."""
+    """The rest of a blob. Iterating yields chunks of up to 1 MiB, verified by the caller; raises RegistryFailure when the connection
+    breaks.
+    """
 
     @property
     def offset(self) -> int:
@@ -160,8 +162,8 @@ class Downloads(Protocol):
     def open(self, address: str) -> AbstractContextManager[Download]:
         """Ask for this address and follow its redirects.
 
-        Raises what `address` raises, Forbidden for an address that is not allowed, RegistryFailure where nobody answers, and the kind of error
-        that a status of 400 or more stands for.
+        Raises what `address` raises, Forbidden for an address that is not allowed, RegistryFailure where nobody answers, and the kind of
+        error that a status of 400 or more stands for.
         """
 
 

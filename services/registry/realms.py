@@ -24,7 +24,9 @@ class Realms:
         self._setting = setting
 
     def allows_insecure(self, realm: str, endpoint: Endpoint) -> bool:
-        """Whether the token server may be spoken to in unverified TLS or plain HTTP; raises RegistryFailure where the endpoint may not name it."""
+        """Whether the token server may be spoken to in unverified TLS or plain HTTP; raises RegistryFailure where the endpoint may not name
+        it.
+        """
         try:
             server = urlsplit(realm)
             own = server.netloc == endpoint.host

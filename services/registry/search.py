@@ -93,7 +93,8 @@ def _reach(transport: Transport, endpoint: Endpoint, headers: Mapping[str, str],
     except RegistryFailure as secure:
         if not endpoint.insecure:
             raise InvalidParameter(
-                f"invalid registry endpoint {endpoint.base}/: {secure}. If this private registry supports only HTTP or HTTPS with an unknown "
+                f"invalid registry endpoint {endpoint.base}/: {secure}. If this private registry "
+                f"supports only HTTP or HTTPS with an unknown "
                 f"CA certificate, add `{endpoint.host}` to {insecure_setting}"
             ) from secure
         plain = endpoint.plain

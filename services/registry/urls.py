@@ -62,7 +62,9 @@ class UrlDownload:
 
 
 class UrlDownloads:
-    """Implements `services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8, `setting` says its name."""
+    """Implements `services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8, `setting`
+    says its name.
+    """
 
     def __init__(self, allowed: tuple[str, ...], *, setting: str) -> None:
         self._allowed = allowed

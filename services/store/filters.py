@@ -53,7 +53,8 @@ def _label_check(text: str, *, negated: bool) -> LabelCheck:
     if total > _MAX_LABEL_BYTES:
         shown = key.encode()[:_SHOWN_KEY_BYTES].decode("utf-8", "replace")
         raise InvalidParameter(
-            f"label key and value length ({total} bytes) greater than maximum size ({_MAX_LABEL_BYTES} bytes), key: {shown}: invalid argument"
+            f"label key and value length ({total} bytes) greater than maximum size ({_MAX_LABEL_BYTES} bytes), "
+            f"key: {shown}: invalid argument"
         )
     if key.endswith("!"):
         key, negated = key[:-1], not negated

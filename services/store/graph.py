@@ -36,7 +36,8 @@ MAX_REPEATS = 100
 
 
 MAX_REPEATED_CONFIGS = 64 << 20
-"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk."""
+"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ def read_graph(
     With a matcher, manifests that an index lists for other platforms are left out, but not the attestations of what is taken; an index may
     end with none (containerd FilterPlatforms, SetReferrers).
 
-    A tolerant reader takes what Docker loads although nobody could ever check or unpack it, and says so in `ReadManifest.problem`: layers that
-    are no stream at all, and a target that is neither manifest nor index.
+    A tolerant reader takes what Docker loads although nobody could ever check or unpack it, and says so in `ReadManifest.problem`: layers
+    that are no stream at all, and a target that is neither manifest nor index.
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, brought, matcher, tolerant, configs or Configs())
@@ -132,7 +133,9 @@ def read_graph(
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-    """Those of these manifests that are recorded and, with their config and layers, here to rely on; an index needs nothing that it lists."""
+    """Those of these manifests that are recorded and, with their config and layers, here to rely on; an index needs nothing
+    that it lists.
+    """
     recorded = tx.graph.manifests(digests)
     needs = {digest: {digest, *_needed(facts)} for digest, facts in recorded.items()}
     sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))

@@ -1,4 +1,6 @@
-"""Are the layers of an image what its config says? Compared are the diff_ids with the facts that were derived when each layer was stored."""
+"""Are the layers of an image what its config says? Compared are the diff_ids with the facts that were derived when each layer
+was stored.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ _MISMATCHED = "mismatched image rootfs and manifest layers"
 def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, config: ImageConfig, *, tolerant: bool) -> str:
     """Compare what each tar layer unpacks to with what the config says; layers of other kinds are not readable here.
 
-    A tolerant caller takes layers that are no stream at all. Returns what keeps an image that is taken all the same from being unpacked; raises
-    InvalidContent for what is not taken.
+    A tolerant caller takes layers that are no stream at all. Returns what keeps an image that is taken all the same from being unpacked;
+    raises InvalidContent for what is not taken.
     """
     layers, diff_ids = manifest.layers, config.diff_ids or ()
     if not all(mediatypes.is_layer(layer.media_type) for layer in layers):

@@ -166,7 +166,9 @@ class _Transfer:
                 yield rest
 
     def _in_time(self) -> Iterator[bytes]:
-        """The stream's chunks; raises RegistryFailure where they come too slowly, but for the last, behind which there is nothing to wait for."""
+        """The stream's chunks; raises RegistryFailure where they come too slowly, but for the last, behind which there is nothing to wait
+        for.
+        """
         chunks, position = iter(self._stream), self._stream.offset
         while True:
             began = time.monotonic()  # only the wait counts: whoever takes the bytes may be slow as well

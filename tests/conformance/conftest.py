@@ -1,4 +1,6 @@
-"""Real parts: a Stowage service as users start it, Debian's docker CLI, skopeo and docker-registry, all on loopback and in temporary folders."""
+"""Real parts: a Stowage service as users start it, Debian's docker CLI, skopeo and docker-registry, all on loopback and in temporary
+folders.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An unmodified docker compose: pulls, pushes and removals end as with a Docker Engine, and what needs a container is refused with the reason."""
+"""An unmodified docker compose: pulls, pushes and removals end as with a Docker Engine, and what needs a container is refused with the
+reason.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Requests at the edges of HTTP, byte for byte over a socket, and what a real service answers.
 
-Each row is what moby's main branch answers; where Go's server is more lenient than gunicorn, gunicorn's refusal stands, since a request that
-two servers may read differently is how one is smuggled past the other (docs/compatibility.md).
+Each row is what moby's main branch answers; where Go's server is more lenient than gunicorn, gunicorn's refusal stands, since a request
+that two servers may read differently is how one is smuggled past the other (docs/compatibility.md).
 """
 
 from __future__ import annotations

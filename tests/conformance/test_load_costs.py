@@ -56,7 +56,9 @@ def unread(connection: socket.socket) -> int:
 
 
 def wide_stream() -> bytes:
-    """The beginning of an archive that fills a window of 96 MiB: a member that is passed over, as much of it as the service reads at once."""
+    """The beginning of an archive that fills a window of 96 MiB: a member that is passed over, as much of it as the service
+    reads at once.
+    """
     content = make_header(120 * MIB) + bytes(110 * MIB) + random.Random(1).randbytes(2 * MIB)
     stored = bytearray(lzma.compress(content, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": MIB, "mode": lzma.MODE_FAST}]))
     length = 4 * (stored[12] + 1)

@@ -1,4 +1,6 @@
-"""Schemathesis asks a running service what its own OpenAPI description says can be asked, and holds the answers against that description."""
+"""Schemathesis asks a running service what its own OpenAPI description says can be asked, and holds the answers against that
+description.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ PLATFORMS = ("linux/amd64", "linux/arm64")
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, str]]:
-    """A service and the name of an image that it has, for two platforms, each with a package and an SBOM; also at a registry that wants a login."""
+    """A service and the name of an image that it has, for two platforms, each with a package and an SBOM; also at a registry that wants a
+    login.
+    """
     needs("docker")
     folder = tmp_path_factory.mktemp("scanned")
     service = Service(folder / "stowage", free_port())

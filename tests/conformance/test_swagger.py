@@ -1,4 +1,6 @@
-"""Answers of a service held against moby's own description of its API: the file for 1.45 that Debian packages, and what later versions changed."""
+"""Answers of a service held against moby's own description of its API: the file for 1.45 that Debian packages, and what later versions
+changed.
+"""
 
 from __future__ import annotations
 

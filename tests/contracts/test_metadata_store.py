@@ -493,7 +493,9 @@ LABELS = st.integers(0, 5)
     )
 )
 def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
-    """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one says."""
+    """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one
+    says.
+    """
     url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"
     upgrade(url)
     store = metadata_store(url)

@@ -77,8 +77,9 @@ class Fault(StrEnum):
 class FakeRegistry:
     """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user).
 
-    `faults` and `answers` stay, the faults of `passing` happen to one request each. A token server that `echoes` refuses with what it was sent. `sent` counts
-    the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set. `slow` is by the last part of a path.
+    `faults` and `answers` stay, the faults of `passing` happen to one request each. A token server that `echoes` refuses with what it was
+    sent. `sent` counts the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set. `slow` is by
+    the last part of a path.
     """
 
     auth: str = ""

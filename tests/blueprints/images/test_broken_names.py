@@ -1,4 +1,6 @@
-"""Image names with bytes that are no UTF-8: refused on every route, in the words of Go, which takes such a byte for an upper-case letter."""
+"""Image names with bytes that are no UTF-8: refused on every route, in the words of Go, which takes such a byte for an
+upper-case letter.
+"""
 
 from __future__ import annotations
 

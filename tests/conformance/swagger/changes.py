@@ -1,7 +1,7 @@
 """What changed between API 1.45 and later versions in the shapes that Stowage answers with.
 
-Sources: moby api/docs/CHANGELOG.md, api/swagger.yaml, and the structs of api/types, which decide whether an empty value is null or left out.
-What a containerd store or this service never has is not here: devices, firewalls, signatures.
+Sources: moby api/docs/CHANGELOG.md, api/swagger.yaml, and the structs of api/types, which decide whether an empty value is null or left
+out. What a containerd store or this service never has is not here: devices, firewalls, signatures.
 """
 
 from __future__ import annotations

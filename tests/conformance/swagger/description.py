@@ -64,7 +64,9 @@ class Description:
             yield from (f"header {name} is missing" for name in response.get("headers", ()) if name not in headers)
 
     def body_problems(self, operation: str, status: int, content_type: str | None, body: bytes) -> Iterator[str]:
-        """Of a JSON body, that of an error where the status is not described. Texts and archives are strings in the file, and not looked at."""
+        """Of a JSON body, that of an error where the status is not described. Texts and archives are strings in the file, and not looked
+        at.
+        """
         shape = self._responses[operation].get(str(status), ERROR).get("schema")
         if shape is None or shape.get("type") == "string" or operation.startswith("HEAD "):
             return

@@ -1,4 +1,6 @@
-"""Files that were damaged behind the store's back: a load and an import mend them, and a save never gives them away as if they were good."""
+"""Files that were damaged behind the store's back: a load and an import mend them, and a save never gives them away as if they
+were good.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What an archive holds beside an image that refers to it is kept with it: an attestation of a platform that was saved alone, a signature."""
+"""What an archive holds beside an image that refers to it is kept with it: an attestation of a platform that was saved alone, a
+signature.
+"""
 
 from __future__ import annotations
 

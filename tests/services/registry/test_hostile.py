@@ -1,4 +1,6 @@
-"""Answers that no honest registry gives: they end in an error that tells no secret, or in the next host, and never in the store or the memory."""
+"""Answers that no honest registry gives: they end in an error that tells no secret, or in the next host, and never in the store or the
+memory.
+"""
 
 from __future__ import annotations
 

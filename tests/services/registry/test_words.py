@@ -94,7 +94,9 @@ WHO = errors(("UNAUTHORIZED", "who are you", None))
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What the registry answers, what once a header of authorization is sent, what the token server answers, and how the client is set up."""
+    """What the registry answers, what once a header of authorization is sent, what the token server answers, and how the client
+    is set up.
+    """
 
     registry: Answer | None = None
     authorized: Answer | None = None
