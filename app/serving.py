@@ -33,8 +33,8 @@ from services.engine import Engine
 from services.errors import EngineError
 from services.filters import Filters
 from services.images.list import list_images
-from services.keepalive import KEEPALIVE
 from services.system.version import VERSION
+from services.tcp_keepalive import KEEPALIVE
 
 _M_ARENA_MAX = -8
 """The parameter's number in glibc's malloc.h."""

@@ -28,6 +28,7 @@ MODULES = [ROOT / "wsgi.py", *(path for package in PACKAGES for path in sorted((
 ENDPOINT_FOLDERS = ("images", "distribution", "system")
 
 MODULE_LINES = 300
+TEST_MODULE_LINES = 400
 FUNCTION_LINES = 40
 VIEW_LINES = 15
 BANNED_NAMES = ("Manager", "Helper", "Util")
@@ -145,3 +146,8 @@ def test_every_view_begins_with_its_route_and_fits_its_lines(tmp_path: Path) -> 
 def test_documents_name_files_that_exist(document: str) -> None:
     named = re.findall(r"`((?:app|blueprints|services|tests|benchmarks)/[\w/.-]*[\w/])", (ROOT / document).read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
+def test_a_test_module_is_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= TEST_MODULE_LINES

@@ -14,7 +14,7 @@ from threading import Event, Thread
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidParameter, NotFound
 from services.gc.collector import collect_expired, sweep
-from services.gc.soundness import sound_blobs
+from services.gc.damage import sound_blobs
 from services.metadata.protocol import MetadataStore
 from services.oci.digest import Digest
 

@@ -18,7 +18,7 @@ from services.archive.windows import MAX_WINDOW
 from services.content.errors import storage_errors
 from services.content.protocol import ContentStore
 from services.errors import EngineError, InvalidContent
-from services.gc.soundness import bytes_problem, file_problem, mark_blob
+from services.gc.damage import bytes_problem, file_problem, mark_blob
 from services.metadata.protocol import MetadataStore
 from services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
 from services.oci.descriptor import Descriptor

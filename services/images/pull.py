@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from services.engine import Engine
 from services.errors import Damaged, EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
+from services.gc.damage import sound_blobs
 from services.gc.leases import Lease, hold
-from services.gc.soundness import sound_blobs
 from services.intake.ingest import store_blob
 from services.metadata.protocol import Transaction
 from services.metadata.records import Kind

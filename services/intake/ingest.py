@@ -15,8 +15,8 @@ from services.archive.stage import Stage
 from services.content.protocol import Ingest
 from services.engine import Engine
 from services.errors import InvalidContent, OutOfSpace
+from services.gc.damage import sound_blobs
 from services.gc.leases import Lease
-from services.gc.soundness import sound_blobs
 from services.intake.turns import take_turn
 from services.metadata.records import LayerFacts
 from services.oci.digest import Digest, Digester

@@ -63,7 +63,7 @@ class Graph(Protocol):
     def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]: ...
 
     def unmarked(self, digests: Iterable[Digest]) -> dict[Digest, int]:
-        """Those of these that have a blob row which is not marked as damaged, and their sizes; see services/gc/soundness.py."""
+        """Those of these that have a blob row which is not marked as damaged, and their sizes; see services/gc/damage.py."""
 
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
         """Those of these that are marked as damaged, and what was found wrong with them."""

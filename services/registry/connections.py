@@ -21,9 +21,9 @@ from urllib3.exceptions import SSLError
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import RegistryFailure
-from services.keepalive import KEEPALIVE
 from services.registry.body import UploadBody
 from services.registry.operations import current_operation
+from services.tcp_keepalive import KEEPALIVE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

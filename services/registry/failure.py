@@ -1,8 +1,8 @@
 """A request that failed: what happened, as a value without words.
 
 Inside the client a failure travels as `Failed`. The methods that use cases call, which alone know what was being done, turn it into an
-EngineError in the words of one of Docker's two clients: containerd's for pulls and pushes (services/registry/containerd.py), distribution's
-for inspect, tags, logins and searches (services/registry/distribution.py).
+EngineError in the words of one of Docker's two clients: containerd's for pulls and pushes (services/registry/containerd_words.py),
+distribution's for inspect, tags, logins and searches (services/registry/distribution_words.py).
 """
 
 from __future__ import annotations

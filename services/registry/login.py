@@ -15,7 +15,7 @@ from urllib3.response import BaseHTTPResponse
 from services.errors import InvalidParameter, RegistryFailure
 from services.registry.auth import Authorizer
 from services.registry.challenges import Challenge, find_answerable
-from services.registry.distribution import login_errors
+from services.registry.distribution_words import login_errors
 from services.registry.failure import Failed, Failure, NoAuthorization
 from services.registry.gohttp import status_line
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts

@@ -24,8 +24,8 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
 from services.oci.reference import Reference
-from services.registry.containerd import OPENING, copy_error, pull_errors
-from services.registry.distribution import request_errors, tags_errors
+from services.registry.containerd_words import OPENING, copy_error, pull_errors
+from services.registry.distribution_words import request_errors, tags_errors
 from services.registry.exchange import Exchange
 from services.registry.failure import Failed
 from services.registry.refusals import NO_RANGES, refused

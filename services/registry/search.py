@@ -21,7 +21,7 @@ from services.errors import InvalidContent, InvalidParameter, InvalidReference, 
 from services.oci import gojson
 from services.oci.fields import Fields
 from services.oci.reference import Reference
-from services.registry.distribution import request_errors
+from services.registry.distribution_words import request_errors
 from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
 from services.registry.protocol import Credentials, FoundRepository
 from services.registry.transport import Transport, discard, read_bounded

@@ -21,7 +21,7 @@ from services.errors import RegistryFailure
 from services.registry.body import UploadBody
 from services.registry.certs import Trust
 from services.registry.connections import let_stream
-from services.registry.containerd import copy_error
+from services.registry.containerd_words import copy_error
 from services.registry.failure import Failed, Failure
 from services.registry.gohttp import is_lasting, reason
 from services.registry.hosts import Hosts

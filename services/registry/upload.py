@@ -27,7 +27,7 @@ from services.errors import EngineError, Internal, InvalidContent, InvalidDigest
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.registry.body import UploadBody
-from services.registry.containerd import push_errors
+from services.registry.containerd_words import push_errors
 from services.registry.exchange import Exchange
 from services.registry.protocol import OpenBlob, Upload
 from services.registry.refusals import refused

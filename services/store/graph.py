@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from services.engine import Engine
 from services.errors import InvalidContent
-from services.gc.soundness import sound_blobs
+from services.gc.damage import sound_blobs
 from services.metadata.protocol import Transaction
 from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
 from services.oci import mediatypes

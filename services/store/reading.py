@@ -12,7 +12,7 @@ from typing import BinaryIO
 from services.archive.stage import Stage
 from services.content.errors import storage_errors
 from services.engine import Engine
-from services.gc.soundness import bytes_problem, damaged, file_problem, mark_blob
+from services.gc.damage import bytes_problem, damaged, file_problem, mark_blob
 from services.oci.digest import Digest, Digester
 
 _CHUNK_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from services.engine import Engine
 from services.errors import Internal
 from services.filters import Filters
 from services.images.list import list_images
-from services.keepalive import KEEPALIVE
+from services.tcp_keepalive import KEEPALIVE
 from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
 

@@ -28,7 +28,8 @@ def load(service: Service, query: str = "") -> None:
     layout = Layout()
     layout.tag(layout.multi_platform(), f"docker.io/{NAME}")
     request = urllib.request.Request(f"{images(service)}/load{query}", layout.to_tar(), {"Content-Type": "application/x-tar"})
-    urllib.request.urlopen(request, timeout=30).close()
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert b"Loaded image" in answer.read()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from pathlib import Path
 from app import connections, serving
 from app.config import Config
 from app.serving import Server
+from blueprints.routing import Answer
 from blueprints.streaming import stream_progress, stream_tar
 from services.errors import InvalidContent
 from services.progress import Progress
@@ -38,9 +39,10 @@ def endless(note):
 class Streams(Server):
     def load(self):
         app = super().load()
-        app.add_url_rule("/tar", "tar", lambda: stream_tar(broken_tar()), methods=["GET"])
-        app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET", "POST"])
-        app.add_url_rule("/loading", "loading", lambda: stream_progress(endless(sys.argv[1]), reads_body=True, errors_in_stream=True), methods=["POST"])
+        app.add_url_rule("/tar", "tar", lambda: stream_tar(broken_tar()), methods=["GET"], answer=Answer())
+        app.add_url_rule("/endless", "endless", lambda: stream_progress(endless(sys.argv[1])), methods=["GET", "POST"], answer=Answer())
+        loading = lambda: stream_progress(endless(sys.argv[1]), reads_body=True, errors_in_stream=True)
+        app.add_url_rule("/loading", "loading", loading, methods=["POST"], answer=Answer())
         return app
 
 connections.HEAD_SECONDS = 0.5

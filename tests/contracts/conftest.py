@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from services.content.filesystem import FilesystemStore
 from services.content.protocol import ContentStore
+from services.metadata.protocol import MetadataStore
 from tests.contracts.stores import Backend
+from tests.engines import metadata_store
 
 
 @pytest.fixture(params=["filesystem"])
@@ -19,3 +22,11 @@ def backend(tmp_path: Path) -> Backend:
 @pytest.fixture
 def store(backend: Backend) -> ContentStore:
     return backend.store
+
+
+@pytest.fixture
+def other_store(store: MetadataStore, tmp_path: Path) -> Iterator[MetadataStore]:
+    """The database of a metadata store as another process opens it."""
+    other = metadata_store(f"sqlite:///{tmp_path}/root/stowage.db")
+    yield other
+    other.close()

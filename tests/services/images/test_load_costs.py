@@ -20,8 +20,8 @@ from services.progress import Progress
 from services.store.graph import read_graph
 from tests.builders import ArchivedImage, Layout, digest_of, docker_archive, load_image, make_layer, make_tar, simple_layout, to_json
 from tests.engines import DECODER_MEMORY, decoder_memory
+from tests.services.costs import Costs
 from tests.services.images.archives import blobs, names
-from tests.services.images.costs import Costs
 
 MIB = 1 << 20
 LAYER = make_layer("one")

@@ -15,7 +15,7 @@ from services.intake.ingest import store_blob
 from services.intake.small_blobs import SmallBlobs
 from services.oci.digest import Digest
 from tests.builders import compress, make_layer
-from tests.services.images.costs import Costs
+from tests.services.costs import Costs
 
 LAYERS = [make_layer(f"layer {number}") for number in range(3)]
 CONTENTS = [b"%d" % number for number in range(300)] + LAYERS + [compress(layer, "gzip") for layer in LAYERS]

@@ -18,7 +18,7 @@ from services.errors import (
     Unauthorized,
     Unavailable,
 )
-from services.registry.distribution import request_errors
+from services.registry.distribution_words import request_errors
 from services.registry.failure import Failed
 from services.registry.refusals import read_refusal
 

@@ -1,4 +1,4 @@
-"""Fixtures of the use cases."""
+"""What the services cost, counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from services.content.filesystem import FilesystemStore
 from services.metadata.store import SqlMetadataStore, SqlTransaction
 from services.oci.digest import Digest
-from tests.services.images.costs import Costs
+from tests.services.costs import Costs
 
 
 @pytest.fixture

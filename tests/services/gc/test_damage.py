@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.engine import Engine
+from services.gc.damage import mark_blob, sound_blobs
 from services.gc.leases import hold
-from services.gc.soundness import mark_blob, sound_blobs
 from services.intake.ingest import store_blob
 from services.oci.digest import Digest
 from tests.damage import Spoil, blob_file, damages, flip, lose, shorten

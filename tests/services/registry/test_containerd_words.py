@@ -6,7 +6,7 @@ import pytest
 from urllib3 import HTTPResponse
 
 from services.errors import EngineError, Forbidden
-from services.registry.containerd import pull_errors
+from services.registry.containerd_words import pull_errors
 from services.registry.failure import Failed, Failure, NoToken
 from services.registry.refusals import read_refusal
 

@@ -24,7 +24,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyErr
 
 from services.errors import NotFound, RegistryFailure, Unauthorized
 from services.oci import gojson
-from services.registry.containerd import PULL_DENIED
+from services.registry.containerd_words import PULL_DENIED
 from services.registry.error_document import CODES, ErrorDocument, StatedError
 from services.registry.failure import Failure, NoToken, Refusal, Sentence, worded
 from services.registry.gohttp import status_line, url_error

@@ -1,0 +1,265 @@
+"""What processes that share a metadata store learn of each other: transactions, leases, the catalog, events."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from services.errors import Internal
+from services.metadata.protocol import MetadataStore, Transaction
+from services.metadata.records import Actor, Event, Kind
+from services.metadata.store import SqlMetadataStore
+from tests.contracts.metadata import ALIVE, digests
+from tests.engines import metadata_store
+from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest
+
+
+@pytest.fixture(params=["sqlite"])
+def store(metadata: SqlMetadataStore) -> MetadataStore:
+    return metadata
+
+
+class TestTransactions:
+    def test_a_write_that_raises_leaves_nothing(self, store: MetadataStore) -> None:
+        with suppress(RuntimeError), store.write() as tx:
+            add_image(tx, "m", ["l"], name="a:1")
+            raise RuntimeError
+        with store.read() as tx:
+            assert tx.graph.all_blobs() == {}
+            assert tx.images.get("a:1") is None
+
+    def test_a_read_sees_one_state(self, store: MetadataStore) -> None:
+        with store.read() as reading:
+            assert reading.graph.all_blobs() == {}
+            with store.write() as writing:
+                add_blobs(writing, ["a"])
+            assert reading.graph.all_blobs() == {}
+        with store.read() as reading:
+            assert reading.graph.all_blobs() == {digest("a"): BLOB_BYTES}
+
+    def test_writers_of_many_threads_queue(self, store: MetadataStore) -> None:
+        def write(number: int) -> None:
+            for step in range(5):
+                with store.write() as tx:
+                    add_blobs(tx, [f"{number}.{step}"])
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with store.read() as tx:
+            assert len(tx.graph.all_blobs()) == 16 * 5
+
+
+class TestLeases:
+    def test_a_lease_keeps_until_it_ends(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+            lease = tx.leases.create("test", **ALIVE)
+            tx.leases.add(lease, [digest("m")])
+            tx.leases.add(lease, [digest("m"), digest("not here yet")])
+            assert tx.leases.digests(lease) == digests("m", "not here yet")
+            assert tx.graph.rooted([digest("l"), digest("not here yet")]) == digests("l", "not here yet")
+            tx.leases.end(lease)
+            assert tx.graph.rooted([digest("l")]) == set()
+
+    def test_held_is_what_a_living_lease_names(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"])
+            lease, silent, expired = (
+                tx.leases.create("test", alive=alive, expires=expires) for alive, expires in ((60, 600), (0, 600), (60, 0))
+            )
+            tx.leases.add(lease, [digest("m"), digest("not here yet")])
+            tx.leases.add(silent, [digest("m"), digest("silent")])
+            tx.leases.add(expired, [digest("expired")])
+            asked = [digest(label) for label in ("m", "l", "not here yet", "silent", "expired", "unknown")]
+            assert tx.leases.held(asked) == digests("m", "not here yet", "silent")
+            tx.leases.end(silent)
+            assert tx.leases.held(asked) == digests("m", "not here yet")
+            assert tx.leases.held([]) == set()
+
+    def test_an_expired_lease_keeps_nothing(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m")
+            lease = tx.leases.create("test", alive=60, expires=0)
+            tx.leases.add(lease, [digest("m")])
+            assert tx.graph.rooted([digest("m")]) == set()
+            assert digest("m") in tx.graph.unrooted()
+            tx.leases.end_abandoned()
+            assert tx.leases.digests(lease) == set()
+
+    def test_expired_leases_are_ended_a_few_at_a_time_and_no_others(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            ages = {"older": -20, "old": -10, "running": 600}
+            leases = {note: tx.leases.create(note, alive=0, expires=seconds) for note, seconds in ages.items()}
+            for note, lease in leases.items():
+                tx.leases.add(lease, [digest(note), digest("shared")])
+            assert tx.leases.end_expired(limit=1) == digests("older", "shared")
+            assert tx.leases.end_expired(limit=2) == digests("old", "shared")
+            assert tx.leases.end_expired(limit=2) == set()
+            assert tx.leases.digests(leases["running"]) == digests("running", "shared")
+
+    def test_an_abandoned_lease_keeps_until_a_prune_ends_it(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m")
+            running = tx.leases.create("running", **ALIVE)
+            silent = tx.leases.create("silent", alive=0, expires=600)
+            tx.leases.add(running, [digest("m")])
+            tx.leases.add(silent, [digest("m.config")])
+            assert tx.graph.rooted([digest("m.config")]) == {digest("m.config")}
+            tx.leases.end_abandoned()
+            assert tx.leases.digests(silent) == set()
+            assert tx.leases.digests(running) == {digest("m")}
+
+    def test_renewing_brings_a_silent_lease_back(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            lease = tx.leases.create("test", alive=0, expires=0)
+            tx.leases.add(lease, [digest("m")])
+            tx.leases.renew(lease, **ALIVE)
+            tx.leases.end_abandoned()
+            assert tx.leases.digests(lease) == {digest("m")}
+
+    def test_a_holder_learns_that_its_lease_was_ended(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            lease = tx.leases.create("test", alive=0, expires=600)
+            tx.leases.end_abandoned()
+        with pytest.raises(Internal, match="silent for too long"), store.write() as tx:
+            tx.leases.renew(lease, **ALIVE)
+        with pytest.raises(Internal, match="silent for too long"), store.write() as tx:
+            tx.leases.add(lease, [digest("m")])
+
+
+class TestCatalog:
+    def test_it_is_the_same_object_until_something_changes(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", ["l"], name="a:1")
+        first = store.catalog()
+        with store.write() as tx:
+            add_blobs(tx, ["unrelated"])
+            tx.leases.create("test", **ALIVE)
+            tx.images.put("a:1", descriptor("m"), 9)
+        assert store.catalog() is first
+        with store.write() as tx:
+            tx.images.put("b:1", descriptor("m"), 1)
+        second = store.catalog()
+        assert second.generation > first.generation
+        assert [record.name for record in first.images] == ["a:1"]
+        assert [record.name for record in second.images] == ["a:1", "b:1"]
+
+    def test_it_holds_all_facts_and_the_edges_of_indexes(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "amd64", ["l"])
+            add_index(tx, "inner", ["amd64", "absent"])
+            add_index(tx, "outer", ["inner"], name="a:1")
+        catalog = store.catalog()
+        assert set(catalog.manifests) == digests("outer", "inner", "amd64")
+        assert [edge.child.digest for edge in catalog.manifests[digest("inner")].edges] == [digest("amd64"), digest("absent")]
+        assert catalog.manifests[digest("amd64")].edges == ()
+        assert catalog.manifests[digest("amd64")].kind is Kind.IMAGE
+
+    def test_what_did_not_change_is_the_same_object_in_the_next(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "kept", ["l"], name="kept:1")
+            add_image(tx, "moved", ["l"], name="moved:1")
+            add_index(tx, "index", ["kept", "late"], name="index:1")
+        first = store.catalog()
+        with store.write() as tx:
+            add_image(tx, "late", ["l"])
+            tx.images.put("moved:1", descriptor("kept"), 2)
+        second = store.catalog()
+        same = {one.name: one is other for one, other in zip(first.images, second.images, strict=True)}
+        assert same == {"index:1": True, "kept:1": True, "moved:1": False}
+        assert second.manifests[digest("kept")] is first.manifests[digest("kept")]
+        assert second.manifests[digest("index")].content_size > first.manifests[digest("index")].content_size
+        assert second.manifests[digest("index")].edges == first.manifests[digest("index")].edges
+        with store.write() as tx:
+            tx.images.delete("index:1")
+            tx.graph.remove([digest("index")])
+        assert digest("index") not in store.catalog().manifests
+
+    def test_another_process_changes_it(self, store: MetadataStore, other_store: MetadataStore) -> None:
+        assert store.catalog().images == ()
+        with other_store.write() as tx:
+            add_image(tx, "m", name="a:1")
+        assert [record.name for record in store.catalog().images] == ["a:1"]
+
+
+class TestEvents:
+    def test_an_event_comes_back_as_it_was_appended(self, store: MetadataStore) -> None:
+        actor = Actor("sha256:a", {"name": "ü \u2028", "": ""})
+        with store.write() as tx:
+            tx.events.append(time=1 << 62, event_type="image", action="tag", actor=actor)
+            position = tx.events.last()
+        with store.read() as tx:
+            assert tx.events.after(0, limit=9) == [Event(position, 1 << 62, "image", "tag", actor)]
+            assert tx.events.after(position, limit=9) == []
+
+    def test_a_store_without_events(self, store: MetadataStore) -> None:
+        with store.read() as tx:
+            assert (tx.events.last(), tx.events.after(0, limit=9)) == (0, [])
+
+    def test_pages_follow_each_other(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for number in range(5):
+                _append(tx, str(number))
+        with store.read() as tx:
+            first = tx.events.after(0, limit=3)
+            rest = tx.events.after(first[-1].id, limit=3)
+        assert [event.action for event in first + rest] == ["0", "1", "2", "3", "4"]
+
+    def test_an_event_is_seen_when_its_transaction_is_committed(self, store: MetadataStore, other_store: MetadataStore) -> None:
+        with store.write() as tx:
+            _append(tx, "a")
+            assert _actions(other_store) == []
+        assert _actions(other_store) == ["a"]
+
+    def test_what_is_rolled_back_did_not_happen(self, store: MetadataStore) -> None:
+        with suppress(RuntimeError), store.write() as tx:
+            _append(tx, "a")
+            raise RuntimeError
+        assert _actions(store) == []
+
+    def test_the_oldest_are_dropped_and_their_ids_never_given_again(self, tmp_path: Path, store: MetadataStore) -> None:
+        small = metadata_store(f"sqlite:///{tmp_path}/root/stowage.db", event_history=2)
+        with small.write() as tx:
+            for number in range(5):
+                _append(tx, str(number))
+        assert _actions(small) == ["3", "4"]
+        small.close()
+        with store.write() as tx:
+            before = tx.events.last()
+            _append(tx, "5")
+            assert tx.events.last() == before + 1
+
+    def test_writers_of_many_threads_get_ids_in_the_order_of_their_commits(self, store: MetadataStore, other_store: MetadataStore) -> None:
+        def write(number: int) -> None:
+            for step in range(5):
+                with (store, other_store)[number % 2].write() as tx:
+                    _append(tx, f"{number}.{step}")
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        seen: list[str] = []
+        position = 0
+        for thread in threads:
+            thread.start()
+        while len(seen) < 8 * 5:
+            with store.read() as tx:
+                for event in tx.events.after(position, limit=7):
+                    seen.append(event.action)
+                    position = event.id
+        for thread in threads:
+            thread.join()
+        assert len(set(seen)) == 8 * 5
+
+
+def _append(tx: Transaction, action: str) -> None:
+    tx.events.append(time=1, event_type="image", action=action, actor=Actor("a", {}))
+
+
+def _actions(store: MetadataStore) -> list[str]:
+    with store.read() as tx:
+        return [event.action for event in tx.events.after(0, limit=100)]

@@ -1,0 +1,31 @@
+"""What tests of the registry client begin with."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+from services.oci.descriptor import Descriptor
+from services.oci.reference import Reference
+from services.registry.protocol import Repository
+from tests.builders import Layout
+from tests.engines import registry_client
+from tests.fake_registry import FakeRegistry
+
+INSECURE = ("127.0.0.0/8",)
+
+
+def opened(registry: FakeRegistry, stack: ExitStack, **options: object) -> tuple[Repository, Reference]:
+    reference = Reference.parse(f"{registry.host}/team/app:1")
+    return stack.enter_context(registry_client(insecure=INSECURE).repository(reference, **options)), reference  # type: ignore[arg-type]
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def errors(code: str, **fields: object) -> bytes:
+    return json.dumps({"errors": [{"code": code, **fields}]}).encode()
+
+
+def target(layout: Layout) -> Descriptor:
+    return Descriptor.from_json(layout.manifests[0] | {"annotations": {}})
