@@ -140,6 +140,7 @@ def _settings(config: Config) -> dict[str, object]:
         "when_ready": _keep_alive,
         "on_exit": _write_back,
         "forwarded_allow_ips": "",
+        "forwarder_headers": "",
     }
     if config.tls:
         settings |= {

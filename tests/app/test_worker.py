@@ -57,6 +57,11 @@ def test_a_request_may_come_in_any_pieces(served: Served) -> None:
         assert statuses(served.exchange(PING[:at], PING[at:])) == ["200"]
 
 
+def test_no_header_moves_a_request_to_another_path(served: Served) -> None:
+    assert statuses(served.exchange(head("GET", "/elsewhere/_ping", "SCRIPT_NAME: /elsewhere", CLOSE))) == ["404"]
+    assert statuses(served.exchange(head("GET", "/elsewhere", "PATH_INFO: /_ping", CLOSE))) == ["404"]
+
+
 def test_requests_behind_a_body_are_answered_in_order(served: Served) -> None:
     form = head("POST", "/images/prune", FORM, "Content-Length: 9") + b"filters=x"
     request = form + head("GET", "/_ping") + head("GET", "/nope") + form + PING
