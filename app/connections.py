@@ -15,13 +15,13 @@ from typing import Any
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import TConn
 
-from app.heads import Head
+from app.heads import Head, HeadUnreader
 from app.seats import Kind
 
 HEAD_SECONDS = 20.0
 """For a TLS handshake and the head of a request together."""
 STALL_SECONDS = 60.0
-"""For a client that takes nothing of a quick answer."""
+"""For a client that takes nothing of a quick answer, or of a refusal."""
 CLOSE_SECONDS = 2.0
 """For a client to close its side, as gunicorn gives it: closed before, a connection could lose the end of the answer on its way."""
 
@@ -135,6 +135,12 @@ class Connection(TConn):
     def begin(self) -> None:
         """From here on HTTP is spoken."""
         self.parser = get_parser(self.cfg, self.sock, self.client)
+        self.parser.unreader = HeadUnreader(self.sock)
+
+    def init(self) -> None:
+        """Called in the thread that has the connection now. Until the application sets its own limit, no client is waited for longer."""
+        self.parser.unreader.in_head = True
+        self.sock.settimeout(STALL_SECONDS)
 
     def take_head(self) -> bytes:
         """What came of the head, and maybe beyond it; the next head begins."""

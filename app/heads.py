@@ -7,10 +7,11 @@ much of anything) goes to it earlier, and is refused at once and in its words.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.message import Request
-from gunicorn.http.unreader import Unreader
+from gunicorn.http.unreader import SocketUnreader, Unreader
 
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
 _NOBODY = ("", 0)
@@ -35,7 +36,7 @@ class Head:
             return len(self.content) - self._fields > most
         blank = 2 if self.content.startswith(b"\r\n") else 0
         self._fields = self.content.find(b"\r\n", max(blank, seen - 1)) + 1
-        return self._is_refused() if self._fields else len(self.content) > int(self._cfg.limit_request_line) + 2
+        return self._is_refused() if self._fields else len(self.content) - blank > int(self._cfg.limit_request_line) + 2
 
     def _is_refused(self) -> bool:
         """Whether the request line is wrong, which has just come."""
@@ -46,6 +47,20 @@ class Head:
         except Exception:  # noqa: BLE001 - a thread will answer it
             return True
         return True
+
+
+class HeadUnreader(SocketUnreader):
+    """Reads a client's socket, but for the head of a request, which is here: a parser that wants more of one, wants too much.
+
+    It would otherwise wait for the client, before it looks how much there is, in a thread and without end.
+    """
+
+    in_head = True
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        if self.in_head:
+            raise LimitRequestHeaders("max buffer headers")
+        return cast("bytes", super().chunk(size_hint))
 
 
 class _Incomplete(Exception):

@@ -17,6 +17,8 @@ from werkzeug.routing import Map
 from blueprints.routing import Route
 from blueprints.versioning import split_version
 
+_PATH = 4096
+"""The longest path that is looked at: the main thread does it, and a name has at most some hundred characters."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
 
 
@@ -37,7 +39,7 @@ class Routes:
             path = split_request_uri(target).path
         except ValueError:
             return True
-        return _BODY.search(head) is None and self._has_quick_route(method, path)
+        return len(path) <= _PATH and _BODY.search(head) is None and self._has_quick_route(method, path)
 
     def _has_quick_route(self, method: str, path: str) -> bool:
         """Whether the path, as a request line has it, leads to a quick route; where it leads nowhere, it is for a thread of the others to

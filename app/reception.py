@@ -33,7 +33,7 @@ _HEAD_BYTES = 32 << 20
 _HANDSHAKE_BYTES = 64 << 10
 """What TLS takes for a handshake, about."""
 _ANSWER_BYTES = 64 << 20
-"""Of all quick answers that a door's clients have not taken yet; beyond it they must be quicker."""
+"""Of all quick answers that a door's clients have not taken yet; beyond it they must be quicker, and no more requests are quick."""
 _HURRY_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
@@ -234,5 +234,10 @@ class Reception(ThreadWorker):
 
     def _fill_seats(self) -> None:
         while (conn := self._seats.next()) is not None:
+            if conn.kind.quick and conn.door.answers.total > _ANSWER_BYTES:
+                self._seats.leave(conn.kind)
+                conn.kind = conn.kind._replace(quick=False)
+                self._seats.enter(conn, conn.kind)
+                continue
             conn.door.heads.note(conn, 0)
             self.enqueue_req(conn)

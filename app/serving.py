@@ -158,9 +158,9 @@ def _use_one_arena() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: dict[str, object], response: wsgi.Response) -> None:
+def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: dict[str, object], response: wsgi.Response | None) -> None:
     """After a stream, return to the system what glibc keeps of its buffers."""
-    if response.is_chunked():
+    if response is not None and response.is_chunked():
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 

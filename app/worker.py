@@ -26,6 +26,7 @@ class Worker(Reception):
 
     def handle_request(self, req: object, conn: Connection) -> object:
         """Run the application; of a quick answer what the client does not take at once is left to the main thread."""
+        conn.parser.unreader.in_head = False
         if not conn.kind.quick:
             return super().handle_request(req, conn)
         conn.answer = Answer(conn.sock, conn.client, conn.server)

@@ -103,7 +103,7 @@ def _single_flight(
     """The blob, and whether it was filled here: it is not where it is sound, or another writer brings it first."""
     if lease.add([digest]):
         return _present(engine, digest, size), False
-    with take_turn(engine, digest, waiting) as ingest:
+    with take_turn(engine, digest, size, waiting) as ingest:
         with ingest.settling():  # nobody may record the file between the look at its row and its adoption
             if _is_sound(engine, digest):
                 return _present(engine, digest, size), False

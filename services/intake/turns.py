@@ -6,6 +6,7 @@ stopped in the middle of a layer, or a registry that drips, would otherwise hold
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,15 +18,15 @@ from services.oci.digest import Digest
 
 
 @contextmanager
-def take_turn(engine: Engine, digest: Digest, waiting: Callable[[], None]) -> Iterator[Ingest]:
-    """Hold the ingest of a digest, or one beside it where its holder brings less than the least rate.
+def take_turn(engine: Engine, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[Ingest]:
+    """Hold the ingest of a digest, or one beside it where its holder brings less than the least rate, or more than its `size`.
 
     Those whom the holder held up wait in the same way for the first of them, and then go on each for itself: so a blob that many want
     still comes once more only, and nobody waits for longer than twice `turn_seconds` for writers that bring nothing.
     """
     with ExitStack() as held:
         for key in (str(digest), f"{digest}:beside"):
-            watch = _Watch(engine, digest, key, waiting)
+            watch = _Watch(engine, digest, size, key, waiting)
             try:
                 ingest = held.enter_context(engine.content.ingest(key, waiting=watch))
             except _TooSlow:
@@ -37,18 +38,19 @@ def take_turn(engine: Engine, digest: Digest, waiting: Callable[[], None]) -> It
 
 
 class _TooSlow(Exception):
-    """Whoever holds the ingest brings less than the least rate."""
+    """Whoever holds the ingest brings less than the least rate, or what cannot be the blob."""
 
 
 class _Watch:
-    """Called while an ingest is waited for: raises _TooSlow when its holder has brought too little for `turn_seconds`."""
+    """Called while an ingest is waited for: raises _TooSlow when its holder has brought too little, or too much, for `turn_seconds`."""
 
-    def __init__(self, engine: Engine, digest: Digest, key: str, waiting: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, digest: Digest, size: int | None, key: str, waiting: Callable[[], None]) -> None:
         self.is_over = False
         self._content = engine.content
         self._seconds = engine.limits.turn_seconds
         self._least = engine.limits.least_rate * self._seconds
         self._digest = digest
+        self._most = math.inf if size is None else size
         self._key = key
         self._waiting = waiting
         self._size, self._until = 0, 0.0
@@ -59,8 +61,9 @@ class _Watch:
             self._begin()
         if self.is_over or time.monotonic() < self._until:
             return
-        brought = self._content.partial_size(self._key) - self._size
-        if 0 <= brought < self._least and not self._is_settling():  # a partial that shrank was begun anew
+        size = self._content.partial_size(self._key)
+        brought = size - self._size
+        if size > self._most or (0 <= brought < self._least and not self._is_settling()):  # a partial that shrank was begun anew
             raise _TooSlow
         self._begin()
 

@@ -11,7 +11,6 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING
 
@@ -34,12 +33,15 @@ ANSWER_SILENCES = 5
 SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
 
-def let_stream(response: BaseHTTPResponse) -> BaseHTTPResponse:
-    """Let the rest of an answer take as long as it needs: it is no document, but as large as its sender likes."""
+def read_piece(response: BaseHTTPResponse, size: int) -> bytes:
+    """Up to `size` bytes of an answer that is no document, but as large as its sender likes; none only at its end.
+
+    So each piece has a time of its own, with the chunk that frames it and the trailers behind it: as long as the server may be silent.
+    """
     answer = getattr(response, "_original_response", None)
     if isinstance(answer, _Answer):
-        answer.let_stream()
-    return response
+        answer.begin_piece()
+    return response.read1(size, decode_content=False)
 
 
 class _Answer(HTTPResponse):
@@ -57,8 +59,8 @@ class _Answer(HTTPResponse):
             self.close()
             raise
 
-    def let_stream(self) -> None:
-        self._deadline.lift()
+    def begin_piece(self) -> None:
+        self._deadline.renew()
 
     def _close_conn(self) -> None:
         """Called when the last byte was read, or nobody wants it: before the connection is another's."""
@@ -73,13 +75,13 @@ class _Deadline(io.RawIOBase):
         self._raw = raw
         self._socket = sock
         self._silence = sock.gettimeout()
+        self._is_over = False
         self._until = None if self._silence is None else time.monotonic() + ANSWER_SILENCES * self._silence
 
-    def lift(self) -> None:
-        """Let the bytes come as slowly as they like from now on, but for silence."""
-        self._until = None
-        with suppress(OSError):  # nothing comes any more
-            self._socket.settimeout(self._silence)
+    def renew(self) -> None:
+        """Begin a time as long as a silence, unless the last one is over: what was read of a frame by then is lost."""
+        if self._silence is not None and not self._is_over:
+            self._until = time.monotonic() + self._silence
 
     def readable(self) -> bool:
         return True
@@ -87,7 +89,8 @@ class _Deadline(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int | None:
         if self._until is not None and self._silence is not None:
             left = self._until - time.monotonic()
-            if left <= 0:
+            if self._is_over or left <= 0:
+                self._is_over = True
                 raise TimeoutError("timed out")
             self._socket.settimeout(min(left, self._silence))
         return self._raw.readinto(buffer)

@@ -20,7 +20,7 @@ from urllib3.response import BaseHTTPResponse
 from services.errors import RegistryFailure
 from services.registry.body import UploadBody
 from services.registry.certs import Trust
-from services.registry.connections import let_stream
+from services.registry.connections import read_piece
 from services.registry.containerd_words import copy_error
 from services.registry.failure import Failed, Failure
 from services.registry.gohttp import is_lasting, reason
@@ -142,7 +142,7 @@ class BodyStream:
 
     def __init__(self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None) -> None:
         self.offset = offset
-        self._response = let_stream(response)
+        self._response = response
         self._missing = size - offset
         self._suspect = suspect
         self._lock = threading.Lock()
@@ -183,7 +183,7 @@ class BodyStream:
         room, until = CHUNK, 0.0
         while room:
             try:
-                piece = self._response.read1(room, decode_content=False)
+                piece = read_piece(self._response, room)
             except (HTTPError, OSError, ValueError):
                 if pieces:
                     break

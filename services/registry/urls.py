@@ -22,7 +22,7 @@ from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from services.registry.addresses import Address, is_public
-from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, let_stream
+from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
 from services.registry.gohttp import reason, status_line, url_error
 
 PUBLIC = "public"
@@ -43,14 +43,14 @@ class UrlDownload:
 
     def __init__(self, url: str, response: BaseHTTPResponse) -> None:
         self._url = url
-        self._response = let_stream(response)
+        self._response = response
         length = response.headers.get("Content-Length", "")
         self.size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
         self.position = 0
 
     def read(self, size: int, /) -> bytes:
         try:
-            chunk = self._response.read1(size, decode_content=False)
+            chunk = read_piece(self._response, size)
         except (HTTPError, OSError, ValueError) as exc:
             raise InvalidContent("unexpected EOF" if isinstance(exc, ProtocolError) else reason(exc)) from exc
         self.position += len(chunk)

@@ -57,6 +57,7 @@ def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
         pytest.param(head("POST", "/images/app/tag?repo=a", "TRANSFER-ENCODING: chunked"), False, id="chunks"),
         pytest.param(head("GET", "/_ping") + head("POST", "/images/load", "Content-Length: 9"), True, id="a next request with a body"),
         pytest.param(b"\r\n" + head("GET", "/_ping"), True, id="empty line in front"),
+        pytest.param(head("GET", "/images/" + "/json/x" * 1000 + "/json"), False, id="long path"),
         pytest.param(head("GET", "http://localhost/v1.45/_ping"), True, id="absolute target"),
         pytest.param(head("GET", "/images%2Fjson"), True, id="escaped slash"),
         pytest.param(head("GET", "/%65vents"), False, id="escaped letter"),

@@ -9,7 +9,8 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import pytest
 from flask import Flask, Response
 
 from app import connections, reception
+from app.seats import Kind
 from app.serving import Server
 from tests.app.worker import PATIENCE, Served, rest, serving
 from tests.conformance.test_edges import CLOSE, head, parse
@@ -38,6 +40,13 @@ def held() -> Iterator[ExitStack]:
 def served(app: Flask, tmp_path: Path) -> Iterator[Served]:
     with serving(app, tmp_path) as running:
         yield running
+
+
+def poll(ready: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def statuses(answer: bytes) -> list[str]:
@@ -94,6 +103,29 @@ def test_a_client_that_leaves_within_a_head_is_gone(served: Served) -> None:
 )
 def test_a_wrong_head_is_refused_before_its_end(served: Served, pieces: list[bytes], status: int) -> None:
     assert parse(served.exchange(*pieces))[0] == status
+
+
+@pytest.mark.parametrize("over", [1, 20, 4096])
+def test_fields_just_beyond_the_limit_are_refused_at_once(served: Served, over: int) -> None:
+    """gunicorn asks for more before it looks how much there is."""
+    most = served.worker.cfg.limit_request_fields * (served.worker.cfg.limit_request_field_size + 2) + 4
+    fields = (b"A: " + b"x" * 60_000 + b"\r\n") * (most // 60_000 + 1)
+    assert statuses(served.exchange(b"GET /_ping HTTP/1.1\r\n" + fields[: most + over])) == ["431"]
+
+
+def test_a_request_line_just_beyond_the_limit_behind_an_empty_line_is_refused_at_once(served: Served) -> None:
+    limit = served.worker.cfg.limit_request_line
+    assert statuses(served.exchange(b"\r\nGET /".ljust(limit + 5, b"a"))) == ["414"]
+
+
+def test_refusals_that_nobody_reads_hold_their_threads_for_a_time_only(
+    served: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "STALL_SECONDS", 0.2)
+    for _ in range(6):
+        reader = held.enter_context(served.over_unix())
+        reader.sendall(head("GET", "//" + "a" * 1_000_000))  # its redirect does not fit in the socket
+    assert statuses(served.exchange(head("GET", "/images/get?names=none", CLOSE))) == ["404"]
 
 
 def test_a_head_must_be_whole_in_time_however_it_drips(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +254,25 @@ def test_readers_have_less_time_where_their_answers_take_much_memory(wordy: Flas
     monkeypatch.setattr(reception, "_HURRY_SECONDS", 0.2)
     monkeypatch.setattr(reception, "_ANSWER_BYTES", len(LONG) // 10)
     assert_given_up(wordy, tmp_path)
+
+
+def test_no_more_requests_are_quick_while_answers_take_much_memory(
+    wordy: Flask, tmp_path: Path, held: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "_HURRY_SECONDS", PATIENCE)
+    monkeypatch.setattr(reception, "_ANSWER_BYTES", len(LONG) // 10)
+    served = held.enter_context(serving(wordy, tmp_path))
+    answers, running = served.worker._doors[True].answers, served.worker._seats._running
+
+    def ask() -> None:
+        held.enter_context(served.over_unix()).sendall(ASK)
+
+    ask()
+    poll(lambda: answers.total > len(LONG) // 10)
+    for _ in range(6):
+        ask()
+    poll(lambda: running[Kind(quick=False, local=True)] == served.worker.cfg.threads)
+    assert answers.total < len(LONG)
 
 
 def assert_given_up(app: Flask, folder: Path) -> None:

@@ -16,12 +16,22 @@ class Slowness(StrEnum):
     DRIP_HEADERS = "a head without an end, a byte at a time"
     ENDLESS_CONTINUE = "100 Continue, again and again"
     STALL = "half a head, then nothing"
+    DRIP_EXTENSION = "a chunk whose extension has no end, a byte at a time"
+    DRIP_TRAILERS = "an empty body with trailers without an end, a byte at a time"
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+_BEGINNINGS = {
+    Slowness.ENDLESS_CONTINUE: b"HTTP/1.1 100 Continue\r\n\r\n",
+    Slowness.DRIP_EXTENSION: _CHUNKED + b"100;",
+    Slowness.DRIP_TRAILERS: _CHUNKED + b"0\r\n",
+}
 
 
 def answer_slowly(connection: socket.socket, slowness: Slowness, began: threading.Event) -> None:
     """Answer until the client is gone."""
     head = b"HTTP/1.1 200 OK\r\nX-Drip: "
-    connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" if slowness is Slowness.ENDLESS_CONTINUE else head)
+    connection.sendall(_BEGINNINGS.get(slowness, head))
     began.set()
     if slowness is Slowness.STALL:
         connection.recv(1)

@@ -221,6 +221,27 @@ def test_whoever_reads_again_what_was_there_is_waited_for(engine: Engine) -> Non
     assert remote.asked == []
 
 
+def test_a_writer_with_more_bytes_than_the_blob_has_is_not_waited_for(engine: Engine) -> None:
+    began, over = threading.Event(), threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield bytes(len(CONTENT) + 1)
+        began.set()
+        while not over.wait(0.01):
+            yield bytes(5000)
+
+    def load() -> None:
+        with pytest.raises(InvalidContent), hold(engine.metadata, engine.content, "load") as lease:
+            store_blob(engine, lease, chunks(), digest=DIGEST, size=1 << 40)
+
+    with running(load), hold(engine.metadata, engine.content, "fetch") as lease:
+        assert began.wait(SECONDS)
+        fetch_blob(engine, lease, Remote(), digest=DIGEST, size=len(CONTENT))
+        assert not over.is_set()
+        assert is_present(engine)
+        over.set()
+
+
 def test_wrong_bytes_of_a_writer_that_has_stopped_spoil_no_pull(engine: Engine) -> None:
     layout = Layout()
     image = layout.image([make_layer("blob", 400_000)], compression="none")

@@ -143,6 +143,13 @@ def test_a_blob_may_drip_for_longer_than_an_answer_may_take(registry: FakeRegist
         stream.close()
 
 
+@pytest.mark.parametrize("slowness", [Slowness.DRIP_EXTENSION, Slowness.DRIP_TRAILERS])
+def test_what_frames_a_blob_has_its_time(registry: FakeRegistry, slowness: Slowness) -> None:
+    blob = Descriptor("application/octet-stream", Digest.of(b"blob"), 4)
+    registry.slow[str(blob.digest)] = slowness
+    assert "failed to copy" in str(failure(asking(registry, lambda repository, _: b"".join(repository.blob(blob)))))
+
+
 def test_a_connection_is_kept_alive(registry: FakeRegistry) -> None:
     """By TCP, so that a registry whose machine is gone is noticed."""
     pool = Pools(DIRECT).get(registry.base, SYSTEM_TRUST, insecure=True).connection_from_url(registry.base)
