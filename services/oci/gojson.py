@@ -94,7 +94,7 @@ def check_values(raw: bytes, most: int) -> None:
         return
     values = (found for found in _UP_TO_VALUE.finditer(raw) if found[1])
     if next(islice(values, most, None), None) is not None:
-        raise InvalidContent(f"more than {most} values")
+        raise InvalidContent(f"a JSON document has more than {most} values")
 
 
 def _load(raw: bytes, build: Callable[[list[tuple[str, object]]], object], *, whole: bool = True) -> object:

@@ -53,7 +53,7 @@ def test_a_large_honest_config_is_read() -> None:
 def test_values_are_counted_outside_of_strings(raw: bytes, values: int) -> None:
     check_values(raw, values)
     if values:
-        with pytest.raises(InvalidContent, match=f"^more than {values - 1} values$"):
+        with pytest.raises(InvalidContent, match=f"^a JSON document has more than {values - 1} values$"):
             check_values(raw, values - 1)
 
 
