@@ -323,7 +323,7 @@ def put_image(
             store_blob(engine, lease, [blob])
         graph = read_graph(engine, lease.digests(), chosen)
         with engine.metadata.write() as tx:
-            record_graph(tx, graph)
+            record_graph(tx, engine.content, graph)
             canonical = str(Reference.parse(name).tagged()) if name else dangling_name(chosen.digest)
             assign_name(tx, canonical, chosen, engine.clock())
     return chosen.digest

@@ -29,6 +29,11 @@ IMAGE_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 MANIFEST_SUBJECT = "io.containerd.manifest.subject"
 
+MAX_DOCUMENT_VALUES = 1 << 19
+"""In index.json or manifest.json, roughly: more than in a manifest, for archives of many images; a document of nothing but tiny ones would
+take 50 times its size in memory.
+"""
+
 _UNIQUE_KEYS = frozenset({"manifests", "mediatype", "digest", "size", "annotations"})
 
 
@@ -47,7 +52,7 @@ def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
     """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and stands twice in an
     object.
     """
-    index = gojson.decode(raw, unique=_UNIQUE_KEYS)
+    index = gojson.decode(raw, unique=_UNIQUE_KEYS, most=MAX_DOCUMENT_VALUES)
     entries = Fields({} if index is None else index, "Index").array("manifests", "[]v1.Descriptor")
     if entries is not None and len(entries) > most:
         raise InvalidContent(f"index.json lists more than {most} images")

@@ -113,7 +113,7 @@ def _import(engine: Engine, source: Readable, plan: _Plan) -> Digest:
         target = _store_documents(engine, lease, layer, plan, now)
         graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
-            record_graph(tx, graph)
+            record_graph(tx, engine.content, graph)
             assign_name(tx, str(plan.reference or dangling_name(target.digest)), target, now)
             if plan.reference:
                 log_image(tx, engine, Action.TAG, target.digest, name=plan.reference.familiar, labels=plan.container.labels)

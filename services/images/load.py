@@ -28,8 +28,9 @@ from services.oci.platform_choice import is_wanted, wanted_manifests
 from services.oci.reference import Reference, dangling_name
 from services.progress import Progress, ProgressStream
 from services.store.batches import batches
+from services.store.documents import Documents
 from services.store.events import Action, image_labels, log_image
-from services.store.graph import MAX_REPEATS, Configs, ReadManifest, read_graph, whole_manifests
+from services.store.graph import MAX_REPEATS, ReadManifest, read_graph, whole_manifests
 from services.store.publish import assign_name, record_graph
 
 _DRAIN_BYTES = 64 << 20
@@ -123,7 +124,7 @@ def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[
         for image in loaded:
             target = image.target.digest
             if target not in labels:
-                record_graph(tx, image.graph)
+                record_graph(tx, engine.content, image.graph)
                 for subject, referrers in image.referrers.items():
                     tx.graph.add_referrers(subject, referrers)
             assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
@@ -137,16 +138,16 @@ def _read_images(
 ) -> Generator[Progress, None, list[_Loaded]]:
     """Every image with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
     brought = lease.digests()
-    configs = Configs()
+    documents = Documents()
     known = _referrers(entry for entry in entries if entry.digest in brought)
 
     @cache
     def read(media_type: str, digest: Digest, size: int) -> tuple[list[ReadManifest], dict[Digest, list[Descriptor]]]:
-        graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True, configs=configs)
+        graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True, documents=documents)
         referrers: dict[Digest, list[Descriptor]] = {}
         for subject in [manifest.document.digest for manifest in graph if manifest.document.kind is Kind.IMAGE]:
             for referrer in known.get(subject, ()):
-                (manifest,) = read_graph(engine, brought, referrer, configs=configs)
+                (manifest,) = read_graph(engine, brought, referrer, documents=documents)
                 if manifest.document.kind is Kind.ARTIFACT:  # so that no chain of them can come about
                     graph.append(manifest)
                     referrers.setdefault(subject, []).append(referrer)

@@ -171,7 +171,7 @@ class _Pull:
             content = lease.digests()
             graph = read_graph(engine, content, target)
             with engine.metadata.write() as tx:
-                record_graph(tx, graph)
+                record_graph(tx, engine.content, graph)
                 assign_name(tx, str(self.reference), target, engine.clock())
                 _record(tx, engine, self.reference, target.digest, content)
             yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))

@@ -26,14 +26,11 @@ from services.gc.leases import Lease
 from services.intake.ingest import StoredBlob, store_blob
 from services.intake.small_blobs import SMALL_BYTES, SmallBlobs
 from services.oci.digest import Digest
-from services.oci.gojson import quote
+from services.oci.gojson import check_values, quote
 from services.oci.platform import Platform
 
 MAX_DOCUMENT_BYTES = 20 << 20
 """Of index.json and manifest.json; containerd reads no more of the latter (jsonLimit)."""
-
-MAX_DOCUMENT_VALUES = 1 << 19
-"""In one of them, roughly: a document of nothing but tiny ones would take 50 times its size in memory."""
 
 MAX_ENTRIES = 100_000
 """Names and nameless images of one archive; each costs a row and an event, but only a few bytes of a document."""
@@ -133,8 +130,7 @@ def _read_document(size: int, chunks: Iterable[bytes]) -> bytes:
     if size > MAX_DOCUMENT_BYTES:
         raise InvalidContent(f"larger than {MAX_DOCUMENT_BYTES} bytes")
     document = b"".join(chunks)
-    if sum(map(document.count, (b"{", b"[", b","))) > MAX_DOCUMENT_VALUES:
-        raise InvalidContent(f"more than {MAX_DOCUMENT_VALUES} values")
+    check_values(document, oci_layout.MAX_DOCUMENT_VALUES)
     return document
 
 

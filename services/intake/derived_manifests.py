@@ -22,7 +22,7 @@ from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MAN
 from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Progress
-from services.store.graph import MAX_REPEATED_CONFIGS
+from services.store.documents import MAX_REPEATED_CONFIGS
 from services.store.reading import read_document
 
 MAX_IMAGES = 20_000

@@ -14,14 +14,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import NoReturn
 
 from services.errors import InvalidContent
+
+MAX_VALUES = 1 << 17
+"""In a manifest, an index or a config, roughly: the largest real ones have some ten thousand, and in 4 MiB a million would fit, each of
+which takes 50 times its bytes in memory, and much time.
+"""
 
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _READ_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
 _BYTE = re.compile("[\udc80-\udcff]")
 """What a byte that is no UTF-8 is as text (PEP 383)."""
+_UP_TO_VALUE = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([{\[,])|\Z)', re.DOTALL)
+"""Up to where a value begins, roughly, past strings; one that does not end goes on to the end, so that no byte is looked at twice."""
 _LITERALS = ("true", "false", "null")
 _ENDS_EARLY = "unexpected end of JSON input"
 _CONTEXTS = {
@@ -45,8 +53,8 @@ def quote(text: str) -> str:
     return _BYTE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", json.dumps(text, ensure_ascii=False))
 
 
-def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
-    """Read one JSON value; raises InvalidContent in Go's words.
+def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) -> object:
+    """Read one JSON value; raises InvalidContent in Go's words, and before it is read where there are more than so many values in it.
 
     A key of `unique` (lower case) that stands twice in one object, in any spelling, is refused; elsewhere the last one counts.
     """
@@ -57,6 +65,7 @@ def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
             _refuse_twice([key.casefold() for key, _ in pairs], unique)
         return built
 
+    check_values(raw, most)
     return _load(raw, build)
 
 
@@ -77,6 +86,15 @@ def decode_first(raw: bytes) -> object:
 def check(raw: bytes) -> None:
     """Raise as `decode` does, at a fraction of its memory: no object is kept."""
     _load(raw, lambda _: None)
+
+
+def check_values(raw: bytes, most: int) -> None:
+    """Refuse text with more than so many values, roughly, at no memory: what opens an object or array counts, and every comma between."""
+    if sum(map(raw.count, (b"{", b"[", b","))) <= most:  # which is quick, but counts those in strings too
+        return
+    values = (found for found in _UP_TO_VALUE.finditer(raw) if found[1])
+    if next(islice(values, most, None), None) is not None:
+        raise InvalidContent(f"a JSON document has more than {most} values")
 
 
 def _load(raw: bytes, build: Callable[[list[tuple[str, object]]], object], *, whole: bool = True) -> object:

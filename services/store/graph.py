@@ -16,7 +16,6 @@ from services.gc.damage import sound_blobs
 from services.metadata.protocol import Transaction
 from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
 from services.oci import mediatypes
-from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.fields import Fields
@@ -24,6 +23,7 @@ from services.oci.gojson import decode
 from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from services.oci.platform import PlatformMatcher
 from services.oci.platform_choice import wanted_manifests
+from services.store.documents import ConfigFacts, Documents
 from services.store.layer_checks import check_layers
 from services.store.reading import read_document
 from services.store.summary import is_pseudo
@@ -35,46 +35,16 @@ MAX_REPEATS = 100
 """How often an index may list one digest: nested, such lists would otherwise multiply to billions of ways from a name to a blob."""
 
 
-MAX_REPEATED_CONFIGS = 64 << 20
-"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
-    """A manifest that was read and is whole, with the raw config of an image.
+    """A manifest that was read and is whole; `config` is what is recorded as its image config, none of an index.
 
     `problem` says why nobody could unpack it, of what is taken all the same.
     """
 
     document: ManifestDocument
-    config: bytes | None
+    config: Digest | None
     problem: str = ""
-
-
-class Configs:
-    """The configs that an operation has read, each once for however many manifests that share it."""
-
-    def __init__(self) -> None:
-        self._read: dict[Digest, tuple[bytes, ImageConfig | InvalidContent]] = {}
-        self._repeated = 0
-
-    def read(self, engine: Engine, digest: Digest) -> tuple[bytes, ImageConfig | InvalidContent]:
-        """The raw config, and what it says or what is wrong with it; raises InvalidContent where too much of it would be recorded again."""
-        if digest in self._read:
-            self._repeated += len(self._read[digest][0])
-            if self._repeated > MAX_REPEATED_CONFIGS:
-                raise InvalidContent(f"too many manifests share their configs, which are more than {MAX_REPEATED_CONFIGS} bytes together")
-        else:
-            self._read[digest] = _parse_config(read_document(engine, digest))
-        return self._read[digest]
-
-
-def _parse_config(raw: bytes) -> tuple[bytes, ImageConfig | InvalidContent]:
-    try:
-        return raw, ImageConfig.parse(raw)
-    except InvalidContent as exc:
-        return raw, exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +56,7 @@ class _Reading:
     brought: AbstractSet[Digest]
     matcher: PlatformMatcher | None
     tolerant: bool
-    configs: Configs
+    documents: Documents
     found: list[ReadManifest] = field(default_factory=list)
     visited: set[Digest] = field(default_factory=set)
 
@@ -98,11 +68,11 @@ def read_graph(
     *,
     matcher: PlatformMatcher | None = None,
     tolerant: bool = False,
-    configs: Configs | None = None,
+    documents: Documents | None = None,
 ) -> list[ReadManifest]:
     """Read target and every descendant manifest that was brought, children before parents; verify that each is complete.
 
-    `brought` is what the operation's lease holds; `configs` are those that it has read for other targets.
+    `brought` is what the operation's lease holds; `documents` are those that it has read for other targets.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
@@ -117,7 +87,7 @@ def read_graph(
     that are no stream at all, and a target that is neither manifest nor index.
     """
     with engine.metadata.read() as tx:
-        reading = _Reading(engine, tx, brought, matcher, tolerant, configs or Configs())
+        reading = _Reading(engine, tx, brought, matcher, tolerant, documents or Documents())
         if not _sound(reading, tx.graph.unmarked([target.digest])):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
@@ -210,41 +180,41 @@ def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool)
     _check_present(reading, manifest)
     is_image = mediatypes.is_config(manifest.config.media_type) and not manifest.is_pseudo
     is_unpacked = is_image and not is_pseudo(descriptor)
-    raw, config = _read_config(reading, manifest.config, required=is_unpacked)
+    config = _read_config(reading, manifest.config, required=is_unpacked)
     problem = ""
     if is_unpacked and config:
-        problem = check_layers(reading.tx.graph, reading.engine.content, manifest, config, tolerant=reading.tolerant)
+        problem = check_layers(reading.tx.graph, reading.engine.content, manifest, config.diff_ids, tolerant=reading.tolerant)
     document = ManifestDocument(
         descriptor.digest,
         descriptor.media_type,
         Kind.IMAGE if is_image else Kind.ARTIFACT,
         platform=config.platform if config else None,
         created=config.created if config else None,
-        labels=config.container.labels if config else None,
+        labels=config.labels if config else None,
         edges=(Edge(Role.CONFIG, manifest.config), *(Edge(Role.LAYER, layer) for layer in manifest.layers)),
     )
-    reading.found.append(ReadManifest(document, raw, problem))
+    reading.found.append(ReadManifest(document, manifest.config.digest if config else None, problem))
 
 
 def _read_document(reading: _Reading, descriptor: Descriptor) -> bytes:
     if descriptor.size > MAX_MANIFEST_BYTES:
         raise InvalidContent(f"manifest {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
     _check_sizes(reading, [descriptor])
-    return read_document(reading.engine, descriptor.digest)
+    return reading.documents.manifest(reading.engine, descriptor.digest)
 
 
-def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -> tuple[bytes | None, ImageConfig | None]:
-    """The raw and parsed config; an artifact's is kept only if it happens to read as an image config, as moby reads it then."""
+def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -> ConfigFacts | None:
+    """What the config says; an artifact's is kept only if it happens to read as an image config, as moby reads it then."""
     if descriptor.size > MAX_MANIFEST_BYTES:
         if required:
             raise InvalidContent(f"image config {descriptor.digest} is larger than {MAX_MANIFEST_BYTES} bytes")
-        return None, None
-    raw, config = reading.configs.read(reading.engine, descriptor.digest)
-    if isinstance(config, ImageConfig):
-        return raw, config
+        return None
+    config = reading.documents.config(reading.engine, descriptor.digest)
+    if isinstance(config, ConfigFacts):
+        return config
     if required:
         raise config
-    return None, None
+    return None
 
 
 def _sound(reading: _Reading, unmarked: Mapping[Digest, int]) -> set[Digest]:

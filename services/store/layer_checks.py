@@ -4,13 +4,14 @@ was stored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.archive.layer import begins_stream
 from services.content.protocol import ContentStore
 from services.errors import InvalidContent
 from services.metadata.protocol import Graph
 from services.metadata.records import LayerFacts
 from services.oci import mediatypes
-from services.oci.config import ImageConfig
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.manifest import Manifest
@@ -19,13 +20,13 @@ _HEAD_BYTES = 512
 _MISMATCHED = "mismatched image rootfs and manifest layers"
 
 
-def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, config: ImageConfig, *, tolerant: bool) -> str:
-    """Compare what each tar layer unpacks to with what the config says; layers of other kinds are not readable here.
+def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, diff_ids: Sequence[Digest], *, tolerant: bool) -> str:
+    """Compare what each tar layer unpacks to with what the config says (its diff_ids); layers of other kinds are not readable here.
 
     A tolerant caller takes layers that are no stream at all. Returns what keeps an image that is taken all the same from being unpacked;
     raises InvalidContent for what is not taken.
     """
-    layers, diff_ids = manifest.layers, config.diff_ids or ()
+    layers = manifest.layers
     if not all(mediatypes.is_layer(layer.media_type) for layer in layers):
         return ""
     facts = graph.layers([layer.digest for layer in layers])

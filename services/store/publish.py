@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.content.protocol import ContentStore
+from services.gc.damage import bytes_problem, damaged
 from services.metadata.protocol import Transaction
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
@@ -15,10 +17,19 @@ from services.oci.reference import dangling_name
 from services.store.graph import ReadManifest
 
 
-def record_graph(tx: Transaction, graph: Iterable[ReadManifest]) -> None:
-    """Record every manifest of the graph inside the caller's transaction."""
+def record_graph(tx: Transaction, content: ContentStore, graph: Iterable[ReadManifest]) -> None:
+    """Record every manifest of the graph inside the caller's transaction, with its config, which is read again: only one is in memory."""
     for manifest in graph:
-        tx.graph.add_manifest(manifest.document, manifest.config)
+        config = None if manifest.config is None else _read_config(content, manifest.config)
+        tx.graph.add_manifest(manifest.document, config)
+
+
+def _read_config(content: ContentStore, digest: Digest) -> bytes:
+    """The bytes; who reads the blob outside of a transaction marks it where it has been damaged since."""
+    raw = content.read(digest)
+    if damage := bytes_problem(digest, Digest.of(raw, digest.algorithm)):
+        raise damaged(digest, damage)
+    return raw
 
 
 def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Digest | None:

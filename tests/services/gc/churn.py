@@ -111,7 +111,7 @@ def put(engine: Engine, chance: random.Random, name: str) -> None:
         store(engine, chance, lease, layout, sorted(brought))
         graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
-            record_graph(tx, graph)
+            record_graph(tx, engine.content, graph)
             assign_name(tx, name, target, engine.clock())
 
 

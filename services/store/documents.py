@@ -1,0 +1,103 @@
+"""What an operation keeps of the documents that it reads, until its images have their names: little, and bounded for all together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.engine import Engine
+from services.errors import InvalidContent
+from services.oci.config import ImageConfig
+from services.oci.digest import Digest
+from services.oci.platform import Platform
+from services.oci.timestamp import Timestamp
+from services.store.reading import read_document
+
+MAX_REPEATED_CONFIGS = 64 << 20
+"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk.
+"""
+
+MAX_KEPT_BYTES = 256 << 20
+"""Memory for what is kept of the documents of one operation, roughly: compressed, an archive of a few KiB holds thousands of large ones.
+
+That is enough for 20,000 images of 20 layers.
+"""
+
+_MAX_KEPT_DIFF_IDS = 100_000
+"""Of configs that may come again; 20 MB of memory."""
+
+_VALUE_BYTES = 100
+_CONFIG_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFacts:
+    """What is needed of an image config once it is read."""
+
+    platform: Platform
+    created: Timestamp | None
+    labels: Mapping[str, str] | None
+    diff_ids: tuple[Digest, ...]
+
+
+class Documents:
+    """The documents that an operation has read; what it keeps of a config is there for the other manifests that share it."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[Digest, int] = {}
+        self._configs: dict[Digest, ConfigFacts | InvalidContent] = {}
+        self._diff_ids = 0
+        self._repeated = 0
+        self._kept = 0
+
+    def manifest(self, engine: Engine, digest: Digest) -> bytes:
+        """The bytes of a manifest or index that will be kept parsed; raises InvalidContent where too much would be."""
+        raw = read_document(engine, digest)
+        width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
+        self._keep(len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b","))))
+        return raw
+
+    def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
+        """What a config says or what is wrong with it; raises InvalidContent where too much of it would be kept, or recorded again."""
+        if digest in self._sizes:
+            self._repeated += self._sizes[digest]
+            if self._repeated > MAX_REPEATED_CONFIGS:
+                raise InvalidContent(f"too many manifests share their configs, which are more than {MAX_REPEATED_CONFIGS} bytes together")
+        if digest not in self._configs:
+            raw = read_document(engine, digest)
+            self._sizes[digest] = len(raw)
+            self._add(digest, _facts(raw))
+        return self._configs[digest]
+
+    def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
+        self._keep(_weight(facts))
+        self._diff_ids += 0 if isinstance(facts, InvalidContent) else len(facts.diff_ids)
+        if self._diff_ids > _MAX_KEPT_DIFF_IDS:  # nobody else has them: those that come again are read again
+            self._configs.clear()
+            self._diff_ids = 0
+        self._configs[digest] = facts
+
+    def _keep(self, weight: int) -> None:
+        self._kept += weight
+        if self._kept > MAX_KEPT_BYTES:
+            raise InvalidContent(f"manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory together")
+
+
+def _facts(raw: bytes) -> ConfigFacts | InvalidContent:
+    try:
+        config = ImageConfig.parse(raw)
+    except InvalidContent as exc:
+        return InvalidContent(str(exc))  # `exc` would keep all that was read so far
+    return ConfigFacts(config.platform, config.created, config.container.labels, config.diff_ids or ())
+
+
+def _weight(facts: ConfigFacts | InvalidContent) -> int:
+    """Memory for all but the diff_ids, roughly."""
+    if isinstance(facts, InvalidContent):
+        return _CONFIG_BYTES + sys.getsizeof(str(facts))
+    platform = facts.platform
+    texts = [platform.os, platform.architecture, platform.variant, platform.os_version, *platform.os_features]
+    for label in (facts.labels or {}).items():
+        texts += label
+    return _CONFIG_BYTES + sum(sys.getsizeof(text) + _VALUE_BYTES // 2 for text in texts)
