@@ -142,6 +142,15 @@ def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) 
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
 
 
+def graph_weights(graph: Iterable[ReadManifest]) -> dict[Digest, int]:
+    """How many links each manifest has, and those below it that stand in the graph before it: about what counting its content costs."""
+    weights: dict[Digest, int] = {}
+    for manifest in graph:
+        children = {edge.child.digest for edge in manifest.document.edges}
+        weights[manifest.document.digest] = len(manifest.document.edges) + sum(weights.get(child, 0) for child in children)
+    return weights
+
+
 def _needed(facts: ManifestFacts) -> set[Digest]:
     children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
     return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}

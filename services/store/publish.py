@@ -17,8 +17,7 @@ from services.store.graph import ReadManifest
 
 def record_graph(tx: Transaction, graph: Iterable[ReadManifest]) -> None:
     """Record every manifest of the graph inside the caller's transaction."""
-    for manifest in graph:
-        tx.graph.add_manifest(manifest.document, manifest.config)
+    tx.graph.add_manifests((manifest.document, manifest.config) for manifest in graph)
 
 
 def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Digest | None:

@@ -237,7 +237,7 @@ class TestGraph:
             add_image(tx, "r", ["s"])
             edges = tx.graph.manifests([digest("m")])[digest("m")].edges
             for _ in range(2):
-                tx.graph.add_referrers(digest("m"), [descriptor("r"), descriptor("gone")])
+                tx.graph.add_referrers({digest("m"): [descriptor("r"), descriptor("gone")]})
         with store.write() as tx:
             assert tx.graph.referrers(digest("m")) == [descriptor("r"), descriptor("gone")]
             assert tx.graph.rooted([digest("s")]) == digests("s")
