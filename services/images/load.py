@@ -1,14 +1,15 @@
 """POST /images/load as a use case: an archive becomes blobs, manifests and names.
 
-Members are stored as they arrive, under one lease; names are given when every image of the archive is whole and verified, at most a few
-hundred in a transaction. So a broken archive leaves nothing: what only the lease kept is swept when it ends.
+Members are stored as they arrive, under one lease. When every image of the archive is whole and verified, the manifests are recorded and
+then names are given, at most a few hundred in a transaction. So a broken archive leaves nothing: what only the lease kept is swept when it
+ends.
 
 Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvidePlatform); containerd client/import.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +31,7 @@ from services.progress import Progress, ProgressStream
 from services.store.batches import batches
 from services.store.documents import Documents
 from services.store.events import Action, image_labels, log_image
-from services.store.graph import MAX_REPEATS, ReadManifest, read_graph, whole_manifests
+from services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
 from services.store.publish import assign_name, record_graph
 
 _DRAIN_BYTES = 64 << 20
@@ -103,11 +104,25 @@ def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Ge
             if not any(map(is_image, entries)):
                 raise InvalidContent("image might be filtered out")
             loaded = yield from _read_images(engine, lease, entries)
-        labels: dict[Digest, Mapping[str, str]] = {}
-        for batch in batches(_distinct(loaded)):
-            _record(engine, batch, labels)
-            yield Progress()
+        yield from _record(engine, loaded)
     return loaded
+
+
+def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
+    """Make the images visible, in transactions of bounded size: their manifests, which the lease keeps, and then the names."""
+    manifests = {manifest.document.digest: manifest for image in loaded for manifest in image.graph}
+    weights = graph_weights(manifests.values())
+    referrers = {subject: each for image in loaded for subject, each in image.referrers.items()}
+    for batch in batches(manifests.values(), lambda manifest: weights[manifest.document.digest]):
+        with engine.metadata.write() as tx:
+            record_graph(tx, engine.content, batch)
+            recorded = {manifest.document.digest for manifest in batch} & referrers.keys()
+            tx.graph.add_referrers({subject: referrers[subject] for subject in recorded})
+        yield Progress()
+    labels: dict[Digest, Mapping[str, str]] = {}
+    for names in batches(_distinct(loaded), lambda image: weights.pop(image.target.digest, 0)):
+        _name(engine, names, labels)
+        yield Progress()
 
 
 def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
@@ -115,18 +130,12 @@ def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
     return list({(image.target.digest, image.reference): image for image in reversed(loaded)}.values())[::-1]
 
 
-def _record(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
-    """Make these images visible, in one transaction; `labels` has those of targets that are recorded, so that one with many names is so
-    once.
-    """
+def _name(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
+    """Name these images, in one transaction; `labels` has those of named targets, so that one with many names is read once."""
     now = engine.clock()
     with engine.metadata.write() as tx:
         for image in loaded:
             target = image.target.digest
-            if target not in labels:
-                record_graph(tx, engine.content, image.graph)
-                for subject, referrers in image.referrers.items():
-                    tx.graph.add_referrers(subject, referrers)
             assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
             if target not in labels:
                 labels[target] = image_labels(tx, engine, target)
@@ -144,14 +153,15 @@ def _read_images(
     @cache
     def read(media_type: str, digest: Digest, size: int) -> tuple[list[ReadManifest], dict[Digest, list[Descriptor]]]:
         graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True, documents=documents)
+        artifacts: list[ReadManifest] = []
         referrers: dict[Digest, list[Descriptor]] = {}
         for subject in [manifest.document.digest for manifest in graph if manifest.document.kind is Kind.IMAGE]:
             for referrer in known.get(subject, ()):
                 (manifest,) = read_graph(engine, brought, referrer, documents=documents)
                 if manifest.document.kind is Kind.ARTIFACT:  # so that no chain of them can come about
-                    graph.append(manifest)
+                    artifacts.append(manifest)
                     referrers.setdefault(subject, []).append(referrer)
-        return graph, referrers
+        return artifacts + graph, referrers
 
     loaded: list[_Loaded] = []
     for entry in filter(is_image, entries):

@@ -11,7 +11,7 @@ Source: moby daemon/containerd/image_exporter.go (ExportImage, referrersForExpor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
 from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
@@ -51,16 +51,18 @@ class _Chosen:
 
 @dataclass(slots=True)
 class _Plan:
-    """What the archive will hold: entries of index.json, blobs with their sizes, and names per manifest of manifest.json.
+    """What the archive will hold: entries of index.json, blobs, and names per manifest of manifest.json.
 
-    `whole` are the manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
+    `sizes` are those of the blobs' rows, since an index may say anything of a manifest that was absent when it came. `whole` are the
+    manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
     """
 
     tx: Transaction
     engine: Engine
     matcher: PlatformMatcher
     entries: list[Descriptor] = field(default_factory=list)
-    blobs: dict[Digest, int] = field(default_factory=dict)
+    blobs: set[Digest] = field(default_factory=set)
+    sizes: dict[Digest, int] = field(default_factory=dict)
     names: dict[Digest, list[str]] = field(default_factory=dict)
     facts: dict[Digest, ManifestFacts] = field(default_factory=dict)
     whole: set[Digest] = field(default_factory=set)
@@ -86,15 +88,16 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
                 for image in chosen:
                     _add_image(plan, image)
                 _add_known_referrers(plan)
+                plan.sizes = tx.graph.blob_sizes(plan.blobs)
                 documents = _documents(plan)
         except EngineError:
             _log(engine, chosen)
             raise
-        if unsound := plan.blobs.keys() - lease.add(plan.blobs):
+        if unsound := plan.blobs - lease.add(plan.blobs):
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
         _log(engine, chosen)
-        blobs = {blob_member(digest): _blob(engine, digest, size) for digest, size in plan.blobs.items()}
+        blobs = {blob_member(digest): _blob(engine, digest, size) for digest, size in plan.sizes.items()}
         yield from write_tar(blobs | documents)
 
 
@@ -183,11 +186,11 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
     facts = _facts(plan, descriptor.digest)
     if facts is None:
         if plan.tx.graph.present([descriptor.digest]):
-            plan.blobs[descriptor.digest] = descriptor.size
+            plan.blobs.add(descriptor.digest)
         return
-    plan.blobs[descriptor.digest] = descriptor.size
+    plan.blobs.add(descriptor.digest)
     parts = [edge.child for edge in facts.edges if edge.role is not Role.MANIFEST and not is_foreign_layer(edge.child.media_type)]
-    plan.blobs.update((part.digest, part.size) for part in parts)
+    plan.blobs.update(part.digest for part in parts)
     for edge in facts.edges:
         if edge.role is Role.MANIFEST and edge.child.digest not in plan.whole and (not is_target or is_wanted(edge.child, plan.matcher)):
             plan.whole.add(edge.child.digest)
@@ -226,7 +229,8 @@ def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
 def _entries(plan: _Plan) -> list[Descriptor]:
     """The images, and then, by digest, the referrers that are not in the archive otherwise."""
     reached = plan.whole | {entry.digest for entry in plan.entries}
-    return plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
+    listed = plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
+    return [replace(entry, size=plan.sizes[entry.digest]) for entry in listed]
 
 
 def _documents(plan: _Plan) -> dict[str, NewMember]:

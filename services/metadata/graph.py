@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -40,6 +40,7 @@ _OPTIONAL = (Role.MANIFEST, Role.REFERRER)
 _NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
 _LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
 _REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
+_RECORDED = select(manifest.c.digest).where(manifest.c.digest.in_(DIGESTS))
 _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size).where(manifest.c.digest.in_(DIGESTS))
 _STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).values(content_size=bindparam("counted"))
 
@@ -105,20 +106,22 @@ class SqlGraph:
         return {to_digest(diff_id): to_digest(digest) for diff_id, digest in self._rows(_BY_DIFF_ID, diff_ids)}
 
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
-        if not self._rows(_STORED_SIZES, [document.digest]):
-            self._require_children(document)
-            self._insert_manifest(document, config)
-            bump(self._connection)
-        self._refresh_sizes({document.digest} | self._digests(reach.ABOVE, [document.digest]))
+        self.add_manifests([(document, config)])
 
-    def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
-        known = {referrer.digest for referrer in self.referrers(subject)}
-        new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
+    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
+        given = {document.digest: (document, config) for document, config in manifests}
+        recorded = self._digests(_RECORDED, given)
+        new = [each for digest, each in given.items() if digest not in recorded]
         if not new:
             return
-        last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
-        self._connection.execute(insert(edge), edge_rows(subject, new, first=0 if last is None else last + 1))
-        self._refresh_sizes({subject} | self._digests(reach.ABOVE, [subject]))
+        self._require_children([document for document, _ in new])
+        self._insert_manifests(new)
+        bump(self._connection)
+        self._refresh_sizes(self.ancestors(document.digest for document, _ in new))
+
+    def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
+        changed = {subject for subject, each in referrers.items() if self._insert_referrers(subject, each)}
+        self._refresh_sizes(self.ancestors(changed))
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
         return [load_descriptor(text) for text in self._connection.scalars(_REFERRERS, {"subject": str(subject)})]
@@ -184,20 +187,29 @@ class SqlGraph:
         for chunk in in_chunks(digests):
             self._connection.execute(delete(column.table).where(column.in_(chunk)))
 
-    def _require_children(self, document: ManifestDocument) -> None:
+    def _require_children(self, documents: Iterable[ManifestDocument]) -> None:
         """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
-        needed = {
-            each.child.digest for each in document.edges if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
-        }
-        for digest in sorted(needed - self.present(needed)):
-            raise BlobNotFound(f"missing blob {digest} of manifest {document.digest}")
+        needed = {document.digest: set(_required(document)) for document in documents}
+        present = self.present(chain.from_iterable(needed.values()))
+        for parent, children in needed.items():
+            for digest in sorted(children - present):
+                raise BlobNotFound(f"missing blob {digest} of manifest {parent}")
 
-    def _insert_manifest(self, document: ManifestDocument, raw_config: bytes | None) -> None:
-        self._connection.execute(insert(manifest), manifest_row(document))
-        if edges := edge_rows(document.digest, document.edges):
+    def _insert_manifests(self, manifests: Sequence[tuple[ManifestDocument, bytes | None]]) -> None:
+        self._connection.execute(insert(manifest), [manifest_row(document) for document, _ in manifests])
+        if edges := [row for document, _ in manifests for row in edge_rows(document.digest, document.edges)]:
             self._connection.execute(insert(edge), edges)
-        if raw_config is not None:
-            self._connection.execute(insert(config).values(manifest=str(document.digest), raw=raw_config))
+        if configs := [{"manifest": str(document.digest), "raw": raw} for document, raw in manifests if raw is not None]:
+            self._connection.execute(insert(config), configs)
+
+    def _insert_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> bool:
+        """Whether any was new."""
+        known = {referrer.digest for referrer in self.referrers(subject)}
+        new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
+        if new:
+            last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
+            self._connection.execute(insert(edge), edge_rows(subject, new, first=0 if last is None else last + 1))
+        return bool(new)
 
     def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
         """Count the content of these manifests again, and bump the generation when one differs."""
@@ -207,6 +219,13 @@ class SqlGraph:
         if changed:
             self._connection.execute(_STORE_SIZE, changed)
             bump(self._connection)
+
+
+def _required(document: ManifestDocument) -> Iterator[Digest]:
+    """What a manifest cannot be recorded without."""
+    for each in document.edges:
+        if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type):
+            yield each.child.digest
 
 
 def _reach(root: str, children: Mapping[str, Sequence[str]]) -> set[str]:

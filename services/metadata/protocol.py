@@ -93,8 +93,11 @@ class Graph(Protocol):
         present is not (a sweep took it from a writer whose lease had ended).
         """
 
-    def add_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> None:
-        """Keep these manifests as long as the recorded one that they refer to; those that are kept already change nothing."""
+    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
+        """The same for several, whose ancestors are counted once: an index that lists thousands of them would be counted for each."""
+
+    def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
+        """Per recorded manifest, keep those that refer to it as long as it is there; those that are kept already change nothing."""
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
         """What is kept with a manifest because it refers to it, oldest first; it is not among the edges of its facts."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 BATCH = 200
-"""How many names one transaction changes: less than a tenth of a second."""
+"""How many names one transaction changes, or manifests it records: less than a tenth of a second."""
+
+MAX_WEIGHT = 20_000
+"""How many links from manifests to others one transaction writes or follows, unless a single one has more: a fraction of a second."""
 
 _PAUSE_SECONDS = 0.02
 """A writer that waits for SQLite does not queue, but asks again up to ten times a second."""
@@ -16,10 +18,17 @@ _PAUSE_SECONDS = 0.02
 Item = TypeVar("Item")
 
 
-def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most BATCH, with a moment for others in between."""
-    rest = iter(items)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
-        if len(batch) == BATCH:
+def batches(items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0) -> Iterator[list[Item]]:
+    """The items in their order, in lists of at most BATCH and MAX_WEIGHT, with a moment for others in between."""
+    batch: list[Item] = []
+    room = MAX_WEIGHT
+    for item in items:
+        weight = weigh(item)
+        if len(batch) == BATCH or (batch and weight > room):
+            yield batch
             time.sleep(_PAUSE_SECONDS)
+            batch, room = [], MAX_WEIGHT
+        batch.append(item)
+        room -= weight
+    if batch:
+        yield batch

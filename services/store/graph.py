@@ -112,6 +112,18 @@ def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) 
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
 
 
+def graph_weights(graph: Iterable[ReadManifest]) -> dict[Digest, int]:
+    """What recording each manifest costs: its links, those of the manifests before it that it lists, and one more per KiB of config."""
+    weights: dict[Digest, int] = {}
+    for manifest in graph:
+        edges = manifest.document.edges
+        config = sum(edge.child.size for edge in edges if edge.role is Role.CONFIG)
+        weights[manifest.document.digest] = (
+            len(edges) + (config >> 10) + sum(weights.get(child, 0) for child in {e.child.digest for e in edges})
+        )
+    return weights
+
+
 def _needed(facts: ManifestFacts) -> set[Digest]:
     children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
     return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}

@@ -18,10 +18,10 @@ from services.store.graph import ReadManifest
 
 
 def record_graph(tx: Transaction, content: ContentStore, graph: Iterable[ReadManifest]) -> None:
-    """Record every manifest of the graph inside the caller's transaction, with its config, which is read again: only one is in memory."""
-    for manifest in graph:
-        config = None if manifest.config is None else _read_config(content, manifest.config)
-        tx.graph.add_manifest(manifest.document, config)
+    """Record every manifest of the graph inside the caller's transaction, with its config, whose bytes are read again."""
+    tx.graph.add_manifests(
+        (manifest.document, None if manifest.config is None else _read_config(content, manifest.config)) for manifest in graph
+    )
 
 
 def _read_config(content: ContentStore, digest: Digest) -> bytes:

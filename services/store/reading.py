@@ -39,9 +39,7 @@ def read_document(engine: Engine, digest: Digest) -> bytes:
 
 @contextmanager
 def open_verified(engine: Engine, digest: Digest, size: int) -> Iterator[VerifiedBlob]:
-    """Open a blob to give it away; raises BlobNotFound, and Damaged where it has another size, which may be the fault of who
-    gave the size.
-    """
+    """Open a blob to give it away; raises BlobNotFound, and Damaged where it has another size than its row says."""
     version = engine.content.version(digest)
     with engine.content.open(digest) as file, closing(VerifiedBlob(engine, digest, size, file, version)) as blob:
         if problem := file_problem(engine.content, digest, size):

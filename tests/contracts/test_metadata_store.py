@@ -145,6 +145,20 @@ class TestGraph:
         with pytest.raises(BlobNotFound, match="missing blob"), store.write() as tx:
             tx.graph.add_manifest(image_facts("m", ["l"]), b"{}")
 
+    def test_several_manifests_are_recorded_together_or_not_at_all(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_blobs(tx, ["m", "m.config", "n", "n.config", "o", "o.config"])
+            add_index(tx, "index", ["m", "n"])
+        several = [(image_facts(label, []), b"{}") for label in ("m", "n", "m")]
+        for _ in range(2):
+            with store.write() as tx:
+                tx.graph.add_manifests(several)
+                tx.graph.add_manifests([])
+        assert _content_sizes(store, "m", "n", "index") == {"m": 20, "n": 20, "index": 50}
+        with pytest.raises(BlobNotFound, match=f"missing blob {digest('lost.config')} of manifest {digest('lost')}"), store.write() as tx:
+            tx.graph.add_manifests([(image_facts(label, []), b"{}") for label in ("o", "lost")])
+        assert store.catalog().manifests.keys() == digests("m", "n", "index")
+
     def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
         foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         with store.write() as tx:
@@ -237,7 +251,7 @@ class TestGraph:
             add_image(tx, "r", ["s"])
             edges = tx.graph.manifests([digest("m")])[digest("m")].edges
             for _ in range(2):
-                tx.graph.add_referrers(digest("m"), [descriptor("r"), descriptor("gone")])
+                tx.graph.add_referrers({digest("m"): [descriptor("r"), descriptor("gone")]})
         with store.write() as tx:
             assert tx.graph.referrers(digest("m")) == [descriptor("r"), descriptor("gone")]
             assert tx.graph.rooted([digest("s")]) == digests("s")

@@ -253,7 +253,6 @@ def test_an_index_that_lies_about_a_size_marks_no_sound_blob(engine: Engine) -> 
     layout.tag(index, "docker.io/team/index:1")
     load_image(engine, layout.to_tar())
     load_image(engine, other.to_tar())
-    with pytest.raises(Damaged, match=f"blob {child['digest']} has {child['size']} bytes instead of {child['size'] + 1}"):
-        save(engine, "team/index:1")
+    save(engine, "team/index:1")
     assert damages(engine) == {}
     save(engine, "team/child:1")

@@ -215,6 +215,22 @@ def test_one_wrong_name_among_several_is_an_error(engine: Engine) -> None:
         next(save_images(engine, ["simple", "nope"]))
 
 
+@pytest.mark.parametrize("asked", [["index:1"], ["child:1", "index:1"], ["index:1", "child:1"]])
+@pytest.mark.parametrize("platforms", [[], [ARM64]])
+def test_sizes_are_those_of_the_blobs_whatever_an_index_says(engine: Engine, asked: list[str], platforms: list[Platform]) -> None:
+    layout, child = Layout(), simple_layout("docker.io/library/child:1", platform="linux/arm64/v8")
+    (listed,) = child.manifests
+    lying = on_platform({"mediaType": listed["mediaType"], "digest": listed["digest"], "size": 10}, "linux/arm64/v8")
+    layout.tag(layout.index([lying]), "docker.io/library/index:1")
+    load_image(engine, layout.to_tar())
+    load_image(engine, child.to_tar())
+    archive = save(engine, *asked, platforms=platforms)
+    content = members(archive)
+    assert {blob_path(digest): blob for digest, blob in child.blobs.items()}.items() <= content.items()
+    entries = document(archive, "index.json")["manifests"]
+    assert {entry["size"] for entry in entries} <= {len(blob) for blob in content.values() if blob is not None}
+
+
 def large_image(engine: Engine) -> bytes:
     layer = make_layer("large", 3 << 20)
     put_layout(engine, "docker.io/library/large:1", lambda layout: layout.image([layer], compression="none"))

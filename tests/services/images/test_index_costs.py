@@ -1,0 +1,119 @@
+"""Thousands of manifests under several indexes: counted once, recorded in short transactions, and left when nobody waits any more."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable
+
+import pytest
+
+from services.engine import Engine
+from services.images.load import load_image as stream_load
+from services.metadata.graph import SqlGraph
+from services.metadata.records import ManifestDocument
+from services.oci.digest import Digest
+from services.progress import Progress
+from tests.builders import Json, Layout, load_image
+from tests.services.images.archives import blobs, names
+
+EMPTY = "application/vnd.oci.empty.v1+json"
+MANIFESTS, INDEXES = 40, 3
+
+
+def several_indexes() -> Layout:
+    """Indexes that list the same tiny manifests."""
+    layout = Layout()
+    config = layout.add(b"{}", EMPTY)
+    listed = [layout.manifest(config, [], annotations={"i": str(number)}) for number in range(MANIFESTS)]
+    for number in range(INDEXES):
+        layout.tag(layout.index(listed, annotations={"t": str(number)}), f"docker.io/library/index:{number}")
+    return layout
+
+
+def signed_index() -> Layout:
+    """An index of images each of which something refers to."""
+    layout = Layout()
+    listed: list[Json] = [layout.image([], labels={"i": str(number)}) for number in range(MANIFESTS)]
+    layout.tag(layout.index(listed), "docker.io/library/signed:1")
+    for number, subject in enumerate(listed):
+        manifest = layout.manifest(layout.add(b"{}", EMPTY), [], annotations={"s": str(number)})
+        layout.manifests.append({**manifest, "annotations": {"io.containerd.manifest.subject": subject["digest"]}})
+    return layout
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many manifests were counted, each time that some were."""
+    counts: list[int] = []
+    refresh = SqlGraph._refresh_sizes
+
+    def counting(graph: SqlGraph, manifests: Collection[Digest]) -> None:
+        if manifests:
+            counts.append(len(manifests))
+        refresh(graph, manifests)
+
+    monkeypatch.setattr(SqlGraph, "_refresh_sizes", counting)
+    return counts
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many manifests, and links out of them, were given to be recorded at once."""
+    sizes: list[int] = []
+    add = SqlGraph.add_manifests
+
+    def counting(graph: SqlGraph, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
+        given = list(manifests)
+        sizes.append(sum(1 + len(document.edges) for document, _ in given))
+        add(graph, given)
+
+    monkeypatch.setattr(SqlGraph, "add_manifests", counting)
+    return sizes
+
+
+def test_each_index_is_counted_once(engine: Engine, counted: list[int]) -> None:
+    archive = several_indexes().to_tar()
+    load_image(engine, archive)
+    assert sum(counted) == MANIFESTS + INDEXES
+    counted.clear()
+    load_image(engine, archive)
+    assert counted == []
+    assert engine.metadata.problems() == []
+
+
+def test_an_index_is_not_counted_for_each_thing_that_refers_to_its_images(engine: Engine, counted: list[int]) -> None:
+    load_image(engine, signed_index().to_tar())
+    assert len(counted) <= 3
+    assert engine.metadata.problems() == []
+
+
+def test_few_manifests_are_recorded_in_one_transaction(engine: Engine, recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.batches.BATCH", 7)
+    load_image(engine, several_indexes().to_tar())
+    assert len(recorded) >= MANIFESTS / 7
+    assert max(recorded) <= 7 * (1 + 1 + MANIFESTS)
+
+
+def test_few_links_are_recorded_in_one_transaction(engine: Engine, recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.batches.MAX_WEIGHT", MANIFESTS)
+    load_image(engine, several_indexes().to_tar())
+    assert recorded[-INDEXES:] == [1 + MANIFESTS] * INDEXES
+
+
+def test_a_load_that_is_closed_records_no_further_manifest(engine: Engine, recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.batches.BATCH", 2)
+    stream = stream_load(engine, io.BytesIO(several_indexes().to_tar()))
+    while len(recorded) < 3:
+        assert next(stream) == Progress()
+        assert names(engine) == {}
+    stream.close()
+    assert (len(recorded), names(engine), blobs(engine)) == (3, {}, set())
+    assert engine.metadata.catalog().manifests == {}
+
+
+def test_the_names_come_when_all_is_recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.batches.BATCH", 2)
+    for _ in stream_load(engine, io.BytesIO(several_indexes().to_tar())):
+        if names(engine):
+            assert len(engine.metadata.catalog().manifests) == MANIFESTS + INDEXES
+    assert len(names(engine)) == INDEXES
