@@ -18,7 +18,7 @@ from services.archive.bounds import Bounds
 from services.archive.compression import Compression
 from services.archive.gzip import GzipError, GzipMember
 from services.archive.stage import Stage
-from services.archive.windows import MAX_WINDOW, decoder_memory
+from services.archive.windows import MAX_WINDOW_LOG, decoder_memory
 from services.errors import InvalidContent
 from services.oci.digest import Digest, Digester
 
@@ -52,10 +52,13 @@ class _Member(Protocol):
 _DECODERS: Mapping[Compression, Callable[[int], _Member]] = {
     Compression.GZIP: lambda _: GzipMember(),
     Compression.BZIP2: lambda _: bz2.BZ2Decompressor(),
-    Compression.XZ: lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory or MAX_WINDOW),
-    Compression.ZSTD: lambda _: zstd.ZstdDecompressor(),
+    Compression.XZ: lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory),
+    Compression.ZSTD: lambda _: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG}),
 }
-"""How to make a decoder that takes so much memory."""
+"""How to make a decoder that takes so much memory.
+
+libzstd by itself takes a window of one byte more than its largest power of two; liblzma takes 0 for no dictionary at all.
+"""
 
 
 class Decompressor:
