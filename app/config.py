@@ -157,7 +157,11 @@ class Config:
         "`STOWAGE_DECOMPRESSION_BYTES`.",
         values.parse_count,
     )
-    decompression_bytes: int = setting("1073741824", "Bytes that any stream may inflate to, whatever its ratio.", values.parse_count)
+    decompression_bytes: int = setting(
+        "1073741824",
+        "Bytes that any stream may inflate to, and all streams of a load together, whatever the ratio.",
+        values.parse_count,
+    )
     decompression_memory: int = setting(
         "536870912",
         "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd "

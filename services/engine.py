@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.archive.bounds import Bounds, DecoderMemory
+from services.archive.bounds import Bounds, DecoderMemory, Inflation
 from services.content.protocol import ContentStore
 from services.metadata.protocol import MetadataStore
 from services.oci.platform import Platform
@@ -52,7 +52,8 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred where an image has several;
-    `downloads` is what an import may fetch; `decoders` is the memory that all streams of the process share.
+    `downloads` is what an import may fetch; `decoders` is the memory that all streams of the process share; `operation` counts together
+    what the streams of one operation inflate to, in an engine that is made for it.
     """
 
     content: ContentStore
@@ -64,8 +65,9 @@ class Engine:
     limits: Limits
     decoders: DecoderMemory
     shown: ShownSettings = ShownSettings()
+    operation: Inflation | None = None
 
     @property
     def bounds(self) -> Bounds:
         """What a compressed stream may cost."""
-        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.decoders)
+        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.decoders, self.operation)

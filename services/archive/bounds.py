@@ -1,4 +1,4 @@
-"""What decompression may cost: how far a stream may inflate, and the memory that the decoders of a process share.
+"""What decompression may cost: how far a stream or an operation may inflate, and the memory that the decoders of a process share.
 
 A decoder of xz or zstd keeps a window of up to 128 MiB for as long as its stream is open, whether bytes come or not. So what its header
 asks for is reserved before the decoder is made, and given back when the stream ends.
@@ -7,7 +7,7 @@ asks for is reserved before the decoder is made, and given back when the stream 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 
 from services.errors import Forbidden, Unavailable
 
@@ -82,10 +82,40 @@ class Reservation:
         self._memory.give_back(self, close=True)
 
 
+class Inflation:
+    """What all streams of one operation inflate to, one within another too, against what its client sent; usable from several threads.
+
+    Each stream alone may be of a sane size, and inflate from bytes that were themselves inflated from almost nothing.
+    """
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._inflated = 0
+        self._lock = Lock()
+
+    def send(self, size: int) -> None:
+        """Count bytes that the client sent."""
+        with self._lock:
+            self._sent += size
+
+    def inflate(self, size: int) -> None:
+        """Count bytes that a stream inflated to."""
+        with self._lock:
+            self._inflated += size
+
+    def passes(self, max_ratio: int, max_bytes: int) -> bool:
+        """Whether it is beyond both."""
+        return self._inflated > max_bytes and self._inflated > max_ratio * self._sent
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a stream may cost. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`."""
+    """What a stream may cost. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`.
+
+    So are the streams of an operation together, where that counts them.
+    """
 
     max_ratio: int
     max_bytes: int
     memory: DecoderMemory
+    operation: Inflation | None = None

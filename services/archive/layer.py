@@ -18,7 +18,7 @@ from services.archive.bounds import Bounds
 from services.archive.compression import Compression
 from services.archive.gzip import GzipError, GzipMember
 from services.archive.stage import Stage
-from services.archive.windows import MAX_WINDOW, decoder_memory
+from services.archive.windows import MAX_WINDOW_LOG, decoder_memory
 from services.errors import InvalidContent
 from services.oci.digest import Digest, Digester
 
@@ -52,10 +52,13 @@ class _Member(Protocol):
 _DECODERS: Mapping[Compression, Callable[[int], _Member]] = {
     Compression.GZIP: lambda _: GzipMember(),
     Compression.BZIP2: lambda _: bz2.BZ2Decompressor(),
-    Compression.XZ: lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory or MAX_WINDOW),
-    Compression.ZSTD: lambda _: zstd.ZstdDecompressor(),
+    Compression.XZ: lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory),
+    Compression.ZSTD: lambda _: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG}),
 }
-"""How to make a decoder that takes so much memory."""
+"""How to make a decoder that takes so much memory.
+
+libzstd by itself takes a window of one byte more than its largest power of two; liblzma takes 0 for no dictionary at all.
+"""
 
 
 class Decompressor:
@@ -67,34 +70,44 @@ class Decompressor:
 
     def __init__(self, compression: Compression, bounds: Bounds) -> None:
         self._compression = compression
-        self._max_ratio = bounds.max_ratio
-        self._max_bytes = bounds.max_bytes
+        self._bounds = bounds
         self._memory = bounds.memory.reservation()
         self._head = b""
         self._member: _Member | None = None
         self._taken = 0
         self._size = 0
+        self.is_bomb = False
+        """Whether it was refused as one."""
 
     @property
     def size(self) -> int:
         """Uncompressed bytes so far."""
         return self._size
 
-    @property
-    def is_bomb(self) -> bool:
-        return self._size > self._max_bytes and self._size > self._max_ratio * self._taken
-
     def decompress(self, chunk: bytes) -> Iterator[bytes]:
         """What these stored bytes add to the uncompressed stream; iterate to the end before the next chunk."""
         self._taken += len(chunk)
         try:
             for output in self._read(chunk):
-                self._size += len(output)
-                if self.is_bomb:
-                    raise InvalidContent(f"{self._compression} stream holds more than {self._max_ratio} times its size: refused as a bomb")
+                self._count(len(output))
                 yield output
         except _DAMAGE as exc:
             raise InvalidContent(f"invalid {self._compression} stream: {exc}") from exc
+
+    def _count(self, size: int) -> None:
+        """Count bytes that came out; raises InvalidContent for a bomb."""
+        self._size += size
+        ratio, limit, operation = self._bounds.max_ratio, self._bounds.max_bytes, self._bounds.operation
+        if operation is not None and self._compression is not Compression.NONE:
+            operation.inflate(size)
+        if self._size > limit and self._size > ratio * self._taken:
+            refused = f"{self._compression} stream holds more than {ratio} times its size"
+        elif operation is not None and operation.passes(ratio, limit):
+            refused = f"compressed streams hold more than {ratio} times the size of what was sent"
+        else:
+            return
+        self.is_bomb = True
+        raise InvalidContent(f"{refused}: refused as a bomb")
 
     def finish(self) -> None:
         """Say that the stored bytes end here; raises InvalidContent where the stream is not at its end."""

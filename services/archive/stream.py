@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Protocol
 
-from services.archive.bounds import Bounds
+from services.archive.bounds import Bounds, Inflation
 from services.archive.compression import Compression
 from services.archive.layer import Decompressor
 from services.archive.tar_reader import CHUNK
@@ -18,6 +18,19 @@ class Readable(Protocol):
     """What a request body is: `read(n)` blocks for 1 to n bytes, and gives none only at the end."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+class Counted:
+    """A source whose bytes are counted as what the client of an operation sent."""
+
+    def __init__(self, source: Readable, operation: Inflation) -> None:
+        self._source = source
+        self._operation = operation
+
+    def read(self, size: int, /) -> bytes:
+        chunk = self._source.read(size)
+        self._operation.send(len(chunk))
+        return chunk
 
 
 @contextmanager

@@ -23,8 +23,22 @@ CHUNK = 1 << 20
 MAX_EXTENSION_BYTES = 1 << 20
 """The most that a long name, a long link or a set of PAX records may take."""
 
+ARCHIVE_EXTENSION_BYTES = 16 << 20
+MEMBER_EXTENSION_BYTES = 5 << 10
+"""What all that extends the headers of an archive may take together: so much, and so much more for each member that came.
+
+That is a path of the longest that Linux knows (4 KiB) for every member, and attributes of any size for some. It bounds the work between
+two members, and that for an archive of nothing but extensions, which inflates from almost nothing.
+"""
+
+_RECORD_BYTES = 128
+"""What a PAX record counts beyond its own bytes, of which it may have five: to read it costs as much as to inflate so many."""
+
 _ZEROS = bytes(BLOCK)
 _MAX_SIZE = (1 << 63) - 1
+_KEYS = frozenset({b"path", b"linkpath", b"size"})
+_SPARSE = b"GNU.sparse."
+_LINE_FEED = 0x0A
 
 
 class MemberType(Enum):
@@ -87,6 +101,7 @@ class TarReader:
         self._read = read
         self._content_left = 0
         self._padding = 0
+        self._extension_bytes_left = ARCHIVE_EXTENSION_BYTES
 
     def __iter__(self) -> Iterator[Member]:
         while (member := self._next()) is not None:
@@ -114,7 +129,14 @@ class TarReader:
                 continue
             return self._enter(header, kind, size, extension)
 
+    def _extend(self, size: int) -> None:
+        """Count bytes beyond a member's own header."""
+        self._extension_bytes_left -= size
+        if self._extension_bytes_left < 0:
+            raise InvalidContent("archive/tar: invalid tar header: too many or too long extensions of headers")
+
     def _enter(self, header: bytes, kind: bytes, size: int, extension: _Extension) -> Member:
+        self._extension_bytes_left += MEMBER_EXTENSION_BYTES
         if kind == b"S":
             self._skip_sparse_map(header)
         name = extension.name if extension.name is not None else _name(header)
@@ -138,6 +160,7 @@ class TarReader:
             block = self._read_up_to(BLOCK)
             if len(block) < BLOCK:
                 raise InvalidContent("unexpected EOF")
+            self._extend(BLOCK)
             more = block[504]
 
     def _read_header(self) -> bytes | None:
@@ -166,6 +189,7 @@ class TarReader:
     def _read_extension(self, kind: bytes, size: int, extension: _Extension) -> None:
         if size > MAX_EXTENSION_BYTES:
             raise InvalidContent("archive/tar: header field too long")
+        self._extend(BLOCK + size)
         self._content_left, self._padding = size, -size % BLOCK
         content = b"".join(self.chunks())
         if kind == b"L":
@@ -173,7 +197,7 @@ class TarReader:
         elif kind == b"K":
             extension.link = _text(content)
         elif kind == b"x":
-            _apply_pax(content, extension)
+            self._extend(_RECORD_BYTES * _apply_pax(content, extension))
 
     def _read_up_to(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end of the source."""
@@ -225,23 +249,25 @@ def _name(header: bytes) -> str:
     return f"{prefix}/{name}" if prefix else name
 
 
-def _apply_pax(content: bytes, extension: _Extension) -> None:
-    """Read the records of a PAX header; only path, linkpath and size matter here."""
-    start = 0
+def _apply_pax(content: bytes, extension: _Extension) -> int:
+    """Read the records of a PAX header, and say how many there are; only path, linkpath and size matter here."""
+    start = records = 0
     while start < len(content):
         space = content.find(b" ", start, start + 8)
-        length_text = content[start:space] if space > start else b""
-        end = start + int(length_text) if length_text.isdigit() else 0
-        record = content[space + 1 : end]
-        key, equals, value = record.partition(b"=")
-        if not start < end <= len(content) or not key or not equals or not value.endswith(b"\n"):
+        length = content[start:space] if space > start else b""
+        end = start + int(length) if length.isdigit() else 0
+        equals = content.find(b"=", space, end)
+        if equals <= space + 1 or end > len(content) or content[end - 1] != _LINE_FEED:
             raise InvalidContent("archive/tar: invalid tar header")
-        _apply_record(key, value[:-1], extension)
-        start = end
+        key = content[space + 1 : equals]
+        if key in _KEYS or key.startswith(_SPARSE):
+            _apply_record(key, content[equals + 1 : end - 1], extension)
+        start, records = end, records + 1
+    return records
 
 
 def _apply_record(key: bytes, value: bytes, extension: _Extension) -> None:
-    if key.startswith(b"GNU.sparse."):
+    if key.startswith(_SPARSE):
         extension.sparse = True
     if key in (b"path", b"linkpath") and b"\0" in value:
         raise InvalidContent("archive/tar: invalid tar header")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from services.archive.compression import Compression
 
-MAX_WINDOW = 128 << 20
-"""What one decoder may take; the decoders themselves refuse more."""
+MAX_WINDOW_LOG = 27
+MAX_WINDOW = 1 << MAX_WINDOW_LOG
+"""What one decoder may take: the largest window of `zstd --long=27`. The decoders are told to refuse more."""
 
 _XZ_HEADER = 12
 _XZ_BASE = 1 << 20

@@ -6,9 +6,11 @@ Source: containerd core/images/archive/importer.go.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 from services.archive import docker_archive, oci_layout
-from services.archive.stream import Readable, uncompressed
+from services.archive.bounds import Inflation
+from services.archive.stream import Counted, Readable, uncompressed
 from services.archive.tar_reader import TarReader
 from services.engine import Engine
 from services.errors import InvalidContent
@@ -23,10 +25,13 @@ from services.progress import Progress
 def read_archive(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, list[Descriptor]]:
     """Store what the archive holds under the lease; returns its entries in order, one for each name, as an index.json lists them.
 
-    Yields ticks. Raises InvalidContent in containerd's words where it has them.
+    Yields ticks. Raises InvalidContent in containerd's words where it has them, and where all streams of the archive together, itself one
+    of them, inflate like a bomb.
     """
+    inflation = Inflation()
+    engine = replace(engine, operation=inflation)
     intake = Intake(engine, lease, SmallBlobs(engine, lease))
-    with uncompressed(source, engine.bounds) as read:
+    with uncompressed(Counted(source, inflation), engine.bounds) as read:
         reader = TarReader(read)
         for member in reader:
             take_member(intake, member, reader.chunks())

@@ -13,6 +13,7 @@ import pytest
 from services.archive.bounds import Bounds, DecoderMemory
 from services.archive.compression import Compression
 from services.archive.layer import Decompressor, LayerDigester
+from services.archive.windows import MAX_WINDOW
 from services.errors import EngineError, Forbidden, InvalidContent, Unavailable
 from services.oci.digest import Digest
 from tests.builders import compress
@@ -102,6 +103,30 @@ def test_a_stream_that_never_fits_is_refused_at_once() -> None:
         Forbidden, match="^the stream needs 68157440 bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows 10485760 for all"
     ):
         read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB))
+
+
+def single_segment(content: int) -> bytes:
+    """The head of a zstd frame whose window is its content, of this many bytes, and one block of it."""
+    return b"\x28\xb5\x2f\xfd\xe0" + content.to_bytes(8, "little") + ((128 << 10) << 3 | 2).to_bytes(3, "little") + b"A"
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 2, MIB])
+def test_a_frame_whose_window_is_not_counted_is_refused(beyond: int) -> None:
+    memory = decoder_memory(200 * MIB)
+    decompressor = Decompressor(Compression.ZSTD, bounds(memory))
+    if beyond:
+        with pytest.raises(InvalidContent, match="^invalid zstd stream: "):
+            read(decompressor, single_segment(MAX_WINDOW + beyond))
+    else:
+        assert len(read(decompressor, single_segment(MAX_WINDOW))) == 128 << 10
+        assert memory.free == 200 * MIB - MAX_WINDOW - MIB
+
+
+def test_an_xz_decoder_takes_no_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.archive.layer.decoder_memory", lambda *_: 0)
+    with pytest.raises(InvalidContent, match="Memory usage limit exceeded"):
+        read(Decompressor(Compression.XZ, bounds(decoder_memory())), xz(4096))
+    assert read(Decompressor(Compression.XZ, bounds(decoder_memory())), lzma.compress(b"")) == b""
 
 
 def test_a_stream_waits_for_another_to_end() -> None:

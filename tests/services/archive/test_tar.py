@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 import tracemalloc
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.archive.tar_reader import BLOCK, CHUNK, MemberType, TarReader
+from services.archive.tar_reader import ARCHIVE_EXTENSION_BYTES, BLOCK, CHUNK, MEMBER_EXTENSION_BYTES, MemberType, TarReader
 from services.archive.tar_writer import END, directory_header, file_header, padding
 from services.errors import InvalidContent
 from tests.builders import make_tar
@@ -45,6 +46,14 @@ def header(
     ]
     block = b"".join(fields) + prefix.ljust(155, b"\0") + bytes(12)
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def old_sparse_file() -> bytes:
+    """Its map goes on in the next block; as such a block it says so too."""
+    block = bytearray(header(b"old", kind=b"S", size=b"00000000003\0"))
+    block[482] = block[504] = 1
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + sum(block[156:]) + 256)
+    return bytes(block)
 
 
 def pax(records: bytes) -> bytes:
@@ -133,9 +142,7 @@ def test_sparse_files_are_told_and_give_what_is_stored() -> None:
 
 
 def test_map_of_an_old_sparse_file_is_no_content() -> None:
-    block = header(b"old", kind=b"S", size=b"00000000003\0")
-    block = block[:482] + b"\1" + block[483:]
-    block = block[:148] + b"%06o\0 " % (sum(block[:148]) + sum(block[156:]) + 256) + block[156:]
+    block = old_sparse_file()
     more, last = bytes(504) + b"\1" + bytes(7), bytes(BLOCK)
     assert walk(block + more + last + b"abc" + padding(3) + END) == [("old", MemberType.SPARSE, b"abc", "")]
 
@@ -198,6 +205,51 @@ def test_many_pax_records_cost_linear_time_and_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+def read_until_refused(block: bytes) -> tuple[int, str]:
+    """How many bytes of this, over and over, the reader takes until it refuses more."""
+    taken = 0
+    endless = itertools.cycle([block])
+    rest = memoryview(b"")
+
+    def read(size: int) -> bytes:
+        nonlocal taken, rest
+        rest = rest or memoryview(next(endless))
+        piece, rest = bytes(rest[:size]), rest[size:]
+        taken += len(piece)
+        assert taken < 4 * ARCHIVE_EXTENSION_BYTES
+        return piece
+
+    with pytest.raises(InvalidContent) as raised:
+        for _ in TarReader(read):
+            pass
+    return taken, str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("block", "most"),
+    [
+        pytest.param(pax(b"6 a=b\n" * 170_000), 2 << 20, id="short PAX records"),
+        pytest.param(pax(b"6 a=b\n" * 340) + header(), 2 << 20, id="short PAX records of many members"),
+        pytest.param(pax(b"%d a=%s\n" % (1 << 19, bytes((1 << 19) - 10))), ARCHIVE_EXTENSION_BYTES + BLOCK, id="long PAX records"),
+        pytest.param(header(kind=b"L", size=b"00001000000\0") + bytes(1 << 18), ARCHIVE_EXTENSION_BYTES + BLOCK, id="long names"),
+        pytest.param(header(kind=b"g"), ARCHIVE_EXTENSION_BYTES + BLOCK, id="empty extensions"),
+        pytest.param(old_sparse_file(), ARCHIVE_EXTENSION_BYTES + MEMBER_EXTENSION_BYTES + 2 * BLOCK, id="the map of a sparse file"),
+    ],
+)
+def test_what_extends_headers_is_bounded_over_the_archive(block: bytes, most: int) -> None:
+    taken, words = read_until_refused(block)
+    assert taken <= most
+    assert words == "archive/tar: invalid tar header: too many or too long extensions of headers"
+
+
+def test_every_member_may_have_a_long_path_and_attributes() -> None:
+    attributes = b"".join(b"127 SCHILY.xattr.user.a%d=%s\n" % (n, bytes(100)) for n in range(10, 20))
+    path = b"4014 path=" + b"p" * 4003 + b"\n"
+    ordinary = pax(b"30 mtime=1350244992.023960108\n" * 3 + attributes) + header()
+    archive = ordinary * 20_000 + (pax(path) + header()) * 5000
+    assert sum(1 for _ in TarReader(io.BytesIO(archive).read)) == 25_000
 
 
 def test_large_content_comes_in_bounded_chunks() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
+from services.archive.bounds import Inflation
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest
 from tests.builders import (
@@ -249,6 +251,38 @@ def test_bomb_as_a_layer(engine: Engine) -> None:
     with pytest.raises(InvalidContent, match="bomb"):
         load_image(bounded, layout.to_tar())
     assert list(engine.content.blobs()) == []
+
+
+def many_layers(contents: Iterable[bytes], compression: str) -> bytes:
+    """An archive of one image, each of whose compressed layers holds a file like this."""
+    layout = Layout()
+    layout.tag(layout.image([make_tar({str(number): content}) for number, content in enumerate(contents)]))
+    archive = layout.to_tar()
+    return compress(archive, compression) if compression else archive
+
+
+@pytest.mark.parametrize("compression", ["", "gzip", "zstd"])
+def test_many_layers_that_are_a_bomb_together(engine: Engine, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inflated: list[int] = []
+    count = Inflation.inflate
+
+    def watched(inflation: Inflation, size: int) -> None:
+        inflated.append(size)
+        count(inflation, size)
+
+    monkeypatch.setattr(Inflation, "inflate", watched)
+    bounded = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=20, decompression_bytes=1 << 20))
+    with pytest.raises(InvalidContent, match="compressed streams hold more than 20 times the size of what was sent: refused as a bomb"):
+        load_image(bounded, many_layers([bytes(600_000)] * 30, compression))
+    assert sum(inflated) <= 2 << 20
+    assert list(engine.content.blobs()) == []
+
+
+@pytest.mark.parametrize("compression", ["", "gzip", "zstd"])
+def test_many_layers_that_are_large_together(engine: Engine, compression: str) -> None:
+    bounded = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=20, decompression_bytes=1 << 20))
+    contents = [bytes(500_000) + random.Random(number).randbytes(100_000) for number in range(5)]
+    assert len(load_image(bounded, many_layers(contents, compression))) == 1
 
 
 def test_flood_of_long_names(engine: Engine) -> None:
