@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.content.errors import storage_errors
+from services.content.files import open_file, partial_bytes, remove_partial
 from services.content.group import publish_all
 from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
-from services.content.partial import FileIngest, partial_bytes, remove_partial, sync_folder
+from services.content.partial import FileIngest, sync_folder
 from services.content.paths import Layout, digest_of, key_of
 from services.errors import BlobNotFound
 from services.oci.digest import Digest
@@ -47,7 +48,7 @@ class FilesystemStore:
     def open(self, digest: Digest) -> BinaryIO:
         with storage_errors():
             try:
-                return self._layout.blob(digest).open("rb")
+                return open(self._layout.blob(digest), "rb", opener=open_file)
             except FileNotFoundError as exc:
                 raise BlobNotFound(f"content {digest}: not found") from exc
 
