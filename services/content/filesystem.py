@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.content.errors import storage_errors
-from services.content.files import open_file, partial_bytes, remove_partial
+from services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state
 from services.content.group import publish_all
 from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
 from services.content.partial import FileIngest, sync_folder
@@ -57,11 +57,11 @@ class FilesystemStore:
             return blob.read()
 
     def size(self, digest: Digest) -> int | None:
-        found = _stat(self._layout.blob(digest))
+        found = _checked(file_state, self._layout.blob(digest))
         return found.st_size if found else None
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
-        found = _stat(self._layout.blob(digest))
+        found = _checked(state, self._layout.blob(digest))
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
 
     @contextmanager
@@ -81,6 +81,7 @@ class FilesystemStore:
 
     def delete(self, digest: Digest) -> None:
         with storage_errors():
+            clear_place(self._layout, self._layout.blob(digest))
             self._layout.blob(digest).unlink(missing_ok=True)
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
@@ -92,7 +93,7 @@ class FilesystemStore:
                     yield digest, size
 
     def modified(self, digest: Digest) -> float | None:
-        found = _stat(self._layout.blob(digest))
+        found = _checked(file_state, self._layout.blob(digest))
         return found.st_mtime if found else None
 
     def partials(self) -> Iterator[tuple[str, int, bool]]:
@@ -104,7 +105,7 @@ class FilesystemStore:
                 yield key, size, is_locked(self._layout.lock(key))
 
     def partial_size(self, key: str) -> int:
-        found = _stat(self._layout.partial(key))
+        found = _checked(file_state, self._layout.partial(key))
         return found.st_size if found else 0
 
     def discard_partial(self, key: str) -> int:
@@ -129,10 +130,6 @@ def _write_durably(path: Path, text: str) -> None:
         sync_folder(path.parent)
 
 
-def _stat(path: Path) -> os.stat_result | None:
-    """The state of a file that another process may remove at any moment."""
-    with storage_errors():
-        try:
-            return path.stat()
-        except FileNotFoundError:
-            return None
+@storage_errors()
+def _checked(look: Callable[[Path], os.stat_result | None], path: Path) -> os.stat_result | None:
+    return look(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from services.content.filesystem import FilesystemStore
 from services.errors import BlobNotFound
 from services.oci.digest import Digest
-from tests.damage import NO_FILES, Spoil
+from tests.damage import NO_FILES, Spoil, folder, full_folder
 
 CONTENT = b"what a blob holds"
 OTHER = b"what another blob holds"
@@ -75,9 +76,9 @@ def test_another_blob_is_not_written_through_a_symlink(store: FilesystemStore, o
 
 
 def test_a_partial_that_is_a_symlink_is_not_written_through(store: FilesystemStore, other: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "ingest" / f"sha256-{DIGEST.hex}"
-    folder.mkdir()
-    (folder / "data").symlink_to(other)
+    ingest = tmp_path / "ingest" / f"sha256-{DIGEST.hex}"
+    ingest.mkdir()
+    (ingest / "data").symlink_to(other)
     with store.ingest(f"{DIGEST}:beside") as beside:
         assert list(beside.resume()) == []
     bring(store)
@@ -110,9 +111,9 @@ def test_a_symlink_to_a_good_file_is_no_blob(store: FilesystemStore, other: Path
 
 @every_no_file
 def test_a_partial_that_is_no_file_is_begun_again(store: FilesystemStore, other: Path, tmp_path: Path, spoil: Spoil) -> None:
-    folder = tmp_path / "ingest" / f"sha256-{DIGEST.hex}"
-    folder.mkdir()
-    spoil(folder / "data")
+    ingest = tmp_path / "ingest" / f"sha256-{DIGEST.hex}"
+    ingest.mkdir()
+    spoil(ingest / "data")
     with store.ingest(f"{DIGEST}:beside") as beside:
         assert list(beside.resume()) == []
     bring(store)
@@ -124,6 +125,69 @@ def test_a_blob_takes_the_place_of_what_is_no_file(store: FilesystemStore, other
     spoil(place(other))
     bring(store)
     assert_whole(store, other)
+
+
+@every_no_file
+def test_what_is_no_file_is_no_blob_and_has_a_version(store: FilesystemStore, other: Path, spoil: Spoil) -> None:
+    assert store.version(DIGEST) is None
+    spoil(place(other))
+    assert (store.size(DIGEST), store.modified(DIGEST)) == (None, None)
+    version = store.version(DIGEST)
+    assert version is not None
+    assert store.version(DIGEST) == version
+    assert list(store.blobs()) == [(Digest.of(OTHER), len(OTHER))]
+
+
+@every_no_file
+def test_it_is_deleted(store: FilesystemStore, other: Path, spoil: Spoil) -> None:
+    spoil(place(other))
+    with store.locked(DIGEST):
+        store.delete(DIGEST)
+    assert store.version(DIGEST) is None
+    assert other.read_bytes() == OTHER
+    assert list(store.partials()) == []
+
+
+def test_what_a_symlink_leads_to_stays(store: FilesystemStore, other: Path, tmp_path: Path) -> None:
+    full_folder(tmp_path / "users")
+    folder(place(other))
+    for target in (tmp_path / "users", other):
+        (place(other) / target.name).symlink_to(target)
+    store.delete(DIGEST)
+    place(other).symlink_to(other)
+    store.delete(DIGEST)
+    (tmp_path / "ingest" / "abc").symlink_to(tmp_path / "users")
+    assert list(store.partials()) == [("abc", 0, False)]
+    store.discard_partial("abc")
+    assert (tmp_path / "users" / "inner" / "file").exists()
+    assert other.read_bytes() == OTHER
+    assert list(store.partials()) == []
+
+
+@every_no_file
+def test_a_partial_goes_with_all_that_is_in_its_place(store: FilesystemStore, tmp_path: Path, spoil: Spoil) -> None:
+    (tmp_path / "ingest" / "abc").mkdir()
+    spoil(tmp_path / "ingest" / "abc" / "data")
+    spoil(tmp_path / "ingest" / "def")
+    assert sorted(store.partials()) == [("abc", 0, False), ("def", 0, False)]
+    assert (store.partial_size("abc"), store.discard_partial("abc"), store.discard_partial("def")) == (0, 0, 0)
+    assert list(store.partials()) == []
+
+
+def test_what_cannot_be_removed_is_left_to_the_sweep(store: FilesystemStore, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_folder(place(other))
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", refuse)
+        bring(store)
+    [(key, _, held)] = store.partials()
+    assert not held
+    assert store.read(DIGEST) == CONTENT
+    store.discard_partial(key)
+    assert_whole(store, other)
+
+
+def refuse(path: Path) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 @every_no_file
