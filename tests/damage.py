@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,48 @@ def flip(path: Path) -> None:
     other = path.with_name("other")
     other.write_bytes(content)
     os.rename(other, path)
+
+
+def link_to(target: str) -> Spoil:
+    """Puts a symlink in place of the file."""
+
+    def spoil(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.symlink_to(target.format(name=path.name))
+
+    return spoil
+
+
+def folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def full_folder(path: Path) -> None:
+    folder(path)
+    (path / "inner").mkdir()
+    (path / "inner" / "file").write_bytes(b"what a user has there")
+
+
+def fifo(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def socket(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+NO_FILES: dict[str, Spoil] = {
+    "symlink loop": link_to("{name}"),
+    "dangling symlink": link_to("nowhere"),
+    "folder": folder,
+    "full folder": full_folder,
+    "fifo": fifo,
+    "socket": socket,
+}
+"""What may stand in place of a file, and is none; a symlink to another file is one more."""
 
 
 def damages(engine: Engine) -> dict[Digest, str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.content.errors import storage_errors
+from services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state
 from services.content.group import publish_all
 from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
-from services.content.partial import FileIngest, partial_bytes, remove_partial, sync_folder
+from services.content.partial import FileIngest, sync_folder
 from services.content.paths import Layout, digest_of, key_of
 from services.errors import BlobNotFound
 from services.oci.digest import Digest
@@ -47,7 +48,7 @@ class FilesystemStore:
     def open(self, digest: Digest) -> BinaryIO:
         with storage_errors():
             try:
-                return self._layout.blob(digest).open("rb")
+                return open(self._layout.blob(digest), "rb", opener=open_file)
             except FileNotFoundError as exc:
                 raise BlobNotFound(f"content {digest}: not found") from exc
 
@@ -56,11 +57,11 @@ class FilesystemStore:
             return blob.read()
 
     def size(self, digest: Digest) -> int | None:
-        found = _stat(self._layout.blob(digest))
+        found = _checked(file_state, self._layout.blob(digest))
         return found.st_size if found else None
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
-        found = _stat(self._layout.blob(digest))
+        found = _checked(state, self._layout.blob(digest))
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
 
     @contextmanager
@@ -80,6 +81,7 @@ class FilesystemStore:
 
     def delete(self, digest: Digest) -> None:
         with storage_errors():
+            clear_place(self._layout, self._layout.blob(digest))
             self._layout.blob(digest).unlink(missing_ok=True)
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
@@ -91,7 +93,7 @@ class FilesystemStore:
                     yield digest, size
 
     def modified(self, digest: Digest) -> float | None:
-        found = _stat(self._layout.blob(digest))
+        found = _checked(file_state, self._layout.blob(digest))
         return found.st_mtime if found else None
 
     def partials(self) -> Iterator[tuple[str, int, bool]]:
@@ -103,7 +105,7 @@ class FilesystemStore:
                 yield key, size, is_locked(self._layout.lock(key))
 
     def partial_size(self, key: str) -> int:
-        found = _stat(self._layout.partial(key))
+        found = _checked(file_state, self._layout.partial(key))
         return found.st_size if found else 0
 
     def discard_partial(self, key: str) -> int:
@@ -128,10 +130,6 @@ def _write_durably(path: Path, text: str) -> None:
         sync_folder(path.parent)
 
 
-def _stat(path: Path) -> os.stat_result | None:
-    """The state of a file that another process may remove at any moment."""
-    with storage_errors():
-        try:
-            return path.stat()
-        except FileNotFoundError:
-            return None
+@storage_errors()
+def _checked(look: Callable[[Path], os.stat_result | None], path: Path) -> os.stat_result | None:
+    return look(path)

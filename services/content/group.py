@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 from services.content.errors import storage_errors
+from services.content.files import clear_place, remove_partial
 from services.content.locks import try_lock, wait_lock
-from services.content.partial import make_folder, remove_partial, sync_folder
+from services.content.partial import make_folder, sync_folder
 from services.content.paths import Layout
 from services.errors import InvalidContent
 from services.oci.digest import Digest
@@ -67,6 +68,7 @@ def _rename(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
         make_folder(folder)
     for digest in blobs:
         remove_partial(layout.partial(str(digest)))
+        clear_place(layout, layout.blob(digest))
         os.rename(layout.member(key, digest), layout.blob(digest))
     for folder in folders:
         sync_folder(folder)

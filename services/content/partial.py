@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 from services.content.errors import storage_errors
+from services.content.files import clear_place, file_state, open_file, open_partial, prepare_partial, remove_partial
 from services.content.locks import wait_lock
 from services.content.paths import Layout, target_of
 from services.errors import InvalidContent
@@ -55,9 +56,11 @@ class FileIngest:
         if self._target is None or self._is_beside:
             return
         with storage_errors():
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            with suppress(FileNotFoundError):
-                os.rename(self._layout.blob(self._target), self._path)
+            prepare_partial(self._path)
+            found = file_state(self._layout.blob(self._target))
+            if found and found.st_nlink == 1:  # no symlink, and no file that has another name: it is going to be written
+                with suppress(FileNotFoundError):
+                    os.rename(self._layout.blob(self._target), self._path)
 
     def resume(self) -> Iterator[bytes]:
         with self.settling():  # so that whoever waits for this ingest sees that nothing but the disk is waited for
@@ -76,7 +79,8 @@ class FileIngest:
         with ExitStack() as opened:
             chunks: Iterator[bytes] = iter(())
             with storage_errors(), suppress(FileNotFoundError):
-                chunks = _chunks(opened.enter_context(FileIO(self._layout.partial(str(self._target)))))
+                handle = open_file(self._layout.partial(str(self._target)))
+                chunks = _chunks(opened.enter_context(FileIO(handle)))
             for chunk in chunks:
                 self.write(chunk)
                 yield chunk
@@ -124,9 +128,7 @@ class FileIngest:
 
     def _opened(self) -> FileIO:
         if self._file is None:
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._file = FileIO(handle, "r+")
+            self._file = FileIO(open_partial(self._path), "r+")
         return self._file
 
     def _cut(self) -> FileIO:
@@ -145,6 +147,7 @@ class FileIngest:
     def _publish(self, digest: Digest) -> None:
         blob = self._layout.blob(digest)
         make_folder(blob.parent)
+        clear_place(self._layout, blob)
         os.rename(self._path, blob)
         self._published = True
         sync_folder(blob.parent)
@@ -158,25 +161,6 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
-
-
-def remove_partial(path: Path) -> int:
-    """Remove the folder of a partial, whose lock the caller holds; returns its bytes, 0 where there is none."""
-    size = 0
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(path.parent):
-            size += entry.stat().st_size
-            os.unlink(entry)
-        path.parent.rmdir()
-    return size
-
-
-def partial_bytes(path: Path) -> int:
-    """The bytes in the folder of a partial, which another process may remove at any moment."""
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(path.parent))
-    except FileNotFoundError:
-        return 0
 
 
 def make_folder(path: Path) -> None:

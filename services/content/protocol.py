@@ -3,6 +3,8 @@
 A blob begins as an *ingest*: a partial under a key, held by one writer at a time (a lock across processes). Its bytes are written, then
 `commit` checks size and digest, syncs them, and publishes the blob by one atomic rename. Only then may a row name it. So at every instant a
 blob that can be opened is whole, and a row's blob can be opened; what a disk or a user changed all the same is replaced by the same rename.
+Where something stands in the place of a blob that holds no bytes of the store (a folder, say), the blob is absent but has a version; that
+something goes when the blob is committed or deleted.
 
 The key of an ingest is the digest's text where the digest is known beforehand, so that two writers of one blob meet (single flight) and a
 partial left by a dead process is found and continued; otherwise any unique text of lower-case letters and digits. That lock is for economy:
@@ -88,7 +90,7 @@ class ContentStore(Protocol):
         """Bytes of the blob, or None where it is absent."""
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
-        """What is equal as long as the blob's file is neither replaced nor changed; None where it is absent."""
+        """What is equal as long as what is in the blob's place is neither replaced nor changed; None where nothing is there."""
 
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, alone. Leaving without commit throws the partial away unless `keep` was called.
@@ -108,7 +110,7 @@ class ContentStore(Protocol):
         """Try to settle this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
 
     def delete(self, digest: Digest) -> None:
-        """Remove the blob if it is there. The caller holds `locked(digest)` and has removed its row."""
+        """Remove the blob, or what is in its place, if it is there. The caller holds `locked(digest)` and has removed its row."""
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
         """Every blob and its size in bytes, in no order."""

@@ -119,7 +119,16 @@ def _discard_partials(metadata: MetadataStore, content: ContentStore, keys: Iter
     digests = {key: digest for key in keys if (digest := _digest_of(key)) is not None}
     with metadata.read() as tx:
         wanted = tx.graph.rooted(digests.values()) - tx.graph.unmarked(digests.values()).keys()
-    return sum(content.discard_partial(key) for key in keys if digests.get(key) not in wanted)
+    return sum(_discard_partial(content, key) for key in keys if digests.get(key) not in wanted)
+
+
+def _discard_partial(content: ContentStore, key: str) -> int:
+    """What cannot be removed, such as a folder of another user that stood in place of a blob, must not keep all the rest."""
+    try:
+        return content.discard_partial(key)
+    except EngineError:
+        _log.warning("could not remove partial %s", key, exc_info=True)
+        return 0
 
 
 def _digest_of(key: str) -> Digest | None:

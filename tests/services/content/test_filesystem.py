@@ -139,10 +139,9 @@ def test_errors_of_the_disk_become_the_engines(number: int, expected: type[Excep
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_while_writing_is_out_of_space_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_while_writing_is_out_of_space_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FilesystemStore(tmp_path)
-    (tmp_path / "ingest" / "abc").mkdir()
-    (tmp_path / "ingest" / "abc" / "data").symlink_to("/dev/full")
+    monkeypatch.setattr("services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
     with pytest.raises(OutOfSpace), store.ingest("abc") as ingest:
         ingest.write(CONTENT)
     assert list(store.partials()) == []

@@ -11,6 +11,7 @@ from queue import Queue
 
 import pytest
 
+from services.content.filesystem import FilesystemStore
 from services.engine import Engine
 from services.errors import Internal, OutOfSpace
 from services.gc import leases
@@ -111,12 +112,14 @@ def test_what_others_hold_of_an_expired_lease_stays(engine: Engine) -> None:
         assert engine.content.partial_size(str(unfinished)) == 1
 
 
-def test_what_an_expired_lease_left_and_cannot_be_removed_fails_nobody(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
-    digest, _ = break_off(engine, BLOB, b"partial")
-    with engine.content.open(digest) as blob:
-        path = Path(blob.name)
-    path.unlink()
-    path.mkdir()
+def test_what_an_expired_lease_left_and_cannot_be_removed_fails_nobody(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_store: FilesystemStore, _digest: Digest) -> None:
+        raise Internal("the content store failed")
+
+    break_off(engine, BLOB, b"partial")
+    monkeypatch.setattr(FilesystemStore, "delete", refuse)
     with hold(engine.metadata, engine.content, "another"):
         pass
     assert [record.message for record in caplog.records] == ["could not remove what expired leases held; it is left to a prune"]

@@ -125,6 +125,19 @@ def test_rows_that_are_wrong_are_no_mark_of_a_sound_file(engine: Engine, tmp_pat
     assert damages(engine) == {}
 
 
+@pytest.mark.parametrize("spoil", [shorten, flip])
+def test_a_manifest_that_was_found_damaged_is_not_read_again(engine: Engine, image: Digest, tmp_path: Path, spoil: Spoil) -> None:
+    spoil(blob_file(engine, image))
+    opened: list[Digest] = []
+
+    def counted(store: FilesystemStore, digest: Digest) -> BinaryIO:
+        opened.append(digest)
+        return store.open(digest)
+
+    assert len(verify(opening(engine, tmp_path / "root", counted))) == 2
+    assert opened.count(image) == (1 if spoil is flip else 0)
+
+
 def test_every_image_that_damage_affects_is_named_once(engine: Engine) -> None:
     layout = Layout()
     images: list[Json] = [layout.image([LAYER, make_layer(label)], compression="none") for label in "abc"]

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -244,10 +243,8 @@ def test_a_bomb_leaves_nothing(engine: Engine, lease: Lease) -> None:
     assert_holds(engine)
 
 
-def test_a_full_disk_stops_reading_and_leaves_nothing(engine: Engine, lease: Lease, tmp_path: Path) -> None:
-    folder = tmp_path / "root" / "ingest" / str(DIGEST).replace(":", "-")
-    folder.mkdir()
-    (folder / "data").symlink_to("/dev/full")
+def test_a_full_disk_stops_reading_and_leaves_nothing(engine: Engine, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
 
     def endless() -> Iterator[bytes]:
         for _ in range(1000):
