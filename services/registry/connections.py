@@ -1,7 +1,7 @@
 """The connections of the client.
 
-They tell the operation that they work for, and the body of an upload, which socket they use; they tell a handshake that fails from what
-fails later; and they read an answer for a bounded time, however its bytes drip.
+They register their socket with the operation that they work for and with the body of an upload. They distinguish a failed handshake from
+a later failure. They read an answer for a bounded time, however slowly its bytes arrive.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 ANSWER_SILENCES = 5
-"""An answer's head, and a document with it, may take so many times as long as the server may be silent."""
+"""An answer's head, and its body if that is a document, may take this many times as long as the server may be silent."""
 
 SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
 
 def let_stream(response: BaseHTTPResponse) -> BaseHTTPResponse:
-    """Let the rest of an answer take as long as it needs: it is no document, but as large as its sender likes."""
+    """Let the rest of an answer take as long as it needs: it is not a document and may have any size."""
     answer = getattr(response, "_original_response", None)
     if isinstance(answer, _Answer):
         answer.let_stream()
@@ -43,7 +43,7 @@ def let_stream(response: BaseHTTPResponse) -> BaseHTTPResponse:
 
 
 class _Answer(HTTPResponse):
-    """An answer that must come within a bounded time, and whose operation knows its socket until it has come whole."""
+    """An answer that must arrive within a bounded time. Its operation knows the socket until the answer is complete."""
 
     def __init__(self, sock: socket.socket, *args: object, **kwargs: object) -> None:
         super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
@@ -61,13 +61,13 @@ class _Answer(HTTPResponse):
         self._deadline.lift()
 
     def _close_conn(self) -> None:
-        """Called when the last byte was read, or nobody wants it: before the connection is another's."""
+        """Called when the last byte has been read or is not wanted, before the connection is reused."""
         self._operation.end(self._socket)
         super()._close_conn()  # type: ignore[misc]
 
 
 class _Deadline(io.RawIOBase):
-    """The bytes of a connection until a deadline; raises TimeoutError from then on."""
+    """The bytes of a connection until a deadline; raises TimeoutError after it."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -76,9 +76,9 @@ class _Deadline(io.RawIOBase):
         self._until = None if self._silence is None else time.monotonic() + ANSWER_SILENCES * self._silence
 
     def lift(self) -> None:
-        """Let the bytes come as slowly as they like from now on, but for silence."""
+        """Let the bytes arrive as slowly as they like from now on; only silence still times out."""
         self._until = None
-        with suppress(OSError):  # nothing comes any more
+        with suppress(OSError):  # nothing more will arrive
             self._socket.settimeout(self._silence)
 
     def readable(self) -> bool:
@@ -106,7 +106,7 @@ class _Connection(HTTPConnection):
         super().connect()
         self._begin()
 
-    def request(  # type: ignore[override]  # as urllib3 has it, not http.client
+    def request(  # type: ignore[override]  # urllib3's signature, not http.client's
         self,
         method: str,
         url: str,
@@ -134,16 +134,16 @@ class _Connection(HTTPConnection):
         )
 
     def _begin(self) -> None:
-        """Tell the operation of this thread that the connection works for it."""
+        """Register the connection with the operation of this thread."""
         current_operation().begin(self.sock)
 
 
 class HandshakeError(SSLError):
-    """The server does not speak TLS, or not with us."""
+    """The server does not speak TLS, or not with this client."""
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS; raises HandshakeError for a connection that gets no further than to be made."""
+    """The same over TLS; raises HandshakeError if the TLS handshake fails."""
 
     def connect(self) -> None:
         try:
