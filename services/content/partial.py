@@ -60,11 +60,11 @@ class FileIngest:
                 os.rename(self._layout.blob(self._target), self._path)
 
     def resume(self) -> Iterator[bytes]:
-        with self.settling():  # so that whoever waits for this ingest sees that nothing but the disk is waited for
+        with self.settling():  # shows those waiting for this ingest that only the disk holds it up
             yield from self._copied() if self._is_beside else self._reread()
 
     def _reread(self) -> Iterator[bytes]:
-        """What is in this partial."""
+        """The content of this partial."""
         with storage_errors():
             file = self._opened()
         for chunk in _chunks(file):
@@ -72,7 +72,7 @@ class FileIngest:
             yield chunk
 
     def _copied(self) -> Iterator[bytes]:
-        """What is in the partial that this one is beside, written to this one."""
+        """The content of the partial that this one is beside, copied to this one."""
         with ExitStack() as opened:
             chunks: Iterator[bytes] = iter(())
             with storage_errors(), suppress(FileNotFoundError):
@@ -111,7 +111,7 @@ class FileIngest:
         self._keep = not self._is_beside
 
     def close(self) -> None:
-        """End the ingest: unless committed or kept, its bytes go away."""
+        """End the ingest: unless committed or kept, its bytes are removed."""
         with self._locks, storage_errors():
             if self._file is not None:
                 self._file.close()
@@ -130,7 +130,7 @@ class FileIngest:
         return self._file
 
     def _cut(self) -> FileIO:
-        """The file, ready to be appended to: without the bytes that nobody resumed."""
+        """The file, ready to be appended to: bytes that were not resumed are cut off."""
         file = self._opened()
         if os.fstat(file.fileno()).st_size != self._offset:
             file.truncate(self._offset)
@@ -161,7 +161,7 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
 
 
 def remove_partial(path: Path) -> int:
-    """Remove the folder of a partial, whose lock the caller holds; returns its bytes, 0 where there is none."""
+    """Remove the folder of a partial, whose lock the caller holds; returns its size in bytes, 0 if there is none."""
     size = 0
     with suppress(FileNotFoundError):
         for entry in os.scandir(path.parent):
@@ -172,7 +172,7 @@ def remove_partial(path: Path) -> int:
 
 
 def partial_bytes(path: Path) -> int:
-    """The bytes in the folder of a partial, which another process may remove at any moment."""
+    """The size in bytes of a partial's folder, which another process may remove at any moment."""
     try:
         return sum(entry.stat().st_size for entry in os.scandir(path.parent))
     except FileNotFoundError:
@@ -180,7 +180,7 @@ def partial_bytes(path: Path) -> int:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for blobs, durably, where it is missing."""
+    """Create a folder for blobs, durably, if it is missing."""
     if not path.is_dir():
         path.mkdir(mode=0o700, exist_ok=True)
         sync_folder(path.parent)
