@@ -18,7 +18,7 @@ class Limits:
 
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
     A download makes no progress if fewer than `least_rate` bytes a second arrive for `stall_seconds`. No operation waits longer than
-    `turn_seconds` for another, slower writer of the same blob.
+    `turn_seconds` for another writer of the same blob that is slower than that.
     """
 
     decompression_ratio: int

@@ -5,7 +5,7 @@
     unit     := "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h"
 
 A layout is a tuple of Go's reference elements ("2006", "-", "01" ...). Seconds may have a fraction after "." or "," that is not in the
-layout; digits beyond the ninth are dropped. An hour may have one digit. Years are 0000 to 9999; Python's date does not support the first.
+layout; digits beyond the ninth are dropped. An hour may have one digit. Years are 0000 to 9999; Python's date does not support year 0000.
 
 Source: Go time (format.go, format_rfc3339.go).
 """

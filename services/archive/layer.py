@@ -179,7 +179,7 @@ class LayerDigester:
     def feed(self, chunk: bytes) -> None:
         """Take the next stored bytes; blocks if the threads are a few MiB behind. The chunk must not change afterwards.
 
-        Raises what `Reservation.hold` raises; errors in the stream are reported by `finish`.
+        Raises what `Reservation.hold` raises; errors in the stream are only noticed by `finish`.
         """
         self._fed += len(chunk)
         if self._inflation is not None:

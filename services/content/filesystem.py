@@ -21,7 +21,7 @@ class FilesystemStore:
     """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes on one machine may share a root."""
 
     def __init__(self, root: Path) -> None:
-        """Open the store, and create missing folders."""
+        """Open the store and create missing folders."""
         self._layout = Layout(root)
         with storage_errors():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from services.oci.digest import Digest
 
 @contextmanager
 def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[set[Digest]]:
-    """Publish the blobs that are not being transferred or settled; settle them while inside (protocol.py: ContentStore.publish)."""
+    """Publish the blobs whose locks are free, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
     key = uuid4().hex
     with wait_lock(layout.lock(key)), ExitStack() as held:
         free = {

@@ -1,7 +1,7 @@
 """Locks by key: each is an flock on a file of its own, which exists only while the lock is held or awaited.
 
 An flock belongs to an open file, so it works between threads as well as between processes, and ends with its holder. The file is unlinked
-while held. Another process that opened it in the meantime gets a lock on a file without a name. It detects that by the inode and retries.
+while held. A thread that opened it in the meantime gets a lock on a file without a name. It detects that by the inode and tries again.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class ContentStore(Protocol):
         """Remove the blob if it exists. The caller holds `locked(digest)` and has removed its row."""
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
-        """Every blob and its size in bytes, in no order."""
+        """Every blob and its size in bytes, in no particular order."""
 
     def modified(self, digest: Digest) -> float | None:
         """When the blob's bytes were written, in seconds since 1970, or None if it is absent; for the sweep of blobs without a row."""

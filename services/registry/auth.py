@@ -1,6 +1,6 @@
 """Answering a registry's challenge: bearer tokens from its token server, and basic authentication.
 
-A token server is asked with GET, with a name and password or anonymously. If the client has an identity token, OAuth's POST is used.
+A token server is asked with GET, either with a name and password or anonymously. If the client has an identity token, OAuth's POST is used.
 services/registry/realms.py says which servers may be named. A token is renewed when it expires, or when the registry no longer accepts it.
 
 Source: distribution docs/content/spec/auth/token.md and oauth.md; containerd core/remotes/docker/authorizer.go and auth/fetch.go;

@@ -51,7 +51,7 @@ class Trust:
         context = ssl.create_default_context() if self.verified else create_urllib3_context(cert_reqs=ssl.CERT_NONE)
         context.verify_flags &= (
             ~ssl.VERIFY_X509_STRICT
-        )  # on by default since Python 3.13; Go asks no more of private authorities than RFC 5280
+        )  # on by default since Python 3.13; Go requires no more of private authorities than RFC 5280
         for authority in self.authorities if self.verified else ():
             with _naming(authority):
                 context.load_verify_locations(authority.path)

@@ -1,7 +1,7 @@
 """The connections of the client.
 
-They register their socket with the operation that they work for and with the body of an upload. They distinguish a failed handshake from
-a later failure. They read an answer for a bounded time, however slowly its bytes arrive.
+They register with the operation that they work for and with the body of an upload. They distinguish a failed handshake from a later
+failure. They read an answer for a bounded time, however slowly its bytes arrive.
 """
 
 from __future__ import annotations

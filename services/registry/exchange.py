@@ -159,7 +159,7 @@ class Exchange:
         return capable
 
     def _try_endpoint(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """Send to one endpoint, in plain HTTP if it is insecure and has never spoken TLS."""
+        """Send to one endpoint, and again over plain HTTP if it is insecure and does not speak TLS."""
         endpoint = self._endpoints[index]
         try:
             response = self._authorized(index, method, path, headers)

@@ -34,7 +34,7 @@ class Pools:
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = _manager(*key)
-                if len(self._managers) > _KEPT:  # pools of since changed certificates are left behind
+                if len(self._managers) > _KEPT:  # changed certificates leave their old pools behind
                     self._managers.popitem(last=False)
             self._managers.move_to_end(key)
             return self._managers[key]
