@@ -1,4 +1,4 @@
-"""The engine: the ports that every use case takes, and the limits it keeps."""
+"""The engine: the ports that every use case takes, and the limits that it respects."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Limits:
     """Bounds on what input may cost. A stream is a bomb when it passes both the ratio and the absolute bytes.
 
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
-    A download makes none where less than `least_rate` bytes a second come for `stall_seconds`. Nobody waits longer than `turn_seconds` for
-    another writer of the same blob that brings less.
+    A download makes no progress if fewer than `least_rate` bytes a second arrive for `stall_seconds`. No operation waits longer than
+    `turn_seconds` for another writer of the same blob that is slower than that.
     """
 
     decompression_ratio: int
@@ -35,7 +35,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class ShownSettings:
     """Settings that GET /info shows: the root folder, the kinds of store and database, mirrors of docker.io, networks and hosts of
-    insecure registries, proxies masked."""
+    insecure registries, and masked proxies."""
 
     root: str = ""
     store: str = ""

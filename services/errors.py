@@ -1,15 +1,15 @@
 """What can go wrong, as one taxonomy; it imports nothing, so every layer may raise it.
 
-A class says what kind of failure it is, its message says what happened in Docker's words.
-The HTTP status of each class stands in one table in app/errors.py.
+The class says what kind of failure it is; the message says what happened, in Docker's words.
+The HTTP status of each class is in one table in app/errors.py.
 """
 
 
 class EngineError(Exception):
-    """Base of every failure that a client is told about; `str(error)` is the sentence it reads."""
+    """Base of every failure that is reported to a client; `str(error)` is the message."""
 
     retry_after: float | None = None
-    """Seconds after which another try may succeed, 0 where nobody said how many; None where it would fail the same."""
+    """Seconds after which another try may succeed, 0 if the number is unknown; None if it would fail the same way."""
 
 
 class InvalidParameter(EngineError):
@@ -17,11 +17,11 @@ class InvalidParameter(EngineError):
 
 
 class InvalidDigest(InvalidParameter):
-    """A digest is outside the grammar of the OCI image spec or of an unsupported algorithm."""
+    """A digest does not match the grammar of the OCI image spec or has an unsupported algorithm."""
 
 
 class InvalidReference(InvalidParameter):
-    """An image name is outside the reference grammar."""
+    """An image name does not match the reference grammar."""
 
 
 class InvalidContent(InvalidParameter):
@@ -29,11 +29,11 @@ class InvalidContent(InvalidParameter):
 
 
 class Unauthorized(EngineError):
-    """A registry wants credentials, or refuses those that it was given."""
+    """A registry requires credentials, or refuses those that it was given."""
 
 
 class Forbidden(EngineError):
-    """The request is understood and refused, by a rule or by a setting."""
+    """The request is understood but refused, by a rule or a setting."""
 
 
 class NotFound(EngineError):
@@ -60,7 +60,7 @@ class Unsupported(EngineError):
 
 
 class NotAllowed(EngineError):
-    """A registry answers that it does not do what it was asked for."""
+    """A registry answers that it does not support what it was asked for."""
 
 
 class Unavailable(EngineError):
@@ -72,11 +72,11 @@ class ResourceExhausted(Unavailable):
 
 
 class RegistryFailure(EngineError):
-    """A registry cannot be spoken to, or answers what Docker has no class for."""
+    """A registry cannot be reached, or its answer has no class of its own in Docker."""
 
 
 class OutOfSpace(EngineError):
-    """The disk is full; nothing that was there is lost."""
+    """The disk is full; nothing stored before is lost."""
 
 
 class Internal(EngineError):
@@ -84,4 +84,4 @@ class Internal(EngineError):
 
 
 class Damaged(Internal):
-    """A blob's file is not what was stored; the sentence names the blob, and what repairs it."""
+    """A blob's file is not what was stored; the sentence names the blob and how to repair it."""

@@ -1,4 +1,4 @@
-"""The `filters` parameter of lists, searches and prunes, and the kinds of value in it that have a grammar: globs, points in time, integers.
+"""The `filters` parameter of lists, searches and prunes, and its values that have a grammar: globs, points in time and integers.
 
     filters := "" | { name : { value : bool } } | { name : [ value ] }
     glob    := { "*" | "?" | "[" [ "^" ] member { member } "]" | "\\" character | character }
@@ -35,7 +35,7 @@ _GLOB_TOKEN = re.compile(rf"\[(?>\^?)(?:{_GLOB_MEMBER})+\]|\\.|[^\[\\]", re.DOTA
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Names and their values, in the order they were sent; a value that was sent as false counts as named, but not as true."""
+    """Names and their values, in the order they were sent. A value sent as false is listed, but does not count as true."""
 
     fields: Mapping[str, Mapping[str, bool]] = field(default_factory=dict, hash=False)
 
@@ -65,7 +65,7 @@ class Filters:
                 raise InvalidParameter(f"invalid filter '{name}'")
 
     def __contains__(self, name: str) -> bool:
-        """Whether this filter was sent, be it without a value."""
+        """Whether this filter was sent, even without a value."""
         return name in self.fields
 
     def get(self, name: str) -> tuple[str, ...]:
@@ -73,15 +73,15 @@ class Filters:
         return tuple(self.fields.get(name, ()))
 
     def adding(self, name: str, value: str) -> Filters:
-        """These filters and one value more."""
+        """These filters with one more value."""
         return Filters({**self.fields, name: {**self.fields.get(name, {}), value: True}})
 
     def without(self, name: str) -> Filters:
-        """These filters but for one name."""
+        """These filters without one name."""
         return Filters({other: values for other, values in self.fields.items() if other != name})
 
     def boolean(self, name: str, default: bool) -> bool:
-        """The truth of a filter, `default` where it was not sent; raises InvalidParameter where it says neither or both."""
+        """The truth value of a filter, `default` if it was not sent; raises InvalidParameter if it says neither or both."""
         values = self.fields.get(name)
         if values is None:
             return default
@@ -95,7 +95,7 @@ class Filters:
 
 
 def parse_integer(text: str) -> int:
-    """A decimal integer of 64 bits; raises InvalidParameter in the words of Go's strconv.Atoi."""
+    """Read a 64-bit decimal integer; raises InvalidParameter in the words of Go's strconv.Atoi."""
     problem = "invalid syntax" if not _INTEGER.fullmatch(text) else "value out of range"
     if problem == "invalid syntax" or len(text) > 4300 or not -_MAX_SECONDS - 1 <= int(text) <= _MAX_SECONDS:
         raise InvalidParameter(f"strconv.Atoi: parsing {json.dumps(text, ensure_ascii=False)}: {problem}")
@@ -103,10 +103,10 @@ def parse_integer(text: str) -> int:
 
 
 def compile_glob(pattern: str) -> re.Pattern[str] | None:
-    """A shell glob as Go's path.Match reads it, for `fullmatch`; None where it is malformed.
+    """A shell glob as Go's path.Match reads it, for `fullmatch`; None if it is malformed.
 
-    `*` and `?` stop at "/", `[a-z]` and `[^a-z]` do not. What follows a `*` is taken where it first fits and never tried again, as in Go,
-    so that time stays linear.
+    `*` and `?` stop at "/", `[a-z]` and `[^a-z]` do not. What follows a `*` is matched at the first place where it fits, without
+    backtracking, as in Go. So the time stays linear.
     """
     chunks = [""]
     position = 0
@@ -142,16 +142,16 @@ def _glob_token(token: str) -> str:
 
 
 def _glob_range(low: str, high: str | None) -> str:
-    """One member of a class; a range that ends before it begins holds nothing."""
+    """One member of a class; a range that ends before it begins is empty."""
     first, last = low[-1], (high or low)[-1]
     return f"{re.escape(first)}-{re.escape(last)}" if first <= last else ""
 
 
 def parse_moment(text: str, now: int) -> int:
-    """Read what a filter means by a point in time, in nanoseconds since 1970; `now` likewise.
+    """Read a filter's point in time, in nanoseconds since 1970; `now` likewise.
 
-    A Go duration counts back from now; then a date, with time and zone or without (then the zone of this machine); then Unix seconds with a
-    fraction. Raises InvalidParameter in moby's words.
+    It is tried as a Go duration, counted back from now, then as a date, with or without time and zone (default: the zone of this machine),
+    then as Unix seconds with a fraction. Raises InvalidParameter in moby's words.
     """
     if not text.strip():
         raise InvalidParameter("failed to parse value as time or duration: value is empty")
@@ -186,7 +186,7 @@ def _moment_layout(text: str) -> tuple[str, ...]:
 
 
 def parse_timestamp(text: str) -> int:
-    """Read Unix seconds with a fraction, in nanoseconds since 1970; raises InvalidParameter with what is wrong, in moby's words."""
+    """Read Unix seconds with a fraction, in nanoseconds since 1970; raises InvalidParameter in moby's words."""
     whole, _, fraction = text.partition(".")
     problem = _unix_problem(whole, fraction)
     if problem:
@@ -210,7 +210,7 @@ def _unix_problem(whole: str, fraction: str) -> str:
 def _read_members(
     document: Mapping[str, object], read_member: Callable[[object], dict[str, bool] | None]
 ) -> dict[str, dict[str, bool]] | None:
-    """Read every member in one form; None where one is not of that form. A null is a filter without values."""
+    """Read every member in one form; None if one does not have that form. A null is a filter without values."""
     members: dict[str, dict[str, bool]] = {}
     for name, member in document.items():
         values = {} if member is None else read_member(member)

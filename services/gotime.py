@@ -4,8 +4,8 @@
     part     := digits [ "." digits ] unit
     unit     := "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h"
 
-A layout is a tuple of Go's reference elements ("2006", "-", "01" ...). A second may carry a fraction after "." or "," that the layout
-does not show; digits beyond the ninth are dropped; an hour may have one digit. Years 0000 to 9999, of which Python's date lacks the first.
+A layout is a tuple of Go's reference elements ("2006", "-", "01" ...). Seconds may have a fraction after "." or "," that is not in the
+layout; digits beyond the ninth are dropped. An hour may have one digit. Years are 0000 to 9999; Python's date does not support year 0000.
 
 Source: Go time (format.go, format_rfc3339.go).
 """
@@ -45,7 +45,7 @@ _RANGES = {"01": ("month", 1, 12), "15": ("hour", 0, 23), "04": ("minute", 0, 59
 
 
 def parse_duration(text: str) -> int:
-    """Read a Go duration such as `1h30m` or `-1.5s` in nanoseconds; raises InvalidParameter in Go's words."""
+    """Read a Go duration such as `1h30m` or `-1.5s`, in nanoseconds; raises InvalidParameter in Go's words."""
     unsigned = text[1:] if text[:1] in ("-", "+") else text
     if unsigned == "0":
         return 0
@@ -75,7 +75,7 @@ def _part_nanoseconds(match: re.Match[str], text: str) -> int:
 def parse_time(text: str, layout: tuple[str, ...] = RFC3339, *, offset: int = 0) -> tuple[int, int]:
     """Read a point in time: nanoseconds since 1970 and the offset in seconds east of UTC.
 
-    `offset` holds where the layout has no zone. Raises InvalidParameter in Go's words.
+    `offset` applies if the layout has no zone. Raises InvalidParameter in Go's words.
     """
     fields: dict[str, int] = {"01": 1, "02": 1, "15": 0, "04": 0, "05": 0}
     rest, nanoseconds = text, 0
@@ -101,7 +101,7 @@ def parse_time(text: str, layout: tuple[str, ...] = RFC3339, *, offset: int = 0)
 
 
 def format_time(nanoseconds: int, offset: int) -> str:
-    """RFC3339Nano of this instant, seen at `offset` seconds east of UTC: trailing zeros dropped, `Z` where the offset is zero."""
+    """This instant as RFC3339Nano, at `offset` seconds east of UTC: trailing zeros dropped, `Z` if the offset is zero."""
     seconds, fraction = divmod(nanoseconds, _SECOND)
     days, second = divmod(seconds + offset, _DAY)
     ordinal = days + _EPOCH_DAY

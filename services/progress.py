@@ -1,4 +1,4 @@
-"""Progress of a streamed operation, as values; blueprints/streaming.py gives them their form on the wire.
+"""Progress of a streamed operation, as values; blueprints/streaming.py encodes them for the wire.
 
 Shapes follow moby's api/types/jsonstream: a message (`status`), a line per layer (`id`, `status`, `detail`), a text (`stream`).
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """How far one layer is, in bytes (or `units`); all zero where only the status counts."""
+    """The progress of one layer, in bytes (or `units`); all zero if only the status counts."""
 
     current: int = 0
     total: int = 0
@@ -31,4 +31,4 @@ class Progress:
 
 
 ProgressStream = Generator[Progress, None, None]
-"""What a streamed use case returns: closing it cancels the operation, an EngineError raised from it ends the stream."""
+"""What a streamed use case returns: closing it cancels the operation; an EngineError raised from it ends the stream."""

@@ -1,4 +1,4 @@
-"""TCP keepalive: a peer whose machine is gone, or a line that is cut, is noticed within two minutes, although nothing is sent."""
+"""TCP keepalive: a dead peer or a cut line is noticed within two minutes, even if nothing is sent."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
-"""Options of a TCP socket: its level, its name, its value."""
+"""Options of a TCP socket, each with its level, name and value."""

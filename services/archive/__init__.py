@@ -1,1 +1,1 @@
-"""Archive formats as bytes: tar, docker-archive, OCI layout, layer compression. No storage."""
+"""Archive formats as bytes: tar, docker-archive, OCI layout and layer compression. Nothing is stored here."""

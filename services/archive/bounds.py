@@ -1,7 +1,7 @@
 """What decompression may cost: how far a stream or an operation may inflate, and the memory that the decoders of a process share.
 
-A decoder of xz or zstd keeps a window of up to 128 MiB for as long as its stream is open, whether bytes come or not. So what its header
-asks for is reserved before the decoder is made, and given back when the stream ends.
+An xz or zstd decoder keeps a window of up to 128 MiB as long as its stream is open, even if no bytes arrive. So the memory that its header
+asks for is reserved before the decoder is made, and released when the stream ends.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from threading import Condition, Lock
 from services.errors import Forbidden, Unavailable
 
 _WAIT_SECONDS = 10.0
-"""How long a stream waits for others to end. One operation may have several streams in hand, so two could wait for each other."""
+"""How long a stream waits for others to end. One operation may have several streams open, so two could wait for each other."""
 
 
 class DecoderMemory:
-    """Bytes that the decoders of a process may take together; usable from several threads. `setting` is what the size is set by."""
+    """Bytes that the decoders of a process may use together; usable from several threads. `setting` is the setting for the size."""
 
     def __init__(self, size: int, *, setting: str, wait_seconds: float = _WAIT_SECONDS) -> None:
         self._size = size
@@ -27,15 +27,15 @@ class DecoderMemory:
 
     @property
     def free(self) -> int:
-        """Bytes that no decoder has reserved."""
+        """Bytes that are not reserved."""
         return self._free
 
     def reservation(self) -> Reservation:
-        """A reservation of nothing, for one stream; closed by the caller."""
+        """An empty reservation, for one stream; closed by the caller."""
         return Reservation(self)
 
     def take(self, size: int, reservation: Reservation) -> None:
-        """Take bytes for a reservation that is open, as soon as there are so many; raises as `Reservation.hold` does."""
+        """Take bytes for an open reservation, as soon as enough are free; raises as `Reservation.hold` does."""
         if size > self._size:
             raise Forbidden(f"the stream needs {size} bytes of memory to decompress; {self._setting} allows {self._size} for all streams")
         with self._changed:
@@ -46,7 +46,7 @@ class DecoderMemory:
             reservation.size = size
 
     def give_back(self, reservation: Reservation, *, close: bool = False) -> None:
-        """Make a reservation's bytes free."""
+        """Release a reservation's bytes."""
         with self._changed:
             self._free += reservation.size
             reservation.size = 0
@@ -55,7 +55,7 @@ class DecoderMemory:
 
 
 class Reservation:
-    """What the decoders of one stream hold, one after another. One thread holds and releases; any may close."""
+    """The memory that the decoders of one stream hold, one after another. One thread holds and releases; any thread may close."""
 
     __slots__ = ("_memory", "closed", "size")
 
@@ -65,9 +65,9 @@ class Reservation:
         self.closed = False
 
     def hold(self, size: int) -> None:
-        """Hold these bytes, after a bounded wait if others have them; nothing is held before.
+        """Hold this many bytes, after a bounded wait if they are in use. Nothing may be held before.
 
-        Raises Unavailable where they do not come free, or the reservation is closed meanwhile, and Forbidden where there are never so many.
+        Raises Unavailable if they are not freed or the reservation is closed in the meantime, and Forbidden if there are never that many.
         """
         if size:
             self._memory.take(size, self)
@@ -78,7 +78,7 @@ class Reservation:
             self._memory.give_back(self)
 
     def close(self) -> None:
-        """Give back what is held, and hold nothing from now on; a thread that waits for memory is refused."""
+        """Give back what is held, and hold nothing from now on; a thread that waits for memory gets Unavailable."""
         self._memory.give_back(self, close=True)
 
 

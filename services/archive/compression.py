@@ -1,4 +1,4 @@
-"""Which compression a stream has.
+"""Detection of a stream's compression.
 
 Source: RFC 1952, RFC 8878; moby's go-archive compression package (detection).
 """
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Compression(StrEnum):
-    """How a stream is compressed, told by its first bytes."""
+    """How a stream is compressed, as detected from its first bytes."""
 
     NONE = "none"
     GZIP = "gzip"
@@ -19,7 +19,7 @@ class Compression(StrEnum):
 
     @classmethod
     def detect(cls, head: bytes) -> Compression:
-        """Tell from the first ten bytes (moby's go-archive compression.Detect)."""
+        """Detect the compression from the first ten bytes (moby's go-archive compression.Detect)."""
         for magic, compression in _MAGICS.items():
             if head.startswith(magic):
                 return compression

@@ -3,9 +3,9 @@
     manifest.json := [ {"Config": <member>, "RepoTags": [<name>] | null, "Layers": [<member>, ...]}, ... ]
     members       := <config>.json | <layer>/layer.tar | blobs/sha256/<hex>, whatever manifest.json names
 
-A layer may be a symbolic link to another's member. Older archives that have only `repositories` and <id>/json are not recognised, as in
-moby. An image of such an archive has no manifest of its own: the one made here is byte for byte containerd's, so that IDs are equal. What
-follows the document in manifest.json is passed over, as in containerd.
+A layer may be a symbolic link to another layer's member. Older archives that have only `repositories` and <id>/json are not recognised, as
+in moby. An image in a docker-archive has no manifest of its own. The one made here equals containerd's byte for byte, so the IDs are equal
+too. Anything after the document in manifest.json is ignored, as in containerd.
 
 Source: containerd core/images/archive importer.go (ImportIndex, resolveLayers, writeManifest) and exporter.go (manifestsRecord).
 """
@@ -27,7 +27,7 @@ MANIFEST_FILE = "manifest.json"
 
 _ENTRY = "struct { Config string; RepoTags []string; Layers []string }"
 _COMPRESSED = frozenset({Compression.GZIP, Compression.ZSTD})
-_MAX_LINKS = 40  # that lead to one another, as on Linux
+_MAX_LINKS = 40  # in a chain of symbolic links, as on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def blob_member(digest: Digest) -> str:
 
 
 def layer_media_type(head: bytes) -> str:
-    """What containerd calls a layer that begins with these ten bytes: gzip where it is zstd too, plain where it cannot tell."""
+    """The media type that containerd gives a layer that begins with these ten bytes: gzip for zstd too, plain if it cannot tell."""
     return DOCKER_LAYER_GZIP if Compression.detect(head) in _COMPRESSED else DOCKER_LAYER
 
 
@@ -92,7 +92,7 @@ def derive_manifest(config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
 
 
 def resolve_links(members: Mapping[str, object], links: Mapping[str, str]) -> dict[str, str]:
-    """Map each symbolic link to the member it stands for, through other links too; raises InvalidContent where that is none."""
+    """Map each symbolic link to the member it leads to, also through other links; raises InvalidContent if there is none."""
     return {name: _follow(name, members, links) for name in links}
 
 

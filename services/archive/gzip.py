@@ -1,7 +1,7 @@
-"""Gzip members for the isal decoder, whatever the chunks they come in.
+"""Gzip members for the isal decoder, in chunks of any size.
 
-isal misreads some headers that reach it in two pieces (those with a checksum, or with an extra field and a name), so a header is
-gathered here first.
+isal misreads some headers that it gets in two pieces (those with a checksum, or with an extra field and a name). So the header is
+collected here first.
 
 Source: RFC 1952 section 2.3.
 """
@@ -19,7 +19,7 @@ GzipError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # 
 
 
 class GzipMember:
-    """Decodes one member; the interface of the standard library's decompressors. Raises GzipError or ValueError."""
+    """Decodes one member, with the interface of the standard library's decompressors. Raises GzipError or ValueError."""
 
     def __init__(self) -> None:
         self._header: bytearray | None = bytearray()
@@ -48,7 +48,7 @@ class GzipMember:
 
 
 def _is_whole_header(head: bytearray) -> bool:
-    """Whether this holds all of a member's header (RFC 1952 section 2.3), or something else that the decoder will refuse."""
+    """Whether this is a member's complete header (RFC 1952 section 2.3), or something that the decoder will refuse."""
     if not head.startswith(_MAGIC[: len(head)]):
         return True
     if len(head) < _FIXED_BYTES:

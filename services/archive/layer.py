@@ -1,7 +1,7 @@
-"""What a layer blob holds: compression, and digest and size of the uncompressed stream.
+"""What a layer blob contains: its compression, and the digest and size of the uncompressed stream.
 
-Gzip may have many members, zstd many (and skippable) frames, bzip2 and xz many streams: all are read. Trailing bytes that are none are
-refused, as Go's decoders refuse them: zero padding after gzip and zstd too; only xz has padding of its own.
+Gzip may have many members, zstd many (and skippable) frames, bzip2 and xz many streams: all are read. Any other trailing bytes are
+refused, as Go's decoders do. That includes zero padding after gzip and zstd; only xz defines padding.
 
 Source: RFC 1952, RFC 8878.
 """
@@ -28,9 +28,9 @@ else:
     from backports import zstd
 
 _TAR_BLOCK = 512
-_OUTPUT_BYTES = 128 << 10  # four pulls have a dozen layers in hand, each with a few of these
+_OUTPUT_BYTES = 128 << 10  # four pulls read a dozen layers at once, each with a few of these
 _INPUT_BYTES = 256 << 10
-_FIRST_INPUT_BYTES = 16 << 10  # of a member: what is beyond a small one is copied
+_FIRST_INPUT_BYTES = 16 << 10  # of a member: bytes after a small member are copied
 _DAMAGE = (GzipError, zstd.ZstdError, lzma.LZMAError, OSError, ValueError)
 
 
@@ -64,8 +64,8 @@ libzstd by itself takes a window of one byte more than its largest power of two;
 class Decompressor:
     """Compressed chunks in, uncompressed chunks out; raises InvalidContent on damage, trailing garbage, or a bomb.
 
-    Compressed streams come out in chunks of 1 byte to 128 KiB, a plain one as it goes in. The memory of a decoder is reserved while it is
-    in use, so the caller closes this: what `Reservation.hold` raises is raised here too.
+    The output of a compressed stream has chunks of 1 byte to 128 KiB; a plain stream is passed on unchanged. A decoder's memory is reserved
+    while it is in use, so the caller must close this. Raises what `Reservation.hold` raises, too.
     """
 
     def __init__(self, compression: Compression, bounds: Bounds) -> None:
@@ -85,7 +85,7 @@ class Decompressor:
         return self._size
 
     def decompress(self, chunk: bytes) -> Iterator[bytes]:
-        """What these stored bytes add to the uncompressed stream; iterate to the end before the next chunk."""
+        """The uncompressed bytes of this chunk; iterate to the end before the next chunk."""
         self._taken += len(chunk)
         try:
             for output in self._read(chunk):
@@ -110,12 +110,12 @@ class Decompressor:
         raise InvalidContent(f"{refused}: refused as a bomb")
 
     def finish(self) -> None:
-        """Say that the stored bytes end here; raises InvalidContent where the stream is not at its end."""
+        """Mark the end of the stored bytes; raises InvalidContent if the stream is not at its end."""
         if self._member is not None or self._head:
             raise InvalidContent(f"invalid {self._compression} stream: unexpected end")
 
     def close(self) -> None:
-        """Give back the memory; a thread that is waiting for some in `decompress` is refused."""
+        """Give back the memory; a thread that is waiting for memory in `decompress` gets Unavailable."""
         self._memory.close()
         self._member = None
 
@@ -130,7 +130,7 @@ class Decompressor:
             rest = rest[len(piece) - unused :]
 
     def _step(self, piece: memoryview) -> Generator[bytes, None, int]:
-        """Yield what these bytes hold, at most to the end of a member; returns how many of them are beyond it."""
+        """Yield the output of these bytes, at most to the end of a member; returns how many of them are after it."""
         member = self._member
         if member is None:
             if self._compression is Compression.XZ and piece[0] == 0 and not self._head:
@@ -149,7 +149,7 @@ class Decompressor:
         return unused
 
     def _begin(self, head: bytes | memoryview) -> _Member | None:
-        """Make the decoder of a member whose first bytes these are; None where they do not say yet how much memory it takes."""
+        """Make the decoder for a member that begins with these bytes; None if they do not yet say how much memory it takes."""
         memory = decoder_memory(self._compression, head)
         if memory is None:
             self._head = bytes(head)
@@ -169,13 +169,13 @@ def _outputs(member: _Member, piece: memoryview) -> Iterator[bytes]:
 
 
 class LayerDigester:
-    """Derives digest and size of the uncompressed stream while the stored bytes pass by; of a large stream in threads of its own.
+    """Computes the digest and size of the uncompressed stream from the stored bytes; for a large stream in threads of its own.
 
-    Of a plain tar nothing is hashed here when the caller digests the stored bytes by sha256 anyway: that is the diff_id.
+    A plain tar is not hashed here if the caller computes the sha256 of the stored bytes anyway: that is the diff_id.
     """
 
     def __init__(self, bounds: Bounds, *, algorithm: str = "sha256") -> None:
-        """`algorithm` is the one by which the caller digests the stored bytes; the bounds are the Decompressor's."""
+        """`algorithm` is the one that the caller uses for the stored bytes; the bounds are the Decompressor's."""
         self._bounds = bounds
         self._algorithm = algorithm
         self._inflation: _Inflation | None = None
@@ -190,9 +190,9 @@ class LayerDigester:
         self._inflation = None
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next stored bytes; blocks when the threads are a few MiB behind. The chunk must not change afterwards.
+        """Take the next stored bytes; blocks if the threads are a few MiB behind. The chunk must not change afterwards.
 
-        Raises what `Reservation.hold` raises; what is wrong with the stream is found out at its end.
+        Raises what `Reservation.hold` raises; errors in the stream are only noticed by `finish`.
         """
         self._fed += len(chunk)
         if self._inflation is not None:
@@ -203,7 +203,7 @@ class LayerDigester:
                 self._begin(self._held)
 
     def finish(self, stored: Digest) -> tuple[Digest, int] | None:
-        """diff_id and uncompressed size in bytes, or None where the bytes are neither a tar nor a whole compressed stream.
+        """diff_id and uncompressed size in bytes, or None if the bytes are neither a tar nor a complete compressed stream.
 
         `stored` is the digest of the bytes fed. Raises InvalidContent for a bomb.
         """
@@ -231,7 +231,7 @@ class LayerDigester:
 
 
 class _Inflation:
-    """Inflates in one thread and hashes in another, since either alone keeps a core busy."""
+    """Decompresses in one thread and hashes in another, since either alone keeps a core busy."""
 
     def __init__(self, decompressor: Decompressor) -> None:
         self._decompressor = decompressor
@@ -266,12 +266,12 @@ class _Inflation:
 
 
 def begins_stream(head: bytes) -> bool:
-    """Whether a tar or a compressed stream begins with these bytes, at least 512 of them unless there are no more."""
+    """Whether these bytes begin a tar or a compressed stream; at least 512 of them are needed unless there are no more."""
     return Compression.detect(head) is not Compression.NONE or _begins_tar(head[:_TAR_BLOCK])
 
 
 def _begins_tar(head: bytes) -> bool:
-    """Whether a tar begins like this: a header block with a true checksum, the end of an empty archive, or nothing at all."""
+    """Whether a tar begins like this: a header block with a correct checksum, the end of an empty archive, or nothing at all."""
     if len(head) < _TAR_BLOCK or not any(head):
         return not head.strip(b"\0") and len(head) % _TAR_BLOCK == 0
     try:

@@ -1,10 +1,10 @@
 """The OCI image layout in a tar: oci-layout, index.json, blobs/<algorithm>/<hex>.
 
-An entry of index.json is named by annotations: io.containerd.image.name is a whole name, org.opencontainers.image.ref.name the fallback.
-An entry that refers to another as its subject (a signature, an attestation) is no image of its own, unless it has a name.
+Annotations name an entry of index.json: io.containerd.image.name is a full name, org.opencontainers.image.ref.name the fallback. An entry
+that refers to another as its subject (a signature, an attestation) is not an image of its own, unless it has a name.
 
-These two documents are no content of an image and are read as leniently as containerd reads them: index.json needs no schemaVersion and may
-state any media type, and what follows the document in oci-layout is passed over.
+These two documents are not part of an image's content and are read as leniently as in containerd. index.json needs no schemaVersion and
+may state any media type. Anything after the document in oci-layout is ignored.
 
 Source: OCI image spec image-layout.md; containerd client/import.go (imageName, decodeIndex), core/images/archive exporter.go, importer.go.
 """
@@ -38,7 +38,7 @@ _UNIQUE_KEYS = frozenset({"manifests", "mediatype", "digest", "size", "annotatio
 
 
 def parse_layout_version(raw: bytes) -> str:
-    """The version in oci-layout, empty where there is none; raises InvalidContent for one that is not known."""
+    """The version in oci-layout, empty if there is none; raises InvalidContent for an unknown version."""
     try:
         version = Fields(gojson.decode_first(raw), "ImageLayout").text("imageLayoutVersion")
     except InvalidContent as exc:
@@ -60,7 +60,7 @@ def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
 
 
 def entry_name(descriptor: Descriptor) -> str:
-    """The name that the archive gives to an entry, as written; empty where it gives none."""
+    """The name that the archive gives an entry, as written; empty if it gives none."""
     return descriptor.annotations.get(IMAGE_NAME) or descriptor.annotations.get(REF_NAME, "")
 
 

@@ -1,4 +1,4 @@
-"""One step of a pipeline: a function that is applied to the bytes passing by, in a thread when there are many of them."""
+"""One step of a pipeline: a function that is applied to chunks of bytes, in a thread if there are many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _QUEUED_CHUNKS = 2
 
 
 class Stage:
-    """Applies a function to chunks in order: the first few in place, the others in a thread that may be a few chunks behind.
+    """Applies a function to chunks in order: to the first few in place, to the others in a thread that may be a few chunks behind.
 
     Used by one thread. The chunks must not change after `put`.
     """
@@ -20,14 +20,14 @@ class Stage:
         self._apply = apply
         self._in_place = _THREADED_BYTES
         self.error: Exception | None = None
-        """What the function raised."""
+        """The exception that the function raised, if any."""
         self._stopped = False
         self._queue: Queue[bytes | None] = Queue(_QUEUED_CHUNKS)
         self._thread: Thread | None = None
 
     @property
     def failed(self) -> bool:
-        """Whether the function raised; what is put from then on is dropped."""
+        """Whether the function raised; chunks are dropped from then on."""
         return self.error is not None
 
     def put(self, chunk: bytes) -> None:

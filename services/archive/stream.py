@@ -15,7 +15,7 @@ _HEAD_BYTES = 10
 
 
 class Readable(Protocol):
-    """What a request body is: `read(n)` blocks for 1 to n bytes, and gives none only at the end."""
+    """A stream such as a request body: `read(n)` blocks for 1 to n bytes, and returns none only at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -35,7 +35,7 @@ class Counted:
 
 @contextmanager
 def uncompressed(source: Readable, bounds: Bounds) -> Iterator[Callable[[int], bytes]]:
-    """Tell the compression from the first bytes; gives a `read(n)` that raises as `decompress` does."""
+    """Detect the compression from the first bytes; yields a `read(n)` that raises as `decompress` does."""
     head = b""
     while len(head) < _HEAD_BYTES and (more := source.read(_HEAD_BYTES - len(head))):
         head += more
@@ -48,7 +48,7 @@ def uncompressed(source: Readable, bounds: Bounds) -> Iterator[Callable[[int], b
 
 
 def decompress(chunks: Iterable[bytes], compression: Compression, bounds: Bounds) -> Generator[bytes, None, None]:
-    """The uncompressed stream of stored chunks, to its end, closed by the caller.
+    """The complete uncompressed stream of stored chunks, closed by the caller.
 
     Raises InvalidContent on damage or a bomb, and what `Reservation.hold` raises.
     """
@@ -59,7 +59,7 @@ def decompress(chunks: Iterable[bytes], compression: Compression, bounds: Bounds
 
 
 def read_from(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
-    """The chunks as a `read(n)` that gives 1 to n bytes, and none only at the end."""
+    """The chunks as a `read(n)` that returns 1 to n bytes, and none only at the end."""
     current = memoryview(b"")
 
     def read(size: int) -> bytes:

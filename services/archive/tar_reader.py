@@ -1,4 +1,4 @@
-"""Tar as a stream, read: a bounded reader over a blocking `read(n)`.
+"""Reading tar as a stream: a bounded reader over a blocking `read(n)`.
 
     archive := (header content padding)* block-of-zeros block-of-zeros
     header  := 512 bytes: name[100] mode[8] uid[8] gid[8] size[12] mtime[12] checksum[8] type[1] link[100] magic[8] ... prefix[155]
@@ -6,7 +6,7 @@
 Numbers are octal text, or base-256 with the high bit set. A longer name or link comes before its header: as a GNU `L` or `K` member, or as
 a PAX `x` member of records "<length> <key>=<value>\\n". Nothing is ever extracted; a member is a name and a stream of chunks.
 
-Source: POSIX.1-1988 ustar and POSIX.1-2001 pax, GNU tar manual "Basic Tar Format"; where those leave a choice, Go's archive/tar.
+Source: POSIX.1-1988 ustar and POSIX.1-2001 pax, GNU tar manual "Basic Tar Format"; if those leave a choice, Go's archive/tar.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.errors import InvalidContent
 BLOCK = 512
 CHUNK = 1 << 20
 MAX_EXTENSION_BYTES = 1 << 20
-"""The most that a long name, a long link or a set of PAX records may take."""
+"""The maximum size of a long name, a long link or a set of PAX records."""
 
 ARCHIVE_EXTENSION_BYTES = 16 << 20
 MEMBER_EXTENSION_BYTES = 5 << 10
@@ -42,7 +42,7 @@ _LINE_FEED = 0x0A
 
 
 class MemberType(Enum):
-    """What a member is; a hard link and a special file have no content."""
+    """The type of a member. Hard links and special files have no content."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -70,8 +70,8 @@ _WITH_CONTENT = frozenset({MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOW
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as the archive names it: the name is neither cleaned nor safe. The content of a sparse file is what is stored, not what it
-    means.
+    """A member as the archive names it: the name is neither cleaned nor safe. The content of a sparse file is given as stored, not
+    expanded.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Member:
 
 @dataclass(slots=True)
 class _Extension:
-    """What came before a header and overrides it."""
+    """Fields that precede a header and override it."""
 
     name: str | None = None
     link: str | None = None
@@ -91,9 +91,9 @@ class _Extension:
 
 
 class TarReader:
-    """Walks the members of a tar; raises InvalidContent with Go's words on damage and "unexpected EOF" where the source ends too early.
+    """Walks the members of a tar; raises InvalidContent in Go's words on damage, and "unexpected EOF" if the source ends too early.
 
-    `read(n)` returns 1 to n bytes, and none only at the end of the source. A source that ends behind a member's content ends the archive,
+    `read(n)` returns 1 to n bytes, and none only at the end of the source. A source that ends after a member's content ends the archive,
     as in Go.
     """
 
@@ -108,7 +108,7 @@ class TarReader:
             yield member
 
     def chunks(self) -> Iterator[bytes]:
-        """What is left of the current member's content, in chunks of up to 1 MiB."""
+        """The rest of the current member's content, in chunks of up to 1 MiB."""
         while self._content_left:
             chunk = self._read(min(CHUNK, self._content_left))
             if not chunk:
@@ -154,7 +154,7 @@ class TarReader:
         return Member(name, member_type, size, link)
 
     def _skip_sparse_map(self, header: bytes) -> None:
-        """The rest of an old GNU sparse file's map: more blocks, as long as byte 482 of the header or 504 of the last block is set."""
+        """Skip the rest of an old GNU sparse file's map: more blocks, as long as byte 482 of the header or 504 of the last block is set."""
         more = header[482]
         while more:
             block = self._read_up_to(BLOCK)
@@ -164,7 +164,7 @@ class TarReader:
             more = block[504]
 
     def _read_header(self) -> bytes | None:
-        """The next header, or None at the end: two blocks of zeros, or the end of the source at a block's border."""
+        """The next header, or None at the end: two blocks of zeros, or the end of the source at a block boundary."""
         self._skip()
         header = self._read_up_to(BLOCK)
         if header == _ZEROS:
@@ -211,7 +211,7 @@ class TarReader:
 
 
 def _check(header: bytes) -> None:
-    """Compare the checksum: the sum of all bytes, its own eight taken as spaces; adler32 gives that sum modulo 65521 in one call."""
+    """Check the checksum: the sum of all bytes, with its own eight as spaces. adler32 gives that sum modulo 65521 in one call."""
     stored = _number(header[148:156])
     own = sum(header[148:156]) - 8 * 0x20
     if (zlib.adler32(header) - 1 - own - stored) & 0xFFFF == 0:
@@ -223,7 +223,7 @@ def _check(header: bytes) -> None:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits amid blanks, or base-256; what is negative or larger than a file can be is refused."""
+    """Read octal digits amid blanks, or base-256; a number that is negative or larger than any file is refused."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") - (1 << (8 * len(field) - 1))
         if field[0] & 0x40 or value > _MAX_SIZE:

@@ -1,4 +1,4 @@
-"""Tar as a stream, written: the same members give the same bytes. They are sorted by name and carry no time and no owner.
+"""Writing tar as a stream. The same members give the same bytes: they are sorted by name and carry neither time nor owner.
 
 Source: POSIX.1-1988 ustar; POSIX.1-2001 pax for a name of more than 100 bytes.
 """
@@ -15,7 +15,7 @@ _NAME_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class NewMember:
-    """A member to write: its mode, the size of its content, and what yields that. A folder's name ends with a slash, and it has none."""
+    """A member to write: its mode, size, and a function that yields its content. A folder's name ends with a slash; it has no content."""
 
     mode: int
     size: int = 0
@@ -23,7 +23,7 @@ class NewMember:
 
 
 def write_tar(members: Mapping[str, NewMember]) -> Iterator[bytes]:
-    """The archive with these members, by name, in chunks of up to about 1 MiB; content is asked for when its turn comes."""
+    """The archive with these members, by name, in chunks of up to about 1 MiB; a member's content is requested when it is written."""
     return _coalesce(_pieces(members))
 
 
@@ -36,7 +36,7 @@ def _pieces(members: Mapping[str, NewMember]) -> Iterator[bytes]:
 
 
 def _coalesce(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join small pieces, so that headers and documents do not become writes of their own."""
+    """Join small pieces, so that headers and documents do not become separate writes."""
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -52,13 +52,13 @@ def _coalesce(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 END = bytes(2 * BLOCK)
-"""What closes an archive."""
+"""The end of an archive."""
 
 
 def file_header(name: str, size: int, mode: int) -> bytes:
-    """The header of a regular file; owner, group and time are zero, so that equal content makes an equal archive.
+    """The header of a regular file. Owner, group and time are zero, so that equal content makes an equal archive.
 
-    A name of more than 100 bytes (a sha512 blob's) goes before it in a PAX member.
+    A name of more than 100 bytes (a sha512 blob's) is written before it in a PAX member.
     """
     encoded = name.encode()
     if len(encoded) <= _NAME_BYTES:

@@ -1,4 +1,4 @@
-"""How much memory a decoder will take, as the head of its stream says.
+"""How much memory a decoder will use, according to the head of its stream.
 
     xz       := header[12] block-header ...            block-header := size[1] flags[1] [sizes] filter ...   filter := id size properties
     zstd     := magic[4] descriptor[1] [window[1]] [dictionary] [content-size] ...
@@ -25,9 +25,9 @@ _BZIP2_BLOCK = 100_000
 
 
 def decoder_memory(compression: Compression, head: bytes | memoryview) -> int | None:
-    """Bytes that the decoder of a member that begins like this takes; None where more of the head is needed to say so.
+    """Bytes of memory that the decoder of a member that begins like this uses; None if more of the head is needed.
 
-    0 where that is little (gzip), or where the decoder will refuse the head.
+    Returns 0 if that is little (gzip), or if the decoder will refuse the head.
     """
     match compression:
         case Compression.XZ:
@@ -40,7 +40,7 @@ def decoder_memory(compression: Compression, head: bytes | memoryview) -> int | 
 
 
 def _xz(head: bytes) -> int | None:
-    """The dictionary of the first block; the decoder is told to take no more for those after it."""
+    """The memory for the dictionary of the first block; the decoder is limited to the same for later blocks."""
     if not head.startswith(b"\xfd7zXZ\0"[: len(head)]):
         return 0
     if len(head) <= _XZ_HEADER:
@@ -58,7 +58,7 @@ def _xz(head: bytes) -> int | None:
 
 
 def _xz_dictionary(block: bytes) -> int:
-    """The size of the LZMA2 dictionary in a block header; raises IndexError where that ends too early."""
+    """The size of the LZMA2 dictionary in a block header; raises IndexError if the header ends too early."""
     flags, position = block[1], 2
     for present in (flags & 0x40, flags & 0x80):  # compressed and uncompressed size
         if present:
@@ -74,7 +74,7 @@ def _xz_dictionary(block: bytes) -> int:
 
 
 def _xz_number(block: bytes, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends."""
+    """A number with seven bits per byte, the lowest first, and the position after it."""
     number = shift = 0
     while True:
         byte = block[position]
@@ -85,7 +85,7 @@ def _xz_number(block: bytes, position: int) -> tuple[int, int]:
 
 
 def _zstd(head: bytes) -> int | None:
-    """The window of a frame, or its content where that is smaller."""
+    """The memory for the window of a frame, or for its content if that is smaller."""
     if not head.startswith(_ZSTD_MAGIC[: len(head)]):
         return 0
     if len(head) <= len(_ZSTD_MAGIC):
@@ -104,7 +104,7 @@ def _zstd(head: bytes) -> int | None:
 
 
 def _bzip2(head: bytes) -> int | None:
-    """Four bytes for each of a block, and the table of 100 KB."""
+    """Four bytes for each byte of a block, and a table of 100 KB."""
     if not head.startswith(b"BZh"[: len(head)]):
         return 0
     if len(head) < 4:

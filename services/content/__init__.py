@@ -1,1 +1,1 @@
-"""Bytes by digest: blobs that are whole and verified, and ingests that are neither yet."""
+"""Bytes by digest: blobs, which are complete and verified, and ingests, which are not yet."""

@@ -1,4 +1,4 @@
-"""The border to the operating system: its errors become the engine's."""
+"""The boundary to the operating system, where its errors become the engine's."""
 
 from __future__ import annotations
 

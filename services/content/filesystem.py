@@ -1,4 +1,4 @@
-"""The content store in a folder of the local file system; services/content/paths.py draws its layout."""
+"""The content store in a folder of the local file system; services/content/paths.py describes its layout."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from services.oci.digest import Digest
 
 
 class FilesystemStore:
-    """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes of one machine share a root."""
+    """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes on one machine may share a root."""
 
     def __init__(self, root: Path) -> None:
-        """Open the store, and make its folders where they are missing."""
+        """Open the store and create missing folders."""
         self._layout = Layout(root)
         with storage_errors():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _write_durably(path: Path, text: str) -> None:
-    """Make a small file, which is there with all of its text or not at all."""
+    """Write a small file atomically: it exists with all of its text or not at all."""
     new = path.with_suffix(".new")
     with storage_errors():
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:

@@ -1,6 +1,6 @@
-"""Small blobs published together: each file is synced, but their folder once, and no blob has a folder of its own on the way.
+"""Small blobs published together: each file is synced, but their folder only once, and the blobs share one ingest folder.
 
-The writes of all are begun before the first is waited for, so that a file system with a journal commits it once and not for each file.
+All files are written before the first is synced, so that a journaling file system commits its journal once instead of for each file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.oci.digest import Digest
 
 @contextmanager
 def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[set[Digest]]:
-    """Publish those that nobody transfers or settles, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
+    """Publish the blobs whose locks are free, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
     key = uuid4().hex
     with wait_lock(layout.lock(key)), ExitStack() as held:
         free = {

@@ -1,7 +1,7 @@
-"""Locks by key: an flock on a file of its own, which exists only while somebody holds or awaits it.
+"""Locks by key: each is an flock on a file of its own, which exists only while the lock is held or awaited.
 
-An flock belongs to an open file, so it works between threads as between processes, and ends with its holder. The file is unlinked while
-held; whoever opened it meanwhile gets a lock on a file without a name, notices that by its inode, and tries again.
+An flock belongs to an open file, so it works between threads as well as between processes, and ends with its holder. The file is unlinked
+while held. A thread that opened it in the meantime gets a lock on a file without a name. It detects that by the inode and tries again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.05
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock if it is free; yields whether it is held. Never waits."""
+    """Hold the lock if it is free; yields whether it was acquired. Never waits."""
     handle = _acquire(path)
     try:
         yield handle is not None
@@ -42,14 +42,14 @@ def wait_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterato
 
 
 def clear_unheld(folder: Path) -> None:
-    """Remove the lock files in a folder that nobody holds: those of killed processes."""
+    """Remove the lock files in a folder that are not held: those of killed processes."""
     for path in folder.iterdir():
         with try_lock(path):
             pass
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock at this moment."""
+    """Whether the lock is held at this moment."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def _is_named(path: Path, handle: int) -> bool:
 
 
 def _release(path: Path, handle: int) -> None:
-    """Unlink before closing: whoever takes the lock on the nameless file then finds its name gone."""
+    """Unlink before closing: the next holder of the lock on the nameless file then finds its name gone."""
     try:
         path.unlink(missing_ok=True)
     finally:

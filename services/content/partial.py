@@ -63,11 +63,11 @@ class FileIngest:
                     os.rename(self._layout.blob(self._target), self._path)
 
     def resume(self) -> Iterator[bytes]:
-        with self.settling():  # so that whoever waits for this ingest sees that nothing but the disk is waited for
+        with self.settling():  # shows those waiting for this ingest that only the disk holds it up
             yield from self._copied() if self._is_beside else self._reread()
 
     def _reread(self) -> Iterator[bytes]:
-        """What is in this partial."""
+        """The content of this partial."""
         with storage_errors():
             file = self._opened()
         for chunk in _chunks(file):
@@ -75,7 +75,7 @@ class FileIngest:
             yield chunk
 
     def _copied(self) -> Iterator[bytes]:
-        """What is in the partial that this one is beside, written to this one."""
+        """The content of the partial that this one is beside, copied to this one."""
         with ExitStack() as opened:
             chunks: Iterator[bytes] = iter(())
             with storage_errors(), suppress(FileNotFoundError):
@@ -115,7 +115,7 @@ class FileIngest:
         self._keep = not self._is_beside
 
     def close(self) -> None:
-        """End the ingest: unless committed or kept, its bytes go away."""
+        """End the ingest: unless committed or kept, its bytes are removed."""
         with self._locks, storage_errors():
             if self._file is not None:
                 self._file.close()
@@ -132,7 +132,7 @@ class FileIngest:
         return self._file
 
     def _cut(self) -> FileIO:
-        """The file, ready to be appended to: without the bytes that nobody resumed."""
+        """The file, ready to be appended to: bytes that were not resumed are cut off."""
         file = self._opened()
         if os.fstat(file.fileno()).st_size != self._offset:
             file.truncate(self._offset)
@@ -164,7 +164,7 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for blobs, durably, where it is missing."""
+    """Create a folder for blobs, durably, if it is missing."""
     if not path.is_dir():
         path.mkdir(mode=0o700, exist_ok=True)
         sync_folder(path.parent)

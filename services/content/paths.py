@@ -1,11 +1,11 @@
 """The layout of a content store on disk, and the one mapping from digests and keys to paths.
 
     <root>/
-        store-id                     the id of the store, which its database has too; a line of text
-        blobs/<algorithm>/<hex>      a whole, verified blob (an OCI image layout's own folder)
+        store-id                     the id of the store, also kept in its database; a line of text
+        blobs/<algorithm>/<hex>      a complete, verified blob (the same folder as in an OCI image layout)
         ingest/<name>/data           a partial; <name> is the ingest's key with "-" for ":"
-        locks/<name>                 held (flock) by the writer of that key for as long as it transfers; gone when nobody holds it
-        locks/<name>.settle          held while the file and the row of that digest are brought together, or removed
+        locks/<name>                 held (flock) by the writer of that key as long as it transfers; removed when not held
+        locks/<name>.settle          held while the file and the row of that digest are created or removed
         ingest/<name>/<hex>          small blobs that are published together, under a key of their own
 
 Directories are 0700 and files 0600.
@@ -64,20 +64,20 @@ class Layout:
 
 
 def key_of(name: str) -> str | None:
-    """The key of a partial's folder or of a lock file; None for a name that is none of ours."""
+    """The key of a partial's folder or of a lock file; None for a name that is not the store's."""
     key = name.replace("-", ":")
     return key if _KEY.fullmatch(key) else None
 
 
 def target_of(key: str) -> tuple[Digest | None, bool]:
-    """The digest that a key is of, if it is of any, and whether it is one beside the digest's own."""
+    """The digest in a key, if any, and whether the key is one beside the digest's own."""
     algorithm, _, rest = key.partition(":")
     encoded, _, beside = rest.partition(":")
     return (Digest.parse(f"{algorithm}:{encoded}") if encoded else None), bool(beside)
 
 
 def digest_of(algorithm: str, name: str) -> Digest | None:
-    """The digest of a file in blobs/<algorithm>; None for a name that is none of ours."""
+    """The digest of a file in blobs/<algorithm>; None for a name that is not the store's."""
     try:
         return Digest.parse(f"{algorithm}:{name}")
     except InvalidDigest:

@@ -6,15 +6,15 @@ blob that can be opened is whole, and a row's blob can be opened; what a disk or
 Where something stands in the place of a blob that holds no bytes of the store (a folder, say), the blob is absent but has a version; that
 something goes when the blob is committed or deleted.
 
-The key of an ingest is the digest's text where the digest is known beforehand, so that two writers of one blob meet (single flight) and a
-partial left by a dead process is found and continued; otherwise any unique text of lower-case letters and digits. That lock is for economy:
-its holder may wait for a network as long as it likes. Who does not want to wait for it writes *beside* it, under the digest's text, a colon
-and another such text.
+If the digest is known beforehand, the key of an ingest is the digest's text. Two writers of one blob then meet (single flight), and a
+partial left by a dead process is found and continued. Otherwise the key is any unique text of lower-case letters and digits. This lock only
+saves work: its holder may wait for a network as long as it likes. A writer that does not want to wait for it writes *beside* it, under the
+digest's text, a colon and another such text.
 
-Where file and row of a digest are brought together, or removed, there is a second lock, which only the disk and the database hold up: a
+A second lock is held while the file and the row of a digest are created or removed. Its holder waits only for the disk and the database. A
 digest is *settled* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
 
-Every method may raise OutOfSpace or Internal where the storage fails.
+Every method may raise OutOfSpace or Internal if the storage fails.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ class Ingest(Protocol):
 
     @property
     def offset(self) -> int:
-        """Bytes of the blob so far: resumed and written."""
+        """Bytes of the blob so far, both resumed and written."""
 
     @property
     def digest(self) -> Digest:
         """The digest of these bytes, by the algorithm of the key's digest, or sha256."""
 
     def settling(self) -> AbstractContextManager[None]:
-        """Settle the key's digest while inside: what is found of its file and its row stays so. Waits for whoever settles it."""
+        """Settle the key's digest while inside: its file and its row do not change. Waits for any other holder."""
 
     def adopt(self) -> None:
-        """Take back a whole file as this partial; called while settling and before anything is written. Not beside another.
+        """Take back a complete file as this partial; called while settling and before anything is written. Not beside another.
 
-        Only for a digest without a row: the file of one that has a row stays until it is replaced.
+        Only for a digest without a row: the file of a digest with a row stays until it is replaced.
         """
 
     def resume(self) -> Iterator[bytes]:
-        """Take over the bytes that are there, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
+        """Take over the existing bytes, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
 
-        They are hashed as they pass, so `offset` and `digest` grow with the iteration. One beside another takes a copy of what that has.
-        Called before anything is written. Without it they are thrown away. The digest is settled meanwhile.
+        They are hashed as they are read, so `offset` and `digest` advance with the iteration. An ingest beside another copies its bytes.
+        Called before anything is written; otherwise the bytes are thrown away. The digest is settled during the iteration.
         """
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Append; raises OutOfSpace."""
 
     def restart(self) -> None:
-        """Throw away what is there and begin at offset 0."""
+        """Throw away the existing bytes and begin at offset 0."""
 
     def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
         """Sync, verify and publish; returns the digest.
 
-        With `digest` None the blob is published under its own digest. Raises InvalidContent when digest or size differ: then the
-        partial is thrown away and nothing becomes visible. Publishing what is already there succeeds.
-        From before the sync until the context ends the digest is settled, so that its row is there before anyone looks for it.
+        With `digest` None the blob is published under its own digest. Raises InvalidContent if digest or size differ: then the
+        partial is thrown away and nothing becomes visible. Publishing a blob that already exists succeeds.
+        The digest is settled from before the sync until the context ends, so that its row exists before anyone looks for it.
         """
 
     def keep(self) -> None:
@@ -72,13 +72,13 @@ class Ingest(Protocol):
 
 
 class ContentStore(Protocol):
-    """Blobs by digest, and the id of the store that they are of: only a database with the same id knows them."""
+    """Blobs by digest, and the id of their store: only a database with the same id knows them."""
 
     def store_id(self) -> str | None:
-        """The id, None until one was claimed."""
+        """The id, None until one is claimed."""
 
     def claim(self, store_id: str) -> str:
-        """Make this the id, durably, unless there is one; returns the one that counts: of several claims at once that of the first."""
+        """Make this the id, durably, unless there is one; returns the id that counts. If several claim at once, the first wins."""
 
     def open(self, digest: Digest) -> BinaryIO:
         """The blob for reading, closed by the caller; raises BlobNotFound."""
@@ -87,23 +87,23 @@ class ContentStore(Protocol):
         """The whole of a small blob; raises BlobNotFound."""
 
     def size(self, digest: Digest) -> int | None:
-        """Bytes of the blob, or None where it is absent."""
+        """Size of the blob in bytes, or None if it is absent."""
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
         """What is equal as long as what is in the blob's place is neither replaced nor changed; None where nothing is there."""
 
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
-        """Hold the partial under `key`, alone. Leaving without commit throws the partial away unless `keep` was called.
+        """Hold the partial under `key`, exclusively. Leaving without commit throws the partial away unless `keep` was called.
 
-        Waits for another holder, later also for whoever settles the digest, and calls `waiting` about every 50 ms meanwhile: it may raise
-        to wait no longer.
+        Waits for another holder, and later for another settler of the digest. Calls `waiting` about every 50 ms while waiting; it may
+        raise to stop waiting.
         """
 
     def publish(self, blobs: Mapping[Digest, bytes]) -> AbstractContextManager[set[Digest]]:
         """Ingest and commit small blobs together, and settle their digests while inside; yields which were published.
 
-        Each file is synced, but the folder only once. A blob that somebody else transfers or settles is left out: to wait for it would make
-        others wait for all. Raises as `Ingest.commit` does; then none is visible.
+        Each file is synced, but the folder only once. A blob that is being transferred or settled elsewhere is left out: waiting for it
+        would make others wait for all of them. Raises as `Ingest.commit` does; then none is visible.
         """
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
@@ -113,16 +113,16 @@ class ContentStore(Protocol):
         """Remove the blob, or what is in its place, if it is there. The caller holds `locked(digest)` and has removed its row."""
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
-        """Every blob and its size in bytes, in no order."""
+        """Every blob and its size in bytes, in no particular order."""
 
     def modified(self, digest: Digest) -> float | None:
-        """When the blob's bytes were written, in seconds since 1970, or None where it is absent; for the sweep of blobs without a row."""
+        """When the blob's bytes were written, in seconds since 1970, or None if it is absent; for the sweep of blobs without a row."""
 
     def partials(self) -> Iterator[tuple[str, int, bool]]:
-        """Every partial: key, bytes, and whether a writer holds it now."""
+        """Every partial: its key, its size in bytes, and whether a writer holds it now."""
 
     def partial_size(self, key: str) -> int:
-        """Bytes of the partial under a key, 0 where there is none."""
+        """Size in bytes of the partial under a key, 0 if there is none."""
 
     def discard_partial(self, key: str) -> int:
-        """Remove a partial that no writer holds and return its bytes; 0 where it is held or gone."""
+        """Remove a partial that no writer holds and return its size in bytes; 0 if it is held or gone."""

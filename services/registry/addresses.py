@@ -1,4 +1,4 @@
-"""Which addresses everyone reaches, and which only those who are near."""
+"""Which addresses are reachable from the whole internet, and which only from a local network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether this is an address of the public internet, and whatever it leads to as well."""
+    """Whether this address, and every address that it leads to, is on the public internet."""
     return all(each.is_global and not each.is_multicast for each in _reached(address))
 
 

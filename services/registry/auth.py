@@ -1,7 +1,7 @@
 """Answering a registry's challenge: bearer tokens from its token server, and basic authentication.
 
-A token server is asked with GET, with a name and password or nothing, or where the client has an identity token with OAuth's POST. Which
-one may be named: services/registry/realms.py. A token is renewed when its time is over, or when the registry no longer takes it.
+A token server is asked with GET, either with a name and password or anonymously. If the client has an identity token, OAuth's POST is used.
+services/registry/realms.py says which servers may be named. A token is renewed when it expires, or when the registry no longer accepts it.
 
 Source: distribution docs/content/spec/auth/token.md and oauth.md; containerd core/remotes/docker/authorizer.go and auth/fetch.go;
 distribution registry/client/auth/session.go.
@@ -31,13 +31,13 @@ from services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, r
 _MAX_TOKEN_BODY = 1 << 20
 _CLIENT_ID = "docker"
 _LEAST_LIFETIME = 60
-"""Seconds that a token is used for at least, whatever its server says, as in distribution's client."""
+"""A token is used for at least this many seconds, whatever its server says, as in distribution's client."""
 _MOST_LIFETIME = 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A bearer token, when its time is over (monotonic seconds), and the refresh token that came along, if any."""
+    """A bearer token, when it expires (monotonic seconds), and the refresh token sent with it, if any."""
 
     text: str
     expires: float
@@ -45,9 +45,9 @@ class _Token:
 
 
 class Authorizer:
-    """The authorization of one operation at one endpoint, from any thread. `scope` is empty for a login.
+    """The authorization of one operation at one endpoint, usable from any thread. `scope` is empty for a login.
 
-    Credentials are None where they are meant for another host; they are not used where the endpoint may not have secrets.
+    Credentials are None if they are meant for another host. They are not used if the endpoint may not have secrets.
     """
 
     def __init__(self, transport: Transport, realms: Realms, endpoint: Endpoint, credentials: Credentials | None, *, scope: str) -> None:
@@ -64,25 +64,25 @@ class Authorizer:
         self._headers = {"Authorization": f"Bearer {given}"} if given else {}
 
     def headers(self) -> Mapping[str, str]:
-        """The header that the next request carries, if any; a token whose time is over is renewed first. Raises as `answer` does."""
+        """The header for the next request, if any; an expired token is renewed first. Raises as `answer` does."""
         with self._lock:
             if self._challenge and self._token and time.monotonic() >= self._token.expires:
                 self._authorize(self._challenge)
             return self._headers
 
     def can_answer(self, challenge: Challenge, sent: Mapping[str, str]) -> bool:
-        """Whether there is anything to send but the headers `sent`, which met this challenge: a wrong password stays wrong."""
+        """Whether there is anything to send other than the headers `sent`, which met this challenge: a wrong password stays wrong."""
         named = sent.get("Authorization", "").startswith("Basic ")
         return self._headers != sent or not (self._credentials.registry_token or (named and challenge.scheme == "basic"))
 
     def answer(self, challenge: Challenge, sent: Mapping[str, str]) -> None:
-        """Prepare the answer to a challenge that met the headers `sent`, for the next `headers`.
+        """Prepare the answer to a challenge to the headers `sent`; the next `headers` returns it.
 
-        Raises NoAuthorization where the credentials that the challenge needs are missing or the token server gives no token, and
+        Raises NoAuthorization if the credentials that the challenge needs are missing or the token server gives no token, and
         RegistryFailure for a token server that may not be asked.
         """
         with self._lock:
-            if self._headers == sent:  # else another thread has answered meanwhile
+            if self._headers == sent:  # otherwise another thread has answered in the meantime
                 self._authorize(challenge)
 
     @property
@@ -91,7 +91,7 @@ class Authorizer:
         return self._token.refresh if self._token else ""
 
     def secrets(self) -> list[str]:
-        """Whatever must not be told."""
+        """Everything that must not be shown."""
         given = self._credentials
         return [given.password, given.identity_token, given.registry_token, given.basic, *self._tokens]
 
@@ -129,7 +129,7 @@ class Authorizer:
         return self._transport.request("GET", url, headers, insecure=insecure, within=frozenset({urlsplit(realm).netloc}))
 
     def _refresh(self, realm: str, challenge: Challenge, insecure: bool) -> BaseHTTPResponse:
-        """Use an identity token; a redirect is not followed, as the secret is in the body."""
+        """Use an identity token. Redirects are not followed, because the secret is in the body."""
         form = {
             "grant_type": "refresh_token",
             "refresh_token": self._credentials.identity_token,
@@ -164,7 +164,7 @@ def _read_token(body: bytes) -> _Token:
 
 
 def _lifetime(fields: dict[str, object]) -> float:
-    """Seconds that a token is good for: `expires_in` from `issued_at` on, where the clocks of both sides agree about that."""
+    """Seconds that a token is still valid: `expires_in`, counted from `issued_at` if the clocks of both sides agree about it."""
     stated = fields.get("expires_in")
     lifetime = min(max(_LEAST_LIFETIME, stated), _MOST_LIFETIME) if isinstance(stated, int) else _LEAST_LIFETIME
     try:

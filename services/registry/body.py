@@ -1,6 +1,6 @@
 """The body of an upload: a part of a file, sent piece by piece.
 
-A connection that sends such a body tells it so (services/registry/connections.py), since each piece has a time of its own.
+A connection that sends such a body registers with it (services/registry/connections.py), since each piece has its own timeout.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from urllib3.connection import HTTPConnection
 from services.errors import RegistryFailure
 from services.registry.protocol import OpenBlob
 
-PIECE = 256 << 10  # five uploads on a line of 100 KB a second pass one each within 13 seconds
+PIECE = 256 << 10  # five uploads on a line of 100 KB a second each send one piece within 13 seconds
 
 
 class UploadBody:
-    """The bytes of an open blob from `offset` to `size`, of which a registry may take `stall_seconds` to accept a piece.
+    """The bytes of an open blob from `offset` to `size`. A registry may take `stall_seconds` to accept each piece.
 
-    `advance` is told the offset after each piece and may raise to end it.
+    `advance` is called with the offset after each piece and may raise to end the upload.
     """
 
     def __init__(self, blob: OpenBlob, *, offset: int, size: int, stall_seconds: float, advance: Callable[[int], None]) -> None:
@@ -31,7 +31,7 @@ class UploadBody:
         self._connection: HTTPConnection | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield small pieces, from the beginning each time."""
+        """Yield small pieces; each iteration starts from the beginning."""
         position = self._offset
         self._blob.seek(position)
         self._advance(position)
@@ -49,11 +49,11 @@ class UploadBody:
         self._connection = connection
 
     def end(self) -> None:
-        """Forget the connection: its answer has come, and the next request on it is another's."""
+        """Forget the connection: its answer has arrived, and its next request belongs to someone else."""
         self._connection = None
 
     def _allow_time(self) -> None:
-        """Give each piece its time; a connection gives what it sends the time that it had for being made."""
+        """Set the timeout for each piece; otherwise the connection would use its connect timeout for sending."""
         stream = self._connection.sock if self._connection else None
         if stream is not None:
             stream.settimeout(self._stall_seconds)

@@ -1,6 +1,6 @@
-"""What TLS to a registry trusts beside the system's authorities, and the certificates that it shows.
+"""What TLS to a registry trusts besides the system's authorities, and the client certificates that it presents.
 
-Docker's layout of a registry's folder: every `*.crt` is an authority, every `NAME.cert` with its `NAME.key` a client certificate.
+Docker's layout of a registry's folder: every `*.crt` is an authority, and every `NAME.cert` with its `NAME.key` is a client certificate.
 
 Source: moby daemon/pkg/registry/registry.go (loadTLSConfig); containerd core/remotes/docker/config/hosts.go (loadCertFiles).
 """
@@ -20,14 +20,14 @@ from services.errors import RegistryFailure
 
 @dataclass(frozen=True, slots=True)
 class PemFile:
-    """A file of certificates or a key; `modified` (nanoseconds) makes a changed file another value."""
+    """A file of certificates or a key. `modified` (nanoseconds) makes a changed file compare unequal."""
 
     path: Path
     modified: int
 
     @classmethod
     def at(cls, path: Path) -> PemFile:
-        """The file as it is now; raises RegistryFailure where it is not there."""
+        """The file as it is now; raises RegistryFailure if it does not exist."""
         try:
             return cls(path, path.stat().st_mtime_ns)
         except OSError as exc:
@@ -36,22 +36,22 @@ class PemFile:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How TLS to one host is done: whether it is verified, authorities beside the system's, client certificates with their keys."""
+    """How TLS to one host is done: whether it is verified, extra authorities, and client certificates with their keys."""
 
     verified: bool = True
     authorities: tuple[PemFile, ...] = ()
     clients: tuple[tuple[PemFile, PemFile], ...] = ()
 
     def elsewhere(self, own: Trust) -> Trust:
-        """The trust in a host that this one's leads to, which has its `own`: authorities go along, nothing else."""
+        """The trust in a host that this one redirects to, which has its `own`: only the authorities are carried over."""
         return Trust(own.verified, (*self.authorities, *own.authorities), own.clients)
 
     def context(self) -> ssl.SSLContext:
-        """A context of TLS for clients; raises RegistryFailure for a file that is not PEM."""
+        """A client-side TLS context; raises RegistryFailure for a file that is not PEM."""
         context = ssl.create_default_context() if self.verified else create_urllib3_context(cert_reqs=ssl.CERT_NONE)
         context.verify_flags &= (
             ~ssl.VERIFY_X509_STRICT
-        )  # on by default since Python 3.13; Go asks no more of private authorities than RFC 5280
+        )  # on by default since Python 3.13; Go requires no more of private authorities than RFC 5280
         for authority in self.authorities if self.verified else ():
             with _naming(authority):
                 context.load_verify_locations(authority.path)
@@ -75,7 +75,7 @@ def _naming(file: PemFile) -> Iterator[None]:
 
 
 def read_cert_folder(folder: Path) -> Trust:
-    """The trust that a folder in Docker's layout tells; raises RegistryFailure for half a pair."""
+    """The trust described by a folder in Docker's layout; raises RegistryFailure for half a pair."""
     try:
         names = {path.name for path in folder.iterdir()}
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""What a registry asks for before it answers, and what it says of a token that it does not take.
+"""What a registry asks for before it answers, and what it says about a token that it does not accept.
 
     WWW-Authenticate: Bearer realm="https://auth.example/token",service="registry.example",scope="repository:team/app:pull"
     WWW-Authenticate: Bearer realm="https://auth.example/token",error="insufficient_scope"
@@ -29,7 +29,7 @@ class Challenge:
 
 
 def parse_challenges(headers: list[str]) -> list[Challenge]:
-    """Read WWW-Authenticate headers; what is outside the grammar ends the header it stands in."""
+    """Read WWW-Authenticate headers. Reading a header stops at anything outside the grammar."""
     found: list[Challenge] = []
     for header in headers:
         position = 0
@@ -45,7 +45,7 @@ def parse_challenges(headers: list[str]) -> list[Challenge]:
 
 
 def find_answerable(response: BaseHTTPResponse, base: str) -> Challenge | None:
-    """The challenge to answer, if any: a 401 of the origin of `base`, not of whom it redirects to; a bearer's before a basic one."""
+    """The challenge to answer, if any: a 401 from the origin of `base`, not from a redirect's target; bearer is preferred to basic."""
     if response.status != 401 or origin(response.url or "") != origin(base):
         return None
     known = [challenge for challenge in challenges(response) if challenge.scheme in ("bearer", "basic")]
@@ -53,12 +53,12 @@ def find_answerable(response: BaseHTTPResponse, base: str) -> Challenge | None:
 
 
 def stated_error(challenges: Iterable[Challenge]) -> str:
-    """What these say is wrong with the token that was sent, e.g. insufficient_scope; empty where they say nothing."""
+    """What these say is wrong with the token that was sent, e.g. insufficient_scope; empty if they say nothing."""
     return next((challenge.parameters["error"] for challenge in challenges if "error" in challenge.parameters), "")
 
 
 def challenges(response: BaseHTTPResponse) -> list[Challenge]:
-    """Those of an answer, in its order."""
+    """The challenges in an answer, in order."""
     return parse_challenges(response.headers.getlist("WWW-Authenticate"))
 
 

@@ -1,4 +1,4 @@
-"""The registry client of a process: it composes where requests go, how they travel, and who they come from."""
+"""The registry client of a process: it combines endpoints, transport and credentials."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from services.registry.upload import RemoteDestination
 
 
 class RegistryClient:
-    """Opens repositories; its connections are kept for all of them.
+    """Opens repositories and shares its connections among them.
 
-    `insecure` lists networks, hosts and `host:port`s that may be spoken to in plain HTTP or unverified TLS; `mirrors` are URLs that are
-    asked for docker.io's repositories first; `certs` are folders of certificates and hosts.toml files; `hub_index` is the URL of the index
-    that is searched for docker.io. `auth_realms` are the hosts that may be token servers, any where empty; `foreign_hosts` those from
-    which layers may come that a manifest names by URL. A server that says nothing, or takes
-    nothing, for `stall_seconds` is given up, and so is one whose answer but for a blob is not there after five times that.
+    `insecure` lists networks, hosts and `host:port`s that may be reached over plain HTTP or unverified TLS. `mirrors` are URLs that are
+    asked first for docker.io's repositories. `certs` are folders of certificates and hosts.toml files. `hub_index` is the URL of the
+    index that is searched for docker.io. `auth_realms` are the hosts that may be token servers; if empty, any host may. `foreign_hosts`
+    are the hosts from which layers that a manifest names by URL may be fetched. A server that sends nothing, or accepts nothing, for
+    `stall_seconds` is given up. So is one whose answer, other than a blob, is not complete after five times that.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RegistryClient:
     def repository(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[Repository]:
-        """Open the repository of this reference for one operation; no request is sent yet. Errors inside tell no secret."""
+        """Open the repository of this reference for one operation. No request is sent yet. Errors raised inside contain no secrets."""
         endpoints = self._hosts.endpoints(reference.domain)
         exchange = Exchange(
             self._transport, self._realms, reference, endpoints, credentials, headers or {}, foreign_hosts=self._foreign_hosts
@@ -69,9 +69,9 @@ class RegistryClient:
     def destination(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[Destination]:
-        """Open the repository of this reference to push to it, at the first endpoint that takes pushes, which no mirror of the settings is.
+        """Open the repository of this reference for pushing, at the first endpoint that accepts pushes. Mirrors of the settings do not.
 
-        No request is sent yet. Errors inside tell no secret.
+        No request is sent yet. Errors raised inside contain no secrets.
         """
         endpoints = [endpoint for endpoint in self._hosts.endpoints(reference.domain) if "push" in endpoint.capabilities]
         if not endpoints:
@@ -81,13 +81,13 @@ class RegistryClient:
             yield RemoteDestination(exchange, stall_seconds=self._stall_seconds)
 
     def log_in(self, credentials: Credentials) -> str:
-        """Try credentials at the registry that they name; returns its identity token, mostly empty."""
+        """Try credentials at the registry that they name; returns its identity token, usually empty."""
         return try_credentials(self._transport, self._realms, self._hosts, credentials)
 
     def search(
         self, host: str, term: str, *, limit: int, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> list[FoundRepository]:
-        """Ask the index of this `host[:port]`, or docker.io's where it is empty."""
+        """Ask the index of this `host[:port]`, or docker.io's if it is empty."""
         index = find_index(self._hosts, host, self._hub_index)
         own = {"User-Agent": USER_AGENT, **(headers or {})}
         with hiding(lambda: [credentials.password] if credentials else []):

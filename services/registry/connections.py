@@ -1,7 +1,7 @@
 """The connections of the client.
 
-They tell the operation that they work for, and the body of an upload, which socket they use; they tell a handshake that fails from what
-fails later; and they read an answer for a bounded time, however its bytes drip.
+They register with the operation that they work for and with the body of an upload. They distinguish a failed handshake from a later
+failure. They read an answer for a bounded time, however slowly its bytes arrive.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 ANSWER_SILENCES = 5
-"""An answer's head, and a document with it, may take so many times as long as the server may be silent."""
+"""An answer's head, and its body if that is a document, may take this many times as long as the server may be silent."""
 
 SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
@@ -45,7 +45,7 @@ def read_piece(response: BaseHTTPResponse, size: int) -> bytes:
 
 
 class _Answer(HTTPResponse):
-    """An answer that must come within a bounded time, and whose operation knows its socket until it has come whole."""
+    """An answer that must arrive within a bounded time. Its operation knows the socket until the answer is complete."""
 
     def __init__(self, sock: socket.socket, *args: object, **kwargs: object) -> None:
         super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
@@ -63,13 +63,13 @@ class _Answer(HTTPResponse):
         self._deadline.renew()
 
     def _close_conn(self) -> None:
-        """Called when the last byte was read, or nobody wants it: before the connection is another's."""
+        """Called when the last byte has been read or is not wanted, before the connection is reused."""
         self._operation.end(self._socket)
         super()._close_conn()  # type: ignore[misc]
 
 
 class _Deadline(io.RawIOBase):
-    """The bytes of a connection until a deadline; raises TimeoutError from then on."""
+    """The bytes of a connection until a deadline; raises TimeoutError after it."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -109,7 +109,7 @@ class _Connection(HTTPConnection):
         super().connect()
         self._begin()
 
-    def request(  # type: ignore[override]  # as urllib3 has it, not http.client
+    def request(  # type: ignore[override]  # urllib3's signature, not http.client's
         self,
         method: str,
         url: str,
@@ -137,16 +137,16 @@ class _Connection(HTTPConnection):
         )
 
     def _begin(self) -> None:
-        """Tell the operation of this thread that the connection works for it."""
+        """Register the connection with the operation of this thread."""
         current_operation().begin(self.sock)
 
 
 class HandshakeError(SSLError):
-    """The server does not speak TLS, or not with us."""
+    """The server does not speak TLS, or not with this client."""
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS; raises HandshakeError for a connection that gets no further than to be made."""
+    """The same over TLS; raises HandshakeError if the TLS handshake fails."""
 
     def connect(self) -> None:
         try:

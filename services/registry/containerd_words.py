@@ -1,6 +1,6 @@
-"""Failures in the words of containerd's client, with which Docker pulls and pushes.
+"""Failures in the words of containerd's client, which Docker uses to pull and push.
 
-What was done comes first, as far as it was done:
+The step that failed comes first:
 
     failed to resolve reference "<reference>": ...
     failed to copy: httpReadSeeker: failed open: ...
@@ -10,8 +10,8 @@ then, at a token server, `failed to authorize: failed to fetch anonymous token: 
     failed to do request: Head "<url>": EOF
     unexpected status from GET request to <url>: 500 Internal Server Error
 
-An answer without a document is `unknown: ` before all that, one with a document that tells no error is `error from registry: `. The errors
-that a document tells stand alone: `error from registry: <message>`.
+An answer without a document puts `unknown: ` before all that; a document without errors puts `error from registry: `. Errors in a
+document replace it: `error from registry: <message>`.
 
 Source: moby daemon/containerd/registry_errors.go and image_pull.go; containerd core/remotes/docker/errcode.go, resolver.go, fetcher.go,
 pusher.go, authorizer.go and httpreadseeker.go, core/remotes/errors.
@@ -41,21 +41,21 @@ _OLD_CODES = {401: "UNAUTHORIZED", 403: "DENIED"}
 
 
 def pull_errors(repository: str, doing: str, *, absent: str = "") -> AbstractContextManager[None]:
-    """Raise what fails inside as errors of a pull from this repository: what was done, and what was looked for, which a 404 says is not
-    there.
+    """Raise failures inside as errors of a pull from this repository. `doing` is the step that was being done; `absent` is what a 404
+    says does not exist.
     """
     return worded(lambda failure: _word_pull(failure, repository, doing, absent))
 
 
 @contextmanager
 def push_errors() -> Iterator[None]:
-    """Raise what fails inside as errors of a push."""
+    """Raise failures inside as errors of a push."""
     with worded(_word_push):
         yield
 
 
 def copy_error(why: str = "unexpected EOF") -> RegistryFailure:
-    """The error for a body that broke off; another try may go on with it."""
+    """The error for a body that broke off; another try may continue it."""
     error = RegistryFailure(f"failed to copy: {why}")
     error.retry_after = 0
     return error
@@ -63,7 +63,7 @@ def copy_error(why: str = "unexpected EOF") -> RegistryFailure:
 
 def _word_pull(failure: Failure, repository: str, doing: str, absent: str) -> Sentence:
     match failure.reason:
-        case Refusal(denied=True):  # registries do not tell whether it is closed or not there
+        case Refusal(denied=True):  # registries do not say whether it is private or does not exist
             return NotFound, PULL_DENIED.format(repository)
         case Refusal(status=404):
             return NotFound, f"{doing}{absent or f'content at {without_query(failure.url)} not found'}: not found"
@@ -96,7 +96,7 @@ def _word(failure: Failure, doing: str, sending: str = "failed to do request: ")
 
 
 def _word_refusal(refusal: Refusal, otherwise: str) -> Sentence:
-    """What the registry tells, in these other words where it tells nothing."""
+    """What the registry says, or `otherwise` if it says nothing."""
     document = refusal.document
     if document.unreadable:
         return RegistryFailure, f"unknown: {otherwise}"
@@ -110,6 +110,6 @@ def _word_refusal(refusal: Refusal, otherwise: str) -> Sentence:
 
 
 def _message(error: StatedError) -> str:
-    """The message of an error, with its detail where that is a text."""
+    """The message of an error, with its detail if that is a string."""
     message = error.message or CODES[error.code if error.code in _KINDS else "UNKNOWN"][1]
     return f"{message} - {error.detail}" if isinstance(error.detail, str) else message

@@ -1,8 +1,8 @@
-"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header, or with an old client's push that object
+"""Credentials as a client sends them: base64 of a JSON object in the X-Registry-Auth header, or in an old client's push that object
 itself.
 
-The keys are username, password, identitytoken, registrytoken and serveraddress, in any case. The alphabet should be base64url with padding;
-clients also send the standard one, or leave the padding out.
+The keys are username, password, identitytoken, registrytoken and serveraddress, in any case. The encoding should be base64url with padding.
+Clients also send the standard alphabet, or leave out the padding.
 
 Source: moby api/pkg/authconfig (Decode), api/types/registry (AuthConfig).
 """
@@ -22,7 +22,7 @@ _KEYS = ("username", "password", "identitytoken", "registrytoken", "serveraddres
 
 
 def decode_auth(header: str) -> Credentials | None:
-    """Read an X-Registry-Auth header; None, that is anonymous, where it is empty, malformed or carries no secret."""
+    """Read an X-Registry-Auth header; None (anonymous) if it is empty, malformed or carries no secret."""
     try:
         document = base64.b64decode(_standard(header), validate=True)
     except (binascii.Error, ValueError):
@@ -31,7 +31,7 @@ def decode_auth(header: str) -> Credentials | None:
 
 
 def read_auth(document: bytes) -> Credentials | None:
-    """Read the JSON object itself; None as `decode_auth`."""
+    """Read the JSON object itself; returns None as `decode_auth` does."""
     try:
         value = gojson.decode(document)
     except InvalidContent:
@@ -51,7 +51,7 @@ def parse_auth(document: bytes) -> Credentials:
 
 
 def _decoder_words(problem: str) -> str:
-    """What Go's Decoder, which reads one value of a stream, says where its Unmarshal says `problem`."""
+    """What Go's Decoder, which reads one value of a stream, says when Unmarshal says `problem`."""
     if problem.endswith("after top-level value"):
         return "multiple JSON documents not allowed"
     words = problem.replace("unexpected end of JSON input", "unexpected EOF").replace("struct field registry.", "struct field ")
@@ -69,7 +69,7 @@ def _standard(text: str) -> str:
 
 
 def _credentials(value: dict[str, object]) -> Credentials | None:
-    """The fields of the object, or None where one is not a text."""
+    """The fields of the object, or None if one is not a string."""
     folded = {key.lower(): field for key, field in value.items()}
     fields = [folded.get(key) or "" for key in _KEYS]
     texts = [field for field in fields if isinstance(field, str)]

@@ -1,4 +1,4 @@
-"""Failures in the words of distribution's client, with which Docker inspects, lists tags, logs in and searches.
+"""Failures in the words of distribution's client, which Docker uses to inspect, list tags, log in and search.
 
     Get "https://registry.example/v2/": EOF                                     no answer
     Head "https://registry.example/v2/...": unauthorized: who are you           no token
@@ -7,7 +7,7 @@
 errors:\\ndenied: ...\\nunauthorized: ...\\n                                   several; what a challenge says is wrong with a token comes
 first
 
-It asks for the root of a registry's API before anything else, so that this is what cannot be reached.
+It asks for the root of a registry's API first, so an unreachable registry is reported with that URL.
 
 Source: distribution registry/client/errors.go, registry/api/errcode and registry/client/auth/session.go; moby
 daemon/server/httpstatus/status.go, daemon/internal/distribution/errors.go (translatePullError) and registry.go,
@@ -37,28 +37,28 @@ _ABSENT = {
     "NAME_UNKNOWN": "repository {} not found",
     "MANIFEST_UNKNOWN": "manifest for {} not found",
 }
-"""What a list of tags that is refused so is called."""
+"""How a list of tags that is refused with this code is reported."""
 _JSON_TYPES = ("application/json", "application/vnd.api+json")
 _UNREACHABLE = NewConnectionError | ConnectTimeoutError | SSLError | ProxyError
 
 
 def request_errors(method: str = "GET") -> AbstractContextManager[None]:
-    """Raise what fails inside as errors of a request that Docker would have made with this method."""
+    """Raise failures inside as errors of a request that Docker would have made with this method."""
     return worded(lambda failure: _word(failure, method))
 
 
 def tags_errors(repository: str) -> AbstractContextManager[None]:
-    """Raise what fails inside as errors of a list of this repository's tags."""
+    """Raise failures inside as errors of listing this repository's tags."""
     return worded(lambda failure: _word_tags(failure, repository))
 
 
 def login_errors() -> AbstractContextManager[None]:
-    """Raise what fails inside as errors of a login: Unauthorized where the token server refuses it, else RegistryFailure."""
+    """Raise failures inside as errors of a login: Unauthorized if the token server refuses it, else RegistryFailure."""
     return worded(_word_login)
 
 
 def _word_tags(failure: Failure, repository: str) -> Sentence:
-    """Of several errors the first counts."""
+    """If there are several errors, the first counts."""
     if not isinstance(failure.reason, Refusal):
         return _word(failure, failure.method)
     said = _said(failure.reason)[0]
@@ -88,7 +88,7 @@ def _word(failure: Failure, method: str) -> Sentence:
 
 
 class _Said(NamedTuple):
-    """One error: its code and its words; `bare` where they say no more than the code."""
+    """One error: its code and its words; `bare` if the words say no more than the code."""
 
     code: str
     words: str
@@ -102,14 +102,14 @@ def _word_refusal(refusal: Refusal) -> Sentence:
 
 
 def _said(refusal: Refusal) -> list[_Said]:
-    """Every error that the answer tells, at least one."""
+    """Every error that the answer reports, at least one."""
     if not 400 <= refusal.status < 500:
         return [_Said("UNKNOWN", f"received unexpected HTTP status: {status_line(refusal.status)}")]
     return _of_token(refusal) + _of_body(refusal)
 
 
 def _of_token(refusal: Refusal) -> list[_Said]:
-    """What the first challenge says that tells an error, if any does."""
+    """The error in the first challenge that reports one, if any does."""
     for challenge in refusal.challenges:
         code = _BY_TOKEN_ERROR.get(challenge.parameters.get("error", ""))
         if challenge.scheme == "bearer" and code:
@@ -118,7 +118,7 @@ def _of_token(refusal: Refusal) -> list[_Said]:
 
 
 def _of_body(refusal: Refusal) -> list[_Said]:
-    """What the body says: a document where the answer says that it is one, else a text."""
+    """What the body says. It is read as a document if the answer says that it is one, else as plain text."""
     text = refusal.body.decode("utf-8", "replace")
     code = _BY_STATUS.get(refusal.status, "UNKNOWN")
     document = refusal.document
@@ -130,7 +130,7 @@ def _of_body(refusal: Refusal) -> list[_Said]:
 
 
 def _of_error(error: StatedError) -> _Said:
-    """One error: its code and message; the code alone where nothing is added to it."""
+    """One error: its code and message, or the code alone if the message adds nothing."""
     code = error.code if error.code in CODES else "UNKNOWN"
     if error.detail is None and error.message in ("", CODES[code][1]):
         return _Said(code, _spoken(code), bare=True)

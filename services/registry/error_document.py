@@ -1,4 +1,4 @@
-"""What a registry says in the body of an error, and the codes that it uses.
+"""What a registry says in the body of an error, and the error codes.
 
     {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": ...}]}
     {"details": "..."}                                                                         an older form
@@ -36,12 +36,12 @@ CODES: dict[str, tuple[type[EngineError], str]] = {
     "BLOB_UPLOAD_INVALID": (errors.NotFound, "blob upload invalid"),
     "PAGINATION_NUMBER_INVALID": (errors.InvalidParameter, "invalid number of results requested"),
 }
-"""Each code's kind of failure, as its own HTTP status says, and its message where the registry adds none."""
+"""Each code's kind of failure, which follows its HTTP status, and its message if the registry sends none."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatedError:
-    """One of `errors`; `detail` is anything."""
+    """One entry of `errors`; `detail` may be anything."""
 
     code: str
     message: str
@@ -50,7 +50,7 @@ class StatedError:
 
 @dataclass(frozen=True, slots=True)
 class ErrorDocument:
-    """The body of an error, as far as it can be read; `unreadable` says in Go's words why not, and is empty where it can."""
+    """The body of an error. If it cannot be read, `unreadable` says why in Go's words; otherwise it is empty."""
 
     errors: tuple[StatedError, ...] = ()
     details: str = ""

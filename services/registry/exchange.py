@@ -1,9 +1,9 @@
 """The requests of one operation to one repository.
 
-Each request goes to the endpoints in order until one has what it asks for; what the last one says is the answer. A mirror's failure only
-moves on to the next endpoint, and so does a blob that is not what its digest says. One that a mirror began and did not finish is asked of
-the endpoints behind it first. An insecure registry is tried in TLS first; one that does not speak it is spoken to in plain HTTP for the
-rest of the operation.
+Each request goes to the endpoints in order until one has what it asks for. If none has, the answer is what the last one says. A mirror's
+failure only moves on to the next endpoint, and so does a blob that does not match its digest. If a mirror began a blob and did not finish
+it, the endpoints after it are asked first. An insecure registry is tried over TLS first. If it does not speak TLS, plain HTTP is used for
+the rest of the operation.
 
 Source: moby daemon/hosts.go and daemon/internal/distribution/registry.go; containerd core/remotes/docker/resolver.go (doWithRetries,
 httpFallback).
@@ -33,7 +33,7 @@ from services.registry.transport import USER_AGENT, Transport, check_redirect, d
 _log = logging.getLogger(__name__)
 
 Send = Callable[[Mapping[str, str]], BaseHTTPResponse]
-"""Sends a request with these headers of authorization."""
+"""Sends a request with these authorization headers."""
 
 
 class Exchange:
@@ -72,9 +72,9 @@ class Exchange:
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Send to `/v2/<name>/<path>`; returns the first success, else the last endpoint's answer, whatever its status.
 
-        To a Range, the answer of an endpoint that has none counts before the last one's, as it may have the whole blob.
-        Raises Failed where there is none or access is denied, RegistryFailure for what the settings or rules do not allow, and NotFound
-        where no endpoint may be asked for this.
+        For a Range request, the answer of an endpoint without ranges is preferred to the last one's, as it may have the whole blob.
+        Raises Failed if there is no answer or access is denied, RegistryFailure for what the settings or rules do not allow, and NotFound
+        if no endpoint may be asked for this.
         """
         failures: dict[int, BaseHTTPResponse | Exception] = {}
         for index in self._order(path):
@@ -95,9 +95,9 @@ class Exchange:
     def request_at(
         self, method: str, location: str, headers: Mapping[str, str], body: bytes | UploadBody | None = None
     ) -> BaseHTTPResponse:
-        """Send to a URL, absolute or relative to the last endpoint's; one of another origin gets nothing that is meant for the registry.
+        """Send to a URL, absolute or relative to the last endpoint's; another origin gets nothing that is meant for the registry.
 
-        Raises Failed, also where access is denied, and RegistryFailure.
+        Raises Failed, also if access is denied, and RegistryFailure.
         """
         endpoint, authorizer = self._endpoints[-1], self._authorizers[-1]
         url = redirect_target(f"{endpoint.base}/{self._reference.path}/", location)
@@ -111,7 +111,7 @@ class Exchange:
         return self._transport.send(method, url, {"User-Agent": self._headers["User-Agent"], **headers}, body, insecure=insecure)
 
     def request_foreign(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse | None:
-        """Ask for a layer at a URL of its manifest, with nothing of the client's; None where the settings do not allow its host."""
+        """Ask for a layer at a URL of its manifest, with nothing of the client's; None if the settings do not allow its host."""
         try:
             host = urlsplit(url).netloc
         except ValueError:
@@ -122,13 +122,13 @@ class Exchange:
         return self._transport.request("GET", url, own, insecure=self._transport.allows_insecure(host), within=self._foreign_hosts)
 
     def suspect(self, path: str) -> None:
-        """Ask the next endpoint first, if there is one, when this path is requested again: the one that answered broke off."""
+        """When this path is requested again, ask the next endpoint first, if there is one: the one that answered broke off."""
         self._suspected[path] = self._answered.get(path, -1) + 1
 
     def distrust(self, path: str) -> bool:
-        """Ask no more the endpoint that sent this, since the bytes that came are wrong; whether there is another to ask.
+        """Stop asking the endpoint that sent this, because its bytes are wrong; returns whether there is another to ask.
 
-        Of several that sent parts it is the first in the settings: the registry itself is the last.
+        If several sent parts, the first in the settings is blamed: the registry itself is the last.
         """
         contributed = self._contributed.pop(path, set())
         if not contributed:
@@ -139,12 +139,12 @@ class Exchange:
         return not self._distrusted[path].issuperset(self._capable(path))
 
     def secrets(self) -> list[str]:
-        """Whatever proves who the client or the service is, and must not be told."""
+        """Everything that proves who the client or the service is and must not be shown."""
         found = [secret for authorizer in self._authorizers for secret in authorizer.secrets()]
         return found + [value for endpoint in self._endpoints for _, value in endpoint.headers]
 
     def _order(self, path: str) -> list[int]:
-        """The endpoints to ask for this: none that is distrusted where there is another, and last those before one that broke off."""
+        """The endpoints to ask for this. Distrusted ones are left out if there is another; those up to one that broke off come last."""
         capable = self._capable(path)
         trusted = [index for index in capable if index not in self._distrusted.get(path, ())] or capable[-1:]
         return sorted(trusted, key=lambda index: index < self._suspected.get(path, 0))
@@ -159,7 +159,7 @@ class Exchange:
         return capable
 
     def _try_endpoint(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """Send to one endpoint, in plain HTTP if it is insecure and has never spoken TLS."""
+        """Send to one endpoint, and again over plain HTTP if it is insecure and does not speak TLS."""
         endpoint = self._endpoints[index]
         try:
             response = self._authorized(index, method, path, headers)
@@ -169,13 +169,13 @@ class Exchange:
             self._endpoints[index] = endpoint.plain
             response = self._authorized(index, method, path, headers)
         self._speaks_tls.add(index)
-        if method == "HEAD" and response.status in (403, 405):  # the reason is in a body; or the registry knows only GET
+        if method == "HEAD" and response.status in (403, 405):  # the reason is in a body, or the registry supports only GET
             discard(response)
             response = self._authorized(index, "GET", path, headers)
         return response
 
     def _authorized(self, index: int, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """Send to one endpoint, and once more with what its challenge asks for."""
+        """Send to one endpoint, and again with what its challenge asks for."""
         endpoint = self._endpoints[index]
         url = f"{endpoint.base}/{self._reference.path}/{path}"
         if endpoint.namespace:
@@ -186,7 +186,7 @@ class Exchange:
         ))  # fmt: skip
 
     def _answering(self, endpoint: Endpoint, authorizer: Authorizer, method: str, url: str, send: Send) -> BaseHTTPResponse:
-        """Send, and once more with what the endpoint's challenge asks for, where that is anything new."""
+        """Send, and again with what the endpoint's challenge asks for, if that is anything new."""
         try:
             sent = authorizer.headers()
             response = send(sent)
@@ -205,7 +205,7 @@ class Exchange:
 
 
 def _last_word(failures: dict[int, BaseHTTPResponse | Exception], *, ranged: bool) -> BaseHTTPResponse:
-    """What counts where no endpoint has what was asked for; raises it where it is no answer."""
+    """The answer that counts if no endpoint has what was asked for; raises it if it is an exception."""
     refusing = (index for index, failure in failures.items() if isinstance(failure, BaseHTTPResponse) and failure.status in NO_RANGES)
     counts = failures.pop(next(refusing, max(failures)) if ranged else max(failures))
     _discard_all(failures.values())

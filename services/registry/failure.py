@@ -1,6 +1,6 @@
 """A request that failed: what happened, as a value without words.
 
-Inside the client a failure travels as `Failed`. The methods that use cases call, which alone know what was being done, turn it into an
+Inside the client a failure is raised as `Failed`. Only the methods that use cases call know what was being done. They turn it into an
 EngineError in the words of one of Docker's two clients: containerd's for pulls and pushes (services/registry/containerd_words.py),
 distribution's for inspect, tags, logins and searches (services/registry/distribution_words.py).
 """
@@ -22,12 +22,12 @@ from services.registry.hosts import Endpoint
 from services.registry.redaction import without_query
 
 Sentence = tuple[type[EngineError], str]
-"""What a client reads of a failure, and the kind of error that it is."""
+"""The kind of error, and the message that a client reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that is none of those wanted. `denied` says that it came to a token that was fetched for it."""
+    """An answer that was not wanted. `denied` says that it rejected a token that was fetched for the request."""
 
     status: int
     content_type: str
@@ -59,10 +59,10 @@ class NoToken(NoAuthorization):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that did not bring what it was for: an answer that refuses it, or an exception that says why there is none.
+    """A request that did not succeed: an answer that refuses it, or an exception that says why there is no answer.
 
-    `url` is where it got to, which may be behind a redirect; method and URL are empty where no request is to blame, and the exception says
-    all. `retry_after` is as in EngineError. `endpoint` is the registry's that was asked, None where it was another server.
+    `url` is where the request ended up, possibly after a redirect. Method and URL are empty if no request is to blame; the exception then
+    says everything. `retry_after` is as in EngineError. `endpoint` is the registry's endpoint that was asked, None for another server.
     """
 
     method: str
@@ -73,11 +73,11 @@ class Failure:
 
     @property
     def is_absence(self) -> bool:
-        """Whether the answer is that there is no such thing."""
+        """Whether the answer is that the thing does not exist."""
         return isinstance(self.reason, Refusal) and self.reason.status == 404
 
     def suggests_plain_http(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint may answer in plain HTTP: it does not speak TLS, or nothing listens at the default port.
+        """Whether the endpoint may answer in plain HTTP: it does not speak TLS, or nothing listens on the default port.
 
         A connection that breaks later, or the target of a redirect, says nothing about that.
         """
@@ -89,7 +89,7 @@ class Failure:
 
 
 class Failed(Exception):
-    """Carries a failure to where it is worded; never leaves the client."""
+    """Carries a failure to the place that words it; never leaves the client."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.method} {without_query(failure.url)}")
@@ -97,13 +97,13 @@ class Failed(Exception):
 
 
 def failure_of(exc: Failed | RegistryFailure) -> Failure:
-    """The failure that was raised; a RegistryFailure is a sentence already, about a setting, a rule, or what came of an answer."""
+    """The failure that was raised. A RegistryFailure already has its sentence: about a setting, a rule, or the content of an answer."""
     return exc.failure if isinstance(exc, Failed) else Failure("", "", exc, exc.retry_after)
 
 
 @contextmanager
 def worded(word: Callable[[Failure], Sentence]) -> Iterator[None]:
-    """Raise what fails inside as the error that `word` says it is."""
+    """Raise failures inside as the errors that `word` makes of them."""
     try:
         yield
     except (Failed, RegistryFailure) as exc:

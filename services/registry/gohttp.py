@@ -23,7 +23,7 @@ _CERTIFICATE_PROBLEMS = {
     **dict.fromkeys((9, 10), "certificate has expired or is not yet valid"),
     **dict.fromkeys((18, 19, 20, 21), "certificate signed by unknown authority"),
 }
-"""What Go says of OpenSSL's results of a verification."""
+"""What Go says for OpenSSL's verification results."""
 _TLS_PROBLEMS = {
     "WRONG_VERSION_NUMBER": "http: server gave HTTP response to HTTPS client",
     "TLSV1_ALERT_PROTOCOL_VERSION": "remote error: tls: protocol version not supported",
@@ -33,7 +33,7 @@ _TLS_PROBLEMS = {
     "TLSV1_ALERT_UNKNOWN_CA": "remote error: tls: unknown certificate authority",
     "TLSV1_UNRECOGNIZED_NAME": "remote error: tls: unrecognized name",
 }
-"""What Go says of OpenSSL's reasons why there is no TLS."""
+"""What Go says for OpenSSL's reasons why there is no TLS."""
 
 
 def status_line(status: int) -> str:
@@ -45,18 +45,18 @@ def status_line(status: int) -> str:
 
 
 def url_error(method: str, url: str, error: BaseException) -> str:
-    """`Get "https://registry.example/v2/": EOF`, without a query, which may carry a signature."""
+    """`Get "https://registry.example/v2/": EOF`, without the query, which may carry a signature."""
     return f'{method.capitalize()} "{without_query(url)}": {reason(error, url)}'
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Whether another try would end in the same error: TLS or the URL are not to be had."""
+    """Whether another try would fail the same way: TLS is not possible, or the URL is not valid."""
     return isinstance(error, LocationValueError) or bool(_tls_problem(error))
 
 
 def reason(error: BaseException, url: str = "") -> str:
-    """Why there is no answer from this URL, or none any more where it is empty; without the client library's object names."""
-    if isinstance(error, LocationValueError):  # whose words have the whole URL
+    """Why there is no answer from this URL, or why the answer broke off if it is empty; without the client library's object names."""
+    if isinstance(error, LocationValueError):  # its message has the whole URL
         return "no valid host in request URL"
     if isinstance(error, ProxyError):
         return f"proxyconnect tcp: {reason(error.original_error, url)}"
@@ -74,7 +74,7 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def _system_words(error: BaseException) -> str:
-    """The words of the system's error behind the library's, else the library's own."""
+    """The message of the system's error behind the library's, else the library's own."""
     cause = _cause(error)
     if cause is None and isinstance(error.__cause__ or error.__context__, BadStatusLine):
         return "net/http: HTTP/1.x transport connection broken: malformed HTTP response"
@@ -85,7 +85,7 @@ def _system_words(error: BaseException) -> str:
 
 
 def _tls_problem(error: BaseException) -> str:
-    """Why there is no TLS with this server; empty where that is not known for sure."""
+    """Why there is no TLS with this server; empty if that is not certain."""
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return "tls: failed to verify certificate: x509: " + _CERTIFICATE_PROBLEMS.get(cause.verify_code, cause.verify_message)
@@ -93,7 +93,7 @@ def _tls_problem(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> OSError | None:
-    """The system's error behind the library's; any other among the contexts is about an earlier request."""
+    """The system's error behind the library's. Any other error among the contexts is about an earlier request."""
     cause: BaseException | None = error
     while isinstance(cause, HTTPError | HTTPException | OSError):
         if isinstance(cause, OSError) and (cause.strerror or isinstance(cause, RemoteDisconnected)):

@@ -1,15 +1,15 @@
-"""Where the requests for a repository go, and what TLS there trusts.
+"""Where the requests for a repository go, and what TLS trusts there.
 
     docker.io        each mirror of the settings in order, then registry-1.docker.io
     anything else    the host of the reference
 
-A folder named after the registry, in one of the folders of certificates, replaces that: with a hosts.toml by what this says
-(services/registry/hosts_toml.py), else by the certificates in it. It is named HOST, `HOST_PORT_` or HOST:PORT, or `_default`; the first
-folder of certificates that has one counts. A hosts.toml without hosts leaves the mirrors of the settings. All is read anew for each
-operation.
+A folder named after the registry, in one of the folders of certificates, overrides that. Its hosts.toml counts if it has one
+(services/registry/hosts_toml.py), else the certificates in it. The folder is named HOST, `HOST_PORT_` or HOST:PORT, or `_default`. The
+first folder of certificates that has one counts. A hosts.toml without hosts keeps the mirrors of the settings. Everything is read again
+for each operation.
 
 A mirror is a URL without query or credentials; its path, if any, comes before `/v2`. An entry of the insecure list is a network
-(`127.0.0.0/8`), a host or a `host:port`; a host name also matches a network that one of its addresses is in.
+(`127.0.0.0/8`), a host or a `host:port`. A host name also matches a network that contains one of its addresses.
 
 Source: moby daemon/hosts.go, daemon/pkg/registry/config.go (isCIDRMatch) and service_v2.go; containerd core/remotes/docker/config/hosts.go.
 """
@@ -36,9 +36,9 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A registry's address: `base` is the root of its API, which mostly ends in /v2.
+    """A registry's address: `base` is the root of its API, which usually ends in /v2.
 
-    `insecure` allows unverified TLS, and plain HTTP where `base` is https. `namespace` is told to a host that serves another's content.
+    `insecure` allows unverified TLS, and plain HTTP if `base` is https. `namespace` is sent to a host that serves another's content.
     """
 
     base: str
@@ -55,12 +55,12 @@ class Endpoint:
 
     @property
     def may_be_plain(self) -> bool:
-        """Whether plain HTTP may be tried where TLS fails."""
+        """Whether plain HTTP may be tried if TLS fails."""
         return self.insecure and self.base.startswith("https://")
 
     @property
     def may_have_secrets(self) -> bool:
-        """Whether credentials may be sent: over TLS, or where the operator listed the host as insecure."""
+        """Whether credentials may be sent: over TLS, or if the operator listed the host as insecure."""
         return self.insecure or self.base.startswith("https://")
 
     @property
@@ -70,7 +70,7 @@ class Endpoint:
 
 
 class InsecureHosts:
-    """The registries that may be spoken to in plain HTTP or unverified TLS."""
+    """The registries that may be reached over plain HTTP or unverified TLS."""
 
     def __init__(self, entries: tuple[str, ...]) -> None:
         self._networks: list[_Network] = []
@@ -82,7 +82,7 @@ class InsecureHosts:
                 self._hosts.add(entry)
 
     def __contains__(self, host: str) -> bool:
-        """Whether this `host` or `host:port` is one of them; asks the resolver where only its addresses can tell."""
+        """Whether this `host` or `host:port` is one of them; its addresses are looked up only if needed."""
         if host in self._hosts:
             return True
         return any(address in network for address in addresses(host) for network in self._networks)
@@ -97,14 +97,14 @@ class Hosts:
         self._certs = certs
 
     def endpoints(self, domain: str) -> list[Endpoint]:
-        """The endpoints to try in order for a reference's domain; raises RegistryFailure for a folder of certificates that cannot be."""
+        """The endpoints to try in order for a reference's domain; raises RegistryFailure for an invalid folder of certificates."""
         found = [self._endpoint(entry, domain) for entry in self._entries(domain)]
         if domain in HUB_ALIASES and len(found) == 1:
             return [*(self._mirror(url) for url in self._mirrors), *found]
         return found
 
     def trust(self, host: str) -> Trust:
-        """What TLS to this `host` or `host:port` trusts, whichever registry leads there."""
+        """What TLS to this `host` or `host:port` trusts, whichever registry redirects there."""
         own = [endpoint for entry in self._entries(host) if (endpoint := self._endpoint(entry, host)).host == host]
         return own[-1].trust if own else SYSTEM_TRUST
 
@@ -147,7 +147,7 @@ class Hosts:
 
 
 class HostNames:
-    """A list of `HOST`, `HOST:PORT` and `*.DOMAIN`, which is every host below a domain."""
+    """A list of `HOST`, `HOST:PORT` and `*.DOMAIN` entries; the last matches every host below a domain."""
 
     def __init__(self, entries: tuple[str, ...]) -> None:
         self._names = frozenset(entry for entry in entries if not entry.startswith("*."))
@@ -174,7 +174,7 @@ def credential_host(server_address: str, domain: str) -> str:
 
 
 def addresses(host: str) -> list[Address]:
-    """The addresses of a `host` or `host:port`; none where nobody can tell."""
+    """The addresses of a `host` or `host:port`; empty if it cannot be resolved."""
     name = urlsplit(f"//{host}").hostname or ""
     try:
         return [ipaddress.ip_address(name)]

@@ -1,4 +1,4 @@
-"""containerd's hosts.toml: where a registry's content is asked for, in which order, and how.
+"""containerd's hosts.toml: which hosts are asked for a registry's content, in which order, and how.
 
     server = "https://registry.example"            the last one asked; by default the registry itself
 
@@ -11,7 +11,7 @@
       [host."https://mirror.example".header]
         x-team = "blue"
 
-What stands beside `server` is about the server. `dial_timeout` and unknown keys are passed over.
+Keys at the level of `server` apply to the server. `dial_timeout` and unknown keys are ignored.
 
 Source: containerd docs/hosts.md, core/remotes/docker/config/hosts.go.
 """
@@ -45,7 +45,7 @@ class HostEntry:
 
 
 def read_hosts(path: Path) -> list[HostEntry]:
-    """The hosts of a file in their order, the server last. Raises RegistryFailure, with its path, for one that cannot be."""
+    """The hosts of a file in order, the server last. Raises RegistryFailure, with the path, for an invalid file."""
     try:
         document = tomllib.loads(path.read_text("utf-8"))
         hosts = document.get("host", {})
@@ -58,7 +58,7 @@ def read_hosts(path: Path) -> list[HostEntry]:
 
 
 class _Malformed(ValueError):
-    """The file is TOML, but not as containerd has it."""
+    """The file is TOML, but not in containerd's format."""
 
 
 def _entry(url: object, table: object, folder: Path) -> HostEntry:
@@ -101,7 +101,7 @@ def _capabilities(table: dict[str, object]) -> frozenset[str]:
 
 
 def _clients(value: object, folder: Path) -> tuple[tuple[PemFile, PemFile], ...]:
-    """Pairs of certificate and key; a file alone holds both."""
+    """Pairs of certificate and key; a single file holds both."""
     pairs = [_texts(entry, "client") for entry in (value if isinstance(value, list) else [value])]
     if any(len(pair) not in (1, 2) for pair in pairs):
         raise _Malformed("client is no file, and no list of files or pairs")
@@ -119,7 +119,7 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def _texts(value: object, key: str) -> list[str]:
-    """A text, or a list of texts."""
+    """A string, or a list of strings."""
     given = value if isinstance(value, list) else [value]
     texts = [text for text in given if isinstance(text, str) and text.isprintable()]
     if len(texts) != len(given):

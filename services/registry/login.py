@@ -1,6 +1,6 @@
 """Trying a client's credentials at a registry.
 
-    GET /v2/    401 with a challenge, and then, with what it asks for, 200
+    GET /v2/    401 with a challenge, then 200 with what the challenge asks for
 
 Source: moby daemon/pkg/registry/auth.go (loginV2) and service.go (Auth).
 """
@@ -26,9 +26,9 @@ from services.registry.transport import USER_AGENT, Transport, discard
 
 
 def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credentials: Credentials) -> str:
-    """Log in at the registry that the credentials name, docker.io where they name none; returns the identity token to keep, mostly empty.
+    """Log in at the registry that the credentials name, docker.io if they name none; returns the identity token to keep, usually empty.
 
-    Raises InvalidParameter for an address that is no registry's, Unauthorized where the token server refuses, else RegistryFailure.
+    Raises InvalidParameter for an address that is not a registry's, Unauthorized if the token server refuses, else RegistryFailure.
     """
     endpoint = hosts.endpoints(_domain(credentials.server_address))[-1]
     login = _Login(transport, realms, endpoint, credentials)
@@ -64,7 +64,7 @@ def _ask(transport: Transport, endpoint: Endpoint, url: str, headers: Mapping[st
 
 
 def _domain(server_address: str) -> str:
-    """The registry that an address such as `https://index.docker.io/v1/`, `registry.example` or nothing means."""
+    """The registry that an address means: `https://index.docker.io/v1/`, `registry.example` or an empty string."""
     if not server_address:
         return DOCKER_HUB
     address = server_address if server_address.startswith(("https://", "http://")) else f"https://{server_address}"
@@ -86,7 +86,7 @@ class _Login(Authorizer):
 
     @property
     def identity_token(self) -> str:
-        """A new one that the token server gave, else the client's own."""
+        """The new one that the token server gave, else the client's own."""
         return super().identity_token or self._credentials.identity_token
 
     def _query(self, challenge: Challenge) -> list[tuple[str, str]]:

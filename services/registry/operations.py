@@ -1,9 +1,9 @@
 """Operations: what a client waits for, and the connections that work for it.
 
-A thread that waits for a server can be woken in one way only, by shutting down its socket. So a connection tells the operation that it
-works for from when it is made, or taken from the pool, until its answer has come whole. Cancelling ends all of them at once, heads,
-documents, blobs and uploads alike. Before there is a connection nothing can be shut down: looking up a name ends by the resolver's own
-time, connecting and the handshake of TLS by that for connecting.
+A thread that waits for a server can be woken in only one way: by shutting down its socket. So a connection is registered with its
+operation from the moment it is made, or taken from the pool, until its answer is complete. Cancelling ends all of them at once: heads,
+documents, blobs and uploads alike. Before there is a connection, nothing can be shut down. A name lookup ends with the resolver's own
+timeout, connecting and the TLS handshake with the connect timeout.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _current: ContextVar[Operation | None] = ContextVar("operation", default=None)
 
 
 class Operation:
-    """Requests that end together, of any number of threads."""
+    """Requests of any number of threads that end together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class Operation:
         self._cancelled = False
 
     def run(self, call: Callable[[], _T]) -> _T:
-        """Call in this thread; every request that is sent meanwhile belongs to this operation."""
+        """Call in this thread; every request sent by the call belongs to this operation."""
         token = _current.set(self)
         try:
             return call()
@@ -40,7 +40,7 @@ class Operation:
             _current.reset(token)
 
     def cancel(self) -> None:
-        """End its requests; theirs get RegistryFailure at once, also those that are sent later."""
+        """End its requests. They raise RegistryFailure at once, and so do requests sent later."""
         with self._lock:
             self._cancelled = True
             for used in self._sockets:
@@ -48,7 +48,7 @@ class Operation:
                     _shut_down(used)
 
     def begin(self, used: socket.socket) -> None:
-        """Note a socket that works for it from now on; raises RegistryFailure once cancelled."""
+        """Register a socket that works for it from now on; raises RegistryFailure once cancelled."""
         with self._lock:
             if self._cancelled:
                 raise RegistryFailure("context canceled")
@@ -61,11 +61,11 @@ class Operation:
 
 
 def current_operation() -> Operation:
-    """The operation that this thread works for; one that nobody cancels where there is none."""
+    """The operation that this thread works for; if there is none, a new one that is never cancelled."""
     return _current.get() or Operation()
 
 
 def _shut_down(used: socket.socket) -> None:
-    """End the connection below TLS, whose own shutdown would let a thread that sends go on in plain text."""
+    """End the connection below TLS; TLS's own shutdown would let a sending thread continue in plain text."""
     below = getattr(used, "socket", used)  # of TLS within TLS, to a proxy
     socket.socket.shutdown(below, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Kept connections, by what TLS trusts and through which proxy."""
+"""Pooled connections, by the trust of their TLS and by proxy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT = 16
 
 
 class Pools:
-    """The connections of a process, from any thread."""
+    """The connections of a process, usable from any thread."""
 
     def __init__(self, proxies: Proxies) -> None:
         self._proxies = proxies
@@ -29,12 +29,12 @@ class Pools:
         self._managers: OrderedDict[tuple[Trust, str], urllib3.PoolManager] = OrderedDict()
 
     def get(self, url: str, trust: Trust, *, insecure: bool) -> urllib3.PoolManager:
-        """The pools for a request to this URL; raises RegistryFailure for certificates and proxies that cannot be."""
+        """The pools for a request to this URL; raises RegistryFailure for invalid certificates or proxies."""
         key = (replace(trust, verified=trust.verified and not insecure), self._proxies.proxy_of(url))
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = _manager(*key)
-                if len(self._managers) > _KEPT:  # certificates that have changed since leave theirs behind
+                if len(self._managers) > _KEPT:  # changed certificates leave their old pools behind
                     self._managers.popitem(last=False)
             self._managers.move_to_end(key)
             return self._managers[key]
@@ -42,7 +42,7 @@ class Pools:
 
 def _manager(trust: Trust, proxy: str) -> urllib3.PoolManager:
     if not trust.verified:
-        urllib3.disable_warnings(InsecureRequestWarning)  # the operator listed these hosts; a warning for each would tell nothing new
+        urllib3.disable_warnings(InsecureRequestWarning)  # the operator listed these hosts; a warning for each would say nothing new
     manager = _through(proxy, trust.context()) if proxy else _directly(trust.context())
     manager.pool_classes_by_scheme = POOLS
     return manager

@@ -1,9 +1,9 @@
 """Contracts of the registry client: what a pull and a push need of a remote repository.
 
 Errors are the engine's own, in Docker's words: NotFound, Unauthorized, Forbidden, Unsupported, Unavailable, ResourceExhausted,
-InvalidContent, and RegistryFailure where the connection fails or the answer has no meaning.
+InvalidContent, and RegistryFailure if the connection fails or the answer makes no sense.
 
-Every call may wait for a server. What is called in an operation (services/registry/operations.py) ends when that is cancelled.
+Every call may wait for a server. Calls made in an operation (services/registry/operations.py) end when it is cancelled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.oci.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What X-Registry-Auth carries; its repr shows none of it."""
+    """The content of X-Registry-Auth; the repr shows none of it."""
 
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
@@ -30,18 +30,18 @@ class Credentials:
 
     @property
     def secret(self) -> str:
-        """Whichever secret there is; empty for an anonymous client."""
+        """The secret, whichever kind it is; empty for an anonymous client."""
         return self.registry_token or self.identity_token or self.password
 
     @property
     def basic(self) -> str:
-        """Name and password as basic authentication carries them; empty unless there are both."""
+        """Name and password as basic authentication sends them; empty unless both are set."""
         return base64.b64encode(f"{self.username}:{self.password}".encode()).decode() if self.username and self.password else ""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRepository:
-    """What an index tells about a repository."""
+    """What an index says about a repository."""
 
     name: str
     description: str
@@ -56,7 +56,7 @@ class BlobStream(Protocol):
 
     @property
     def offset(self) -> int:
-        """Where the stream really begins: the offset asked for, or 0 from a registry without ranges."""
+        """Where the stream actually begins: the offset asked for, or 0 from a registry without ranges."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -68,32 +68,32 @@ class Repository(Protocol):
     """One repository of one registry, for one operation."""
 
     def tags(self) -> list[str]:
-        """Every tag, in the registry's order, all pages."""
+        """Every tag of all pages, in the registry's order."""
 
     def resolve(self, reference: Reference) -> Descriptor:
-        """What the reference's digest, or else its tag, names now; costs one HEAD where the registry sends Docker-Content-Digest."""
+        """What the reference's digest, or else its tag, names now; costs one HEAD if the registry sends Docker-Content-Digest."""
 
     def manifest(self, descriptor: Descriptor) -> bytes:
-        """A manifest or index by digest, size and digest verified."""
+        """A manifest or index by digest; its size and digest are verified."""
 
     def read(self, reference: Reference) -> tuple[Descriptor, bytes]:
         """What the reference's digest, or else its tag, names now, with its bytes, verified; costs one GET.
 
-        A refusal is told in the registry's own words.
+        A refusal is reported in the registry's own words.
         """
 
     def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BlobStream:
-        """Begin to fetch a blob at `offset` bytes."""
+        """Begin to fetch a blob from `offset` bytes on."""
 
     def suspect(self, descriptor: Descriptor) -> None:
-        """The bytes of this blob come too slowly: ask another host first for the rest, where there is one."""
+        """The bytes of this blob arrive too slowly: ask another host first for the rest, if there is one."""
 
     def distrust(self, descriptor: Descriptor) -> bool:
-        """The bytes that came for this blob are wrong: ask another host for it from now on; whether there is one."""
+        """The bytes received for this blob are wrong: ask another host for it from now on; returns whether there is one."""
 
 
 class OpenBlob(Protocol):
-    """An open blob on its way to a repository; it raises Damaged in place of its last bytes where the others are not the blob's."""
+    """An open blob on its way to a repository; it raises Damaged instead of giving its last bytes if the others are not the blob's."""
 
     def seek(self, offset: int, /) -> int: ...
 
@@ -108,43 +108,44 @@ class Upload(Protocol):
         """How many bytes the registry had when the last try began."""
 
     def proceed(self) -> bool:
-        """Try to bring there what lacks; whether the registry took the blob from its other repository instead of its bytes.
+        """Try to send what is missing; returns whether the registry took the blob from its other repository instead.
 
-        After a failure whose `retry_after` is set another try goes on from where the registry is, or begins again where it forgot.
+        After a failure with `retry_after` set, another try continues from what the registry has, or starts again if it has forgotten.
         """
 
 
 class Destination(Protocol):
-    """One repository of one registry that is pushed to, for one operation. Its methods raise Unauthorized where access is denied.
+    """One repository of one registry that is pushed to, for one operation. Its methods raise Unauthorized if access is denied.
 
     Usable from several threads after its first answer.
     """
 
     def has_manifest(self, manifest: Descriptor, *, tag: str | None = None) -> bool:
-        """Whether the registry has this manifest or index, and gives it this tag if there is one."""
+        """Whether the registry has this manifest or index, under this tag if one is given."""
 
     def has_blob(self, blob: Descriptor) -> bool: ...
 
     def upload(
         self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
     ) -> Upload:
-        """Prepare to bring a blob there, from the registry's repository `mount_from` (empty: none) where that has it; sends nothing yet.
+        """Prepare to upload a blob, or to mount it from the registry's repository `mount_from` (empty: none); sends nothing yet.
 
-        `content` opens the blob. `advance` is told how many bytes are there, from any place after a break; it may raise to end the upload.
+        `content` opens the blob. `advance` is called with the number of bytes uploaded, which may jump after a break. It may raise to end
+        the upload.
         """
 
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
-        """Publish a manifest or index, all of whose content is there, under the tag or else its digest."""
+        """Publish a manifest or index, whose content is already uploaded, under the tag or else its digest."""
 
 
 class Download(Protocol):
-    """The bytes at a URL. `size` is 0 where the server does not give it; `position` counts the bytes read."""
+    """The bytes at a URL. `size` is 0 if the server does not give it; `position` counts the bytes read."""
 
     size: int
     position: int
 
     def read(self, size: int, /) -> bytes:
-        """1 to `size` bytes, and none only at the end; raises InvalidContent where the connection breaks off."""
+        """1 to `size` bytes, and none only at the end; raises InvalidContent if the connection breaks off."""
 
     def close(self) -> None:
         """End the transfer, from any thread; a thread that waits in `read` gets InvalidContent."""
@@ -154,16 +155,16 @@ class Downloads(Protocol):
     """Archives that an import fetches by URL."""
 
     def address(self, url: str) -> str:
-        """The URL that will be asked for, `http://` where it names no scheme.
+        """The URL that will be asked for, with `http://` if it names no scheme.
 
-        Raises InvalidParameter for what is no URL, RegistryFailure where it leads nowhere, Forbidden where nothing may be fetched at all.
+        Raises InvalidParameter for what is not a URL, RegistryFailure if it leads nowhere, Forbidden if nothing may be fetched at all.
         """
 
     def open(self, address: str) -> AbstractContextManager[Download]:
         """Ask for this address and follow its redirects.
 
-        Raises what `address` raises, Forbidden for an address that is not allowed, RegistryFailure where nobody answers, and the kind of
-        error that a status of 400 or more stands for.
+        Raises what `address` raises, Forbidden for an address that is not allowed, RegistryFailure if there is no answer, and the kind of
+        error that matches a status of 400 or more.
         """
 
 
@@ -178,18 +179,18 @@ class Registry(Protocol):
     def repository(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Repository]:
-        """Open the repository of this reference; `headers` (X-Meta-*) go along with every request to its registry."""
+        """Open the repository of this reference; `headers` (X-Meta-*) are sent with every request to its registry."""
 
     def log_in(self, credentials: Credentials) -> str:
-        """Try credentials at the registry that they name, docker.io where they name none; returns its identity token, mostly empty.
+        """Try credentials at the registry that they name, docker.io if they name none; returns its identity token, usually empty.
 
-        Raises Unauthorized where its token server refuses them, InvalidParameter for an address that is no registry's.
+        Raises Unauthorized if its token server refuses them, InvalidParameter for an address that is not a registry's.
         """
 
     def search(
         self, host: str, term: str, *, limit: int, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> list[FoundRepository]:
-        """Up to `limit` repositories that the index of this `host[:port]`, or docker.io's where it is empty, finds for a term.
+        """Up to `limit` repositories that the index of this `host[:port]`, or docker.io's if it is empty, finds for a term.
 
-        Raises InvalidParameter where no index answers there.
+        Raises InvalidParameter if no index answers there.
         """

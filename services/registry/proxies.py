@@ -1,7 +1,7 @@
 """The proxies of the usual environment variables: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in upper or lower case.
 
-NO_PROXY is a comma-separated list of `*`, networks, addresses, `host`, `.domain` and `*.domain` (what is below it; `host` too), each with a
-`:port` where it is about one alone. Loopback is never asked for through a proxy.
+NO_PROXY is a comma-separated list of `*`, networks, addresses, `host`, `.domain` and `*.domain`. The last two match every host below the
+domain; `host` also does. Each may have a `:port` to match only that one. A proxy is never used for loopback.
 
 Source: Go's golang.org/x/net/http/httpproxy; moby daemon/info.go (MaskCredentials in daemon/config).
 """
@@ -24,11 +24,11 @@ class Proxies:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Proxies:
-        """Read them; a variable in upper case counts before the same in lower case."""
+        """Read them; a variable in upper case takes precedence over the same in lower case."""
         return cls(*(environ.get(name) or environ.get(name.lower(), "") for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")))
 
     def proxy_of(self, url: str) -> str:
-        """The URL of the proxy for a request, empty where there is none."""
+        """The URL of the proxy for a request, empty if there is none."""
         parts = urlsplit(url)
         proxy = self.https if parts.scheme == "https" else self.http
         if not proxy or self._goes_directly(parts):
@@ -70,7 +70,7 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
 
 
 def _matches(entry: str, host: str, port: str, address: _Address | None) -> bool:
-    """Whether an entry of NO_PROXY is about this host and port."""
+    """Whether an entry of NO_PROXY matches this host and port."""
     if entry == "*":
         return True
     network = _network(entry)

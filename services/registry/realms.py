@@ -1,8 +1,8 @@
 """Which token servers a registry may name.
 
-The server may be on another host (Docker Hub and GitLab do that), but only over TLS; plain HTTP, or unverified TLS, needs both the registry
-and the server on the insecure list. A registry in the public internet may not name a server that only the service reaches. A list of
-allowed servers, where there is one, is all there is beside each registry's own host; what it names may be private.
+The server may be on another host (Docker Hub and GitLab do that), but only over TLS. Plain HTTP, or unverified TLS, needs both the registry
+and the server on the insecure list. A registry on the public internet may not name a server in a private network. If there is a list of
+allowed servers, only those and each registry's own host are allowed; the servers in the list may be private.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.registry.transport import Transport
 
 
 class Realms:
-    """The rules for token servers of one process; `setting` is what names the allowed ones."""
+    """The rules for token servers of one process; `setting` is the setting that lists the allowed ones."""
 
     def __init__(self, transport: Transport, allowed: HostNames, *, setting: str) -> None:
         self._transport = transport
@@ -24,7 +24,7 @@ class Realms:
         self._setting = setting
 
     def allows_insecure(self, realm: str, endpoint: Endpoint) -> bool:
-        """Whether the token server may be spoken to in unverified TLS or plain HTTP; raises RegistryFailure where the endpoint may not name
+        """Whether the token server may be reached over unverified TLS or plain HTTP; raises RegistryFailure if the endpoint may not name
         it.
         """
         try:
@@ -46,5 +46,5 @@ class Realms:
 
 
 def _is_out_of_reach(server: str, endpoint: Endpoint) -> bool:
-    """Whether the registry is public (or found by a proxy alone), and the server is not."""
+    """Whether the registry is public (or can be resolved only by a proxy) and the server is not."""
     return all(map(is_public, addresses(endpoint.host))) and not all(map(is_public, addresses(server)))

@@ -1,4 +1,4 @@
-"""Errors without secrets: a server may echo what it was sent."""
+"""Errors without secrets, since a server may echo what it was sent."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from services.errors import EngineError
 from services.oci import gojson
 
 _SHORTEST = 4
-"""Characters; what is shorter is in every sentence."""
+"""Characters. Anything shorter could occur in any sentence."""
 
 
 @contextmanager
 def hiding(secrets: Callable[[], list[str]]) -> Iterator[None]:
-    """Blacken these, as they are at the end and however they are escaped, in whatever EngineError is raised inside."""
+    """Redact these secrets, as they are at the end and however they are escaped, in any EngineError raised inside."""
     try:
         yield
     except EngineError as exc:
@@ -36,7 +36,7 @@ def without_query(url: str) -> str:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """A secret as it is, in a host's name, in a URL, in a form, and in JSON."""
+    """A secret as it is, in a host name, in a URL, in a form, and in JSON."""
     return (
         secret,
         secret.lower(),

@@ -1,4 +1,4 @@
-"""Answers that are none of those wanted, read as failures."""
+"""Unwanted answers, read as failures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from services.registry.retry_after import retry_after
 from services.registry.transport import MAX_ERROR_BODY, read_bounded
 
 NO_RANGES = frozenset({400, 416, 501})
-"""What a registry without ranges, or without that many bytes, may say to a Range."""
+"""How a registry without ranges, or without that many bytes, may answer a Range request."""
 
 
 def refused(method: str, response: BaseHTTPResponse, *, denied: bool = False) -> Failed:
-    """The failure that an answer is, whose body is read; raises RegistryFailure where that breaks off."""
+    """The failure in an answer, whose body is read; raises RegistryFailure if that breaks off."""
     return Failed(read_refusal(method, response, read_bounded(response, MAX_ERROR_BODY), denied=denied))
 
 
 def read_refusal(method: str, response: BaseHTTPResponse, body: bytes, *, denied: bool = False) -> Failure:
-    """The failure that an answer with this body is."""
+    """The failure in an answer with this body."""
     refusal = Refusal(
         status=response.status,
         content_type=response.headers.get("Content-Type", ""),

@@ -2,9 +2,9 @@
 
     HEAD /v2/<name>/manifests/<tag or digest>      what a name means now
     GET  /v2/<name>/manifests/<digest>
-    GET  /v2/<name>/blobs/<digest>                 with Range, to go on with a partial
+    GET  /v2/<name>/blobs/<digest>                 with Range, to continue a partial
 
-Nothing of an answer is believed but the digest that a tag has now; what comes by digest is verified against it.
+Nothing in an answer is trusted except the digest that a tag has now. Content fetched by digest is verified against it.
 
 Source: OCI distribution spec; containerd core/remotes/docker/resolver.go and fetcher.go.
 """
@@ -62,7 +62,7 @@ class RemoteRepository:
         return descriptor
 
     def manifest(self, descriptor: Descriptor) -> bytes:
-        """A manifest or index by digest, size and digest verified; each endpoint that sends other bytes is asked once."""
+        """A manifest or index by digest, size and digest verified; an endpoint that sends wrong bytes is asked only once."""
         while True:
             try:
                 return self._manifest(descriptor)
@@ -98,9 +98,9 @@ class RemoteRepository:
         return descriptor, raw
 
     def blob(self, descriptor: Descriptor, *, offset: int = 0) -> BodyStream:
-        """Begin to fetch a blob at `offset` bytes; a registry without ranges begins at 0.
+        """Begin to fetch a blob from `offset` bytes on; a registry without ranges begins at 0.
 
-        A layer that the registry does not have is asked for at the URLs of its descriptor, as far as the settings allow.
+        A layer that the registry does not have is requested from the URLs of its descriptor that the settings allow.
         """
         path = f"blobs/{descriptor.digest}"
         with pull_errors(self._familiar_name, OPENING):
@@ -112,15 +112,15 @@ class RemoteRepository:
         return BodyStream(response, begin, size=descriptor.size, suspect=lambda: self._requests.suspect(path))
 
     def suspect(self, descriptor: Descriptor) -> None:
-        """Ask another endpoint first for the rest of this blob, where there is one."""
+        """Ask another endpoint first for the rest of this blob, if there is one."""
         self._requests.suspect(f"blobs/{descriptor.digest}")
 
     def distrust(self, descriptor: Descriptor) -> bool:
-        """Ask for this blob where its bytes, which are wrong, did not come from; whether there is such an endpoint."""
+        """Stop asking the endpoint that sent wrong bytes of this blob; returns whether there is another."""
         return self._requests.distrust(f"blobs/{descriptor.digest}")
 
     def _own(self, path: str, descriptor: Descriptor, offset: int) -> _Begun | None:
-        """What the registry begins to send; None where it does not have the blob."""
+        """What the registry begins to send; None if it does not have the blob."""
         try:
             return _ranged(lambda headers: self._requests.request("GET", path, headers), f"{descriptor.media_type}, */*", offset)
         except Failed as exc:
@@ -129,7 +129,7 @@ class RemoteRepository:
             raise
 
     def _elsewhere(self, descriptor: Descriptor, offset: int) -> _Begun | None:
-        """What the first URL of a foreign layer that may be asked and has it begins to send; None where none may."""
+        """What the first allowed URL of a foreign layer that has it begins to send; None if none is allowed."""
         failure: Failed | RegistryFailure | None = None
         for url in descriptor.urls if mediatypes.is_foreign_layer(descriptor.media_type) else ():
             try:
@@ -142,16 +142,16 @@ class RemoteRepository:
         return None
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """The response to a request that succeeded; raises Failed."""
+        """The response to a successful request; raises Failed for any other."""
         return _succeeded(method, self._requests.request(method, path, headers))
 
     def _from_body(self, path: str, reference: Reference) -> Descriptor:
-        """Describe a manifest by its bytes, for a HEAD that does not tell enough; the bytes are not kept."""
+        """Describe a manifest by its bytes, for a HEAD that does not say enough; the bytes are not kept."""
         return _described(self._ask("GET", path, {"Accept": _ACCEPT}), reference)[0]
 
 
 def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descriptor | None:
-    """The descriptor that the headers of a HEAD tell, or None where they do not tell enough; raises InvalidContent."""
+    """The descriptor in the headers of a HEAD, or None if they do not say enough; raises InvalidContent."""
     media_type = _media_type(response)
     if media_type in mediatypes.SCHEMA1:
         raise schema1_removed(str(reference))
@@ -162,7 +162,7 @@ def _from_headers(response: BaseHTTPResponse, reference: Reference) -> Descripto
 
 
 def _described(response: BaseHTTPResponse, reference: Reference) -> tuple[Descriptor, bytes]:
-    """The body of a GET and its descriptor; the reference's digest is believed."""
+    """The body of a GET and its descriptor; the reference's digest is not verified here."""
     raw = read_bounded(response, MAX_MANIFEST_BYTES)
     if len(raw) > MAX_MANIFEST_BYTES:
         raise _too_large(reference, len(raw))
@@ -188,7 +188,7 @@ def _stated_digest(header: str) -> Digest:
 
 
 def _succeeded(method: str, response: BaseHTTPResponse) -> BaseHTTPResponse:
-    """The response of a request that succeeded; raises Failed for any other."""
+    """The response of a successful request; raises Failed for any other."""
     if response.status < 300:
         return response
     raise refused(method, response)
@@ -199,7 +199,7 @@ def _media_type(response: BaseHTTPResponse) -> str:
 
 
 def _declared(raw: bytes, sent_as: str, reference: Reference) -> str:
-    """The media type that a manifest sent under a general type (application/json, text/plain) gives itself."""
+    """The media type that a manifest gives itself if it is sent under a general type (application/json, text/plain)."""
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
@@ -218,7 +218,7 @@ def _too_large(reference: Reference, size: int) -> NotFound:
 
 
 def _ranged(ask: Callable[[Mapping[str, str]], BaseHTTPResponse | None], accept: str, offset: int) -> _Begun | None:
-    """A blob from an offset on, or from its beginning where ranges are ignored, refused or mistaken; None where nobody may be asked."""
+    """A blob from an offset on, or from its beginning if ranges are ignored, refused or wrong; None if `ask` is not allowed to ask."""
     headers = {"Accept": accept}
     if offset and (response := ask({**headers, "Range": f"bytes={offset}-"})) is not None:
         if response.status == 206 and _begins_at(response) == offset:

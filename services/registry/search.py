@@ -1,10 +1,10 @@
-"""Search: the index API that registries had before there were manifests, and that Docker Hub still answers.
+"""Search: the index API that registries had before manifests existed and that Docker Hub still answers.
 
     GET /v1/_ping                        whether there is a registry at all
     GET /v1/search?q=<term>&n=<limit>    {"results": [{"name", "description", "star_count", "is_official", ...}]}
 
-Docker Hub's index, or the one that is set in its place, is searched without a ping. Any other is asked over TLS first, and in plain HTTP
-where it is an insecure registry.
+Docker Hub's index, or the one set in its place, is searched without a ping. Any other is asked over TLS first, then over plain HTTP if it
+is an insecure registry.
 
 Source: moby daemon/pkg/registry/search.go, search_endpoint_v1.go and search_session.go.
 """
@@ -32,7 +32,7 @@ _MAX_BODY = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index: the registry that it belongs to, its address (`base` ends in /v1), and whether one is there for sure."""
+    """An index: the registry that it belongs to, its address (`base` ends in /v1), and whether it is known to exist."""
 
     domain: str
     endpoint: Endpoint
@@ -40,7 +40,7 @@ class Index:
 
 
 def find_index(hosts: Hosts, host: str, hub_index: str) -> Index:
-    """The index of a registry, of docker.io where `host` is empty; raises InvalidParameter for what is no host."""
+    """The index of a registry, of docker.io if `host` is empty; raises InvalidParameter for what is not a host."""
     domain = _read_domain(host) if host else DOCKER_HUB
     if domain != DOCKER_HUB:
         return Index(domain, _endpoint(hosts, f"https://{domain}/v1"))
@@ -57,9 +57,9 @@ def search_index(
     headers: Mapping[str, str],
     insecure_setting: str,
 ) -> list[FoundRepository]:
-    """Ask an index for up to `limit` repositories; credentials go along only if they are meant for its registry.
+    """Ask an index for up to `limit` repositories; credentials are sent only if they are meant for its registry.
 
-    Raises InvalidParameter where nothing answers at the index, and RegistryFailure where its answer is not one.
+    Raises InvalidParameter if nothing answers at the index, and RegistryFailure if the answer is not a search result.
     """
     endpoint = index.endpoint if index.known else _reach(transport, index.endpoint, headers, insecure_setting)
     url = f"{endpoint.base}/search?q={quote_plus(term)}&n={limit}"
@@ -116,7 +116,7 @@ def _ask(transport: Transport, endpoint: Endpoint, url: str, headers: Mapping[st
 
 
 def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | None) -> dict[str, str]:
-    """A name and password as basic authentication, where they are meant for this index; other secrets mean nothing to one."""
+    """A name and password as basic authentication, if they are meant for this index. An index has no use for other secrets."""
     if not credentials or not credentials.basic or not endpoint.may_have_secrets:
         return {}
     if credential_host(credentials.server_address, domain) != credential_host(endpoint.host, domain):
@@ -125,7 +125,7 @@ def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | N
 
 
 def _read_results(response: BaseHTTPResponse) -> list[FoundRepository]:
-    """The repositories of an answer, whatever comes behind its document; raises InvalidContent."""
+    """The repositories in an answer; anything after its document is ignored. Raises InvalidContent."""
     try:
         body = read_bounded(response, _MAX_BODY)
     except RegistryFailure as exc:

@@ -23,9 +23,9 @@ _MAX_PAGES = 1000
 
 
 def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[str]:
-    """Every tag, in the registry's order, all pages; `ask` requests a path of the repository, whose familiar name errors tell.
+    """Every tag of all pages, in the registry's order. `ask` requests a path of the repository; errors show the name `repository`.
 
-    Raises Failed for an answer that is none, and RegistryFailure for one that cannot be read.
+    Raises Failed for an answer that is not a list of tags, and RegistryFailure for one that cannot be read.
     """
     found: list[str] = []
     query, left = "", _MAX_BYTES
@@ -54,7 +54,7 @@ def _next_page(response: BaseHTTPResponse) -> str:
 
 
 def _read_page(body: bytes) -> list[str]:
-    """The tags on one page; Docker's registry says null where there are none."""
+    """The tags on one page; Docker's registry sends null if there are none."""
     try:
         return list(Fields(gojson.decode(body), "struct { Tags []string }").texts("tags") or ())
     except InvalidContent as exc:

@@ -1,8 +1,8 @@
-"""HTTP to registries: kept connections, redirects followed by hand, bodies taken as the bytes that came.
+"""HTTP to registries: pooled connections, redirects followed by hand, bodies taken as raw bytes.
 
-Nothing is asked of or done by the library beyond one request: no retries, no cookies, no netrc, no decoding (Accept-Encoding is identity).
-A redirect to another host takes along neither Authorization nor any header of the client's own, and never leaves TLS for plain HTTP unless
-the new host is an insecure registry.
+The library does nothing beyond one request: no retries, no cookies, no netrc, no decoding (Accept-Encoding is identity). A redirect to
+another host carries neither Authorization nor any header of the client's own. It never leaves TLS for plain HTTP unless the new host is an
+insecure registry.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from services.registry.redaction import without_query
 CHUNK = 512 << 10
 USER_AGENT = "Stowage"
 MAX_ERROR_BODY = 64_000
-"""Bytes of an error answer that are read, as in containerd."""
+"""How many bytes of an error answer are read, as in containerd."""
 _MAX_REDIRECTS = 10
 _CONNECT_SECONDS = 10
 _UPLOAD_SECONDS = 300  # a registry reads a large blob again before it answers
@@ -41,9 +41,9 @@ _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "range", "user-agent"}
 
 
 class Transport:
-    """Sends requests for every registry of a process, from any thread. A server may be silent for `stall_seconds`.
+    """Sends requests to every registry for a process, from any thread. A server may be silent for `stall_seconds`.
 
-    An answer, with its body unless that is a blob, may take five times as long (services/registry/connections.py).
+    An answer, including its body unless that is a blob, may take five times as long (services/registry/connections.py).
     """
 
     def __init__(self, hosts: Hosts, *, proxies: Proxies = DIRECT, stall_seconds: float) -> None:
@@ -53,7 +53,7 @@ class Transport:
         self._upload_timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=max(_UPLOAD_SECONDS, stall_seconds))
 
     def allows_insecure(self, host: str) -> bool:
-        """Whether this `host` or `host:port` may be spoken to in plain HTTP or unverified TLS."""
+        """Whether this `host` or `host:port` may be reached over plain HTTP or unverified TLS."""
         return host in self._hosts.insecure
 
     def request(
@@ -66,10 +66,10 @@ class Transport:
         trust: Trust | None = None,
         within: Container[str] | None = None,
     ) -> BaseHTTPResponse:
-        """Send a request without body and follow its redirects, to hosts of `within` where that is given; the caller reads or closes it.
+        """Send a request without a body and follow its redirects, only to hosts in `within` if given; the caller reads or closes it.
 
-        `trust` is by default what the folders of certificates say of the host. Raises Failed where there is no answer, and RegistryFailure
-        for a setting that cannot be.
+        `trust` is by default what the folders of certificates say about the host. Raises Failed if there is no answer, and RegistryFailure
+        for an invalid setting.
         """
         trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
         asked = url
@@ -90,7 +90,7 @@ class Transport:
         raise Failed(Failure(method, asked, RegistryFailure(f"stopped after {_MAX_REDIRECTS} redirects")))
 
     def _follow(self, url: str, location: str, within: Container[str] | None, *, insecure: bool) -> tuple[str, bool]:
-        """Where a redirect leads, and whether that host may be insecure; raises RegistryFailure where it may not be followed."""
+        """Where a redirect leads, and whether that host may be insecure; raises RegistryFailure if it may not be followed."""
         target = redirect_target(url, location)
         host = urlsplit(target).netloc
         if within is not None and host not in within:
@@ -109,7 +109,7 @@ class Transport:
         insecure: bool,
         trust: Trust | None = None,
     ) -> BaseHTTPResponse:
-        """Send one request and return its answer, a redirect too; the caller reads or closes it. Raises as `request` does."""
+        """Send one request and return its answer, even a redirect; the caller reads or closes it. Raises as `request` does."""
         try:
             trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
             response = self._pools.get(url, trust, insecure=insecure).request(
@@ -125,7 +125,7 @@ class Transport:
             )
         except (HTTPError, OSError) as exc:
             raise Failed(Failure(method, url, exc, retry_after=None if is_lasting(exc) else 0)) from exc
-        except ValueError:  # of http.client, whose words may hold a secret
+        except ValueError:  # from http.client; its message may contain a secret
             raise Failed(Failure(method, url, ValueError("invalid URL or header field value"))) from None
         finally:
             if isinstance(body, UploadBody):
@@ -135,9 +135,9 @@ class Transport:
 
 
 class BodyStream:
-    """The bytes of a blob from `offset` to its end, as they arrive; ended early by `close` from any thread.
+    """The bytes of a blob from `offset` to its end, as they arrive; `close` ends it early, from any thread.
 
-    `suspect` is called where the connection breaks, so that the next try may go elsewhere.
+    `suspect` is called if the connection breaks, so that the next try may go elsewhere.
     """
 
     def __init__(self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None) -> None:
@@ -150,7 +150,7 @@ class BodyStream:
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks of up to 512 KiB; raises RegistryFailure where the connection breaks or was closed, after all that came before."""
+        """Yield chunks of up to 512 KiB; if the connection breaks or was closed, raises RegistryFailure after all bytes that arrived."""
         while chunk := self._read():
             yield chunk
 
@@ -178,7 +178,7 @@ class BodyStream:
             self._end_reading()
 
     def _gather(self) -> bytes:
-        """What has come within a moment, at most 512 KiB and nothing only at the end; an error waits until that is taken."""
+        """What arrives within a moment, at most 512 KiB and nothing only at the end; an error is raised after the bytes before it."""
         pieces: list[bytes] = []
         room, until = CHUNK, 0.0
         while room:
@@ -202,7 +202,7 @@ class BodyStream:
         return b"".join(pieces)
 
     def _is_unframed(self) -> bool:
-        """Whether the end of the connection is the end of the body, so that nobody can tell a whole one from a part."""
+        """Whether only the end of the connection ends the body, so a complete body cannot be told from a part."""
         headers = self._response.headers
         return "Content-Length" not in headers and "chunked" not in headers.get("Transfer-Encoding", "").lower()
 
@@ -214,9 +214,9 @@ class BodyStream:
 
 
 def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:
-    """The whole body, or its first `limit` + 1 bytes where it is longer; closes the response. Raises RegistryFailure."""
+    """The whole body, or its first `limit` + 1 bytes if it is longer; closes the response. Raises RegistryFailure."""
     body = bytearray()
-    try:  # with `read1`, as `read` takes a chunk that says it has -1 bytes to the end of the connection
+    try:  # `read1`, since `read` reads a chunk with a size of -1 to the end of the connection
         while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body), decode_content=False)):
             body += chunk
         return bytes(body)
@@ -229,7 +229,7 @@ def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:
 
 
 def discard(response: BaseHTTPResponse) -> None:
-    """Finish with a response whose body does not matter; its connection is kept where the body was short."""
+    """Finish with a response whose body does not matter; its connection is kept if the body is short."""
     with suppress(RegistryFailure):
         read_bounded(response, MAX_ERROR_BODY)
 
@@ -240,13 +240,13 @@ def _framing(body: bytes | UploadBody | None) -> dict[str, str]:
 
 
 def _leaves(source: str, target: str) -> bool:
-    """Whether a redirect leads to someone who may not know what the source does: another host or port, or the same without TLS."""
+    """Whether a redirect leads to a target that may not see the source's secrets: another host or port, or the same without TLS."""
     before, after = urlsplit(source), urlsplit(target)
     return before.netloc != after.netloc or (before.scheme, after.scheme) == ("https", "http")
 
 
 def redirect_target(source: str, location: str) -> str:
-    """Where a redirect leads; raises RegistryFailure for what is no URL."""
+    """Where a redirect leads; raises RegistryFailure for what is not a URL."""
     try:
         return urljoin(source, location)
     except ValueError as exc:
@@ -254,7 +254,7 @@ def redirect_target(source: str, location: str) -> str:
 
 
 def check_redirect(source: str, target: str, *, insecure: bool) -> None:
-    """Refuse a way from one URL to another that is neither http nor https, or leaves TLS; raises RegistryFailure."""
+    """Raise RegistryFailure for a redirect that is neither http nor https, or that leaves TLS without permission."""
     scheme = urlsplit(target).scheme
     if scheme not in ("http", "https"):
         raise RegistryFailure(f"unsupported protocol scheme in a redirect of {urlsplit(source).netloc}")

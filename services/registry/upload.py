@@ -1,14 +1,14 @@
 """Pushing to one repository: blobs are looked for, mounted or uploaded; manifests are put last.
 
     HEAD  /v2/<name>/blobs/<digest>
-    POST  /v2/<name>/blobs/uploads/[?mount=<digest>&from=<repository>]    201: it is there; 202: begun, at Location
+    POST  /v2/<name>/blobs/uploads/[?mount=<digest>&from=<repository>]    201: mounted; 202: begun, at Location
     PUT   <Location>?digest=<digest>                                      the whole blob
-    GET   <Location>                                                      after a break: 204 with Range: 0-<last byte that is there>
+    GET   <Location>                                                      after a break: 204 with Range: 0-<last byte received>
     PATCH <Location>      Content-Range: <first>-<last>                   the rest; 202 with the next Location
     PUT   <Location>?digest=<digest>                                      the end of it, without a body
     HEAD, PUT  /v2/<name>/manifests/<tag or digest>
 
-A registry that has forgotten a broken upload, or refuses the rest of it, gets the blob from its beginning.
+If a registry has forgotten a broken upload, or refuses the rest of it, the blob is sent again from its beginning.
 
 Source: OCI distribution spec "Push"; containerd core/remotes/docker/pusher.go; distribution docs/content/spec/api.md "Resumable Push".
 """
@@ -63,7 +63,7 @@ class RemoteDestination:
         _check_stored(response, manifest.digest)
 
     def _head(self, path: str, descriptor: Descriptor) -> Mapping[str, str] | None:
-        """The headers of what is there, None where nothing is; a client that may only push is not told, and asks no further."""
+        """The headers of existing content, None if there is none; a client that may only push cannot see it and gets None too."""
         try:
             with push_errors():
                 response = self._requests.request("HEAD", path, {"Accept": f"{descriptor.media_type}, */*"})
@@ -78,7 +78,7 @@ class RemoteDestination:
 
 @dataclass(slots=True)
 class _Upload:
-    """Implements `services.registry.protocol.Upload`; `_location` is where the registry takes the rest, empty before it said.
+    """Implements `services.registry.protocol.Upload`; `_location` is where the registry accepts the rest, empty until known.
 
     The registry may take `_stall_seconds` to accept a piece.
     """
@@ -103,13 +103,13 @@ class _Upload:
                 self._send_rest(opened)
         except EngineError as exc:
             refused = exc.retry_after is None and not isinstance(exc, Internal)
-            if self.offset and refused:  # what a registry refuses of a rest it may take as a whole
+            if self.offset and refused:  # a registry that refuses the rest may accept the whole blob
                 self._location, exc.retry_after = "", 0
             raise
         return False
 
     def _mount(self) -> str:
-        """Ask for the blob of another repository; empty where it is there now, else where to upload it to."""
+        """Ask to mount the blob from another repository; returns where to upload it, empty if it was mounted."""
         query = urlencode({"mount": str(self._blob.digest), "from": self._mount_from}, safe="/:")
         try:
             return self._begin(f"blobs/uploads/?{query}")
@@ -124,11 +124,11 @@ class _Upload:
 
     @push_errors()
     def _find_offset(self) -> bool:
-        """Ask the registry how much it has; whether it has any and tells it."""
+        """Ask the registry how much it has; returns whether it has some and says how much."""
         response = self._requests.request_at("GET", self._location, {})
         match = _RANGE.fullmatch(response.headers.get("Range", ""))
         discard(response)
-        if response.status != 204 or not match or int(match[1]) not in range(1, self._blob.size):  # 0-0 is said of no byte too
+        if response.status != 204 or not match or int(match[1]) not in range(1, self._blob.size):  # 0-0 is also sent for no byte
             return False
         self.offset = int(match[1]) + 1
         if "Location" in response.headers:
@@ -137,9 +137,9 @@ class _Upload:
 
     @push_errors()
     def _send_rest(self, opened: OpenBlob) -> None:
-        """Send what lacks: the whole blob with the request that ends the upload, or the rest of it before that."""
+        """Send what is missing: the whole blob in the request that ends the upload, or the rest of it before that."""
         digest, size, offset = self._blob.digest, self._blob.size, self.offset
-        opened.seek(offset)  # which may take a while: a request that has begun would wait for it
+        opened.seek(offset)  # this may take a while, and a request already begun would wait for it
         body = UploadBody(opened, offset=offset, size=size, stall_seconds=self._stall_seconds, advance=self._advance)
         if 0 < offset < size:
             headers = _BYTES | {"Content-Range": f"{offset}-{size - 1}"}
@@ -151,7 +151,7 @@ class _Upload:
 
 
 def _succeeded(method: str, response: BaseHTTPResponse, wanted: tuple[int, ...]) -> BaseHTTPResponse:
-    """The response, its body finished with; raises what the registry says where its status is not one of these."""
+    """The response, its body discarded; raises what the registry says if its status is not one of these."""
     if response.status in wanted:
         discard(response)
         return response
@@ -159,7 +159,7 @@ def _succeeded(method: str, response: BaseHTTPResponse, wanted: tuple[int, ...])
 
 
 def _next_location(response: BaseHTTPResponse) -> str:
-    """The absolute URL at which the upload goes on; raises RegistryFailure."""
+    """The absolute URL at which the upload continues; raises RegistryFailure."""
     location = response.headers.get("Location", "")
     if not location:
         raise RegistryFailure("the registry began an upload without a Location")
@@ -171,7 +171,7 @@ def _with_digest(location: str, digest: Digest) -> str:
 
 
 def _check_stored(response: BaseHTTPResponse, expected: Digest) -> None:
-    """Refuse an answer that does not say that the content is there; raises InvalidContent where it tells another digest."""
+    """Refuse an answer that does not say that the content is stored; raises InvalidContent if it reports another digest."""
     stored = _succeeded("PUT", response, _STORED).headers.get("Docker-Content-Digest", "")
     try:
         actual = Digest.parse(stored) if stored else expected

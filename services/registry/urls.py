@@ -1,9 +1,9 @@
-"""Fetch a URL that a client named: what the service reaches must not become what everyone reaches through it.
+"""Fetch a URL that a client named, without giving clients access to everything that the service can reach.
 
 Each hop of a redirect is checked: http or https, and every address of the host allowed. The connection is made to the very address that was
-checked, so a name that resolves otherwise a moment later changes nothing. No proxy is used, nothing is decoded.
+checked, so a name that resolves differently a moment later changes nothing. No proxy is used, and nothing is decoded.
 
-Words of errors follow moby daemon/builder/remotecontext/remote.go (GetWithStatusError) and Go's net/http.
+Error messages follow moby daemon/builder/remotecontext/remote.go (GetWithStatusError) and Go's net/http.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PUBLIC = "public"
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _BAD_HOST_ESCAPE = re.compile(r"%(?!25|[89A-Fa-f][0-9A-Fa-f]).{0,2}", re.DOTALL)
-"""In a host only bytes beyond ASCII may be escaped, and the percent sign of a zone."""
+"""In a host, only bytes beyond ASCII and the percent sign of a zone may be escaped."""
 
 _MAX_REDIRECTS = 10
 _MAX_ERROR_BODY = 64_000
@@ -62,8 +62,8 @@ class UrlDownload:
 
 
 class UrlDownloads:
-    """Implements `services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8, `setting`
-    says its name.
+    """Implements `services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8;
+    `setting` is the name of that setting.
     """
 
     def __init__(self, allowed: tuple[str, ...], *, setting: str) -> None:
@@ -121,7 +121,7 @@ class UrlDownloads:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL that can be fetched; raises InvalidParameter for what is no URL, RegistryFailure where it leads nowhere."""
+    """The parts of a URL that can be fetched; raises InvalidParameter for what is not a URL, RegistryFailure if it leads nowhere."""
     try:
         parts = urlsplit(url)
         port_is_valid = parts.port != 0
@@ -141,7 +141,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _host_problem(url: str) -> str:
-    """What Go says of a host that cannot be read."""
+    """What Go says about a host that cannot be parsed."""
     host = url.partition("://")[2].partition("/")[0]
     if "[" in host and "]" not in host:
         return "missing ']' in host"
@@ -150,7 +150,7 @@ def _host_problem(url: str) -> str:
 
 
 def _syntax_problem(parts: SplitResult) -> str:
-    """What Go finds wrong with a URL before it looks where that leads (net/url Parse), or nothing."""
+    """What Go finds wrong with a URL when parsing it (net/url Parse); empty if nothing."""
     if not parts.scheme:
         return "missing protocol scheme"
     escape = _BAD_HOST_ESCAPE.search(parts.netloc.rpartition("@")[2]) or _BAD_ESCAPE.search(parts.path)
@@ -165,7 +165,7 @@ def _redirect_target(source: str, location: str) -> str:
 
 
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:
-    """A connection to the address alone; the certificate must be the host's all the same."""
+    """A connection to exactly this address; the certificate must still be the host's."""
     if parts.scheme == "http":
         return Pool(address, port, timeout=_TIMEOUT, socket_options=SOCKET_OPTIONS)
     return TLSPool(

@@ -1,1 +1,1 @@
-"""Blobs on their way to and from a registry: several at once, tried again, with their progress."""
+"""Blobs on their way to and from a registry: several at once, with retries and progress."""

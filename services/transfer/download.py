@@ -1,6 +1,6 @@
 """Blobs from a repository into the store, a few at a time, with their progress.
 
-A transfer that breaks goes on where it was, as long as it comes further: after a pause, with Range, or by passing over what is there.
+A broken transfer continues where it stopped, as long as it makes progress: after a pause, with Range or by skipping what it already has.
 
 Source: moby daemon/containerd/progress.go (pullProgress, showBlobProgress), daemon/internal/distribution/xfer/download.go (retries).
 """
@@ -24,10 +24,10 @@ from services.transfer.transfers import Transfers
 
 
 def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:
-    """Fetch and store these blobs, each verified; yields a line as one advances, waits or is complete, and empty ticks in between.
+    """Fetch, verify and store these blobs; yields a line when one advances, waits or is complete, and empty ticks in between.
 
-    The first failure, or closing the stream, ends every transfer before it is raised. What has come stays for the next try, unless the
-    registry lies or lacks a blob, which another try would not change.
+    The first failure, or closing the stream, ends every transfer before it is raised. What has been received is kept for the next try,
+    unless the registry lies or does not have a blob, which another try would not change.
     """
     try:
         yield from _download(_Downloads(engine, lease, repository), blobs, engine.limits.concurrent_downloads)
@@ -39,7 +39,7 @@ def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: 
 
 def _download(downloads: _Downloads, blobs: Sequence[Descriptor], threads: int) -> ProgressStream:
     with ThreadPoolExecutor(threads, "pull") as pool:
-        # A large one that began last would run alone at the end, on one core.
+        # A large blob that began last would run alone at the end, on one core.
         largest_first = sorted(blobs, key=lambda blob: blob.size, reverse=True)
         futures = {pool.submit(downloads.download, blob): blob for blob in largest_first}
         try:
@@ -59,7 +59,7 @@ class _Downloads(Transfers):
         self._repository = repository
 
     def download(self, blob: Descriptor) -> Progress:
-        """Store one blob, in a thread of the pool; returns its last line. A foreign layer that nobody has stays absent."""
+        """Store one blob, in a thread of the pool; returns its last line. A foreign layer that is found nowhere stays absent."""
         try:
             self._store(blob)
         except NotFound:
@@ -68,9 +68,9 @@ class _Downloads(Transfers):
         return Progress("Download complete", blob.digest.short, Detail(hide_counts=True))
 
     def _store(self, blob: Descriptor) -> None:
-        """Fetch, verify and store one blob, from its beginning of the next host where one sent it wrong.
+        """Fetch, verify and store one blob. If a host sends wrong bytes, it is fetched again from the next host.
 
-        Where an earlier transfer began it, that may be what is wrong: then it is first fetched from its beginning, once.
+        If an earlier transfer began the blob, those bytes may be the wrong ones. It is then fetched once from its beginning first.
         """
         whole = again = False
 
@@ -98,7 +98,7 @@ class _Downloads(Transfers):
                 again = True
 
     def open(self, blob: Descriptor, offset: int, patience: Patience) -> BlobStream:
-        """The blob's stream from an offset on, as soon as the registry gives one; raises what is not worth another try."""
+        """The blob's stream from an offset on, as soon as the registry gives one; raises failures that are not worth another try."""
         while True:
             future = in_background(lambda: self._repository.blob(blob, offset=offset), self._operation)
             while not wait([future], timeout=TICK_SECONDS).done:
@@ -111,7 +111,7 @@ class _Downloads(Transfers):
                 self.pause(blob, patience.pause_after(exc))
 
     def give_up(self, blob: Descriptor) -> None:
-        """Raise RegistryFailure for a stream that brings too little; another try, of another host where there is one, may bring more."""
+        """Raise RegistryFailure for a stream that is too slow; another try, of another host if there is one, may be faster."""
         self._repository.suspect(blob)
         limits = self._engine.limits
         failure = RegistryFailure(
@@ -121,14 +121,14 @@ class _Downloads(Transfers):
         raise failure
 
     def _watch(self, blob: Descriptor) -> None:
-        """While another pull has the blob in hand: show how far that is."""
+        """Show the progress of another pull while that is fetching the blob."""
         self.check()
         if received := self._engine.content.partial_size(str(blob.digest)):
             self.advance(blob, received)
 
 
 class _Transfer:
-    """A blob from an offset on, from as many streams as it takes; `offset` is where the first of them really begins."""
+    """A blob from an offset on, from as many streams as needed; `offset` is where the first of them actually begins."""
 
     def __init__(self, downloads: _Downloads, blob: Descriptor, offset: int) -> None:
         self._downloads = downloads
@@ -157,7 +157,7 @@ class _Transfer:
         self._stream.close()
 
     def _behind(self, offset: int) -> Iterator[bytes]:
-        """The stream's bytes from an offset of the blob on, whatever comes before it."""
+        """The stream's bytes from an offset of the blob on; bytes before it are skipped."""
         behind = offset - self._stream.offset
         for chunk in self._in_time():
             rest = chunk[behind:] if behind else chunk
@@ -166,12 +166,10 @@ class _Transfer:
                 yield rest
 
     def _in_time(self) -> Iterator[bytes]:
-        """The stream's chunks; raises RegistryFailure where they come too slowly, but for the last, behind which there is nothing to wait
-        for.
-        """
+        """The stream's chunks; raises RegistryFailure if they arrive too slowly. The last chunk is exempt, since nothing follows it."""
         chunks, position = iter(self._stream), self._stream.offset
         while True:
-            began = time.monotonic()  # only the wait counts: whoever takes the bytes may be slow as well
+            began = time.monotonic()  # only the wait counts: the consumer of the bytes may be slow as well
             chunk = next(chunks, b"")
             is_slow = self._patience.is_too_slow(len(chunk), time.monotonic() - began)
             if not chunk:

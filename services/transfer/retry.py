@@ -1,7 +1,7 @@
-"""Waiting for a registry without being held by it, and trying again what may pass.
+"""Waiting for a registry without blocking on it, and retrying what may succeed.
 
-A call runs in a thread of its own, so that whoever waits can leave within a moment while a connection is not made, or an answer does not
-come; its operation is then cancelled, which ends its connections and so the thread.
+A call runs in a thread of its own. The waiting caller can leave at once, even if a connection is not made or an answer does not arrive.
+The operation is then cancelled, which ends its connections and so the thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 TICK_SECONDS = 0.1
 _LONGEST_SECONDS = 30.0
 _LONGEST_ASKED_FOR = 120.0
-"""Seconds that a registry may ask to wait; who asks for more gets no other try."""
+"""Seconds that a registry may ask to wait. If it asks for more, there is no other try."""
 
 _DOCUMENT_TRIES = 3
 _DOCUMENT_SHARE = 0.25
@@ -32,9 +32,9 @@ _LONGEST_SILENCE = 10.0
 
 
 class Patience:
-    """How long something is tried: so many times in a row without any progress, with a longer pause each time.
+    """How long something is tried: a number of times in a row without any progress, with a longer pause each time.
 
-    Bytes are no progress while fewer than `least` come in `window` seconds: such a try is used up like one that breaks.
+    Fewer than `least` bytes in `window` seconds do not count as progress. Such a try is used up like one that breaks.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Patience:
         self._came, self._waited = 0, 0.0
 
     def progressed(self) -> None:
-        """Begin to count anew, unless what comes is too little."""
+        """Reset the count, unless the transfer is too slow."""
         if not self._is_slow:
             self._failures = 0
 
     def is_too_slow(self, came: int, waited: float) -> bool:
-        """Note bytes that came and the seconds that they were waited for; says whether this try is used up.
+        """Note how many bytes came and how many seconds they took; returns whether this try is used up.
 
-        One window reaches across tries, since a connection that brings a byte and breaks would else never be slow.
+        One window spans several tries. Otherwise a connection that delivers one byte and breaks would never be slow.
         """
         self._came += came
         self._waited += waited
@@ -68,25 +68,25 @@ class Patience:
         return self._is_slow
 
     def pause_after(self, failure: EngineError) -> float:
-        """Seconds to wait before the next try; raises the failure where there is none."""
+        """Seconds to wait before the next try; raises the failure if there is none."""
         self._failures += 1
         asked_for = failure.retry_after
         if asked_for is None or asked_for > self._longest or self._failures >= self._tries:
             raise failure
         pause = min(self._seconds * 2.0 ** (self._failures - 1), _LONGEST_SECONDS)
-        pause *= random.uniform(0.5, 1.0)  # jitter, so that those who failed together do not come back together
+        pause *= random.uniform(0.5, 1.0)  # jitter, so that transfers that failed together do not retry together
         self._waited += pause
         return max(pause, asked_for)
 
 
 def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
-    """Call in a daemon thread of its own, as a part of the operation."""
+    """Call in a daemon thread of its own, as part of the operation."""
     future: Future[_T] = Future()
 
     def run() -> None:
         try:
             result = operation.run(call)
-        except BaseException as exc:  # noqa: BLE001 - whoever waits raises it
+        except BaseException as exc:  # noqa: BLE001 - the waiting caller raises it
             future.set_exception(exc)
         else:
             future.set_result(result)
@@ -96,7 +96,7 @@ def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
 
 
 def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:
-    """The result of a call that asks registries; yields ticks meanwhile. Closing ends its requests at once."""
+    """The result of a call that asks registries; yields ticks while waiting. Closing ends its requests at once."""
     operation = Operation()
     future = in_background(call, operation)
     try:
@@ -109,7 +109,7 @@ def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:
 
 
 def patiently(call: Callable[[], _T], limits: Limits) -> Generator[Progress, None, _T]:
-    """The result of a small request, tried a few times; yields ticks meanwhile. Closing ends the request at once."""
+    """The result of a small request, tried a few times; yields ticks while waiting. Closing ends the request at once."""
     patience = Patience(_DOCUMENT_TRIES, limits.retry_seconds * _DOCUMENT_SHARE, longest=_LONGEST_SILENCE)
     while True:
         try:

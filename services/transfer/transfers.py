@@ -1,4 +1,4 @@
-"""The transfers of one pull or push while they run: how far each is, what waits for another try, and how all of them end.
+"""The transfers of one pull or push while they run: their progress, their pauses before another try, and their cancellation.
 
 Source: moby daemon/internal/distribution/xfer (transfer.go; download.go and upload.go for "Retrying").
 """
@@ -22,13 +22,13 @@ from services.transfer.retry import TICK_SECONDS, Patience
 
 
 def is_shown(blob: Descriptor) -> bool:
-    """Whether progress is shown for it: not for documents, which are small."""
+    """Whether progress is shown for this blob: not for documents, which are small."""
     media_type = blob.media_type
     return not (mediatypes.is_index(media_type) or mediatypes.is_manifest(media_type) or mediatypes.is_config(media_type))
 
 
 class Transfers:
-    """Transfers whose lines say `advancing` as bytes pass; those that have not begun say `waiting`, or nothing where it is empty."""
+    """Transfers whose lines say `advancing` as bytes pass. Those that have not begun say `waiting`, or nothing if it is empty."""
 
     def __init__(self, limits: Limits, advancing: str, *, waiting: str = "") -> None:
         self._limits = limits
@@ -40,7 +40,7 @@ class Transfers:
         self._due: dict[Digest, float] = {}
 
     def follow(self, futures: dict[Future[Progress], Descriptor]) -> ProgressStream:
-        """Yield what happens until every future is done, and of a shown blob what its future brings; raises the first failure."""
+        """Yield progress until every future is done, and the result of each shown blob's future; raises the first failure."""
         pending = set(futures)
         told: dict[Digest, Progress] = {}
         due = time.monotonic() + TICK_SECONDS
@@ -55,26 +55,26 @@ class Transfers:
                 due = time.monotonic() + TICK_SECONDS
 
     def cancel(self) -> None:
-        """End every transfer, running or to come, and its connections."""
+        """End every running or future transfer and its connections."""
         self._cancelled.set()
         self._operation.cancel()
 
     def check(self) -> None:
-        """Raise where the transfers have ended."""
+        """Raise RegistryFailure if the transfers were cancelled."""
         if self._cancelled.is_set():
             raise RegistryFailure("context canceled")
 
     def advance(self, blob: Descriptor, passed: int) -> None:
-        """Note how many bytes of the blob have passed."""
+        """Note how many bytes of the blob were transferred."""
         self._passed[blob.digest] = passed
 
     def patience(self) -> Patience:
-        """How long one blob is tried."""
+        """A new count of tries for one blob."""
         limits, seconds = self._limits, self._limits.stall_seconds
         return Patience(limits.download_attempts, limits.retry_seconds, least=limits.least_rate * seconds, window=seconds)
 
     def pause(self, blob: Descriptor, seconds: float) -> None:
-        """Wait before the next try, and let that be seen; raises where the transfers have ended."""
+        """Wait before the next try, shown as "Retrying"; raises as `check` does."""
         self.check()
         self._due[blob.digest] = time.monotonic() + seconds
         self._cancelled.wait(seconds)
@@ -82,7 +82,7 @@ class Transfers:
         self.check()
 
     def _advances(self, blobs: Sequence[Descriptor], told: dict[Digest, Progress]) -> Iterator[Progress]:
-        """A line for each shown blob of which there is news, or else one tick."""
+        """A line for each shown blob whose state has changed, or else one tick."""
         news = [(blob, line) for blob in blobs if is_shown(blob) and (line := self._state(blob)) and line != told.get(blob.digest)]
         for blob, line in news:
             told[blob.digest] = line
@@ -91,7 +91,7 @@ class Transfers:
             yield Progress()
 
     def _state(self, blob: Descriptor) -> Progress | None:
-        """What there is to say of a blob that is on its way."""
+        """The line for a blob that is being transferred, if any."""
         short, due, passed = blob.digest.short, self._due.get(blob.digest), self._passed.get(blob.digest)
         if due is not None and (seconds := math.ceil(due - time.monotonic())) > 0:
             return Progress(f"Retrying in {seconds} second{'s' * (seconds != 1)}", short, Detail())

@@ -1,6 +1,6 @@
 """Blobs and manifests from the store to a repository, a few at a time, with their progress.
 
-What breaks is tried again, after a pause, as long as the registry comes to have more of it: a blob from where the registry is.
+A broken transfer is tried again after a pause, as long as it makes progress. A blob continues from what the registry has.
 
 Source: moby daemon/containerd/progress.go (pushProgress), daemon/internal/distribution/xfer/upload.go (retries); containerd
 core/remotes/handlers.go (PushContent).
@@ -33,20 +33,20 @@ class Uploads(Transfers):
         self._destination = destination
 
     def push_blobs(self, blobs: Sequence[Descriptor], sources: Mapping[Digest, str]) -> ProgressStream:
-        """Bring these blobs there, each from another repository of the registry where `sources` names one that has it.
+        """Upload these blobs, or mount them from another repository of the registry if `sources` names one.
 
-        Yields lines about the blobs that are shown and empty ticks in between. The first failure, or closing the stream, ends every
-        transfer before it is raised.
+        Yields lines about the shown blobs and empty ticks in between. The first failure, or closing the stream, ends every transfer
+        before it is raised.
         """
         yield from (_line("Preparing", blob) for blob in blobs if is_shown(blob))
         yield from self._run(blobs, lambda blob: self._push_blob(blob, sources.get(blob.digest, "")))
 
     def push_manifests(self, manifests: Sequence[Descriptor], tag: str | None = None) -> ProgressStream:
-        """Publish these, in any order, under the tag or else their digests; yields ticks."""
+        """Publish these manifests, in any order, under the tag or else their digests; yields ticks."""
         yield from self._run(manifests, lambda manifest: self._push_manifest(manifest, tag))
 
     def reach(self, target: Descriptor, tag: str | None) -> ProgressStream:
-        """Ask for the target, so that the way to the registry and its token are found once for all that follows; yields ticks."""
+        """Ask for the target first, so that the endpoint and its token are found once for all later requests; yields ticks."""
         yield from patiently(lambda: self._destination.has_manifest(target, tag=tag), self._engine.limits)
 
     def _push_manifest(self, manifest: Descriptor, tag: str | None) -> Progress:
@@ -63,7 +63,7 @@ class Uploads(Transfers):
         return self._try_again(blob, lambda: self._bring(blob, upload, source), lambda: upload.offset)
 
     def _bring(self, blob: Descriptor, upload: Upload, source: str) -> Progress:
-        """Bring a blob there unless it is; of one that was sent before, only the answer was lost."""
+        """Upload a blob unless it exists; if it was sent before, only the answer was lost."""
         if self._destination.has_blob(blob):
             exists = "Layer already exists" if mediatypes.is_layer(blob.media_type) else "Already exists"
             return _line("Pushed" if blob.digest in self._passed else exists, blob)
@@ -71,7 +71,7 @@ class Uploads(Transfers):
         return _line(f"Mounted from {source}" if mounted and source else "Pushed", blob)
 
     def _try_again(self, descriptor: Descriptor, attempt: Callable[[], Progress], reached: Callable[[], int]) -> Progress:
-        """What an attempt brings, which is made until several in a row fail and the registry has `reached` no further byte."""
+        """The result of an attempt. It is repeated until several in a row fail without a higher offset from `reached`."""
         patience, furthest = self.patience(), 0
         while True:
             self.check()
@@ -92,7 +92,7 @@ class Uploads(Transfers):
             self.cancel()
             raise
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # a thread that waits for an answer holds nobody up
+            pool.shutdown(wait=False, cancel_futures=True)  # do not wait for a thread that is waiting for an answer
 
     def _advance(self, blob: Descriptor, sent: int) -> None:
         self.check()
