@@ -34,9 +34,9 @@ class HistoryStep:
 
 
 def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> list[HistoryStep] | None:
-    """The steps of an image, newest first, or None for an image that tells none.
+    """The steps of an image, newest first, or None for an image without a history.
 
-    Raises ImageNotFound, NotFound for an image without the platform, and Internal where more steps have layers than there are layers.
+    Raises ImageNotFound, NotFound for an image without the platform, and Internal if more steps have layers than there are layers.
     """
     matcher = PlatformMatcher.only(platform) if platform else any_platform(engine.platform)
     with engine.metadata.read() as tx:

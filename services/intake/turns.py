@@ -1,7 +1,7 @@
-"""Whose turn it is to bring a blob.
+"""Whose turn it is to write a blob.
 
-One writer at a time, since a blob that many want should come once; but nobody waits for one who brings too little. A `docker load` that has
-stopped in the middle of a layer, or a registry that drips, would otherwise hold up everyone who wants that layer.
+One writer at a time, since a blob that many clients want should be fetched once. But no one waits for a writer that is too slow: a
+`docker load` stalled in the middle of a layer, or a very slow registry, would otherwise hold up everyone who wants that layer.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from services.oci.digest import Digest
 
 @contextmanager
 def take_turn(engine: Engine, digest: Digest, waiting: Callable[[], None]) -> Iterator[Ingest]:
-    """Hold the ingest of a digest, or one beside it where its holder brings less than the least rate.
+    """Hold the ingest of a digest, or one beside it if its holder is below the least rate.
 
-    Those whom the holder held up wait in the same way for the first of them, and then go on each for itself: so a blob that many want
-    still comes once more only, and nobody waits for longer than twice `turn_seconds` for writers that bring nothing.
+    Writers that the holder held up wait in the same way for the first of them, and then continue independently. A blob that many want is
+    thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing.
     """
     with ExitStack() as held:
         for key in (str(digest), f"{digest}:beside"):
@@ -37,11 +37,11 @@ def take_turn(engine: Engine, digest: Digest, waiting: Callable[[], None]) -> It
 
 
 class _TooSlow(Exception):
-    """Whoever holds the ingest brings less than the least rate."""
+    """The holder of the ingest is below the least rate."""
 
 
 class _Watch:
-    """Called while an ingest is waited for: raises _TooSlow when its holder has brought too little for `turn_seconds`."""
+    """Called while waiting for an ingest: raises _TooSlow when its holder has written too little for `turn_seconds`."""
 
     def __init__(self, engine: Engine, digest: Digest, key: str, waiting: Callable[[], None]) -> None:
         self.is_over = False
@@ -60,7 +60,7 @@ class _Watch:
         if self.is_over or time.monotonic() < self._until:
             return
         brought = self._content.partial_size(self._key) - self._size
-        if 0 <= brought < self._least and not self._is_settling():  # a partial that shrank was begun anew
+        if 0 <= brought < self._least and not self._is_settling():  # a partial that shrank was restarted
             raise _TooSlow
         self._begin()
 
@@ -69,6 +69,6 @@ class _Watch:
         self._until = time.monotonic() + self._seconds
 
     def _is_settling(self) -> bool:
-        """Whether the holder has only its disk to wait for: it reads again what was there, or it publishes."""
+        """Whether the holder is only waiting for its disk: it is reading the existing part again, or publishing."""
         with self._content.locked(self._digest) as free:
             return not free

@@ -185,7 +185,7 @@ class SqlGraph:
             self._connection.execute(delete(column.table).where(column.in_(chunk)))
 
     def _require_children(self, document: ManifestDocument) -> None:
-        """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
+        """Refuse a manifest that lost a blob, swept because its writer held no valid lease."""
         needed = {
             each.child.digest for each in document.edges if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type)
         }

@@ -1,4 +1,4 @@
-"""Long work in short transactions, so that other writers need not wait for the whole of it."""
+"""Long work in short transactions, so other writers need not wait for all of it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from itertools import islice
 from typing import TypeVar
 
 BATCH = 200
-"""How many names one transaction changes: less than a tenth of a second."""
+"""How many names one transaction changes: this takes less than a tenth of a second."""
 
 _PAUSE_SECONDS = 0.02
-"""A writer that waits for SQLite does not queue, but asks again up to ten times a second."""
+"""A writer that waits for SQLite does not queue, but retries up to ten times a second."""
 
 Item = TypeVar("Item")
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most BATCH, with a moment for others in between."""
+    """The items in order, in lists of at most BATCH, with a pause for other writers in between."""
     rest = iter(items)
     while batch := list(islice(rest, BATCH)):
         yield batch
