@@ -1,7 +1,7 @@
 """Quotes, escapes and variables inside the words of an instruction, as a shell would read them.
 
     $NAME  ${NAME}                          the value, empty when unset
-    ${NAME-word}  ${NAME+word}  ${NAME?word}   with a colon also where the value is empty
+    ${NAME-word}  ${NAME+word}  ${NAME?word}   with a colon also if the value is empty
     ${NAME#pattern} ## % %%                 without the shortest or longest matching prefix or suffix
     ${NAME/pattern/text} //                 the first or every match replaced
 

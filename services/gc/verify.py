@@ -54,8 +54,8 @@ def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool =
 
     With `deep` every layer is also inflated and compared with its recorded diff_id and size, at several times the cost. If there is no
     finding of kind DAMAGE, every image is whole; the images that damage affects follow it. Reads every blob, with `deep` layers twice.
-    Marks blobs whose file is missing or has another size or digest. Removes the marks of sound blobs, and changes nothing else. Raises
-    Internal for a database that cannot be read at all.
+    Marks blobs whose file is missing, has another size or, read to its end, another digest. Removes the marks of sound blobs, and changes
+    nothing else. Raises Internal for a database that cannot be read at all.
     """
     for problem in metadata.problems():
         yield Finding(FindingKind.DAMAGE, problem)

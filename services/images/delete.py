@@ -1,4 +1,4 @@
-"""Take names from an image and remove it when none are left, or take single platforms out of it.
+"""Remove names from an image, and the image when none are left, or remove single platforms from it.
 
 Source: moby daemon/containerd/image_delete.go.
 """

@@ -33,8 +33,8 @@ class DistributionInspect:
 def inspect_distribution(engine: Engine, name: str, *, credentials: Credentials | None = None) -> DistributionInspect:
     """Ask the registry about a name: by its digest, or else its tag, or else `latest`.
 
-    Raises InvalidReference and InvalidParameter for a name that cannot be pulled, InvalidContent for a manifest that lies, and what
-    `Repository.read` raises.
+    Raises InvalidReference and InvalidParameter for a name that cannot be pulled, InvalidContent for a manifest that is not what it claims
+    to be, and what `Repository.read` raises.
     """
     reference = _read_name(name)
     with engine.registry.repository(reference, credentials=credentials) as repository:

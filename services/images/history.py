@@ -23,7 +23,7 @@ MISSING = "<missing>"
 
 @dataclass(frozen=True, slots=True)
 class HistoryStep:
-    """One step; `created` in seconds since 1970, `size` the uncompressed bytes of its layer, `tags` None where the step has no image."""
+    """One step; `created` in seconds since 1970, `size` the uncompressed bytes of its layer, `tags` None if the step has no image."""
 
     id: str
     created: int

@@ -43,7 +43,7 @@ class InspectedImage:
 
 
 def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False) -> InspectedImage:
-    """Describe the image; with `platform` the descriptor is that platform's manifest; without `manifests` none are listed.
+    """Describe the image. With `platform` the descriptor is that platform's manifest; without `manifests` none are listed.
 
     Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
     """

@@ -61,12 +61,12 @@ class _Loaded:
 def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform] = ()) -> ProgressStream:
     """Load every image of an archive: docker-archive, OCI layout or both; plain, gzip, bzip2, xz or zstd.
 
-    Once all are stored, yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order. After it
-    comes `Error unpacking image` for one that is stored although it cannot be unpacked (see `read_graph`). Before that, empty ticks come
-    between the steps. With platforms, only these and their attestations are taken from an index, and every image must provide one of them.
-    Invalid references count as no name. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or Forbidden if memory to decompress
-    is missing. The store is then unchanged, as it is if the stream is closed before the names are given. What follows the archive in
-    `source` is read too, up to a bound, so the client can finish sending.
+    Once all are stored, yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order. It is
+    followed by `Error unpacking image` if the image is stored although no layer could be made of it (see `read_graph`). Empty ticks come
+    between the earlier steps. With platforms, only these and their attestations are taken from an index, and every image must provide one
+    of them. Names that are not valid references count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or Forbidden if
+    there is not enough memory to decompress. The store is then unchanged, as it is if the stream is closed before the names are given.
+    What follows the archive in `source` is read too, up to a bound, so the client can finish sending.
     """
     try:
         loaded = yield from _load(engine, source, platforms)

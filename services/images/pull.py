@@ -39,7 +39,7 @@ from services.transfer.transfers import is_shown
 
 
 def pull_reference(image: str, tag: str) -> Reference:
-    """The reference that the `fromImage` and `tag` fields mean together; without a tag it may name a whole repository.
+    """The reference that the `fromImage` and `tag` fields form together; without a tag it may name a whole repository.
 
     One trailing colon of `image` is dropped; a `tag` may be a digest and then replaces any tag of `image`. Raises InvalidReference, and
     Forbidden for `scratch`.

@@ -33,7 +33,7 @@ from services.transfer.upload import Uploads
 
 
 def push_reference(image: str, tag: str) -> Reference:
-    """The reference that a push's name and `tag` mean together; without a tag it may name a whole repository. Raises InvalidReference."""
+    """The reference that a push's name and `tag` form together; without a tag it may name a whole repository. Raises InvalidReference."""
     return (tag and repo_tag_reference(image, tag)) or Reference.parse(image)
 
 

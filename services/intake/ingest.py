@@ -67,8 +67,9 @@ def fetch_blob(
 
     `open_at` gets the offset to begin at, and is not called if nothing is missing. `waiting` is called about every 50 ms while another
     writer is writing the same blob and while the existing part is read; it may raise to give up. A writer below the least rate is not
-    waited for: the blob is fetched beside it. If the fetch breaks or is cancelled, what arrived stays for the next try, unless it was
-    fetched beside another; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes are verified.
+    waited for: the blob is fetched beside it, from its source. If the fetch breaks or is cancelled, what arrived stays for the next try,
+    unless it was fetched beside another. Otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes
+    are verified.
     """
 
     def fill(ingest: Ingest, layer: LayerDigester) -> None:

@@ -1,4 +1,4 @@
-"""What the database can report about its own damage, and about the one count among its rows."""
+"""What the database can report about its own damage, and about the one count in its rows."""
 
 from __future__ import annotations
 

@@ -4,14 +4,14 @@ A write transaction is serialised against every other one (BEGIN IMMEDIATE) and 
 all of it back. A read transaction sees one state.
 
     image      name -> target descriptor: what `docker images` lists; an untagged image is named moby-dangling@<digest>
-    blob       a digest whose file was whole and on disk when it was written; marked where it has been found damaged since
+    blob       a digest whose file was whole and on disk when it was written; marked if it was found damaged since
     layer      facts of a compressed blob: digest and size of its uncompressed stream
     manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is present
     edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
-    source     a repository of a registry that is known to hold a blob; gone with the blob
+    source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
-    store      one row: the id of the store, made with its tables, which the content store has too
+    store      one row: the id of the store, created with its tables and also kept in the content store
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
 a foreign layer has a blob row; a blob row has its file, as long as only the engine changes files. Other changes are found by verify and by

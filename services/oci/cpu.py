@@ -1,4 +1,4 @@
-"""The levels of x86-64, which Docker treats as variants of amd64: a CPU of one level can run code for the levels below.
+"""The levels of x86-64, which Docker treats as variants of amd64: a CPU of one level also runs code for the levels below.
 
 Source: x86-64 psABI, "Micro-Architecture Levels"; github.com/tonistiigi/go-archvariant (amd64variant.go). The names are the flags of
 Linux's /proc/cpuinfo.

@@ -63,7 +63,7 @@ def decode(raw: bytes, *, unique: Collection[str] = ()) -> object:
 def decode_first(raw: bytes) -> object:
     """Read the first JSON value and nothing after it, like Go's Decoder; raises InvalidContent, `EOF` if there is none.
 
-    For one that is cut off it is `unexpected EOF`.
+    If the value is cut off, the error is `unexpected EOF`.
     """
     text = raw.lstrip(b" \t\r\n")
     if not text:

@@ -74,7 +74,7 @@ class Index:
 
 
 def schema1_removed(name: str = "") -> InvalidContent:
-    """The error for schema 1 images, in Docker's words; `name` is the canonical name of the image where it is known."""
+    """The error for schema 1 images, in Docker's words; `name` is the canonical name of the image if it is known."""
     advice = f" Suggest the author of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2." if name else ""
     return InvalidContent(
         "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed."

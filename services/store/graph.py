@@ -133,7 +133,7 @@ def read_graph(
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-    """Which of these manifests are recorded and sound, with their config and layers; an index needs nothing
+    """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing
     that it lists.
     """
     recorded = tx.graph.manifests(digests)

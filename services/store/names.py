@@ -1,4 +1,4 @@
-"""The name that a `repo` and a `tag` form field make together.
+"""The name that a `repo` and a `tag` form field make up together.
 
 Source: moby daemon/server/httputils/form.go (RepoTagReference).
 """
