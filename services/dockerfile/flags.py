@@ -10,7 +10,7 @@ _MAX_TYPOS = 2
 
 
 def parse_flags(flags: Collection[str], known: Collection[str] = ()) -> dict[str, str]:
-    """The value of each flag given; raises InvalidParameter for one that is not known, has no value or stands twice."""
+    """The value of each flag given; raises InvalidParameter for one that is unknown, repeated or without a value."""
     values: dict[str, str] = {}
     for flag in flags:
         option, equals, value = flag.partition("=")
@@ -32,7 +32,7 @@ def _suggestion(name: str, known: Collection[str]) -> str:
 
 
 def _distance(left: str, right: str) -> int:
-    """Levenshtein's distance."""
+    """The Levenshtein distance."""
     row = list(range(len(right) + 1))
     for index, character in enumerate(left, start=1):
         previous, row[0] = row[0], index

@@ -1,6 +1,6 @@
 """Shell patterns of `${NAME#pattern}` and `${NAME/pattern/text}`: `*` is any text, `?` one character, `\\` takes `*?\\` literally.
 
-A pattern is kept as the pieces between its stars and found piece by piece, so that no pattern can take more than linear time a piece.
+A pattern is kept as the pieces between its stars and matched piece by piece, so each piece takes linear time at most.
 Source: buildkit frontend/dockerfile/shell/lex.go (convertShellPatternToRegex).
 """
 
@@ -35,7 +35,7 @@ class Glob:
         return self._end(text, found.end(), longest=longest) if found else None
 
     def search(self, text: str, start: int) -> tuple[int, int] | None:
-        """Begin and end of the leftmost longest match at or after `start`."""
+        """Start and end of the leftmost longest match at or after `start`."""
         found = self._first.search(text, start)
         end = self._end(text, found.end(), longest=True) if found else None
         return (found.start(), end) if found and end is not None else None

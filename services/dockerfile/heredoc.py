@@ -1,6 +1,6 @@
 """Here-documents: `<<NAME` or `<<-NAME` in a line, then lines up to one that is NAME.
 
-Only ONBUILD keeps them among the instructions of an import, behind ADD, COPY and RUN.
+Among the instructions of an import only ONBUILD keeps them, after ADD, COPY and RUN.
 Source: buildkit frontend/dockerfile/parser/parser.go (heredocsFromLine, ParseHeredoc).
 """
 
@@ -22,7 +22,7 @@ _MARK = re.compile(r"[0-9]*<<(-?)[\t\n\f\r ]*([^<\t\n\f\r ][^<]*|[\t\n\f\r ])")
 
 @dataclass(frozen=True, slots=True)
 class Heredoc:
-    """One here-document: the word that ends it, and the lines before that with their line feeds."""
+    """One here-document: the word that ends it, and the lines before it with their line feeds."""
 
     name: str
     content: str

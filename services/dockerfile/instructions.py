@@ -29,7 +29,7 @@ _EMPTY_VOLUME = "VOLUME specified can not be an empty string"
 def apply_changes(changes: Sequence[str], *, os: str) -> ContainerConfig:
     """The configuration that these instructions make for an image of this operating system; raises InvalidParameter in Docker's words.
 
-    The changes are lines of one Dockerfile: a directive, comment or continued line in one of them reaches into the next.
+    The changes are lines of one Dockerfile: a directive, comment or continued line in one of them extends into the next.
     """
     if not changes:
         return ContainerConfig()
@@ -64,7 +64,7 @@ class _Draft:
         return self.expander.word(text, self.env)
 
     def command(self, instruction: Instruction) -> tuple[str, ...]:
-        """Run by a shell unless it is a JSON array."""
+        """The command, run by a shell unless it is a JSON array."""
         if instruction.is_json:
             return instruction.arguments
         shell = ("cmd", "/S", "/C") if self.os == "windows" else ("/bin/sh", "-c")

@@ -1,4 +1,4 @@
-"""The text of a Dockerfile to its instructions: directives, comments and continued lines.
+"""Split the text of a Dockerfile into its instructions: directives, comments and continued lines.
 
     directive := "#" ("syntax" | "escape" | "check") "=" value       before anything else
     comment   := "#" ...                                             also between continued lines
@@ -25,7 +25,7 @@ _MAX_LINE = 64 * 1024 - 1
 
 @dataclass(frozen=True, slots=True)
 class Dockerfile:
-    """The instructions of a text, and the escape character that it chose."""
+    """The instructions of a text, and the escape character that it sets."""
 
     instructions: tuple[Instruction, ...]
     escape: str
@@ -66,7 +66,7 @@ class _Lines:
 
 
 class _Directives:
-    """The directives seen so far; the first line that is none ends them."""
+    """The directives seen so far; the first line that is not a directive ends them."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -96,7 +96,7 @@ class _Directives:
 
 
 def _joined(first: str, lines: _Lines, directives: _Directives) -> str | None:
-    """A line and those that continue it as one, or None for a comment or an empty line."""
+    """A line joined with those that continue it, or None for a comment or an empty line."""
     line = first.rstrip("\r").lstrip(SPACE)
     directives.read(line)
     if not line or line.startswith("#"):

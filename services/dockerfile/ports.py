@@ -4,8 +4,8 @@
     ports     := port | port "-" port
     protocol  := "tcp" | "udp" | "sctp"       any case; tcp when left out
 
-Address and host ports are checked and dropped. A range stays a range until the end, since a few bytes of text may name every port again and
-again. Source: moby daemon/builder/dockerfile/dispatchers.go (parsePortSpec).
+Address and host ports are checked and dropped. A range stays a range until the end, since a few bytes of text may name every port many
+times. Source: moby daemon/builder/dockerfile/dispatchers.go (parsePortSpec).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parse_ports(spec: str) -> Ports:
 
 
 def list_ports(ranges: Iterable[Ports]) -> list[str]:
-    """Every `port/protocol` of these ranges once, ordered as text; a port is made once, however many ranges hold it."""
+    """Every `port/protocol` of these ranges once, ordered as text; a port is generated once, however many ranges contain it."""
     listed: list[str] = []
     for protocol, among in groupby(sorted(ranges), key=lambda ports: ports.protocol):
         reached = -1

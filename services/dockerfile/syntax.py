@@ -1,4 +1,4 @@
-"""One line to one instruction: its name, flags and arguments, nothing expanded yet.
+"""Parse one line into one instruction: its name, flags and arguments, with nothing expanded yet.
 
     instruction := name {"--" flag} ["--"] arguments
     arguments   := words | "[" JSON strings "]" | key "=" value ... | key value | instruction
@@ -26,7 +26,7 @@ _NOT_STRINGS = "when using JSON array syntax, arrays must be comprised of string
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction. `line` is the whole of it, continued lines joined; `arguments` alternate key and value for ENV and LABEL."""
+    """One instruction. `line` is its text, continued lines joined; `arguments` alternate key and value for ENV and LABEL."""
 
     name: str
     line: str
@@ -38,7 +38,7 @@ class Instruction:
 
 
 class Syntax:
-    """What a line may look like, with one escape character."""
+    """The syntax of lines with one escape character."""
 
     def __init__(self, escape: str) -> None:
         token = re.escape(escape)
@@ -51,7 +51,7 @@ class Syntax:
         self._escaped = re.compile(rf"{token}(.)", re.DOTALL)
 
     def instruction(self, line: str) -> Instruction:
-        """Read one line; raises InvalidParameter. A name that is no instruction keeps no arguments."""
+        """Read one line; raises InvalidParameter. An unknown instruction keeps no arguments."""
         parts = _BLANKS.split(line.strip(SPACE), maxsplit=1)
         flags, rest = self._split_flags(parts[1]) if len(parts) == 2 else ([], "")
         read = _READERS.get(parts[0].lower())
@@ -138,7 +138,7 @@ _READERS: dict[str, Callable[[Syntax, Instruction, str], Instruction]] = {
 
 
 def _old_pair(name: str, rest: str) -> tuple[str, ...]:
-    """`KEY the rest is the value`, the form of ENV and LABEL before there was `=`."""
+    """`KEY the rest is the value`, the form of ENV and LABEL that is older than `=`."""
     parts = _BLANKS.split(rest, maxsplit=1)
     if len(parts) < 2:
         raise InvalidParameter(f"{name} must have two arguments")
@@ -146,7 +146,7 @@ def _old_pair(name: str, rest: str) -> tuple[str, ...]:
 
 
 def _json_strings(rest: str) -> tuple[str, ...] | None:
-    """The strings of a JSON array, or None where the text is none; raises InvalidParameter when it holds anything but strings."""
+    """The strings of a JSON array, or None if the text is not an array; raises InvalidParameter if it holds anything but strings."""
     if not rest.startswith("["):
         return None
     try:

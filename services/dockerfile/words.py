@@ -1,7 +1,7 @@
 """Quotes, escapes and variables inside the words of an instruction, as a shell would read them.
 
     $NAME  ${NAME}                          the value, empty when unset
-    ${NAME-word}  ${NAME+word}  ${NAME?word}   with a colon also where the value is empty
+    ${NAME-word}  ${NAME+word}  ${NAME?word}   with a colon also if the value is empty
     ${NAME#pattern} ## % %%                 without the shortest or longest matching prefix or suffix
     ${NAME/pattern/text} //                 the first or every match replaced
 
@@ -18,9 +18,9 @@ from services.errors import InvalidParameter
 from services.oci.gojson import quote
 
 MAX_EXPANDED = 4 * 1024 * 1024
-"""Characters that variables and paths of one import may expand to, together; doubling one line by line would otherwise fill the memory.
+"""How many characters the variables and paths of one import may expand to; doubling one line by line would otherwise fill the memory.
 
-What a pattern looks through counts too, as nothing may come of it: once, and once more for each 64 characters of the pattern.
+Text that a pattern searches counts too, since the result may be empty: once, and once more for each 64 characters of the pattern.
 """
 
 _PATTERN_CHARACTERS = 64
@@ -40,11 +40,11 @@ class Expander:
         return self._read(text, environment)[0]
 
     def words(self, text: str, environment: Mapping[str, str]) -> list[str]:
-        """The same, split at spaces that are not quoted, those of a value included (ProcessWords)."""
+        """The same, split at unquoted spaces, including those of a value (ProcessWords)."""
         return self._read(text, environment)[1]
 
     def spend(self, characters: int) -> None:
-        """Count characters that were made without a variable; raises InvalidParameter where that is too many."""
+        """Count characters that were made without a variable; raises InvalidParameter if there are too many."""
         self._left = _spent(self._left, characters)
 
     def _read(self, text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -83,7 +83,7 @@ class _Reader:
         return self._position >= len(self._text)
 
     def read_until(self, stop: str, *, keep_escapes: bool = False) -> str:
-        """Read to the character `stop`, which is consumed, or to the end when it is empty."""
+        """Read to the character `stop`, which is consumed, or to the end if `stop` is empty."""
         result: list[str] = []
         split = _Splitter()
         while not self._at_end:
@@ -159,7 +159,7 @@ class _Reader:
         return value
 
     def _searched(self, name: str, pattern: str) -> str:
-        """A variable's value, for a pattern to be looked for in it."""
+        """A variable's value, in which a pattern will be searched."""
         value = self._environment.get(name, "")
         self.left = _spent(self.left, len(value) * (1 + len(pattern) // _PATTERN_CHARACTERS))
         return value
@@ -230,7 +230,7 @@ class _Reader:
 
 
 class _Splitter:
-    """Gathers the words of a text while it is expanded; a word without any character is none."""
+    """Gathers the words of a text while it is expanded; a word without any character does not count."""
 
     def __init__(self) -> None:
         self._current: list[str] = []
@@ -275,7 +275,7 @@ def _trimmed(value: str, operator: str, word: str) -> str:
 
 
 def _replace_every(pattern: Glob, value: str, text: str, limit: int) -> str:
-    """Replace all matches as Go's regexp does: an empty match right after another match is none."""
+    """Replace all matches as Go's regexp does: an empty match right after another match does not count."""
     result: list[str] = []
     position = 0
     previous_end = -1

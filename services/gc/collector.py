@@ -1,6 +1,6 @@
 """The sweep: blobs that nothing keeps are removed, row first, then file.
 
-Each digest is settled, if nobody else does, and rechecked inside the removing transaction, so a writer that leased it meanwhile keeps it.
+Each digest is settled unless another process is settling it, and rechecked in the removing transaction: a writer that leased it keeps it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.oci.digest import Digest
 ORPHAN_GRACE_SECONDS = 60 * 60
 _BATCH = 64
 _EXPIRED_AT_ONCE = 4
-"""More than one transfer leaves behind, so that they become fewer, and few enough for whoever waits meanwhile."""
+"""More than one transfer leaves behind, so their number shrinks, but few enough not to keep the caller waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Swept:
 
 
 def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[Digest]) -> Swept:
-    """Remove those of the candidates and their descendants that nothing keeps; what a writer is publishing at the moment stays."""
+    """Remove those of the candidates and their descendants that nothing keeps; what a writer is publishing stays."""
     with metadata.read() as tx:
         reachable = tx.graph.descendants(candidates)
         unkept = reachable - tx.graph.rooted(reachable)
@@ -50,9 +50,9 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
 
 
 def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
-    """Remove what only leases held that have expired: the blobs and partials of broken transfers, of a few leases at a time.
+    """Remove what only expired leases held, a few leases per call: the blobs and partials of broken transfers.
 
-    One indexed query where there are none. Whoever calls it was asked for something else, so a failure is only logged.
+    Costs one indexed query if there are none. It is never the caller's main task, so a failure is only logged.
     """
     try:
         with metadata.write() as tx:
@@ -88,14 +88,14 @@ def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence
 
 
 def _delete(content: ContentStore, digest: Digest) -> int | None:
-    """Delete a blob; the bytes that this freed, None where there was no file."""
+    """Delete a blob; returns the bytes freed, or None if there was no file."""
     size = content.size(digest)
     content.delete(digest)
     return size
 
 
 def _remove_orphans(metadata: MetadataStore, content: ContentStore) -> dict[Digest, int]:
-    """An index that lists a file without a row does not keep it, as it does not know that it is here; only a lease does."""
+    """Remove old files without a row. Only a lease keeps one; an index that lists it does not, since it does not know it is present."""
     removed: dict[Digest, int] = {}
     for digest in sorted(_old_orphans(metadata, content)):
         with content.locked(digest) as alone, metadata.read() as tx:
@@ -105,7 +105,7 @@ def _remove_orphans(metadata: MetadataStore, content: ContentStore) -> dict[Dige
 
 
 def _old_orphans(metadata: MetadataStore, content: ContentStore) -> set[Digest]:
-    """Files without a row that no running writer can have left."""
+    """Files without a row that are too old to be a running writer's."""
     files = [digest for digest, _ in content.blobs()]
     with metadata.read() as tx:
         orphans = set(files) - tx.graph.present(files)
@@ -114,7 +114,7 @@ def _old_orphans(metadata: MetadataStore, content: ContentStore) -> set[Digest]:
 
 
 def _discard_partials(metadata: MetadataStore, content: ContentStore, keys: Iterable[str]) -> int:
-    """Remove these partials, but none of a digest that is kept and to be brought, or whose writer runs; returns their bytes."""
+    """Remove these partials, except those of a kept digest still to be stored or of a running writer; returns their bytes."""
     keys = set(keys)
     digests = {key: digest for key in keys if (digest := _digest_of(key)) is not None}
     with metadata.read() as tx:

@@ -1,9 +1,9 @@
-"""Which blobs are sound as far as a glance shows, and the mark on those that are known not to be.
+"""Which blobs look sound at a glance, and the mark on those that are known to be damaged.
 
-Readers of rows take a blob that has a row for present. A writer must not: it would acknowledge an image that cannot be saved, and never
-bring the blob again. To writers, and to whoever gives blobs away, a blob is present when `sound_blobs` says so.
+Readers of rows treat a blob that has a row as present. A writer must not: it would acknowledge an image that cannot be saved, and never
+store the blob again. To writers, and to code that serves blobs, a blob is present if `sound_blobs` says so.
 
-A glance cannot find a byte that was flipped in a large file. Who hashes all of it does, and marks the blob, so that everyone knows.
+A glance cannot find a flipped byte in a large file. Code that hashes the whole file does, and marks the blob for all others.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from services.metadata.protocol import MetadataStore
 from services.oci.digest import Digest
 
 _GLANCE_BYTES = 64 << 10
-"""Up to this size a blob is read and hashed in a glance: most manifests and configs, which name all the rest."""
+"""A glance reads and hashes blobs up to this size: most manifests and configs, which name all other blobs."""
 
 _log = logging.getLogger(__name__)
 
 
 def sound_blobs(content: ContentStore, unmarked: Mapping[Digest, int]) -> set[Digest]:
-    """Which of these blobs have a file of their size, and a small one the right bytes; they are given as `Graph.unmarked` returns them."""
+    """Which of these blobs, as `Graph.unmarked` returns them, have a file of the right size and, if small, the right bytes."""
     return {
         digest
         for digest, size in unmarked.items()
@@ -35,11 +35,11 @@ def _is_itself(content: ContentStore, digest: Digest) -> bool:
     try:
         return Digest.of(content.read(digest), digest.algorithm) == digest
     except EngineError:
-        return False  # what cannot be read now can be no help; nothing is marked
+        return False  # unreadable now, so of no use; nothing is marked
 
 
 def file_problem(content: ContentStore, digest: Digest, size: int) -> str | None:
-    """What is wrong with a blob's file that is seen without reading it."""
+    """What is wrong with a blob's file, as seen without reading it."""
     found = content.size(digest)
     if found is None:
         return "has no file" if content.version(digest) is None else "is no file"
@@ -52,16 +52,16 @@ def bytes_problem(digest: Digest, actual: Digest) -> str | None:
 
 
 def damaged(digest: Digest, damage: str) -> Damaged:
-    """The error for a blob that cannot be given away."""
+    """The error for a blob that cannot be served."""
     return Damaged(f"blob {digest} {damage}; load or pull the image again to repair it, or delete it")
 
 
 def mark_blob(
     metadata: MetadataStore, content: ContentStore, digest: Digest, damage: str | None, *, version: tuple[int, ...] | None
 ) -> None:
-    """Mark a blob as damaged, or as sound again, unless its file is no longer the `version` that was looked at, or a writer has it in hand.
+    """Mark a blob as damaged, or as sound again, unless its file is no longer the `version` that was examined, or a writer is writing it.
 
-    A failure is only logged: whoever found the damage has more important things to say.
+    A failure is only logged: reporting the damage itself matters more.
     """
     try:
         with content.locked(digest) as alone:

@@ -1,7 +1,7 @@
-"""Leases as a context: whoever writes or streams content holds one first.
+"""Leases as context managers: code that writes or streams content holds one first.
 
-It is renewed for as long as its process runs and the context is open, however slowly bytes come, so that prune can tell a running transfer
-from an abandoned one on any node.
+A lease is renewed while its process runs and the context is open, however slowly bytes arrive. Prune can thus distinguish a running
+transfer from an abandoned one on any node.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Lease:
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
 
     def add(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Hold these, and say which of them are here already and sound; what is here then stays until the lease ends."""
+        """Hold these; returns those that are present and sound, which stay until the lease ends."""
         held = set(digests)
         with self._metadata.write() as tx:
             tx.leases.add(self._id, held)
@@ -43,17 +43,17 @@ class Lease:
         return sound_blobs(self._content, unmarked)
 
     def digests(self) -> set[Digest]:
-        """What it holds."""
+        """The digests that it holds."""
         with self._metadata.read() as tx:
             return tx.leases.digests(self._id)
 
     def renew(self) -> None:
-        """Say that the holder still runs; raises Internal where the lease has ended."""
+        """Record that the holder is still running; raises Internal if the lease has ended."""
         with self._metadata.write() as tx:
             tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
 
     def abandon(self) -> None:
-        """Leave the lease to whoever wants its blobs within a day; a prune may end it at once."""
+        """Leave the lease, so a retry within a day finds its blobs; a prune may end it at once."""
         with self._metadata.write() as tx:
             tx.leases.renew(self._id, alive=0, expires=EXPIRES_SECONDS)
 
@@ -67,12 +67,11 @@ class Lease:
 
 @contextmanager
 def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_failure: bool = False) -> Iterator[Lease]:
-    """Hold a lease for the time of the context; at its end whatever only the lease kept is swept.
+    """Hold a lease while the context is open; at its end everything that only the lease kept is swept.
 
-    With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease until it expires, a day later,
-    or a prune or the removal of a platform finds it abandoned: the next try then has them. What the registry really sends or lacks
-    (InvalidContent, NotFound) leaves nothing: another try would get the same. What expired leases left is removed at the end of the next
-    holds.
+    With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease for the next try. They stay until
+    the lease expires a day later, or a prune or the removal of a platform finds it abandoned. InvalidContent and NotFound leave nothing:
+    another try would get the same. The blobs of expired leases are removed at the end of later holds.
     """
     lease = Lease(metadata, content, note)
     try:

@@ -1,7 +1,7 @@
-"""The scrub: is everything that the rows promise really there, byte for byte, and are the rows themselves sound?
+"""The scrub: is everything that the rows promise present, byte for byte, and are the rows themselves sound?
 
-It runs beside a working service. What a sweep or a writer changes meanwhile is looked at twice, so it is never taken for damage. Damaged
-blobs are marked, so that the next load, import or pull that brings one replaces it.
+It runs alongside a working service. What a sweep or a writer changes meanwhile is checked twice, so it is never mistaken for damage.
+Damaged blobs are marked, and the next load, import or pull that contains one replaces it.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be, and the sentence that says so."""
+    """One problem, and the sentence that describes it."""
 
     kind: FindingKind
     sentence: str
 
 
 def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool = False) -> Iterator[Finding]:
-    """Hash every blob again and hold every manifest and image against what it needs; yields findings as they are made.
+    """Hash every blob again and check that every manifest and image has what it needs; yields findings as they are made.
 
-    With `deep` every layer is inflated too and held against its recorded diff_id and size, at several times the cost. No finding of kind
-    DAMAGE means that every image is whole; the images that damage affects follow it. Reads every blob, with `deep` layers twice. Marks
-    blobs whose file is missing, has another size or, read to its end, another digest, takes the marks of sound ones away, and changes
+    With `deep` every layer is also inflated and compared with its recorded diff_id and size, at several times the cost. If there is no
+    finding of kind DAMAGE, every image is whole; the images that damage affects follow it. Reads every blob, with `deep` layers twice.
+    Marks blobs whose file is missing, has another size or, read to its end, another digest. Removes the marks of sound blobs, and changes
     nothing else. Raises Internal for a database that cannot be read at all.
     """
     for problem in metadata.problems():
@@ -85,7 +85,7 @@ def _verify_blobs(metadata: MetadataStore, content: ContentStore, *, deep: bool)
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """What the rows say of a blob: `facts` where they are to be verified, and `mark` where it is known to be damaged."""
+    """What the rows say about a blob: `facts` if they are to be verified, and `mark` if it is known to be damaged."""
 
     digest: Digest
     size: int
@@ -94,13 +94,13 @@ class _Blob:
 
 
 def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob) -> str | None:
-    """What is wrong with a blob, looked at again where its file changed meanwhile. Marks it, or takes its mark away."""
+    """What is wrong with a blob, checked again if its file changed meanwhile. Sets or removes its mark."""
     while True:
         version = content.version(blob.digest)
         try:
             damage = file_problem(content, blob.digest, blob.size) or bytes_problem(blob.digest, _hash(content, blob.digest))
             problem = damage or (_layer_problem(content, blob.digest, blob.facts) if blob.facts else None)
-        except EngineError as error:  # which may pass
+        except EngineError as error:  # which may be temporary
             damage, problem = blob.mark, f"cannot be read: {error}"
         if content.version(blob.digest) == version:
             break
@@ -123,7 +123,7 @@ def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:
 
 
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
-    """What is wrong with the facts of a sound blob; it is inflated no further than they say."""
+    """What is wrong with the facts of a sound blob, which is inflated no further than they say."""
     try:
         bounds = Bounds(max_ratio=0, max_bytes=facts.size, memory=DecoderMemory(2 * MAX_WINDOW, setting=""))
         with closing(LayerDigester(bounds, algorithm=digest.algorithm)) as layer:

@@ -1,1 +1,1 @@
-"""Use cases of images, one file per verb."""
+"""The use cases of images, one file per verb."""

@@ -1,6 +1,6 @@
 """The in-toto statements that BuildKit attached to an image: provenance, SBOM.
 
-They are the layers of an attestation manifest, which an index lists beside the image manifest that it is about.
+They are the layers of an attestation manifest, which an index lists beside the image manifest that it describes.
 
 Source: moby daemon/containerd/image_attestations.go; moby/policy-helpers image/resolve.go.
 """
@@ -23,14 +23,14 @@ from services.store.reading import read_document
 from services.store.resolve import resolve_image
 
 MAX_STATEMENT_BYTES = 64 << 20
-"""Of all statements of one answer, which is made in memory."""
+"""The limit for all statements of one answer, which is built in memory."""
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """A statement: its blob, what it says, and where asked for its JSON as it was stored."""
+    """A statement: its blob, what it says and, if requested, its JSON as it was stored."""
 
     descriptor: Descriptor
     predicate_type: str
@@ -42,9 +42,9 @@ def read_attestations(
 ) -> list[Attestation]:
     """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order.
 
-    Empty where the image is no OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that
-    the index does not list or an attestation that is not here, Unsupported for more than MAX_STATEMENT_BYTES of statements, and Internal
-    for one that is no JSON.
+    Empty if the image is not an OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that
+    the index does not list or an attestation that is not present, Unsupported for more than MAX_STATEMENT_BYTES of statements, and
+    Internal for one that is not JSON.
     """
     with engine.metadata.read() as tx:
         target = resolve_image(tx, name).target
@@ -56,7 +56,7 @@ def read_attestations(
 
 
 def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> ManifestFacts | None:
-    """The attestation manifest of the image manifest that is best for the platform, present or not."""
+    """The attestation manifest of the best image manifest for the platform, present or not."""
     index = tx.graph.manifest(target.digest)
     listed = [edge.child for edge in index.edges if mediatypes.is_manifest(edge.child.media_type)] if index else []
     chosen = choose_manifests(listed, PlatformMatcher.only(platform))

@@ -1,4 +1,4 @@
-"""Take names from an image and remove it when none are left, or take single platforms out of it.
+"""Remove names from an image, and the image when none are left, or remove single platforms from it.
 
 Source: moby daemon/containerd/image_delete.go.
 """
@@ -24,7 +24,7 @@ from services.store.summary import ManifestSummary, platform_not_found, read_fac
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One thing that went away: a name, or an image's ID; the other is empty."""
+    """One thing that was removed: a name, or an image's ID; the other is empty."""
 
     untagged: str = ""
     deleted: str = ""
@@ -32,7 +32,7 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a name means: the record of that very name if any, those that share its target, and those that go when the name goes."""
+    """What a name means: the record of exactly that name if any, those that share its target, and those removed with the name."""
 
     record: ImageRecord | None
     sharing: list[ImageRecord]
@@ -45,11 +45,11 @@ class _Found:
 
 
 def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: Sequence[Platform] = ()) -> list[Removal]:
-    """Untag `name`, or delete the image where that is its only name or where `name` is its ID; what only it needed is freed at once.
+    """Untag `name`, or delete the image if that is its only name or `name` is its ID; what only it needed is freed at once.
 
-    With `platforms` the names stay, and those platforms' manifests go with what only they needed: all of them or, on an error, none.
+    With `platforms` the names stay. Those platforms' manifests are removed with what only they needed: all of them or, on an error, none.
     Raises InvalidParameter for a blank or malformed name and for platforms without `force`, ImageNotFound, NotFound for a platform that is
-    not here, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
+    not present, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
     """
     check_not_blank(name)
     if platforms:
@@ -70,7 +70,7 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
 
 
 def check_not_blank(name: str) -> None:
-    """Raise InvalidParameter for a blank name, which is told before whatever else is wrong."""
+    """Raise InvalidParameter for a blank name, before any other error."""
     if not name.strip():
         raise InvalidParameter("image name cannot be blank")
 
@@ -85,10 +85,10 @@ def _find(tx: Transaction, name: str) -> _Found:
 
 
 def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:
-    """Forget the manifests under their content locks, so that no writer takes one up before its file is gone, and sweep what was below."""
+    """Forget the manifests under their content locks, so no writer reuses one before its file is gone, and sweep what was below."""
     with ExitStack() as locks:
         with engine.metadata.write() as tx:
-            tx.leases.end_abandoned()  # only a running transfer may stand in the way
+            tx.leases.end_abandoned()  # only a running transfer may block the removal
             found = _find(tx, name)
             below: set[Digest] = set()
             removed: list[Digest] = []
@@ -106,7 +106,7 @@ def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) 
 
 
 def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> ManifestSummary:
-    """The present manifest for exactly this platform, which nothing but this image may need."""
+    """The present manifest for exactly this platform, which only this image may need."""
     target = record.target.digest
     best = summarize(record, read_facts(tx, target)).best_present(PlatformMatcher.only_strict(platform))
     shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
@@ -121,7 +121,7 @@ def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> Manifes
 
 
 def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
-    """Why a manifest of this image cannot go, or nothing where it can."""
+    """Why a manifest of this image cannot be removed, or nothing if it can."""
     if digest == target:
         return "it is all that the image is"
     above = tx.graph.ancestors([digest])
@@ -142,7 +142,7 @@ def _begins_id(target: Digest, name: str) -> bool:
 
 
 def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[Removal]:
-    """Forget these names; a dangling image's is nobody's and not told."""
+    """Forget these names; that of a dangling image is not reported."""
     for record in records:
         tx.images.delete(record.name)
     named = [record for record in records if not is_dangling(record)]
@@ -152,10 +152,10 @@ def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[
 
 
 def _same_references(named: Reference | None, records: list[ImageRecord]) -> list[ImageRecord]:
-    """Those of an image's records that go when `named` goes: the same name and tag, its digest while no other tag is left, and the
-    dangling.
+    """The records of an image that are removed with `named`: the same name and tag, its digest if no other tag is left, and the
+    dangling one.
 
-    Without `named` the first named record stands for it. A name given by digest means every tag of its repository.
+    Without `named` the first named record takes its place. A name given by digest means every tag of its repository.
     """
     tag = named.tag if named else None
     every_tag = named is not None and named.tag is None and named.digest is not None

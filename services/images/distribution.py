@@ -1,4 +1,4 @@
-"""Distribution inspect: what a name means at its registry now, and for which platforms; nothing of it is stored.
+"""Distribution inspect: what a name means at its registry now, and for which platforms. Nothing is stored.
 
 Source: moby daemon/server/router/distribution/distribution_routes.go, daemon/internal/distribution/repository.go.
 """
@@ -24,17 +24,17 @@ _MAX_CONFIG = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class DistributionInspect:
-    """A name's target at the registry, and the platforms that it says it is for, in its order."""
+    """A name's target at the registry, and the platforms that it names, in its order."""
 
     descriptor: Descriptor
     platforms: tuple[Platform, ...]
 
 
 def inspect_distribution(engine: Engine, name: str, *, credentials: Credentials | None = None) -> DistributionInspect:
-    """Ask the registry of a name; its digest counts, or else its tag, or else `latest`.
+    """Ask the registry about a name: by its digest, or else its tag, or else `latest`.
 
-    Raises InvalidReference and InvalidParameter for a name that cannot be pulled, InvalidContent for a manifest that lies, and what
-    `Repository.read` raises.
+    Raises InvalidReference and InvalidParameter for a name that cannot be pulled, InvalidContent for a manifest that is not what it claims
+    to be, and what `Repository.read` raises.
     """
     reference = _read_name(name)
     with engine.registry.repository(reference, credentials=credentials) as repository:
@@ -54,19 +54,19 @@ def _read_name(name: str) -> Reference:
 
 
 def _platforms(repository: Repository, target: Descriptor, raw: bytes, limits: Limits) -> tuple[Platform, ...]:
-    """Those of an index's entries, one that says nothing included, or the one of a manifest's config."""
+    """The platforms of an index's entries, including unspecified ones, or that of a manifest's config."""
     if mediatypes.is_index(target.media_type):
         return tuple(entry.platform or Platform() for entry in Index.parse(raw, target.media_type).manifests)
     config = Manifest.parse(raw, target.media_type).config
     try:
         platform = Platform.read(Fields(gojson.decode(_fetch(repository, config, limits)), "Platform"))
-    except EngineError:  # the answer is about the manifest; a config that cannot be read only leaves the platform open
+    except EngineError:  # the answer is about the manifest; an unreadable config only leaves the platform unknown
         return ()
     return (platform,) if platform.os or platform.architecture else ()
 
 
 def _fetch(repository: Repository, config: Descriptor, limits: Limits) -> bytes:
-    """A config blob, verified, which comes in one piece within the time that silence may last, or is given up."""
+    """A verified config blob; it must arrive whole within the time that silence may last."""
     if config.size > _MAX_CONFIG:
         raise InvalidContent(f"config of {config.size} bytes is larger than {_MAX_CONFIG} bytes")
     until = time.monotonic() + limits.stall_seconds

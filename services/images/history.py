@@ -23,7 +23,7 @@ MISSING = "<missing>"
 
 @dataclass(frozen=True, slots=True)
 class HistoryStep:
-    """One step; `created` in seconds since 1970, `size` the uncompressed bytes of its layer, `tags` None where the step has no image."""
+    """One step; `created` in seconds since 1970, `size` the uncompressed bytes of its layer, `tags` None if the step has no image."""
 
     id: str
     created: int
@@ -34,9 +34,9 @@ class HistoryStep:
 
 
 def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> list[HistoryStep] | None:
-    """The steps of an image, newest first, or None for an image that tells none.
+    """The steps of an image, newest first, or None for an image without a history.
 
-    Raises ImageNotFound, NotFound for an image without the platform, and Internal where more steps have layers than there are layers.
+    Raises ImageNotFound, NotFound for an image without the platform, and Internal if more steps have layers than there are layers.
     """
     matcher = PlatformMatcher.only(platform) if platform else any_platform(engine.platform)
     with engine.metadata.read() as tx:

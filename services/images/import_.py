@@ -38,7 +38,7 @@ _PROGRESS_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the image will be but for its layer."""
+    """What the image will be, except for its layer."""
 
     container: ContainerConfig
     platform: Platform
@@ -57,8 +57,8 @@ def import_image(
 ) -> ProgressStream:
     """Make an image of the archive in `source`; yields one line, the image's ID.
 
-    Without a reference it is dangling; a platform that is not given is the engine's. Two imports of the same content at the same instant
-    are the same image. Raises InvalidParameter for a bad change before it reads; then InvalidContent, OutOfSpace, and nothing is left.
+    Without a reference it is dangling; the platform defaults to the engine's. Two imports of the same content at the same instant
+    are the same image. Raises InvalidParameter for a bad change before it reads; then InvalidContent or OutOfSpace, and leaves nothing.
     """
     plan = _plan(engine, message, reference, platform, changes)
     yield Progress(status=str(_import(engine, source, plan)))
@@ -73,7 +73,7 @@ def import_url(
     platform: Platform | None = None,
     changes: Sequence[str] = (),
 ) -> ProgressStream:
-    """Make an image of the archive at this URL; yields how much has come, last the image's ID.
+    """Make an image of the archive at this URL; yields how much has arrived, and finally the image's ID.
 
     Raises what the engine's downloads and `import_image` raise.
     """

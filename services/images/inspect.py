@@ -23,8 +23,8 @@ from services.store.summary import ManifestSummary, any_platform, platform_not_f
 class InspectedImage:
     """An image as its best platform shows it.
 
-    `size` in bytes; `config` is empty where that platform is absent or is no image; `repositories` are the full names of those that the
-    image's target was pulled from or pushed to.
+    `size` is in bytes. `config` is empty if that platform is absent or is not an image. `repositories` are the full names of those that
+    the image's target was pulled from or pushed to.
     """
 
     descriptor: Descriptor
@@ -38,12 +38,12 @@ class InspectedImage:
 
     @property
     def comment(self) -> str:
-        """That of the last step of the history: a config has none of its own."""
+        """The comment of the last step of the history: a config has none of its own."""
         return self.config.history[-1].comment if self.config.history else ""
 
 
 def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False) -> InspectedImage:
-    """Describe the image; with `platform` the descriptor is that platform's manifest, without `manifests` none are told.
+    """Describe the image. With `platform` the descriptor is that platform's manifest; without `manifests` none are listed.
 
     Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
     """

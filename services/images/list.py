@@ -34,15 +34,15 @@ from services.store.summary import (
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
 
 UNKNOWN = -1
-"""A count or size that was not asked for, or that nothing can tell."""
+"""A count or size that was not requested, or cannot be known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ListedImage:
-    """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN where no platform can be shown.
+    """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN if no platform can be shown.
 
-    `repositories` are the full names of those that its target was pulled from or pushed to, where they were asked for.
-    `made_of` is the records and facts that it was told from: with the same ones it would be the same.
+    `repositories` are the full names of those that its target was pulled from or pushed to, if requested.
+    `made_of` is the records and facts that it was derived from: the same ones give the same entry.
     """
 
     descriptor: Descriptor
@@ -68,7 +68,7 @@ def list_images(
     """The images that pass every filter; an entry's tags are those that pass.
 
     Without filters an entry is the same object until its image changes. Raises InvalidParameter for filters that make no sense, and
-    ImageNotFound for `before` or `since` an image that is not there.
+    ImageNotFound if the image of `before` or `since` does not exist.
     """
     filters.validate(ACCEPTED_FILTERS)
     catalog = engine.metadata.catalog()
@@ -102,7 +102,7 @@ def _list_records(records: Iterable[ImageRecord], facts: Facts, preferred: Platf
 
 @cache
 def _living_entries(_preferred: Platform, _manifests: bool) -> WeakValueDictionary[Digest, ListedImage]:
-    """By target the entries of lists that are still held, such as that of the catalog before: most are not touched by a change."""
+    """By target, the entries of lists still in use, such as that of the previous catalog: a change leaves most of them as they are."""
     return WeakValueDictionary()
 
 
@@ -114,7 +114,7 @@ def _group_by_target(records: Iterable[ImageRecord]) -> dict[Digest, list[ImageR
 
 
 def _entry(records: list[ImageRecord], facts: Facts, matcher: PlatformMatcher, manifests: bool, made_of: tuple[object, ...]) -> ListedImage:
-    """The entry of one target; the last of its records that is a name stands for it."""
+    """The entry of one target, described by the last of its records that is a name."""
     named = [record for record in records if not is_dangling(record)]
     references = [Reference.parse_canonical(record.name) for record in named]
     image = summarize((named or records)[-1], facts)
@@ -163,7 +163,7 @@ def _aged(facts: Facts, matcher: PlatformMatcher, compare: Callable[[int, int], 
 
 
 def _created_of(engine: Engine, name: str, matcher: PlatformMatcher) -> int | None:
-    """When the image of this name was created, in nanoseconds since 1970."""
+    """When the image with this name was created, in nanoseconds since 1970."""
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
         image = summarize(record, read_facts(tx, record.target.digest))

@@ -40,7 +40,7 @@ _DRAIN_CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """An image of the archive: its target as it will be stored, its name if it has a valid one, and what was read of it.
+    """An image of the archive: its target as it will be stored, its name if it has a valid one, and what was read from it.
 
     `referrers` are the artifacts beside the image that refer to one of its manifests, by that manifest's digest.
     """
@@ -52,7 +52,7 @@ class _Loaded:
 
     @property
     def listed(self) -> list[Descriptor]:
-        """What its indexes list."""
+        """What the image's indexes list."""
         return [child for manifest in self.graph for child in _children(manifest)]
 
     @property
@@ -63,12 +63,12 @@ class _Loaded:
 def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform] = ()) -> ProgressStream:
     """Load every image of an archive: docker-archive, OCI layout or both; plain, gzip, bzip2, xz or zstd.
 
-    Yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order, when all are stored, and after
-    it `Error unpacking image` for one that is stored although no layer could be made of it (see `read_graph`).
-    Empty ticks come between the steps before. With platforms, only these and their attestations are taken from an index, and every image
-    must provide one of them. Names that are no valid reference count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable
-    or Forbidden for want of memory to decompress; then the store is as it was, as when it is closed before the names are given. What
-    follows the archive in `source` is read too, up to a bound, so that the client can finish sending.
+    Once all are stored, yields one `Loaded image: <name>` or `Loaded image ID: <digest>` line per entry, in the archive's order. It is
+    followed by `Error unpacking image` if the image is stored although no layer could be made of it (see `read_graph`). Empty ticks come
+    between the earlier steps. With platforms, only these and their attestations are taken from an index, and every image must provide one
+    of them. Names that are not valid references count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or Forbidden if
+    there is not enough memory to decompress. The store is then unchanged, as it is if the stream is closed before the names are given.
+    What follows the archive in `source` is read too, up to a bound, so the client can finish sending.
     """
     try:
         loaded = yield from _load(engine, source, platforms)
@@ -83,7 +83,7 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
 
 
 def _problem(image: _Loaded, unpacked: PlatformMatcher) -> str:
-    """Why Docker, which unpacks these platforms and says nothing of others, could not unpack the image; mostly empty."""
+    """Why Docker, which unpacks these platforms and ignores others, could not unpack the image; usually empty."""
     listed = {child.digest: child.platform for child in image.listed}
     for manifest in image.graph:
         document = manifest.document
@@ -126,7 +126,7 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
 
 
 def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
-    """Each image once under each name, where it stands last: so many times in a document cost no more than once."""
+    """Each image once under each name, at its last position, so repeating it in a document costs no more than listing it once."""
     return list({(image.target.digest, image.reference): image for image in reversed(loaded)}.values())[::-1]
 
 
@@ -145,7 +145,7 @@ def _name(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[st
 def _read_images(
     engine: Engine, lease: Lease, entries: Sequence[Descriptor], matcher: PlatformMatcher | None = None
 ) -> Generator[Progress, None, list[_Loaded]]:
-    """Every image with its graph, which is read once for all the names of a target: an archive may hold thousands of them."""
+    """Every image with its graph, which is read once for all names of a target: an archive may hold thousands of names."""
     brought = lease.digests()
     documents = Documents()
     known = _referrers(entry for entry in entries if entry.digest in brought)
@@ -171,7 +171,7 @@ def _read_images(
 
 
 def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
-    """The manifests among these entries that say what they refer to, by what that is; raises InvalidContent for very many."""
+    """The manifests among these entries that refer to a subject, by that subject; raises InvalidContent if there are too many."""
     found: dict[Digest, dict[Digest, Descriptor]] = {}
     for entry in entries:
         if MANIFEST_SUBJECT in entry.annotations and is_manifest(entry.media_type):
@@ -224,7 +224,7 @@ def _take_platforms(
 
 
 def _whole_manifests(engine: Engine, loaded: Iterable[_Loaded]) -> dict[Digest, ManifestDocument]:
-    """The manifests that were read, and those that an index lists and the store has from before."""
+    """The manifests that were read, and those that an index lists and the store already had."""
     read = {manifest.document.digest: manifest.document for image in loaded for manifest in image.graph}
     with engine.metadata.read() as tx:
         known = whole_manifests(engine, tx, {child.digest for image in loaded for child in image.listed})
@@ -267,7 +267,7 @@ def _content(graph: list[ReadManifest]) -> set[Digest]:
 
 
 def _drain(source: Readable) -> None:
-    """Read on, so that the client can send all and then hear the answer; how the body ends no longer matters."""
+    """Read on, so the client can send everything and then receive the answer; how the body ends no longer matters."""
     left = _DRAIN_BYTES
     with suppress(EngineError):
         while left > 0 and (chunk := source.read(_DRAIN_CHUNK)):

@@ -1,4 +1,4 @@
-"""Remove the images that nobody needs, and whatever else nothing keeps.
+"""Remove unused images, and everything else that nothing keeps.
 
 Source: moby daemon/containerd/image_prune.go.
 """
@@ -23,21 +23,21 @@ from services.store.summary import Facts, walk_present
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 
 _LOCK = Digest.of(b"stowage: one prune at a time")
-"""The lock of prunes is that of a blob that is not there: across processes, and gone with its holder."""
+"""Prunes lock a blob that does not exist: the lock works across processes and disappears with its holder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune removed, None where nothing, and the bytes that it freed on disk."""
+    """What a prune removed, None if nothing, and the bytes that it freed on disk."""
 
     removals: list[Removal] | None
     freed: int
 
 
 def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
-    """Remove the dangling images that pass the filters, with `dangling=false` the named ones as well, and collect all garbage.
+    """Remove the dangling images that pass the filters (with `dangling=false` also the named ones), and collect all garbage.
 
-    Abandoned partials and leases count as garbage, those of a running transfer do not. Raises InvalidParameter for filters that make no
+    Abandoned partials and leases count as garbage; those of a running transfer do not. Raises InvalidParameter for filters that make no
     sense, and Conflict while another prune runs.
     """
     with engine.content.locked(_LOCK) as alone:
@@ -80,14 +80,14 @@ def _forget(engine: Engine, records: list[ImageRecord]) -> list[ImageRecord]:
 
 
 def _attribute(records: list[ImageRecord], facts: Facts, gone: set[Digest]) -> dict[str, list[Digest]]:
-    """Per name the indexes and manifests that are gone: those that no later name reached."""
+    """Per name, the removed indexes and manifests: those that no later name reached."""
     present = {record.name: dict.fromkeys(walk_present(record.target.digest, facts)) for record in records}
     last = {digest: name for name, digests in present.items() for digest in digests if digest in gone}
     return {name: [digest for digest in digests if last.get(digest) == name] for name, digests in present.items()}
 
 
 def _report(records: list[ImageRecord], gone: dict[str, list[Digest]]) -> list[Removal]:
-    """Per name what was untagged, and then what went with it."""
+    """Per name, what was untagged, and then what was removed with it."""
     removals: list[Removal] = []
     for record in records:
         removals.append(Removal(untagged=familiar_name(record)))

@@ -1,7 +1,7 @@
-"""Pull: a name at a registry becomes an image here, with the content of one platform.
+"""Pull: a name at a registry becomes a local image, with the content of one platform.
 
-The name's target is the manifest or index that the registry names; of an index only the platform's manifest and its attestation come along.
-The manifests are read before the first line, so that what cannot be pulled is answered with a status.
+The name's target is the manifest or index that the registry names. Of an index only the platform's manifest and its attestation are pulled.
+The manifests are read before the first line, so what cannot be pulled is answered with a status.
 
 Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daemon/containerd/image_pull.go and progress.go.
 """
@@ -39,7 +39,7 @@ from services.transfer.transfers import is_shown
 
 
 def pull_reference(image: str, tag: str) -> Reference:
-    """The reference that the `fromImage` and `tag` fields mean together; without a tag it may name a whole repository.
+    """The reference that the `fromImage` and `tag` fields form together; without a tag it may name a whole repository.
 
     One trailing colon of `image` is dropped; a `tag` may be a digest and then replaces any tag of `image`. Raises InvalidReference, and
     Forbidden for `scratch`.
@@ -63,11 +63,11 @@ def pull_image(
     credentials: Credentials | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProgressStream:
-    """Pull what the reference names, or every tag of a repository; `headers` go along to the registry.
+    """Pull what the reference names, or every tag of a repository; `headers` are sent to the registry.
 
-    Empty ticks come before the first line while the registry is waited for. Raises, as from `Repository` and before the first line:
-    NotFound also where an index has nothing for the platform, InvalidContent for bytes that lie. The name appears when all content is
-    verified and recorded; until then a failure or a close changes nothing but that finished blobs wait under a lease for the next try.
+    Empty ticks come before the first line, while waiting for the registry. Raises what `Repository` raises, before the first line: NotFound
+    also if an index has nothing for the platform, InvalidContent for wrong bytes. The name appears when all content is verified and
+    recorded. Until then a failure or a close changes nothing, except that a lease keeps finished blobs for the next try.
     """
     wanted = platform or engine.platform
     with engine.registry.repository(reference, credentials=credentials, headers=headers) as repository:
@@ -83,7 +83,7 @@ def pull_image(
 
 
 def _every_tag(tags: list[str], reference: Reference) -> Iterator[Reference]:
-    """The repository with each tag; one outside the grammar cannot be pulled and is passed over."""
+    """The repository with each tag; one outside the grammar cannot be pulled and is skipped."""
     for tag in tags:
         try:
             yield reference.with_tag(tag)
@@ -110,7 +110,7 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
 
 
 def _record(tx: Transaction, engine: Engine, reference: Reference, target: Digest, content: set[Digest]) -> None:
-    """Say that the repository has this content, and that the target was pulled."""
+    """Record that the repository has this content and that the target was pulled."""
     tx.sources.add(content, registry=reference.domain, repository=reference.path)
     labels = image_labels(tx, engine, target)
     log_image(tx, engine, Action.PULL, reference.familiar, name=reference.familiar_name, labels=labels)
@@ -121,7 +121,7 @@ def _pulling_from(reference: Reference) -> Progress:
 
 
 def _target_before(tx: Transaction, reference: Reference) -> Digest | None:
-    """What the reference means here before the pull."""
+    """What the reference means locally before the pull."""
     try:
         return resolve_image(tx, str(reference)).target.digest
     except ImageNotFound:
@@ -134,7 +134,7 @@ def _has_name(tx: Transaction, reference: Reference, target: Descriptor) -> bool
 
 
 def _whole_content(tx: Transaction, descriptor: Descriptor, matcher: PlatformMatcher) -> set[Digest]:
-    """Everything that a pull for this platform would bring, or nothing where any of it has no row."""
+    """Everything that a pull for this platform would store, or nothing if any of it has no row."""
     facts = tx.graph.manifest(descriptor.digest)
     if facts is None:
         return set()
@@ -148,7 +148,7 @@ def _whole_content(tx: Transaction, descriptor: Descriptor, matcher: PlatformMat
 
 @dataclass(frozen=True, slots=True)
 class _Pull:
-    """One reference while it is pulled."""
+    """The pull of one reference."""
 
     engine: Engine
     repository: Repository
@@ -157,7 +157,7 @@ class _Pull:
     matcher: PlatformMatcher
 
     def run(self, target: Descriptor) -> ProgressStream:
-        """Bring what lacks of the target, verify all of it, and give it the name."""
+        """Fetch what is missing of the target, verify all of it, and give it the name."""
         engine = self.engine
         with hold(engine.metadata, engine.content, f"pull {self.reference}", keep_on_failure=True) as lease:
             needed = yield from self._blobs(lease, target, depth=0)
@@ -177,7 +177,7 @@ class _Pull:
             yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
 
     def _blobs(self, lease: Lease, descriptor: Descriptor, *, depth: int) -> Generator[Progress, None, list[Descriptor]]:
-        """Store the manifests that the platform needs, and list the blobs that these need, configs first in each; yields ticks."""
+        """Store the manifests that the platform needs, and list the blobs that these need, each config first; yields ticks."""
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
         raw = yield from self._document(lease, descriptor)
@@ -195,7 +195,7 @@ class _Pull:
         return needed
 
     def _document(self, lease: Lease, descriptor: Descriptor) -> Generator[Progress, None, bytes]:
-        """A manifest's bytes, from the store where it is there; yields ticks."""
+        """A manifest's bytes, from the store if it is present; yields ticks."""
         if lease.add([descriptor.digest]):
             with suppress(Damaged):  # which marks it, so that it is replaced
                 return read_document(self.engine, descriptor.digest)
@@ -205,7 +205,7 @@ class _Pull:
 
 
 def _announce(blobs: list[Descriptor], present: set[Digest]) -> Iterator[Progress]:
-    """What will be fetched, and what is here already."""
+    """What will be fetched, and what is already present."""
     for blob in blobs:
         if blob.digest in present and is_shown(blob):
             yield _line("Already exists", blob)

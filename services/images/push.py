@@ -1,7 +1,7 @@
-"""Push: an image here, or every tag of a repository, becomes one at a registry, byte for byte.
+"""Push: copy a local image, or every tag of a repository, to a registry, byte for byte.
 
-Blobs come before the manifests that name them, and manifests before indexes; the target comes last, under its tag. What the registry has is
-not sent, and what another of its repositories is known to hold is mounted from there. Foreign layers stay where they are.
+Blobs are sent before the manifests that name them, manifests before indexes, and the target last, under its tag. What the registry has is
+not sent, and what another of its repositories is known to hold is mounted from there. Foreign layers are not sent.
 
 Source: moby daemon/containerd/image_push.go (PushImage, pushRef); containerd core/remotes/docker/handler.go
 (selectRepositoryMountCandidate).
@@ -33,7 +33,7 @@ from services.transfer.upload import Uploads
 
 
 def push_reference(image: str, tag: str) -> Reference:
-    """The reference that a push's name and `tag` mean together; without a tag it may name a whole repository. Raises InvalidReference."""
+    """The reference that a push's name and `tag` form together; without a tag it may name a whole repository. Raises InvalidReference."""
     return (tag and repo_tag_reference(image, tag)) or Reference.parse(image)
 
 
@@ -47,9 +47,9 @@ def push_image(
 ) -> ProgressStream:
     """Push the image of this name, or every tag of the repository; with a platform its manifest alone, under the same tag.
 
-    Of an index that is not whole here the manifest that `choose_target` gives is pushed, and a note says so. `headers` go along to the
-    registry. The first line comes before anything can fail. Then raises NotFound, Conflict, and as from `Destination`; closing ends the
-    uploads at once.
+    If an index is incomplete here, the manifest that `choose_target` returns is pushed instead, and a note says so. `headers` are sent to
+    the registry. The first line comes before anything can fail. Then raises NotFound, Conflict, and what `Destination` raises. Closing ends
+    the uploads at once.
     """
     yield Progress(f"The push refers to repository [{reference.name}]")
     for each in _references(engine, reference):
@@ -68,7 +68,7 @@ def _references(engine: Engine, reference: Reference) -> list[Reference]:
 
 @dataclass(slots=True)
 class _Plan:
-    """What belongs to a target, each once: blobs, and indexes with what they list before them. `absent` is the first that is not here."""
+    """What belongs to a target, each once: blobs, and indexes after what they list. `absent` is the first that is not present."""
 
     target: Descriptor
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Push:
-    """One reference while it is pushed."""
+    """The push of one reference."""
 
     engine: Engine
     reference: Reference
@@ -144,7 +144,7 @@ class _Push:
         return record, _plan_target(tx, target, facts)
 
     def _push(self, plan: _Plan, uploads: Uploads, sources: Mapping[Digest, str]) -> ProgressStream:
-        """Everything in the order in which a registry accepts it."""
+        """Push everything in the order in which a registry accepts it."""
         target, tag = plan.target, self.reference.tag
         yield from uploads.reach(target, tag)
         yield from uploads.push_blobs(list(plan.blobs.values()), sources)
@@ -163,7 +163,7 @@ def _plan_target(tx: Transaction, target: Descriptor, facts: Facts) -> _Plan:
 
 
 def _mount_sources(tx: Transaction, plan: _Plan, reference: Reference) -> dict[Digest, str]:
-    """Per blob the repository of the same registry to mount it from: of the known ones that whose name begins most alike."""
+    """Per blob, the repository of the same registry to mount it from: the known one whose name has the longest common beginning."""
     known = tx.sources.repositories(plan.blobs, registry=reference.domain)
     others = {digest: [name for name in names if name != reference.path] for digest, names in known.items()}
     return {digest: max(names, key=lambda name: _common_components(name, reference.path)) for digest, names in others.items() if names}

@@ -1,9 +1,9 @@
 """GET /images/get as a use case: images become one archive, an OCI layout that also has Docker's manifest.json.
 
-Everything is planned from rows before the first byte, so whatever is wrong is known by then; then blobs are copied as they are. Members are
-sorted by name and carry no time and no owner: the same images under the same names give the same bytes.
+Everything is planned from rows before the first byte, so any error is known by then. Blobs are then copied unchanged. Members are sorted by
+name and have no time or owner: the same images under the same names give the same bytes.
 
-An attestation that is saved beside its manifest, not within its index, is an entry of index.json too: unnamed, annotated with its subject.
+An attestation saved beside its manifest, not within its index, is also an entry of index.json: unnamed, annotated with its subject.
 
 Source: moby daemon/containerd/image_exporter.go (ExportImage, referrersForExport); containerd core/images/archive/exporter.go.
 """
@@ -41,7 +41,7 @@ _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An image to save: its record, the name it is saved under, what of it is saved, and where platforms were asked for its facts."""
+    """An image to save: its record, the name it is saved under, what part is saved and, if platforms were requested, its facts."""
 
     record: ImageRecord
     reference: Reference | None
@@ -72,11 +72,11 @@ class _Plan:
 def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = ()) -> Iterator[bytes]:
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
 
-    With one platform its manifest alone becomes the image, with several the index stays and the others are left out; the attestations that
-    the index lists for them come along, and what a load told of. What is absent here is left out, foreign layers too. Nothing is given
-    before all is resolved: until then raises InvalidReference, InvalidParameter for what is neither manifest nor index, ImageNotFound,
-    NotFound, Conflict; the images named before the one that is not there are told as saved, as in Docker. Chunks are up to about 1 MiB. A
-    lease keeps the content until the stream is closed.
+    With one platform its manifest alone becomes the image; with several the index stays and the others are left out. Attestations that the
+    index lists for them are included, as are referrers known from a load. Absent content and foreign layers are left out. Nothing is sent
+    before everything is resolved. Until then raises InvalidReference, InvalidParameter for what is neither manifest nor index,
+    ImageNotFound, NotFound, Conflict; images named before a missing one are reported as saved, as in Docker. Chunks are up to about 1 MiB.
+    A lease keeps the content until the stream is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
         chosen: list[_Chosen] = []
@@ -159,9 +159,9 @@ def _platform_manifest(record: ImageRecord, facts: Facts, platform: Platform) ->
 
 
 def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
-    """The manifest that stands for an index in manifest.json: the best of those that are here, the index's order deciding between equals.
+    """The manifest that represents an index in manifest.json: the best of those present, the index's order deciding between equals.
 
-    Nested indexes have none. Raises NotFound where nothing of what is asked for is here.
+    Nested indexes have none. Raises NotFound if nothing that was requested is present.
     """
     facts = _facts(plan, index.digest)
     children = [edge.child for edge in facts.edges] if facts else []
@@ -182,7 +182,7 @@ def _facts(plan: _Plan, digest: Digest) -> ManifestFacts | None:
 
 
 def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> None:
-    """Plan a manifest and what is present below it; one that is here without its content goes alone, as containerd saves it."""
+    """Plan a manifest and what is present below it; one that is present without its content is saved alone, as in containerd."""
     facts = _facts(plan, descriptor.digest)
     if facts is None:
         if plan.tx.graph.present([descriptor.digest]):
@@ -198,7 +198,7 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
 
 
 def _add_attestations(plan: _Plan, image: _Chosen) -> None:
-    """Plan the present attestations of the manifests that are planned; of several of one manifest the last counts."""
+    """Plan the present attestations of the planned manifests; of several for one manifest the last counts."""
     listed = summarize(image.record, image.facts).manifests
     for subject, attestation in {each.attests: each.descriptor for each in listed if each.attests in plan.blobs}.items():
         if subject is not None:
@@ -206,35 +206,35 @@ def _add_attestations(plan: _Plan, image: _Chosen) -> None:
 
 
 def _add_known_referrers(plan: _Plan) -> None:
-    """Plan what a load told of that refers to one of the planned manifests."""
+    """Plan what is known from a load to refer to one of the planned manifests."""
     for subject in [digest for digest in plan.facts if digest in plan.blobs]:
         for referrer in plan.tx.graph.referrers(subject):
             _add_referrer(plan, referrer, subject)
 
 
 def _add_referrer(plan: _Plan, referrer: Descriptor, subject: Digest) -> None:
-    """Plan what refers to a manifest, where it is present."""
+    """Plan what refers to a manifest, if it is present."""
     if plan.tx.graph.present([referrer.digest]):
         plan.referrers[referrer.digest] = _referrer(plan, referrer, subject)
         _add_content(plan, referrer, is_target=False)
 
 
 def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
-    """The entry of an attestation. Its artifact type stands in the manifest itself; BuildKit does not repeat it in the index."""
+    """The entry of an attestation. Its artifact type is in the manifest itself; BuildKit does not repeat it in the index."""
     fields = Fields(gojson.decode(read_document(plan.engine, manifest.digest)), "Manifest")
     annotations = {MANIFEST_SUBJECT: str(subject)}
     return Descriptor(manifest.media_type, manifest.digest, manifest.size, annotations, artifact_type=fields.text("artifactType"))
 
 
 def _entries(plan: _Plan) -> list[Descriptor]:
-    """The images, and then, by digest, the referrers that are not in the archive otherwise."""
+    """The images, and then, by digest, the referrers that are not otherwise in the archive."""
     reached = plan.whole | {entry.digest for entry in plan.entries}
     listed = plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
     return [replace(entry, size=plan.sizes[entry.digest]) for entry in listed]
 
 
 def _documents(plan: _Plan) -> dict[str, NewMember]:
-    """The members that are no blobs, by name."""
+    """The members that are not blobs, by name."""
     documents = {LAYOUT_FILE: _document(LAYOUT, _BLOB_MODE), INDEX_FILE: _document(index_file(_entries(plan)))}
     if plan.names:
         documents[MANIFEST_FILE] = _document(manifest_file(_manifest_entry(plan, digest) for digest in plan.names))

@@ -30,10 +30,10 @@ def search_images(
     credentials: Credentials | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> list[FoundRepository]:
-    """Find up to `limit` repositories (0: 25) and keep those that pass the filters; `headers` go along to the index.
+    """Find up to `limit` repositories (0: 25) and keep those that pass the filters; `headers` are sent to the index.
 
-    Nothing is automated any more, so asking for what is finds nothing. Raises InvalidParameter for a limit, filter or term that cannot be
-    and for an index that does not answer, and RegistryFailure for an answer that is none.
+    Automated builds no longer exist, so filtering for them finds nothing. Raises InvalidParameter for an invalid limit, filter or term and
+    for an index that does not answer, and RegistryFailure for a malformed answer.
     """
     filters.validate(_ACCEPTED)
     if filters.boolean("is-automated", False):
@@ -52,7 +52,7 @@ def search_images(
 
 
 def _least_stars(filters: Filters) -> int:
-    """The highest number that is asked for, at least 0."""
+    """The highest number that a filter asks for, at least 0."""
     wanted = [0]
     for text in filters.get("stars"):
         try:
@@ -63,7 +63,7 @@ def _least_stars(filters: Filters) -> int:
 
 
 def _split_term(term: str) -> tuple[str, str]:
-    """The host (empty: docker.io) and what to search there; raises InvalidParameter where there is a scheme."""
+    """The host (empty: docker.io) and what to search there; raises InvalidParameter if there is a scheme."""
     if "://" in term:
         raise InvalidParameter(f"invalid repository name: repository name ({term}) should not have a scheme")
     first, slash, rest = term.partition("/")

@@ -1,13 +1,13 @@
 """The members of an image archive become blobs.
 
-A member `blobs/<algorithm>/<hex>` must be what its name says and is stored as it arrives, small ones a few dozen at a time. Other members
-are known by their names only until manifest.json, often the last, says what they are: small ones wait in memory, large ones are stored, and
-what is not needed is swept.
+A member `blobs/<algorithm>/<hex>` must match its name and is stored as it arrives, small ones in batches of a few dozen. What other members
+are is unknown until manifest.json, often the last member, says so. Until then small ones wait in memory and large ones are stored; what is
+not needed is swept.
 
-Member names are looked up, never opened: still a name that climbs out, a name given twice to different content, a hard link, a sparse file
-and a device are refused, so that no two readers of one archive can disagree (CVE-2014-9358, and tarfile's many).
+Member names are looked up, never opened. Still, a name that climbs out, a name with two different contents, a hard link, a sparse file and
+a device are refused, so that no two readers of an archive can disagree (CVE-2014-9358, and tarfile's many).
 
-The documents may be larger than a manifest: with many images and names, an archive that was saved here must load again.
+The documents may be larger than a manifest: an archive saved here must load again, even with many images and names.
 
 Source: containerd core/images/archive/importer.go.
 """
@@ -30,10 +30,10 @@ from services.oci.gojson import check_values, quote
 from services.oci.platform import Platform
 
 MAX_DOCUMENT_BYTES = 20 << 20
-"""Of index.json and manifest.json; containerd reads no more of the latter (jsonLimit)."""
+"""The size limit of index.json and of manifest.json; containerd reads no more of the latter (jsonLimit)."""
 
 MAX_ENTRIES = 100_000
-"""Names and nameless images of one archive; each costs a row and an event, but only a few bytes of a document."""
+"""How many names and nameless images an archive may have; each costs a row and an event, but only a few bytes of a document."""
 
 _DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
 _REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
@@ -44,9 +44,9 @@ _MEMORY_BYTES = 32 << 20
 class Intake:
     """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
 
-    `came` has what came under each name, so that one can be told that comes again: its digest, or where it links to. `blobs` stores what is
-    small; what is read back has to be flushed before. Of configs that were read there are platform and number of layers, of layers media
-    types.
+    `came` maps each name to what arrived under it, a digest or a link target, so that repeated names are noticed. `blobs` stores small
+    members and must be flushed before they are read back. `configs` has the platform and number of layers of each config that was read,
+    `types` the media types of layers.
     """
 
     engine: Engine
@@ -115,7 +115,7 @@ def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) ->
 
 
 def _refuse_other(intake: Intake, name: str, came: Digest | str) -> None:
-    """Refuse a second member of one name, unless it is the same."""
+    """Refuse a second member with the same name, unless it is identical."""
     if intake.came.setdefault(name, came) != came:
         raise InvalidContent(f"the name {quote(name)} stands twice in the archive")
 

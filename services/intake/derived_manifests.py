@@ -1,4 +1,4 @@
-"""The images of a docker-archive: its manifest.json names configs and layers, and a manifest is derived of each, as containerd derives it.
+"""The images of a docker-archive: its manifest.json names configs and layers, and a manifest is derived from each, as in containerd.
 
 Source: containerd core/images/archive/importer.go.
 """
@@ -26,7 +26,7 @@ from services.store.documents import MAX_REPEATED_CONFIGS
 from services.store.reading import read_document
 
 MAX_IMAGES = 20_000
-"""Entries of manifest.json; each may cost a manifest and all that is read for it."""
+"""The most entries of manifest.json; each may cost a manifest and everything that is read for it."""
 
 _HEAD_BYTES = 10
 _IMAGES_AT_ONCE = 64
@@ -66,7 +66,7 @@ def _derive(intake: Intake, images: list[ArchivedImage]) -> dict[tuple[str, tupl
 
 
 def _check_layers(intake: Intake, image: ArchivedImage, config: StoredBlob, layers: list[StoredBlob]) -> None:
-    """Refuse a layer that is empty or no stream unless it has its diff_id, the only digest that such an archive tells of a layer."""
+    """Refuse a layer that is empty or not a stream unless it matches its diff_id, the only digest that such an archive has for a layer."""
     _, count = _read_config(intake, config.digest)
     if count != len(layers):
         raise InvalidContent("mismatched image rootfs and manifest layers")
@@ -137,7 +137,7 @@ def _stored(intake: Intake, name: str) -> StoredBlob | None:
 
 
 def _compressed_twins(intake: Intake, layers: set[Digest]) -> dict[Digest, Descriptor]:
-    """Of these layers, the compressed blobs of the same uncompressed streams that the store has."""
+    """For these layers, the store's compressed blobs of the same uncompressed streams."""
     with intake.engine.metadata.read() as tx:
         twins = tx.graph.by_diff_id(layers)
         sizes = tx.graph.blob_sizes(twins.values())
@@ -147,9 +147,9 @@ def _compressed_twins(intake: Intake, layers: set[Digest]) -> dict[Digest, Descr
 
 
 def _prefer_compressed(intake: Intake, layers: list[StoredBlob], twins: Mapping[Digest, Descriptor]) -> list[Descriptor]:
-    """Put a compressed blob of the same uncompressed stream, where the store has one, in a layer's place, as containerd does.
+    """Replace a layer by a compressed blob of the same uncompressed stream if the store has one, as containerd does.
 
-    Of a layer that stands there several times only the last is replaced, and by nothing that would be called plain, so that IDs are equal.
+    If a layer is listed several times, only the last is replaced. No blob with a plain media type replaces it, so that IDs are equal.
     """
     known = {layer.digest: Descriptor(_media_type(intake, layer.digest), layer.digest, layer.size) for layer in layers}
     preferred = [known[layer.digest] for layer in layers]

@@ -1,6 +1,6 @@
-"""Bytes to a blob with its facts: what pull, load and import share.
+"""Turn bytes into a blob with its facts; shared by pull, load and import.
 
-One transaction per blob: blob row and layer facts, once its file is committed and while a lease holds it.
+One transaction per blob records blob row and layer facts, once the file is committed and while a lease holds it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.registry.protocol import BlobStream
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob that is there now. `layer` is None where its bytes are neither a tar nor a whole compressed stream."""
+    """A blob that is now present. `layer` is None if its bytes are neither a tar nor a whole compressed stream."""
 
     digest: Digest
     size: int
@@ -35,10 +35,10 @@ class StoredBlob:
 def store_blob(
     engine: Engine, lease: Lease, chunks: Iterable[bytes], *, digest: Digest | None = None, size: int | None = None
 ) -> StoredBlob:
-    """Write the chunks as one blob, verify it against digest and size where given, record it with its facts.
+    """Write the chunks as one blob, verify it against digest and size if given, and record it with its facts.
 
-    Where a sound blob of the digest is here already, the chunks are only verified. No more are read than the size allows. Raises
-    InvalidContent on a mismatch or a bomb, OutOfSpace, and what the chunks raise; then nothing is left, and what was here stays.
+    If a sound blob with the digest is already present, the chunks are only verified. No more are read than the size allows. Raises
+    InvalidContent on a mismatch or a bomb, OutOfSpace, and what the chunks raise. Nothing new is then left, and what was present stays.
     """
     if digest is None:
         return _store_unnamed(engine, lease, chunks, size)
@@ -63,12 +63,12 @@ def fetch_blob(
     anew: bool = False,
     waiting: Callable[[], None] = lambda: None,
 ) -> StoredBlob:
-    """Store a blob that can be read from any offset: what an earlier try left is taken up, unless `anew`, and only the rest fetched.
+    """Store a blob that can be read from any offset. Resumes what an earlier try left, unless `anew`, and fetches only the rest.
 
-    `open_at` gets the offset to begin at, and is not called when nothing lacks. `waiting` is called about every 50 ms while another writer
-    has the same blob in hand, and while what is there is read; it may raise to give up. A writer that brings less than the least rate is
-    not waited for: the blob is fetched beside it, from where it is. When the fetch breaks or is cancelled, what came stays for the next
-    try, unless it came beside another; otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes
+    `open_at` gets the offset to begin at, and is not called if nothing is missing. `waiting` is called about every 50 ms while another
+    writer is writing the same blob and while the existing part is read; it may raise to give up. A writer below the least rate is not
+    waited for: the blob is fetched beside it, from its source. If the fetch breaks or is cancelled, what arrived stays for the next try,
+    unless it was fetched beside another. Otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes
     are verified.
     """
 
@@ -79,9 +79,9 @@ def fetch_blob(
 
 
 def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, digest: Digest, size: int | None = None) -> StoredBlob:
-    """Publish the ingest under its digest, which a lease holds, and record it with its facts before the ingest is let go.
+    """Publish the ingest under its digest, which a lease holds, and record it with its facts before the ingest is released.
 
-    Raises InvalidContent where digest or size are others; then nothing is left.
+    Raises InvalidContent if digest or size differ; then nothing is left.
     """
     ingest.commit(digest, size)
     with engine.metadata.write() as tx:
@@ -100,7 +100,7 @@ def _single_flight(
     size: int | None,
     waiting: Callable[[], None] = lambda: None,
 ) -> tuple[StoredBlob, bool]:
-    """The blob, and whether it was filled here: it is not where it is sound, or another writer brings it first."""
+    """The blob, and whether it was filled here: not if it is already sound, or another writer stores it first."""
     if lease.add([digest]):
         return _present(engine, digest, size), False
     with take_turn(engine, digest, size, waiting) as ingest:
@@ -115,7 +115,7 @@ def _single_flight(
 
 
 def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
-    """The digest is known only at the end: leased before the file appears, and the bytes dropped if it is there already."""
+    """The digest is known only at the end. It is leased before the file appears; the bytes are dropped if it is already present."""
     with engine.content.ingest(uuid4().hex) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
         _pour(chunks, ingest, layer, size)
         if lease.add([ingest.digest]):
@@ -124,7 +124,7 @@ def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: 
 
 
 def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
-    """Hash chunks that are not needed: an archive that lies about a blob is refused whether the blob is here or not."""
+    """Hash chunks that are not needed: an archive with wrong bytes is refused even if the blob is already present."""
     digester, offset = Digester(digest.algorithm), 0
     hashing = Stage(digester.update)
     try:
@@ -146,7 +146,7 @@ def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
 
 
 def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:
-    """Write and hash the chunks beside whatever brings them, up to the first byte too many (which the commit then refuses)."""
+    """Write and hash the chunks in parallel with their source, up to the first byte too many (which the commit then refuses)."""
     offset = ingest.offset
     writing = Stage(ingest.write)
     try:
@@ -157,7 +157,7 @@ def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: i
             if writing.failed or (size is not None and offset > size):
                 break
     finally:
-        writing.finish()  # also when the chunks end in an error: what came may be kept
+        writing.finish()  # also when the chunks end in an error: what arrived may be kept
 
 
 def _complete(

@@ -1,7 +1,7 @@
 """A root file system archive as a layer: checked while it streams, never unpacked.
 
-Gzip and zstd are kept as they came. A plain, bzip2 or xz archive becomes gzip, in blocks of 1 MiB that several threads compress at once;
-what they make depends on nothing but the content.
+Gzip and zstd archives are kept unchanged. A plain, bzip2 or xz archive becomes gzip, in blocks of 1 MiB that several threads compress in
+parallel; the result depends only on the content.
 
 Source: moby daemon/containerd/image_import.go (saveArchive).
 """
@@ -47,7 +47,7 @@ class StoredLayer:
 def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> StoredLayer:
     """Store what `source` holds as one layer, and record it under the lease. An empty source is an empty layer.
 
-    Raises InvalidContent where it is no whole tar or a bomb, OutOfSpace; then nothing is left.
+    Raises InvalidContent if it is not a whole tar or is a bomb, and OutOfSpace; then nothing is left.
     """
     received = _blocks(source)
     head = next(received, b"")
@@ -84,7 +84,7 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], bounds: Bounds) -> LayerFacts:
-    """Write the layer's bytes and derive its facts, each in a thread of its own, while the archive is walked in this one."""
+    """Write the layer's bytes and derive its facts, each in its own thread, while this one walks the archive."""
     with ExitStack() as running:
         if compression in _KEPT:
             storing = running.enter_context(_stage(ingest.write))
@@ -95,7 +95,7 @@ def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], b
 
 @contextmanager
 def _stage(apply: Callable[[bytes], object]) -> Iterator[Callable[[bytes], None]]:
-    """Apply a function to chunks in a thread of its own; what goes wrong in it is raised by the next call or at the end."""
+    """Apply a function to chunks in its own thread; an error in it is raised by the next call or at the end."""
     stage = Stage(apply)
 
     def put(chunk: bytes) -> None:
@@ -128,7 +128,7 @@ def _gzip(ingest: Ingest) -> Iterator[Callable[[bytes], None]]:
 class _Writer:
     """An ingest as the file that the compressor writes to.
 
-    An error waits here: the compressor would raise the same object twice, which makes it its own context.
+    An error is kept here: the compressor would raise the same object twice, which makes it its own context.
     """
 
     def __init__(self, ingest: Ingest) -> None:
@@ -144,7 +144,7 @@ class _Writer:
         return len(chunk)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: there is no buffer."""
 
     def check(self) -> None:
         if self._error is not None:
@@ -158,7 +158,7 @@ def _copied(chunks: Iterator[bytes], put: Callable[[bytes], object]) -> Iterator
 
 
 def _walk(chunks: Iterator[bytes]) -> LayerFacts:
-    """Check that this is a tar, and measure all of it, what follows its end included."""
+    """Check that this is a tar, and measure all of it, including what follows its end."""
     measure = _Measure()
     with _stage(measure.take) as take:
         passing = _copied(chunks, take)
@@ -170,7 +170,7 @@ def _walk(chunks: Iterator[bytes]) -> LayerFacts:
 
 
 class _Measure:
-    """Digest and size of the chunks it takes."""
+    """Digest and size of the chunks that it receives."""
 
     def __init__(self) -> None:
         self._digester = Digester()

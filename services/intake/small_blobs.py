@@ -1,6 +1,6 @@
-"""Small blobs in batches: what an archive of thousands of them costs is then their files, not a few transactions for each.
+"""Small blobs in batches: an archive of thousands of them then costs their files, not a few transactions for each.
 
-The order is that of one blob: lease, files, rows. Until a batch is stored its blobs are in memory alone.
+The order is the same as for one blob: lease, files, rows. Until a batch is stored, its blobs are only in memory.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from services.metadata.records import LayerFacts
 from services.oci.digest import Digest
 
 SMALL_BYTES = 64 << 10
-"""What is worth waiting for others; of a larger blob the bytes themselves cost more."""
+"""Blobs up to this size are batched; for a larger one the bytes themselves cost more."""
 
 _BATCH = 64
-"""Each takes three descriptors while a batch is stored."""
+"""How many blobs a batch holds; each takes three file descriptors while the batch is stored."""
 _BATCH_BYTES = 4 << 20
 
 
 class SmallBlobs:
-    """Stores blobs under a lease, many at a time; used by one thread."""
+    """Stores blobs under a lease, in batches; used by one thread."""
 
     def __init__(self, engine: Engine, lease: Lease) -> None:
         self._engine = engine
@@ -34,9 +34,9 @@ class SmallBlobs:
         self._bytes = 0
 
     def add(self, content: bytes, *, digest: Digest | None = None) -> StoredBlob:
-        """Take a blob, and store those that wait if they are many now; `flush` stores it at the latest.
+        """Take a blob, and store the waiting ones if there are enough; `flush` stores it at the latest.
 
-        Raises as `store_blob` does: where this blob is not of the digest or a bomb, it alone is refused.
+        Raises as `store_blob` does: if this blob has another digest or is a bomb, it alone is refused.
         """
         blob = self._examine(content, digest)
         self._bytes += 0 if blob.digest in self._waiting else blob.size
@@ -46,17 +46,17 @@ class SmallBlobs:
         return blob
 
     def flush(self) -> None:
-        """Store the blobs that wait."""
+        """Store the waiting blobs."""
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         if not waiting:
             return
         missing = waiting.keys() - self._lease.add(waiting)
         stored = self._store({digest: content for digest, (_, content) in waiting.items() if digest in missing}, waiting)
-        for digest in missing - stored:  # another writer has it in hand
+        for digest in missing - stored:  # another writer is writing it
             store_blob(self._engine, self._lease, [waiting[digest][1]], digest=digest)
 
     def _store(self, contents: Mapping[Digest, bytes], waiting: Mapping[Digest, tuple[StoredBlob, bytes]]) -> set[Digest]:
-        """Publish and record the blobs that nobody else has in hand; returns which."""
+        """Publish and record the blobs that no other writer is writing; returns which."""
         with self._engine.content.publish(contents) as published, self._engine.metadata.write() as tx:
             blobs = [waiting[digest][0] for digest in contents if digest in published]
             tx.graph.add_blobs({blob.digest: blob.size for blob in blobs}, self._engine.clock())

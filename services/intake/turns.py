@@ -1,7 +1,7 @@
-"""Whose turn it is to bring a blob.
+"""Whose turn it is to write a blob.
 
-One writer at a time, since a blob that many want should come once; but nobody waits for one who brings too little. A `docker load` that has
-stopped in the middle of a layer, or a registry that drips, would otherwise hold up everyone who wants that layer.
+One writer at a time, since a blob that many clients want should be fetched once. But no one waits for a writer that is too slow: a
+`docker load` stalled in the middle of a layer, or a very slow registry, would otherwise hold up everyone who wants that layer.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from services.oci.digest import Digest
 def take_turn(engine: Engine, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[Ingest]:
     """Hold the ingest of a digest, or one beside it where its holder brings less than the least rate, or more than its `size`.
 
-    Those whom the holder held up wait in the same way for the first of them, and then go on each for itself: so a blob that many want
-    still comes once more only, and nobody waits for longer than twice `turn_seconds` for writers that bring nothing.
+    Writers that the holder held up wait in the same way for the first of them, and then continue independently. A blob that many want is
+    thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing.
     """
     with ExitStack() as held:
         for key in (str(digest), f"{digest}:beside"):
@@ -72,6 +72,6 @@ class _Watch:
         self._until = time.monotonic() + self._seconds
 
     def _is_settling(self) -> bool:
-        """Whether the holder has only its disk to wait for: it reads again what was there, or it publishes."""
+        """Whether the holder is only waiting for its disk: it is reading the existing part again, or publishing."""
         with self._content.locked(self._digest) as free:
             return not free

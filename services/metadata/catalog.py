@@ -15,9 +15,9 @@ _Row = tuple[Any, ...]
 
 
 class CatalogReader:
-    """Reads the catalog of one store again and again: as long as a row stays as it is, what it says is decoded once and the same object.
+    """Reads the catalog of one store repeatedly: while a row is unchanged, it is decoded only once and its object is reused.
 
-    Edges need no comparing: they are what the manifest's digest stands for.
+    Edges need not be compared: the manifest's digest determines them.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The database engine, and the border where its errors become the project's own.
+"""The database engine, and the boundary where its errors become the project's own.
 
-SQLite: write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced; a writer queues at
-BEGIN IMMEDIATE for up to 30 seconds; a reader sees the state of its first query to the end.
+SQLite: write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced. A writer queues at
+BEGIN IMMEDIATE for up to 30 seconds. A reader keeps seeing the state of its first query.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PRAGMAS = (
 )
 _WRITES = "stowage_writes"
 _LOG_BYTES = 8 << 20
-"""Twice what the log grows to before SQLite begins it anew."""
+"""Twice the size at which SQLite starts the log over."""
 
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
 def open_engine(url: str) -> Engine:
-    """A pool of connections that grows with the threads that need one at once; raises Internal for a URL it cannot use."""
+    """A pool of connections that grows with the threads that need one at the same time; raises Internal for an unusable URL."""
     try:
         engine = create_engine(
             url,
@@ -69,9 +69,9 @@ def _configure(connection: DBAPIConnection, _record: object) -> None:
 
 
 def _reserve_log(database: str) -> None:
-    """Take room for the write-ahead log while there is some: on a full disk it is what lets images be deleted.
+    """Reserve space for the write-ahead log while there is some: without it images could not be deleted on a full disk.
 
-    SQLite reads the log up to the first frame that is none, so zeros at its end mean nothing to it.
+    SQLite reads the log up to the first invalid frame, so it ignores zeros at the end.
     """
     with suppress(OSError):
         handle = os.open(f"{database}-wal", os.O_RDWR | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Events as rows; the newest row always stays, so an id is never given twice."""
+"""Events as rows; the newest row always stays, so an id is never reused."""
 
 from __future__ import annotations
 

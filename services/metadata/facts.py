@@ -34,7 +34,7 @@ FACTS = select(
     manifest.c.created,
     manifest.c.labels,
 )
-"""What `to_facts` reads."""
+"""The columns that `to_facts` reads."""
 
 _EDGES = (
     select(edge.c.parent, edge.c.role, edge.c.descriptor)
@@ -61,7 +61,7 @@ def to_facts(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> Manifes
 
 
 def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[str, list[Edge]]:
-    """The edges of these manifests that stand in their documents, by the text of their digest."""
+    """The edges that are listed in these manifests' documents, by the text of the manifest's digest."""
     edges: dict[str, list[Edge]] = defaultdict(list)
     for chunk in in_chunks(parents):
         for parent, role, descriptor in connection.execute(_EDGES, {"digests": chunk}).all():

@@ -16,5 +16,5 @@ def current(connection: Connection) -> int:
 
 
 def bump(connection: Connection) -> None:
-    """Say, in the changing transaction, that what lists show has changed."""
+    """Record, in the changing transaction, that what lists show has changed."""
     connection.execute(_BUMP)

@@ -15,7 +15,7 @@ from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 
 RECORDS = select(image.c.name, image.c.descriptor, image.c.created_at, image.c.updated_at).order_by(image.c.name)
-"""What `to_record` reads, ordered by name."""
+"""The columns that `to_record` reads, ordered by name."""
 
 _BY_NAME = RECORDS.where(image.c.name == bindparam("name"))
 _BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))

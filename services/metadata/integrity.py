@@ -1,4 +1,4 @@
-"""What the database can tell of its own damage, and the one count among its rows."""
+"""What the database can report about its own damage, and about the one count in its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size)
 
 
 def find_problems(connection: Connection) -> list[str]:
-    """A sentence for each; reads the whole database. Of one that SQLite finds broken nothing more is told, as the rest may not be readable.
+    """A sentence for each problem; reads the whole database. If SQLite finds it broken, only that is reported: the rest may be unreadable.
 
     Source: https://sqlite.org/pragma.html (integrity_check, foreign_key_check).
     """

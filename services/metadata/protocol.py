@@ -4,18 +4,18 @@ A write transaction is serialised against every other one (BEGIN IMMEDIATE) and 
 all of it back. A read transaction sees one state.
 
     image      name -> target descriptor: what `docker images` lists; an untagged image is named moby-dangling@<digest>
-    blob       a digest whose file was whole and on disk when it was written; marked where it has been found damaged since
+    blob       a digest whose file was whole and on disk when it was written; marked if it was found damaged since
     layer      facts of a compressed blob: digest and size of its uncompressed stream
-    manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is there
+    manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is present
     edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
-    source     a repository of a registry that is known to hold a blob; gone with the blob
+    source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
-    store      one row: the id of the store, made with its tables, which the content store has too
+    store      one row: the id of the store, created with its tables and also kept in the content store
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
-a foreign layer has a blob row; a blob row has its file, as long as nothing but the engine changes files. What was changed all the same is
-found by verify and by whoever reads it, and marked: readers of rows do not care, while for writers a marked blob is absent.
+a foreign layer has a blob row; a blob row has its file, as long as only the engine changes files. Other changes are found by verify and by
+readers of the file, and marked. Readers of rows ignore the mark; to writers a marked blob is absent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Images(Protocol):
         """
 
     def delete(self, name: str) -> bool:
-        """Whether there was such a name."""
+        """Delete a name; returns whether it existed."""
 
     def count(self) -> int:
         """How many distinct targets there are."""
@@ -63,19 +63,19 @@ class Graph(Protocol):
     def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]: ...
 
     def unmarked(self, digests: Iterable[Digest]) -> dict[Digest, int]:
-        """Those of these that have a blob row which is not marked as damaged, and their sizes; see services/gc/damage.py."""
+        """Which of these have a blob row that is not marked as damaged, with their sizes; see services/gc/damage.py."""
 
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
-        """Those of these that are marked as damaged, and what was found wrong with them."""
+        """Which of these are marked as damaged, and what was found wrong with them."""
 
     def mark(self, digest: Digest, damage: str | None) -> None:
-        """Mark a blob as damaged, in the words of the finding, or take the mark away; a blob without a row stays without one."""
+        """Mark a blob as damaged, in the words of the finding, or remove the mark; a blob without a row stays without one."""
 
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        """Record a blob whose file is committed; of one that is recorded already only the mark goes, and a wrong size."""
+        """Record a blob whose file is committed; if it is already recorded, only remove its mark and correct its size."""
 
     def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
-        """The same for several, recorded one nanosecond after another, so that their order stays."""
+        """The same for several, recorded one nanosecond apart to keep their order."""
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None: ...
 
@@ -89,8 +89,8 @@ class Graph(Protocol):
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
         """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.
 
-        `content_size` is counted here, for it and every ancestor. Raises BlobNotFound where a child that must be
-        present is not (a sweep took it from a writer whose lease had ended).
+        `content_size` is counted here, for it and every ancestor. Raises BlobNotFound if a child that must be
+        present is not (a sweep removed it from a writer whose lease had ended).
         """
 
     def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
@@ -100,7 +100,7 @@ class Graph(Protocol):
         """Per recorded manifest, keep those that refer to it as long as it is there; those that are kept already change nothing."""
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
-        """What is kept with a manifest because it refers to it, oldest first; it is not among the edges of its facts."""
+        """What is kept with a manifest because it refers to it, oldest first; not among the edges of the manifest's facts."""
 
     def manifest(self, digest: Digest) -> ManifestFacts | None: ...
 
@@ -119,12 +119,12 @@ class Graph(Protocol):
         """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
 
     def unrooted(self) -> set[Digest]:
-        """Every blob that is neither."""
+        """Every blob that is not rooted."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Forget these blobs: blob, layer, source and manifest rows and the edges out of them; ancestors' `content_size` follows.
+        """Forget these blobs: blob, layer, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
 
-        A manifest that needs one of them is forgotten too, while its blob stays: no manifest row is ever incomplete. Raises Internal where
+        A manifest that needs one of them is forgotten too, while its blob stays: no manifest row is ever incomplete. Raises Internal if
         an image's target would be forgotten.
         """
 
@@ -132,14 +132,14 @@ class Graph(Protocol):
         """Every blob row and its size, for verify."""
 
     def shared_sizes(self, targets: Collection[Digest]) -> dict[Digest, int]:
-        """Per target the bytes of its present blobs that another of these targets also reaches."""
+        """Per target, the bytes of its present blobs that another of these targets also reaches."""
 
 
 class Leases(Protocol):
-    """Leases. Times are the database's clock, in seconds from now. `add` and `renew` raise Internal for a lease that has ended."""
+    """Leases. Times are seconds from now, by the database's clock. `add` and `renew` raise Internal for a lease that has ended."""
 
     def create(self, note: str, *, alive: int, expires: int) -> str:
-        """A new lease's id; it is taken for running for `alive` seconds after each renewal and holds its blobs for `expires`."""
+        """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`."""
 
     def add(self, lease: str, digests: Iterable[Digest]) -> None: ...
 
@@ -148,19 +148,19 @@ class Leases(Protocol):
     def digests(self, lease: str) -> set[Digest]: ...
 
     def held(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Which of these a lease that has not expired names; what is only reachable from a named one is not among them."""
+        """Which of these an unexpired lease names; blobs that are only reachable from a named one are not included."""
 
     def end(self, lease: str) -> None: ...
 
     def end_expired(self, *, limit: int) -> set[Digest]:
-        """End the leases that expired, those first that did so first and at most `limit`; returns what they held."""
+        """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
 
     def end_abandoned(self) -> None:
         """End every lease that expired or whose holder stopped renewing it."""
 
 
 class Sources(Protocol):
-    """Which repositories hold a blob, as pulls and pushes found; a registry is the `host[:port]` of a reference."""
+    """Which repositories hold a blob, as pulls and pushes have found; a registry is the `host[:port]` of a reference."""
 
     def add(self, digests: Iterable[Digest], *, registry: str, repository: str) -> None:
         """Record the repository for those of the blobs that are present; recording it again changes nothing."""
@@ -169,17 +169,17 @@ class Sources(Protocol):
         """The known repositories of this registry, ordered by name, per blob that has any."""
 
     def names(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
-        """Those of every registry in full, `registry/repository`, ordered by registry and repository, per blob that has any."""
+        """The full names, `registry/repository`, at every registry, ordered by registry and repository, per blob that has any."""
 
 
 class Events(Protocol):
-    """The events of all processes, of which a bounded history is kept. Those of a transaction are seen once it is committed."""
+    """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
-        """Add the newest event; the oldest go where there are more than the store keeps."""
+        """Add the newest event; drops the oldest if there are more than the store keeps."""
 
     def last(self) -> int:
-        """The id of the newest event, 0 where there never was one."""
+        """The id of the newest event, 0 if there never was one."""
 
     def after(self, position: int, *, limit: int) -> list[Event]:
         """The events with ids beyond `position`, oldest first, at most `limit`."""
@@ -205,7 +205,7 @@ class Transaction(Protocol):
 
 
 class MetadataStore(Protocol):
-    """Opens transactions; raises Internal or OutOfSpace where the database fails."""
+    """Opens transactions; raises Internal or OutOfSpace if the database fails."""
 
     def read(self) -> AbstractContextManager[Transaction]: ...
 
@@ -214,10 +214,10 @@ class MetadataStore(Protocol):
     def catalog(self) -> Catalog: ...
 
     def store_id(self) -> str:
-        """The id of this store: 32 hexadecimal characters, random, the same for its whole life and in every copy of it."""
+        """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
 
     def problems(self) -> list[str]:
-        """A sentence for each thing that is damaged in the database itself, or whose recorded size is not what its rows add up to."""
+        """A sentence for each thing that is damaged in the database itself, or whose recorded size does not match its rows."""
 
     def close(self) -> None:
-        """Close this process's idle connections; the next transaction makes new ones."""
+        """Close this process's idle connections; the next transaction opens new ones."""

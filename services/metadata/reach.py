@@ -1,4 +1,4 @@
-"""Recursive queries over the edges: down to what is reachable, up to what reaches."""
+"""Recursive queries over the edges: down to descendants, up to ancestors."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ NEAR_ROOTS = select(blob.c.digest).where(
         exists().where(edge.c.child == blob.c.digest, _upper.c.child == edge.c.parent, image.c.target == _upper.c.parent),
     ),
 )
-"""Which of DIGESTS are certainly kept by an image, at most two levels up: a layer that 1,000 images share is told by the first of them."""
+"""Which of DIGESTS are certainly kept by an image, at most two levels up: a layer that 1,000 images share needs only the first of them."""
 
 BELOW_ROOTS = select(_origins.c.origin).where(or_(_origins.c.digest.in_(_TARGETS), _origins.c.digest.in_(_LEASED))).distinct()
-"""Which of DIGESTS are below a target or a leased digest; the cost follows DIGESTS, not the store."""
+"""Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
 
 UNROOTED = select(blob.c.digest).where(blob.c.digest.not_in(select(_rooted.c.digest)))
 """Every blob that neither a target nor a lease reaches."""

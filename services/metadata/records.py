@@ -1,4 +1,4 @@
-"""What rows say, as values: images, manifests and their edges, layers, events."""
+"""The contents of rows, as values: images, manifests and their edges, layers, events."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Role(StrEnum):
     CONFIG = "config"
     LAYER = "layer"
     REFERRER = "referrer"
-    """Not listed by its parent, but kept with it: a manifest that refers to it, as an attestation. It may be absent; see `Graph.referrers`.
+    """Not listed by its parent, but kept with it: a manifest that refers to it, like an attestation. May be absent; see `Graph.referrers`.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """A name and its target. Times in nanoseconds since 1970: when the name was first given, and when it last changed its target."""
+    """A name and its target. Times are nanoseconds since 1970: when the name was first given, and when its target last changed."""
 
     name: str
     target: Descriptor
@@ -43,7 +43,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A child of a manifest, in the order the manifest lists it: config first, then layers; or the manifests of an index."""
+    """A child of a manifest. Edges are in the manifest's order: config first, then layers; or the manifests of an index."""
 
     role: Role
     child: Descriptor
@@ -64,7 +64,7 @@ class ManifestDocument:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestFacts(ManifestDocument):
-    """What is recorded of a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
+    """What is recorded about a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
 
     content_size: int = field(kw_only=True)
 
@@ -81,9 +81,9 @@ class LayerFacts:
 class Catalog:
     """Every image and the facts of every manifest, at one generation of the store.
 
-    Only the facts of an index have their edges here; those of an image manifest are asked of `Graph.manifests`.
-    The same object is returned until the generation changes, and in the next one a record or facts that did not change are the same objects
-    again, so whatever is derived from them may be kept beside them.
+    Only the facts of an index have their edges here; for those of an image manifest use `Graph.manifests`.
+    The same object is returned until the generation changes. The next one reuses the objects of records and facts that did not change, so
+    values derived from them may be kept.
     """
 
     generation: int
@@ -93,7 +93,7 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """What an event is about: its ID, or the name it was called by, and what else is told of it."""
+    """What an event is about: its ID, or the name it was called by, and its other attributes."""
 
     id: str
     attributes: Mapping[str, str]

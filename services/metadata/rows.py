@@ -1,6 +1,6 @@
-"""Between values and the text of columns.
+"""Conversion between values and the text of columns.
 
-Reading trusts a row: it was a valid value when it was written, and to prove that again would be most of what a list of images costs.
+Reading trusts a row: its value was valid when written, and validating it again would be most of the cost of listing images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNK = 500
 
 _PLATFORMS = 256
 _DIGESTS = 8192
-"""How many values are kept as the one object that every row with them shares: platforms are few, a digest is in several rows."""
+"""How many values are cached as objects that rows share: there are few platforms, and a digest is in several rows."""
 
 _shared_platform = lru_cache(maxsize=_PLATFORMS)(Platform)
 

@@ -1,4 +1,4 @@
-"""Where blobs can be found outside, as rows."""
+"""Where blobs can be found outside the store, as rows."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ class SqlTransaction:
 
 
 class SqlMetadataStore:
-    """Implements `services.metadata.protocol.MetadataStore` on an SQLAlchemy URL, whose tables are there: see `upgrade`.
+    """Implements `services.metadata.protocol.MetadataStore` on an SQLAlchemy URL whose tables exist: see `upgrade`.
 
-    Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read by the time it
-    closed the store is there in its children. The newest `event_history` events are kept.
+    Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read before it
+    closes the store is available in its children. The newest `event_history` events are kept.
     """
 
     def __init__(self, url: str, *, event_history: int) -> None:
@@ -95,7 +95,7 @@ class SqlMetadataStore:
             )
 
     def _engine(self) -> Engine:
-        # A parent's engine stays referenced in its child: collected there, it would close files that the parent works with.
+        # A parent's engine stays referenced in its child: if collected there, it would close files that the parent is using.
         engine = self._engines.get(os.getpid())
         if engine is None:
             with self._engines_lock:
@@ -105,7 +105,7 @@ class SqlMetadataStore:
 
 
 def is_current(url: str) -> bool:
-    """Whether the tables are there, at the newest revision that this version knows. Costs a query, and none of what a migration needs."""
+    """Whether the tables exist, at the newest revision this version knows. Costs one query, and loads nothing a migration needs."""
     engine = open_engine(url)
     try:
         with transaction(engine, writes=False) as connection:
@@ -118,11 +118,11 @@ def is_current(url: str) -> bool:
 
 
 def upgrade(url: str) -> None:
-    """Make the tables, or bring them to the newest revision, in one transaction.
+    """Create the tables, or upgrade them to the newest revision, in one transaction.
 
-    Raises Unsupported, and changes nothing, where the tables have a revision that only a newer Stowage knows.
+    Raises Unsupported, and changes nothing, if the tables have a revision that only a newer Stowage knows.
     """
-    # Imported here: a service, which migrates in a process of its own, does without it.
+    # Imported here: a service migrates in a separate process, so it does not need this itself.
     from alembic import command
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext

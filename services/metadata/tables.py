@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them; a revision in migrations/ makes each of them.
+"""The tables, as SQLAlchemy Core sees them; a revision in migrations/ creates each of them.
 
 Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and events are nanoseconds since 1970, those of leases seconds since
 1970 by the database's own clock.

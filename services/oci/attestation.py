@@ -21,12 +21,12 @@ _ATTESTATION = "attestation-manifest"
 
 
 def is_reference(descriptor: Descriptor) -> bool:
-    """Whether this is listed for another manifest's sake, as an attestation or as anything else, and so is no image."""
+    """Whether this is listed only because of another manifest, as an attestation or anything else, and so is not an image."""
     return _TYPE in descriptor.annotations
 
 
 def subject_of(descriptor: Descriptor) -> Digest | None:
-    """The manifest that a reference is about; None where it names none."""
+    """The manifest that a reference is about; None if it names none."""
     try:
         return Digest.parse(descriptor.annotations.get(_SUBJECT, ""))
     except InvalidDigest:
@@ -34,7 +34,7 @@ def subject_of(descriptor: Descriptor) -> Digest | None:
 
 
 def attestations_of(subjects: Iterable[Descriptor], listed: Iterable[Descriptor]) -> list[Descriptor]:
-    """The attestation of each subject that has one; of several the last that is listed."""
+    """The attestation of each subject that has one; of several the last one listed."""
     last = {child.annotations.get(_SUBJECT): child for child in listed if _is_attestation(child)}
     return [last[digest] for digest in (str(subject.digest) for subject in subjects) if digest in last]
 

@@ -1,6 +1,6 @@
 """Image configs: what to run, for which platform, made of which layers, with which history.
 
-Reading is Go's: unknown keys are dropped, a null counts as absent, a wrong type is an error. What a response shows is built from
+They are read as in Go: unknown keys are dropped, null counts as absent, a wrong type is an error. Responses are built from
 these values, never from the raw JSON.
 
 Source: OCI image spec config.md; moby docker-image-spec specs-go/v1/image.go (Healthcheck, OnBuild, Shell).
@@ -58,7 +58,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
-    """The `config` object; None means that the key was absent or null, which the wire tells from empty."""
+    """The `config` object; None means that the key was absent or null, which differs from empty on the wire."""
 
     user: str = ""
     exposed_ports: dict[str, dict[str, object]] | None = None
@@ -199,7 +199,7 @@ def _read_time(fields: Fields, name: str) -> Timestamp | None:
 
 
 def _read_set(fields: Fields, name: str) -> dict[str, dict[str, object]] | None:
-    """A Go map of empty structs: the members must be objects (or null), what is in them is dropped."""
+    """A Go map of empty structs: the members must be objects (or null); their contents are dropped."""
     mapping = fields.mapping(name)
     if mapping is None:
         return None

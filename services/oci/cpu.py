@@ -1,4 +1,4 @@
-"""The levels of x86-64, which Docker takes for variants of amd64: what a CPU of a level can do, one of the levels below can run.
+"""The levels of x86-64, which Docker treats as variants of amd64: a CPU of one level also runs code for the levels below.
 
 Source: x86-64 psABI, "Micro-Architecture Levels"; github.com/tonistiigi/go-archvariant (amd64variant.go). The names are the flags of
 Linux's /proc/cpuinfo.
@@ -28,7 +28,7 @@ def amd64_level(flags: Collection[str]) -> str:
 
 
 def read_flags() -> frozenset[str]:
-    """The flags of this machine's first CPU; none where the system does not tell."""
+    """The flags of this machine's first CPU; none if the system does not report them."""
     try:
         lines = _CPUINFO.read_text(errors="replace").splitlines()
     except OSError:

@@ -18,7 +18,7 @@ from services.oci.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A reference to content; one that exists has a well-formed digest and a size of zero or more bytes."""
+    """A reference to content; an instance always has a well-formed digest and a size of zero or more bytes."""
 
     media_type: str
     digest: Digest
@@ -34,7 +34,7 @@ class Descriptor:
         """Read a descriptor object; `data` stays base64.
 
         Raises InvalidContent or InvalidDigest on a missing digest or size, wrong type, negative size or bad digest. A media type may be
-        absent, as containerd reads it: then it is the empty string, which is no known type.
+        absent, as in containerd: it is then the empty string, which is not a known type.
         """
         fields = Fields(value, "Descriptor")
         if fields.value("size") is None:

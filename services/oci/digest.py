@@ -22,7 +22,7 @@ _OTHER = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A well-formed digest; one that exists is safe in a path, a URL and an SQL value."""
+    """A well-formed digest; an instance is always safe in a path, a URL and an SQL value."""
 
     algorithm: str
     hex: str
@@ -56,7 +56,7 @@ class Digest:
 
 
 class Digester:
-    """The digest of bytes that come in chunks."""
+    """The digest of bytes that arrive in chunks."""
 
     def __init__(self, algorithm: str = "sha256") -> None:
         self._hash = hashlib.new(algorithm)

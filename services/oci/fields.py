@@ -13,7 +13,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 class Fields:
-    """The members of one object; each method raises InvalidContent where the member is of another type."""
+    """The members of one object; each method raises InvalidContent if the member has another type."""
 
     __slots__ = ("_folded", "_members", "_where")
 
@@ -26,7 +26,7 @@ class Fields:
         self._folded: dict[str, object] | None = None
 
     def __contains__(self, name: str) -> bool:
-        """Whether the key is there, null or not."""
+        """Whether the key is present, null or not."""
         return name in self._members or name.casefold() in self._fold()
 
     def value(self, name: str) -> object:
@@ -98,7 +98,7 @@ class Fields:
 
 
 def unmarshal_error(value: object, wanted: str) -> InvalidContent:
-    """The error for a document or an element that is of another type than the Go type `wanted`."""
+    """The error for a document or an element that does not have the Go type `wanted`."""
     return InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go value of type {wanted}")
 
 

@@ -1,10 +1,10 @@
-"""JSON as Go's encoding/json reads and writes it, where bytes or words of an answer depend on it.
+"""JSON as Go's encoding/json reads and writes it, where the bytes or words of an answer depend on it.
 
-Writing: no spaces, `<`, `>`, `&`, U+2028 and U+2029 escaped, other text as UTF-8. The order of keys is the dict's: whoever builds what is a
-Go map sorts it.
+Writing: no spaces; `<`, `>`, `&`, U+2028 and U+2029 are escaped; other text is UTF-8. The order of keys is the dict's: callers must sort
+what is a map in Go.
 
-Reading: UTF-8 in which broken sequences and lone surrogates become U+FFFD, no NaN, no byte order mark, nesting bounded; a syntax error is
-told in Go's words, which reach the client ("invalid character 'b' looking for beginning of value").
+Reading: UTF-8 in which broken sequences and lone surrogates become U+FFFD, no NaN, no byte order mark, nesting bounded. A syntax error is
+reported in Go's words, which reach the client ("invalid character 'b' looking for beginning of value").
 
 Source: Go encoding/json (encode.go, scanner.go).
 """
@@ -49,14 +49,14 @@ def encode(value: object) -> bytes:
 
 
 def quote(text: str) -> str:
-    """The text in double quotes, as Go's %q shows it in errors; bytes that are no UTF-8 (surrogates in the text) as `\\xff`."""
+    """The text in double quotes, as Go's %q shows it in errors; bytes that are not UTF-8 (surrogates in the text) as `\\xff`."""
     return _BYTE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", json.dumps(text, ensure_ascii=False))
 
 
 def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) -> object:
     """Read one JSON value; raises InvalidContent in Go's words, and before it is read where there are more than so many values in it.
 
-    A key of `unique` (lower case) that stands twice in one object, in any spelling, is refused; elsewhere the last one counts.
+    A key of `unique` (lower case) that occurs twice in one object, in any spelling, is refused; elsewhere the last one counts.
     """
 
     def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -70,9 +70,9 @@ def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) 
 
 
 def decode_first(raw: bytes) -> object:
-    """Read the first JSON value and nothing behind it, as Go's Decoder; raises InvalidContent, `EOF` where there is none.
+    """Read the first JSON value and nothing after it, like Go's Decoder; raises InvalidContent, `EOF` if there is none.
 
-    One that is cut off is `unexpected EOF`.
+    If the value is cut off, the error is `unexpected EOF`.
     """
     text = raw.lstrip(b" \t\r\n")
     if not text:
@@ -98,7 +98,7 @@ def check_values(raw: bytes, most: int) -> None:
 
 
 def _load(raw: bytes, build: Callable[[list[tuple[str, object]]], object], *, whole: bool = True) -> object:
-    """The value that begins the text, or that is all of it."""
+    """The value at the beginning of the text, or the one that is all of it."""
     text = _without_lone_surrogates(raw.decode("utf-8", "replace"))
     decoder = json.JSONDecoder(object_pairs_hook=build, parse_constant=_refuse_constant)
     try:
@@ -160,7 +160,7 @@ def _words(error: json.JSONDecodeError) -> str:
 
 
 def _value_words(text: str, position: int) -> str:
-    """A value that did not start, or that broke off inside a literal or a number."""
+    """The words for a value that did not start, or that broke off inside a literal or a number."""
     for literal in _LITERALS:
         for length in range(len(literal) - 1, 0, -1):
             if text.startswith(literal[:length], position):
@@ -195,6 +195,6 @@ def _inside_array(text: str) -> bool:
 
 
 def _character(character: str) -> str:
-    """Go's scanner sees bytes, so it names the first one of a character."""
+    """The first byte of a character, as Go's scanner, which sees bytes, names it."""
     byte = chr(character.encode()[0])
     return {"'": "'\\''", '"': "'\"'"}.get(byte, f"'{quote(byte)[1:-1]}'")

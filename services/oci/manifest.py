@@ -1,7 +1,7 @@
 """Manifests and indexes, parsed strictly: a document that could be read as both kinds is refused (CVE-2021-41190).
 
-Beyond containerd's checks, a media type that the document states must be the one it was called by, and no key that matters may stand twice
-in an object, in whatever case, since readers differ in which one they take. As there, `schemaVersion` may be any number, or absent.
+Beyond containerd's checks, a media type in the document must be the one that the document was called by. No key that matters may occur
+twice in an object, in any case, since readers differ in which one they take. As there, `schemaVersion` may be any number, or absent.
 
 Source: OCI image spec manifest.md and image-index.md; Docker's image manifest version 2 schema 2; containerd core/images/image.go,
 validateMediaType.
@@ -47,7 +47,7 @@ class Manifest:
 
     @property
     def is_pseudo(self) -> bool:
-        """Whether it has layers and none is a file system layer, as attestations, charts and artifacts (moby's IsPseudoImage)."""
+        """Whether it has layers and none is a file system layer, as with attestations, charts and artifacts (moby's IsPseudoImage)."""
         return bool(self.layers) and not any(mediatypes.is_layer(layer.media_type) for layer in self.layers)
 
 
@@ -74,7 +74,7 @@ class Index:
 
 
 def schema1_removed(name: str = "") -> InvalidContent:
-    """The error for schema 1 images, in Docker's words; `name` is the canonical name of the image where it is known."""
+    """The error for schema 1 images, in Docker's words; `name` is the canonical name of the image if it is known."""
     advice = f" Suggest the author of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2." if name else ""
     return InvalidContent(
         "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed."

@@ -67,12 +67,12 @@ def is_config(media_type: str) -> bool:
 
 
 def is_layer(media_type: str) -> bool:
-    """Whether this is a file system layer of any kind, so that progress is shown for it and its manifest counts as an image."""
+    """Whether this is a file system layer of any kind: progress is shown for it, and its manifest counts as an image."""
     return media_type.startswith(_OCI_LAYER_PREFIX) or media_type.partition("+")[0] in _DOCKER_LAYERS
 
 
 def is_foreign_layer(media_type: str) -> bool:
-    """Whether this layer may not be distributed; it is not pushed, not saved and may be absent."""
+    """Whether this layer must not be distributed; it is not pushed or saved, and may be absent."""
     return media_type.startswith(_FOREIGN_PREFIXES)
 
 

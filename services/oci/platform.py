@@ -48,7 +48,7 @@ _FORMAT_ESCAPES = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29",
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A platform as written by whoever wrote it; `normalized()` gives the form that compares."""
+    """A platform as it was written; `normalized()` returns the form to compare."""
 
     os: str = ""
     architecture: str = ""
@@ -87,7 +87,7 @@ class Platform:
 
     @classmethod
     def read(cls, fields: Fields) -> Platform:
-        """Read the platform members of an object that may have others, as an image config has."""
+        """Read the platform members of an object that may have others, such as an image config."""
         return cls(
             os=fields.text("os"),
             architecture=fields.text("architecture"),
@@ -106,7 +106,7 @@ class Platform:
         return cls(sys.platform, architecture, "v8" if architecture == "arm64" else variant)
 
     def without_level(self) -> Platform:
-        """The same without the level of an x86-64 CPU: what is made here, or said of an image, need not be for this very CPU."""
+        """The same without the level of an x86-64 CPU: what is made here, or said about an image, is not specific to this CPU."""
         return replace(self, variant="") if self.architecture == "amd64" else self
 
     def to_json(self) -> dict[str, object]:
@@ -179,7 +179,7 @@ class PlatformMatcher:
 
 
 def _accepts(wanted: Platform, offered: Platform) -> bool:
-    """containerd's matcher: same system, architecture and variant, no feature that is not wanted, a Windows version that runs there."""
+    """containerd's matcher: same system, architecture and variant, no unwanted feature, a Windows version that runs there."""
     offered = offered.normalized()
     if (wanted.os, wanted.architecture, wanted.variant) != (offered.os, offered.architecture, offered.variant):
         return False
@@ -247,7 +247,7 @@ def _check_escapes(text: str, problem: str) -> None:
 
 
 def _complete(system: Platform, specifier: str) -> Platform:
-    """A lone word is an operating system if it is known as one, else an architecture; this host gives the other half."""
+    """A single word is an operating system if it is known as one, else an architecture; this host provides the other half."""
     host = Platform.host()
     if system.os in _KNOWN_OS:
         variant = host.variant if host.architecture == "arm" and host.variant != "v7" else ""

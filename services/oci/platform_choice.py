@@ -18,31 +18,31 @@ _T = TypeVar("_T")
 
 
 def choose_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> tuple[Descriptor, ...]:
-    """The manifest (or nested index) for the platform, followed by its attestation if it has one; empty where none fits."""
+    """The manifest (or nested index) for the platform, followed by its attestation if it has one; empty if none fits."""
     chosen = best_manifest((child for child in listed if _is_manifest(child)), matcher)
     return () if chosen is None else (chosen, *attestations_of([chosen], listed))
 
 
 def wanted_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> list[Descriptor]:
-    """All that an index lists for a platform that matches, or for none, followed by their attestations."""
+    """Everything that an index lists for a matching platform, or without a platform, followed by their attestations."""
     wanted = [child for child in listed if is_wanted(child, matcher)]
     return wanted + attestations_of(wanted, listed)
 
 
 def is_wanted(child: Descriptor, matcher: PlatformMatcher) -> bool:
-    """Whether an index lists this for a platform that matches, or for none."""
+    """Whether an index lists this for a matching platform, or without a platform."""
     return child.platform is None or matcher.matches(child.platform)
 
 
 def best_manifest(children: Iterable[Descriptor], matcher: PlatformMatcher) -> Descriptor | None:
-    """The one that an index lists for the best platform, else the first that it lists for none."""
+    """The one that an index lists for the best platform, else the first that it lists without a platform."""
     children = list(children)
     chosen = best_match(((child, child.platform) for child in children if child.platform), matcher)
     return chosen or next((child for child in children if child.platform is None), None)
 
 
 def best_match(offered: Iterable[tuple[_T, Platform]], matcher: PlatformMatcher) -> _T | None:
-    """What is offered for the platform that matches and is preferred, the first of equals; None where none matches."""
+    """What is offered for the preferred matching platform, the first of equals; None if none matches."""
     best: tuple[_T, Platform] | None = None
     for candidate in offered:
         if matcher.matches(candidate[1]) and (best is None or matcher.less(candidate[1], best[1])):

@@ -17,7 +17,7 @@
     algorithm   := word { ( "+" | "." | "-" | "_" ) word }
     identifier  := 64 lower-case hexadecimal characters
 
-The path is at most 255 characters long. What a user types is shorter: `debian` stands for `docker.io/library/debian`, and its first
+The path is at most 255 characters long. What a user types is shorter: `debian` means `docker.io/library/debian`, and its first
 component is a domain only if it contains "." or ":" or an upper-case letter, or is `localhost`. `index.docker.io` is `docker.io`.
 
 Source: github.com/distribution/reference (reference.go, regexp.go, normalize.go, helpers.go).
@@ -70,7 +70,7 @@ class Reference:
             raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
         domain, remainder = _split_domain(text)
         path = remainder.partition(":")[0]
-        if path.lower() != path or "\ufffd" in path:  # what is read for a byte that is no UTF-8; Go says that it is not lower case
+        if path.lower() != path or "\ufffd" in path:  # the replacement for a byte that is not UTF-8; Go says that it is not lower case
             raise InvalidReference(f"invalid reference format: repository name ({path}) must be lowercase")
         return cls._match(f"{domain}/{remainder}")
 

@@ -1,4 +1,4 @@
-"""Which Windows versions run images of which: before Server 2022 only their own build, from then on back to the LTSC release before theirs.
+"""Which Windows versions run images of which others: before Server 2022 only the same build, since then back to the previous LTSC release.
 
 Source: github.com/containerd/platforms platform_windows_compat.go; Microsoft, "Windows container version compatibility".
 """
@@ -14,7 +14,7 @@ _UNKNOWN = (0, 0, 0)
 
 
 def accepts_version(wanted: str, offered: str) -> bool:
-    """Whether a host of the version `wanted` runs an image of the version `offered`; an empty or malformed wish takes everything."""
+    """Whether a host of the version `wanted` runs an image of the version `offered`; an empty or malformed `wanted` accepts everything."""
     host, image = _parse(wanted), _parse(offered)
     if host == _UNKNOWN or not offered:
         return True

@@ -1,1 +1,1 @@
-"""Images in the store: found by name, described, filtered, read and published; what the use cases share."""
+"""What the use cases share: finding images by name, describing, filtering, reading and publishing them."""

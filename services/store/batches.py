@@ -1,4 +1,4 @@
-"""Long work in short transactions, so that other writers need not wait for the whole of it."""
+"""Long work in short transactions, so other writers need not wait for all of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_WEIGHT = 20_000
 """How many links from manifests to others one transaction writes or follows, unless a single one has more: a fraction of a second."""
 
 _PAUSE_SECONDS = 0.02
-"""A writer that waits for SQLite does not queue, but asks again up to ten times a second."""
+"""A writer that waits for SQLite does not queue, but retries up to ten times a second."""
 
 Item = TypeVar("Item")
 

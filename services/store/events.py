@@ -1,6 +1,6 @@
-"""What is told of images to those who listen to events.
+"""The events that report what happens to images.
 
-An event belongs to the transaction that does what it tells, so that it is there exactly when that is, and in its order.
+An event is part of the transaction that makes the change it reports, so it exists exactly if the change does, and in the same order.
 
 Source: moby daemon/containerd/image_events.go (LogImageEvent with the labels of the image's config, logImageEvent without).
 """
@@ -17,10 +17,10 @@ from services.oci.digest import Digest
 from services.store.summary import any_platform, read_facts, summarize
 
 IMAGE = "image"
-"""The type of every event that there is here."""
+"""The type of all events."""
 
 _LABELS_LENGTH = 64 << 10
-"""Longer labels are not told: whoever made an image would decide how much room the history takes."""
+"""Longer labels are left out: the author of an image would otherwise decide how much space the history takes."""
 
 
 class Action(StrEnum):
@@ -40,18 +40,18 @@ class Action(StrEnum):
 def log_image(
     tx: Transaction, engine: Engine, action: Action, actor: Digest | str, *, name: Digest | str, labels: Mapping[str, str] | None = None
 ) -> None:
-    """Tell of an image; its attributes are the labels, unless they are very long, and the name."""
+    """Report an event of an image; its attributes are the labels, unless they are very long, and the name."""
     told = labels if labels and sum(map(len, (*labels, *labels.values()))) <= _LABELS_LENGTH else {}
     _log(tx, engine, action, Actor(str(actor), {**told, "name": str(name)}))
 
 
 def log_prune(tx: Transaction, engine: Engine, freed: int) -> None:
-    """Tell that a prune ended, and how many bytes it freed."""
+    """Report that a prune ended, and how many bytes it freed."""
     _log(tx, engine, Action.PRUNE, Actor("", {"reclaimed": str(freed)}))
 
 
 def image_labels(tx: Transaction, engine: Engine, target: Digest) -> Mapping[str, str]:
-    """The labels in the config of the manifest that stands for an image; none where `target` is no image's."""
+    """The labels in the config of the manifest that represents an image; none if `target` is not an image's."""
     records = tx.images.by_target(target)
     if not records:
         return {}

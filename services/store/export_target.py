@@ -1,4 +1,4 @@
-"""What is pushed, or saved, of an image for one platform; and what is pushed instead of an index that is not whole.
+"""What part of an image is pushed or saved for one platform, and what is pushed instead of an incomplete index.
 
 Source: moby daemon/containerd/image_push.go (getPushDescriptor).
 """
@@ -18,8 +18,8 @@ from services.store.summary import Facts, any_platform, platform_not_found, walk
 def choose_target(record: ImageRecord, facts: Facts, *, platform: Platform | None, preferred: Platform) -> Descriptor:
     """The one present manifest for exactly this platform.
 
-    Without a platform: the image's own target where none of its manifests is absent, else the only one that is here, or the one for the
-    `preferred` platform. Raises NotFound where nothing fits, Conflict where several do.
+    Without a platform: the image's own target if none of its manifests is absent, else the only one present, or the one for the
+    `preferred` platform. Raises NotFound if nothing fits, Conflict if several do.
     """
     listed = list(walk_manifests(record.target, facts))
     matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(preferred)

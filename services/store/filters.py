@@ -1,4 +1,4 @@
-"""Which images a list or a prune is about: the filters that look at one record and the facts of its manifests.
+"""Which images a list or a prune includes: the filters that look at one record and the facts of its manifests.
 
 Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
 """
@@ -47,7 +47,7 @@ def _stored_before(moment: int) -> Predicate:
 
 
 def _label_check(text: str, *, negated: bool) -> LabelCheck:
-    """Read `key`, `key=value` or `key!=value`; a negated check holds where the other does not."""
+    """Read `key`, `key=value` or `key!=value`; a negated check holds if the plain one does not."""
     key, equals, value = text.partition("=")
     total = len(key.encode()) + len(value.encode())
     if total > _MAX_LABEL_BYTES:

@@ -1,4 +1,4 @@
-"""The graph of an image, read and verified: its target and every manifest below it that an operation brought.
+"""The graph of an image, read and verified: its target and every manifest below it that an operation stored.
 
 Nothing is recorded here; see services/store/publish.py.
 """
@@ -32,14 +32,14 @@ MAX_DEPTH = 4
 """Levels of indexes below a target; real images have one, an archive's nested layout two."""
 
 MAX_REPEATS = 100
-"""How often an index may list one digest: nested, such lists would otherwise multiply to billions of ways from a name to a blob."""
+"""How often an index may list one digest: nested, such lists would otherwise multiply to billions of paths from a name to a blob."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
     """A manifest that was read and is whole; `config` is what is recorded as its image config, none of an index.
 
-    `problem` says why nobody could unpack it, of what is taken all the same.
+    `problem` says why it cannot be unpacked, if it is accepted all the same.
     """
 
     document: ManifestDocument
@@ -49,7 +49,7 @@ class ReadManifest:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A graph while it is read: what the operation brought, the manifests found so far, and what is below the target and was visited."""
+    """A graph while it is read: what the operation stored, the manifests found so far, and what was visited below the target."""
 
     engine: Engine
     tx: Transaction
@@ -70,21 +70,21 @@ def read_graph(
     tolerant: bool = False,
     documents: Documents | None = None,
 ) -> list[ReadManifest]:
-    """Read target and every descendant manifest that was brought, children before parents; verify that each is complete.
+    """Read target and every descendant manifest that was stored, children before parents; verify that each is complete.
 
     `brought` is what the operation's lease holds; `documents` are those that it has read for other targets.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
-    and raises InvalidContent ("missing blob ...") where a manifest that was read lacks its config or a layer that is not foreign.
-    An index may lack any of its manifests. One that was not brought is there only if it is recorded already: what else is in the store
-    is a broken transfer's, or about to be swept. One whose config is absent counts as absent too: engines save a manifest without its
-    content when its platform is not there (containerd archive.WithSkipMissing).
+    and raises InvalidContent ("missing blob ...") if the config or a non-foreign layer of a manifest that was read is missing.
+    Any manifest of an index may be missing. One that was not stored by the operation counts as present only if it is recorded already:
+    anything else in the store is from a broken transfer, or about to be swept. One whose config is absent counts as absent too: engines
+    save a manifest without its content if its platform is not present (containerd archive.WithSkipMissing).
 
-    With a matcher, manifests that an index lists for other platforms are left out, but not the attestations of what is taken; an index may
-    end with none (containerd FilterPlatforms, SetReferrers).
+    With a matcher, manifests that an index lists for other platforms are left out, but not the attestations of those taken; an index may
+    end up with none (containerd FilterPlatforms, SetReferrers).
 
-    A tolerant reader takes what Docker loads although nobody could ever check or unpack it, and says so in `ReadManifest.problem`: layers
-    that are no stream at all, and a target that is neither manifest nor index.
+    A tolerant reader accepts what Docker loads although it cannot be checked or unpacked, and says so in `ReadManifest.problem`: layers
+    that are not a stream, and a target that is neither manifest nor index.
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, brought, matcher, tolerant, documents or Documents())
@@ -103,7 +103,7 @@ def read_graph(
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-    """Those of these manifests that are recorded and, with their config and layers, here to rely on; an index needs nothing
+    """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing
     that it lists.
     """
     recorded = tx.graph.manifests(digests)
@@ -130,7 +130,7 @@ def _needed(facts: ManifestFacts) -> set[Digest]:
 
 
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
-    """Whether these bytes may be a manifest elsewhere: under another type they would be recorded without what they list, for good."""
+    """Whether these bytes may be a manifest elsewhere: under another type they would be recorded permanently without what they list."""
     _check_sizes(reading, [target])
     if target.size > MAX_MANIFEST_BYTES:
         return False
@@ -149,7 +149,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     _check_repeats(index)
     present = _sound(reading, _check_sizes(reading, index.manifests))
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
-    for child in sorted(wanted, key=is_pseudo):  # as an image, which is checked, before the same as none
+    for child in sorted(wanted, key=is_pseudo):  # images, which are checked, before the same digest as a non-image
         if child.digest in present:
             _read_child(reading, child, depth=depth + 1)
     _check_recorded(reading, {child.digest for child in wanted})
@@ -159,7 +159,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
 
 
 def _check_recorded(reading: _Reading, listed: set[Digest]) -> None:
-    """Refuse an index of which nothing was brought, while what was here before is damaged: it could not be saved."""
+    """Refuse an index if nothing of it was stored now and what was present before is damaged: it could not be saved."""
     if listed & reading.visited:
         return
     recorded = reading.tx.graph.manifests(listed)
@@ -174,7 +174,7 @@ def _check_repeats(index: Index) -> None:
 
 
 def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:
-    """Read a present child of an index, once, if the operation brought it."""
+    """Read a present child of an index, once, if the operation stored it."""
     if child.digest in reading.visited or child.digest not in reading.brought:
         return
     reading.visited.add(child.digest)
@@ -230,13 +230,13 @@ def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -
 
 
 def _sound(reading: _Reading, unmarked: Mapping[Digest, int]) -> set[Digest]:
-    """Which of these blobs are here to rely on; those that were brought have just been looked at, or written."""
+    """Which of these blobs are sound; those that the operation stored have just been checked or written."""
     others = {digest: size for digest, size in unmarked.items() if digest not in reading.brought}
     return unmarked.keys() - others.keys() | sound_blobs(reading.engine.content, others)
 
 
 def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> dict[Digest, int]:
-    """The sizes of the unmarked blobs among these; raises InvalidContent where one is not what its descriptor says."""
+    """The sizes of the unmarked blobs among these; raises InvalidContent if one differs from its descriptor."""
     sizes = reading.tx.graph.unmarked(descriptor.digest for descriptor in descriptors)
     for descriptor in descriptors:
         size = sizes.get(descriptor.digest, descriptor.size)

@@ -1,4 +1,4 @@
-"""Are the layers of an image what its config says? Compared are the diff_ids with the facts that were derived when each layer
+"""Check that the layers of an image are what its config says, by comparing the diff_ids with the facts derived when each layer
 was stored.
 """
 
@@ -23,8 +23,8 @@ _MISMATCHED = "mismatched image rootfs and manifest layers"
 def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, diff_ids: Sequence[Digest], *, tolerant: bool) -> str:
     """Compare what each tar layer unpacks to with what the config says (its diff_ids); layers of other kinds are not readable here.
 
-    A tolerant caller takes layers that are no stream at all. Returns what keeps an image that is taken all the same from being unpacked;
-    raises InvalidContent for what is not taken.
+    A tolerant caller accepts layers that are not a stream. Returns why an image that is accepted all the same cannot be unpacked;
+    raises InvalidContent for what is not accepted.
     """
     layers = manifest.layers
     if not all(mediatypes.is_layer(layer.media_type) for layer in layers):
@@ -49,7 +49,7 @@ def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, diff_i
 
 
 def _is_meaningless(content: ContentStore, layer: Descriptor, known: LayerFacts | None) -> bool:
-    """Whether there is nothing to check: no bytes, or bytes that begin neither as a tar nor as a compressed stream."""
+    """Whether there is nothing to check: no bytes, or bytes that begin like neither a tar nor a compressed stream."""
     if known is not None:
         return layer.size == 0
     with content.open(layer.digest) as blob:

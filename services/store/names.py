@@ -1,4 +1,4 @@
-"""The name that a `repo` and a `tag` form field give together.
+"""The name that a `repo` and a `tag` form field make up together.
 
 Source: moby daemon/server/httputils/form.go (RepoTagReference).
 """
@@ -10,7 +10,7 @@ from services.oci.reference import Reference
 
 
 def repo_tag_reference(repo: str, tag: str) -> Reference | None:
-    """The tagged reference to give to an image, or None where `repo` is empty.
+    """The tagged reference to give to an image, or None if `repo` is empty.
 
     A tag inside `repo` counts unless `tag` is given; without either it is `latest`. Raises InvalidReference, also for a repo with a digest.
     """

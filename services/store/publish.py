@@ -1,6 +1,6 @@
-"""From stored blobs to a visible image: what pull, load and import do last.
+"""From stored blobs to a visible image: the last step of pull, load and import.
 
-The facts of a manifest are recorded when everything that it needs is there; names change in the same transaction. This is what makes an
+The facts of a manifest are recorded when everything that it needs is present; names change in the same transaction. This makes an
 image visible.
 """
 
@@ -36,7 +36,7 @@ def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Dig
     """Give a canonical name this target, with Docker's rules for dangling images (moby createOrReplaceImage, ensureDanglingImage).
 
     A target that loses its last name is kept as moby-dangling@<digest> (its digest is returned, else None); the new target's own dangling
-    name, if there is one, goes away. Assigning the target that the name has already changes nothing, nor does giving the dangling name to
+    name, if any, is removed. Assigning the target that the name already has changes nothing, nor does giving the dangling name to
     a target that has any name.
     """
     dangling = dangling_name(target.digest)

@@ -1,6 +1,6 @@
-"""Bytes of the store that are given away or relied on: verified as they are read, and what is wrong is marked for whoever comes next.
+"""Bytes of the store that are served or relied on: they are verified as they are read, and damage is marked for later readers.
 
-Only whole bytes with another digest are a finding. What cannot be read at the moment is an error, and marks nothing.
+Only complete content with another digest is a finding. Content that cannot be read at the moment is an error, and marks nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def refuse_damaged(engine: Engine, unsound: Iterable[Digest]) -> None:
     for digest, size in sorted(sizes.items()):
         if damage := file_problem(engine.content, digest, size) or damages.get(digest):
             raise damaged(digest, damage)
-        read_document(engine, digest)  # only of a small blob are the bytes known to be wrong before they are read
+        read_document(engine, digest)  # only a small blob's bytes are known to be wrong before they are read
 
 
 def read_document(engine: Engine, digest: Digest) -> bytes:
-    """The whole of a small blob. Raises BlobNotFound, and Damaged where it holds other bytes."""
+    """The whole of a small blob. Raises BlobNotFound, and Damaged if it holds other bytes."""
     version = engine.content.version(digest)
     raw = engine.content.read(digest)
     _check(engine, digest, Digest.of(raw, digest.algorithm), version)
@@ -48,9 +48,9 @@ def open_verified(engine: Engine, digest: Digest, size: int) -> Iterator[Verifie
 
 
 class VerifiedBlob:
-    """An open blob whose last bytes are given only when all of them have its digest, which costs a second thread its hashing.
+    """An open blob whose last bytes are returned only if all bytes match its digest; a second thread hashes them.
 
-    Used by one thread. Raises Damaged in place of the last bytes, Internal for what the disk does not give.
+    Used by one thread. Raises Damaged in place of the last bytes, Internal if the disk cannot be read.
     """
 
     def __init__(self, engine: Engine, digest: Digest, size: int, file: BinaryIO, version: tuple[int, ...] | None) -> None:
@@ -67,7 +67,7 @@ class VerifiedBlob:
         self._hashing = Stage(self._digester.update)
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes, none at the end."""
+        """Up to `size` bytes, none at the end."""
         with storage_errors():
             chunk = self._file.read(min(size, self._size - self._position))
         self._hashing.put(chunk)
@@ -78,7 +78,7 @@ class VerifiedBlob:
         return chunk
 
     def seek(self, offset: int, /) -> int:
-        """Go on from this offset; what comes before it is read again, since the digest is that of all bytes."""
+        """Continue from this offset; what comes before it is read again, since the digest covers all bytes."""
         if offset != self._position:
             self.close()
             with storage_errors():
@@ -89,7 +89,7 @@ class VerifiedBlob:
         return self._position
 
     def close(self) -> None:
-        """End the hashing; the file is the opener's."""
+        """End the hashing; the file belongs to the opener."""
         self._hashing.close()
 
 

@@ -1,4 +1,4 @@
-"""From what a client calls an image to its record: a name, a name with a digest, an ID, or the beginning of an ID.
+"""Find the record of an image by what a client calls it: a name, a name with a digest, an ID, or the beginning of an ID.
 
 Source: moby daemon/containerd/image.go (resolveImage, resolveAllReferences).
 """
@@ -40,8 +40,8 @@ def familiar_name(record: ImageRecord) -> str:
 def resolve_image(tx: Transaction, text: str) -> ImageRecord:
     """Find the one image that `text` means.
 
-    A name comes before the beginning of an ID that looks alike; `repository@digest` needs a name of that repository on that target.
-    Raises InvalidReference, ImageNotFound, or NotFound("ambiguous reference") where the beginning fits several targets.
+    A name takes precedence over the beginning of an ID that looks the same; `repository@digest` needs a name of that repository on that
+    target. Raises InvalidReference, ImageNotFound, or NotFound("ambiguous reference") if the beginning fits several targets.
     """
     parsed = parse_any(text)
     if isinstance(parsed, Digest):
@@ -60,7 +60,7 @@ def resolve_image(tx: Transaction, text: str) -> ImageRecord:
 
 
 def resolve_all(tx: Transaction, text: str) -> tuple[ImageRecord | None, list[ImageRecord]]:
-    """Find the record whose very name `text` is (or None), and every record with the same target, ordered by name.
+    """Find the record whose exact name is `text` (or None), and every record with the same target, ordered by name.
 
     The list is never empty. Raises as `resolve_image` does.
     """

@@ -1,4 +1,4 @@
-"""What an image consists of, told from the facts of its manifests: every platform, its sizes, and the platform to show.
+"""What an image consists of, derived from the facts of its manifests: every platform, its sizes, and the platform to show.
 
 Source: moby daemon/containerd/image_list.go (multiPlatformSummary), image_manifest.go (IsPseudoImage, getBestPresentImageManifest).
 """
@@ -32,7 +32,7 @@ class ManifestKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestSummary:
-    """One manifest that an image has or lists. `size` is the bytes of its content that are present; `facts` is None where it is absent."""
+    """One manifest that an image has or lists. `size` is the bytes of its present content; `facts` is None if it is absent."""
 
     descriptor: Descriptor
     facts: ManifestFacts | None
@@ -58,12 +58,12 @@ class ImageSummary:
     size: int
 
     def best(self, matcher: PlatformMatcher) -> ManifestSummary | None:
-        """The image manifest that matches and is preferred, present or not."""
+        """The preferred matching image manifest, present or not."""
         images = ((manifest, manifest.platform) for manifest in self.manifests if manifest.kind is ManifestKind.IMAGE)
         return best_match(images, matcher)
 
     def best_present(self, matcher: PlatformMatcher) -> ManifestSummary | None:
-        """The manifest of any kind that matches, is present and preferred."""
+        """The preferred matching manifest of any kind that is present."""
         return best_match(((manifest, manifest.platform) for manifest in self.manifests if manifest.available), matcher)
 
 
@@ -88,7 +88,7 @@ def read_facts(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
 def walk_manifests(target: Descriptor, facts: Facts) -> Iterator[Descriptor]:
     """The descriptors of the image manifests that a target is or lists, present or not, depth first, as often as they are listed.
 
-    An index that is listed again is not entered again: three small ones could otherwise name billions.
+    An index that is listed again is not entered again: three small ones could otherwise list billions.
     """
     if mediatypes.is_manifest(target.media_type):
         yield target
@@ -121,7 +121,7 @@ def any_platform(preferred: Platform) -> PlatformMatcher:
 
 
 def platform_not_found(name: str, wanted: Platform | None) -> NotFound:
-    """The error for an image that lacks what was asked of it."""
+    """The error for an image without the requested platform."""
     what = f"the specified platform ({wanted})" if wanted else "any platform"
     return NotFound(f"image with reference {name} was found but does not provide {what}")
 
@@ -131,7 +131,7 @@ def _manifest_edges(facts: ManifestFacts) -> Iterator[Edge]:
 
 
 def is_pseudo(descriptor: Descriptor) -> bool:
-    """Whether an index lists this manifest as no image: as an attestation, or for the platform unknown/unknown (moby's IsPseudoImage)."""
+    """Whether an index does not list this as an image: an attestation, or for the platform unknown/unknown (moby's IsPseudoImage)."""
     platform = descriptor.platform
     disowned = platform is not None and (platform.os, platform.architecture) == ("unknown", "unknown")
     return disowned or is_reference(descriptor)

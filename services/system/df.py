@@ -1,4 +1,4 @@
-"""How much disk the engine's objects take. Only images take any: there are no containers, volumes or build cache.
+"""How much disk space the engine's objects take. Only images take any: there are no containers, volumes or build cache.
 
 Source: moby daemon/disk_usage.go.
 """
@@ -15,7 +15,7 @@ from services.images.list import ListedImage, list_images
 
 
 class ObjectType(StrEnum):
-    """What disk usage can be asked of (moby api/types/system/disk_usage.go)."""
+    """What disk usage can be requested for (moby api/types/system/disk_usage.go)."""
 
     CONTAINER = "container"
     IMAGE = "image"
@@ -25,7 +25,7 @@ class ObjectType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The types that were asked for, the images with their shared sizes, and the bytes of all content of images, each blob counted once.
+    """The requested types, the images with their shared sizes, and the bytes of all content of images, each blob counted once.
 
     No container uses an image, so all of it can be reclaimed. Without IMAGE among the types there are no images and no bytes.
     """
@@ -36,7 +36,7 @@ class DiskUsage:
 
 
 def read_disk_usage(engine: Engine, *, types: Collection[ObjectType] = tuple(ObjectType)) -> DiskUsage:
-    """The disk usage of this moment; content that no image reaches yet, such as that of a running pull, is not counted."""
+    """The current disk usage; content that no image reaches yet, such as that of a running pull, is not counted."""
     if ObjectType.IMAGE not in types:
         return DiskUsage(frozenset(types))
     images = tuple(list_images(engine, filters=Filters(), shared_size=True))

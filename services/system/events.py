@@ -1,4 +1,4 @@
-"""The events that a client asks for: those that were, and those to come.
+"""The events that a client asks for, past and future.
 
 Source: moby daemon/server/router/system/system_routes.go (getEvents), daemon/events/events.go and filter.go.
 """
@@ -15,21 +15,21 @@ from services.oci.reference import Reference
 from services.store.events import IMAGE
 
 SCOPE = "local"
-"""The scope of every event that there is here."""
+"""The scope of all events."""
 
 _PAGE = 32
-"""Events that are in memory at once; one may have many kilobytes of labels."""
+"""How many events are in memory at once; one may have many kilobytes of labels."""
 
 _FUZZY_ACTIONS = frozenset({"health_status", "exec_create", "exec_start"})
 _NAMED_TYPES = ("daemon", "container", "plugin", "volume", "network", "node", "service", "secret", "config")
 
 
 def watch_events(engine: Engine, *, since: int | None, until: int | None, filters: Filters) -> Iterator[Event | None]:
-    """Give the events that pass the filters in the order of their ids; ends once the clock is past `until`, or never.
+    """Yield the events that pass the filters in the order of their ids; ends once the clock is past `until`, or never.
 
-    Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens from the call on.
-    An `until` of 0 or less shuts nothing out: the whole history comes, and then the end.
-    None says that there is nothing more now: it is for the caller to wait before asking again.
+    Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens after the call.
+    An `until` of 0 or less excludes nothing: the whole history comes, and then the end.
+    None means that there is nothing more now: the caller should wait before asking again.
     """
     with engine.metadata.read() as tx:
         now = tx.events.last()
@@ -55,7 +55,7 @@ def _read_page(engine: Engine, position: int) -> list[Event]:
 
 
 def passes(event: Event, filters: Filters) -> bool:
-    """Whether every filter lets the event pass. One without values lets all pass, one of an unknown name is ignored, as in moby."""
+    """Whether every filter lets the event pass. One without values lets all pass, one with an unknown name is ignored, as in moby."""
     return (
         _matches_action(event, filters)
         and _is_exactly(filters, "type", event.type)
@@ -75,7 +75,7 @@ def _matches_action(event: Event, filters: Filters) -> bool:
 
 
 def _matches_image(event: Event, filters: Filters) -> bool:
-    """Whether the actor or its name is one of the images, be it without their tags."""
+    """Whether the actor or its name is one of the images, with or without their tags."""
     name = event.actor.attributes.get("name" if event.type == IMAGE else "image", "")
     return any(_is_exactly(filters, "image", text) for text in (event.actor.id, name, _without_tag(event.actor.id), _without_tag(name)))
 

@@ -16,12 +16,12 @@ from services.oci.timestamp import Timestamp
 from services.system.version import VERSION
 
 _CONTAINERD_IDENTITY = ("driver-type", "io.containerd.snapshotter.v1")
-"""By this row clients know that an image's ID is the digest of its manifest or index, and not that of its config."""
+"""From this row clients know that an image's ID is the digest of its manifest or index, not of its config."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A registry as the settings describe it; `secure` ones are spoken to over verified TLS only."""
+    """A registry as the settings describe it; `secure` ones are contacted over verified TLS only."""
 
     name: str
     mirrors: tuple[str, ...]
@@ -66,7 +66,7 @@ class Info:
 
 
 def read_info(engine: Engine) -> Info:
-    """The facts of this moment. Source: moby daemon/info.go SystemInfo."""
+    """The current facts. Source: moby daemon/info.go SystemInfo."""
     with engine.metadata.read() as tx:
         images = tx.images.count()
     hostname, release = socket.gethostname(), _os_release()
@@ -96,7 +96,7 @@ def read_info(engine: Engine) -> Info:
 
 
 def _os_release() -> dict[str, str]:
-    """The fields of os-release; none where a system has no such file."""
+    """The fields of os-release; none if the system has no such file."""
     with contextlib.suppress(OSError):
         return platform.freedesktop_os_release()
     return {}

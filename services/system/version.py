@@ -1,4 +1,4 @@
-"""What versions of the service and of its parts run here."""
+"""The versions of the service and of its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The id of the store, which its content folder has too."""
+"""The id of the store, also kept in its content folder."""
 
 import secrets
 
