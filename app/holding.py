@@ -52,7 +52,7 @@ def _hold(folder: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Admit one process at once to this folder: a sibling must not read the file before the owner has been written into it."""
+    """Admit one process at a time to this folder: a sibling must not read the file before the owner has been written into it."""
     asking = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(asking, fcntl.LOCK_EX)
