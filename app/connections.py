@@ -27,7 +27,7 @@ BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a non-blocking socket raises where it would block."""
 
 _LEAST_CONNECTIONS = 16
-"""For a door, however few files may be open: otherwise all connections together take half of them."""
+"""What a door may have at least, however few files may be open; otherwise all connections together may take half of them."""
 _PIECE = 8192
 _PACKET = 1 << 16
 
@@ -131,7 +131,7 @@ class Connection(TConn):
             self.begin()
 
     def begin(self) -> None:
-        """Start to speak HTTP."""
+        """Start speaking HTTP."""
         self.parser = get_parser(self.cfg, self.sock, self.client)
 
     def take_head(self) -> bytes:

@@ -39,7 +39,7 @@ class Handshakes:
         try:
             if conn.room is not None:  # otherwise it was dropped while the step waited for a thread
                 outcome = self._shake(conn)
-        except Exception as exc:  # noqa: BLE001 - an outcome too
+        except Exception as exc:  # noqa: BLE001 - an error is an outcome too
             outcome = exc
         self._done(conn, outcome)
 

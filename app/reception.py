@@ -4,7 +4,7 @@ A connection waits for its client in a *room* of the *door* that it came in by: 
 for its end. When a head is complete, the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes,
 which compute, have threads of their own.
 
-If there are too many connections, or they take too much memory, some that have not sent a request are closed, all of the same door.
+Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def parse_binds(text: str) -> tuple[Bind, ...]:
 
 
 def _socket_path(text: str) -> Path:
-    """The absolute path of a unix socket. This is what is bound, so this is what is measured."""
+    """The absolute path of a unix socket, which is what is bound and measured."""
     path = Path(text).absolute()
     if (length := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
         raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes, and {path} has {length}")
