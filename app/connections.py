@@ -27,7 +27,7 @@ BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a non-blocking socket raises where it would block."""
 
 _LEAST_CONNECTIONS = 16
-"""What a door may have at least, however few files may be open; otherwise all connections together may take half of them."""
+"""The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
 _PIECE = 8192
 _PACKET = 1 << 16
 

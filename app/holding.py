@@ -82,7 +82,7 @@ def _service_pid() -> int:
 
 
 def identity(pid: int) -> str:
-    """A line that identifies a process across containers and reboots: boot, pid namespace, pid and start time.
+    """A line that is unique to a process, across containers and reboots: boot, pid namespace, pid and start time.
 
     The start time is field 22 of proc_pid_stat(5); the program's name before it may contain anything. Without /proc it is only the pid.
     """

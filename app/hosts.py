@@ -52,8 +52,8 @@ class Authority:
 def is_known_host(header: str, names: Collection[str]) -> bool:
     """Whether a request over plain TCP with this Host (empty if missing) was meant for this service, which also has these names.
 
-    After DNS rebinding, a page's requests arrive with the name of the page's own site in Host. Such a page cannot send a request without
-    a Host, an address, which no name server can redirect, or a name that no site on the internet can have.
+    After DNS rebinding, a page's requests arrive with the name of the page's own site in Host. This is never empty, nor an address, which
+    no name server can redirect, nor a name that no site on the internet can have.
     """
     if not header:
         return True
@@ -82,7 +82,7 @@ def is_own_origin(header: str, host: str, schemes: Collection[str], names: Colle
 
 
 def _is_never_a_site(name: str) -> bool:
-    """Whether this name cannot be registered on the internet to lead a browser to a page.
+    """Whether no site on the internet can have this name.
 
     A name without a dot would be a top-level domain, and ICANN does not allow these to have addresses. Resolvers look it up in hosts files,
     among the containers of a network and in search domains, so the network's operator controls it, not a web site. `localhost` (RFC 6761),
