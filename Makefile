@@ -4,12 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
-# Debian packages whose programs the conformance tests run, and the program that shows that each is there.
+# Debian packages whose programs the conformance tests run, each with a program that shows that it is installed.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
 	docker-compose:docker-compose docker-buildx:docker-buildx \
 	buildah:buildah netavark:netavark nodejs:node npm:npm
 MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
-# moby's description of its API. The package is only unpacked: what it depends on is a tree of Go sources.
+# moby's description of its API. The package is only unpacked: its dependencies are a tree of Go sources.
 API_PACKAGE := golang-github-docker-docker-dev
 API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0

@@ -1,4 +1,4 @@
-"""The WSGI application, for any server that wants a module: `wsgi:app`, or `wsgi:application`."""
+"""The WSGI application, for any server that loads a module: `wsgi:app` or `wsgi:application`."""
 
 import sys
 
@@ -10,4 +10,4 @@ try:
     app = application = create_app()
 except (ConfigError, EngineError) as exc:
     print(f"stowage: {exc}", file=sys.stderr)
-    raise SystemExit(4) from None  # gunicorn's APP_LOAD_ERROR: after any other status it would start the worker again
+    raise SystemExit(4) from None  # gunicorn's APP_LOAD_ERROR: after any other status it would restart the worker

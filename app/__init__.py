@@ -1,4 +1,4 @@
-"""Composition: the only package that knows everything."""
+"""Composition: the only package that knows all the others."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
 
 
 class DockerResponse(Response):
-    """A response without a Content-Type unless it has one to tell, as Go sends an empty one."""
+    """A response that has a Content-Type only if one is set, like an empty response from Go."""
 
     default_mimetype = None
 
 
 class Application(Flask):
-    """Flask that routes as moby's router does."""
+    """A Flask application that routes as moby's router does."""
 
     url_rule_class: type[Rule] = Route
     response_class = DockerResponse
 
 
 def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None) -> Flask:
-    """The WSGI application for this configuration, by default that of the environment; the engine is built at the first request.
+    """The WSGI application for this configuration, by default the environment's; the engine is built on the first request.
 
-    So a server may create the application, fork, and every process gets its own database connections. The store is prepared first: its
-    folders are held from here on, and its database is migrated; whoever passes `build` sees to that. Raises ConfigError and EngineError.
+    A server may therefore create the application and fork: every process gets its own database connections. The store is prepared
+    first: its folders are held from then on, and its database is migrated. A caller that passes `build` must prepare the store itself.
+    Raises ConfigError and EngineError.
     """
     make_records_safe()
     config = config or Config.from_environ()
@@ -69,7 +70,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
 
 
 def _wrap(app: Flask, config: Config) -> None:
-    """Put the middlewares around the application, the outermost last."""
+    """Wrap the application in its middlewares, the outermost last."""
     wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
     wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
     if not config.allow_insecure_tcp:
@@ -78,7 +79,7 @@ def _wrap(app: Flask, config: Config) -> None:
 
 
 def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:
-    """Build at the first call of any thread, and only then."""
+    """Build on the first call, from whichever thread, and only then."""
     lock, built = threading.Lock(), list[Engine]()
 
     def get() -> Engine:

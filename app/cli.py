@@ -21,7 +21,7 @@ from services.metadata.store import upgrade
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command with the settings of the environment."""
+    """Run one command with the settings from the environment."""
     make_records_safe()
     command: Callable[[Config], int] = _parser().parse_args(arguments).run
     try:
@@ -54,7 +54,7 @@ def _serve(config: Config) -> int:
 
 
 def _verify(config: Config, *, deep: bool = False) -> int:
-    """Print every finding; only damage fails, leftovers do not."""
+    """Print every finding. Only damage makes the command fail; leftovers do not."""
     _require_store(config)
     damaged = 0
     with open_engine(config) as engine:
@@ -80,7 +80,7 @@ def _upgrade(config: Config) -> int:
 
 
 def _require_store(config: Config) -> None:
-    """Raise ConfigError where there is no store, rather than make an empty one."""
+    """Raise ConfigError if there is no store, rather than create an empty one."""
     if not config.root.is_dir():
         raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}.")
 

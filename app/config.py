@@ -1,6 +1,6 @@
-"""The settings, all of them, from environment variables named STOWAGE_*.
+"""All settings, read from environment variables named STOWAGE_*.
 
-A value that cannot be, or a STOWAGE_ variable that is no setting, is refused with a sentence that names it (ConfigError).
+An invalid value, or a STOWAGE_ variable that is not a setting, is refused with a sentence that names it (ConfigError).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from services.oci.platform import Platform
 
 
 class ConfigError(Exception):
-    """A setting cannot be; `str(error)` is a sentence for whoever set it."""
+    """A setting is invalid; `str(error)` is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An environment variable: its default text, what it means, and how its text is read."""
+    """An environment variable: its default text, its meaning, and the parser of its text."""
 
     name: str
     default: str
@@ -32,13 +32,13 @@ class Setting:
 
 
 def setting(default: str, meaning: str, parse: Callable[[str], object], *, variable: str = "") -> Any:
-    """A field of Config that an environment variable fills: STOWAGE_ and the field's name, unless another is given."""
+    """A field of Config set by an environment variable: STOWAGE_ and the field's name, unless `variable` names another."""
     return field(metadata={"variable": variable, "default": default, "meaning": meaning, "parse": parse})
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings as values; `Config.from_environ()` checks how they go together."""
+    """The settings as values; `Config.from_environ()` checks that they are consistent."""
 
     root: Path = setting("./var", "Folder of the store: database, blobs, partial blobs, lock.", values.parse_folder)
     bind: tuple[Bind, ...] = setting(
@@ -198,7 +198,7 @@ class Config:
         return self.content or self.root
 
     def _check(self) -> None:
-        """Refuse half a TLS configuration and addresses that anyone could use."""
+        """Refuse an incomplete TLS configuration and addresses that are open to everyone."""
         if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
             raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
         for bind in self.bind:
@@ -221,4 +221,4 @@ def _setting_of(name: str, declared: Mapping[str, Any]) -> Setting:
 
 
 SETTINGS = {declared.name: _setting_of(declared.name, declared.metadata) for declared in fields(Config)}
-"""The settings by the name of their field."""
+"""The settings by field name."""

@@ -1,6 +1,4 @@
-"""Connections while no thread works for them: each waits for its client, in a room and for a bounded time, behind the door that
-it came by.
-"""
+"""Connections while no thread works for them: each waits for its client for a bounded time, in a room of the door that it came in by."""
 
 from __future__ import annotations
 
@@ -23,19 +21,19 @@ HEAD_SECONDS = 20.0
 STALL_SECONDS = 60.0
 """For a client that takes nothing of a quick answer, or of a refusal."""
 CLOSE_SECONDS = 2.0
-"""For a client to close its side, as gunicorn gives it: closed before, a connection could lose the end of the answer on its way."""
+"""For a client to close its side, as in gunicorn: a connection closed earlier could lose the end of the answer in transit."""
 
 BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a socket that does not block raises where it would."""
+"""What a non-blocking socket raises where it would block."""
 
 _LEAST_CONNECTIONS = 16
-"""Of a door, however few files may be open: all connections together else take half of them."""
+"""The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
 _PIECE = 8192
 _PACKET = 1 << 16
 
 
 class Room:
-    """Connections that wait for the same, so long at most; who has waited longest is in front."""
+    """Connections that wait for the same thing, for at most `seconds`, the longest waiting first."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -56,17 +54,17 @@ class Room:
 
     @property
     def due(self) -> float:
-        """When the time of the oldest is over."""
+        """When the time of the oldest connection is over."""
         return next(iter(self._since.values()), float("inf")) + self.seconds
 
     def restart(self, seconds: float) -> None:
-        """From now on everyone has so long."""
+        """Give every connection this long from now on."""
         self.seconds = seconds
         self._since = dict.fromkeys(self._since, time.monotonic())
 
 
 class Sizes:
-    """What connections hold in memory, and the sum of it."""
+    """How much memory each connection holds, and the total."""
 
     def __init__(self) -> None:
         self._sizes: dict[Connection, int] = {}
@@ -83,7 +81,7 @@ class Sizes:
 
 
 class Door:
-    """The listeners of one kind, unix or TCP, and the connections that came by them, so that neither kind takes anything from the other."""
+    """The listeners of one kind, unix or TCP, and their connections, so that neither kind takes anything from the other."""
 
     def __init__(self, cfg: Any, listeners: list[Any], *, is_local: bool) -> None:
         self.cfg = _without_tls(cfg) if is_local and cfg.is_ssl else cfg
@@ -98,7 +96,7 @@ class Door:
         self.rooms = (self.closing, self.opening, self.kept, self.sending)
 
     def forget(self, conn: Connection) -> None:
-        """A connection is no more."""
+        """Note that a connection has ended."""
         self.count -= 1
         self.heads.note(conn, 0)
         self.answers.note(conn, 0)
@@ -109,12 +107,12 @@ class Door:
 
     @property
     def dispensable(self) -> Connection | None:
-        """Which connection to close where there are too many: one that has its answer, else the oldest whose request is not there."""
+        """The connection to close if there are too many: one that has its answer, else the oldest whose request has not arrived."""
         return next((room.oldest for room in (self.closing, self.opening, self.kept) if room), None)
 
 
 class Connection(TConn):
-    """A client's connection. `room` is where it waits for its client: None while a request waits for a thread or has one, and
+    """A client's connection. `room` is where it waits for its client, or None while a request waits for a thread or has one, and
     at the end.
     """
 
@@ -133,7 +131,7 @@ class Connection(TConn):
             self.begin()
 
     def begin(self) -> None:
-        """From here on HTTP is spoken."""
+        """Start speaking HTTP."""
         self.parser = get_parser(self.cfg, self.sock, self.client)
         self.parser.unreader = HeadUnreader(self.sock)
 
@@ -143,12 +141,12 @@ class Connection(TConn):
         self.sock.settimeout(STALL_SECONDS)
 
     def take_head(self) -> bytes:
-        """What came of the head, and maybe beyond it; the next head begins."""
+        """The bytes of the head, and perhaps some beyond it; the next head begins."""
         content, self.head = bytes(self.head.content), Head(self.cfg)
         return content
 
     def move(self, room: Room | None) -> None:
-        """Wait for something else, to be seen on the same event."""
+        """Wait in another room for the same event."""
         if self.room is not None:
             self.room.remove(self)
         self.room = room
@@ -157,34 +155,34 @@ class Connection(TConn):
 
     @property
     def unsent(self) -> int:
-        """Bytes of the answer that the client has not taken yet."""
+        """Bytes of the answer that have not been sent yet."""
         return 0 if self.answer is None else self.answer.size
 
     def push(self) -> None:
-        """Send some of the answer that the client has not taken; raises BLOCKED."""
+        """Send some of the unsent answer; raises BLOCKED."""
         if self.answer is not None:
             self.answer.push()
 
     def receive(self) -> bytes:
-        """What has come, a piece of it; empty at its end. Raises BLOCKED where nothing has."""
+        """A piece of what has arrived, empty at its end. Raises BLOCKED if nothing has."""
         content: bytes = self.sock.recv(_PIECE)
         while content and self._has_record():
             content += self.sock.recv(_PIECE)
         return content
 
     def already_here(self) -> bytes:
-        """What has come with the last request, and which the poller does not see."""
+        """What arrived with the last request, which the poller does not see."""
         content: bytes = self.parser.unreader.take_buffered()
         return content + self.receive() if self._has_record() else content
 
     def _has_record(self) -> bool:
-        """TLS reads a record at a time, of which a part may be left."""
+        """Whether part of a TLS record is left: TLS reads whole records."""
         return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
 
 
 class Answer:
-    """The socket of a quick answer, which keeps what the client does not take at once, so that its thread need not wait; and its
-    connection.
+    """The socket and the connection of a quick answer. It keeps what the client does not take at once, so that its thread need not
+    wait.
     """
 
     def __init__(self, sock: Any, client: object, server: object) -> None:
@@ -197,7 +195,7 @@ class Answer:
 
     @property
     def sock(self) -> Answer:
-        """What gunicorn answers on."""
+        """The socket that gunicorn answers on."""
         return self
 
     @property
@@ -206,7 +204,7 @@ class Answer:
         return sum(map(len, self._unsent))
 
     def sendall(self, content: bytes) -> None:
-        """Send it with the next flush."""
+        """Keep the content for the next flush."""
         self._unsent.append(content)
 
     def send(self, content: bytes) -> int:
@@ -214,10 +212,10 @@ class Answer:
         return len(content)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Nothing: nobody waits for the client of a quick answer."""
+        """Do nothing: no thread waits for the client of a quick answer."""
 
     def flush(self) -> None:
-        """Send what can be sent now; a small answer is one packet."""
+        """Send what can be sent now; a small answer goes out in one piece."""
         if self._unsent and self.size <= _PACKET:
             self._unsent = [b"".join(self._unsent)]
         with suppress(*BLOCKED):
@@ -232,7 +230,7 @@ class Answer:
 
 
 def _without_tls(cfg: Any) -> Any:
-    """The same configuration, without a certificate."""
+    """A copy of the configuration without a certificate."""
     plain = copy.deepcopy(cfg)
     plain.set("certfile", None)
     plain.set("keyfile", None)

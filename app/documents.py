@@ -1,4 +1,4 @@
-"""The documents that are written from the code: `python -m app.documents` writes docs/settings.md and docs/api-versions.md."""
+"""Documents generated from the code: `python -m app.documents` writes docs/settings.md and docs/api-versions.md."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def versions_document() -> str:
 
 
 def write_documents() -> None:
-    """Write both into docs/."""
+    """Write both documents into docs/."""
     _FOLDER.mkdir(exist_ok=True)
     (_FOLDER / "settings.md").write_text(settings_document())
     (_FOLDER / "api-versions.md").write_text(versions_document())
@@ -68,7 +68,7 @@ def _differences(route: Route) -> Iterator[str]:
 
 
 def _shapes(schema: object) -> list[type[ResponseSchema]]:
-    """The shape of an answer, and before it those that are nested in it."""
+    """The schema of an answer, preceded by those that are nested in it."""
     if not (isinstance(schema, type) and issubclass(schema, ResponseSchema)):
         return []
     nested = [shape for field in schema.timeless().fields.values() for shape in _shapes(_nested(field))]
@@ -76,7 +76,7 @@ def _shapes(schema: object) -> list[type[ResponseSchema]]:
 
 
 def _nested(field: object) -> object:
-    """The class of the schema that a field, or each element of it, is shaped by."""
+    """The class of the schema that is nested in a field, or in each of its elements, or None."""
     while isinstance(field, (fields.List, fields.Dict)):
         field = field.inner if isinstance(field, fields.List) else field.value_field
     return type(field.schema) if isinstance(field, fields.Nested) else None
@@ -96,7 +96,7 @@ def _span(versions: Mapping[str, object]) -> str:
 
 
 def _first_sentence(rule: object) -> str:
-    """What a rule's docstring says first, which is what changes for a client."""
+    """The first sentence of a rule's docstring, which says what changes for a client."""
     text = inspect.getdoc(rule)
     assert text, f"{rule} has no docstring"
     return " ".join(text.split()).removesuffix(".").partition(". ")[0] + "."

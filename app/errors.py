@@ -1,4 +1,4 @@
-"""How failures are answered: one table from the kind of error to its HTTP status, and `{"message": ...}`."""
+"""Error responses: one table that maps error classes to HTTP statuses, and `{"message": ...}` as the body."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
 
 
 def register_errors(app: Flask) -> None:
-    """Answer every exception that leaves a view."""
+    """Register handlers for every exception that a view raises."""
     app.register_error_handler(errors.EngineError, _engine_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected_error)
 
 
 def _engine_error(error: errors.EngineError) -> Response:
-    """A known failure, in its own words. A client of a version that knew no JSON errors gets plain text, as from moby."""
+    """Answer a known failure with its own message. A client of a version without JSON errors gets plain text, as from moby."""
     status = STATUSES[type(error)]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s %s: %s", request.method, request.path, error)
@@ -56,14 +56,14 @@ def _engine_error(error: errors.EngineError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Flask's own: an unknown path and a wrong method are the same to moby."""
+    """Answer Flask's own errors. moby does not distinguish an unknown path from a wrong method."""
     if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         return _message(HTTPStatus.NOT_FOUND, "page not found")
     return _message(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.description or error.name)
 
 
 def _unexpected_error(error: Exception) -> Response:
-    """A defect of the service: the log has the traceback, the client a sentence without internals."""
+    """Answer a defect of the service: the log gets the traceback, the client a sentence without internals."""
     _log.error("%s %s failed", request.method, request.path, exc_info=error)
     return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")
 

@@ -1,6 +1,6 @@
-"""TLS handshakes, a step at a time: a step computes for about a millisecond and never waits for the client.
+"""TLS handshakes in steps: a step computes for about a millisecond and never waits for the client.
 
-Steps have threads of their own, so that many handshakes at once do not delay the main thread and with it everyone else.
+Steps run in threads of their own, so that many handshakes at once do not delay the main thread, and with it all clients.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from app.connections import Connection
 _THREADS = 2
 
 Outcome = int | Exception
-"""The event to wait for before the next step, 0 at the end of the handshake, or why it failed."""
+"""The event to wait for before the next step, 0 at the end of the handshake, or the error that ended it."""
 
 
 class Handshakes:
-    """The steps of a worker's handshakes; `done` is called with the outcome of each, in its thread."""
+    """Runs the steps of a worker's handshakes; `done` is called with the outcome of each step, in its thread."""
 
     def __init__(self, cfg: Any, done: Callable[[Connection, Outcome], None]) -> None:
         self._cfg, self._done = cfg, done
@@ -30,16 +30,16 @@ class Handshakes:
         self._threads = ThreadPoolExecutor(_THREADS)
 
     def step(self, conn: Connection) -> None:
-        """Begin a step. Until it is done nobody else may use the socket."""
+        """Begin a step. Nothing else may use the socket until it is done."""
         conn.in_handshake = True
         self._threads.submit(self._step, conn)
 
     def _step(self, conn: Connection) -> None:
         outcome: Outcome = 0
         try:
-            if conn.room is not None:  # or it was dropped while the step had to wait for a thread
+            if conn.room is not None:  # otherwise it was dropped while the step waited for a thread
                 outcome = self._shake(conn)
-        except Exception as exc:  # noqa: BLE001 - an outcome too
+        except Exception as exc:  # noqa: BLE001 - an error is an outcome too
             outcome = exc
         self._done(conn, outcome)
 
@@ -58,7 +58,7 @@ class Handshakes:
         self._context = self._context or ssl_context(self._cfg)
         quiet = self._cfg.suppress_ragged_eofs
         try:
-            conn.sock.getpeername()  # or ssl would find that the client is gone, and leave the socket open
+            conn.sock.getpeername()  # otherwise ssl would find the client gone, and leave the socket open
             conn.sock = self._context.wrap_socket(conn.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=quiet)
         except OSError as exc:
             raise ConnectionResetError from exc

@@ -1,7 +1,7 @@
-"""Heads of requests, read as their bytes come, so that no thread waits for one.
+"""Heads of requests, read as their bytes arrive, so that no thread waits for one.
 
-gunicorn's parser blocks until a head is whole, so it is not asked before. What it refuses earlier (a wrong request line, a bare LF, too
-much of anything) goes to it earlier, and is refused at once and in its words.
+gunicorn's parser blocks until a head is complete, so it is not called before. What it refuses earlier (an invalid request line, a bare
+LF, too much of anything) is passed to it earlier, and is refused at once and in its words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOBODY = ("", 0)
 
 
 class Head:
-    """The bytes of a head so far, and of what follows it."""
+    """The bytes of a head so far, and any that follow it."""
 
     def __init__(self, cfg: Any) -> None:
         self.content = bytearray()
@@ -26,7 +26,7 @@ class Head:
         self._fields = 0
 
     def feed(self, content: bytes) -> bool:
-        """Add bytes; whether gunicorn can parse or refuse the head without any more."""
+        """Add bytes, and return whether gunicorn can parse or refuse the head without more."""
         seen = len(self.content)
         self.content += content
         if _END.search(self.content, max(0, seen - 3)):
@@ -39,7 +39,7 @@ class Head:
         return self._is_refused() if self._fields else len(self.content) - blank > int(self._cfg.limit_request_line) + 2
 
     def _is_refused(self) -> bool:
-        """Whether the request line is wrong, which has just come."""
+        """Whether the request line, which has just arrived, is invalid."""
         try:
             Request(self._cfg, _Unreader(bytes(self.content)), _NOBODY)
         except _Incomplete:
@@ -64,7 +64,7 @@ class HeadUnreader(SocketUnreader):
 
 
 class _Incomplete(Exception):
-    """The parser asks for more than has come."""
+    """The parser asks for more than has arrived."""
 
 
 class _Unreader(Unreader):

@@ -1,9 +1,9 @@
-"""One service for each folder: its processes hold `<folder>/lock` together, and whoever else asks is refused.
+"""One service for each folder: its processes hold `<folder>/lock` together, and any other process is refused.
 
-The lock is a shared flock on a descriptor that nobody closes. So the system drops it when the last process of the service has ended, be
-that a worker that outlived its parent because a client still streams. The file names the process that the service belongs to, and whoever
-finds the folder held may join only if it belongs to the same. So the workers of one gunicorn share a store, though each creates the
-application itself.
+The lock is a shared flock on a descriptor that is never closed. The system releases it when the last process of the service has ended,
+even a worker that outlived its parent because a client is still streaming. The file names the process that the service belongs to. A
+process that finds the folder held may join only if it belongs to the same one. The workers of one gunicorn therefore share a store,
+although each creates the application itself.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MOST_BYTES = 1024
 
 
 def hold_folders(config: Config) -> None:
-    """Hold the folders of the store until this process and all that it forks have ended, made for its user alone if they are not there.
+    """Hold the folders of the store until this process and all that it forks have ended. Missing folders are made for its user alone.
 
-    Raises ConfigError where another service holds one of them. A process may hold its folders again.
+    Raises ConfigError if another service holds one of them. A process may hold its folders again.
     """
     for folder, setting in {config.content_root: "STOWAGE_CONTENT_URL", config.root: "STOWAGE_ROOT"}.items():
         try:
@@ -38,7 +38,7 @@ def hold_folders(config: Config) -> None:
 
 
 def _hold(folder: Path) -> bool:
-    """Whether this process holds the folder from now on."""
+    """Try to hold the folder, and return whether this process holds it from now on."""
     owner = identity(_service_pid()).encode()
     with _alone(folder):
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -52,7 +52,7 @@ def _hold(folder: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time ask for this folder: a sibling must not read the file before the owner is written into it."""
+    """Admit one process at a time to this folder: a sibling must not read the file before the owner has been written into it."""
     asking = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(asking, fcntl.LOCK_EX)
@@ -70,10 +70,10 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _service_pid() -> int:
-    """The process that the service belongs to: in a worker of gunicorn its master, or else this process.
+    """The process that the service belongs to: in a gunicorn worker its master, otherwise this process.
 
-    gunicorn does not tell the application which worker loads it, but the worker's own signal handlers are installed by then. A worker whose
-    master has died meanwhile stands alone.
+    gunicorn does not pass the worker to the application that it loads, but the worker's signal handlers are installed by then. A worker
+    whose master has died in the meantime is on its own.
     """
     worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(worker, Worker) and worker.ppid == os.getppid():
@@ -82,9 +82,9 @@ def _service_pid() -> int:
 
 
 def identity(pid: int) -> str:
-    """A line that no other process has, in this container or another, before or after a reboot: boot, pid namespace, pid and start time.
+    """A line that is unique to a process, across containers and reboots: boot, pid namespace, pid and start time.
 
-    The start time is field 22 of proc_pid_stat(5); the program's name before it may contain anything. Without /proc the pid has to do.
+    The start time is field 22 of proc_pid_stat(5); the program's name before it may contain anything. Without /proc it is only the pid.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

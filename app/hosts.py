@@ -1,12 +1,12 @@
-"""Which hosts are this service: the grammar of the headers Host and Origin, and the rule of names. Pure functions.
+"""Which hosts are this service: the grammar of the Host and Origin headers, and the rules for names. Pure functions.
 
     Host   := host [":" port]                          RFC 9110 section 7.2
     Origin := ("http" | "https") "://" host [":" port]   as browsers write it, without the scheme's own port: RFC 6454 section 6.2
     host   := name | IPv4 address | "[" IPv6 address "]"
     name   := label *("." label), each of ASCII letters, digits, "-" and "_"
 
-RFC 3986 allows more in a host: a user before it, escapes, an empty port, a dot at its end. Docker's clients send none of that, and two
-programs that read it differently are how a foreign name passes for another. So text that has any of it names no host.
+RFC 3986 allows more: a user before the host, escapes, an empty port, a trailing dot. Docker's clients send none of that. Where two
+programs read it differently, a foreign name can pass for another, so text that has any of it names no host.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A host, in lower case or as its address is usually written, and its port if there is one."""
+    """A host, in lower case or in the usual notation of its address, and its port if there is one."""
 
     host: str
     port: int | None = None
@@ -50,10 +50,10 @@ class Authority:
 
 
 def is_known_host(header: str, names: Collection[str]) -> bool:
-    """Whether a request over plain TCP with this Host (empty: without one) was meant for this service, which has these names too.
+    """Whether a request over plain TCP with this Host (empty if missing) was meant for this service, which also has these names.
 
-    After DNS rebinding, a page's requests come here with the name of the page's own site in Host. So these cannot be from such a page:
-    one without a Host; an address, which no name server leads elsewhere; and a name that no site on the internet can have.
+    After DNS rebinding, a page's requests arrive with the name of the page's own site in Host. This is never empty, nor an address, which
+    no name server can redirect, nor a name that no site on the internet can have.
     """
     if not header:
         return True
@@ -65,10 +65,9 @@ def is_known_host(header: str, names: Collection[str]) -> bool:
 
 
 def is_own_origin(header: str, host: str, schemes: Collection[str], names: Collection[str]) -> bool:
-    """Whether this Origin is a page of the host that the request's Host names, port included, over one of these schemes, or of a named
-    host.
+    """Whether this Origin is the request's Host, including the port, over one of these schemes, or one of the named hosts.
 
-    `null`, the origin of pages that hide theirs, is nobody's own.
+    `null`, the origin of pages that hide theirs, never is.
     """
     scheme, _, rest = header.lower().partition("://")
     default = _DEFAULT_PORTS.get(scheme)
@@ -83,16 +82,16 @@ def is_own_origin(header: str, host: str, schemes: Collection[str], names: Colle
 
 
 def _is_never_a_site(name: str) -> bool:
-    """Whether nobody can register this name on the internet and so bring a browser to a page of it.
+    """Whether no site on the internet can have this name.
 
-    A name without a dot would be a top-level domain, and ICANN lets these have no addresses. Resolvers look it up in hosts files, among the
-    containers of a network and below search domains: whoever runs this network decides about it, not a web site. `localhost` (RFC 6761),
-    `internal` (ICANN, 2024) and `example.com` (RFC 6761) are reserved for good; clients send `api.moby.localhost` through forwarded
+    A name without a dot would be a top-level domain, and ICANN does not allow these to have addresses. Resolvers look it up in hosts files,
+    among the containers of a network and in search domains, so the network's operator controls it, not a web site. `localhost` (RFC 6761),
+    `internal` (ICANN, 2024) and `example.com` (RFC 6761) are reserved permanently. Clients send `api.moby.localhost` through forwarded
     sockets, `host.docker.internal` from containers, and `docker.example.com` through ssh.
     """
     return "." not in name or name.endswith((".localhost", ".internal")) or name == "docker.example.com"
 
 
 def _is_listed(host: str, names: Collection[str]) -> bool:
-    """Whether the list has this host, a `*.DOMAIN` above it, or `*`."""
+    """Whether the list contains this host, a `*.DOMAIN` above it, or `*`."""
     return "*" in names or host in names or host.endswith(tuple(name[1:] for name in names if name.startswith("*.")))

@@ -1,8 +1,8 @@
-"""The log: a line per record, whatever clients and registries put into it.
+"""The log: one line per record, whatever clients and registries put into it.
 
-They choose much of what is logged: paths, names, headers, the words of errors. A line break there would forge a record, and an escape
-sequence would reach the terminal of whoever reads the log. So the records themselves are made safe, of every logger, ours, gunicorn's and
-urllib3's: that holds under any handler and format, also those of another server that runs `wsgi:application`.
+They choose much of what is logged: paths, names, headers, error messages. A line break there would forge a record, and an escape
+sequence would reach the terminal of a reader. The records themselves are therefore made safe, for every logger: ours, gunicorn's and
+urllib3's. This holds for any handler and format, including those of another server that runs `wsgi:application`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import threading
 from typing import Any
 
 _LINE = 3900
-"""Characters of a message and of a line of a traceback: with time, level and logger before it, a line has fewer than 4,096."""
+"""Limit of characters in a message or a line of a traceback: with time, level and logger before it, a line has fewer than 4,096."""
 
 _TRACEBACK = 1 << 15
-"""Characters of a traceback, which shows frames and the error's own words."""
+"""Limit of characters in a traceback, which shows frames and the error's message."""
 
 _log = logging.getLogger("stowage")
 
 
 class SafeRecord(logging.LogRecord):
-    """A record whose message is one printable line, and whose traceback has indented ones, so that none of them looks like a record."""
+    """A record whose message is one printable line and whose traceback is indented, so that no line of it looks like a record."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.exc_info:
-            # Formatters print this text where it is there already, and do not write one of their own.
+            # If this text is set, formatters print it and do not format the traceback themselves.
             self.exc_text = _indented(logging.Formatter().formatException(self.exc_info))
 
     def getMessage(self) -> str:  # noqa: N802 - the name is logging's
@@ -35,13 +35,13 @@ class SafeRecord(logging.LogRecord):
 
 
 def make_records_safe() -> None:
-    """Have every record that this process logs from now on be a SafeRecord."""
+    """Make every record that this process logs from now on a SafeRecord."""
     logging.setLogRecordFactory(SafeRecord)
 
 
 def log_to_stderr() -> None:
-    """One line per record, with its time; the service's own from INFO on, libraries' from WARNING on. What Python itself would print is
-    logged too.
+    """Log one line per record, with its time: the service's own from INFO on, libraries' from WARNING on. What Python itself would print
+    is logged too.
     """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
@@ -51,7 +51,7 @@ def log_to_stderr() -> None:
 
 
 def one_line(text: str) -> str:
-    """The text with whatever is not printable as an escape, and without its middle where it is long."""
+    """The text with unprintable characters escaped, and without its middle if it is long."""
     if len(text) <= _LINE and len(escaped := _escape(text)) <= _LINE:
         return escaped
     half = _LINE // 2
@@ -59,7 +59,7 @@ def one_line(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Line breaks, control characters, overrides of the direction of writing, and surrogates as in a Python string."""
+    """Escape line breaks, control characters, overrides of text direction, and surrogates as in a Python string."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)

@@ -1,4 +1,4 @@
-"""Around every request, as WSGI: the request log, the guard against web pages, paths as Go cleans them; around views: Docker's headers."""
+"""WSGI middlewares for every request: the log, the guard against web pages, Go's path cleaning; and Docker's headers for views."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAG
 
 
 def register_headers(app: Flask) -> None:
-    """Check the version of every matched request and give its answer the headers of moby's version and experimental middlewares.
+    """Check the version of every matched request, and add the headers of moby's version and experimental middlewares to its answer.
 
-    Every status line gets the phrase that Go writes, since docker-py shows it to people.
+    Every status line gets the phrase that Go writes, since docker-py shows it to users.
     """
 
     @app.after_request
@@ -49,7 +49,7 @@ def register_headers(app: Flask) -> None:
 
 
 class RequestLog:
-    """One line to the log per request, when its response ends: never the query, headers or bodies, which may hold secrets."""
+    """Logs one line per request when its response ends, but never the query, headers or bodies, which may hold secrets."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -71,7 +71,7 @@ class RequestLog:
 
 
 class _Counted(Iterator[bytes]):
-    """A response body that tells its size when it is closed."""
+    """A response body that reports its size when it is closed."""
 
     def __init__(self, body: Iterable[bytes], finish: Callable[[int], None]) -> None:
         self._body, self._chunks, self._finish, self._size = body, iter(body), finish, 0
@@ -91,12 +91,11 @@ class _Counted(Iterator[bytes]):
 
 
 class HostGuard:
-    """Refuses what a foreign web page makes a browser send: its Origin on every transport, and over plain TCP a Host that is not this
-    service's.
+    """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP.
 
-    A page that reached this service by DNS rebinding has the service's address for its own, so its Origin equals its Host; then only the
-    Host gives it away. Over TLS no such page comes to be, since no certificate of this service has its name. What is before a unix socket,
-    a proxy or a tunnel, knows under which names it is reached, and this service does not.
+    After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
+    Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked:
+    the proxy or tunnel in front of it knows under which names it is reached, and this service does not.
     """
 
     def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str]) -> None:
@@ -113,8 +112,8 @@ class HostGuard:
 
 
 class GoServer:
-    """What Go's HTTP server and gorilla/mux do before a route: 400 for a bad %-escape in the path and for HTTP/1.1 without a Host,
-    a redirect for a path that is not clean."""
+    """Does what Go's HTTP server and gorilla/mux do before routing: answers 400 to a bad %-escape in the path and to HTTP/1.1 without
+    a Host, and redirects a path that is not clean."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -135,7 +134,7 @@ class GoServer:
 
 
 def clean_path(path: str) -> str:
-    """The shortest equal path, a trailing slash kept: gorilla/mux cleanPath."""
+    """The shortest equivalent path, with a trailing slash kept: gorilla/mux cleanPath."""
     cleaned = posixpath.normpath("/" + path.lstrip("/"))
     return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned
 
@@ -146,10 +145,10 @@ def _plain(start_response: StartResponse, status: str, body: bytes, content_type
 
 
 def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
-    """The schemes that a page of this service can have: both before a unix socket, since what is there may speak TLS with the browser.
+    """The schemes that a page of this service can have: both on a unix socket, since a proxy there may speak TLS with the browser.
 
-    wsgi.url_scheme is not believed: servers take it from X-Forwarded-Proto, which a page can send after DNS rebinding. So what is not known
-    to be anything else is plain TCP, where most is checked.
+    wsgi.url_scheme is not trusted: servers take it from X-Forwarded-Proto, which a page can send after DNS rebinding. A connection that is
+    not known to be anything else counts as plain TCP, where most is checked.
     """
     if _is_unix_socket(environ):
         return ("http", "https")
@@ -157,8 +156,8 @@ def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
 
 
 def _is_unix_socket(environ: WSGIEnvironment) -> bool:
-    """gunicorn shows the connection. With another server REMOTE_ADDR is empty: accept() says so of a peer on a unix socket, while every
-    peer on TCP has an address.
+    """Whether the client uses a unix socket. gunicorn exposes the connection. With other servers REMOTE_ADDR is empty: accept() returns
+    an empty address for a peer on a unix socket, while every peer on TCP has one.
     """
     connection = environ.get("gunicorn.socket")
     return environ.get("REMOTE_ADDR") == "" if connection is None else connection.family == socket.AF_UNIX

@@ -1,8 +1,8 @@
-"""Who is at the other end of a connection: of other machines, only clients that TLS has verified, under whatever WSGI server.
+"""Which peers are served: from other machines, only clients that TLS has verified, under any WSGI server.
 
-`stowage serve` refuses addresses that other machines reach before it listens on them. Another server listens where it was told to, so
-what is left is to look at each request's peer. What a proxy claims in headers or by the PROXY protocol is not looked at: anyone can
-claim to be 127.0.0.1. A proxy on this machine is the peer, and decides itself whom it lets through.
+`stowage serve` refuses addresses that other machines can reach before it listens on them. Other servers listen where they are configured
+to, so each request's peer is checked. What a proxy claims in headers or by the PROXY protocol is ignored: anyone can claim to be
+127.0.0.1. A proxy on this machine is itself the peer, and decides whom it lets through.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REFUSAL = (
 
 
 class PeerGuard:
-    """Refuses requests from other machines unless their connection has verified the client's certificate."""
+    """Refuses requests from other machines unless TLS has verified the client's certificate."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -38,8 +38,8 @@ class PeerGuard:
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:
-    """Whether the peer is on this machine. Only gunicorn hands out the connection; of other servers REMOTE_ADDR counts, empty for a unix
-    socket.
+    """Whether the peer is on this machine. Only gunicorn exposes the connection. With other servers REMOTE_ADDR counts, which is empty
+    for a unix socket.
     """
     connection = environ.get("gunicorn.socket")
     if connection is None:
@@ -48,21 +48,21 @@ def _is_local(environ: WSGIEnvironment) -> bool:
         return True
     try:
         return _is_loopback(connection.getpeername()[0])
-    except OSError:  # the client is gone already, and nobody knows who it was
+    except OSError:  # the client has already gone, so its address is unknown
         return False
 
 
 def _is_verified(environ: WSGIEnvironment) -> bool:
-    """Whether TLS has verified a certificate of the client; getpeercert() has nothing to show of one that it did not verify.
+    """Whether TLS has verified the client's certificate; getpeercert() returns nothing for one that it did not verify.
 
-    What counts is that the connection can show one, not its class: a worker may hand out something before the socket.
+    What counts is that the connection has this method, not its class: a worker may hand out a wrapper of the socket.
     """
     read = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
     return read is not None and bool(read())
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether this is a loopback address, also an IPv4 one mapped into IPv6; `localhost` is what waitress calls a unix socket."""
+    """Whether this is a loopback address, including IPv4 mapped into IPv6; `localhost` is what waitress calls a unix socket."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

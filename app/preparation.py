@@ -1,4 +1,4 @@
-"""What every server does before it serves a store, whichever server it is: hold its folders, and bring its database to this version."""
+"""What any server does before it serves a store: hold its folders, and migrate its database to this version."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from services.metadata.store import is_current
 
 
 def prepare_store(config: Config) -> None:
-    """Hold the folders and migrate the database; raises ConfigError where another service holds them, Internal where it cannot
-    be migrated.
+    """Hold the folders and migrate the database.
+
+    Raises ConfigError if another service holds the folders, and Internal if the migration fails.
     """
     hold_folders(config)
     if not is_current(config.database_url):
@@ -22,7 +23,7 @@ def prepare_store(config: Config) -> None:
 
 
 def _migrate(config: Config) -> None:
-    """Bring the database to this version, in a process of its own: what only that needs would stay in the memory of the service."""
+    """Migrate the database in a separate process: what only the migration needs would stay in the memory of the service."""
     environment = {**os.environ, "STOWAGE_ROOT": str(config.root), "STOWAGE_DATABASE_URL": config.database_url}
     command = [sys.executable, "-P", "-m", "app.cli", "db", "upgrade"]
     done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)

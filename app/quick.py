@@ -1,7 +1,7 @@
-"""Which requests are quick: those for which nobody but this service decides how long they take.
+"""Which requests are quick: those for which this service alone decides how long they take.
 
-Quick requests have threads that no others take, so a request that could hold one for long must not count as quick: none that waits for a
-client (a body, a stream) or for another machine (a registry). So a route is quick only where it says so
+Quick requests have threads of their own, so a request that could hold one for long must not count as quick: none that waits for a
+client (a body, a stream) or for another machine (a registry). A route is therefore quick only if it says so
 (`blueprints/routing.py`), and only for a request without a body.
 """
 
@@ -23,15 +23,13 @@ _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\
 
 
 class Routes:
-    """The routes of an application, of which some are quick."""
+    """The routes of an application, some of which are quick."""
 
     def __init__(self, url_map: Map) -> None:
         self._routes = url_map.bind("")
 
     def is_quick(self, head: bytes) -> bool:
-        """Whether a request is quick; `head` is the whole of it, with or without what follows, or as much as gunicorn needs to
-        refuse it.
-        """
+        """Whether a request is quick. `head` is complete, with or without what follows it, or as much as gunicorn needs to refuse it."""
         line, _, _ = head.lstrip(b"\r\n").partition(b"\r\n")
         head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
         try:
@@ -42,9 +40,7 @@ class Routes:
         return len(path) <= _PATH and _BODY.search(head) is None and self._has_quick_route(method, path)
 
     def _has_quick_route(self, method: str, path: str) -> bool:
-        """Whether the path, as a request line has it, leads to a quick route; where it leads nowhere, it is for a thread of the others to
-        say so.
-        """
+        """Whether the path of a request line leads to a quick route. One that leads nowhere is answered by a thread of the others."""
         try:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:

@@ -1,10 +1,10 @@
-"""How connections come to a request: a worker's main thread waits for all of them at once, and takes small steps that never block.
+"""From a connection to a request: a worker's main thread waits for all connections at once, and takes small steps that never block.
 
-A connection waits for its client in a *room* of the *door* that it came by: for a handshake and a head to come, for an answer to be taken,
-for its end. When a head is whole the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes, which
-compute, have threads of their own.
+A connection waits for its client in a *room* of the *door* that it came in by: for a handshake and a head, for an answer to be taken, or
+for its end. When a head is complete, the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes,
+which compute, have threads of their own.
 
-What is too much, connections or memory for them, is at the expense of those that have not sent a request, and of the same door only.
+Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from app.seats import SPARE, Kind, Seats
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20
-"""Of all heads that a door's connections have sent, or are about to, and that no thread has taken yet."""
+"""For all heads that a door's connections have sent, or are about to send, and that no thread has taken yet."""
 _HANDSHAKE_BYTES = 64 << 10
-"""What TLS takes for a handshake, about."""
+"""Roughly what TLS takes for a handshake."""
 _ANSWER_BYTES = 64 << 20
 """Of all quick answers that a door's clients have not taken yet; beyond it they must be quicker, and no more requests are quick."""
 _HURRY_SECONDS = 2.0
@@ -41,7 +41,7 @@ _NO_CONNECTION = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED}
 
 
 class Reception(ThreadWorker):
-    """gunicorn's threaded worker, with another way from a connection to a thread."""
+    """gunicorn's threaded worker, with its own path from a connection to a thread."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -64,7 +64,7 @@ class Reception(ThreadWorker):
             self._open_or_close(door)
 
     def _open_or_close(self, door: Door) -> None:
-        """Listen, unless every connection of a crowded door is at work: the next ones then wait in the kernel."""
+        """Listen, unless every connection of a crowded door is busy: new ones then wait in the kernel."""
         opens = self._accepting and not (door.is_crowded and door.dispensable is None)
         if opens is door.is_open:
             return
@@ -77,7 +77,7 @@ class Reception(ThreadWorker):
                 self.poller.unregister(listener)
 
     def accept(self, listener: Any) -> None:
-        """Take a connection; where there are too many, or no descriptor is free, another one makes way."""
+        """Accept a connection. If there are too many, or no descriptor is free, close another one."""
         door = self._doors[listener.family == socket.AF_UNIX]
         self._open_or_close(door)
         if not door.is_open:
@@ -98,7 +98,7 @@ class Reception(ThreadWorker):
         self._wait(conn, door.opening, self._read)
 
     def _free_descriptor(self) -> None:
-        """Close a connection that can be spared, TCP's first, or wait; gunicorn would end the worker and its transfers."""
+        """Close a dispensable connection, TCP first, or wait; gunicorn would end the worker and its transfers."""
         spared = self._doors[False].dispensable or self._doors[True].dispensable
         if spared is None:
             time.sleep(_RETRY_SECONDS)
@@ -106,7 +106,7 @@ class Reception(ThreadWorker):
             self._drop(spared)
 
     def _wait(self, conn: Connection, room: Room, step: Callable[[Connection], None], event: int = EVENT_READ) -> None:
-        """Take this step whenever the client lets the connection."""
+        """Take this step whenever the connection is ready for it."""
         conn.room = room
         room.add(conn)
         if conn.sock.gettimeout() != 0:
@@ -116,7 +116,7 @@ class Reception(ThreadWorker):
             self._open_or_close(conn.door)
 
     def _take(self, conn: Connection, step: Callable[[Connection], None], _: object = None) -> None:
-        if conn.room is None:  # it had to go for another one a moment ago
+        if conn.room is None:  # it was dropped for another one a moment ago
             return
         try:
             step(conn)
@@ -129,7 +129,7 @@ class Reception(ThreadWorker):
             self._drop(conn)
 
     def _leave(self, conn: Connection) -> None:
-        """Wait no longer. During a step of the handshake the poller does not know the connection."""
+        """Stop waiting. During a handshake step the connection is not registered with the poller."""
         if conn.room is not None:
             conn.room.remove(conn)
             conn.room = None
@@ -137,7 +137,7 @@ class Reception(ThreadWorker):
                 self.poller.unregister(conn.sock)
 
     def _drop(self, conn: Connection) -> None:
-        """Close the connection at once, whatever it waits for; after a step of the handshake that is on its way."""
+        """Close the connection at once, whatever it waits for, or after the handshake step that is running."""
         conn.door.heads.note(conn, 0)
         self._seats.withdraw(conn, conn.kind)
         self._leave(conn)
@@ -151,11 +151,11 @@ class Reception(ThreadWorker):
         self._open_or_close(conn.door)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """As gunicorn does, and when the worker stops also looking often whether the last clients are done."""
+        """As in gunicorn, but check often whether the last clients are done while the worker stops."""
         super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, _LOOK_SECONDS))
 
     def murder_pending(self) -> None:
-        """Called in every turn of the main loop: now and then close the connections whose time is over."""
+        """Called in every turn of the main loop: at intervals, close the connections whose time is over."""
         now = time.monotonic()
         if now < self._look_at:
             return
@@ -167,13 +167,13 @@ class Reception(ThreadWorker):
                     self._drop(room.oldest)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Called once when the worker stops: clients without a request have a little time to send one."""
+        """Called once when the worker stops: give clients without a request a little time to send one."""
         for door in self._doors.values():
             door.opening.restart(STOP_KEEPALIVE_LINGER)
             door.kept.restart(STOP_KEEPALIVE_LINGER)
 
     def _read(self, conn: Connection) -> None:
-        """Take what the client sent."""
+        """Read what the client has sent."""
         if conn.parser is None:
             self.poller.unregister(conn.sock)
             self._handshakes.step(conn)
@@ -186,13 +186,13 @@ class Reception(ThreadWorker):
             self._drop(conn)
 
     def _read_ahead(self, conn: Connection) -> None:
-        """Take what came behind the last request."""
+        """Read what arrived after the last request."""
         content = conn.already_here()
         if content:
             self._feed(conn, content)
 
     def _feed(self, conn: Connection, content: bytes) -> None:
-        """Add to the head; when it is whole, or wrong, the request waits for a seat."""
+        """Add to the head; when it is complete, or invalid, the request waits for a seat."""
         is_ready = conn.head.feed(content)
         self._note_head(conn, len(conn.head.content))
         if conn.room is None:
@@ -204,7 +204,7 @@ class Reception(ThreadWorker):
             conn.move(conn.door.opening)
 
     def _note_head(self, conn: Connection, size: int) -> None:
-        """Note what the head takes; of too much in sum the largest goes, of equal ones the oldest."""
+        """Note the size of the head. If the sum is too large, drop the largest, of equal ones the oldest."""
         heads = conn.door.heads
         heads.note(conn, size)
         if heads.total > _HEAD_BYTES:
@@ -217,7 +217,7 @@ class Reception(ThreadWorker):
         self._fill_seats()
 
     def _shaken(self, conn: Connection, outcome: Outcome) -> None:
-        """A step of the handshake is done."""
+        """Handle the outcome of a handshake step."""
         conn.in_handshake = False
         if conn.room is None:
             self._end(conn)

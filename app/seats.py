@@ -1,8 +1,8 @@
 """Which requests may run now, and which wait until another ends.
 
-A request is *quick* when nobody but this service decides how long it takes. As many others as there are threads run at once; a few threads
-more are for quick ones alone, which so never wait behind uploads and streams. And a quarter of the threads is left to *local* clients,
-those on the unix socket, where there is one: whoever may use it owns the store, while on TCP anyone with a certificate may come.
+A request is *quick* if this service alone decides how long it takes. As many other requests run at once as there are threads. A few
+extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. A quarter of the threads is reserved
+for *local* clients, those on the unix socket, if there is one: its users own the store, while TCP is open to anyone with a certificate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 SPARE = 8
-"""Threads for quick requests alone."""
+"""Threads reserved for quick requests."""
 
 Job = TypeVar("Job", bound=Hashable)
 
@@ -28,7 +28,7 @@ _ORDER = (Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quic
 
 
 class Seats(Generic[Job]):
-    """The jobs that wait, in order of arrival within their kind, and the number of those that run."""
+    """The waiting jobs, in order of arrival within their kind, and the number of running ones."""
 
     def __init__(self, threads: int, *, has_local: bool) -> None:
         self._threads = threads
@@ -37,15 +37,15 @@ class Seats(Generic[Job]):
         self._running: Counter[Kind] = Counter()
 
     def enter(self, job: Job, kind: Kind) -> None:
-        """Let a job wait for its turn."""
+        """Queue a job."""
         self._waiting[kind][job] = None
 
     def withdraw(self, job: Job, kind: Kind) -> None:
-        """Let a job wait no longer."""
+        """Remove a job from the queue."""
         self._waiting[kind].pop(job, None)
 
     def next(self) -> Job | None:
-        """The next job that may run; it does from now on."""
+        """The next job that may run, which counts as running from now on."""
         for kind, jobs in self._waiting.items():
             if jobs and self._has_room(kind):
                 job = next(iter(jobs))
@@ -55,7 +55,7 @@ class Seats(Generic[Job]):
         return None
 
     def leave(self, kind: Kind) -> None:
-        """A job of this kind has ended."""
+        """Note that a job of this kind has ended."""
         self._running[kind] -= 1
 
     def _has_room(self, kind: Kind) -> bool:

@@ -1,8 +1,8 @@
 """The server: gunicorn with threads, configured here and nowhere else.
 
-The application is made once in the parent and forked, so that workers share its memory. The parent lists the images once and closes the
-database: so workers start with the catalog read and the statements compiled, and each makes database connections of its own. They
-inherit the hold of the store's folders (app/holding.py).
+The application is created once in the parent and forked, so that workers share its memory. The parent lists the images once and closes
+the database. Workers therefore start with the catalog read and the statements compiled, and each opens its own database connections.
+They inherit the hold on the store's folders (app/holding.py).
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ _M_ARENA_MAX = -8
 """The parameter's number in glibc's malloc.h."""
 
 _REQUEST_LINE = 1 << 20
-"""Bytes of a request line, as Go allows for the whole head: `docker save` of many images names each in its query."""
+"""The longest request line in bytes, as Go allows for the whole head: `docker save` of many images names each in its query."""
 
 
 class Server(BaseApplication):
-    """gunicorn, told what to do by a Config."""
+    """gunicorn, configured from a Config."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         super().__init__()
 
     def load_config(self) -> None:
-        """The whole of gunicorn's configuration; its command line and environment are not read."""
+        """Set all of gunicorn's configuration; its command line and environment are not read."""
         for name, value in _settings(self._config).items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """The application, in the parent; what is in memory by now stays, so no worker's garbage collector need look through it."""
+        """Create the application in the parent. What is in memory by then stays, so no worker's garbage collector need scan it."""
         application = create_app(self._config, build=build_engine)
         _list_once(application.extensions[ENGINE]())
         gc.collect()
@@ -65,7 +65,7 @@ class Server(BaseApplication):
 
 
 def serve(config: Config) -> None:
-    """Migrate the database, then serve until SIGTERM; raises ConfigError where another service is in the way."""
+    """Migrate the database, then serve until SIGTERM. Raises ConfigError if another service is in the way."""
     log_to_stderr()
     _use_one_arena()
     _check_tls(config)
@@ -78,7 +78,7 @@ def serve(config: Config) -> None:
 
 
 def _check_tls(config: Config) -> None:
-    """Raise ConfigError for files that are no certificate, no key of it, or no authority."""
+    """Raise ConfigError if the files are not a certificate, its key and an authority."""
     if not (config.tls_cert and config.tls_key and config.tls_ca):
         return
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -93,20 +93,20 @@ def _check_tls(config: Config) -> None:
 
 
 def _list_once(engine: Engine) -> None:
-    """Do what the first request of every worker would have to do; what is wrong with the store is for the requests to say."""
+    """Do once what every worker's first request would have to do. Errors of the store are left for the requests to report."""
     with contextlib.suppress(Exception):
         list_images(engine, filters=Filters())
     engine.metadata.close()
 
 
 def _adjust_gunicorn() -> None:
-    """Two things that gunicorn has no setting for: the name in its Server header, and request lines over 8 KiB."""
+    """Set two things that gunicorn has no setting for: the name in its Server header, and request lines over 8 KiB."""
     wsgi.SERVER = f"Docker/{VERSION} (linux)"
     message.MAX_REQUEST_LINE = _REQUEST_LINE
 
 
 def _allow_descriptors() -> None:
-    """As many open files as this user may have: the usual soft limit of 1,024 is less than the connections of one worker and
+    """Allow as many open files as this user may have: the usual soft limit of 1,024 is too low for the connections of one worker and
     their files.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -116,8 +116,8 @@ def _allow_descriptors() -> None:
 def _settings(config: Config) -> dict[str, object]:
     """gunicorn's settings.
 
-    keepalive is above the 60 or 75 seconds of proxies, so that they close first. The worker's timeout watches its main thread only, so
-    long streams are not cut. Header limits allow the long filters and credentials that clients send.
+    keepalive is above the 60 or 75 seconds of proxies, so that they close first. The worker's timeout watches only its main thread, so
+    long streams are not cut off. Header limits allow the long filters and credentials that clients send.
     """
     settings: dict[str, object] = {
         "bind": [str(bind) for bind in config.bind],
@@ -153,7 +153,7 @@ def _settings(config: Config) -> dict[str, object]:
 
 
 def _use_one_arena() -> None:
-    """Have glibc allocate for all threads in one place: of an arena for each, what one thread frees is of no use to the others."""
+    """Have glibc use one arena for all threads: with one arena each, memory that one thread frees is of no use to the others."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
@@ -166,7 +166,7 @@ def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: d
 
 
 def _keep_alive(arbiter: Arbiter) -> None:
-    """Notice clients whose machines are gone: on Linux an accepted connection has the options of the socket that it came in at."""
+    """Notice clients whose machines are gone: on Linux an accepted connection inherits the options of the listening socket."""
     for listener in arbiter.LISTENERS:
         if listener.sock.family != socket.AF_UNIX:
             for option in KEEPALIVE:
@@ -174,7 +174,7 @@ def _keep_alive(arbiter: Arbiter) -> None:
 
 
 def _write_back(arbiter: Arbiter) -> None:
-    """Once the workers are gone, make the database one file: SQLite writes its log back into it when the last connection is closed."""
+    """Once the workers have ended, make the database one file: SQLite writes its log back when the last connection is closed."""
     metadata = arbiter.app.wsgi().extensions[ENGINE]().metadata
     with contextlib.suppress(EngineError):
         metadata.store_id()
@@ -182,7 +182,7 @@ def _write_back(arbiter: Arbiter) -> None:
 
 
 def _free_address(bind: Bind) -> None:
-    """Raise ConfigError for an address that this process cannot listen on; gunicorn would try it again and again."""
+    """Raise ConfigError for an address that this process cannot listen on; gunicorn would keep retrying."""
     if bind.path is not None:
         _free_socket(bind.path)
         return
@@ -196,7 +196,7 @@ def _free_address(bind: Bind) -> None:
 
 
 def _free_socket(path: Path) -> None:
-    """Make way for a unix socket: its folder, and away with a socket nobody listens on; raises ConfigError for a live one."""
+    """Make the folder of a unix socket. Raises ConfigError if the path is not a socket, or if another service listens on it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Values of settings: what a setting's text may be. Every parser raises ValueError with the end of a sentence, "must be ..."."""
+"""Parsers of the values of settings. Each raises ValueError with the end of a sentence, "must be ..."."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _MOST = 1024
 _SOCKET_PATH_BYTES = 107
-"""Linux has 108 bytes for the path of a unix socket and the zero behind it (unix(7))."""
+"""Linux has 108 bytes for the path of a unix socket and its terminating null byte (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Bind:
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach it."""
         if self.path is not None or self.host == "localhost":
             return True
         try:
@@ -57,7 +57,7 @@ class Bind:
 
 
 def parse_binds(text: str) -> tuple[Bind, ...]:
-    """One address or more."""
+    """One or more addresses."""
     binds = tuple(Bind.parse(part) for part in split_list(text))
     if not binds:
         raise ValueError("must name at least one address")
@@ -67,7 +67,7 @@ def parse_binds(text: str) -> tuple[Bind, ...]:
 
 
 def _socket_path(text: str) -> Path:
-    """The path of a unix socket, made absolute; that is what is bound, so that is measured."""
+    """The absolute path of a unix socket, which is what is bound and measured."""
     path = Path(text).absolute()
     if (length := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
         raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes, and {path} has {length}")
@@ -94,7 +94,7 @@ def parse_count(text: str) -> int:
 
 
 def parse_small_count(text: str) -> int:
-    """How many processes, threads or transfers."""
+    """A number of processes, threads or transfers."""
     if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > _MOST:
         raise ValueError(f"must be a whole number from 1 to {_MOST}")
     return int(text)
@@ -108,21 +108,21 @@ def parse_folder(text: str) -> Path:
 
 
 def parse_file(text: str) -> Path | None:
-    """A file that can be read; empty is none."""
+    """An existing file; empty text means none."""
     if text and not Path(text).is_file():
         raise ValueError(f"must be a file, and {text} is not")
     return Path(text).absolute() if text else None
 
 
 def parse_database(text: str) -> str:
-    """A SQLite URL; empty is none. The text is not repeated, since URLs may hold passwords."""
+    """A SQLite URL; empty text means none. The error does not repeat the text, since URLs may hold passwords."""
     if text and not re.fullmatch(r"sqlite:///.+", text):
         raise ValueError("must be sqlite:///PATH; no other database is supported")
     return text
 
 
 def parse_content(text: str) -> Path | None:
-    """A folder or a file:// URL of one; empty is none."""
+    """A folder or a file:// URL of one; empty text means none."""
     if not text:
         return None
     path = text.removeprefix("file://")
@@ -132,7 +132,7 @@ def parse_content(text: str) -> Path | None:
 
 
 def parse_folders(text: str) -> tuple[Path, ...]:
-    """Folders that need not be there; all absolute."""
+    """Absolute paths of folders, which need not exist."""
     folders = tuple(Path(part) for part in split_list(text))
     if not all(folder.is_absolute() for folder in folders):
         raise ValueError("must be a comma-separated list of absolute paths")
@@ -149,7 +149,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """HOST, *.DOMAIN and *, as an Authority has its host."""
+    """HOST, *.DOMAIN and *, with hosts normalized as in Authority."""
     return tuple(entry if entry == "*" else _parse_name(entry) for entry in split_list(text))
 
 
@@ -195,7 +195,7 @@ def parse_sources(text: str) -> tuple[str, ...]:
 
 
 def parse_mirrors(text: str) -> tuple[str, ...]:
-    """http:// and https:// URLs without query, fragment and credentials, each with one slash at its end, as dockerd shows them."""
+    """http:// and https:// URLs without query, fragment and credentials, each ending in one slash, as dockerd shows them."""
     mirrors = split_list(text)
     for mirror in mirrors:
         if not _is_plain_url(mirror):
@@ -204,14 +204,14 @@ def parse_mirrors(text: str) -> tuple[str, ...]:
 
 
 def parse_index(text: str) -> str:
-    """An http:// or https:// URL without query, fragment and credentials; empty for the client's own."""
+    """An http:// or https:// URL without query, fragment and credentials; empty text means the registry client's default."""
     if text and not _is_plain_url(text):
         raise ValueError("must be a http:// or https:// URL without query, fragment and credentials")
     return text
 
 
 def parse_platform(text: str) -> Platform:
-    """`os/arch` or `os/arch/variant`; empty is the host's, which on amd64 includes the level of its CPU (moby
+    """`os/arch` or `os/arch/variant`; empty text means the host's, which on amd64 includes the level of its CPU (moby
     daemon/containerd/platform_matchers.go).
     """
     if not text:
@@ -224,7 +224,7 @@ def parse_platform(text: str) -> Platform:
 
 
 def parse_version(text: str) -> ApiVersion:
-    """An API version of the range that can be served."""
+    """An API version within the range that can be served."""
     version = ApiVersion.parse(text) if re.fullmatch(r"[0-9]\.[1-9][0-9]", text) else None
     if version is None or not MIN_API_VERSION <= version <= MAX_API_VERSION:
         raise ValueError(f"must be an API version from {MIN_API_VERSION} to {MAX_API_VERSION}")
@@ -232,6 +232,6 @@ def parse_version(text: str) -> ApiVersion:
 
 
 def _is_plain_url(text: str) -> bool:
-    """Whether this is an http or https URL that names a place and nothing else."""
+    """Whether this is an http or https URL without query, fragment and credentials."""
     parts = urlsplit(text)
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment and "@" not in parts.netloc

@@ -20,16 +20,16 @@ from services.registry.urls import UrlDownloads
 from services.store.identity import is_one_store
 
 _RETRY_SECONDS = 1.0
-"""How long after a transfer failed it is tried a second time."""
+"""The delay before a failed transfer is first retried."""
 
 _TURN_SECONDS = 10.0
-"""How long a writer of the same blob is watched, before it is too slow to be waited for."""
+"""How long another writer of the same blob is watched before it counts as too slow to wait for."""
 
 
 def build_engine(config: Config) -> Engine:
-    """The engine that this configuration describes, for the life of a process; its database is at the newest revision already.
+    """The engine for this configuration, for the life of the process. The database must already be at the newest revision.
 
-    Raises ConfigError where the database and the content folder are not of one store.
+    Raises ConfigError if the database and the content folder do not belong to the same store.
     """
     metadata = SqlMetadataStore(config.database_url, event_history=config.event_history)
     content = FilesystemStore(config.content_root)
@@ -43,7 +43,7 @@ def build_engine(config: Config) -> Engine:
 
 @contextmanager
 def open_engine(config: Config) -> Iterator[Engine]:
-    """The same engine for the time of a command, after its database was brought to the newest revision."""
+    """Upgrade the database to the newest revision, and open the engine for the duration of a command."""
     upgrade(config.database_url)
     engine = build_engine(config)
     try:

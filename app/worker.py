@@ -1,4 +1,4 @@
-"""The worker process: gunicorn's threaded worker, in which a connection has a thread only while a request of it runs."""
+"""The worker process: gunicorn's threaded worker, in which a connection has a thread only while one of its requests runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CLOSE_BYTES = 1 << 16
 
 
 class Worker(Reception):
-    """Runs requests in threads, patient with uploads that it refuses, and leaves the rest of quick answers to the main thread."""
+    """Runs requests in threads, drains uploads that it refuses, and leaves the rest of quick answers to the main thread."""
 
     def load_wsgi(self) -> None:
-        """Tell the application when this process is to stop, so that live streams end."""
+        """Let the application see when this process is stopping, so that live streams end."""
         super().load_wsgi()
         self.wsgi.extensions[SERVING] = lambda: self.alive
 
@@ -36,12 +36,12 @@ class Worker(Reception):
             conn.answer.flush()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Take a bounded part of a body that nobody read: a connection closed under a sender loses the answer on its way to it."""
+        """Drain a bounded part of an unread body: closing a connection while the client is sending would lose the answer in transit."""
         drained = conn.parser.finish_body(deadline=time.monotonic() + _DRAIN_SECONDS, max_bytes=_DRAIN_BYTES)
         return bool(keepalive and drained)
 
     def finish_request(self, conn: Connection, fs: Future[object]) -> None:
-        """The thread has done its part."""
+        """Handle the end of a request's thread."""
         self._seats.leave(conn.kind)
         self._fill_seats()
         conn.keep = not fs.cancelled() and fs.exception() is None and bool(fs.result())
@@ -63,7 +63,7 @@ class Worker(Reception):
             self._go_on(conn)
 
     def _go_on(self, conn: Connection) -> None:
-        """After an answer: to the next request, which may be here already, or to the end."""
+        """After an answer, wait for the next request, which may have arrived already, or close."""
         if not conn.keep:
             self._close(conn)
             return
@@ -71,7 +71,7 @@ class Worker(Reception):
         self._take(conn, self._read_ahead)
 
     def _close(self, conn: Connection) -> None:
-        """Say that nothing more will come, and leave the client a little time to close its side."""
+        """Stop sending, and give the client a little time to close its side."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:

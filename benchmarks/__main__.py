@@ -1,8 +1,8 @@
-"""Measure a fresh Stowage, and beside it other engines: `python -m benchmarks [--engine NAME=ADDRESS=PID ...]`.
+"""Measure a fresh Stowage and, for comparison, other engines: `python -m benchmarks [--engine NAME=ADDRESS=PID ...]`.
 
-ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the engines that are named is deleted. A docker-registry on loopback, started here, is
-what they pull from and push to; it has to be insecure for them, as loopback is by default. The large image has the layers given with
-`--layer`, uncompressed tar files, or some that are made up. The figures are a table in Markdown: wall seconds (and how many times faster
+ADDRESS is `unix:PATH` or `HOST:PORT`. Every image of the named engines is deleted. They pull from and push to a docker-registry that is
+started on loopback. They must treat it as insecure, as they treat loopback by default. The large image has the layers given with
+`--layer`, uncompressed tar files, or generated ones. The output is a table in Markdown: wall seconds (and how many times faster
 Stowage was in the same run), CPU seconds, peak memory (sum of PSS over all processes of the service).
 """
 
@@ -25,7 +25,7 @@ LISTED_IMAGES = 1000
 
 
 def measure(engine: Engine, act: Callable[[], object], before: Callable[[], object] = lambda: None) -> Cost:
-    """The run with the median wall time of three."""
+    """The cost of the run with the median wall time of three."""
     costs = []
     for _ in range(RUNS):
         before()
@@ -48,7 +48,7 @@ def archives(engine: Engine, folder: Path) -> dict[str, Cost]:
 
 
 def pulls(engine: Engine, address: str, layers: int) -> dict[str, Cost]:
-    """Pull of the large image, the same again, and of its layers as images of their own, all at once."""
+    """Pull the large image, pull it again, and pull its layers as separate images, all at once."""
 
     def pull(name: str) -> None:
         engine.request("POST", f"/v1.45/images/create?fromImage={address}/bench/{name}&tag=1")
@@ -67,7 +67,7 @@ def pulls(engine: Engine, address: str, layers: int) -> dict[str, Cost]:
 
 
 def pushes(engine: Engine, folder: Path) -> dict[str, Cost]:
-    """Push of the large image to an empty registry."""
+    """Push the large image to an empty registry."""
     engine.request("POST", "/v1.45/images/load", folder / "gzip.tar")
     costs = []
     for _ in range(RUNS):
@@ -109,7 +109,7 @@ def everything(engine: Engine, folder: Path, address: str, layers: int) -> dict[
 
 
 def table(results: dict[str, dict[str, Cost]]) -> str:
-    """Rows are operations, columns engines; the first engine is the one the others are compared with."""
+    """A row for each operation and columns for each engine; the others are compared with the first engine."""
     names = list(results)
     first = results[names[0]]
     rows = [
@@ -135,7 +135,7 @@ def prepare(folder: Path, layers: list[Path]) -> None:
 
 
 def fill(address: str, folder: Path, layers: int) -> None:
-    """Put the images to pull into a registry."""
+    """Copy the images to be pulled into a registry."""
     skopeo("copy", "--dest-tls-verify=false", f"docker-archive:{folder}/gzip.tar", f"docker://{address}/bench/large:1")
     for number in range(layers):
         source = f"docker-archive:{folder}/layers.tar:layer{number}:1"
@@ -143,7 +143,7 @@ def fill(address: str, folder: Path, layers: int) -> None:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options that say which image is moved."""
+    """A parser of the options that determine the image."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layer", action="extend", nargs="+", type=Path, default=[], metavar="FILE", help="the layers of the large image")
     parser.add_argument("--size", type=int, default=500, help="MiB of the large image's archive, where no layers are given (default 500)")

@@ -1,8 +1,8 @@
 """Layers of real files: `python -m benchmarks.debian FOLDER` writes four uncompressed tars, as `--layer` takes them.
 
-They are what a Dockerfile of four steps would make: Debian's minbase with a few tools, and three times packages on top. Each is the members
-that a root file system of mmdebstrap has and the one before it lacks, or has with other content. It needs Debian's `mmdebstrap` and a few
-minutes.
+They are what a Dockerfile of four steps would make: Debian's minbase with a few tools, then three steps that add packages. Each has the
+members of an mmdebstrap root file system that are missing from the one before it, or have other content there. This needs Debian's
+`mmdebstrap` and takes a few minutes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def bootstrap(path: Path, packages: str) -> None:
 
 
 def identity(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[object, ...]:
-    """What a member is, but for its time."""
+    """What a member is, except for its time."""
     content = archive.extractfile(member) if member.isfile() else None
     digest = hashlib.sha256(content.read()).digest() if content else b""
     return member.type, member.mode, member.linkname, digest
 
 
 def write_layer(path: Path, root: Path, below: dict[str, tuple[object, ...]]) -> None:
-    """Write the members of `root` that are not among those `below`, and note them there."""
+    """Write the members of `root` that are not among those `below`, and add them there."""
     with tarfile.open(root) as archive, tarfile.open(path, "w") as layer:
         for member in archive:
             found = identity(archive, member)

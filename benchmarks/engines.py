@@ -1,4 +1,4 @@
-"""Engines under measurement: requests over HTTP, and what their processes cost, read from /proc."""
+"""Engines to measure: requests over HTTP, and the cost of their processes, read from /proc."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class UnixConnection(http.client.HTTPConnection):
 
 @dataclass
 class Engine:
-    """An engine by name, address (`unix:PATH` or `HOST:PORT`) and the id of its main process."""
+    """An engine: its name, its address (`unix:PATH` or `HOST:PORT`) and the id of its main process."""
 
     name: str
     address: str
     pid: int
 
     def request(self, method: str, path: str, body: Path | None = None) -> tuple[int, int, bytes]:
-        """Status, bytes of the answer, and the last of them."""
+        """Send a request; the status, the number of bytes of the answer, and the last of them."""
         kind, _, rest = self.address.partition(":")
         connection = UnixConnection(rest) if kind == "unix" else http.client.HTTPConnection(self.address, timeout=600)
         source = body.open("rb") if body else None
@@ -78,7 +78,7 @@ class Engine:
         return found
 
     def cpu_seconds(self) -> float:
-        """User and system time of all processes, those of ended children included."""
+        """User and system time of all processes, including ended children."""
         return sum(_cpu(pid) for pid in self.processes()) / TICKS
 
     def pss_mib(self) -> float:
@@ -111,7 +111,7 @@ def _pss(pid: int) -> int:
 
 @dataclass
 class Cost:
-    """What one operation took: seconds of wall and CPU, and the peak of the service's memory in MiB where it was looked at."""
+    """What one operation took: wall and CPU seconds, and the service's peak memory in MiB if it was measured."""
 
     wall: float
     cpu: float
@@ -167,7 +167,7 @@ def dockerd(root: Path) -> Iterator[Engine]:
 
 @contextmanager
 def _serving(name: str, command: list[str], socket_path: Path, environment: dict[str, str]) -> Iterator[Engine]:
-    """Run a service, from when it answers on its socket, whose folder is made."""
+    """Make the folder of the socket and run a service; yields once it answers there."""
     socket_path.parent.mkdir(parents=True, exist_ok=True)
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         engine = Engine(name, f"unix:{socket_path}", process.pid)
@@ -187,5 +187,5 @@ def _answers(engine: Engine) -> bool:
 
 
 def wipe(engine: Engine) -> None:
-    """Delete every image and what nothing needs any more."""
+    """Delete every image and whatever is no longer needed."""
     engine.request("POST", "/v1.45/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")

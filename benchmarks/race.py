@@ -1,10 +1,9 @@
-"""Pulls of one image in turns: `python -m benchmarks.race [--layer FILE ...] [--turns N]`.
+"""Pull one image with several engines in turns: `python -m benchmarks.race [--layer FILE ...] [--turns N]`.
 
-In each turn a Stowage, a podman and, for root, a dockerd, those that are installed, pull the large image from the same docker-registry,
-each into a folder of its own that is new: ext4 passes over inodes that were deleted within the last minutes, one by one, so that who
-unpacks files into a store that has just been emptied needs up to eight times the system time. Options and images are those of `python -m
-benchmarks`. The figures are a table in Markdown: wall seconds, CPU seconds, and in brackets how many times as long as Stowage in the same
-turn; last the medians.
+In each turn Stowage and, if installed, podman and (as root) dockerd pull the large image from the same docker-registry, each into a new
+folder of its own. ext4 skips inodes that were deleted within the last minutes, one by one: unpacking files into a store that has just
+been emptied takes up to eight times the system time. Options and images are those of `python -m benchmarks`. The output is a table in
+Markdown: wall seconds, CPU seconds, and in brackets how many times as long as Stowage in the same turn. The last row has the medians.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def _children_cpu() -> float:
 
 
 def pull_in_turn(folder: Path, image: str) -> Turn:
-    """A pull by each engine that is here, each into a new folder below this one."""
+    """One pull by each installed engine, each into a new folder below this one."""
     costs: Turn = {}
     with stowage(folder / "stowage") as engine:
         costs["stowage"] = engine_pull(engine, image)
@@ -86,7 +85,7 @@ def row(title: str, costs: Turn, times: dict[str, float]) -> str:
 
 
 def stored_bytes(address: str) -> int:
-    """The bytes of the large image's layers at the registry, which skopeo has compressed."""
+    """The size in bytes of the large image's layers at the registry, as compressed by skopeo."""
     request = Request(f"http://{address}/v2/bench/large/manifests/1", headers={"Accept": MANIFEST})
     with urlopen(request) as response:
         return sum(layer["size"] for layer in json.load(response)["layers"])

@@ -1,4 +1,4 @@
-"""The images that the benchmark moves: of given layers, or of some made on the spot, of which half compresses."""
+"""The images that the benchmark moves: with given layers, or with generated ones, half of which compresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def digest(content: bytes) -> str:
 
 
 def file_system(mebibytes: int, seed: int) -> bytes:
-    """An uncompressed tar of files, alternately random and repetitive; sizes as in a Debian root: median 3 kB, mean 30 kB."""
+    """An uncompressed tar of files, alternately random and repetitive, with sizes as in a Debian root: median 3 kB, mean 30 kB."""
     source = random.Random(seed)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -63,7 +63,7 @@ class Archive:
         return {"mediaType": media_type, "size": len(content), "digest": identity}
 
     def image(self, name: str, layers: list[bytes]) -> None:
-        """Add an image of these uncompressed layers."""
+        """Add an image with these uncompressed layers."""
         config = {
             "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z", "config": {"Cmd": ["sh"], "Labels": {"bench": name}},
             "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
@@ -87,7 +87,7 @@ class Archive:
 
 
 def made_layers(folder: Path, mebibytes: int) -> list[Path]:
-    """Four layers that an archive of about `mebibytes` holds when they are compressed."""
+    """Four layers that make an archive of about `mebibytes` when they are compressed."""
     paths = [folder / f"layer{seed}.tar" for seed in range(4)]
     for seed, path in enumerate(paths):
         path.write_bytes(file_system(mebibytes // 2, seed))
@@ -95,7 +95,7 @@ def made_layers(folder: Path, mebibytes: int) -> list[Path]:
 
 
 def large_image(path: Path, layers: list[Path], *, compressed: bool) -> None:
-    """`large:1`, of all these layers."""
+    """`large:1`, with all these layers."""
     archive = Archive(path, compressed=compressed)
     archive.image("large:1", [layer.read_bytes() for layer in layers])
     archive.close()
@@ -110,7 +110,7 @@ def single_layers(path: Path, layers: list[Path]) -> None:
 
 
 def many_images(path: Path, count: int) -> None:
-    """`count` images of one shared and one small layer of their own."""
+    """`count` images, each with a shared layer and a small layer of its own."""
     archive = Archive(path)
     shared = file_system(1, 1000)
     for number in range(count):

@@ -1,7 +1,7 @@
 """The OpenAPI description of every route, from the routes and their marshmallow schemas.
 
-A parameter, field or operation that not every API version has says so in `x-since` (the version that brought it) and `x-until` (the first
-that no longer has it). Source: OpenAPI Specification 3.1.0.
+A parameter, field or operation that not every API version has is marked with `x-since` (the version that introduced it) and `x-until` (the
+first that no longer has it). Source: OpenAPI Specification 3.1.0.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _OPTIONAL = {"since", "until", "omit_empty", "omit_null"}
 
 
 class _Converter(OpenAPIConverter):
-    """Fields of the wire as JSON schema, with their versions."""
+    """Converts fields to JSON schema, with their versions."""
 
     def init_attribute_functions(self) -> None:
         super().init_attribute_functions()  # type: ignore[no-untyped-call]
         self.attribute_functions += [self._own_type, self._versions]
 
     def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
-        """An object whose every field that is always there is required, and that may have more: rules add some, and later versions more."""
+        """An object that requires every field that is always present, and may have others: rules and later versions add some."""
         shape: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         shape.pop("additionalProperties", None)
         required = [each.data_key or name for name, each in schema.fields.items() if not _OPTIONAL & each.metadata.keys()]
@@ -53,16 +53,16 @@ class _Converter(OpenAPIConverter):
         return shape
 
     def field2default(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-        """Only what JSON has: the defaults of queries are values of the services."""
+        """Only what JSON can express: the defaults of queries are values of the services."""
         told = isinstance(field.load_default, (bool, str)) and not isinstance(field, fields.Constant)
         return {"default": field.load_default} if told else {}
 
     def field2read_only(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-        """Nothing: every field of an answer is."""
+        """Nothing: every field of an answer is read-only."""
         return {}
 
     def _own_type(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-        """What the class of the field says, or the field itself."""
+        """The type that the class of the field declares, or the field itself."""
         if isinstance(field, fields.Constant):
             return constant(field.constant)
         own: JsonSchema = getattr(field, "json_schema", {}) | field.metadata.get("json_schema", {})
@@ -78,7 +78,7 @@ class _Plugin(MarshmallowPlugin):
 
 
 def describe(routes: Iterable[Route], views: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """The document for these routes, whose views are found by the routes' endpoints."""
+    """The document for these routes; `views` maps their endpoints to views."""
     plugin = _Plugin()
     spec = APISpec(
         title="Stowage",
@@ -98,7 +98,7 @@ def describe(routes: Iterable[Route], views: Mapping[str, Callable[..., Any]]) -
 
 
 def _summary(view: Callable[..., Any]) -> str:
-    """What the view's module says it is, after the methods and the path."""
+    """The first line of the view's module docstring, after the methods and the path."""
     return (inspect.getdoc(inspect.getmodule(view)) or "").partition("\n")[0].rpartition(": ")[2]
 
 
@@ -134,7 +134,7 @@ def _query_parameter(converter: _Converter, name: str, field: fields.Field[Any])
 
 
 def _responses(converter: _Converter, answer: Answer) -> dict[str, Any]:
-    """The outcome that a route is there for; all others are an error message."""
+    """The outcome that a route declares; all others are an error message."""
     responses: dict[str, Any] = {str(answer.status.value): _outcome(converter, answer), "default": _FAILURE}
     if answer.empty is not None:
         responses[str(answer.empty.value)] = {"description": answer.empty.phrase}
@@ -159,5 +159,5 @@ def _body_schema(converter: _Converter, answer: Answer) -> dict[str, Any]:
 
 
 def _reference(converter: _Converter, schema: Any) -> dict[str, Any]:
-    """A reference to the schema, which is now among the components."""
+    """A reference to the schema, which is added to the components."""
     return dict(converter.resolve_nested_schema(schema.timeless()))  # type: ignore[no-untyped-call]

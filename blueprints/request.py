@@ -1,6 +1,6 @@
-"""What a view takes from a request: the engine, its parameters, its body, its credentials.
+"""What a view takes from a request: the engine, the parameters, the body, the credentials.
 
-Parameters are read as Go's `http.Request.ParseForm` reads them: of POST, PUT and PATCH the urlencoded body first, then the query.
+Parameters are read as in Go's `http.Request.ParseForm`: first the urlencoded body of POST, PUT and PATCH, then the query.
 Source: net/http request.go and net/url of Go; moby daemon/server/httputils/httputils.go.
 """
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 ENGINE = "stowage.engine"
-"""Key of the application's extensions: a callable that gives the process's Engine."""
+"""Key of the application's extensions: a callable that returns the process's Engine."""
 
 CLIENT_IDLE = "stowage.client_idle"
-"""Key of the application's extensions: seconds that a client may neither send nor take anything while it is waited for."""
+"""Key of the application's extensions: seconds that the service waits for a client that neither sends nor takes anything."""
 
 _MAX_FORM = 10 << 20
 _MAX_AUTH = 64 << 10
 _MAX_PARAMETERS = 10_000
-"""Of one query or form, as in Go since 1.26 (CVE-2025-61726): millions of tiny ones would take hundreds of MiB."""
+"""In one query or form, as in Go since 1.26 (CVE-2025-61726): millions of tiny ones would take hundreds of MiB."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 
@@ -45,14 +45,14 @@ def engine() -> Engine:
 
 
 def limit_idleness() -> None:
-    """Wait for this client, for what it sends and for it to take what it is sent, only so long; the next request begins without that."""
+    """Limit how long this request waits for its client to send or take data; the next request begins without this limit."""
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
         connection.settimeout(current_app.extensions[CLIENT_IDLE])
 
 
 def load_query() -> dict[str, Any]:
-    """The parameters that the route declares, of query and form body, by attribute name, at the request's API version; raises
+    """The parameters that the route declares, from the query and a form body, by attribute name, at the request's API version. Raises
     InvalidParameter.
     """
     form, schema = _read_form(), current_route().query
@@ -66,7 +66,7 @@ def load_query() -> dict[str, Any]:
 
 
 def body_stream() -> BinaryIO:
-    """The request's body, to be read in large pieces (1 MiB); one that ends too early, or does not go on, raises InvalidContent."""
+    """The request's body, to be read in large pieces (1 MiB). A body that ends too early, or stalls, raises InvalidContent."""
     idle = current_app.extensions[CLIENT_IDLE]
     return cast("BinaryIO", _Body(request.environ["wsgi.input"], request.content_length, idle))
 
@@ -74,7 +74,7 @@ def body_stream() -> BinaryIO:
 class _Body(io.RawIOBase):
     """A body that must be as long as its Content-Length, or end with its last chunk.
 
-    The server's input ends quietly where a client went away, and raises errors of the server's own for broken chunks.
+    The server's input ends silently if the client disconnects, and raises the server's own errors for broken chunks.
     """
 
     def __init__(self, source: BinaryIO, length: int | None, idle: int) -> None:
@@ -88,7 +88,7 @@ class _Body(io.RawIOBase):
             chunk = self._source.read(-1 if size is None else size)
         except TimeoutError as exc:
             raise InvalidContent(f"the client sent nothing of the request's body for {self._idle} seconds") from exc
-        except Exception as exc:  # WSGI names no class for it
+        except Exception as exc:  # WSGI defines no class for it
             raise InvalidContent("unexpected EOF") from exc
         if self._missing is not None:
             self._missing -= len(chunk)
@@ -104,7 +104,7 @@ class _Body(io.RawIOBase):
 
 
 def registry_auth() -> Credentials | None:
-    """The credentials of X-Registry-Auth; None where they are absent, empty or unreadable, as in moby."""
+    """The credentials of X-Registry-Auth; None if they are missing, empty or unreadable, as in moby."""
     return decode_auth(request.headers.get("X-Registry-Auth", ""))
 
 
@@ -121,7 +121,7 @@ def login_auth() -> Credentials:
 
 
 def meta_headers() -> dict[str, str]:
-    """The X-Meta-* headers, which go along to the registry."""
+    """The X-Meta-* headers, which are passed on to the registry."""
     return {name: value for name, value in request.headers.items() if name.startswith("X-Meta-")}
 
 
@@ -138,7 +138,7 @@ def _read_form() -> dict[str, list[str]]:
 
 
 def _parse_urlencoded(text: str, form: dict[str, list[str]]) -> None:
-    """Add the pairs of a query to the form; raises InvalidParameter with the words of Go's url.ParseQuery."""
+    """Add the pairs of a query to the form; raises InvalidParameter with the messages of Go's url.ParseQuery."""
     if text.count("&") >= _MAX_PARAMETERS:
         raise InvalidParameter("number of URL query parameters exceeded limit")
     if ";" in text:

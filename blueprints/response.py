@@ -1,4 +1,4 @@
-"""What a view answers with: JSON in the shape of a schema at the request's API version."""
+"""Answers of views: JSON in the shape of a schema at the request's API version."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from blueprints.versioning import ApiVersion, api_version
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
-    """JSON of what the route declares as its answer, a value or a list of values; None is `null`. Ends with a newline, as Go's encoder
-    does.
+    """JSON of what the route declares as its answer, a value or a list of values; None is `null`. It ends with a newline, as from Go's
+    encoder.
 
-    `schema` replaces the declared one where the parameters of the request decide.
+    `schema` replaces the declared one if the request's parameters determine it.
     """
     shape = (schema or _declared()).at(api_version())
     return dump_raw(None if value is None else shape.dump(value, many=current_route().answer.many))
 
 
 def dump_raw(value: object) -> Response:
-    """JSON of something that is already in the shape of the wire."""
+    """JSON of a value that already has the shape of the answer."""
     return Response(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
 def dump_long_list(values: Iterable[object]) -> Response:
     """JSON of a list of the declared answer's items, which outlive the request.
 
-    Each item is shaped and encoded once per API version, and kept as long as the item itself. So items must be frozen, hash by identity
-    and allow weak references: `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
+    Each item is shaped and encoded once per API version, and the result is kept as long as the item itself. Items must therefore be frozen,
+    hash by identity and allow weak references: `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
     """
     version, schema = api_version(), _declared()
     encoded, prepared = _encoded(schema, version), schema.at(version)

@@ -1,11 +1,11 @@
-"""Routes: where a request is served, and everything that is declared about it.
+"""Routes, and everything that is declared about them.
 
 A view declares its route in its decorator; the options are the arguments of `Route`:
 
     @blueprint.get("/images/<path:name>/history", query=HistoryQuery, answer=Answer(HistoryItem, many=True))
 
-From there the request's parameters are read (`load_query`), its answer is shaped (`dump`), its version is checked, and the route is
-described (`GET /openapi.json`, docs/api-versions.md).
+These options determine how the request's parameters are read (`load_query`), its answer is shaped (`dump`), its version is checked,
+and the route is described (`GET /openapi.json`, docs/api-versions.md).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TAR = "application/x-tar"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a route answers when all is well: a value of a schema, a list of them (`many`), a stream of them (`stream`), or no body (None).
+    """What a route answers on success: a value of a schema, a list of them (`many`), a stream of them (`stream`), or no body (None).
 
-    `media_types` are those that the body may have, each with what the description adds to it. `empty` is a second successful status, which
-    has no body. A route that can only fail has the status of its error. `words` describe the answer instead of the status's own phrase;
-    `uses` are schemas that the answer refers to by name.
+    `media_types` maps the media types that the body may have to what the description adds to each. `empty` is a second successful status,
+    without a body. A route that can only fail has the status of its error. `words` describes the answer instead of the status's own
+    phrase; `uses` lists schemas that the answer refers to by name.
     """
 
     schema: type[ResponseSchema] | JsonSchema | None = None
@@ -51,8 +51,8 @@ class Route(Rule):
     """A path that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on.
 
     `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes
-    the client's credentials for a registry. A `quick` route answers from the store alone, at once: it waits neither for its client (a body,
-    a stream) nor for another machine (a registry), so it may have the threads that are kept for such requests.
+    the client's credentials for a registry. A `quick` route answers at once, from the store alone. It waits neither for its client (a body,
+    a stream) nor for another machine (a registry), so it may use the threads that are reserved for such requests.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Route(Rule):
 
     @property
     def moby_path(self) -> str:
-        """The path as moby's router writes it, `{name:.*}` for a name that may contain slashes."""
+        """The path as moby's router writes it, with `{name:.*}` for a name that may contain slashes."""
         return re.sub(r"<(\w+)>", r"{\1}", re.sub(r"<path:(\w+)>", r"{\1:.*}", self.rule))
 
     @property
     def plain_path(self) -> str:
-        """The path as people write it, with `{name}` for any name."""
+        """The path as documentation writes it, with `{name}` for any name."""
         return re.sub(r"<(?:path:)?(\w+)>", r"{\1}", self.rule)
 
 

@@ -1,10 +1,10 @@
-"""Streams: progress as JSON lines, tars, and live ones without an end.
+"""Streams: progress as JSON lines, tars, and endless live streams.
 
-A stream's first item that is no tick is taken before the response starts, so that an error before it becomes a status. After it, progress
-ends with an error line, and a tar ends with a connection that is cut: nothing that is not tar ever follows tar bytes.
+A stream's first item that is not a tick is taken before the response starts, so that an error before it becomes a status. A later error
+ends progress with an error line, and a tar by cutting the connection: nothing but tar ever follows tar bytes.
 
-A line ends with CR LF and has the shape of moby's api/types/jsonstream Message. The text `error` beside `errorDetail` goes to every
-client; the text `progress` to none, since moby's main branch sends it at no version. Source: moby daemon/internal/streamformatter.
+A line ends with CR LF and has the shape of moby's api/types/jsonstream Message. Every client gets the text `error` beside `errorDetail`.
+None gets the text `progress`, since moby's main branch sends it in no version. Source: moby daemon/internal/streamformatter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.transfer.retry import awaited
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: a semaphore with a place for each live stream of the process."""
 SERVING = "stowage.serving"
-"""Key of the application's extensions: a callable that says whether the process goes on serving."""
+"""Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
 _DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT})
 PROGRESS_LINE = {"minProperties": 1} | record(
@@ -44,9 +44,9 @@ PROGRESS_LINE = {"minProperties": 1} | record(
     },
 )
 PROGRESS = Answer(component("ProgressLine"), stream=True)
-"""What a route answers that streams its progress."""
+"""The answer of a route that streams its progress."""
 ARCHIVE = Answer({"type": "string", "format": "binary"}, {TAR: {}})
-"""What a route answers that sends a tar."""
+"""The answer of a route that sends a tar."""
 
 _T = TypeVar("_T")
 
@@ -58,10 +58,10 @@ _log = logging.getLogger(__name__)
 def stream_progress(progress: ProgressStream, *, reads_body: bool = False, errors_in_stream: bool = False) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
-    An item with nothing set is a tick: it writes nothing and only gives a chance to see that the client has gone, which ends the stream
-    and closes the progress. Where the progress reads the request's body, a client that only closed its side has sent all and still waits.
-    On a unix socket that is told from one that is gone; on TCP nothing tells until something is written, so with `errors_in_stream`, where
-    the status is known, the head of the answer is sent then: if nobody is there, the connection breaks.
+    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has gone, which ends the stream
+    and closes the progress. If the progress reads the request's body, a client that has only closed its side has sent everything and still
+    waits. On a unix socket it differs from one that has gone. On TCP nothing shows until something is written. With `errors_in_stream`,
+    where the status is known, the head of the answer is sent then: if the client has gone, the connection breaks.
     """
     client = _watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
     try:
@@ -81,10 +81,10 @@ def stream_tar(chunks: Iterator[bytes]) -> Response:
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
-    """Answer 200 with the pieces as they come; the headers go out before there is one.
+    """Answer 200 with the pieces as they come; the headers are sent before there is one.
 
-    An empty piece says that there is no more now, and another is asked for a little later. Ends with the pieces, or when the client has
-    gone or the process is to stop. Raises Unavailable where every place for listeners is taken: the rest of the threads is for other
+    An empty piece means that there are no more now; another is requested a little later. The stream ends with the pieces, or when the
+    client has gone or the process is to stop. Raises Unavailable if every place for listeners is taken: the other threads are for other
     requests.
     """
     listeners = current_app.extensions[LISTENERS]
@@ -99,9 +99,9 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
 
 
 def while_connected(call: Callable[[], _T]) -> _T:
-    """The result of a call that asks registries, in a thread of its own; where the client goes meanwhile its requests end.
+    """The result of a call that asks registries, in a thread of its own. If the client goes meanwhile, the call's requests end.
 
-    Then Unavailable is raised, which nobody reads.
+    Unavailable is then raised, which no client sees.
     """
     client, waiting = _watched_client(select.POLLRDHUP), awaited(call)
     while True:
@@ -123,7 +123,7 @@ def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, 
 
 
 def _leaves(client: _Client | None) -> bool:
-    """Wait a little; says whether the client goes meanwhile."""
+    """Wait a little, and return whether the client has gone."""
     if client is not None:
         return client.is_gone(_POLL_SECONDS)
     time.sleep(_POLL_SECONDS)
@@ -131,15 +131,15 @@ def _leaves(client: _Client | None) -> bool:
 
 
 def _closing(response: Response, stream: Iterator[object]) -> Response:
-    """Close the generator with the response, even when not one byte of it was sent."""
+    """Close the generator with the response, even if not one byte of it was sent."""
     if isinstance(stream, Generator):
         response.call_on_close(stream.close)
     return response
 
 
 def _first(progress: ProgressStream, client: _Client | None, *, answers_early: bool) -> Progress | None:
-    """The first item that is no tick, None where there is none or the client has gone before it; a tick where the answer begins without
-    one.
+    """The first item that is not a tick, or None if there is none or the client has gone before it. A tick if the answer begins without
+    an item.
     """
     while (item := next(progress, None)) == Progress():
         if client is not None:
@@ -156,7 +156,7 @@ def _prepend(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(first: Progress | None, progress: ProgressStream, client: _Client | None) -> Iterator[bytes]:
-    """Every item as a line; ends early, without a word, when the client has gone. A tick at the beginning sends the head of the answer."""
+    """Every item as a line; ends early and silently when the client has gone. A tick at the beginning sends the head of the answer."""
     looked = time.monotonic()
     item = first
     if item == Progress():
@@ -174,14 +174,14 @@ def _lines(first: Progress | None, progress: ProgressStream, client: _Client | N
         except EngineError as exc:
             yield _error_line(str(exc))
             return
-        except Exception:  # noqa: BLE001 - the status is out already, so the stream must say it
+        except Exception:  # noqa: BLE001 - the status has been sent, so the stream must report it
             _log.exception("unexpected error in a stream")
             yield _error_line("internal server error")
             return
 
 
 def _line(item: Progress) -> bytes:
-    """One message in the order of moby's struct; empty for a tick."""
+    """One message, with its keys in the order of moby's struct; empty for a tick."""
     message: dict[str, object] = {}
     if item.stream:
         message["stream"] = item.stream
@@ -206,19 +206,19 @@ def _error_line(message: str) -> bytes:
 
 
 class _Client:
-    """The connection of a request, looked at without reading, so it is right for TLS and pipelined requests as well."""
+    """The connection of a request, checked without reading, which is correct for TLS and pipelined requests as well."""
 
     def __init__(self, descriptor: int, gone: int) -> None:
-        """`gone` is the event that says that the client has gone; an error of the connection always does."""
+        """`gone` is the event that means that the client has gone; an error of the connection always means it."""
         self._descriptor = descriptor
         self._gone = gone | select.POLLHUP | select.POLLERR
 
     def is_gone(self, seconds: float = 0) -> bool:
-        """Whether the client has gone by then."""
+        """Whether the client has gone, or goes within this time."""
         return self._sees(self._gone, seconds)
 
     def has_closed_its_side(self) -> bool:
-        """Whether no more comes from the client, which may still wait for the answer."""
+        """Whether the client has stopped sending; it may still wait for the answer."""
         return self._sees(select.POLLRDHUP, 0)
 
     def _sees(self, events: int, seconds: float) -> bool:
@@ -228,6 +228,6 @@ class _Client:
 
 
 def _watched_client(gone: int) -> _Client | None:
-    """The client, where the server gives its connection."""
+    """The client, if the server exposes its connection."""
     connection = request.environ.get("gunicorn.socket")
     return None if connection is None else _Client(int(connection.fileno()), gone)

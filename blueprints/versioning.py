@@ -1,7 +1,7 @@
 """API versions: their value, the range served, and the path prefix `/v<version>`.
 
-A client may ask for any version in the range; a request without a prefix gets the newest. The prefix is taken off before routing
-(`VersionPrefix`); the range is checked once a route has matched (blueprints/routing.py), so an unknown path is 404 whatever its version.
+A client may ask for any version in the range; a request without a prefix gets the newest. The prefix is removed before routing
+(`VersionPrefix`). The range is checked once a route has matched (blueprints/routing.py), so an unknown path is 404 whatever its version.
 
 Source: moby daemon/server/server.go, daemon/server/middleware/version.go, daemon/server/router/local.go, daemon/internal/versions.
 """
@@ -34,7 +34,7 @@ class ApiVersion:
 
     @classmethod
     def parse(cls, text: str) -> ApiVersion:
-        """Read `1.45` as leniently as moby compares versions: what is missing or empty is 0, what follows the minor number is ignored."""
+        """Read `1.45` as leniently as moby compares versions: a missing or empty number is 0, anything after the minor one is ignored."""
         numbers = [int(part.lstrip("0")[:18] or 0) for part in text.split(".")]
         return cls(numbers[0], numbers[1] if len(numbers) > 1 else 0)
 
@@ -47,13 +47,13 @@ MAX_API_VERSION = ApiVersion(1, 56)
 
 
 def split_version(path: str) -> tuple[str | None, str]:
-    """The version in front of a path, None where there is none, and the path without it."""
+    """The version in front of a path, or None, and the path without it."""
     match = _PREFIX.fullmatch(path)
     return (match[1], match[2]) if match else (None, path)
 
 
 class VersionPrefix:
-    """WSGI middleware that takes `/v1.45` off the path and remembers it."""
+    """WSGI middleware that removes `/v1.45` from the path and remembers it."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -66,7 +66,7 @@ class VersionPrefix:
 
 
 def stated_version() -> str | None:
-    """The version in the path of the current request, None where it has no prefix."""
+    """The version in the path of the current request, or None if it has no prefix."""
     return cast("str | None", request.environ.get(_ENVIRON_KEY))
 
 
@@ -77,11 +77,11 @@ def api_version() -> ApiVersion:
 
 
 def minimum_api_version() -> ApiVersion:
-    """The lowest version that this service is set to serve."""
+    """The lowest version that this service is configured to serve."""
     return cast(ApiVersion, current_app.extensions[MINIMUM])
 
 
 def below_json_errors() -> bool:
-    """Whether the client asks for a version before 1.24, which is told so in plain text."""
+    """Whether the client asks for a version before 1.24, which gets errors in plain text."""
     text = stated_version()
     return text is not None and ApiVersion.parse(text) < MIN_API_VERSION

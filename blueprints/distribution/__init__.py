@@ -1,1 +1,1 @@
-"""Operations at a registry that store nothing here."""
+"""Operations on a registry that store nothing here."""

@@ -1,4 +1,4 @@
-"""GET /distribution/{name}/json: what a name means at its registry now."""
+"""GET /distribution/{name}/json: what a name currently refers to at its registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ blueprint = Blueprint("distribution_inspect", __name__)
 
 
 class DistributionResponse(ResponseSchema):
-    """A target and its platforms (moby api/types/registry/registry.go); without any, they are null."""
+    """A target and its platforms (moby api/types/registry/registry.go), which are null if there are none."""
 
     descriptor = DescriptorField(data_key="Descriptor")
     platforms = fields.Function(

@@ -26,7 +26,7 @@ blueprint = Blueprint("image_attestations", __name__)
 
 
 class AttestationsQuery(QuerySchema):
-    """`platform` is a list on the wire that may hold one value, `type` one of predicate types; empty values count for nothing."""
+    """`platform` is a list that may hold only one value, `type` a list of predicate types. Empty values are ignored."""
 
     platforms = fields.List(PlatformJson(), data_key="platform", load_default=())
     types = fields.List(fields.String(), data_key="type", load_default=())
@@ -44,7 +44,7 @@ _STATEMENT = {"description": "The in-toto statement, as it was stored"}
 
 
 def _embed_statement(attestation: Attestation) -> orjson.Fragment | None:
-    """The statement's own bytes, for JSON that is not to be changed."""
+    """The statement's own bytes, to be embedded in JSON unchanged."""
     return None if attestation.statement is None else orjson.Fragment(attestation.statement)
 
 

@@ -51,7 +51,7 @@ def _pull(query: dict[str, Any]) -> ProgressStream:
 
 
 def _import(query: dict[str, Any]) -> ProgressStream:
-    """Import from the request's body where the source is `-`, else from a URL."""
+    """Import from the request's body if the source is `-`, otherwise from a URL."""
     source = query["from_src"]
     options = {
         "reference": repo_tag_reference(query["repo"], query["tag"]),

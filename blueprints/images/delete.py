@@ -20,7 +20,7 @@ blueprint = Blueprint("image_delete", __name__)
 
 
 class DeleteQuery(QuerySchema):
-    """`noprune` changes nothing: no image has an untagged parent."""
+    """`noprune` has no effect: no image has an untagged parent."""
 
     force = DockerBool(load_default=False)
     noprune = DockerBool(load_default=False)

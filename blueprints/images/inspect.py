@@ -107,17 +107,17 @@ class ImageDetails(ResponseSchema):
 
     @version_rule(until("1.44"))
     def _date_the_dateless(self, shaped: dict[str, Any], _: InspectedImage) -> None:
-        """`Created` is 0001-01-01T00:00:00Z where the image has no date."""
+        """`Created` is 0001-01-01T00:00:00Z if the image has no date."""
         shaped["Created"] = shaped["Created"] or str(ZERO)
 
     @version_rule(until("1.50"))
     def _fill_container_fields(self, shaped: dict[str, Any], _: InspectedImage) -> None:
-        """`Config` also has its main fields where they are empty, and those that only a container has, such as `Hostname` and `Tty`."""
+        """`Config` also has its main fields when they are empty, and those that only a container has, such as `Hostname` and `Tty`."""
         shaped["Config"] = _CONFIG_BEFORE_1_50 | shaped["Config"]
 
     @version_rule(between("1.50", "1.52"))
     def _fill_empty_fields(self, shaped: dict[str, Any], _: InspectedImage) -> None:
-        """`Config` also has its main fields where they are empty, such as `Cmd` and `Labels` as null."""
+        """`Config` also has its main fields when they are empty, such as `Cmd` and `Labels` as null."""
         shaped["Config"] = _CONFIG_BEFORE_1_52 | shaped["Config"]
 
 

@@ -23,7 +23,7 @@ blueprint = Blueprint("image_list", __name__)
 
 
 class ListQuery(QuerySchema):
-    """`all` and `digests` change nothing: there are no intermediate images, and digests are always shown."""
+    """`all` and `digests` have no effect: there are no intermediate images, and digests are always shown."""
 
     all = DockerBool(load_default=False)
     digests = DockerBool(load_default=False)
@@ -35,7 +35,7 @@ class ListQuery(QuerySchema):
 
     @post_load
     def _settle(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
-        """The old `filter` is one reference filter more; identities are told of manifests only."""
+        """Add the old `filter` as another reference filter, and require `manifests` with `identity`."""
         if old := query.pop("filter", ""):
             query["filters"] = query["filters"].adding("reference", old)
         if query.get("identity") and not query["manifests"]:
@@ -64,7 +64,7 @@ class ImageItem(ResponseSchema):
 
     @version_rule(until("1.43"))
     def _name_the_nameless(self, shaped: dict[str, Any], _: ListedImage) -> None:
-        """An image without names has `RepoTags` `<none>:<none>` and `RepoDigests` `<none>@<none>`; beside names an empty list is null."""
+        """An image without names has `RepoTags` `<none>:<none>` and `RepoDigests` `<none>@<none>`; if it has any, an empty list is null."""
         if shaped["RepoTags"] or shaped["RepoDigests"]:
             shaped["RepoTags"], shaped["RepoDigests"] = shaped["RepoTags"] or None, shaped["RepoDigests"] or None
         else:
@@ -77,7 +77,7 @@ class ImageItem(ResponseSchema):
 
     @version_rule(since("1.54"))
     def _tell_identity(self, shaped: dict[str, Any], image: ListedImage) -> None:
-        """Where `identity` is asked for and known, every image manifest that is here has its image's `Identity` in its `ImageData`."""
+        """If `identity` is requested and known, every available image manifest has its image's `Identity` in its `ImageData`."""
         if identity := shape_identity(image.repositories):
             for manifest in shaped["Manifests"]:
                 if manifest["Available"] and "ImageData" in manifest:

@@ -1,4 +1,4 @@
-"""POST /images/load: the images of an archive."""
+"""POST /images/load: load the images of an archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("image_load", __name__)
 
 
 class LoadQuery(PlatformsQuery):
-    """`quiet` changes nothing, as in moby's containerd store, which reports whole images only."""
+    """`quiet` has no effect, as in moby's containerd store, which reports only whole images."""
 
     quiet = DockerBool(load_default=True)
 

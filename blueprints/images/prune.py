@@ -1,4 +1,4 @@
-"""POST /images/prune: remove what nobody needs."""
+"""POST /images/prune: remove unused images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PruneQuery(QuerySchema):
 
 
 class PruneReport(ResponseSchema):
-    """What went and the bytes that came free (moby api/types/image/prune_report.go); nothing gone is null."""
+    """What was removed and the bytes freed (moby api/types/image/prune_report.go); null if nothing was removed."""
 
     removals = fields.List(fields.Nested(RemovalItem), data_key="ImagesDeleted", allow_none=True)
     freed = fields.Integer(data_key="SpaceReclaimed")

@@ -1,4 +1,4 @@
-"""POST /images/{name}/push: an image, or every tag of a repository, to its registry."""
+"""POST /images/{name}/push: push an image, or every tag of a repository, to its registry."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ blueprint = Blueprint("image_search", __name__)
 
 
 class LimitField(fields.Field[int]):
-    """How many results at most; empty text and 0 leave it to the service."""
+    """The maximum number of results; empty text and 0 leave it to the service."""
 
     json_schema: ClassVar[JsonSchema] = INTEGER | {"minimum": 0}
 

@@ -1,11 +1,11 @@
 """Schemas that know API versions.
 
-A field says in its metadata which versions have it: `metadata=since("1.48")`, `until("1.44")` (1.44 no longer has it),
-`between("1.48", "1.52")`. Outside them it is neither loaded nor dumped. What a field cannot say is a method of the schema under
-`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would, `omit_empty(...)` in some versions only, `OMIT_NULL` where
+A field's metadata says which versions have it: `metadata=since("1.48")`, `until("1.44")` (1.44 no longer has it),
+`between("1.48", "1.52")`. Outside them it is neither loaded nor dumped. What metadata cannot express is a method of the schema with
+`@version_rule(...)`. `OMIT_EMPTY` leaves a key out where Go's omitempty would, `omit_empty(...)` only in some versions, `OMIT_NULL` where
 omitzero would; join them with `|`.
 
-A prepared instance per (class, version) is kept for the life of the process: a schema has no state but its version.
+One instance per (class, version) is kept for the life of the process: a schema has no state but its version.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OMIT_NULL: dict[str, object] = {"omit_null": True}
 
 
 def since(version: str) -> dict[str, object]:
-    """Metadata of a field that this version brought."""
+    """Metadata of a field that this version introduced."""
     return {"since": ApiVersion.parse(version)}
 
 
@@ -41,7 +41,7 @@ def until(version: str) -> dict[str, object]:
 
 
 def between(first: str, gone: str) -> dict[str, object]:
-    """Metadata of a field that `first` brought and `gone` no longer has."""
+    """Metadata of a field that `first` introduced and `gone` no longer has."""
     return since(first) | until(gone)
 
 
@@ -59,8 +59,8 @@ Rule = TypeVar("Rule", bound=Callable[[Any, dict[str, Any], Any], None])
 
 
 def version_rule(versions: dict[str, object]) -> Callable[[Rule], Rule]:
-    """Mark a method `rule(self, shaped, value)` that changes the shaped object in place, in these versions; the rules run in
-    their order.
+    """Mark a method `rule(self, shaped, value)` that changes the shaped object in place, in these versions. Rules run in the order of
+    their definition.
     """
 
     def mark(method: Rule) -> Rule:
@@ -71,7 +71,7 @@ def version_rule(versions: dict[str, object]) -> Callable[[Rule], Rule]:
 
 
 class _VersionedSchema(Schema):
-    """A schema with the fields of one version; nested schemas follow it."""
+    """A schema with the fields of one version; nested schemas have the same version."""
 
     def __init__(
         self, *, only: Any = None, exclude: Iterable[str] = (), many: bool = False, load_only: Any = (), dump_only: Any = ()
@@ -85,7 +85,7 @@ class _VersionedSchema(Schema):
     @classmethod
     @cache
     def at(cls, version: ApiVersion) -> Self:
-        """The one instance of this version."""
+        """The only instance for this version."""
         token = _preparing.set(version)
         try:
             return cls()
@@ -111,14 +111,14 @@ class _VersionedSchema(Schema):
 
 
 class QuerySchema(_VersionedSchema):
-    """Parameters of a request: of a List field every value, of any other the first; unknown parameters are ignored."""
+    """Parameters of a request. A List field takes every value, any other field the first; unknown parameters are ignored."""
 
     class Meta:
         unknown = EXCLUDE
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """What each attribute is when its parameter is absent or outside its versions: its `load_default`, else None."""
+        """The value of each attribute if its parameter is missing or outside its versions: its `load_default`, else None."""
         return {name: _default(field.load_default) for name, field in cls._declared_fields.items()}
 
 
@@ -127,11 +127,11 @@ def _default(value: Any) -> Any:
 
 
 class ResponseSchema(_VersionedSchema):
-    """The shape of one object of a response; keys come in the order of the fields."""
+    """The shape of one object of a response, with its keys in the order of the fields."""
 
     rules: ClassVar[tuple[Callable[[Any, dict[str, Any], Any], None], ...]] = ()
     may_be_empty: ClassVar[bool] = True
-    """False where at least one of the keys is there, though none of them always."""
+    """False if at least one key is always present, although no particular one is."""
 
     def __init_subclass__(cls, **_: object) -> None:
         own = tuple(value for value in vars(cls).values() if hasattr(value, "versions"))
@@ -150,9 +150,9 @@ class ResponseSchema(_VersionedSchema):
         return "omit_empty" in field.metadata and applies(field.metadata["omit_empty"], self.client_version)
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """Shape an object, or a list of them: every field writes the attribute it is about, then the rules run.
+        """Shape an object, or a list of them: every field writes its attribute, then the rules run.
 
-        Instead of marshmallow's own, whose search for keys, paths and hooks would be most of the cost of a long list.
+        This replaces marshmallow's own method, whose search for keys, paths and hooks would be most of the cost of a long list.
         """
         return [self._shape(each) for each in obj] if (self.many if many is None else many) else self._shape(obj)
 
@@ -170,8 +170,8 @@ class ResponseSchema(_VersionedSchema):
 
 
 def _reader(name: str, field: fields.Field[Any]) -> Callable[[Any], Any]:
-    """How a field gets its value: from an attribute or a path of them; one with a `dump_default` is always that, a Function sees for
-    itself.
+    """How a field gets its value: from an attribute or a path of them. A field with a `dump_default` always has that value; a Function
+    reads the object itself.
     """
     if field.dump_default is not missing or isinstance(field, fields.Function):
         return lambda _: field.dump_default

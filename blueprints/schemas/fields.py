@@ -1,4 +1,4 @@
-"""Fields of the wire that marshmallow does not have: Docker's booleans, filters and platforms.
+"""Fields that marshmallow does not have: Docker's booleans, filters and platforms.
 
 Source: moby daemon/server/httputils/form.go.
 """
@@ -31,7 +31,7 @@ class DockerBool(fields.Field[bool]):
 
 
 class FiltersField(fields.Field[Filters]):
-    """The `filters` parameter: JSON in Docker's map form or the array form of old clients; absent is no filters."""
+    """The `filters` parameter: JSON in Docker's map form or the array form of old clients. Without it there are no filters."""
 
     json_schema: ClassVar[JsonSchema] = _JSON_TEXT
 
@@ -43,14 +43,14 @@ class FiltersField(fields.Field[Filters]):
 
 
 class PlatformSpecifier(fields.Field[Platform | None]):
-    """A platform written `os/arch/variant`; empty text is no platform."""
+    """A platform written `os/arch/variant`; empty text means no platform."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> Platform | None:
         return Platform.parse(value) if value else None
 
 
 class PlatformJson(fields.Field[Platform | None]):
-    """A platform written as the OCI JSON object; empty text is no platform, unless it is an element of a list."""
+    """A platform written as the OCI JSON object; empty text means no platform, except as an element of a list."""
 
     json_schema: ClassVar[JsonSchema] = _JSON_TEXT
 

@@ -1,4 +1,4 @@
-"""JSON schemas of what fields write whose class does not tell it: a value of a function, or one that goes out as it is.
+"""JSON schemas of values that a field's class does not describe: the result of a function, or a value that is written as it is.
 
 Source: JSON Schema 2020-12, which OpenAPI 3.1 uses.
 """
@@ -32,7 +32,7 @@ def record(required: Mapping[str, JsonSchema], optional: Mapping[str, JsonSchema
 
 
 def nullable(schema: JsonSchema) -> JsonSchema:
-    """That, or null."""
+    """This schema, or null."""
     return schema | {"type": [schema["type"], "null"]}
 
 
@@ -42,12 +42,12 @@ def constant(value: object) -> JsonSchema:
 
 
 def component(name: str) -> JsonSchema:
-    """A schema of the description, by its class's name."""
+    """A reference to a schema of the description, by its class's name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def written_as(schema: JsonSchema) -> dict[str, object]:
-    """Metadata of a response field that writes this."""
+    """Metadata of a response field that writes values of this schema."""
     return {"json_schema": schema}
 
 

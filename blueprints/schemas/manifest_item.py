@@ -24,7 +24,7 @@ _ATTESTATION_DATA = record({"For": TEXT})
 
 
 def _image_properties(manifest: ManifestSummary) -> dict[str, object] | None:
-    """What only the manifest of an image has; nothing is ever unpacked, and no container uses it."""
+    """The properties that only the manifest of an image has. Nothing is ever unpacked, and no container uses it."""
     if manifest.kind is not ManifestKind.IMAGE:
         return None
     return {"Platform": manifest.platform.to_json(), "Size": {"Unpacked": 0}, "Containers": None}
@@ -35,7 +35,7 @@ def _attestation_properties(manifest: ManifestSummary) -> dict[str, object] | No
 
 
 def shape_identity(repositories: Iterable[str]) -> dict[str, object] | None:
-    """Where an image came from, or None where that is not known; nothing is built here, and no signature is verified."""
+    """Where an image came from, or None if this is unknown. Nothing is built here, and no signature is verified."""
     pulls = [{"Repository": name} for name in repositories]
     return {"Pull": pulls} if pulls else None
 

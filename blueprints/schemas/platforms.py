@@ -1,4 +1,4 @@
-"""The `platform` parameters of save and load: none, one, and since API 1.52 several."""
+"""The `platform` parameters of save and load: none, one, or, since API 1.52, several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a delete or a prune did.
+"""The outcome of a delete or a prune.
 
 Source: moby api/types/image (delete_response.go).
 """

@@ -1,7 +1,7 @@
-"""Every route of the Engine API that is not about images, with what is true where there are images and nothing else.
+"""Every route of the Engine API that is not about images, with what is true if there is nothing but images.
 
-A list is empty and a prune removes nothing; whatever is asked for by name is not there, in Docker's words; this is no node of a swarm; what
-would make, run or build something is 501. Where a request would upgrade its connection, it stays as it is.
+A list is empty and a prune removes nothing. Anything requested by name does not exist, in Docker's words. This is not a node of a swarm.
+A request to make, run or build something is answered 501. A request to upgrade its connection leaves it as it is.
 
 Source: moby daemon/server/router (build, checkpoint, container, grpc, network, plugin, session, swarm, volume) and the words of daemon/.
 """
@@ -45,7 +45,7 @@ Give = Callable[[str], ResponseReturnValue]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is true of a route: how it answers, the answer as it is described, and the parameters that it reads."""
+    """What is true of a route: how it answers, the description of the answer, and the parameters that it reads."""
 
     give: Give
     answer: Answer
@@ -54,7 +54,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class AbsentRoute:
-    """A route, what is true of it, and the API version that brought it."""
+    """A route, what is true of it, and the API version that introduced it."""
 
     method: str
     path: str
@@ -63,9 +63,7 @@ class AbsentRoute:
 
 
 def _empty(body: object, *filters: str, unreadable: str = "") -> Truth:
-    """The report or list of nothing, for a request with no other filters than these; `unreadable` is said before what is wrong with their
-    JSON.
-    """
+    """An empty report or list, for a request with no other filters than these. `unreadable` precedes the error about their JSON."""
 
     def give(_: str) -> ResponseReturnValue:
         try:
@@ -125,7 +123,7 @@ def _refuse_volume(name: str) -> NoReturn:
 
 
 def _remove_volume(name: str) -> ResponseReturnValue:
-    """With `force` a volume that is not there counts as removed."""
+    """With `force`, a volume that does not exist counts as removed."""
     if load_query()["force"]:
         return "", HTTPStatus.NO_CONTENT
     _refuse_volume(name)

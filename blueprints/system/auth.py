@@ -1,4 +1,4 @@
-"""POST /auth: try a client's credentials at a registry."""
+"""POST /auth: check a client's credentials with a registry."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""GET /system/df: the disk usage of images, and that there is nothing else.
+"""GET /system/df: the disk usage of images; there is nothing else.
 
-API 1.52 brought an object per type. The lists of older versions stay beside them, except for a client that knows 1.52 by its `verbose`.
+API 1.52 introduced an object per type. The lists of older versions remain beside them, except for a client that sends `verbose`.
 
 Source: moby daemon/server/router/system/system_routes.go getDiskUsage, disk_usage.go.
 """
@@ -46,7 +46,7 @@ class DiskUsageQuery(QuerySchema):
 
 
 def _list_images(usage: DiskUsage) -> list[dict[str, object]]:
-    """The images as the newest version lists them; what the list's rules say of older ones, Docker does to the list only."""
+    """The images as the newest version lists them; Docker applies the list's rules for older versions only to the list itself."""
     return cast("list[dict[str, object]]", list_.ImageItem.at(MAX_API_VERSION).dump(usage.images, many=True))
 
 
@@ -54,7 +54,7 @@ _IMAGES = written_as(array(component("ImageItem")))
 
 
 class ImageUsageResponse(ResponseSchema):
-    """What images take; none is active, since no container uses one, and so all of it can be reclaimed."""
+    """What images take. None is active, since no container uses one, so all of it can be reclaimed."""
 
     items = fields.Function(_list_images, data_key="Items", metadata=_IMAGES | OMIT_EMPTY)
     reclaimable = fields.Integer(data_key="Reclaimable", attribute="image_bytes", dump_only=True, metadata=OMIT_EMPTY)
@@ -63,7 +63,7 @@ class ImageUsageResponse(ResponseSchema):
 
 
 def _asked(object_type: ObjectType, shape: Callable[[DiskUsage], object]) -> Callable[[DiskUsage], object]:
-    """What is told of a type, or None where it was not asked for."""
+    """What is reported of a type, or None if it was not requested."""
     return lambda usage: shape(usage) if object_type in usage.types else None
 
 
@@ -76,7 +76,7 @@ _NO_ITEMS = written_as(constant([])) | OMIT_NULL
 
 
 class VerboseDiskUsageResponse(ResponseSchema):
-    """An object per type that was asked for (moby api/types/system/disk_usage.go)."""
+    """An object per requested type (moby api/types/system/disk_usage.go)."""
 
     may_be_empty = False
 
@@ -87,7 +87,7 @@ class VerboseDiskUsageResponse(ResponseSchema):
 
 
 class DiskUsageResponse(VerboseDiskUsageResponse):
-    """Beside them, a list per type that was asked for and the bytes of all images."""
+    """The same objects, a list per requested type, and the bytes of all images."""
 
     layers_size = fields.Integer(data_key="LayersSize", attribute="image_bytes", metadata=OMIT_EMPTY)
     images = fields.Function(_of_images(_list_images), data_key="Images", metadata=_IMAGES | OMIT_NULL)
@@ -97,7 +97,7 @@ class DiskUsageResponse(VerboseDiskUsageResponse):
 
     @version_rule(until("1.44"))
     def _tell_virtual_sizes(self, shaped: dict[str, Any], _: DiskUsage) -> None:
-        """Each of `Images` has `VirtualSize`, which is its `Size`."""
+        """Each of `Images` has `VirtualSize`, which equals its `Size`."""
         for image in shaped["Images"] or ():
             image["VirtualSize"] = image["Size"]
 

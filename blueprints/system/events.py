@@ -1,4 +1,4 @@
-"""GET /events: what happened, and what happens, as a stream of JSON documents.
+"""GET /events: past and current events, as a stream of JSON documents.
 
 An answer in `application/json` is one document per line, as in `application/jsonl`; in `application/json-seq` (RFC 7464) a record separator
 comes before each. Source: moby daemon/server/router/system/system_routes.go (getEvents), daemon/server/httputils/json-seq.go and
@@ -31,7 +31,7 @@ blueprint = Blueprint("system_events", __name__)
 
 _JSON_LINES, _SEQUENCE = "application/jsonl", "application/json-seq"
 STREAM_TYPES = (_JSON_LINES, "application/x-ndjson", _SEQUENCE)
-"""Earlier ones are preferred among equals."""
+"""Among equals, earlier ones are preferred."""
 
 _ACCEPTED = re.compile(
     r"[ \t]*(?P<type>[!#$%&'*+.^_`|~/\w-]++)[ \t]*+(?:;[ \t]*q=(?P<quality>[01](?:\.\d*)?)[ \t]*+)?(?!;)(?P<more>,?)", re.ASCII
@@ -40,7 +40,7 @@ _SECOND = 1_000_000_000
 
 
 class TimestampField(fields.Field[int | None]):
-    """Unix seconds with a fraction, as nanoseconds; empty text is none."""
+    """Unix seconds with a fraction, as nanoseconds; empty text means none."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int | None:
         try:
@@ -51,7 +51,7 @@ class TimestampField(fields.Field[int | None]):
 
 
 class UntilField(TimestampField):
-    """The end of a span of time, which may not be before its `since`."""
+    """The end of a time span, which must not be before its `since`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int | None:
         end, since = super()._deserialize(value, attr, data), (data or {}).get("since")
@@ -81,7 +81,7 @@ class ActorItem(ResponseSchema):
 
 
 class EventItem(ResponseSchema):
-    """An event; `status` and `id` repeat the action and the actor's ID, since old clients read no others."""
+    """An event; `status` and `id` repeat the action and the actor's ID, since old clients read only these."""
 
     type = fields.String(data_key="Type")
     action = fields.String(data_key="Action")
@@ -94,7 +94,7 @@ class EventItem(ResponseSchema):
 
     @property
     def media_type(self) -> str:
-        """The type of a stream for a client that asks for none: `application/json` below 1.52, though it is several documents."""
+        """The type of a stream for a client that requests none: `application/json` before 1.52, although it is several documents."""
         return "application/json" if applies(until("1.52"), self.client_version) else _JSON_LINES
 
 
@@ -118,7 +118,7 @@ def _encode(events: Iterator[Event | None], schema: EventItem, content_type: str
 
 
 def _negotiate(accept: str) -> str | None:
-    """The accepted type of a stream with the highest quality; wildcards count for nothing (moby MatchAcceptStrict)."""
+    """The accepted stream type with the highest quality; wildcards are ignored (moby MatchAcceptStrict)."""
     best, best_quality = None, 0.0
     qualities = list(_read_accept(accept))
     for offer in STREAM_TYPES:

@@ -17,6 +17,6 @@ _DOCUMENT = record({"openapi": TEXT, "info": {"type": "object"}, "paths": {"type
 @blueprint.get("/openapi.json", answer=Answer(_DOCUMENT), quick=True)
 def system_openapi() -> Response:
     """GET /openapi.json."""
-    from blueprints.description import describe  # only here: apispec takes time to load, and few processes are ever asked
+    from blueprints.description import describe  # only here: apispec is slow to load, and few processes need it
 
     return dump_raw(describe((cast(Route, rule) for rule in current_app.url_map.iter_rules()), current_app.view_functions))

@@ -1,4 +1,4 @@
-"""OPTIONS on any path: moby answers 200 with nothing."""
+"""OPTIONS on any path: moby answers 200 without a body."""
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue

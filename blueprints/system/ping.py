@@ -1,4 +1,4 @@
-"""GET and HEAD /_ping: whether the service is there, and what it is."""
+"""GET and HEAD /_ping: whether the service is running, and what it is."""
 
 from flask import Blueprint, Response, request
 

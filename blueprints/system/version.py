@@ -20,7 +20,7 @@ class ComponentResponse(ResponseSchema):
 
 
 class VersionResponse(ResponseSchema):
-    """Clients want the keys of a program in Go to be there; they are empty for one in Python."""
+    """Clients expect the keys of a Go program; they are empty for one in Python."""
 
     platform = fields.Dict(values=fields.String(), data_key="Platform")
     version = fields.String(data_key="Version")
