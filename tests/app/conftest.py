@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,10 @@ def app(engine: Engine, tmp_path: Path) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    """Connections that are closed when the test ends, before the worker."""
+    with ExitStack() as connections_:
+        yield connections_

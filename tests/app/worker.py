@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,3 +85,14 @@ def serving(app: Flask, folder: Path, **settings: str) -> Iterator[Served]:
         served.stop()
         worker.tpool.shutdown()
         worker.tmp.close()
+
+
+def poll(ready: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def statuses(answer: bytes) -> list[str]:
+    return re.findall(r"HTTP/1\.1 (\d+)", answer.decode())
