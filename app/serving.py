@@ -116,7 +116,7 @@ def _allow_descriptors() -> None:
 def _settings(config: Config) -> dict[str, object]:
     """gunicorn's settings.
 
-    keepalive is as long as the 60 or 75 seconds of proxies, so that they close first. The worker's timeout watches only its main thread, so
+    keepalive is at least the 60 or 75 seconds of proxies, so that they close first. The worker's timeout watches only its main thread, so
     long streams are not cut off. Header limits allow the long filters and credentials that clients send.
     """
     settings: dict[str, object] = {
