@@ -12,6 +12,7 @@ import pytest
 from services.archive.bounds import Inflation
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidDigest
+from services.intake import archive_members
 from tests.builders import (
     ArchivedImage,
     Layout,
@@ -288,5 +289,11 @@ def test_many_layers_that_are_large_together(engine: Engine, compression: str) -
 def test_flood_of_long_names(engine: Engine) -> None:
     names = [str(number) * (1 << 20) for number in range(9)]
     flood = make_tar({name[:-turn]: b"" for name in names for turn in range(10, 15)}, tar_format=tarfile.GNU_FORMAT)
-    with pytest.raises(InvalidContent, match="too many members"):
+    with pytest.raises(InvalidContent, match="too many or too long extensions of headers"):
         load_image(engine, flood)
+
+
+def test_members_without_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_members, "_MEMORY_BYTES", 10_000)
+    with pytest.raises(InvalidContent, match="the archive has too many members"):
+        load_image(engine, make_tar({f"member{number}": b"" for number in range(50)}))
