@@ -5,6 +5,7 @@ for its end. When a head is complete, the request waits for a *seat* (`app/seats
 which compute, have threads of their own.
 
 Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.
+When no descriptor is free, a TCP connection is closed first.
 """
 
 from __future__ import annotations

@@ -14,7 +14,10 @@ _UNKNOWN = (0, 0, 0)
 
 
 def accepts_version(wanted: str, offered: str) -> bool:
-    """Whether a host of the version `wanted` runs an image of the version `offered`; an empty or malformed `wanted` accepts everything."""
+    """Whether a host of the version `wanted` runs an image of the version `offered`.
+
+    An empty or malformed `wanted` accepts everything, and an empty `offered` is accepted everywhere.
+    """
     host, image = _parse(wanted), _parse(offered)
     if host == _UNKNOWN or not offered:
         return True
