@@ -5,15 +5,17 @@ Source: moby daemon/containerd/image_import.go; daemon/server/router/image/image
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from threading import Event
+from typing import cast
 
 from services.archive.stream import Readable
 from services.dockerfile import apply_changes
 from services.engine import Engine
-from services.errors import InvalidParameter
+from services.errors import InvalidContent, InvalidParameter
 from services.gc.leases import Lease, hold
 from services.intake.ingest import store_bytes
 from services.intake.rootfs import StoredLayer, store_rootfs
@@ -55,13 +57,14 @@ def import_image(
     platform: Platform | None = None,
     changes: Sequence[str] = (),
 ) -> ProgressStream:
-    """Make an image of the archive in `source`; yields one line, the image's ID.
+    """Make an image of the archive in `source`; yields ticks, and then one line, the image's ID.
 
     Without a reference it is dangling; the platform defaults to the engine's. Two imports of the same content at the same instant
     are the same image. Raises InvalidParameter for a bad change before it reads; then InvalidContent or OutOfSpace, and leaves nothing.
     """
     plan = _plan(engine, message, reference, platform, changes)
-    yield Progress(status=str(_import(engine, source, plan)))
+    image = yield from _import(engine, source, plan)
+    yield Progress(status=str(image))
 
 
 def import_url(
@@ -84,13 +87,26 @@ def import_url(
     with ExitStack() as opened:
         opened.push(opening)
         yield Progress(status=f"Downloading from {address}")
-        with ThreadPoolExecutor(max_workers=1) as worker, closing(download):
-            importing = worker.submit(_import, engine, download, plan)
+        left = Event()
+        with ThreadPoolExecutor(max_workers=1) as worker, closing(download), ExitStack() as leaving:
+            leaving.callback(left.set)
+            importing = worker.submit(_finish, _import(engine, download, plan), left)
             while not wait([importing], timeout=_PROGRESS_SECONDS).done:
                 yield _importing(download)
         image = importing.result()
     yield _importing(download)
     yield Progress(status=str(image))
+
+
+def _finish(steps: Generator[Progress, None, Digest], left: Event) -> Digest:
+    """Take every step; raises InvalidContent, which nobody sees, once the client has left."""
+    with closing(steps):
+        while not left.is_set():
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast("Digest", done.value)
+    raise InvalidContent("context canceled")
 
 
 def _importing(download: Download) -> Progress:
@@ -105,10 +121,10 @@ def _plan(engine: Engine, message: str, reference: Reference | None, platform: P
     return plan
 
 
-def _import(engine: Engine, source: Readable, plan: _Plan) -> Digest:
-    """Store, name and return the image."""
+def _import(engine: Engine, source: Readable, plan: _Plan) -> Generator[Progress, None, Digest]:
+    """Store, name and return the image; yields ticks."""
     with hold(engine.metadata, engine.content, "import") as lease:
-        layer = store_rootfs(engine, lease, source)
+        layer = yield from store_rootfs(engine, lease, source)
         now = engine.clock()
         target = _store_documents(engine, lease, layer, plan, now)
         graph = read_graph(engine, lease.digests(), target)

@@ -8,7 +8,7 @@ Source: moby daemon/containerd/image_import.go (saveArchive).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -29,6 +29,7 @@ from services.metadata.records import LayerFacts
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest, Digester
 from services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from services.progress import Progress
 
 _BLOCK = 1 << 20
 _LEVEL = 1
@@ -44,17 +45,18 @@ class StoredLayer:
     diff_id: Digest
 
 
-def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> StoredLayer:
+def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, StoredLayer]:
     """Store what `source` holds as one layer, and record it under the lease. An empty source is an empty layer.
 
-    Raises InvalidContent if it is not a whole tar or is a bomb, and OutOfSpace; then nothing is left.
+    Yields ticks, a member of the archive each. Raises InvalidContent if it is not a whole tar or is a bomb, and OutOfSpace; then, and when
+    it is closed, nothing is left.
     """
     received = _blocks(source)
     head = next(received, b"")
     compression = Compression.detect(head)
     with engine.content.ingest(uuid4().hex) as ingest:
         try:
-            facts = _fill(ingest, compression, _chain(head, received), engine.bounds)
+            facts = yield from _fill(ingest, compression, _chain(head, received), engine.bounds)
         except InvalidContent as exc:
             raise InvalidContent(f"invalid root file system archive: {exc}") from exc
         if not lease.add([ingest.digest]):
@@ -83,14 +85,14 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], bounds: Bounds) -> LayerFacts:
+def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], bounds: Bounds) -> Generator[Progress, None, LayerFacts]:
     """Write the layer's bytes and derive its facts, each in its own thread, while this one walks the archive."""
     with ExitStack() as running:
         if compression in _KEPT:
             storing = running.enter_context(_stage(ingest.write))
-            return _walk(running.enter_context(closing(decompress(_copied(received, storing), compression, bounds))))
+            return (yield from _walk(running.enter_context(closing(decompress(_copied(received, storing), compression, bounds)))))
         compress = running.enter_context(_gzip(ingest))
-        return _walk(_copied(running.enter_context(closing(decompress(received, compression, bounds))), compress))
+        return (yield from _walk(_copied(running.enter_context(closing(decompress(received, compression, bounds))), compress)))
 
 
 @contextmanager
@@ -157,13 +159,13 @@ def _copied(chunks: Iterator[bytes], put: Callable[[bytes], object]) -> Iterator
         yield chunk
 
 
-def _walk(chunks: Iterator[bytes]) -> LayerFacts:
+def _walk(chunks: Iterator[bytes]) -> Generator[Progress, None, LayerFacts]:
     """Check that this is a tar, and measure all of it, including what follows its end."""
     measure = _Measure()
     with _stage(measure.take) as take:
         passing = _copied(chunks, take)
         for _ in TarReader(read_from(passing)):
-            pass
+            yield Progress()
         for _ in passing:
             pass
     return measure.facts

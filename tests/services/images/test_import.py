@@ -50,7 +50,8 @@ def fixed(engine: Engine) -> Engine:
 
 
 def take(engine: Engine, content: bytes, **options: Any) -> Digest:
-    lines = list(import_image(engine, io.BytesIO(content), **({"message": "Imported from -"} | options)))
+    steps = import_image(engine, io.BytesIO(content), **({"message": "Imported from -"} | options))
+    lines = [line for line in steps if line != Progress()]
     assert len(lines) == 1
     return Digest.parse(lines[0].status)
 
@@ -86,6 +87,15 @@ def assert_empty(engine: Engine) -> None:
         assert tx.images.count() == 0
     assert list(engine.content.blobs()) == []
     assert list(engine.content.partials()) == []
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "bzip2"])
+def test_an_import_that_is_closed_in_the_archive_leaves_nothing(engine: Engine, compression: str) -> None:
+    archive = compress(make_tar({f"file{number}": b"x" for number in range(100)}), compression)
+    importing = import_image(engine, io.BytesIO(archive), message="")
+    assert next(importing) == Progress()
+    importing.close()
+    assert_empty(engine)
 
 
 def test_changes_that_make_too_large_a_config_are_refused_before_the_archive_is_read(engine: Engine) -> None:
@@ -134,7 +144,7 @@ def test_anything_else_becomes_gzip_of_the_same_tar(engine: Engine, compression:
 @pytest.mark.parametrize("step", [1 << 16, 100_003])
 def test_the_image_does_not_depend_on_how_the_archive_arrives(fixed: Engine, compression: str, step: int) -> None:
     content = ROOTFS if compression == "none" else compress(ROOTFS, compression)
-    (line,) = import_image(fixed, Dribble(content, step), message="Imported from -")
+    *_, line = import_image(fixed, Dribble(content, step), message="Imported from -")
     assert Digest.parse(line.status) == take(fixed, content)
 
 
