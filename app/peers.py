@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _REFUSAL = (
     b'{"message":"Requests of other machines are refused, since whoever is served owns the store; '
-    b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and "
-    b"STOWAGE_TLS_CA for `stowage serve`, or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, "
-    b"so that clients are verified, "
+    b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA for `stowage serve`, "
+    b"or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, so that clients are verified, "
     b'or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."}\n'
 )
 
