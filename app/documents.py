@@ -26,7 +26,7 @@ Every setting is an environment variable. A value that cannot be, or a `STOWAGE_
 _VERSIONS_HEAD = f"""# API versions
 
 Stowage serves API {MIN_API_VERSION} to {MAX_API_VERSION}; a path without `/v<version>` means {MAX_API_VERSION}.
-It lists what differs between versions: parameters that are ignored, and fields that are left out, outside their versions,
+This page lists what differs between versions: parameters that are ignored, and fields that are left out, outside their versions,
 and rules that change an answer. "Until" a version means that this version no longer has it.
 """
 
