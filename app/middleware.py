@@ -15,7 +15,7 @@ from urllib.parse import quote
 from flask import Flask, Response, request
 
 from app.hosts import is_known_host, is_own_origin
-from blueprints.routing import check_version
+from blueprints.routing import JSON, check_version
 from blueprints.versioning import MAX_API_VERSION
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class HostGuard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
-            return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, "application/json")
+            return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, JSON)
         if schemes == _PLAIN_TCP and not is_known_host(host, self._known):
-            return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, "application/json")
+            return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, JSON)
         return self._application(environ, start_response)
 
 

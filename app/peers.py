@@ -12,6 +12,8 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from blueprints.routing import JSON
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -32,7 +34,7 @@ class PeerGuard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if _is_local(environ) or _is_verified(environ):
             return self._application(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(_REFUSAL)))])
+        start_response("403 Forbidden", [("Content-Type", JSON), ("Content-Length", str(len(_REFUSAL)))])
         return [_REFUSAL]
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 import orjson
 from flask import Response, current_app, request
 
-from blueprints.routing import TAR, Answer
+from blueprints.routing import JSON, TAR, Answer
 from blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from services.errors import EngineError, Unavailable
 from services.progress import Detail, Progress, ProgressStream
@@ -69,8 +69,8 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
     except EngineError as exc:
         if not errors_in_stream:
             raise
-        return Response(_error_line(str(exc)), content_type="application/json")
-    response = Response(_lines(first, progress, client), content_type="application/json")
+        return Response(_error_line(str(exc)), content_type=JSON)
+    response = Response(_lines(first, progress, client), content_type=JSON)
     return _closing(response, progress)
 
 

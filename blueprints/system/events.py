@@ -95,7 +95,7 @@ class EventItem(ResponseSchema):
     @property
     def media_type(self) -> str:
         """The type of a stream for a client that requests none: `application/json` before 1.52, although it is several documents."""
-        return "application/json" if applies(until("1.52"), self.client_version) else _JSON_LINES
+        return JSON if applies(until("1.52"), self.client_version) else _JSON_LINES
 
 
 _ANSWER = Answer(EventItem, {**{kind: {} for kind in STREAM_TYPES}, JSON: {"x-until": "1.52"}}, stream=True)
