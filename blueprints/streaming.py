@@ -14,6 +14,7 @@ import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from typing import TypeVar, cast
 
 import orjson
@@ -77,7 +78,7 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
 def stream_tar(chunks: Iterator[bytes]) -> Response:
     """Answer 200 with a tar; an exception between chunks cuts the connection."""
     first = next(chunks, b"")
-    return _closing(Response(_prepend(first, chunks), content_type=TAR), chunks)
+    return _closing(Response(chain((first,), chunks), content_type=TAR), chunks)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -148,11 +149,6 @@ def _first(progress: ProgressStream, client: _Client | None, *, answers_early: b
             if answers_early and client.has_closed_its_side():
                 return item
     return item
-
-
-def _prepend(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from chunks
 
 
 def _lines(first: Progress | None, progress: ProgressStream, client: _Client | None) -> Iterator[bytes]:
