@@ -18,7 +18,7 @@ from app.preparation import prepare_store
 from app.wiring import build_engine
 from blueprints import BLUEPRINTS
 from blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
-from blueprints.routing import NameConverter, Route
+from blueprints.routing import NameConverter, Route, check_version
 from blueprints.streaming import LISTENERS, SERVING
 from blueprints.versioning import MINIMUM, VersionPrefix
 from services.engine import Engine
@@ -61,6 +61,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
     app.extensions[SERVING] = lambda: True
     register_headers(app)
+    app.before_request(check_version)
     app.before_request(limit_idleness)
     register_errors(app)
     for blueprint in BLUEPRINTS:

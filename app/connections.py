@@ -124,7 +124,7 @@ class Connection(TConn):
         self.room: Room | None = None
         self.kind = Kind(quick=True, local=door.is_local)
         self.head = Head(self.cfg)
-        self.answer: Answer | None = None  # the last quick one
+        self.answer: QuickAnswer | None = None  # the last quick one
         self.keep = self.in_handshake = False
         self.drained = 0
         if not self.cfg.is_ssl:
@@ -180,7 +180,7 @@ class Connection(TConn):
         return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
 
 
-class Answer:
+class QuickAnswer:
     """The socket and the connection of a quick answer. It keeps what the client does not take at once, so that its thread need not
     wait.
     """
@@ -194,7 +194,7 @@ class Answer:
         return getattr(self._sock, name)
 
     @property
-    def sock(self) -> Answer:
+    def sock(self) -> QuickAnswer:
         """The socket that gunicorn answers on."""
         return self
 

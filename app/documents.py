@@ -12,7 +12,7 @@ from app import create_app
 from app.config import SETTINGS
 from app.wiring import build_engine
 from blueprints.routing import Route
-from blueprints.schemas.base import ResponseSchema
+from blueprints.schemas.base import ResponseSchema, innermost_field
 from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
 
 _FOLDER = Path(__file__).parent.parent / "docs"
@@ -26,7 +26,7 @@ Every setting is an environment variable. A value that cannot be, or a `STOWAGE_
 _VERSIONS_HEAD = f"""# API versions
 
 Stowage serves API {MIN_API_VERSION} to {MAX_API_VERSION}; a path without `/v<version>` means {MAX_API_VERSION}.
-It lists what differs between versions: parameters that are ignored, and fields that are left out, outside their versions,
+This page lists what differs between versions: parameters that are ignored, and fields that are left out, outside their versions,
 and rules that change an answer. "Until" a version means that this version no longer has it.
 """
 
@@ -77,9 +77,8 @@ def _shapes(schema: object) -> list[type[ResponseSchema]]:
 
 def _nested(field: object) -> object:
     """The class of the schema that is nested in a field, or in each of its elements, or None."""
-    while isinstance(field, (fields.List, fields.Dict)):
-        field = field.inner if isinstance(field, fields.List) else field.value_field
-    return type(field.schema) if isinstance(field, fields.Nested) else None
+    innermost = innermost_field(field)
+    return type(innermost.schema) if isinstance(innermost, fields.Nested) else None
 
 
 def _field_rows(schema: type[Schema], kind: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from blueprints.routing import JSON
 from blueprints.versioning import below_json_errors
 from services import errors
 
@@ -69,4 +70,4 @@ def _unexpected_error(error: Exception) -> Response:
 
 
 def _message(status: int, message: str) -> Response:
-    return Response(orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE), status, content_type="application/json")
+    return Response(orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE), status, content_type=JSON)

@@ -23,7 +23,7 @@ class Head:
     def __init__(self, cfg: Any) -> None:
         self.content = bytearray()
         self._cfg = cfg
-        self._fields = 0
+        self._fields = 0  # where they begin, as soon as the request line has ended
 
     def feed(self, content: bytes) -> bool:
         """Add bytes, and return whether gunicorn can parse or refuse the head without more."""
@@ -41,7 +41,7 @@ class Head:
     def _is_refused(self) -> bool:
         """Whether the request line, which has just arrived, is invalid."""
         try:
-            Request(self._cfg, _Unreader(bytes(self.content)), _NOBODY)
+            Request(self._cfg, _PartialUnreader(bytes(self.content)), _NOBODY)
         except _Incomplete:
             return False
         except Exception:  # noqa: BLE001 - a thread will answer it
@@ -50,9 +50,9 @@ class Head:
 
 
 class HeadUnreader(SocketUnreader):
-    """Reads a client's socket, but for the head of a request, which is here: a parser that wants more of one, wants too much.
+    """Reads a client's socket, but never for a head, which has arrived already: a parser that asks for more of it has exceeded a limit.
 
-    It would otherwise wait for the client, before it looks how much there is, in a thread and without end.
+    It would otherwise wait for the client before it checks the size, in a thread and without end.
     """
 
     in_head = True
@@ -67,7 +67,7 @@ class _Incomplete(Exception):
     """The parser asks for more than has arrived."""
 
 
-class _Unreader(Unreader):
+class _PartialUnreader(Unreader):
     """A source that has these bytes and will have more."""
 
     def __init__(self, content: bytes) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from flask import Flask, Response, request
 
 from app.hosts import is_known_host, is_own_origin
-from blueprints.routing import check_version
+from blueprints.routing import JSON
 from blueprints.versioning import MAX_API_VERSION
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAG
 
 
 def register_headers(app: Flask) -> None:
-    """Check the version of every matched request, and add the headers of moby's version and experimental middlewares to its answer.
+    """Add the headers of moby's version and experimental middlewares to the answer of every matched request.
 
     Every status line gets the phrase that Go writes, since docker-py shows it to users.
     """
@@ -44,8 +44,6 @@ def register_headers(app: Flask) -> None:
             response.headers["Docker-Experimental"] = "false"
             response.headers["Ostype"] = "linux"
         return response
-
-    app.before_request(check_version)
 
 
 class RequestLog:
@@ -105,9 +103,9 @@ class HostGuard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
-            return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, "application/json")
+            return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, JSON)
         if schemes == _PLAIN_TCP and not is_known_host(host, self._known):
-            return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, "application/json")
+            return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, JSON)
         return self._application(environ, start_response)
 
 

@@ -12,14 +12,15 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from blueprints.routing import JSON
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _REFUSAL = (
     b'{"message":"Requests of other machines are refused, since whoever is served owns the store; '
-    b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and "
-    b"STOWAGE_TLS_CA for `stowage serve`, or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, "
-    b"so that clients are verified, "
+    b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA for `stowage serve`, "
+    b"or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, so that clients are verified, "
     b'or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."}\n'
 )
 
@@ -33,7 +34,7 @@ class PeerGuard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if _is_local(environ) or _is_verified(environ):
             return self._application(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(_REFUSAL)))])
+        start_response("403 Forbidden", [("Content-Type", JSON), ("Content-Length", str(len(_REFUSAL)))])
         return [_REFUSAL]
 
 

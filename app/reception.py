@@ -49,10 +49,10 @@ class Reception(ThreadWorker):
         self.worker_connections = self.max_keepalived = sys.maxsize  # the doors count instead
         self._doors = {local: Door(self.cfg, self.sockets, is_local=local) for local in (False, True)}
         self._seats = Seats[Connection](self.cfg.threads, has_local=bool(self._doors[True].listeners))
+        self._handshakes = Handshakes(self.cfg, partial(self.method_queue.defer, self._shaken))
         self._look_at = 0.0
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        self._handshakes = Handshakes(self.cfg, partial(self.method_queue.defer, self._shaken))
         return ThreadPoolExecutor(self.cfg.threads + SPARE)
 
     def load_wsgi(self) -> None:

@@ -61,5 +61,5 @@ class Seats(Generic[Job]):
     def _has_room(self, kind: Kind) -> bool:
         if kind.quick:
             return self._running.total() < self._threads + SPARE
-        slow = {local: self._running[Kind(quick=False, local=local)] for local in (True, False)}
-        return sum(slow.values()) < self._threads and (kind.local or slow[False] < self._remote)
+        local, remote = (self._running[Kind(quick=False, local=each)] for each in (True, False))
+        return local + remote < self._threads and (kind.local or remote < self._remote)

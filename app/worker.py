@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future
 from selectors import EVENT_WRITE
 
-from app.connections import Answer, Connection
+from app.connections import Connection, QuickAnswer
 from app.reception import Reception
 from blueprints.streaming import SERVING
 
@@ -29,7 +29,7 @@ class Worker(Reception):
         conn.parser.unreader.in_head = False
         if not conn.kind.quick:
             return super().handle_request(req, conn)
-        conn.answer = Answer(conn.sock, conn.client, conn.server)
+        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server)
         try:
             return super().handle_request(req, conn.answer)
         finally:

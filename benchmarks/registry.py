@@ -27,12 +27,19 @@ def registry() -> Iterator[str]:
             f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {temporary}/store}}}}\n"
             f"http: {{addr: '127.0.0.1:{port}'}}\n"
         )
-        process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-        process.terminate()
-        process.wait()
+        command = ["docker-registry", "serve", str(config)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                while not _listens(port):
+                    time.sleep(0.05)
+                yield f"127.0.0.1:{port}"
+            finally:
+                process.terminate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def skopeo(*arguments: str) -> None:

@@ -7,7 +7,6 @@ Source: net/http request.go and net/url of Go; moby daemon/server/httputils/http
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote_plus
@@ -19,6 +18,7 @@ from blueprints.routing import current_route
 from blueprints.versioning import api_version
 from services.engine import Engine
 from services.errors import InvalidContent, InvalidParameter
+from services.oci.gourl import escape_problem
 from services.registry.credentials import decode_auth, parse_auth, read_auth
 from services.registry.protocol import Credentials
 
@@ -35,8 +35,6 @@ _MAX_FORM = 10 << 20
 _MAX_AUTH = 64 << 10
 _MAX_PARAMETERS = 10_000
 """In one query or form, as in Go since 1.26 (CVE-2025-61726): millions of tiny ones would take hundreds of MiB."""
-
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 
 
 def engine() -> Engine:
@@ -149,7 +147,6 @@ def _parse_urlencoded(text: str, form: dict[str, list[str]]) -> None:
 
 
 def _unescape(text: str) -> str:
-    bad = _BAD_ESCAPE.search(text)
-    if bad:
-        raise InvalidParameter(f'invalid URL escape "{bad.group()}"')
+    if problem := escape_problem(text):
+        raise InvalidParameter(problem)
     return unquote_plus(text)

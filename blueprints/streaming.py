@@ -14,12 +14,13 @@ import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from typing import TypeVar, cast
 
 import orjson
 from flask import Response, current_app, request
 
-from blueprints.routing import TAR, Answer
+from blueprints.routing import JSON, TAR, Answer
 from blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from services.errors import EngineError, Unavailable
 from services.progress import Detail, Progress, ProgressStream
@@ -69,15 +70,15 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
     except EngineError as exc:
         if not errors_in_stream:
             raise
-        return Response(_error_line(str(exc)), content_type="application/json")
-    response = Response(_lines(first, progress, client), content_type="application/json")
+        return Response(_error_line(str(exc)), content_type=JSON)
+    response = Response(_lines(first, progress, client), content_type=JSON)
     return _closing(response, progress)
 
 
 def stream_tar(chunks: Iterator[bytes]) -> Response:
     """Answer 200 with a tar; an exception between chunks cuts the connection."""
     first = next(chunks, b"")
-    return _closing(Response(_prepend(first, chunks), content_type=TAR), chunks)
+    return _closing(Response(chain((first,), chunks), content_type=TAR), chunks)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -148,11 +149,6 @@ def _first(progress: ProgressStream, client: _Client | None, *, answers_early: b
             if answers_early and client.has_closed_its_side():
                 return item
     return item
-
-
-def _prepend(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from chunks
 
 
 def _lines(first: Progress | None, progress: ProgressStream, client: _Client | None) -> Iterator[bytes]:

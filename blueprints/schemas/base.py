@@ -103,11 +103,16 @@ class _VersionedSchema(Schema):
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Build nested schemas now, while the version is known."""
-        inner: Any = field_obj
-        while isinstance(inner, (fields.List, fields.Dict)):
-            inner = inner.inner if isinstance(inner, fields.List) else inner.value_field
-        if isinstance(inner, fields.Nested):
-            _ = inner.schema
+        innermost = innermost_field(field_obj)
+        if isinstance(innermost, fields.Nested):
+            _ = innermost.schema
+
+
+def innermost_field(field: Any) -> Any:
+    """The field itself, or the one for what its lists and objects finally contain; None if that is not declared."""
+    while isinstance(field, (fields.List, fields.Dict)):
+        field = field.inner if isinstance(field, fields.List) else field.value_field
+    return field
 
 
 class QuerySchema(_VersionedSchema):

@@ -25,6 +25,7 @@ from blueprints.versioning import api_version
 from services.errors import InvalidParameter
 from services.filters import parse_timestamp
 from services.metadata.records import Event
+from services.oci.gojson import quote
 from services.system.events import SCOPE, watch_events
 
 blueprint = Blueprint("system_events", __name__)
@@ -46,8 +47,7 @@ class TimestampField(fields.Field[int | None]):
         try:
             return parse_timestamp(value) if value else None
         except InvalidParameter as exc:
-            quoted = orjson.dumps(value).decode()
-            raise InvalidParameter(f"invalid value for '{attr}': invalid timestamp {quoted}: {exc}") from exc
+            raise InvalidParameter(f"invalid value for '{attr}': invalid timestamp {quote(value)}: {exc}") from exc
 
 
 class UntilField(TimestampField):
@@ -95,7 +95,7 @@ class EventItem(ResponseSchema):
     @property
     def media_type(self) -> str:
         """The type of a stream for a client that requests none: `application/json` before 1.52, although it is several documents."""
-        return "application/json" if applies(until("1.52"), self.client_version) else _JSON_LINES
+        return JSON if applies(until("1.52"), self.client_version) else _JSON_LINES
 
 
 _ANSWER = Answer(EventItem, {**{kind: {} for kind in STREAM_TYPES}, JSON: {"x-until": "1.52"}}, stream=True)

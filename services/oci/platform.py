@@ -22,6 +22,7 @@ from urllib.parse import unquote
 from services.errors import InvalidParameter
 from services.oci.fields import Fields
 from services.oci.gojson import quote
+from services.oci.gourl import escape_problem
 from services.oci.windows import accepts_version
 
 _COMPONENT = r"^[A-Za-z0-9_.-]+$"
@@ -30,7 +31,6 @@ _COMPONENT_PATTERN = re.compile(_COMPONENT)
 _OS_PART_PATTERN = re.compile(_OS_PART)
 _VARIANT_VERSION = re.compile(r"v?(\d{1,2})", re.ASCII)
 _ARM64_VARIANT = re.compile(r"v8(?:\.[0-9])?|v9(?:\.[0-7])?")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 
 _KNOWN_OS = frozenset({
     "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd", "openbsd", "plan9",
@@ -241,9 +241,8 @@ def _parse_os_part(part: str, specifier: str) -> Platform:
 
 
 def _check_escapes(text: str, problem: str) -> None:
-    match = _BAD_ESCAPE.search(text)
-    if match:
-        raise InvalidParameter(f"{problem}: invalid URL escape {quote(match[0])}")
+    if escape := escape_problem(text):
+        raise InvalidParameter(f"{problem}: {escape}")
 
 
 def _complete(system: Platform, specifier: str) -> Platform:

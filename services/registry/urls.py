@@ -21,6 +21,8 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
+from services.oci.gojson import quote
+from services.oci.gourl import escape_problem
 from services.registry.addresses import Address, is_public
 from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
 from services.registry.gohttp import reason, status_line, url_error
@@ -28,7 +30,6 @@ from services.registry.gohttp import reason, status_line, url_error
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
 
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _BAD_HOST_ESCAPE = re.compile(r"%(?!25|[89A-Fa-f][0-9A-Fa-f]).{0,2}", re.DOTALL)
 """In a host, only bytes beyond ASCII and the percent sign of a zone may be escaped."""
 
@@ -153,8 +154,8 @@ def _syntax_problem(parts: SplitResult) -> str:
     """What Go finds wrong with a URL when parsing it (net/url Parse); empty if nothing."""
     if not parts.scheme:
         return "missing protocol scheme"
-    escape = _BAD_HOST_ESCAPE.search(parts.netloc.rpartition("@")[2]) or _BAD_ESCAPE.search(parts.path)
-    return f'invalid URL escape "{escape[0]}"' if escape else ""
+    escape = _BAD_HOST_ESCAPE.search(parts.netloc.rpartition("@")[2])
+    return f"invalid URL escape {quote(escape[0])}" if escape else escape_problem(parts.path)
 
 
 def _redirect_target(source: str, location: str) -> str:

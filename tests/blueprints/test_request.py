@@ -63,6 +63,13 @@ def test_a_query_may_have_ten_thousand_parameters(app: Flask) -> None:
             loaded(app, **request_)
 
 
+@pytest.mark.parametrize(("query", "escape"), [("One=%zz", "%zz"), ("%=1", "%"), ('One=%"a', r"%\"a"), ("One=a%2", "%2")])
+def test_a_bad_escape_is_refused_in_the_words_of_go(app: Flask, query: str, escape: str) -> None:
+    with pytest.raises(InvalidParameter) as refused:
+        loaded(app, query_string=query)
+    assert str(refused.value) == f'invalid URL escape "{escape}"'
+
+
 def test_a_form_may_have_ten_mebibytes(app: Flask) -> None:
     body = b"One=" + b"a" * ((10 << 20) - 4)
     assert len(loaded(app, method="POST", data=body, content_type=FORM)["one"]) == (10 << 20) - 4
