@@ -47,16 +47,20 @@ class UrlDownload:
         length = response.headers.get("Content-Length", "")
         self.size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
         self.position = 0
+        self._closed = False
 
     def read(self, size: int, /) -> bytes:
         try:
             chunk = read_piece(self._response, size)
         except (HTTPError, OSError, ValueError) as exc:
             raise InvalidContent("unexpected EOF" if isinstance(exc, ProtocolError) else reason(exc)) from exc
+        if self._closed:  # otherwise a body without a length would seem to be complete
+            raise InvalidContent("unexpected EOF")
         self.position += len(chunk)
         return chunk
 
     def close(self) -> None:
+        self._closed = True
         with suppress(OSError, ValueError, RuntimeError):
             self._response.shutdown()
 

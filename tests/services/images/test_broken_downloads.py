@@ -75,6 +75,15 @@ def test_what_is_no_answer_is_told_as_go_tells_it(engine: Engine, answer: bytes,
     assert str(caught.value) == f'Get "{url}": {words}'
 
 
+def test_a_cancelled_download_without_a_length_does_not_end_its_archive(engine: Engine) -> None:
+    with one_answer(b"HTTP/1.1 200 OK\r\n\r\n", pausing=True) as url:
+        progress = import_url(dataclasses.replace(engine, downloads=downloads("127.0.0.0/8")), url, message="")
+        while next(progress).status != "Importing":
+            pass
+        progress.close()
+    assert dict(engine.content.blobs()) == {}
+
+
 def test_a_chunk_of_a_negative_length_gives_no_bytes_at_all() -> None:
     with one_answer(CHUNKED + b"-1\r\n" + CUT, pausing=True) as url, downloads("127.0.0.0/8").open(url) as download:
         with pytest.raises(InvalidContent, match="^unexpected EOF$"):
