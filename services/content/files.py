@@ -98,6 +98,22 @@ def partial_bytes(path: Path) -> int:
         return 0
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder for blobs, durably, if it is missing."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was created and renamed in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _is_folder(path: Path) -> bool:
     found = state(path)
     return found is not None and stat.S_ISDIR(found.st_mode)

@@ -11,9 +11,8 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 from services.content.errors import storage_errors
-from services.content.files import clear_place, remove_partial
+from services.content.files import clear_place, make_folder, remove_partial, sync_folder
 from services.content.locks import try_lock, wait_lock
-from services.content.partial import make_folder, sync_folder
 from services.content.paths import Layout
 from services.errors import InvalidContent
 from services.oci.digest import Digest
