@@ -159,7 +159,8 @@ class FileIngest:
         os.rename(self._path, blob)
         self._published = True
         sync_folder(blob.parent)
-        self._path.parent.rmdir()
+        with suppress(OSError):  # the blob is published: anything else in the folder is left to the sweep of partials
+            self._path.parent.rmdir()
 
 
 def _chunks(file: FileIO) -> Iterator[bytes]:
