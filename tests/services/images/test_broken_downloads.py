@@ -85,6 +85,9 @@ def test_a_cancelled_download_without_a_length_does_not_end_its_archive(engine: 
 
 
 def test_a_chunk_of_a_negative_length_gives_no_bytes_at_all() -> None:
-    with one_answer(CHUNKED + b"-1\r\n" + CUT, pausing=True) as url, downloads("127.0.0.0/8").open(url) as download:
-        with pytest.raises(InvalidContent, match="^unexpected EOF$"):
-            download.read(10)
+    with (
+        one_answer(CHUNKED + b"-1\r\n" + CUT, pausing=True) as url,
+        downloads("127.0.0.0/8").open(url) as download,
+        pytest.raises(InvalidContent, match="^unexpected EOF$"),
+    ):
+        download.read(10)
