@@ -34,8 +34,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ShownSettings:
-    """Settings that GET /info shows: the root folder, the kinds of store and database, mirrors of docker.io, networks and hosts of
-    insecure registries, and masked proxies."""
+    """Settings that GET /info shows.
+
+    They are the root folder, the kinds of store and database, mirrors of docker.io, networks and hosts of insecure registries, and proxies
+    without their credentials.
+    """
 
     root: str = ""
     store: str = ""

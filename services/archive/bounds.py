@@ -46,7 +46,7 @@ class DecoderMemory:
             reservation.size = size
 
     def give_back(self, reservation: Reservation, *, close: bool = False) -> None:
-        """Release a reservation's bytes."""
+        """Release a reservation's bytes; with `close` it takes none from then on."""
         with self._changed:
             self._free += reservation.size
             reservation.size = 0
@@ -104,7 +104,7 @@ class Inflation:
             self._inflated += size
 
     def passes(self, max_ratio: int, max_bytes: int) -> bool:
-        """Whether it is beyond both."""
+        """Whether the inflated bytes are beyond both `max_ratio` times the bytes sent and `max_bytes`."""
         return self._inflated > max_bytes and self._inflated > max_ratio * self._sent
 
 
@@ -112,7 +112,7 @@ class Inflation:
 class Bounds:
     """What a stream may cost. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`.
 
-    So are the streams of an operation together, where that counts them.
+    If `operation` is given, all streams that it counts are refused together by the same rule.
     """
 
     max_ratio: int

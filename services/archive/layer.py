@@ -18,6 +18,7 @@ from services.archive.bounds import Bounds
 from services.archive.compression import Compression
 from services.archive.gzip import GzipError, GzipMember
 from services.archive.stage import Stage
+from services.archive.tar_reader import BLOCK
 from services.archive.windows import MAX_WINDOW_LOG, decoder_memory
 from services.errors import InvalidContent
 from services.oci.digest import Digest, Digester
@@ -27,7 +28,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_TAR_BLOCK = 512
 _OUTPUT_BYTES = 128 << 10  # four pulls read a dozen layers at once, each with a few of these
 _INPUT_BYTES = 256 << 10
 _FIRST_INPUT_BYTES = 16 << 10  # of a member: bytes after a small member are copied
@@ -199,7 +199,7 @@ class LayerDigester:
             self._inflation.put(chunk)
         elif self._held is not None:
             self._held.append(chunk)
-            if self._fed >= _TAR_BLOCK:
+            if self._fed >= BLOCK:
                 self._begin(self._held)
 
     def finish(self, stored: Digest) -> tuple[Digest, int] | None:
@@ -220,7 +220,7 @@ class LayerDigester:
 
     def _begin(self, held: list[bytes]) -> None:
         self._held = None
-        head = b"".join(chunk[:_TAR_BLOCK] for chunk in held)[:_TAR_BLOCK]
+        head = b"".join(chunk[:BLOCK] for chunk in held)[:BLOCK]
         compression = Compression.detect(head)
         self._is_tar = compression is Compression.NONE and _begins_tar(head)
         if compression is Compression.NONE and not (self._is_tar and self._algorithm != "sha256"):
@@ -267,13 +267,13 @@ class _Inflation:
 
 def begins_stream(head: bytes) -> bool:
     """Whether these bytes begin a tar or a compressed stream; at least 512 of them are needed unless there are no more."""
-    return Compression.detect(head) is not Compression.NONE or _begins_tar(head[:_TAR_BLOCK])
+    return Compression.detect(head) is not Compression.NONE or _begins_tar(head[:BLOCK])
 
 
 def _begins_tar(head: bytes) -> bool:
     """Whether a tar begins like this: a header block with a correct checksum, the end of an empty archive, or nothing at all."""
-    if len(head) < _TAR_BLOCK or not any(head):
-        return not head.strip(b"\0") and len(head) % _TAR_BLOCK == 0
+    if len(head) < BLOCK or not any(head):
+        return not head.strip(b"\0") and len(head) % BLOCK == 0
     try:
         checksum = int(head[148:156].strip(b" \0"), 8)
     except ValueError:

@@ -25,14 +25,14 @@ MAX_EXTENSION_BYTES = 1 << 20
 
 ARCHIVE_EXTENSION_BYTES = 16 << 20
 MEMBER_EXTENSION_BYTES = 5 << 10
-"""What all that extends the headers of an archive may take together: so much, and so much more for each member that came.
+"""What the extensions of all headers of an archive may take together: the first, plus the second for each member so far.
 
-That is a path of the longest that Linux knows (4 KiB) for every member, and attributes of any size for some. It bounds the work between
-two members, and that for an archive of nothing but extensions, which inflates from almost nothing.
+That is enough for the longest path of Linux (4 KiB) for every member, and attributes of any size for some. It bounds the work between two
+members, and the work for an archive of nothing but extensions, which inflates from almost nothing.
 """
 
 _RECORD_BYTES = 128
-"""What a PAX record counts beyond its own bytes, of which it may have five: to read it costs as much as to inflate so many."""
+"""What a PAX record counts beyond its own bytes, which may be as few as five: reading it costs as much as inflating this many."""
 
 _ZEROS = bytes(BLOCK)
 _MAX_SIZE = (1 << 63) - 1
@@ -250,7 +250,7 @@ def _name(header: bytes) -> str:
 
 
 def _apply_pax(content: bytes, extension: _Extension) -> int:
-    """Read the records of a PAX header, and say how many there are; only path, linkpath and size matter here."""
+    """Read the records of a PAX header and return their number; only path, linkpath, size and marks of a sparse file matter here."""
     start = records = 0
     while start < len(content):
         space = content.find(b" ", start, start + 8)

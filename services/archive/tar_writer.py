@@ -23,7 +23,7 @@ class NewMember:
 
 
 def write_tar(members: Mapping[str, NewMember]) -> Iterator[bytes]:
-    """The archive with these members, by name, in chunks of up to about 1 MiB; a member's content is requested when it is written."""
+    """The archive with these members, by name, in chunks of 1 byte to 2 MiB; a member's content is requested when it is written."""
     return _coalesce(_pieces(members))
 
 
@@ -48,7 +48,8 @@ def _coalesce(pieces: Iterable[bytes]) -> Iterator[bytes]:
         if size >= CHUNK:
             yield b"".join(waiting)
             waiting, size = [], 0
-    yield b"".join(waiting)
+    if waiting:
+        yield b"".join(waiting)
 
 
 END = bytes(2 * BLOCK)

@@ -1,8 +1,8 @@
-"""What stands at a path of the store: only a regular file, by lstat, holds bytes of the store.
+"""What is at a path of the store: only a regular file, by lstat, holds the store's bytes.
 
-A symlink would lead a writer into another blob, a FIFO would hold up its reader for ever, and a folder cannot be renamed over. Whatever a
-user or a broken file system put there instead of a file is read as nothing, written through by nobody, and moved away where a file is to
-stand.
+A symlink would lead a writer into another blob, a FIFO would block its reader for ever, and a folder cannot be renamed over. So whatever
+else a user or a broken file system put in the place of a file is absent to readers, is never written through, and is moved away before a
+file is put there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def file_state(path: Path) -> os.stat_result | None:
 def open_file(name: str | Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file without waiting for anyone; raises FileNotFoundError for anything else.
 
-    It is looked at before, as to open a device may do something, and after, as it may have been replaced in between.
+    The type is checked before, since opening a device may have effects, and after, since the file may have been replaced in between.
     """
     path = Path(name)
     if file_state(path) is None:
@@ -63,9 +63,9 @@ def prepare_partial(path: Path) -> None:
 
 
 def clear_place(layout: Layout, path: Path) -> None:
-    """Make a place free for a file: what is there and is none is renamed to an ingest of its own and removed there.
+    """Make room for a file: whatever else is at this path is renamed into an ingest of its own and removed there.
 
-    The rename comes first since it fails for a folder where something is mounted, before anything in it is lost. What cannot be removed
+    The rename comes first, since it fails for a folder where something is mounted, before anything in it is lost. What cannot be removed
     is left to the sweep of partials.
     """
     if state(path) is None or file_state(path) is not None:
@@ -96,6 +96,22 @@ def partial_bytes(path: Path) -> int:
         return sum(found.st_size for entry in path.parent.iterdir() if (found := file_state(entry)))
     except FileNotFoundError:
         return 0
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder for blobs, durably, if it is missing."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was created and renamed in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_folder(path: Path) -> bool:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.content.errors import storage_errors
-from services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state
+from services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state, sync_folder
 from services.content.group import publish_all
 from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
-from services.content.partial import FileIngest, sync_folder
+from services.content.partial import FileIngest
 from services.content.paths import Layout, digest_of, key_of
 from services.errors import BlobNotFound
 from services.oci.digest import Digest

@@ -11,9 +11,8 @@ from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 from services.content.errors import storage_errors
-from services.content.files import clear_place, remove_partial
+from services.content.files import clear_place, make_folder, remove_partial, sync_folder
 from services.content.locks import try_lock, wait_lock
-from services.content.partial import make_folder, sync_folder
 from services.content.paths import Layout
 from services.errors import InvalidContent
 from services.oci.digest import Digest
@@ -49,7 +48,7 @@ def _write(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
             file = opened.enter_context(os.fdopen(handle, "wb"))
             file.write(content)
             file.flush()
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)  # Linux begins to write the file to disk, without waiting for it
             files.append(handle)
         for handle in files:
             os.fsync(handle)

@@ -48,6 +48,7 @@ def clear_unheld(folder: Path) -> None:
             pass
 
 
+@storage_errors()
 def is_locked(path: Path) -> bool:
     """Whether the lock is held at this moment."""
     try:
@@ -64,12 +65,16 @@ def is_locked(path: Path) -> bool:
 def _acquire(path: Path) -> int | None:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _flock(handle):
-            os.close(handle)
-            return None
-        if _is_named(path, handle):
-            return handle
-        os.close(handle)
+        acquired = False
+        try:
+            if not _flock(handle):
+                return None
+            acquired = _is_named(path, handle)
+            if acquired:
+                return handle
+        finally:
+            if not acquired:
+                os.close(handle)
 
 
 def _flock(handle: int) -> bool:

@@ -6,10 +6,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
-from pathlib import Path
 
 from services.content.errors import storage_errors
-from services.content.files import clear_place, file_state, open_file, open_partial, prepare_partial, remove_partial
+from services.content.files import (
+    clear_place,
+    file_state,
+    make_folder,
+    open_file,
+    open_partial,
+    prepare_partial,
+    remove_partial,
+    sync_folder,
+)
 from services.content.locks import wait_lock
 from services.content.paths import Layout, target_of
 from services.errors import InvalidContent
@@ -151,7 +159,8 @@ class FileIngest:
         os.rename(self._path, blob)
         self._published = True
         sync_folder(blob.parent)
-        self._path.parent.rmdir()
+        with suppress(OSError):  # the blob is published: anything else in the folder is left to the sweep of partials
+            self._path.parent.rmdir()
 
 
 def _chunks(file: FileIO) -> Iterator[bytes]:
@@ -161,19 +170,3 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder for blobs, durably, if it is missing."""
-    if not path.is_dir():
-        path.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make what was created and renamed in a folder durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -103,7 +103,7 @@ class ContentStore(Protocol):
         """Ingest and commit small blobs together, and settle their digests while inside; yields which were published.
 
         Each file is synced, but the folder only once. A blob that is being transferred or settled elsewhere is left out: waiting for it
-        would make others wait for all of them. Raises as `Ingest.commit` does; then none is visible.
+        would make others wait for all of them. Raises InvalidContent if a digest differs; then none is visible.
         """
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:

@@ -29,7 +29,8 @@ from services.registry.refusals import read_refusal
 from services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, read_bounded
 
 _MAX_TOKEN_BODY = 1 << 20
-_CLIENT_ID = "docker"
+CLIENT_ID = "docker"
+"""The name under which a token server knows clients of this kind."""
 _LEAST_LIFETIME = 60
 """A token is used for at least this many seconds, whatever its server says, as in distribution's client."""
 _MOST_LIFETIME = 365 * 86_400
@@ -134,7 +135,7 @@ class Authorizer:
             "grant_type": "refresh_token",
             "refresh_token": self._credentials.identity_token,
             "service": challenge.parameters.get("service", ""),
-            "client_id": _CLIENT_ID,
+            "client_id": CLIENT_ID,
         }
         scopes = self._scopes(challenge)
         body = urlencode(form | ({"scope": " ".join(scopes)} if scopes else {})).encode()

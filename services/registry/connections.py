@@ -62,6 +62,14 @@ class _Answer(HTTPResponse):
     def begin_piece(self) -> None:
         self._deadline.renew()
 
+    def _read_next_chunk_size(self) -> int:
+        """Refuse a negative size, as Go does: http.client would read more than it is asked for, up to the end of the connection."""
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            self._close_conn()
+            raise ValueError(size)
+        return size
+
     def _close_conn(self) -> None:
         """Called when the last byte has been read or is not wanted, before the connection is reused."""
         self._operation.end(self._socket)

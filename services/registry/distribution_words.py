@@ -4,10 +4,10 @@
     Head "https://registry.example/v2/...": unauthorized: who are you           no token
     manifest unknown: not known to registry                                     one error
     manifest unknown                                                            one without a message
-errors:\\ndenied: ...\\nunauthorized: ...\\n                                   several; what a challenge says is wrong with a token comes
-first
+    errors:\\ndenied: ...\\nunauthorized: ...\\n                               several
 
-It asks for the root of a registry's API first, so an unreachable registry is reported with that URL.
+Of several errors, what a challenge says is wrong with a token comes first. The client asks for the root of a registry's API before anything
+else, so an unreachable registry is reported with that URL.
 
 Source: distribution registry/client/errors.go, registry/api/errcode and registry/client/auth/session.go; moby
 daemon/server/httpstatus/status.go, daemon/internal/distribution/errors.go (translatePullError) and registry.go,

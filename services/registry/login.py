@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib3.response import BaseHTTPResponse
 
 from services.errors import InvalidParameter, RegistryFailure
-from services.registry.auth import Authorizer
+from services.registry.auth import CLIENT_ID, Authorizer
 from services.registry.challenges import Challenge, find_answerable
 from services.registry.distribution_words import login_errors
 from services.registry.failure import Failed, Failure, NoAuthorization
@@ -91,4 +91,4 @@ class _Login(Authorizer):
 
     def _query(self, challenge: Challenge) -> list[tuple[str, str]]:
         account = [("account", self._credentials.username)] * bool(self._credentials.username)
-        return [*super()._query(challenge), ("offline_token", "true"), ("client_id", "docker"), *account]
+        return [*super()._query(challenge), ("offline_token", "true"), ("client_id", CLIENT_ID), *account]

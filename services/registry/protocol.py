@@ -163,8 +163,8 @@ class Downloads(Protocol):
     def open(self, address: str) -> AbstractContextManager[Download]:
         """Ask for this address and follow its redirects.
 
-        Raises what `address` raises, Forbidden for an address that is not allowed, RegistryFailure if there is no answer, and the kind of
-        error that matches a status of 400 or more.
+        Raises what `address` raises, NotFound for a host without an address, Forbidden for an address that is not allowed, RegistryFailure
+        if there is no answer, and the kind of error that matches a status of 400 or more.
         """
 
 

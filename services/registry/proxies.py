@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from services.registry.addresses import Address
+
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
@@ -52,10 +54,8 @@ class Proxies:
 DIRECT = Proxies()
 """No proxy at all."""
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-
-def _address(host: str) -> _Address | None:
+def _address(host: str) -> Address | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -69,7 +69,7 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
         return None
 
 
-def _matches(entry: str, host: str, port: str, address: _Address | None) -> bool:
+def _matches(entry: str, host: str, port: str, address: Address | None) -> bool:
     """Whether an entry of NO_PROXY matches this host and port."""
     if entry == "*":
         return True

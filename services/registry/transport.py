@@ -216,7 +216,7 @@ class BodyStream:
 def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:
     """The whole body, or its first `limit` + 1 bytes if it is longer; closes the response. Raises RegistryFailure."""
     body = bytearray()
-    try:  # `read1`, since `read` reads a chunk with a size of -1 to the end of the connection
+    try:  # `read1`, since `read` would take memory for the limit, however little arrives
         while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body), decode_content=False)):
             body += chunk
         return bytes(body)

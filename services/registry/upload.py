@@ -102,8 +102,8 @@ class _Upload:
             with self._content() as opened:
                 self._send_rest(opened)
         except EngineError as exc:
-            refused = exc.retry_after is None and not isinstance(exc, Internal)
-            if self.offset and refused:  # a registry that refuses the rest may accept the whole blob
+            is_final = exc.retry_after is None and not isinstance(exc, Internal)
+            if self.offset and is_final:  # a registry that refuses the rest may accept the whole blob
                 self._location, exc.retry_after = "", 0
             raise
         return False

@@ -26,6 +26,7 @@ from services.oci.gourl import escape_problem
 from services.registry.addresses import Address, is_public
 from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
 from services.registry.gohttp import reason, status_line, url_error
+from services.registry.transport import MAX_ERROR_BODY, USER_AGENT, read_bounded
 
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
@@ -33,8 +34,8 @@ PUBLIC = "public"
 _BAD_HOST_ESCAPE = re.compile(r"%(?!25|[89A-Fa-f][0-9A-Fa-f]).{0,2}", re.DOTALL)
 """In a host, only bytes beyond ASCII and the percent sign of a zone may be escaped."""
 
+_PORT = re.compile(r"(:\d*)$")
 _MAX_REDIRECTS = 10
-_MAX_ERROR_BODY = 64_000
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _STATUSES: dict[int, type[EngineError]] = {400: InvalidParameter, 401: Unauthorized, 403: Forbidden, 404: NotFound}
 
@@ -48,16 +49,20 @@ class UrlDownload:
         length = response.headers.get("Content-Length", "")
         self.size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
         self.position = 0
+        self._closed = False
 
     def read(self, size: int, /) -> bytes:
         try:
             chunk = read_piece(self._response, size)
         except (HTTPError, OSError, ValueError) as exc:
             raise InvalidContent("unexpected EOF" if isinstance(exc, ProtocolError) else reason(exc)) from exc
+        if self._closed:  # otherwise a body without a length would seem to be complete
+            raise InvalidContent("unexpected EOF")
         self.position += len(chunk)
         return chunk
 
     def close(self) -> None:
+        self._closed = True
         with suppress(OSError, ValueError, RuntimeError):
             self._response.shutdown()
 
@@ -101,7 +106,7 @@ class UrlDownloads:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = self._resolve(url, parts.hostname or "", port)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"Host": parts.netloc.encode("idna").decode(), "Accept-Encoding": "identity", "User-Agent": "Stowage"}
+        headers = {"Host": _host_header(parts), "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         try:
             return _pool(parts, str(address), port).urlopen(
                 "GET", target, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
@@ -165,6 +170,12 @@ def _redirect_target(source: str, location: str) -> str:
         raise RegistryFailure(f'Get "{source}": failed to parse Location header "{location[:128]}": {exc}') from exc
 
 
+def _host_header(parts: SplitResult) -> str:
+    """The value of the Host header. Only the host is encoded; the port would become a part of its last label."""
+    host, *port = _PORT.split(parts.netloc)
+    return host.encode("idna").decode() + "".join(port)
+
+
 def _pool(parts: SplitResult, address: str, port: int) -> urllib3.HTTPConnectionPool:
     """A connection to exactly this address; the certificate must still be the host's."""
     if parts.scheme == "http":
@@ -189,8 +200,8 @@ def _check_status(url: str, response: BaseHTTPResponse) -> None:
     if response.status < HTTPStatus.BAD_REQUEST:
         return
     try:
-        body = response.read(_MAX_ERROR_BODY, decode_content=False).decode("utf-8", "replace").strip()
-    except (HTTPError, OSError):
+        body = read_bounded(response, MAX_ERROR_BODY)[:MAX_ERROR_BODY].decode("utf-8", "replace").strip()
+    except RegistryFailure:
         body = "error reading body"
     kind = _STATUSES.get(response.status, RegistryFailure)
     raise kind(f"failed to GET {url} with status {status_line(response.status)}: {body}")

@@ -28,7 +28,8 @@ _LONGEST_ASKED_FOR = 120.0
 
 _DOCUMENT_TRIES = 3
 _DOCUMENT_SHARE = 0.25
-_LONGEST_SILENCE = 10.0
+_DOCUMENT_LONGEST_ASKED_FOR = 10.0
+"""A small request is tried less often, pauses for this share of the usual time, and is not tried again if it has to wait longer."""
 
 
 class Patience:
@@ -110,7 +111,7 @@ def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:
 
 def patiently(call: Callable[[], _T], limits: Limits) -> Generator[Progress, None, _T]:
     """The result of a small request, tried a few times; yields ticks while waiting. Closing ends the request at once."""
-    patience = Patience(_DOCUMENT_TRIES, limits.retry_seconds * _DOCUMENT_SHARE, longest=_LONGEST_SILENCE)
+    patience = Patience(_DOCUMENT_TRIES, limits.retry_seconds * _DOCUMENT_SHARE, longest=_DOCUMENT_LONGEST_ASKED_FOR)
     while True:
         try:
             return (yield from awaited(call))

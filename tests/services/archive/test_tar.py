@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.archive.tar_reader import ARCHIVE_EXTENSION_BYTES, BLOCK, CHUNK, MEMBER_EXTENSION_BYTES, MemberType, TarReader
-from services.archive.tar_writer import END, directory_header, file_header, padding
+from services.archive.tar_writer import END, NewMember, directory_header, file_header, padding, write_tar
 from services.errors import InvalidContent
 from tests.builders import make_tar
 
@@ -258,3 +258,10 @@ def test_large_content_comes_in_bounded_chunks() -> None:
     reader = TarReader(io.BytesIO(archive).read)
     sizes = [len(chunk) for _ in reader for chunk in reader.chunks()]
     assert sizes == [CHUNK, CHUNK, CHUNK, 5]
+
+
+def test_no_chunk_of_an_archive_is_empty() -> None:
+    """The header, the content and the end fill a chunk exactly."""
+    content = bytes(CHUNK - BLOCK - len(END))
+    chunks = list(write_tar({"a": NewMember(0o644, len(content), lambda: [content])}))
+    assert [len(chunk) for chunk in chunks] == [CHUNK]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import threading
 from pathlib import Path
 
+import pytest
+
 from services.content.locks import is_locked, try_lock, wait_lock
+from services.errors import Internal
 
 
 def test_a_held_lock_is_not_got_again(tmp_path: Path) -> None:
@@ -61,3 +67,18 @@ def test_only_one_of_many_threads_is_inside(tmp_path: Path) -> None:
         thread.join()
     assert set(most) == {1}
     assert not path.exists()
+
+
+def test_a_file_system_without_locks_is_an_error_of_the_store_and_costs_no_handle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = tmp_path / "lock"
+    path.touch()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(Internal, match="No locks available"), try_lock(path):
+        pass
+    with pytest.raises(Internal, match="No locks available"):
+        is_locked(path)
+    assert os.listdir("/proc/self/fd") == before

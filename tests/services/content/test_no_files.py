@@ -85,6 +85,16 @@ def test_a_partial_that_is_a_symlink_is_not_written_through(store: FilesystemSto
     assert_whole(store, other)
 
 
+def test_a_foreign_file_beside_a_partial_is_left_to_the_sweep(store: FilesystemStore, other: Path, tmp_path: Path) -> None:
+    ingest = tmp_path / "ingest" / f"sha256-{DIGEST.hex}"
+    ingest.mkdir()
+    (ingest / "notes").write_text("not the store's")
+    bring(store)
+    assert [key for key, _, _ in store.partials()] == [str(DIGEST)]
+    store.discard_partial(str(DIGEST))
+    assert_whole(store, other)
+
+
 def test_a_file_that_has_another_name_is_not_adopted(store: FilesystemStore, other: Path) -> None:
     os.link(other, place(other))
     with store.ingest(str(DIGEST)) as ingest:

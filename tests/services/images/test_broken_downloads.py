@@ -6,7 +6,7 @@ import dataclasses
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -22,19 +22,25 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @contextmanager
-def one_answer(answer: bytes) -> Iterator[str]:
-    """A server that gives the first who asks these bytes and closes; gives its URL."""
+def one_answer(answer: bytes, *, pausing: bool = False) -> Iterator[str]:
+    """A server that gives the first who asks these bytes and closes, when no longer used if it pauses; gives its URL."""
+    used = Event()
 
     def serve() -> None:
         connection, _ = listening.accept()
         with connection:
             connection.recv(65536)
             connection.sendall(answer)
+            if pausing:
+                used.wait()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=serve, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/x.tar"
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/x.tar"
+        finally:
+            used.set()
         thread.join()
 
 
@@ -67,3 +73,21 @@ def test_what_is_no_answer_is_told_as_go_tells_it(engine: Engine, answer: bytes,
     with one_answer(answer) as url, pytest.raises(RegistryFailure) as caught:
         fetch(engine, url)
     assert str(caught.value) == f'Get "{url}": {words}'
+
+
+def test_a_cancelled_download_without_a_length_does_not_end_its_archive(engine: Engine) -> None:
+    with one_answer(b"HTTP/1.1 200 OK\r\n\r\n", pausing=True) as url:
+        progress = import_url(dataclasses.replace(engine, downloads=downloads("127.0.0.0/8")), url, message="")
+        while next(progress).status != "Importing":
+            pass
+        progress.close()
+    assert dict(engine.content.blobs()) == {}
+
+
+def test_a_chunk_of_a_negative_length_gives_no_bytes_at_all() -> None:
+    with (
+        one_answer(CHUNKED + b"-1\r\n" + CUT, pausing=True) as url,
+        downloads("127.0.0.0/8").open(url) as download,
+        pytest.raises(InvalidContent, match="^unexpected EOF$"),
+    ):
+        download.read(10)

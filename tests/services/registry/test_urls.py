@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
 
 from services.errors import EngineError, Forbidden, InvalidParameter, NotFound, RegistryFailure
-from services.registry.urls import _is_allowed
+from services.registry.urls import _host_header, _is_allowed
 from tests.engines import downloads
 
 
@@ -90,3 +91,20 @@ def test_a_refused_connection_is_told_in_dockers_words() -> None:
     with pytest.raises(RegistryFailure) as caught, downloads("127.0.0.0/8").open("http://127.0.0.1:1/x.tar"):
         pass
     assert str(caught.value) == 'Get "http://127.0.0.1:1/x.tar": dial tcp 127.0.0.1:1: connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        pytest.param("http://example.com/x", "example.com", id="name"),
+        pytest.param("http://Example.com:8080/x", "Example.com:8080", id="name and port"),
+        pytest.param("http://example.com:080/x", "example.com:080", id="port as written"),
+        pytest.param("http://[::1]:8080/x", "[::1]:8080", id="address and port"),
+        pytest.param("http://[::1]/x", "[::1]", id="address"),
+        pytest.param("http://b\u00fccher.example/x", "xn--bcher-kva.example", id="name beyond ASCII"),
+        pytest.param("http://server.b\u00fccher:8080/x", "server.xn--bcher-kva:8080", id="last label beyond ASCII and port"),
+        pytest.param(f"http://{'a' * 63}:8080/x", f"{'a' * 63}:8080", id="longest label and port"),
+    ],
+)
+def test_the_host_that_a_server_is_asked_for(url: str, header: str) -> None:
+    assert _host_header(urlsplit(url)) == header
