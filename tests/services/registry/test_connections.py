@@ -21,26 +21,20 @@ from services.registry.connections import ANSWER_SILENCES
 from services.registry.pools import Pools
 from services.registry.protocol import Credentials, Repository
 from services.registry.proxies import DIRECT
-from tests.builders import simple_layout
 from tests.engines import downloads, registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import DRIP_SECONDS, Slowness
+from tests.services.registry.clients import INSECURE, published
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
 STALL_SECONDS = 0.2
-INSECURE = ("127.0.0.0/8",)
 
 
 @pytest.fixture(params=[pytest.param(False, id="plain"), pytest.param(True, id="TLS")])
 def registry(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
     with FakeRegistry(tls=request.param).serve() as running:
         yield running
-
-
-def published(registry: FakeRegistry) -> Reference:
-    layout = simple_layout()
-    return Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
 
 
 def client() -> RegistryClient:

@@ -26,7 +26,8 @@ from tests.builders import put_image, simple_layout
 from tests.engines import downloads
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
-from tests.resources import held, poll
+from tests.resources import held
+from tests.waiting import poll
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
