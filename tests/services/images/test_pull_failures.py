@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -40,10 +41,9 @@ def with_garbage_layer() -> tuple[Layout, Json]:
 
 
 def with_two_readings() -> tuple[Layout, Json]:
-    layout, manifest = simple_layout(), None
+    layout = simple_layout()
     config = layout.add_json({}, mediatypes.OCI_CONFIG)
-    manifest = layout.manifest(config, [], manifests=[])
-    return layout, manifest
+    return layout, layout.manifest(config, [], manifests=[])
 
 
 def with_bad_child_digest() -> tuple[Layout, Json]:
@@ -60,8 +60,10 @@ def with_bad_child_digest() -> tuple[Layout, Json]:
         pytest.param(with_bad_child_digest, "invalid checksum digest", id="a path for a digest"),
     ],
 )
-def test_content_that_lies_leaves_no_trace(engine: Engine, registry: FakeRegistry, make: object, words: str) -> None:
-    layout, descriptor = make()  # type: ignore[operator]
+def test_content_that_lies_leaves_no_trace(
+    engine: Engine, registry: FakeRegistry, make: Callable[[], tuple[Layout, Json]], words: str
+) -> None:
+    layout, descriptor = make()
     name = registry.publish(layout, descriptor)
     with pytest.raises(EngineError, match=words):
         pull(engine, name)
