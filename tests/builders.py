@@ -304,6 +304,16 @@ def partial_layout(name: str = "docker.io/library/partial:latest") -> Layout:
     return layout
 
 
+def short(descriptor: Json) -> str:
+    """The first 12 digits of a digest, as progress lines give them."""
+    return str(descriptor["digest"])[7:19]
+
+
+def layers_of(layout: Layout, manifest: Json) -> list[Json]:
+    """The descriptors of an image's layers."""
+    return list(json.loads(layout.blobs[manifest["digest"]])["layers"])
+
+
 def load_image(engine: Engine, archive: bytes, **options: Any) -> list[str]:
     """Load an archive; returns the lines that were streamed."""
     return [progress.stream for progress in stream_load(engine, io.BytesIO(archive), **options) if progress.stream]

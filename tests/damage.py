@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from services.engine import Engine
 from services.gc.verify import FindingKind, verify_store
 from services.oci.digest import Digest
+from tests.builders import Json, Layout
 
 Spoil = Callable[[Path], None]
 
@@ -34,6 +38,18 @@ def flip(path: Path) -> None:
     other = path.with_name("other")
     other.write_bytes(content)
     os.rename(other, path)
+
+
+every_damage = pytest.mark.parametrize("spoil", [lose, shorten, flip])
+every_part = pytest.mark.parametrize("part", ["manifest", "config", "layer", "small layer"])
+
+
+def parts_of(layout: Layout, manifest: Json) -> dict[str, Digest]:
+    """The digests of what an image of two layers consists of, by the names of `every_part`."""
+    document = json.loads(layout.blobs[manifest["digest"]])
+    layer, small_layer = document["layers"]
+    parts = {"manifest": manifest, "config": document["config"], "layer": layer, "small layer": small_layer}
+    return {name: Digest.parse(part["digest"]) for name, part in parts.items()}
 
 
 def link_to(target: str) -> Spoil:

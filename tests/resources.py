@@ -4,19 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
-
-SECONDS = 20
-
-
-def poll(ready: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Wait until something is true; fails when that takes too long."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def sockets(pid: int | str = "self") -> int:

@@ -11,8 +11,9 @@ from flask import Flask, Response
 
 from app import reception
 from app.seats import Kind
-from tests.app.worker import PATIENCE, poll, rest, serving, statuses
+from tests.app.worker import PATIENCE, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head
+from tests.waiting import poll
 
 PING = head("GET", "/_ping", CLOSE)
 LONG = b"long" * 100_000

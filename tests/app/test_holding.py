@@ -78,6 +78,9 @@ def test_of_the_children_of_one_process_that_ask_at_once_one_gets_the_folder(tmp
 def test_a_process_may_hold_its_folders_again(tmp_path: Path) -> None:
     hold_folders(config_of(tmp_path))
     hold_folders(config_of(tmp_path))
+    assert (tmp_path / "lock").read_text() == identity(os.getpid())
+    with (tmp_path / "lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_sibling_that_asks_before_the_owner_is_written_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,10 +85,20 @@ def test_a_host_is_read_whatever_its_case(text: str, authority: Authority) -> No
     assert Authority.parse(text) == authority
 
 
-@given(st.text(max_size=20))
+def is_host(text: str) -> bool:
+    try:
+        Authority.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.text(max_size=20) | st.text("aZ09-_.:[]%@/", max_size=12) | st.from_regex(r"\A(\w+(\.\w+)?|\[[0-9a-f:]+\])(:\d+)?\Z"))
 def test_whatever_a_client_sends_is_read_or_refused(text: str) -> None:
-    is_known_host(text, ())
-    is_own_origin(text, text, ("http",), ())
+    assert is_known_host(text, ("*",)) is (text == "" or is_host(text))
+    assert is_known_host(text, ()) in (False, text == "" or is_host(text))
+    assert is_own_origin(f"http://{text}", text, ("http",), ()) is is_host(text)
+    assert is_own_origin(text, "localhost", ("http",), ("*",)) in (False, is_host(text.partition("://")[2]))
 
 
 @pytest.mark.parametrize(

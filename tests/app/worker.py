@@ -7,8 +7,7 @@ import re
 import selectors
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,13 +84,6 @@ def serving(app: Flask, folder: Path, **settings: str) -> Iterator[Served]:
         served.stop()
         worker.tpool.shutdown()
         worker.tmp.close()
-
-
-def poll(ready: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def statuses(answer: bytes) -> list[str]:

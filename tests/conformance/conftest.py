@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.certificates import certify
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 30
 STOWAGE = (sys.executable, "-c", "from app.cli import main; raise SystemExit(main())")
@@ -115,6 +117,16 @@ def service(tmp_path: Path) -> Iterator[Service]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority, a server and a client that it signed, and a stranger."""
+    needs("openssl")
+    folder = tmp_path_factory.mktemp("certificates")
+    for name, authority in {"authority": None, "server": "authority", "client": "authority", "stranger": None}.items():
+        certify(folder, name, authority)
+    return folder
 
 
 @pytest.fixture(scope="session")

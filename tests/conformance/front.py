@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.certificates import certify
 from tests.conformance.conftest import REPOSITORY, START_SECONDS, Service, free_port, listens, needs, wait_for
-from tests.conformance.test_tls import certify
 
 SITE = REPOSITORY / "deploy" / "nginx.conf"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -6,16 +6,15 @@ import json
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.certificates import client_context, tls_settings
 from tests.conformance.conftest import Service, free_port, needs
 from tests.conformance.test_edges import CLOSE, head, message_of, parse
-from tests.conformance.test_tls import certify
 
 BROKEN = (
     "[",
@@ -43,20 +42,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    needs("openssl")
-    folder = tmp_path_factory.mktemp("certificates")
-    certify(folder, "authority")
-    certify(folder, "server", "authority")
-    certify(folder, "client", "authority")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def encrypted(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    files = {"CERT": "server.pem", "KEY": "server.key", "CA": "authority.pem"}
-    settings = {f"STOWAGE_TLS_{name}": str(certificates / file) for name, file in files.items()}
-    service = Service(tmp_path_factory.mktemp("encrypted") / "stowage", free_port(), settings)
+    service = Service(tmp_path_factory.mktemp("encrypted") / "stowage", free_port(), tls_settings(certificates))
     service.start()
     yield service
     service.stop()
@@ -84,10 +71,8 @@ def over_tcp(service: Service, host: str, origin: str | None = None) -> tuple[in
 
 
 def over_tls(service: Service, certificates: Path, host: str, origin: str | None = None) -> tuple[int, str]:
-    context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
-    context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
     plain = socket.create_connection(("localhost", service.port), timeout=20)
-    with context.wrap_socket(plain, server_hostname="localhost") as connection:
+    with client_context(certificates, "client").wrap_socket(plain, server_hostname="localhost") as connection:
         return ask(connection, host, origin)
 
 

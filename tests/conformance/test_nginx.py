@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Layout, digest_of, make_layer
+from tests.conformance.certificates import certify
 from tests.conformance.conftest import START_SECONDS, needs
 from tests.conformance.front import Front, running_front
 from tests.conformance.test_edges import CLOSE, head, message_of, parse
-from tests.conformance.test_tls import certify
 from tests.fake_registry import FakeRegistry, Fault
 
 

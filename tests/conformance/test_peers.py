@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import pytest
 
+from tests.conformance.certificates import client_context, tls_settings
 from tests.conformance.conftest import REPOSITORY, STOWAGE, needs, wait_for
 from tests.conformance.plain_gunicorn import GUNICORN, THREADS
-from tests.conformance.test_tls import certify
 
 Found = TypeVar("Found")
 ADDRESS, LOOPBACK, PORT = "10.99.0.1", "127.0.0.1", 2375
@@ -36,16 +36,6 @@ def namespaces() -> None:
     made = subprocess.run(["unshare", "--net", "sh", "-c", NAMESPACE, "sh", "true"], capture_output=True, text=True)
     if made.returncode != 0:
         pytest.skip(f"network namespaces cannot be made here: {made.stderr}")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority, and a server and a client that it signed."""
-    needs("openssl")
-    folder = tmp_path_factory.mktemp("certificates")
-    for name in ("authority", "server", "client"):
-        certify(folder, name, None if name == "authority" else "authority")
-    return folder
 
 
 def within(pid: int, act: Callable[[], Found]) -> Found:
@@ -104,9 +94,7 @@ def ask(connection: socket.socket, method: str = "GET", before: bytes = b"") -> 
 
 def over_tls(connection: socket.socket, certificates: Path, *, client: bool) -> tuple[int, bytes]:
     """The same over TLS, with or without a client's certificate."""
-    context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
-    if client:
-        context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+    context = client_context(certificates, "client" if client else None)
     return ask(context.wrap_socket(connection, server_hostname="localhost"))
 
 
@@ -154,9 +142,7 @@ def test_tls_alone_verifies_nobody(required: ssl.VerifyMode, certificates: Path,
 
 
 def test_the_service_answers_clients_that_it_verified(certificates: Path, tmp_path: Path) -> None:
-    files = {"STOWAGE_TLS_CERT": "server.pem", "STOWAGE_TLS_KEY": "server.key", "STOWAGE_TLS_CA": "authority.pem"}
-    settings = {name: str(certificates / file) for name, file in files.items()}
-    with serving(tmp_path / "root", *STOWAGE, "serve", STOWAGE_BIND=f"0.0.0.0:{PORT}", **settings) as connect:
+    with serving(tmp_path / "root", *STOWAGE, "serve", STOWAGE_BIND=f"0.0.0.0:{PORT}", **tls_settings(certificates)) as connect:
         assert over_tls(connect(ADDRESS), certificates, client=True) == (200, b"OK")
 
 

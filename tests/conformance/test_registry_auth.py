@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pytest
 from tests.builders import Layout, make_layer, simple_layout
 from tests.conformance.conftest import START_SECONDS, Service, free_port, listens, needs, wait_for
 from tests.fake_registry import FakeRegistry, Fault
+from tests.waiting import poll
 
 PASSWORD = "s3cret-p4ssword"
 HTPASSWD = "user:$2b$04$xQVu5KhkCp1.IV0cnHCsmOPu533pimEcGTgJ93n7lR023JUiB8/gi\n"
@@ -217,9 +217,7 @@ def test_a_pull_that_is_killed_at_90_percent_transfers_the_rest_again(service: S
         puller.start()
         assert registry.stalled.wait(60)
         partial = next(service.root.glob("ingest/*/data"))
-        deadline = time.monotonic() + 30
-        while partial.stat().st_size < size * 85 // 100 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        poll(lambda: partial.stat().st_size >= size * 85 // 100, seconds=30)
         service.kill()
         puller.join(60)
         registry.pause_after.clear()
@@ -243,8 +241,5 @@ def test_a_client_that_goes_away_ends_a_pull_that_waits_for_an_answer(service: S
         assert list((service.root / "locks").iterdir())
         client.kill()
         client.wait()
-        deadline = time.monotonic() + 5
-        while list((service.root / "locks").iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert list((service.root / "locks").iterdir()) == []
+        poll(lambda: not list((service.root / "locks").iterdir()), seconds=5)
         assert registry.asked().count(f"GET {layer}") == 1

@@ -17,7 +17,8 @@ from tests.builders import Layout, make_tar, simple_layout
 from tests.conformance.conftest import Service, free_port, needs, skopeo
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
-from tests.resources import poll, sockets
+from tests.resources import sockets
+from tests.waiting import poll
 
 PULLS = 20
 LISTENERS = 2

@@ -17,10 +17,11 @@ import pytest
 
 from app.seats import SPARE
 from tests.builders import Layout, make_layer
+from tests.conformance.certificates import tls_settings
 from tests.conformance.conftest import Service, free_port, needs
 from tests.conformance.front import NGINX, fronted
 from tests.conformance.test_edges import CLOSE, head, parse
-from tests.conformance.test_tls import certify, ping
+from tests.conformance.test_tls import ping
 
 THREADS = 8
 MANY = 5 * THREADS
@@ -87,16 +88,12 @@ def begin_upload(connection: socket.socket, content: bytes) -> None:
     connection.sendall(head("POST", "/images/load", CLOSE, f"Content-Length: {len(content)}") + content[:-1])
 
 
-def test_beginnings_of_tls_hold_up_nobody(tmp_path: Path, attack: ExitStack) -> None:
-    needs("openssl")
-    for name, authority in (("authority", None), ("server", "authority"), ("client", "authority")):
-        certify(tmp_path, name, authority)
-    files = {"CERT": "server.pem", "KEY": "server.key", "CA": "authority.pem"}
-    with serving(tmp_path, **{f"STOWAGE_TLS_{name}": str(tmp_path / file) for name, file in files.items()}) as service:
+def test_beginnings_of_tls_hold_up_nobody(tmp_path: Path, certificates: Path, attack: ExitStack) -> None:
+    with serving(tmp_path, **tls_settings(certificates)) as service:
         for _ in range(MANY):
             attack.enter_context(over_tcp(service)).sendall(FRAGMENT)
         assert_served(service)
-        assert ping(service, tmp_path, "client") == 200
+        assert ping(service, certificates, "client") == 200
 
 
 def test_silent_connections_hold_up_nobody(running: Service, attack: ExitStack) -> None:

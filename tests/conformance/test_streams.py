@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.conftest import REPOSITORY, free_port, listens, wait_for
+from tests.waiting import poll
 
 SERVER = """
 import sys, time
@@ -87,9 +88,8 @@ def test_a_progress_whose_client_goes_away_is_closed_though_it_has_nothing_to_sa
     body = b"Content-Length: 2\r\n\r\n{}" if request_line.startswith(b"POST") else b"\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(request_line + b" HTTP/1.1\r\nHost: localhost\r\n" + body)
-    with subprocess.Popen(["sleep", "30"]) as patience:
-        wait_for(note.exists, patience, "the end of the stream")
-        patience.kill()
+    poll(lambda: note.exists() and note.read_text(), seconds=30)
+    assert note.read_text() == "closed"
 
 
 @pytest.mark.parametrize("head", [b"GET /tar HTT", b"GET /tar HTTP/1.1\r\nHost: loc"])

@@ -5,56 +5,18 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port, needs
-
-
-def certify(folder: Path, name: str, authority: str | None = None) -> None:
-    """Make `name`.pem and `name`.key, signed by themselves or by an authority."""
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        f"/CN={name}",
-        "-addext",
-        "subjectAltName=DNS:localhost",
-    ]
-    signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-addext", "basicConstraints=critical,CA:FALSE"]
-    kind = signed if authority else ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-    subprocess.run([*command, *kind, "-keyout", f"{name}.key", "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority, a server and a client that it signed, and a stranger."""
-    needs("openssl")
-    folder = tmp_path_factory.mktemp("certificates")
-    certify(folder, "authority")
-    certify(folder, "server", "authority")
-    certify(folder, "client", "authority")
-    certify(folder, "stranger")
-    return folder
+from tests.conformance.certificates import client_context, tls_settings
+from tests.conformance.conftest import Service, free_port
 
 
 @pytest.fixture(scope="module")
 def running(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = {
-        "STOWAGE_TLS_CERT": str(certificates / "server.pem"),
-        "STOWAGE_TLS_KEY": str(certificates / "server.key"),
-        "STOWAGE_TLS_CA": str(certificates / "authority.pem"),
-        "STOWAGE_CLIENT_IDLE_SECONDS": "1",
-    }
+    settings = {**tls_settings(certificates), "STOWAGE_CLIENT_IDLE_SECONDS": "1"}
     service = Service(tmp_path_factory.mktemp("tls") / "stowage", free_port(), settings)
     service.start()
     yield service
@@ -63,10 +25,7 @@ def running(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def ping(service: Service, certificates: Path, client: str | None) -> int:
     """The status of a ping over TLS, as this client."""
-    context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
-    if client is not None:
-        context.load_cert_chain(certificates / f"{client}.pem", certificates / f"{client}.key")
-    connection = http.client.HTTPSConnection("localhost", service.port, context=context, timeout=20)
+    connection = http.client.HTTPSConnection("localhost", service.port, context=client_context(certificates, client), timeout=20)
     try:
         connection.request("GET", "/_ping", headers={"Host": "engine.example"})
         return connection.getresponse().status
@@ -85,11 +44,9 @@ def test_any_other_client_is_refused(running: Service, certificates: Path, clien
 
 
 def test_a_body_that_does_not_go_on_is_told_over_tls(running: Service, certificates: Path) -> None:
-    context = ssl.create_default_context(cafile=str(certificates / "authority.pem"))
-    context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
     with (
         socket.create_connection(("localhost", running.port), timeout=20) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as connection,
+        client_context(certificates, "client").wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         connection.sendall(
             b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1024\r\n\r\n" + bytes(512)

@@ -129,29 +129,24 @@ def test_an_xz_decoder_takes_no_more_than_is_counted(monkeypatch: pytest.MonkeyP
     assert read(Decompressor(Compression.XZ, bounds(decoder_memory())), lzma.compress(b"")) == b""
 
 
-def test_a_stream_waits_for_another_to_end() -> None:
+@pytest.mark.parametrize(
+    ("closed", "errors", "free"),
+    [
+        pytest.param("first", 0, 100 * MIB, id="it gets the memory of the first when that ends"),
+        pytest.param("second", 1, 35 * MIB, id="closing it ends the wait"),
+    ],
+)
+def test_a_stream_waits_for_another(closed: str, errors: int, free: int) -> None:
     memory = Watched(100 * MIB)
-    first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
-    read(first, xz(64 * MIB)[:-1])
+    streams = {name: Decompressor(Compression.XZ, bounds(memory)) for name in ("first", "second")}
+    read(streams["first"], xz(64 * MIB)[:-1])
     memory.asked.clear()
-    waiting, raised = in_thread(lambda: read(second, xz(64 * MIB)))
+    waiting, raised = in_thread(lambda: read(streams["second"], xz(64 * MIB)))
     assert memory.asked.wait(10)
     assert waiting.is_alive()
-    first.close()
+    streams[closed].close()
     waiting.join(10)
-    assert (waiting.is_alive(), raised, memory.free) == (False, [], 100 * MIB)
-
-
-def test_closing_a_stream_that_waits_ends_the_wait() -> None:
-    memory = Watched(100 * MIB)
-    first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
-    read(first, xz(64 * MIB)[:-1])
-    memory.asked.clear()
-    waiting, raised = in_thread(lambda: read(second, xz(64 * MIB)))
-    assert memory.asked.wait(10)
-    second.close()
-    waiting.join(10)
-    assert (waiting.is_alive(), len(raised), memory.free) == (False, 1, 35 * MIB)
+    assert (waiting.is_alive(), len(raised), memory.free) == (False, errors, free)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-import io
 import lzma
 import random
 import struct
 import sys
-import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from services.archive.compression import Compression
 from services.archive.layer import Decompressor, LayerDigester
 from services.errors import InvalidContent
 from services.oci.digest import Digest
+from tests.builders import make_tar
 from tests.engines import bounds
 
 if sys.version_info >= (3, 14):
@@ -52,12 +51,7 @@ def gzip_member(content: bytes, flags: int = 0) -> bytes:
 
 
 def tar_of(content: bytes) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        member = tarfile.TarInfo("file")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return archive.getvalue()
+    return make_tar({"file": content})
 
 
 def cut(content: bytes, size: int) -> Iterator[bytes]:

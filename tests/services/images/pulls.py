@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from services.engine import Engine
 from services.images.pull import pull_image, pull_reference
 from services.oci.digest import Digest
 from services.progress import Progress, ProgressStream
-from tests.builders import Json, Layout
+from tests.builders import Layout
+from tests.fake_registry import FakeRegistry
 
 
 def pull(engine: Engine, image: str, tag: str = "1", **options: object) -> list[Progress]:
@@ -44,9 +43,7 @@ def is_empty(engine: Engine) -> bool:
     return (rows, count, list(engine.content.blobs()), list(engine.content.partials())) == ({}, 0, [], [])
 
 
-def short(descriptor: Json) -> str:
-    return str(descriptor["digest"])[7:19]
-
-
-def layers_of(layout: Layout, manifest: Json) -> list[Json]:
-    return list(json.loads(layout.blobs[manifest["digest"]])["layers"])
+def offsets(registry: FakeRegistry, digest: str) -> list[int]:
+    """The offsets at which the registry was asked for a blob, in order."""
+    asked = [request for request in registry.requests if request.path.endswith(digest)]
+    return [int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")) for request in asked]

@@ -8,7 +8,6 @@ from services.engine import Engine
 from services.images.push import push_image
 from services.oci.reference import Reference
 from services.progress import Progress
-from tests.builders import Json, Layout
 from tests.fake_registry import FakeRegistry
 
 
@@ -20,10 +19,6 @@ def push(engine: Engine, name: str, **options: object) -> list[Progress]:
 
 def texts(lines: list[Progress]) -> list[str]:
     return [f"{line.id}: {line.status}" if line.id else line.status or json.dumps(line.aux) for line in lines]
-
-
-def layers_of(layout: Layout, manifest: Json) -> list[Json]:
-    return list(json.loads(layout.blobs[manifest["digest"]])["layers"])
 
 
 def served(registry: FakeRegistry) -> dict[str, bytes]:

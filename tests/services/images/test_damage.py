@@ -19,7 +19,7 @@ from services.images.list import list_images
 from services.images.save import save_images
 from services.oci.digest import Digest
 from tests.builders import ArchivedImage, Layout, blob_path, digest_of, docker_archive, load_image, make_layer, make_tar
-from tests.damage import Spoil, blob_file, damages, flip, lose, shorten, verify
+from tests.damage import Spoil, blob_file, damages, every_damage, every_part, flip, lose, parts_of, shorten, verify
 from tests.services.images.archives import save
 
 LAYER = make_layer("large", 200_000)
@@ -45,18 +45,12 @@ def store(engine: Engine, **image_fields: object) -> Stored:
     manifest = layout.image([LAYER, make_layer("small")], compression="none", **image_fields)  # type: ignore[arg-type]
     layout.tag(manifest, "docker.io/team/app:1")
     load_image(engine, layout.to_tar())
-    document = json.loads(layout.blobs[manifest["digest"]])
-    parts = {"manifest": manifest, "config": document["config"], "layer": document["layers"][0], "small layer": document["layers"][1]}
-    return Stored(layout, {name: Digest.parse(part["digest"]) for name, part in parts.items()})
+    return Stored(layout, parts_of(layout, manifest))
 
 
 @pytest.fixture
 def stored(engine: Engine) -> Stored:
     return store(engine)
-
-
-every_damage = pytest.mark.parametrize("spoil", [lose, shorten, flip])
-every_part = pytest.mark.parametrize("part", ["manifest", "config", "layer", "small layer"])
 
 
 @every_damage

@@ -16,6 +16,7 @@ from tests.builders import Layout, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
+from tests.services.images.pulls import offsets
 
 SIZE = 4096
 FASTER_THAN_A_DRIP = 1 << 20
@@ -36,11 +37,6 @@ def expecting(engine: Engine, least_rate: int, window: float = 0.1) -> Engine:
 
 def pull(engine: Engine, name: str) -> list[Progress]:
     return list(pull_image(engine, pull_reference(name, "1")))
-
-
-def offsets(registry: FakeRegistry, digest: str) -> list[int]:
-    asked = [request for request in registry.requests if request.path.endswith(digest)]
-    return [int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")) for request in asked]
 
 
 def test_a_registry_that_drips_is_given_up_and_what_came_is_kept(engine: Engine, registry: FakeRegistry) -> None:

@@ -5,6 +5,8 @@ Layers that are something are what their config says, or the image is refused: t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from services.engine import Engine
@@ -142,9 +144,8 @@ def one_of_two_is_real(layout: Layout) -> Json:
         pytest.param(one_of_two_is_real, "mismatched image rootfs and manifest layers", id="one of two is real"),
     ],
 )
-def test_a_layer_that_is_something_must_be_what_the_config_says(engine: Engine, make: object, words: str) -> None:
+def test_a_layer_that_is_something_must_be_what_the_config_says(engine: Engine, make: Callable[[Layout], Json], words: str) -> None:
     layout = Layout()
-    assert callable(make)
     with pytest.raises(InvalidContent, match=words):
         load_image(engine, archive(layout, make(layout)))
     assert (names(engine), blobs(engine)) == ({}, set())

@@ -20,10 +20,10 @@ from services.oci.digest import Digest
 from services.oci.platform import Platform
 from services.oci.reference import Reference, dangling_name
 from services.progress import Detail, Progress
-from tests.builders import Json, Layout, make_config, make_layer, put_image, simple_layout
+from tests.builders import Json, Layout, layers_of, make_config, make_layer, put_image, short, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
-from tests.services.images.pulls import first_line, is_empty, layers_of, present, pull, short, target_of
+from tests.services.images.pulls import first_line, is_empty, present, pull, target_of
 
 
 def texts(lines: list[Progress]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,16 @@ from services.images.pull import pull_image
 from services.oci import mediatypes
 from services.oci.digest import Digest
 from services.oci.reference import Reference
-from tests.builders import Json, Layout, compress, make_config, make_layer, make_tar, on_platform, simple_layout
+from tests.builders import Json, Layout, compress, layers_of, make_config, make_layer, make_tar, on_platform, short, simple_layout
 from tests.fake_registry import FakeRegistry, Fault
-from tests.services.images.pulls import first_line, is_empty, layers_of, present, pull, short, target_of
+from tests.services.images.pulls import first_line, is_empty, present, pull, target_of
+
+
+def publish(registry: FakeRegistry, *layers: bytes, compression: str = "none") -> tuple[str, Layout, list[Json]]:
+    """An image of these layers in a registry: its name, its blobs, and the descriptors of its layers."""
+    layout = Layout()
+    image = layout.image(layers, compression=compression)
+    return registry.publish(layout, image), layout, layers_of(layout, image)
 
 
 def with_wrong_diff_id() -> tuple[Layout, Json]:
@@ -33,10 +41,9 @@ def with_garbage_layer() -> tuple[Layout, Json]:
 
 
 def with_two_readings() -> tuple[Layout, Json]:
-    layout, manifest = simple_layout(), None
+    layout = simple_layout()
     config = layout.add_json({}, mediatypes.OCI_CONFIG)
-    manifest = layout.manifest(config, [], manifests=[])
-    return layout, manifest
+    return layout, layout.manifest(config, [], manifests=[])
 
 
 def with_bad_child_digest() -> tuple[Layout, Json]:
@@ -53,8 +60,10 @@ def with_bad_child_digest() -> tuple[Layout, Json]:
         pytest.param(with_bad_child_digest, "invalid checksum digest", id="a path for a digest"),
     ],
 )
-def test_content_that_lies_leaves_no_trace(engine: Engine, registry: FakeRegistry, make: object, words: str) -> None:
-    layout, descriptor = make()  # type: ignore[operator]
+def test_content_that_lies_leaves_no_trace(
+    engine: Engine, registry: FakeRegistry, make: Callable[[], tuple[Layout, Json]], words: str
+) -> None:
+    layout, descriptor = make()
     name = registry.publish(layout, descriptor)
     with pytest.raises(EngineError, match=words):
         pull(engine, name)
@@ -73,10 +82,8 @@ def test_content_that_lies_leaves_no_trace(engine: Engine, registry: FakeRegistr
 def test_a_blob_that_is_not_what_it_should_be_leaves_no_trace(
     engine: Engine, registry: FakeRegistry, fault: Fault, kind: type[EngineError]
 ) -> None:
-    layout = Layout()
-    image = layout.image([make_layer("one"), make_layer("two")])
-    name = registry.publish(layout, image)
-    registry.faults[layers_of(layout, image)[1]["digest"]] = fault
+    name, _, layers = publish(registry, make_layer("one"), make_layer("two"), compression="gzip")
+    registry.faults[layers[1]["digest"]] = fault
     with pytest.raises(kind):
         pull(engine, name)
     assert is_empty(engine)
@@ -101,10 +108,8 @@ def test_headers_that_lie_are_found_out_before_the_first_line(
 
 
 def test_a_failed_layer_ends_the_others(engine: Engine, registry: FakeRegistry) -> None:
-    layout = Layout()
-    image = layout.image([make_layer("stalled", 2 << 20), make_layer("broken")], compression="none")
-    name = registry.publish(layout, image)
-    stalled, broken = (layer["digest"] for layer in layers_of(layout, image))
+    name, _, layers = publish(registry, make_layer("stalled", 2 << 20), make_layer("broken"))
+    stalled, broken = (layer["digest"] for layer in layers)
     registry.faults = {stalled: Fault.STALLED, broken: Fault.BROKEN}
     with pytest.raises(RegistryFailure, match="500 Internal Server Error"):
         pull(engine, name)
@@ -112,14 +117,12 @@ def test_a_failed_layer_ends_the_others(engine: Engine, registry: FakeRegistry) 
 
 
 def test_closing_the_stream_ends_the_transfers_and_keeps_what_came(engine: Engine, registry: FakeRegistry) -> None:
-    layout = Layout()
-    image = layout.image([make_layer("quick"), make_layer("stalled", 2 << 20)], compression="none")
-    name = registry.publish(layout, image)
-    quick, stalled = (layer["digest"] for layer in layers_of(layout, image))
+    name, layout, layers = publish(registry, make_layer("quick"), make_layer("stalled", 2 << 20))
+    quick, stalled = (layer["digest"] for layer in layers)
     registry.faults[stalled] = Fault.STALLED
     lines = pull_image(engine, Reference.parse(f"{name}:1"))
     assert any(line.status == "Download complete" for line in lines)
-    registry.stalled.wait(10)
+    assert registry.stalled.wait(10)
     lines.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pull")]
     assert quick in present(engine, layout)
@@ -133,10 +136,7 @@ def test_closing_the_stream_ends_the_transfers_and_keeps_what_came(engine: Engin
 
 
 def test_a_stalled_transfer_gives_ticks(engine: Engine, registry: FakeRegistry) -> None:
-    layout = Layout()
-    image = layout.image([make_layer("stalled", 4 << 20)], compression="none")
-    name = registry.publish(layout, image)
-    layer = layers_of(layout, image)[0]
+    name, _, (layer,) = publish(registry, make_layer("stalled", 4 << 20))
     registry.faults[layer["digest"]] = Fault.STALLED
     lines = pull_image(engine, Reference.parse(f"{name}:1"))
     advances = [

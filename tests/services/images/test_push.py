@@ -23,14 +23,10 @@ from services.oci.platform import Platform
 from services.oci.reference import Reference
 from services.progress import Detail, Progress
 from services.registry.protocol import Credentials
-from tests.builders import Json, Layout, make_layer, on_platform, partial_layout, put_image, simple_layout
+from tests.builders import Layout, layers_of, make_layer, on_platform, partial_layout, put_image, short, simple_layout
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
 from tests.fake_registry.uploads import UploadFault
-from tests.services.images.pushes import layers_of, push, served, texts, uploads
-
-
-def short(descriptor: Json) -> str:
-    return str(descriptor["digest"])[7:19]
+from tests.services.images.pushes import push, served, texts, uploads
 
 
 class TestReference:

@@ -21,11 +21,11 @@ from services.oci.digest import Digest
 from services.oci.reference import Reference
 from services.progress import Detail, Progress
 from services.registry.protocol import Credentials
-from tests.builders import Layout, make_layer, put_image, simple_layout
+from tests.builders import Layout, layers_of, make_layer, put_image, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
 from tests.fake_registry.uploads import UploadFault
-from tests.services.images.pushes import layers_of, push, served, texts, uploads
+from tests.services.images.pushes import push, served, texts, uploads
 
 
 @pytest.mark.parametrize(

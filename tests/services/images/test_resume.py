@@ -20,6 +20,7 @@ from services.transfer.retry import Patience
 from tests.builders import Layout, make_config, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
+from tests.services.images.pulls import offsets
 
 SIZE = 4 << 20
 LOOPBACK = ("127.0.0.0/8",)
@@ -46,19 +47,13 @@ def is_present(engine: Engine, digest: str) -> bool:
         return bool(tx.graph.present([Digest.parse(digest)]))
 
 
-def ranges(registry: FakeRegistry, digest: str) -> list[int]:
-    """The offsets at which a blob was asked for."""
-    asked = [request for request in registry.requests if request.path.endswith(digest)]
-    return [int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")) for request in asked]
-
-
 @pytest.mark.parametrize("fault", [Fault.DROPPED, Fault.RESET, Fault.UNFRAMED], ids=lambda fault: fault.name)
 def test_a_broken_transfer_goes_on_in_the_same_pull(engine: Engine, registry: FakeRegistry, fault: Fault) -> None:
     name, layer, layout = publish(registry)
     registry.passing[layer] = [fault]
     pull(engine, name)
     assert is_present(engine, layer)
-    first, second = ranges(registry, layer)
+    first, second = offsets(registry, layer)
     least = 0 if fault is Fault.RESET else len(layout.blobs[layer]) // 2 - (1 << 20)  # a reset throws away what is on the way
     assert first == 0
     assert least <= second <= len(layout.blobs[layer]) // 2
@@ -91,9 +86,9 @@ def test_a_transfer_is_tried_as_long_as_it_advances(engine: Engine, registry: Fa
     name, layer, _ = publish(registry)
     registry.passing[layer] = [Fault.DROPPED] * 12
     pull(engine, name)
-    offsets = ranges(registry, layer)
-    assert len(offsets) == 13
-    assert offsets == sorted(set(offsets))
+    asked = offsets(registry, layer)
+    assert len(asked) == 13
+    assert asked == sorted(set(asked))
 
 
 def test_a_transfer_that_does_not_advance_is_given_up_and_kept(engine: Engine, registry: FakeRegistry) -> None:
@@ -101,13 +96,13 @@ def test_a_transfer_that_does_not_advance_is_given_up_and_kept(engine: Engine, r
     registry.passing[layer] = [Fault.DROPPED, *[Fault.SILENT] * 4]
     with pytest.raises(RegistryFailure, match="failed to do request: Get .*: EOF"):
         pull(engine, name)
-    assert len(ranges(registry, layer)) == 5
+    assert len(offsets(registry, layer)) == 5
     [(size, held)] = [(size, held) for key, size, held in engine.content.partials() if key == layer]
     assert not held
     assert 0 < size <= len(layout.blobs[layer]) // 2
     registry.requests.clear()
     pull(engine, name)
-    assert ranges(registry, layer) == [size]
+    assert offsets(registry, layer) == [size]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +123,7 @@ def test_a_registry_without_ranges_sends_that_blob_again(engine: Engine, registr
     registry.faults[layer] = fault
     pull(engine, name)
     assert is_present(engine, layer)
-    assert len(ranges(registry, layer)) == requests
+    assert len(offsets(registry, layer)) == requests
 
 
 def test_a_next_pull_without_ranges_begins_anew(engine: Engine, registry: FakeRegistry) -> None:
@@ -161,7 +156,7 @@ def test_what_another_try_would_not_change_is_not_tried(
     registry.faults[layer] = fault
     with pytest.raises(kind):
         pull(engine, name)
-    assert len(ranges(registry, layer)) == asked
+    assert len(offsets(registry, layer)) == asked
     assert layer not in [key for key, _, _ in engine.content.partials()]
 
 
@@ -172,7 +167,7 @@ def test_a_corrupt_download_does_not_spoil_the_next_one(engine: Engine, registry
         pull(engine, name)
     pull(engine, name)
     assert is_present(engine, layer)
-    assert ranges(registry, layer)[-1] == 0
+    assert offsets(registry, layer)[-1] == 0
 
 
 class TestWrongPartial:
@@ -193,7 +188,7 @@ class TestWrongPartial:
                 pull(engine, f"{liar.host}/team/app")
         pull(engine, name)
         assert is_present(engine, layer)
-        resumed, anew = ranges(registry, layer)
+        resumed, anew = offsets(registry, layer)
         assert resumed > anew == 0
 
     def test_that_is_as_long_as_the_blob_is_fetched_anew(self, engine: Engine, registry: FakeRegistry) -> None:
@@ -201,7 +196,7 @@ class TestWrongPartial:
         self.poison(engine, layer, len(layout.blobs[layer]))
         pull(engine, name)
         assert is_present(engine, layer)
-        assert ranges(registry, layer) == [0]
+        assert offsets(registry, layer) == [0]
 
     def test_is_not_fetched_a_third_time(self, engine: Engine, registry: FakeRegistry) -> None:
         name, layer, _ = publish(registry)
@@ -209,7 +204,7 @@ class TestWrongPartial:
         registry.faults[layer] = Fault.WRONG_BYTES
         with pytest.raises(InvalidContent, match="unexpected commit digest"):
             pull(engine, name)
-        assert ranges(registry, layer) == [7, 0]
+        assert offsets(registry, layer) == [7, 0]
         assert layer not in [key for key, _, _ in engine.content.partials()]
 
 
@@ -218,7 +213,7 @@ def test_a_stalled_transfer_is_given_up_and_goes_on(engine: Engine, registry: Fa
     name, layer, layout = publish(registry)
     registry.passing[layer] = [Fault.STALLED]
     pull(impatient, name)
-    assert ranges(registry, layer) == [0, len(layout.blobs[layer]) // 2]
+    assert offsets(registry, layer) == [0, len(layout.blobs[layer]) // 2]
 
 
 def test_a_pause_is_told_as_docker_does(engine: Engine, registry: FakeRegistry) -> None:
@@ -270,7 +265,7 @@ def test_whoever_waits_for_another_pull_sees_its_progress(engine: Engine, regist
     assert 0 < shown.detail.current <= size // 2
     assert [line.status for line in second][-1].startswith("Status: ")
     first.join(30)
-    assert ranges(registry, layer) == [0]
+    assert offsets(registry, layer) == [0]
 
 
 class TestMirrors:
@@ -287,8 +282,8 @@ class TestMirrors:
             broken.faults[layer] = fault
             registry = registry_client(insecure=LOOPBACK, mirrors=(broken.base, whole.base), stall_seconds=0.3)
             pull(replace(engine, registry=registry), "team/app")
-            assert ranges(broken, layer) == [0]
-            [offset] = ranges(whole, layer)
+            assert offsets(broken, layer) == [0]
+            [offset] = offsets(whole, layer)
             assert 0 <= offset <= len(layout.blobs[layer]) // 2
 
 

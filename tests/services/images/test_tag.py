@@ -9,28 +9,25 @@ from services.errors import InvalidParameter, NotFound
 from services.images.tag import tag_image
 from services.oci.reference import Reference, dangling_name
 from tests.builders import Layout, put_image, simple_layout
-
-
-def targets(engine: Engine) -> dict[str, str]:
-    return {record.name: str(record.target.digest) for record in engine.metadata.catalog().images}
+from tests.services.images.archives import names
 
 
 def test_an_image_gets_another_name(engine: Engine) -> None:
     digest = put_image(engine, "app:1")
     assert tag_image(engine, digest.short, Reference.parse("host:5000/team/app:2"))
-    assert targets(engine) == {"docker.io/library/app:1": str(digest), "host:5000/team/app:2": str(digest)}
+    assert names(engine) == {"docker.io/library/app:1": str(digest), "host:5000/team/app:2": str(digest)}
 
 
 def test_a_dangling_image_that_gets_a_name_dangles_no_more(engine: Engine) -> None:
     digest = put_image(engine, None)
     tag_image(engine, str(digest), Reference.parse("app:1"))
-    assert targets(engine) == {"docker.io/library/app:1": str(digest)}
+    assert names(engine) == {"docker.io/library/app:1": str(digest)}
 
 
 def test_an_image_that_loses_its_only_name_dangles(engine: Engine) -> None:
     old, new = put_image(engine, "app:1"), put_image(engine, "other:1", simple_layout(label="other"))
     tag_image(engine, "other:1", Reference.parse("app:1"))
-    assert targets(engine) == {"docker.io/library/app:1": str(new), "docker.io/library/other:1": str(new), dangling_name(old): str(old)}
+    assert names(engine) == {"docker.io/library/app:1": str(new), "docker.io/library/other:1": str(new), dangling_name(old): str(old)}
 
 
 def test_a_name_that_an_image_has_already_changes_nothing(engine: Engine) -> None:
@@ -48,7 +45,7 @@ def test_a_chart_can_be_tagged(engine: Engine) -> None:
     layout = Layout()
     put_image(engine, "chart:1", layout, layout.chart())
     tag_image(engine, "chart:1", Reference.parse("chart:2"))
-    assert len(targets(engine)) == 2
+    assert len(names(engine)) == 2
 
 
 def test_the_name_of_a_digest_algorithm_is_refused(engine: Engine) -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import io
 import os
 import random
-import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -22,19 +19,11 @@ from services.gc.leases import Lease, hold
 from services.intake.ingest import fetch_blob, store_blob, store_bytes
 from services.metadata.records import LayerFacts
 from services.oci.digest import Digest
+from tests.builders import make_tar
 from tests.engines import LIMITS
+from tests.waiting import poll
 
-
-def tar_of(content: bytes) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        member = tarfile.TarInfo("file")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return archive.getvalue()
-
-
-PLAIN = tar_of(random.Random(1).randbytes(3_000_000))
+PLAIN = make_tar({"file": random.Random(1).randbytes(3_000_000)})
 STORED = gzip.compress(PLAIN, 1)
 DIGEST = Digest.of(STORED)
 FACTS = LayerFacts(Digest.of(PLAIN), len(PLAIN))
@@ -270,29 +259,21 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_two_fetches_of_one_blob_ask_for_it_once(engine: Engine) -> None:
-    both = threading.Event()
+    one_waits = threading.Event()
     done = threading.Barrier(2)
     remote = Remote(STORED)
 
     def slow(offset: int) -> Stream:
-        assert both.wait(10)
+        assert one_waits.wait(10)
         return remote(offset)
 
     def fetch(number: int) -> None:
         with hold(engine.metadata, engine.content, f"writer {number}") as lease:
-            fetch_blob(engine, lease, slow, digest=DIGEST, size=len(STORED))
+            fetch_blob(engine, lease, slow, digest=DIGEST, size=len(STORED), waiting=one_waits.set)
             done.wait(10)
 
     first, second = (in_thread(partial(fetch, number)) for number in (1, 2))
-    both.set()
     first.join(10)
     second.join(10)
     assert remote.asked == [0]
@@ -316,7 +297,7 @@ def test_a_lie_is_refused_also_where_another_writer_brings_the_blob_meanwhile(en
     assert begun.wait(10)
     with hold(engine.metadata, engine.content, "liar") as own:
         liar = in_thread(lambda: lie(own))
-        wait_until(lambda: own.digests() == {DIGEST})  # it has asked whether the blob is here
+        poll(lambda: own.digests() == {DIGEST})  # it has asked whether the blob is here
         liar_waits.set()
         honest.join(10)
         liar.join(10)

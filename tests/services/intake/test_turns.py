@@ -21,6 +21,7 @@ from services.oci.digest import Digest
 from services.registry.protocol import BlobStream
 from tests.builders import Layout, make_layer
 from tests.fake_registry import FakeRegistry
+from tests.waiting import poll
 
 CONTENT = make_layer("layer", 300_000)
 DIGEST = Digest.of(CONTENT)
@@ -67,13 +68,6 @@ class Remote:
         if self.stops:
             assert self.goes_on.wait(SECONDS)
         yield CONTENT[middle:]
-
-
-def poll(ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def fetch(engine: Engine, remote: Remote) -> None:

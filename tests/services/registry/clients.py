@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from services.oci.descriptor import Descriptor
 from services.oci.reference import Reference
 from services.registry.protocol import Repository
-from tests.builders import Layout
+from tests.builders import Layout, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry
 
@@ -18,6 +18,12 @@ INSECURE = ("127.0.0.0/8",)
 def opened(registry: FakeRegistry, stack: ExitStack, **options: object) -> tuple[Repository, Reference]:
     reference = Reference.parse(f"{registry.host}/team/app:1")
     return stack.enter_context(registry_client(insecure=INSECURE).repository(reference, **options)), reference  # type: ignore[arg-type]
+
+
+def published(registry: FakeRegistry) -> Reference:
+    """An image in the registry that a test need not know more about."""
+    layout = simple_layout()
+    return Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
 
 
 JSON = {"Content-Type": "application/json"}

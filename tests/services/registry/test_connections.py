@@ -10,7 +10,7 @@ import pytest
 import urllib3
 from urllib3.connection import HTTPConnection
 
-from services.errors import EngineError, RegistryFailure
+from services.errors import EngineError, InvalidParameter, RegistryFailure
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.reference import Reference
@@ -21,26 +21,20 @@ from services.registry.connections import ANSWER_SILENCES
 from services.registry.pools import Pools
 from services.registry.protocol import Credentials, Repository
 from services.registry.proxies import DIRECT
-from tests.builders import simple_layout
 from tests.engines import downloads, registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import DRIP_SECONDS, Slowness
+from tests.services.registry.clients import INSECURE, published
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
 STALL_SECONDS = 0.2
-INSECURE = ("127.0.0.0/8",)
 
 
 @pytest.fixture(params=[pytest.param(False, id="plain"), pytest.param(True, id="TLS")])
 def registry(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
     with FakeRegistry(tls=request.param).serve() as running:
         yield running
-
-
-def published(registry: FakeRegistry) -> Reference:
-    layout = simple_layout()
-    return Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
 
 
 def client() -> RegistryClient:
@@ -102,12 +96,18 @@ def test_a_document_that_drips(registry: FakeRegistry, slow: str, ask: Callable[
 def test_a_login(registry: FakeRegistry, slow: str) -> None:
     registry.auth = "bearer"
     registry.slow[slow] = Slowness.DRIP_HEADERS
-    failure(lambda: client().log_in(Credentials("user", "p4ss", server_address=registry.host)))
+    error = failure(lambda: client().log_in(Credentials("user", "p4ss", server_address=registry.host)))
+    assert isinstance(error, RegistryFailure)
+    assert str(error).startswith(f'Get "{registry.base}/v2/": ')
+    assert str(error).endswith("net/http: timeout awaiting response headers")
 
 
 def test_a_search(registry: FakeRegistry) -> None:
     registry.slow["_ping"] = Slowness.DRIP_HEADERS
-    failure(lambda: client().search(registry.host, "app", limit=1))
+    error = failure(lambda: client().search(registry.host, "app", limit=1))
+    assert isinstance(error, InvalidParameter)
+    assert str(error).startswith(f'invalid registry endpoint "http://{registry.host}/v1/". HTTPS attempt: ')
+    assert f'Get "{registry.base}/v1/_ping": net/http: timeout awaiting response headers' in str(error)
 
 
 def test_an_upload_and_a_manifest(registry: FakeRegistry) -> None:

@@ -18,17 +18,11 @@ from services.registry.challenges import Challenge, parse_challenges
 from services.registry.client import RegistryClient
 from services.registry.protocol import Credentials
 from services.registry.proxies import Proxies
-from tests.builders import simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault
+from tests.services.registry.clients import INSECURE, published
 
-INSECURE = ("127.0.0.0/8",)
 MIB = 1 << 20
-
-
-def published(registry: FakeRegistry) -> Reference:
-    layout = simple_layout()
-    return Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
 
 
 def resolve(reference: Reference, credentials: Credentials | None = None, client: RegistryClient | None = None) -> Descriptor:

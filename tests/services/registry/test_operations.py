@@ -26,7 +26,8 @@ from tests.builders import put_image, simple_layout
 from tests.engines import downloads
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
-from tests.resources import held, poll
+from tests.resources import held
+from tests.waiting import poll
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
@@ -82,8 +83,8 @@ def import_(asked: Asked) -> Iterator[Progress]:
     return import_url(asked.engine, f"{asked.registry.base}/v2/team/app/blobs/{asked.layer}", message="")
 
 
-def leave(asked: Asked, slow: str, ask: Callable[[Asked], Iterator[Progress]], slowness: Slowness) -> None:
-    """Begin what asks the registry, and leave when it waits.
+def assert_leaving_ends_it(asked: Asked, slow: str, ask: Callable[[Asked], Iterator[Progress]], slowness: Slowness) -> None:
+    """Begin what asks the registry and close it once the registry stalls; fail if its threads and sockets do not end.
 
     Another connection may be kept: two sockets and a thread of the registry. A request that goes on is as many, and a thread of its own.
     """
@@ -100,7 +101,7 @@ def leave(asked: Asked, slow: str, ask: Callable[[Asked], Iterator[Progress]], s
 @pytest.mark.parametrize("slowness", HEADS)
 @pytest.mark.parametrize("slow", ["1", "manifest", "layer"])
 def test_a_pull(asked: Asked, slow: str, slowness: Slowness) -> None:
-    leave(asked, slow, pull, slowness)
+    assert_leaving_ends_it(asked, slow, pull, slowness)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_pull(asked: Asked, slow: str, slowness: Slowness) -> None:
     ],
 )
 def test_a_body_that_drips(asked: Asked, slow: str, ask: Callable[[Asked], Iterator[Progress]]) -> None:
-    leave(asked, slow, ask, Slowness.DRIP)
+    assert_leaving_ends_it(asked, slow, ask, Slowness.DRIP)
 
 
 @pytest.mark.parametrize("slowness", HEADS)
@@ -130,19 +131,19 @@ def test_a_body_that_drips(asked: Asked, slow: str, ask: Callable[[Asked], Itera
 def test_other_questions(asked: Asked, slow: str, ask: Callable[[Asked], Iterator[Progress]], slowness: Slowness) -> None:
     if slow == "uploads":
         slow = ""  # the path ends with a slash
-    leave(asked, slow, ask, slowness)
+    assert_leaving_ends_it(asked, slow, ask, slowness)
 
 
 @pytest.mark.parametrize("slowness", HEADS)
 def test_a_token_server(asked: Asked, slowness: Slowness) -> None:
     asked.registry.auth = "bearer"
-    leave(asked, "token", pull, slowness)
+    assert_leaving_ends_it(asked, "token", pull, slowness)
 
 
 @pytest.mark.parametrize("asked", [False], indirect=True, ids=["plain"])
 @pytest.mark.parametrize("slowness", [*HEADS, Slowness.DRIP])
 def test_an_import_from_a_url(asked: Asked, slowness: Slowness) -> None:
-    leave(asked, "layer", import_, slowness)
+    assert_leaving_ends_it(asked, "layer", import_, slowness)
 
 
 def test_a_connection_that_works_for_others_by_now_is_left_alone(asked: Asked) -> None:
