@@ -51,7 +51,7 @@ class Config:
     allow_insecure_tcp: bool = setting(
         "0",
         "1 allows addresses that other machines reach, and under any server requests from there, without any authentication: "
-        "whoever reaches them owns the store.",
+        "anyone who reaches them owns the store.",
         values.parse_flag,
     )
     tls_cert: Path | None = setting("", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file)
@@ -66,27 +66,27 @@ class Config:
     )
     database: str = setting(
         "",
-        "Where names and facts are: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
+        "Database of names and facts: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
         values.parse_database,
         variable="STOWAGE_DATABASE_URL",
     )
     content: Path | None = setting(
         "",
-        "Where blobs are: a folder, or `file:///FOLDER`. By default the root.",
+        "Folder of the blobs, as a path or `file:///FOLDER`. By default the root.",
         values.parse_content,
         variable="STOWAGE_CONTENT_URL",
     )
     workers: int = setting("2", "Worker processes.", values.parse_small_count)
     threads: int = setting(
         "64",
-        "Threads of each worker for uploads, downloads and streams: as many run at once, of which a quarter may listen to events."
-        " Short requests have threads of their own. A quarter is left to the unix socket where there is one.",
+        "Threads of each worker for uploads, downloads and streams. As many run at once; a quarter of them may listen to events. "
+        "Short requests have threads of their own. If there is a unix socket, a quarter is reserved for it.",
         values.parse_small_count,
     )
     min_api_version: ApiVersion = setting("1.24", "Lowest API version that is served.", values.parse_version)
     insecure_registries: tuple[str, ...] = setting(
         "127.0.0.0/8,::1/128",
-        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be spoken to in plain HTTP or over unverified TLS.",
+        "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be used over plain HTTP or unverified TLS.",
         values.parse_insecure,
     )
     registry_mirrors: tuple[str, ...] = setting(
@@ -97,58 +97,58 @@ class Config:
     certs_dirs: tuple[Path, ...] = setting(
         "/etc/stowage/certs.d,/etc/docker/certs.d,/etc/containerd/certs.d",
         "Comma-separated folders with a folder for each registry: certificates as Docker has them, or containerd's `hosts.toml`. "
-        "The first that has one for a registry counts; see [registries.md](registries.md).",
+        "The first folder that has one for a registry is used; see [registries.md](registries.md).",
         values.parse_folders,
     )
     auth_realms: tuple[str, ...] = setting(
         "",
-        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name beside themselves, "
-        "whatever their addresses. When empty, any that is reached over TLS, but in a private network only for a registry that is"
-        " in one too.",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name besides themselves, "
+        "whatever their addresses. If empty, any server that is reached over TLS, but one in a private network only for a registry "
+        "that is in one too.",
         values.parse_hosts,
     )
     foreign_layer_hosts: tuple[str, ...] = setting(
         "",
-        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: where layers may be fetched from that a manifest names by URL and "
-        "the registry does not have. Nowhere when empty.",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: hosts from which layers may be fetched that a manifest names by URL "
+        "and that the registry does not have. If empty, none are.",
         values.parse_hosts,
     )
     stall_seconds: int = setting(
         "60",
-        "Seconds that a registry may send or take nothing, before a transfer is given up and tried again.",
+        "Seconds for which a registry may send or accept nothing before a transfer is given up and tried again.",
         values.parse_count,
     )
     download_attempts: int = setting(
         "5",
-        "How often in a row a download, or an upload, is tried without any further byte.",
+        "How many times in a row a download or an upload is tried without any progress.",
         values.parse_count,
     )
     least_rate: int = setting(
         "1024",
-        "Bytes a second that make progress: a download that brings fewer over `STOWAGE_STALL_SECONDS` uses up an attempt, and "
-        "nobody waits for a transfer or load of the same blob that brings fewer.",
+        "Bytes a second that count as progress. A download that is slower over `STOWAGE_STALL_SECONDS` uses up an attempt, and no "
+        "request waits for a slower transfer or load of the same blob.",
         values.parse_count,
     )
     client_idle_seconds: int = setting(
         "3600",
-        "Seconds that a client may send nothing of a request's body, or take nothing of an answer, before it is given up.",
+        "Seconds for which a client may send nothing of a request's body, or read nothing of an answer, before it is given up.",
         values.parse_count,
     )
     search_index: str = setting(
         "",
-        "URL of the index that `docker search` asks where the term names no registry. By default Docker Hub's.",
+        "URL of the index that `docker search` asks if the term names no registry. By default Docker Hub's.",
         values.parse_index,
     )
     platform: Platform = setting(
         "",
-        "Platform preferred where an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's, on amd64 with the "
-        "level of its CPU: of amd64 and amd64/v3 a pull takes v3 where the CPU can run it, as Docker does.",
+        "Platform preferred if an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's, on amd64 with the level of "
+        "its CPU: of amd64 and amd64/v3 a pull takes v3 if the CPU can run it, as Docker does.",
         values.parse_platform,
     )
     import_urls: tuple[str, ...] = setting(
         "",
-        "Where `docker import URL` may make the service fetch from: comma-separated, `public` for every public address and "
-        "networks such as `10.0.0.0/8`. Nowhere when empty.",
+        "Comma-separated addresses from which `docker import URL` may fetch: `public` for every public address, and networks such "
+        "as `10.0.0.0/8`. If empty, importing from URLs is switched off.",
         values.parse_sources,
     )
     decompression_ratio: int = setting(

@@ -78,4 +78,4 @@ def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:
 
 
 def _log_unraisable(failure: sys.UnraisableHookArgs) -> None:
-    _log.error("error that nobody could be told of, in %r", failure.object, exc_info=failure.exc_value)
+    _log.error("error that could not be raised, in %r", failure.object, exc_info=failure.exc_value)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _REFUSAL = (
-    b'{"message":"Requests of other machines are refused, since whoever is served owns the store; '
+    b'{"message":"Requests of other machines are refused, since anyone who is served owns the store; '
     b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA for `stowage serve`, "
     b"or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, so that clients are verified, "
     b'or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."}\n'

@@ -104,7 +104,7 @@ def _renew_until(lease: Lease, ended: Event) -> None:
         try:
             lease.renew()
         except EngineError:
-            _log.warning("could not renew a lease; whoever holds it hears of it when it next writes", exc_info=True)
+            _log.warning("could not renew a lease; its holder will notice when it next writes", exc_info=True)
 
 
 def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, keep: bool) -> None:

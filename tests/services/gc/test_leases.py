@@ -184,7 +184,7 @@ def test_a_renewal_that_fails_is_tried_again(engine: Engine, monkeypatch: pytest
     with hold(engine.metadata, engine.content, "test"):
         for _ in range(2):
             tried.get(timeout=10)
-    assert {record.message for record in caplog.records} == {"could not renew a lease; whoever holds it hears of it when it next writes"}
+    assert {record.message for record in caplog.records} == {"could not renew a lease; its holder will notice when it next writes"}
 
 
 def test_an_image_cannot_be_made_of_what_an_ended_lease_lost(engine: Engine) -> None:
