@@ -81,10 +81,11 @@ class SqlGraph:
         ]
         if rows:
             self._connection.execute(insert(blob), rows)
-        mended = [digest for digest, state in known.items() if state != (sizes[digest], None)]
-        for digest in mended:
-            self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
-        self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(mended))
+        for digest, state in known.items():
+            if state != (sizes[digest], None):
+                self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
+        resized = [digest for digest, (size, _) in known.items() if size != sizes[digest]]
+        self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(resized))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         self.add_layers({digest: facts})
