@@ -162,7 +162,7 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
     if not readable:
         return
     try:
-        children = [child.digest for child in _children(facts, content.read(digest))]
+        children = [child.digest for child in _children(content, facts)]
     except EngineError as error:
         yield f"cannot be read: {error}"
     else:
@@ -170,12 +170,13 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
             yield "has recorded edges that are not those of its document"
 
 
-def _children(facts: ManifestFacts, raw: bytes) -> Iterable[Descriptor]:
+def _children(content: ContentStore, facts: ManifestFacts) -> Iterable[Descriptor]:
+    """What a manifest's document lists; a target of another kind lists nothing, has any size and is not read."""
     if facts.kind == Kind.INDEX:
-        return Index.parse(raw, facts.media_type).manifests
+        return Index.parse(content.read(facts.digest), facts.media_type).manifests
     if not is_manifest(facts.media_type):
         return ()
-    manifest = Manifest.parse(raw, facts.media_type)
+    manifest = Manifest.parse(content.read(facts.digest), facts.media_type)
     return (manifest.config, *manifest.layers)
 
 
