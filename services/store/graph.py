@@ -18,14 +18,11 @@ from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFact
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.gojson import decode
 from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from services.oci.platform import PlatformMatcher
 from services.oci.platform_choice import wanted_manifests
 from services.store.documents import ConfigFacts, Documents
 from services.store.layer_checks import check_layers
-from services.store.reading import read_document
 from services.store.summary import is_pseudo
 
 MAX_DEPTH = 4
@@ -132,14 +129,7 @@ def _needed(facts: ManifestFacts) -> set[Digest]:
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
     """Whether these bytes may be a manifest elsewhere: under another type they would be recorded permanently without what they list."""
     _check_sizes(reading, [target])
-    if target.size > MAX_MANIFEST_BYTES:
-        return False
-    try:
-        fields = Fields(decode(read_document(reading.engine, target.digest)), "Manifest")
-        config = fields.members("config")
-    except InvalidContent:
-        return False
-    return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
+    return target.size <= MAX_MANIFEST_BYTES and reading.documents.could_be_manifest(reading.engine, target.digest)
 
 
 def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> None:
