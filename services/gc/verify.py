@@ -139,9 +139,7 @@ def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> 
 
 def _verify_manifests(metadata: MetadataStore, content: ContentStore, damaged: set[Digest]) -> Iterator[tuple[Digest, str]]:
     """What was found damaged is not read again: its document says nothing of its rows."""
-    with metadata.read() as tx:
-        digests = sorted(tx.graph.manifests(tx.graph.all_blobs()))
-    for digest in digests:
+    for digest in sorted(metadata.catalog().manifests):
         for problem in _manifest_problems(metadata, content, digest, readable=digest not in damaged):
             if _is_present(metadata, digest):
                 yield digest, f"manifest {digest} {problem}"
