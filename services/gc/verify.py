@@ -24,7 +24,7 @@ from services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest, Digester
 from services.oci.manifest import Index, Manifest
-from services.oci.mediatypes import is_foreign_layer, is_manifest
+from services.oci.mediatypes import is_manifest
 from services.oci.reference import shown_name
 
 _CHUNK_BYTES = 1 << 20
@@ -152,8 +152,8 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
         present = tx.graph.present(edge.child.digest for edge in facts.edges) if facts else set()
     if facts is None:
         return
-    for edge in facts.edges:
-        if edge.child.digest not in present and edge.role != Role.MANIFEST and not is_foreign_layer(edge.child.media_type):
+    for edge in facts.needed:
+        if edge.child.digest not in present:
             yield f"lacks its {edge.role} {edge.child.digest}"
     if config is not None and Digest.of(config) not in {edge.child.digest for edge in facts.edges if edge.role == Role.CONFIG}:
         yield "has a recorded config that is not its own"

@@ -102,7 +102,7 @@ def read_graph(
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
     """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing that it lists."""
     recorded = tx.graph.manifests(digests)
-    needs = {digest: {digest, *_needed(facts)} for digest, facts in recorded.items()}
+    needs = {digest: {digest, *(edge.child.digest for edge in facts.needed)} for digest, facts in recorded.items()}
     sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
 
@@ -117,11 +117,6 @@ def graph_weights(graph: Iterable[ReadManifest]) -> dict[Digest, int]:
             len(edges) + (config >> 10) + sum(weights.get(child, 0) for child in {e.child.digest for e in edges})
         )
     return weights
-
-
-def _needed(facts: ManifestFacts) -> set[Digest]:
-    children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
-    return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
 
 
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
