@@ -24,7 +24,7 @@ from services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest, Digester
 from services.oci.manifest import Index, Manifest
-from services.oci.mediatypes import is_foreign_layer, is_manifest
+from services.oci.mediatypes import is_manifest
 from services.oci.reference import shown_name
 
 _CHUNK_BYTES = 1 << 20
@@ -139,9 +139,7 @@ def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> 
 
 def _verify_manifests(metadata: MetadataStore, content: ContentStore, damaged: set[Digest]) -> Iterator[tuple[Digest, str]]:
     """What was found damaged is not read again: its document says nothing of its rows."""
-    with metadata.read() as tx:
-        digests = sorted(tx.graph.manifests(tx.graph.all_blobs()))
-    for digest in digests:
+    for digest in sorted(metadata.catalog().manifests):
         for problem in _manifest_problems(metadata, content, digest, readable=digest not in damaged):
             if _is_present(metadata, digest):
                 yield digest, f"manifest {digest} {problem}"
@@ -154,15 +152,15 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
         present = tx.graph.present(edge.child.digest for edge in facts.edges) if facts else set()
     if facts is None:
         return
-    for edge in facts.edges:
-        if edge.child.digest not in present and edge.role != Role.MANIFEST and not is_foreign_layer(edge.child.media_type):
+    for edge in facts.needed:
+        if edge.child.digest not in present:
             yield f"lacks its {edge.role} {edge.child.digest}"
     if config is not None and Digest.of(config) not in {edge.child.digest for edge in facts.edges if edge.role == Role.CONFIG}:
         yield "has a recorded config that is not its own"
     if not readable:
         return
     try:
-        children = [child.digest for child in _children(facts, content.read(digest))]
+        children = [child.digest for child in _children(content, facts)]
     except EngineError as error:
         yield f"cannot be read: {error}"
     else:
@@ -170,12 +168,13 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
             yield "has recorded edges that are not those of its document"
 
 
-def _children(facts: ManifestFacts, raw: bytes) -> Iterable[Descriptor]:
+def _children(content: ContentStore, facts: ManifestFacts) -> Iterable[Descriptor]:
+    """What a manifest's document lists; a target of another kind lists nothing, has any size and is not read."""
     if facts.kind == Kind.INDEX:
-        return Index.parse(raw, facts.media_type).manifests
+        return Index.parse(content.read(facts.digest), facts.media_type).manifests
     if not is_manifest(facts.media_type):
         return ()
-    manifest = Manifest.parse(raw, facts.media_type)
+    manifest = Manifest.parse(content.read(facts.digest), facts.media_type)
     return (manifest.config, *manifest.layers)
 
 

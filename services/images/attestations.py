@@ -95,7 +95,7 @@ def _with_statements(engine: Engine, attestations: list[Attestation]) -> list[At
 
 def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
     try:
-        raw = read_document(engine, descriptor.digest)
+        raw = read_document(engine, descriptor.digest, most=MAX_STATEMENT_BYTES)
     except BlobNotFound as exc:
         raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
     try:

@@ -75,11 +75,12 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
     finally:
         _drain(source)
     unpacked = PlatformMatcher.any_of(tuple(platforms), engine.platform) if platforms else PlatformMatcher.only(engine.platform)
+    problems = {image.target.digest: _problem(image, unpacked) for image in _one_per_target(loaded)}
     for image in loaded:
         label = "Loaded image" if image.reference else "Loaded image ID"
         yield Progress(stream=f"{label}: {image.familiar}\n")
-        if problem := _problem(image, unpacked):
-            yield Progress(stream=f"Error unpacking image {image.familiar}: {problem}\n")
+        if problem := problems[image.target.digest]:
+            yield _not_unpacked(image, problem)
 
 
 def _problem(image: _Loaded, unpacked: PlatformMatcher) -> str:
@@ -87,12 +88,17 @@ def _problem(image: _Loaded, unpacked: PlatformMatcher) -> str:
     listed = {child.digest: child.platform for child in image.listed}
     for manifest in image.graph:
         document = manifest.document
-        if manifest.problem and document.kind is Kind.ARTIFACT:
-            return f"error walking manifest for {image.reference or dangling_name(document.digest)}: {manifest.problem}"
         platform = listed.get(document.digest) or document.platform
-        if manifest.problem and platform and unpacked.matches(platform):
+        if manifest.problem and (document.kind is Kind.ARTIFACT or (platform and unpacked.matches(platform))):
             return manifest.problem
     return ""
+
+
+def _not_unpacked(image: _Loaded, problem: str) -> Progress:
+    document = image.graph[-1].document
+    if document.kind is Kind.ARTIFACT:
+        problem = f"error walking manifest for {image.reference or dangling_name(document.digest)}: {problem}"
+    return Progress(stream=f"Error unpacking image {image.familiar}: {problem}\n")
 
 
 def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Generator[Progress, None, list[_Loaded]]:
@@ -128,6 +134,11 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
 def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
     """Each image once under each name, at its last position, so repeating it in a document costs no more than listing it once."""
     return list({(image.target.digest, image.reference): image for image in reversed(loaded)}.values())[::-1]
+
+
+def _one_per_target(loaded: list[_Loaded]) -> list[_Loaded]:
+    """An image of each target: what its graph decides is decided once, however many names it has."""
+    return list({image.target.digest: image for image in loaded}.values())
 
 
 def _name(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
@@ -215,11 +226,13 @@ def _take_platforms(
         if not any(is_wanted(entry, matcher) for entry in entries if is_image(entry)):
             raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
         loaded = yield from _read_images(engine, staging, entries, matcher)
-        whole = _whole_manifests(engine, loaded)
-        for image in loaded:
+        targets = _one_per_target(loaded)
+        whole = _whole_manifests(engine, targets)
+        for image in targets:
             _check_matching_present(image, whole, matcher, wanted)
-        _check_provided(loaded, whole, matcher, wanted)
-        lease.add({digest for image in loaded for digest in _content(image.graph)})
+        lacking = {image.target.digest for image in targets if not _provides(image, whole, matcher)}
+        _refuse_lacking([image.familiar for image in loaded if image.target.digest in lacking], wanted)
+        lease.add({digest for image in targets for digest in _content(image.graph)})
     return loaded
 
 
@@ -239,8 +252,8 @@ def _check_matching_present(image: _Loaded, whole: Collection[Digest], matcher: 
             raise NotFound(f"requested platform(s) ({wanted}) found, but some content is missing: {missing}")
 
 
-def _check_provided(loaded: Iterable[_Loaded], whole: Mapping[Digest, ManifestDocument], matcher: PlatformMatcher, wanted: str) -> None:
-    lacking = [image.familiar for image in loaded if not _provides(image, whole, matcher)]
+def _refuse_lacking(lacking: list[str], wanted: str) -> None:
+    """Refuse the archive if any of its images provides none of the platforms."""
     if len(lacking) == 1:
         raise NotFound(f"image {lacking[0]} doesn't provide the requested platform ({wanted})")
     if lacking:

@@ -26,7 +26,7 @@ from services.oci import gojson
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
 from services.oci.fields import Fields
-from services.oci.mediatypes import is_foreign_layer, is_index, is_manifest
+from services.oci.mediatypes import is_index, is_manifest
 from services.oci.platform import Platform, PlatformMatcher
 from services.oci.platform_choice import best_manifest, is_wanted
 from services.oci.reference import Reference
@@ -189,8 +189,7 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
             plan.blobs.add(descriptor.digest)
         return
     plan.blobs.add(descriptor.digest)
-    parts = [edge.child for edge in facts.edges if edge.role is not Role.MANIFEST and not is_foreign_layer(edge.child.media_type)]
-    plan.blobs.update(part.digest for part in parts)
+    plan.blobs.update(edge.child.digest for edge in facts.needed)
     for edge in facts.edges:
         if edge.role is Role.MANIFEST and edge.child.digest not in plan.whole and (not is_target or is_wanted(edge.child, plan.matcher)):
             plan.whole.add(edge.child.digest)

@@ -38,6 +38,7 @@ MAX_ENTRIES = 100_000
 _DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
 _REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
 _MEMORY_BYTES = 32 << 20
+"""Memory for names, links and small members together, roughly."""
 
 
 @dataclass(slots=True)
@@ -64,6 +65,10 @@ class Intake:
 
 
 def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None:
+    """Take the next member of the archive; folders are ignored.
+
+    Raises InvalidContent for what the module refuses and for bytes that are not what the member's name promises, and what storing raises.
+    """
     name = _clean(member.name)
     if member.type in _REFUSED:
         raise InvalidContent(f"refusing {quote(member.name)}: a {member.type.value} in an image archive")

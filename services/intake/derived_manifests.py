@@ -33,6 +33,10 @@ _IMAGES_AT_ONCE = 64
 
 
 def docker_entries(intake: Intake) -> Generator[Progress, None, list[Descriptor]]:
+    """Store a manifest for each image of manifest.json; returns the images in its order, one for each name. Yields ticks.
+
+    Raises InvalidContent, in containerd's words where it has them, for members that are missing or do not fit together.
+    """
     images = docker_archive.parse_manifest_file(intake.documents[docker_archive.MANIFEST_FILE])
     if len(images) > MAX_IMAGES or sum(max(1, len(image.repo_tags)) for image in images) > MAX_ENTRIES:
         raise InvalidContent(f"the archive has more than {MAX_IMAGES} images or {MAX_ENTRIES} names")

@@ -51,6 +51,8 @@ class SmallBlobs:
         if not waiting:
             return
         missing = waiting.keys() - self._lease.add(waiting)
+        if not missing:
+            return
         stored = self._store({digest: content for digest, (_, content) in waiting.items() if digest in missing}, waiting)
         for digest in missing - stored:  # another writer is writing it
             store_blob(self._engine, self._lease, [waiting[digest][1]], digest=digest)

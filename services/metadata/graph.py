@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,6 @@ from services.metadata.rows import in_chunks, load_descriptor, to_digest
 from services.metadata.tables import blob, config, edge, layer, manifest, source
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
-from services.oci.mediatypes import is_foreign_layer
 
 _BLOBS = select(blob.c.digest, blob.c.size)
 _PAIRS = select(edge.c.parent, edge.c.child)
@@ -81,10 +80,11 @@ class SqlGraph:
         ]
         if rows:
             self._connection.execute(insert(blob), rows)
-        mended = [digest for digest, state in known.items() if state != (sizes[digest], None)]
-        for digest in mended:
-            self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
-        self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(mended))
+        for digest, state in known.items():
+            if state != (sizes[digest], None):
+                self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
+        resized = [digest for digest, (size, _) in known.items() if size != sizes[digest]]
+        self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(resized))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         self.add_layers({digest: facts})
@@ -189,7 +189,7 @@ class SqlGraph:
 
     def _require_children(self, documents: Iterable[ManifestDocument]) -> None:
         """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
-        needed = {document.digest: set(_required(document)) for document in documents}
+        needed = {document.digest: {edge.child.digest for edge in document.needed} for document in documents}
         present = self.present(chain.from_iterable(needed.values()))
         for parent, children in needed.items():
             for digest in sorted(children - present):
@@ -219,13 +219,6 @@ class SqlGraph:
         if changed:
             self._connection.execute(_STORE_SIZE, changed)
             bump(self._connection)
-
-
-def _required(document: ManifestDocument) -> Iterator[Digest]:
-    """What a manifest cannot be recorded without."""
-    for each in document.edges:
-        if each.role not in _OPTIONAL and not is_foreign_layer(each.child.media_type):
-            yield each.child.digest
 
 
 def _reach(root: str, children: Mapping[str, Sequence[str]]) -> set[str]:

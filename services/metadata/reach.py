@@ -58,9 +58,12 @@ ROOTS = union(_TARGETS.where(image.c.target.in_(DIGESTS)), _LEASED.where(lease_b
 
 NEAR_ROOTS = select(blob.c.digest).where(
     blob.c.digest.in_(DIGESTS),
-    or_(
-        exists().where(edge.c.child == blob.c.digest, image.c.target == edge.c.parent),
-        exists().where(edge.c.child == blob.c.digest, _upper.c.child == edge.c.parent, image.c.target == _upper.c.parent),
+    exists().where(
+        edge.c.child == blob.c.digest,
+        or_(
+            exists().where(image.c.target == edge.c.parent),
+            exists().where(_upper.c.child == edge.c.parent, image.c.target == _upper.c.parent),
+        ),
     ),
 )
 """Which of DIGESTS are certainly kept by an image, at most two levels up: a layer that 1,000 images share needs only the first of them."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.oci.mediatypes import is_foreign_layer
 from services.oci.platform import Platform
 from services.oci.timestamp import Timestamp
 
@@ -60,6 +61,11 @@ class ManifestDocument:
     created: Timestamp | None = None
     labels: Mapping[str, str] | None = None
     edges: tuple[Edge, ...] = ()
+
+    @property
+    def needed(self) -> list[Edge]:
+        """The edges to what must be present: all but the manifests of an index and foreign layers."""
+        return [edge for edge in self.edges if edge.role in (Role.CONFIG, Role.LAYER) and not is_foreign_layer(edge.child.media_type)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,7 +54,7 @@ def quote(text: str) -> str:
 
 
 def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) -> object:
-    """Read one JSON value; raises InvalidContent in Go's words, and before it is read where there are more than so many values in it.
+    """Read one JSON value; raises InvalidContent, in Go's words, or because it has more than `most` values, which is found out first.
 
     A key of `unique` (lower case) that occurs twice in one object, in any spelling, is refused; elsewhere the last one counts.
     """
@@ -89,7 +89,10 @@ def check(raw: bytes) -> None:
 
 
 def check_values(raw: bytes, most: int) -> None:
-    """Refuse text with more than so many values, roughly, at no memory: what opens an object or array counts, and every comma between."""
+    """Raise InvalidContent if the text has more than `most` values, roughly; what opens an object or array counts, and every comma.
+
+    Takes linear time and no memory to speak of.
+    """
     if sum(map(raw.count, (b"{", b"[", b","))) <= most:  # which is quick, but counts those in strings too
         return
     values = (found for found in _UP_TO_VALUE.finditer(raw) if found[1])

@@ -10,6 +10,8 @@ from services.engine import Engine
 from services.errors import InvalidContent
 from services.oci.config import ImageConfig
 from services.oci.digest import Digest
+from services.oci.fields import Fields
+from services.oci.gojson import decode
 from services.oci.platform import Platform
 from services.oci.timestamp import Timestamp
 from services.store.reading import read_document
@@ -47,6 +49,7 @@ class Documents:
     def __init__(self) -> None:
         self._sizes: dict[Digest, int] = {}
         self._configs: dict[Digest, ConfigFacts | InvalidContent] = {}
+        self._could_be_manifests: dict[Digest, bool] = {}
         self._diff_ids = 0
         self._repeated = 0
         self._kept = 0
@@ -70,6 +73,12 @@ class Documents:
             self._add(digest, _facts(raw))
         return self._configs[digest]
 
+    def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
+        """Whether a small blob, whatever it is called, has what only manifests and indexes have; it is read once under all its types."""
+        if digest not in self._could_be_manifests:
+            self._could_be_manifests[digest] = _looks_like_manifest(read_document(engine, digest))
+        return self._could_be_manifests[digest]
+
     def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
         self._keep(_weight(facts))
         self._diff_ids += 0 if isinstance(facts, InvalidContent) else len(facts.diff_ids)
@@ -82,6 +91,15 @@ class Documents:
         self._kept += weight
         if self._kept > MAX_KEPT_BYTES:
             raise InvalidContent(f"manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory together")
+
+
+def _looks_like_manifest(raw: bytes) -> bool:
+    try:
+        fields = Fields(decode(raw), "Manifest")
+        config = fields.members("config")
+    except InvalidContent:
+        return False
+    return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
 
 
 def _facts(raw: bytes) -> ConfigFacts | InvalidContent:

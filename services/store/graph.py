@@ -18,14 +18,11 @@ from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFact
 from services.oci import mediatypes
 from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.gojson import decode
 from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from services.oci.platform import PlatformMatcher
 from services.oci.platform_choice import wanted_manifests
 from services.store.documents import ConfigFacts, Documents
 from services.store.layer_checks import check_layers
-from services.store.reading import read_document
 from services.store.summary import is_pseudo
 
 MAX_DEPTH = 4
@@ -103,11 +100,9 @@ def read_graph(
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-    """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing
-    that it lists.
-    """
+    """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing that it lists."""
     recorded = tx.graph.manifests(digests)
-    needs = {digest: {digest, *_needed(facts)} for digest, facts in recorded.items()}
+    needs = {digest: {digest, *(edge.child.digest for edge in facts.needed)} for digest, facts in recorded.items()}
     sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
 
@@ -124,22 +119,10 @@ def graph_weights(graph: Iterable[ReadManifest]) -> dict[Digest, int]:
     return weights
 
 
-def _needed(facts: ManifestFacts) -> set[Digest]:
-    children = (edge.child for edge in facts.edges if edge.role is not Role.MANIFEST)
-    return {child.digest for child in children if not mediatypes.is_foreign_layer(child.media_type)}
-
-
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
     """Whether these bytes may be a manifest elsewhere: under another type they would be recorded permanently without what they list."""
     _check_sizes(reading, [target])
-    if target.size > MAX_MANIFEST_BYTES:
-        return False
-    try:
-        fields = Fields(decode(read_document(reading.engine, target.digest)), "Manifest")
-        config = fields.members("config")
-    except InvalidContent:
-        return False
-    return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
+    return target.size <= MAX_MANIFEST_BYTES and reading.documents.could_be_manifest(reading.engine, target.digest)
 
 
 def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> None:

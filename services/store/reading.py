@@ -12,8 +12,10 @@ from typing import BinaryIO
 from services.archive.stage import Stage
 from services.content.errors import storage_errors
 from services.engine import Engine
+from services.errors import InvalidContent
 from services.gc.damage import bytes_problem, damaged, file_problem, mark_blob
 from services.oci.digest import Digest, Digester
+from services.oci.manifest import MAX_MANIFEST_BYTES
 
 _CHUNK_BYTES = 1 << 20
 
@@ -29,9 +31,15 @@ def refuse_damaged(engine: Engine, unsound: Iterable[Digest]) -> None:
         read_document(engine, digest)  # only a small blob's bytes are known to be wrong before they are read
 
 
-def read_document(engine: Engine, digest: Digest) -> bytes:
-    """The whole of a small blob. Raises BlobNotFound, and Damaged if it holds other bytes."""
+def read_document(engine: Engine, digest: Digest, *, most: int = MAX_MANIFEST_BYTES) -> bytes:
+    """The whole of a small blob. Raises BlobNotFound, Damaged if it holds other bytes, and InvalidContent if it has more than `most` bytes.
+
+    Such a blob is not read: an index may call any layer of the store a manifest.
+    """
     version = engine.content.version(digest)
+    size = engine.content.size(digest) or 0
+    if size > most:
+        raise InvalidContent(f"document {digest} of {size} bytes is larger than {most} bytes")
     raw = engine.content.read(digest)
     _check(engine, digest, Digest.of(raw, digest.algorithm), version)
     return raw

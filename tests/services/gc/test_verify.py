@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from services.content.filesystem import FilesystemStore
 from services.engine import Engine
 from services.gc.verify import Finding, FindingKind, verify_store
 from services.oci.digest import Digest
-from tests.builders import Layout, partial_layout, put_image, simple_layout
+from tests.builders import Layout, load_image, partial_layout, put_image, simple_layout
 from tests.damage import blob_file, flip, lose, shorten
 
 
@@ -57,6 +58,19 @@ def test_awkward_images_are_whole(engine: Engine) -> None:
     for name, layout in {"simple": simple_layout(), "partial": partial_layout(), "attested": attested, "chart": chart}.items():
         put_image(engine, name, layout)
     assert findings(engine, deep=True) == []
+
+
+def test_a_target_that_is_no_manifest_is_not_read_as_one(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be as large as a layer."""
+    layout = Layout()
+    layout.tag(layout.add(b"x" * 100_000, "application/octet-stream"), "docker.io/library/other:1")
+    load_image(engine, layout.to_tar())
+
+    def read(_store: FilesystemStore, digest: Digest) -> bytes:
+        pytest.fail(f"{digest} was read as a whole")
+
+    monkeypatch.setattr(FilesystemStore, "read", read)
+    assert findings(engine) == []
 
 
 @pytest.mark.parametrize(

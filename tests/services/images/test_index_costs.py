@@ -8,12 +8,17 @@ from collections.abc import Collection, Iterable
 import pytest
 
 from services.engine import Engine
+from services.images import load
+from services.images.load import _children as children
 from services.images.load import load_image as stream_load
 from services.metadata.graph import SqlGraph
 from services.metadata.records import ManifestDocument
+from services.oci.descriptor import Descriptor
 from services.oci.digest import Digest
+from services.oci.platform import Platform
 from services.progress import Progress
-from tests.builders import Json, Layout, load_image
+from services.store.graph import ReadManifest
+from tests.builders import Json, Layout, load_image, make_layer, on_platform
 from tests.services.images.archives import blobs, names
 
 EMPTY = "application/vnd.oci.empty.v1+json"
@@ -117,3 +122,23 @@ def test_the_names_come_when_all_is_recorded(engine: Engine, monkeypatch: pytest
         if names(engine):
             assert len(engine.metadata.catalog().manifests) == MANIFESTS + INDEXES
     assert len(names(engine)) == INDEXES
+
+
+@pytest.mark.parametrize("platforms", [(), (Platform("linux", "amd64"),)], ids=["whole", "one platform"])
+def test_an_index_of_many_names_is_gone_through_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, platforms: tuple[Platform, ...]
+) -> None:
+    calls: list[ReadManifest] = []
+
+    def counting(manifest: ReadManifest) -> list[Descriptor]:
+        calls.append(manifest)
+        return children(manifest)
+
+    monkeypatch.setattr(load, "_children", counting)
+    layout = Layout()
+    index = layout.index([on_platform(layout.image([make_layer("one")]), "linux/amd64")])
+    for number in range(40):
+        layout.tag(index, f"docker.io/library/index:{number}")
+    lines = load_image(engine, layout.to_tar(), platforms=platforms)
+    assert lines == [f"Loaded image: index:{number}\n" for number in range(40)]
+    assert len(calls) <= 10

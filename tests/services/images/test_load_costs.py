@@ -77,6 +77,16 @@ def test_a_layer_that_stands_there_thousands_of_times_is_counted_first(engine: E
     assert costs.opened <= 2
 
 
+def test_a_document_of_many_types_is_read_once(engine: Engine, costs: Costs) -> None:
+    layout = Layout()
+    document = layout.add(to_json({"other": "x" * 100_000}), "")
+    for number in range(40):
+        layout.tag({**document, "mediaType": f"application/x{number}"}, f"docker.io/library/other:{number}")
+    lines = load_image(engine, layout.to_tar())
+    assert len([line for line in lines if line.startswith("Loaded image: ")]) == 40
+    assert costs.opened <= 4
+
+
 @pytest.mark.parametrize(
     "manifest",
     [

@@ -70,6 +70,17 @@ def test_content_that_lies_leaves_no_trace(
     assert is_empty(engine)
 
 
+def test_a_layer_of_the_store_that_is_called_a_manifest_is_not_read_as_one(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    image = layout.image([make_layer("large", 5 << 20)], compression="none")
+    (layer,) = layers_of(layout, image)
+    pull(engine, registry.publish(layout, image))
+    lying = Layout()
+    listed = on_platform({**layer, "mediaType": mediatypes.OCI_MANIFEST}, "linux/amd64")
+    with pytest.raises(InvalidContent, match=f"^document {layer['digest']} of [0-9]+ bytes is larger than 4194304 bytes$"):
+        pull(engine, registry.publish(lying, lying.index([listed]), tag="2"), "2")
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [

@@ -13,7 +13,7 @@ import pytest
 
 from services.content.filesystem import FilesystemStore
 from services.engine import Engine
-from services.errors import BlobNotFound, Damaged, Internal
+from services.errors import BlobNotFound, Damaged, Internal, InvalidContent
 from services.gc.leases import hold
 from services.intake.ingest import store_blob
 from services.oci.digest import Digest
@@ -97,6 +97,14 @@ def test_a_document_is_verified(engine: Engine, digest: Digest) -> None:
     lose(blob_file(engine, digest))
     with pytest.raises(BlobNotFound):
         read_document(engine, digest)
+
+
+def test_what_is_too_large_for_a_document_is_not_read(engine: Engine, digest: Digest, tmp_path: Path) -> None:
+    unreadable = replace(engine, content=BrokenStore(tmp_path / "root"))
+    words = f"^document {digest} of {len(CONTENT)} bytes is larger than {len(CONTENT) - 1} bytes$"
+    with pytest.raises(InvalidContent, match=words):
+        read_document(unreadable, digest, most=len(CONTENT) - 1)
+    assert read_document(engine, digest, most=len(CONTENT)) == CONTENT
 
 
 def test_only_what_has_a_row_is_refused_as_damaged(engine: Engine, digest: Digest) -> None:

@@ -1,0 +1,67 @@
+"""A layer that many images share costs a change of one of them no more than one that few share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from services.metadata.store import SqlMetadataStore, SqlTransaction
+from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, digest, image_facts
+
+STEPS = 100
+"""Instructions of SQLite's virtual machine that are counted as one."""
+
+SHARED, INDEXES = digest("shared"), 300
+
+
+@pytest.fixture
+def store(metadata: SqlMetadataStore) -> SqlMetadataStore:
+    """A layer of hundreds of images, each named by its index, and one of a single such image."""
+    with metadata.write() as tx:
+        add_image(tx, "first", ["shared"])
+        manifests = [f"manifest {number}" for number in range(INDEXES)]
+        add_blobs(tx, [*manifests, *(f"{label}.config" for label in manifests)])
+        tx.graph.add_manifests((image_facts(label, ["shared"]), b"{}") for label in manifests)
+        for label in manifests:
+            add_index(tx, f"index of {label}", [label], name=f"docker.io/library/{label.replace(' ', '-')}:1")
+        add_image(tx, "other", ["own"])
+        add_index(tx, "index of other", ["other"], name="docker.io/library/other:1")
+    return metadata
+
+
+def steps(tx: SqlTransaction, act: Callable[[], object]) -> int:
+    """How much SQLite does for an act."""
+    counted = 0
+
+    def count() -> int:
+        nonlocal counted
+        counted += 1
+        return 0
+
+    connection = tx.graph._connection.connection.driver_connection
+    assert connection is not None
+    connection.set_progress_handler(count, STEPS)
+    try:
+        act()
+    finally:
+        connection.set_progress_handler(None, 0)
+    return counted
+
+
+def test_the_sweep_looks_for_one_image_that_keeps_it(store: SqlMetadataStore) -> None:
+    with store.read() as tx:
+        assert tx.graph.rooted([SHARED]) == {SHARED}
+        few = steps(tx, lambda: tx.graph.rooted([digest("own")]))
+        many = steps(tx, lambda: tx.graph.rooted([SHARED]))
+    assert many <= few + 5
+
+
+def test_its_repair_counts_nothing_again(store: SqlMetadataStore) -> None:
+    with store.write() as tx:
+        tx.graph.mark(SHARED, "has no file")
+        tx.graph.mark(digest("own"), "has no file")
+        few = steps(tx, lambda: tx.graph.add_blob(digest("own"), BLOB_BYTES, 2))
+        many = steps(tx, lambda: tx.graph.add_blob(SHARED, BLOB_BYTES, 2))
+        assert tx.graph.damages([SHARED, digest("own")]) == {}
+    assert many <= few + 5
