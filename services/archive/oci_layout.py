@@ -49,7 +49,7 @@ def parse_layout_version(raw: bytes) -> str:
 
 
 def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
-    """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and stands twice in an
+    """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and occurs twice in an
     object.
     """
     index = gojson.decode(raw, unique=_UNIQUE_KEYS, most=MAX_DOCUMENT_VALUES)

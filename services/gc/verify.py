@@ -154,7 +154,7 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
         return
     for edge in facts.needed:
         if edge.child.digest not in present:
-            yield f"lacks its {edge.role} {edge.child.digest}"
+            yield f"is missing its {edge.role} {edge.child.digest}"
     if config is not None and Digest.of(config) not in {edge.child.digest for edge in facts.edges if edge.role == Role.CONFIG}:
         yield "has a recorded config that is not its own"
     if not readable:

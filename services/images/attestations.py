@@ -25,6 +25,9 @@ from services.store.resolve import resolve_image
 MAX_STATEMENT_BYTES = 64 << 20
 """The limit for all statements of one answer, which is built in memory."""
 
+MAX_STATEMENT_VALUES = 1 << 21
+"""JSON values of one statement, which take up to 75 bytes each while it is checked; an SBOM has one per 30 bytes or more."""
+
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 
 
@@ -43,8 +46,8 @@ def read_attestations(
     """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order.
 
     Empty if the image is not an OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that
-    the index does not list or an attestation that is not present, Unsupported for more than MAX_STATEMENT_BYTES of statements, and
-    Internal for one that is not JSON.
+    the index does not list or an attestation that is not present, Unsupported for more than MAX_STATEMENT_BYTES of statements or
+    MAX_STATEMENT_VALUES in one, and Internal for one that is not JSON.
     """
     with engine.metadata.read() as tx:
         target = resolve_image(tx, name).target
@@ -98,6 +101,10 @@ def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
         raw = read_document(engine, descriptor.digest, most=MAX_STATEMENT_BYTES)
     except BlobNotFound as exc:
         raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
+    try:
+        gojson.check_values(raw, MAX_STATEMENT_VALUES)
+    except InvalidContent as exc:
+        raise Unsupported(f"attestation statement {descriptor.digest} is too large: {exc}") from exc
     try:
         gojson.check(raw)
     except InvalidContent as exc:

@@ -122,7 +122,7 @@ def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) ->
 def _refuse_other(intake: Intake, name: str, came: Digest | str) -> None:
     """Refuse a second member with the same name, unless it is identical."""
     if intake.came.setdefault(name, came) != came:
-        raise InvalidContent(f"the name {quote(name)} stands twice in the archive")
+        raise InvalidContent(f"the name {quote(name)} occurs twice in the archive")
 
 
 def _remember(intake: Intake, size: int) -> None:

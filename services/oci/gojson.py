@@ -119,7 +119,7 @@ def _refuse_twice(keys: list[str], unique: Collection[str]) -> None:
     seen: set[str] = set()
     for key in keys:
         if key in seen and key in unique:
-            raise InvalidContent(f"json: key {quote(key)} stands twice in one object")
+            raise InvalidContent(f"json: key {quote(key)} occurs twice in one object")
         seen.add(key)
 
 

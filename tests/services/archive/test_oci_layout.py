@@ -111,10 +111,10 @@ def test_index_file_may_be_empty(raw: bytes) -> None:
         pytest.param(
             b'{"manifests":{}}', "json: cannot unmarshal object into Go struct field Index.manifests of type []v1.Descriptor", id="no list"
         ),
-        pytest.param(b'{"manifests":[],"Manifests":[]}', 'json: key "manifests" stands twice in one object', id="two lists"),
+        pytest.param(b'{"manifests":[],"Manifests":[]}', 'json: key "manifests" occurs twice in one object', id="two lists"),
         pytest.param(
             b'{"manifests":[{"annotations":{},"annotations":{}}]}',
-            'json: key "annotations" stands twice in one object',
+            'json: key "annotations" occurs twice in one object',
             id="two sets of names",
         ),
         pytest.param(b'{"manifests":[]} x', "invalid character 'x' after top-level value", id="more behind it"),

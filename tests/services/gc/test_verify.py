@@ -145,7 +145,7 @@ def test_an_index_of_the_database_that_lost_an_entry(engine: Engine, tmp_path: P
 def test_a_child_without_a_row(engine: Engine, simple: dict[str, Digest], tmp_path: Path) -> None:
     execute(tmp_path, "DELETE FROM blob WHERE digest = ?", simple["layer"])
     kinds = {finding.kind: finding.sentence for finding in findings(engine)}
-    assert f"lacks its layer {simple['layer']}" in kinds[FindingKind.DAMAGE]
+    assert f"is missing its layer {simple['layer']}" in kinds[FindingKind.DAMAGE]
     assert f"blob {simple['layer']} has a file" in kinds[FindingKind.ORPHAN]
     assert "database: rows in table layer that refer to no row of table blob: 1" in [finding.sentence for finding in findings(engine)]
 

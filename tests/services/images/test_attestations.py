@@ -126,3 +126,11 @@ def test_statements_are_bounded_together(engine: Engine, monkeypatch: pytest.Mon
     assert len(read_attestations(engine, "attested")) == 2
     with pytest.raises(Unsupported):
         read_attestations(engine, "attested", statements=True)
+
+
+def test_the_values_of_a_statement_are_counted_before_it_is_decoded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attestations, "MAX_STATEMENT_VALUES", 8)
+    raw = b'{"a":[' + b"[]," * 8 + b"[]]}"
+    attest(engine, raw)
+    with pytest.raises(Unsupported, match=f"^attestation statement {Digest.of(raw)} is too large: a JSON document has more than 8 values$"):
+        read_attestations(engine, "attested", statements=True)

@@ -193,16 +193,16 @@ ARCHIVES = [
     pytest.param(lambda: special("x", tarfile.CHRTYPE), 'refusing "x": a device or pipe', id="device"),
     pytest.param(lambda: special("x", tarfile.GNUTYPE_SPARSE), 'refusing "x": a sparse file', id="sparse file"),
     pytest.param(lambda: special("x", tarfile.FIFOTYPE), 'refusing "x": a device or pipe', id="pipe"),
-    pytest.param(lambda: twice("index.json", b"{}"), "stands twice", id="index.json twice"),
-    pytest.param(lambda: twice("./index.json", b"{}"), "stands twice", id="index.json twice, spelt differently"),
+    pytest.param(lambda: twice("index.json", b"{}"), "occurs twice", id="index.json twice"),
+    pytest.param(lambda: twice("./index.json", b"{}"), "occurs twice", id="index.json twice, spelt differently"),
     pytest.param(
         lambda: make_tar([*docker_members().items(), (layer_member("one"), make_layer("evil"))]),
-        "stands twice",
+        "occurs twice",
         id="layer twice with other content",
     ),
-    pytest.param(lambda: twice("oci-layout", b"{}"), "stands twice", id="oci-layout twice"),
+    pytest.param(lambda: twice("oci-layout", b"{}"), "occurs twice", id="oci-layout twice"),
     pytest.param(
-        lambda: make_tar([*docker_members().items(), (layer_member("one"), Link("../x"))]), "stands twice", id="layer that is a link too"
+        lambda: make_tar([*docker_members().items(), (layer_member("one"), Link("../x"))]), "occurs twice", id="layer that is a link too"
     ),
 ]
 

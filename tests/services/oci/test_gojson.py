@@ -133,7 +133,7 @@ def test_a_long_string_costs_little_where_the_document_breaks_behind_it(text: st
 def test_the_last_of_two_equal_keys_counts_unless_they_must_be_unique() -> None:
     assert decode(b'{"a":1,"a":2}') == {"a": 2}
     assert decode(b'{"b":1,"b":2}', unique=("a",)) == {"b": 2}
-    with pytest.raises(InvalidContent, match='key "a" stands twice in one object'):
+    with pytest.raises(InvalidContent, match='key "a" occurs twice in one object'):
         decode(b'[{"x":{"a":1,"A":2}}]', unique=("a",))
 
 

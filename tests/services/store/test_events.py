@@ -62,7 +62,7 @@ def test_very_long_labels_are_left_out(engine: Engine) -> None:
 @pytest.mark.parametrize("name", [None, "host:5000/app:2"])
 def test_an_import_tells_its_name_and_its_image(engine: Engine, name: str | None) -> None:
     reference = Reference.parse(name) if name else None
-    (line,) = import_image(engine, io.BytesIO(make_tar({"a": b"b"})), message="", reference=reference, changes=["LABEL a=b"])
+    *_, line = import_image(engine, io.BytesIO(make_tar({"a": b"b"})), message="", reference=reference, changes=["LABEL a=b"])
     tagged = [labelled("tag", line.status, name)] if name else []
     assert told(engine) == [*tagged, labelled("import", line.status, line.status)]
 
