@@ -59,10 +59,11 @@ _log = logging.getLogger(__name__)
 def stream_progress(progress: ProgressStream, *, reads_body: bool = False, errors_in_stream: bool = False) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
-    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has gone, which ends the stream
-    and closes the progress. If the progress reads the request's body, a client that has only closed its side has sent everything and still
-    waits. On a unix socket it differs from one that has gone. On TCP nothing shows until something is written. With `errors_in_stream`,
-    where the status is known, the head of the answer is sent then: if the client has gone, the connection breaks.
+    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the
+    stream and closes the progress. If the progress reads the request's body, a client that has only closed its side has sent everything
+    and still waits for the answer. On a unix socket such a client differs from one that has disconnected. On TCP the two look the same
+    until something is written. With `errors_in_stream`, where the status is known, the head of the answer is sent then: if the client has
+    disconnected, the connection breaks.
     """
     client = _watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
     try:
@@ -85,12 +86,12 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
     """Answer 200 with the pieces as they come; the headers are sent before there is one.
 
     An empty piece means that there are no more now; another is requested a little later. The stream ends with the pieces, or when the
-    client has gone or the process is to stop. Raises Unavailable if every place for listeners is taken: the other threads are for other
-    requests.
+    client has disconnected or the process is stopping. Raises Unavailable if every place for listeners is taken: the other threads are for
+    other requests.
     """
     listeners = current_app.extensions[LISTENERS]
     if not listeners.acquire(blocking=False):
-        raise Unavailable("too many clients are listening already: try again when one of them has gone")
+        raise Unavailable("too many clients are listening for events already: try again when one of them has disconnected")
     with ExitStack() as place:
         place.callback(listeners.release)
         body = _live(next(pieces, None), pieces, _watched_client(select.POLLRDHUP), current_app.extensions[SERVING])
@@ -100,9 +101,9 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
 
 
 def while_connected(call: Callable[[], _T]) -> _T:
-    """The result of a call that asks registries, in a thread of its own. If the client goes meanwhile, the call's requests end.
+    """The result of a call that asks registries, in a thread of its own.
 
-    Unavailable is then raised, which no client sees.
+    If the client disconnects meanwhile, the call's requests end and Unavailable is raised, which no client sees.
     """
     client, waiting = _watched_client(select.POLLRDHUP), awaited(call)
     while True:
@@ -112,7 +113,7 @@ def while_connected(call: Callable[[], _T]) -> _T:
             return cast("_T", done.value)
         if client is not None and client.is_gone():
             waiting.close()
-            raise Unavailable("the client has gone")
+            raise Unavailable("the client has disconnected")
 
 
 def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:
@@ -124,7 +125,7 @@ def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, 
 
 
 def _leaves(client: _Client | None) -> bool:
-    """Wait a little, and return whether the client has gone."""
+    """Wait a little, and return whether the client has disconnected."""
     if client is not None:
         return client.is_gone(_POLL_SECONDS)
     time.sleep(_POLL_SECONDS)
@@ -139,8 +140,8 @@ def _closing(response: Response, stream: Iterator[object]) -> Response:
 
 
 def _first(progress: ProgressStream, client: _Client | None, *, answers_early: bool) -> Progress | None:
-    """The first item that is not a tick, or None if there is none or the client has gone before it. A tick if the answer begins without
-    an item.
+    """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins
+    without an item.
     """
     while (item := next(progress, None)) == Progress():
         if client is not None:
@@ -152,7 +153,7 @@ def _first(progress: ProgressStream, client: _Client | None, *, answers_early: b
 
 
 def _lines(first: Progress | None, progress: ProgressStream, client: _Client | None) -> Iterator[bytes]:
-    """Every item as a line; ends early and silently when the client has gone. A tick at the beginning sends the head of the answer."""
+    """Every item as a line; ends early and silently when the client has disconnected. A tick at the beginning sends only the head."""
     looked = time.monotonic()
     item = first
     if item == Progress():
@@ -205,12 +206,12 @@ class _Client:
     """The connection of a request, checked without reading, which is correct for TLS and pipelined requests as well."""
 
     def __init__(self, descriptor: int, gone: int) -> None:
-        """`gone` is the event that means that the client has gone; an error of the connection always means it."""
+        """`gone` is the event that means that the client has disconnected; an error of the connection always means it."""
         self._descriptor = descriptor
         self._gone = gone | select.POLLHUP | select.POLLERR
 
     def is_gone(self, seconds: float = 0) -> bool:
-        """Whether the client has gone, or goes within this time."""
+        """Whether the client has disconnected, or disconnects within this time."""
         return self._sees(self._gone, seconds)
 
     def has_closed_its_side(self) -> bool:

@@ -95,7 +95,7 @@ class Decompressor:
             raise InvalidContent(f"invalid {self._compression} stream: {exc}") from exc
 
     def _count(self, size: int) -> None:
-        """Count bytes that came out; raises InvalidContent for a bomb."""
+        """Count bytes of output; raises InvalidContent for a bomb."""
         self._size += size
         ratio, limit, operation = self._bounds.max_ratio, self._bounds.max_bytes, self._bounds.operation
         if operation is not None and self._compression is not Compression.NONE:

@@ -85,7 +85,7 @@ def _find(tx: Transaction, name: str) -> _Found:
 
 
 def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:
-    """Forget the manifests under their content locks, so no writer reuses one before its file is gone, and sweep what was below."""
+    """Remove the manifests under their content locks, so no writer reuses one before its file is removed, and sweep what was below."""
     with ExitStack() as locks:
         with engine.metadata.write() as tx:
             tx.leases.end_abandoned()  # only a running transfer may block the removal
@@ -121,9 +121,9 @@ def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> Manifes
 
 
 def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
-    """Why a manifest of this image cannot be removed, or nothing if it can."""
+    """Why a manifest of this image cannot be removed; empty if it can."""
     if digest == target:
-        return "it is all that the image is"
+        return "it is the image itself"
     above = tx.graph.ancestors([digest])
     parents = tx.graph.manifests(above).values()
     if any(edge.child.digest == digest and edge.role is not Role.MANIFEST for parent in parents for edge in parent.edges):
@@ -142,7 +142,7 @@ def _begins_id(target: Digest, name: str) -> bool:
 
 
 def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[Removal]:
-    """Forget these names; that of a dangling image is not reported."""
+    """Remove these names. The internal name of a dangling image is not reported."""
     for record in records:
         tx.images.delete(record.name)
     named = [record for record in records if not is_dangling(record)]

@@ -21,7 +21,7 @@ from services.store.summary import ManifestSummary, any_platform, platform_not_f
 
 @dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """An image as its best platform shows it.
+    """An image, described by the manifest that best fits the wanted platform.
 
     `size` is in bytes. `config` is empty if that platform is absent or is not an image. `repositories` are the full names of those that
     the image's target was pulled from or pushed to.

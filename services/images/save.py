@@ -53,8 +53,8 @@ class _Chosen:
 class _Plan:
     """What the archive will hold: entries of index.json, blobs, and names per manifest of manifest.json.
 
-    `sizes` are those of the blobs' rows, since an index may say anything of a manifest that was absent when it came. `whole` are the
-    manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
+    `sizes` are those of the blobs' rows, since an index may state any size for a manifest that was absent when it was stored. `whole` are
+    the manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
     """
 
     tx: Transaction

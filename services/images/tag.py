@@ -18,7 +18,7 @@ from services.store.summary import any_platform, platform_not_found, read_facts,
 
 
 def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:
-    """Give the image `name` the tagged reference. Returns whether there was one to give.
+    """Give the image `name` the tagged reference. Returns False, and does nothing, if it is None.
 
     An image that held the reference before stays, untagged if it has no other name.
     Raises InvalidParameter for the name `sha256`, and NotFound for a malformed or unknown `name`.

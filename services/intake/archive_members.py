@@ -5,7 +5,7 @@ are is unknown until manifest.json, often the last member, says so. Until then s
 not needed is swept.
 
 Member names are looked up, never opened. Still, a name that climbs out, a name with two different contents, a hard link, a sparse file and
-a device are refused, so that no two readers of an archive can disagree (CVE-2014-9358, and tarfile's many).
+a device are refused, so that no two readers of an archive can disagree (CVE-2014-9358, and many in Python's tarfile).
 
 The documents may be larger than a manifest: an archive saved here must load again, even with many images and names.
 

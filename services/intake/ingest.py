@@ -104,7 +104,7 @@ def _single_flight(
     if lease.add([digest]):
         return _present(engine, digest, size), False
     with take_turn(engine, digest, size, waiting) as ingest:
-        with ingest.settling():  # nobody may record the file between the look at its row and its adoption
+        with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
             if _is_sound(engine, digest):
                 return _present(engine, digest, size), False
             if not _has_row(engine, digest):

@@ -203,7 +203,7 @@ class SqlGraph:
             self._connection.execute(insert(config), configs)
 
     def _insert_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> bool:
-        """Whether any was new."""
+        """Record those that are not known yet, and return whether there were any."""
         known = {referrer.digest for referrer in self.referrers(subject)}
         new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
         if new:
@@ -212,7 +212,7 @@ class SqlGraph:
         return bool(new)
 
     def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
-        """Count the content of these manifests again, and bump the generation when one differs."""
+        """Count the content of these manifests again, and increment the generation if a size has changed."""
         stored = dict(self._rows(_STORED_SIZES, manifests))
         counted = dict(self._rows(reach.CONTENT_SIZES, stored))
         changed = [{"root": root, "counted": size} for root, size in counted.items() if size != stored[root]]

@@ -198,7 +198,7 @@ class BodyStream:
                 break
         self._missing -= CHUNK - room
         if not pieces and self._missing > 0 and self._is_unframed():
-            raise ProtocolError("the connection ended before the blob")
+            raise ProtocolError("the connection ended before the blob was complete")
         return b"".join(pieces)
 
     def _is_unframed(self) -> bool:

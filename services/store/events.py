@@ -20,7 +20,7 @@ IMAGE = "image"
 """The type of all events."""
 
 _LABELS_LENGTH = 64 << 10
-"""Longer labels are left out: the author of an image would otherwise decide how much space the history takes."""
+"""Labels longer than this are left out of events, so that an image's author cannot fill the history."""
 
 
 class Action(StrEnum):

@@ -1,4 +1,4 @@
-"""What part of an image is pushed or saved for one platform, and what is pushed instead of an incomplete index.
+"""Which part of an image is pushed or saved for one platform, and what is pushed instead of an incomplete index.
 
 Source: moby daemon/containerd/image_push.go (getPushDescriptor).
 """

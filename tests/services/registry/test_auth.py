@@ -136,9 +136,9 @@ def test_a_secret_is_not_sent_to_a_token_server_without_tls() -> None:
 @pytest.mark.parametrize(
     ("realm", "words"),
     [
-        pytest.param("http://[::1", "the realm is no URL", id="open bracket"),
+        pytest.param("http://[::1", "the realm is not a URL", id="open bracket"),
         pytest.param("file:///etc/passwd", "is not https", id="file"),
-        pytest.param("http://127.0.0.1:99999/", "the realm is no URL", id="port too large"),
+        pytest.param("http://127.0.0.1:99999/", "the realm is not a URL", id="port too large"),
     ],
 )
 def test_a_realm_that_is_no_url_is_refused(realm: str, words: str) -> None:

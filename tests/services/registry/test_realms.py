@@ -73,8 +73,8 @@ def test_plain_http_where_both_are_insecure_registries() -> None:
         pytest.param(PUBLIC, "https://metadata.example/", (), (), "in a private network", id="link-local"),
         pytest.param(PUBLIC, "https://mapped.example/", (), (), "in a private network", id="private in IPv6"),
         pytest.param(PUBLIC, "https://auth.public.example/", (), ("other.example",), "STOWAGE_AUTH_REALMS", id="not allowed"),
-        pytest.param(PUBLIC, "https://user@public.example/", (), (), "no URL of a token server", id="a user name"),
-        pytest.param(PUBLIC, "https:///token", (), (), "no URL of a token server", id="no host"),
+        pytest.param(PUBLIC, "https://user@public.example/", (), (), "not the URL of a token server", id="a user name"),
+        pytest.param(PUBLIC, "https:///token", (), (), "not the URL of a token server", id="no host"),
         pytest.param(PUBLIC, "file:///etc/passwd", (), (), "is not https", id="a file"),
     ],
 )
