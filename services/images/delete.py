@@ -19,7 +19,7 @@ from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
 from services.store.events import Action, log_image
 from services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
-from services.store.summary import ManifestSummary, platform_not_found, read_facts, summarize
+from services.store.summary import ManifestSummary, platform_not_found, read_manifests, summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) 
 def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> ManifestSummary:
     """The present manifest for exactly this platform, which only this image may need."""
     target = record.target.digest
-    best = summarize(record, read_facts(tx, target)).best_present(PlatformMatcher.only_strict(platform))
+    best = summarize(record, read_manifests(tx, target)).best_present(PlatformMatcher.only_strict(platform))
     shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
     if best is None:
         raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(record), None)}")

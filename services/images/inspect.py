@@ -16,7 +16,7 @@ from services.oci.platform import Platform, PlatformMatcher
 from services.oci.reference import Reference
 from services.oci.timestamp import Timestamp
 from services.store.resolve import is_dangling, resolve_image
-from services.store.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
+from services.store.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None
     matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(engine.platform)
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
-        image = summarize(record, read_facts(tx, record.target.digest))
+        image = summarize(record, read_manifests(tx, record.target.digest))
         best = image.best(matcher)
         if best is None and platform is not None:
             raise platform_not_found(name, platform)

@@ -69,7 +69,7 @@ class Documents:
         if digest not in self._configs:
             raw = read_document(engine, digest)
             self._sizes[digest] = len(raw)
-            self._add(digest, _facts(raw))
+            self._add(digest, _parse_config(raw))
         return self._configs[digest]
 
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
@@ -101,7 +101,7 @@ def _looks_like_manifest(raw: bytes) -> bool:
     return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
 
 
-def _facts(raw: bytes) -> ConfigFacts | InvalidContent:
+def _parse_config(raw: bytes) -> ConfigFacts | InvalidContent:
     try:
         config = ImageConfig.parse(raw)
     except InvalidContent as exc:

@@ -14,7 +14,7 @@ from services.engine import Engine
 from services.metadata.protocol import Transaction
 from services.metadata.records import Actor
 from services.oci.digest import Digest
-from services.store.summary import any_platform, read_facts, summarize
+from services.store.summary import any_platform, read_manifests, summarize
 
 IMAGE = "image"
 """The type of all events."""
@@ -55,7 +55,7 @@ def image_labels(tx: Transaction, engine: Engine, target: Digest) -> Mapping[str
     records = tx.images.by_target(target)
     if not records:
         return {}
-    best = summarize(records[0], read_facts(tx, target)).best_present(any_platform(engine.platform))
+    best = summarize(records[0], read_manifests(tx, target)).best_present(any_platform(engine.platform))
     return (best and best.facts and best.facts.labels) or {}
 
 

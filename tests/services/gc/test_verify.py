@@ -95,7 +95,9 @@ def test_a_damaged_file(engine: Engine, simple: dict[str, Digest], part: str, sp
     ("statement", "part", "words"),
     [
         pytest.param("DELETE FROM edge WHERE child = ?", "layer", "edges that differ from its document", id="edge"),
-        pytest.param("UPDATE config SET raw = x'7b7d' WHERE manifest = ?", "manifest", "config that differs from its document", id="config"),
+        pytest.param(
+            "UPDATE config SET raw = x'7b7d' WHERE manifest = ?", "manifest", "config that differs from its document", id="config"
+        ),
         pytest.param("UPDATE manifest SET kind = 'index' WHERE digest = ?", "manifest", "cannot be read", id="kind"),
     ],
 )
