@@ -39,7 +39,7 @@ def _is_itself(content: ContentStore, digest: Digest) -> bool:
 
 
 def file_problem(content: ContentStore, digest: Digest, size: int) -> str | None:
-    """What is wrong with a blob's file, as seen without reading it."""
+    """What is wrong with a blob's file, as far as that can be seen without reading it."""
     found = content.size(digest)
     if found is None:
         return "has no file" if content.version(digest) is None else "is not a regular file"

@@ -1,4 +1,4 @@
-"""The scrub: is everything that the rows promise present, byte for byte, and are the rows themselves sound?
+"""The scrub: checks that everything the rows promise is present, byte for byte, and that the rows themselves are sound.
 
 It runs alongside a working service. What a sweep or a writer changes meanwhile is checked twice, so it is never mistaken for damage.
 Damaged blobs are marked, and the next load, import or pull that contains one replaces it.

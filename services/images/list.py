@@ -42,7 +42,7 @@ class ListedImage:
     """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN if no platform can be shown.
 
     `repositories` are the full names of those that its target was pulled from or pushed to, if requested.
-    `made_of` is the records and facts that it was derived from: the same ones give the same entry.
+    `made_of` is the records and manifests that it was derived from: the same ones give the same entry.
     """
 
     descriptor: Descriptor

@@ -205,7 +205,7 @@ def _add_attestations(plan: _Plan, image: _Chosen) -> None:
 
 
 def _add_known_referrers(plan: _Plan) -> None:
-    """Plan what is known from a load to refer to one of the planned manifests."""
+    """Plan the referrers of the planned manifests that a load has recorded."""
     for subject in [digest for digest in plan.manifests if digest in plan.blobs]:
         for referrer in plan.tx.graph.referrers(subject):
             _add_referrer(plan, referrer, subject)
@@ -226,7 +226,7 @@ def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
 
 
 def _entries(plan: _Plan) -> list[Descriptor]:
-    """The images, and then, by digest, the referrers that are not otherwise in the archive."""
+    """The images, followed by the referrers that nothing else in the archive lists, ordered by digest."""
     reached = plan.whole | {entry.digest for entry in plan.entries}
     listed = plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
     return [replace(entry, size=plan.sizes[entry.digest]) for entry in listed]

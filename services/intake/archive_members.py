@@ -45,7 +45,7 @@ _MEMORY_BYTES = 32 << 20
 class Intake:
     """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
 
-    `came` maps each name to what arrived under it, a digest or a link target, so that repeated names are noticed. `blobs` stores small
+    `came` maps each name to its content, a digest or a link target, so that repeated names are noticed. `blobs` stores small
     members and must be flushed before they are read back. `configs` has the platform and number of layers of each config that was read,
     `types` the media types of layers.
     """

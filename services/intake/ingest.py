@@ -199,7 +199,7 @@ def _restart(ingest: Ingest, layer: LayerDigester) -> None:
 
 
 def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest, size: int | None) -> StoredBlob:
-    """Publish and record what was poured; a bomb is refused before anything is visible."""
+    """Publish and record what was written; a bomb is refused before anything is visible."""
     found = layer.finish(ingest.digest)
     return commit_blob(engine, ingest, LayerFacts(*found) if found else None, digest=digest, size=size)
 

@@ -63,7 +63,7 @@ class _Malformed(ValueError):
 
 def _entry(url: object, table: object, folder: Path) -> HostEntry:
     if not isinstance(url, str) or not isinstance(table, dict):
-        raise _Malformed(f"{url} is no host")
+        raise _Malformed(f"{url} is not a host")
     return HostEntry(
         base=_base(url, override=_flag(table, "override_path")) if url else "",
         capabilities=_capabilities(table),

@@ -257,6 +257,6 @@ def check_redirect(source: str, target: str, *, insecure: bool) -> None:
     """Raise RegistryFailure for a redirect that is neither http nor https, or that leaves TLS without permission."""
     scheme = urlsplit(target).scheme
     if scheme not in ("http", "https"):
-        raise RegistryFailure(f"unsupported protocol scheme in a redirect of {urlsplit(source).netloc}")
+        raise RegistryFailure(f"unsupported protocol scheme in a redirect from {urlsplit(source).netloc}")
     if scheme == "http" and urlsplit(source).scheme == "https" and not insecure:
         raise RegistryFailure(f"{urlsplit(source).netloc} redirects from https to http")

@@ -89,7 +89,7 @@ class Documents:
     def _keep(self, weight: int) -> None:
         self._kept += weight
         if self._kept > MAX_KEPT_BYTES:
-            raise InvalidContent(f"manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory together")
+            raise InvalidContent(f"the manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory")
 
 
 def _looks_like_manifest(raw: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Which images a list or a prune includes: the filters that look at one record and the facts of its manifests.
+"""Which images a list or a prune includes: the filters that depend on one record and its manifests.
 
 Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
 """

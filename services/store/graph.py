@@ -100,7 +100,7 @@ def read_graph(
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-    """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing that it lists."""
+    """Which of these manifests are recorded and sound, including their config and layers; an index needs none of its manifests."""
     recorded = tx.graph.manifests(digests)
     needs = {digest: {digest, *(edge.child.digest for edge in facts.needed)} for digest, facts in recorded.items()}
     sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))

@@ -107,7 +107,7 @@ def test_certificates_may_be_anywhere(tmp_path: Path) -> None:
     ("text", "words"),
     [
         pytest.param("server = ", "Invalid value", id="no TOML"),
-        pytest.param("server = 1", "is no host", id="a number for a server"),
+        pytest.param("server = 1", "is not a host", id="a number for a server"),
         pytest.param("server = 'ftp://x'", "unable to parse server", id="another scheme"),
         pytest.param("server = 'https://user@x'", "unable to parse server", id="a user name"),
         pytest.param("host = 1", "host is not a table", id="no table of hosts"),

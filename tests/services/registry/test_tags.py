@@ -74,7 +74,7 @@ def test_a_next_page_that_is_no_url_is_an_error(registry: FakeRegistry, layout: 
     registry.tags_per_page, registry.faults["list"] = 1, Fault.MALFORMED_LINK
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="the registry's next page of tags is not readable"):
+        with pytest.raises(RegistryFailure, match="the registry's link to the next page of tags is not a URL"):
             repository.tags()
 
 
