@@ -60,7 +60,7 @@ class Config:
     hosts: tuple[str, ...] = setting(
         "",
         "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): other names of this service, and hosts whose web pages may use it. Over "
-        "plain TCP, a `Host` with dots is refused unless it is listed here or is an address. See "
+        "plain TCP, most `Host` names with dots are refused unless they are listed here. See "
         "[deployment.md](deployment.md#web-pages).",
         values.parse_names,
     )

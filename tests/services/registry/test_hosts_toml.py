@@ -115,7 +115,7 @@ def test_certificates_may_be_anywhere(tmp_path: Path) -> None:
         pytest.param("skip_verify = 'yes'", "neither true nor false", id="a text for a flag"),
         pytest.param("ca = 'missing.pem'", "No such file", id="a missing file"),
         pytest.param("ca = 1", "neither a string nor a list", id="a number for a file"),
-        pytest.param("client = [['a', 'b', 'c']]", "no list of files or pairs", id="three files"),
+        pytest.param("client = [['a', 'b', 'c']]", "nor a list of files or pairs", id="three files"),
         pytest.param("header = 1", "header is not a table", id="no table of headers"),
         pytest.param("header = {'x:y' = 'a'}", "header x:y cannot be sent", id="a header with no name"),
         pytest.param("header = {'x-team' = '\u20ac'}", "header x-team cannot be sent", id="a header that is no ASCII"),

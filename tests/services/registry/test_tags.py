@@ -113,5 +113,5 @@ def test_pages_of_tags_are_bounded_together(registry: FakeRegistry, layout: Layo
     monkeypatch.setattr("services.registry.tags._MAX_BYTES", 200)
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="more than 200 bytes"):
+        with pytest.raises(RegistryFailure, match="larger than 200 bytes"):
             repository.tags()
