@@ -2,9 +2,9 @@
 
 import sys
 
-from app import create_app
-from app.config import ConfigError
-from services.errors import EngineError
+from stowage.application import create_app
+from stowage.services.errors import EngineError
+from stowage.settings import ConfigError
 
 try:
     app = application = create_app()

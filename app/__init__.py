@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 from werkzeug.routing import Rule
 
-from app.config import Config
-from app.errors import register_errors
-from app.logs import make_records_safe
-from app.middleware import GoServer, HostGuard, RequestLog, register_headers
-from app.peers import PeerGuard
-from app.preparation import prepare_store
-from app.wiring import build_engine
-from blueprints import BLUEPRINTS
-from blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
-from blueprints.routing import NameConverter, Route, check_version
-from blueprints.streaming import LISTENERS, SERVING
-from blueprints.versioning import MINIMUM, VersionPrefix
-from services.engine import Engine
+from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
+from stowage.blueprints.routing import NameConverter, Route, check_version
+from stowage.blueprints.streaming import LISTENERS, SERVING
+from stowage.blueprints.versioning import MINIMUM, VersionPrefix
+from stowage.errors import register_errors
+from stowage.logs import make_records_safe
+from stowage.middleware import GoServer, HostGuard, RequestLog, register_headers
+from stowage.peers import PeerGuard
+from stowage.preparation import prepare_store
+from stowage.services.engine import Engine
+from stowage.settings import Config
+from stowage.wiring import build_engine
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from app.config import Config, ConfigError
-from app.logs import make_records_safe
-from app.serving import serve
-from app.wiring import open_engine
-from services.errors import EngineError
-from services.gc.collector import collect_garbage
-from services.gc.verify import FindingKind, verify_store
-from services.metadata.store import upgrade
+from stowage.logs import make_records_safe
+from stowage.server.serving import serve
+from stowage.services.errors import EngineError
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.gc.verify import FindingKind, verify_store
+from stowage.services.metadata.store import upgrade
+from stowage.settings import Config, ConfigError
+from stowage.wiring import open_engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 
-from app.config import Config
-from app.holding import hold_folders
-from services.errors import Internal
-from services.metadata.store import is_current
+from stowage.holding import hold_folders
+from stowage.services.errors import Internal
+from stowage.services.metadata.store import is_current
+from stowage.settings import Config
 
 
 def prepare_store(config: Config) -> None:
@@ -25,7 +25,7 @@ def prepare_store(config: Config) -> None:
 def _migrate(config: Config) -> None:
     """Migrate the database in a separate process: what only the migration needs would stay in the memory of the service."""
     environment = {**os.environ, "STOWAGE_ROOT": str(config.root), "STOWAGE_DATABASE_URL": config.database_url}
-    command = [sys.executable, "-P", "-m", "app.cli", "db", "upgrade"]
+    command = [sys.executable, "-P", "-m", "stowage.cli", "db", "upgrade"]
     done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Internal(done.stderr.strip().removeprefix("stowage: "))

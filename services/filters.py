@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from services.errors import InvalidParameter
-from services.gotime import RFC3339, parse_duration, parse_time
+from stowage.services.errors import InvalidParameter
+from stowage.services.gotime import RFC3339, parse_duration, parse_time
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SECOND = 1_000_000_000

@@ -14,13 +14,13 @@ from types import ModuleType
 import pytest
 from flask import Blueprint, Flask
 
-import blueprints
-from app import create_app
-from app.config import Config
-from app.wiring import build_engine
-from blueprints import BLUEPRINTS
-from blueprints.routing import Route
-from blueprints.system import absent
+import stowage.blueprints
+from stowage.application import create_app
+from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints.routing import Route
+from stowage.blueprints.system import absent
+from stowage.settings import Config
+from stowage.wiring import build_engine
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("app", "blueprints", "services")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import NoReturn
 
-from services.errors import InvalidContent
+from stowage.services.errors import InvalidContent
 
 MAX_VALUES = 1 << 17
 """The limit for a manifest, an index or a config, roughly. The largest real ones have about ten thousand values. In 4 MiB there is room for

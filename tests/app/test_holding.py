@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from gunicorn.workers.sync import SyncWorker
 
-from app import create_app
-from app.config import Config, ConfigError
-from app.holding import hold_folders, identity
-from app.wiring import build_engine
+from stowage.application import create_app
+from stowage.holding import hold_folders, identity
+from stowage.settings import Config, ConfigError
+from stowage.wiring import build_engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAD = "import os, signal, subprocess, sys; from app.config import Config, ConfigError; from app.holding import hold_folders\n"

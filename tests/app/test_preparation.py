@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Config
-from app.preparation import prepare_store
-from services.errors import Internal
-from services.metadata.store import is_current, upgrade
+from stowage.preparation import prepare_store
+from stowage.services.errors import Internal
+from stowage.services.metadata.store import is_current, upgrade
+from stowage.settings import Config
 
 
 def config(root: Path) -> Config:

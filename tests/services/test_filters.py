@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import InvalidParameter
-from services.filters import Filters, compile_glob, parse_integer, parse_moment
+from stowage.services.errors import InvalidParameter
+from stowage.services.filters import Filters, compile_glob, parse_integer, parse_moment
 
 SECOND = 1_000_000_000
 NOW = 1_700_000_000 * SECOND

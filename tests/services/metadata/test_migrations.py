@@ -13,10 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
-from services.errors import Unsupported
-from services.metadata.database import open_engine, transaction
-from services.metadata.store import upgrade
-from services.metadata.tables import METADATA
+from stowage.services.errors import Unsupported
+from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.store import upgrade
+from stowage.services.metadata.tables import METADATA
 from tests.engines import metadata_store
 from tests.rows import add_image, digest
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from flask import Flask
 
-from app.quick import Routes
-from blueprints.routing import Route
+from stowage.blueprints.routing import Route
+from stowage.server.quick import Routes
 from tests.conformance.test_edges import head
 
 SLOW = {

@@ -6,10 +6,10 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import engine, load_query
-from blueprints.schemas.platforms import PlatformsQuery
-from blueprints.streaming import ARCHIVE, stream_tar
-from services.images.save import save_images
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.schemas.platforms import PlatformsQuery
+from stowage.blueprints.streaming import ARCHIVE, stream_tar
+from stowage.services.images.save import save_images
 
 blueprint = Blueprint("image_get_several", __name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from blueprints.request import engine, load_query
-from blueprints.schemas.platforms import PlatformsQuery
-from blueprints.streaming import ARCHIVE, stream_tar
-from services.images.save import save_images
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.schemas.platforms import PlatformsQuery
+from stowage.blueprints.streaming import ARCHIVE, stream_tar
+from stowage.services.images.save import save_images
 
 blueprint = Blueprint("image_get", __name__)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from app import values
-from app.values import Bind
-from blueprints.versioning import ApiVersion
-from services.oci.platform import Platform
+from stowage import setting_parsers
+from stowage.blueprints.versioning import ApiVersion
+from stowage.services.oci.platform import Platform
+from stowage.setting_parsers import Bind
 
 
 class ConfigError(Exception):
