@@ -8,12 +8,12 @@ from pathlib import Path
 
 from marshmallow import Schema, fields
 
-from app import create_app
-from app.config import SETTINGS
-from app.wiring import build_engine
-from blueprints.routing import Route
-from blueprints.schemas.base import ResponseSchema, innermost_field
-from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
+from stowage.application import create_app
+from stowage.blueprints.routing import Route
+from stowage.blueprints.schemas.base import ResponseSchema, innermost_field
+from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
+from stowage.settings import SETTINGS
+from stowage.wiring import build_engine
 
 _FOLDER = Path(__file__).parent.parent / "docs"
 _SETTINGS_HEAD = """# Settings

@@ -9,9 +9,9 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from blueprints.routing import JSON
-from blueprints.versioning import below_json_errors
-from services import errors
+from stowage.blueprints.routing import JSON
+from stowage.blueprints.versioning import below_json_errors
+from stowage.services import errors
 
 _log = logging.getLogger(__name__)
 

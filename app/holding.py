@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gunicorn.workers.base import Worker
 
-from app.config import Config, ConfigError
+from stowage.settings import Config, ConfigError
 
 _MOST_BYTES = 1024
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from flask import Flask, Response, request
 
-from app.hosts import is_known_host, is_own_origin
-from blueprints.routing import JSON
-from blueprints.versioning import MAX_API_VERSION
+from stowage.blueprints.routing import JSON
+from stowage.blueprints.versioning import MAX_API_VERSION
+from stowage.origin import is_known_host, is_own_origin
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from blueprints.routing import JSON
+from stowage.blueprints.routing import JSON
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -7,17 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.config import SETTINGS, Config, ConfigError
-from services.archive.bounds import DecoderMemory
-from services.content.filesystem import FilesystemStore
-from services.content.paths import Layout
-from services.engine import Engine, Limits, ShownSettings
-from services.metadata.store import SqlMetadataStore, upgrade
-from services.registry.client import RegistryClient
-from services.registry.proxies import Proxies
-from services.registry.search import HUB_INDEX
-from services.registry.urls import UrlDownloads
-from services.store.identity import is_one_store
+from stowage.services.archive.bounds import DecoderMemory
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.content.paths import Layout
+from stowage.services.engine import Engine, Limits, ShownSettings
+from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.proxies import Proxies
+from stowage.services.registry.search import HUB_INDEX
+from stowage.services.registry.urls import UrlDownloads
+from stowage.services.store.identity import is_one_store
+from stowage.settings import SETTINGS, Config, ConfigError
 
 _RETRY_SECONDS = 1.0
 """The delay before a failed transfer is first retried."""
@@ -43,7 +43,12 @@ def build_engine(config: Config) -> Engine:
 
 @contextmanager
 def open_engine(config: Config) -> Iterator[Engine]:
-    """Upgrade the database to the newest revision, and open the engine for the duration of a command."""
+    """Upgrade the database to the newest revision, and open the engine for the duration of a command.
+
+    Raises ConfigError if there is no store, rather than create an empty one.
+    """
+    if not config.root.is_dir():
+        raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}.")
     upgrade(config.database_url)
     engine = build_engine(config)
     try:

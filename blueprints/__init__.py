@@ -2,10 +2,10 @@
 
 from flask import Blueprint
 
-from blueprints.distribution import inspect as distribution_inspect
-from blueprints.images import attestations, create, delete, get, get_several, history, inspect, load, prune, push, search, tag
-from blueprints.images import list as list_
-from blueprints.system import absent, auth, df, events, info, openapi, options, ping, version
+from stowage.blueprints.distribution import inspect as distribution_inspect
+from stowage.blueprints.images import attestations, create, delete, history, inspect, load, prune, push, save, save_several, search, tag
+from stowage.blueprints.images import list as list_
+from stowage.blueprints.system import absent, auth, df, events, info, openapi, options, ping, version
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     ping.blueprint,
@@ -27,8 +27,8 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     delete.blueprint,
     prune.blueprint,
     load.blueprint,
-    get.blueprint,
-    get_several.blueprint,
+    save.blueprint,
+    save_several.blueprint,
     distribution_inspect.blueprint,
     options.blueprint,
 )

@@ -17,11 +17,11 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import fields
 
-from blueprints.routing import JSON, Answer, Route
-from blueprints.schemas.base import QuerySchema
-from blueprints.schemas.json_schema import ERROR, TEXT, JsonSchema, component, constant
-from blueprints.streaming import PROGRESS_LINE
-from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
+from stowage.blueprints.routing import JSON, Answer, Route
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.json_schema import ERROR, TEXT, JsonSchema, component, constant
+from stowage.blueprints.streaming import PROGRESS_LINE
+from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
 
 _FAILURE = {"description": "An error", "content": {JSON: {"schema": component("ErrorResponse")}}}
 _REGISTRY_AUTH = {

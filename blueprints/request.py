@@ -14,13 +14,13 @@ from urllib.parse import unquote_plus
 from flask import current_app, request
 from marshmallow import fields
 
-from blueprints.routing import current_route
-from blueprints.versioning import api_version
-from services.engine import Engine
-from services.errors import InvalidContent, InvalidParameter
-from services.oci.gourl import escape_problem
-from services.registry.credentials import decode_auth, parse_auth, read_auth
-from services.registry.protocol import Credentials
+from stowage.blueprints.routing import current_route
+from stowage.blueprints.versioning import api_version
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, InvalidParameter
+from stowage.services.oci.gourl import escape_problem
+from stowage.services.registry.credentials import decode_auth, parse_auth, read_auth
+from stowage.services.registry.protocol import Credentials
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import orjson
 from flask import Response
 
-from blueprints.routing import JSON, current_route
-from blueprints.schemas.base import ResponseSchema
-from blueprints.versioning import ApiVersion, api_version
+from stowage.blueprints.routing import JSON, current_route
+from stowage.blueprints.schemas.base import ResponseSchema
+from stowage.blueprints.versioning import ApiVersion, api_version
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:

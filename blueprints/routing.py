@@ -19,10 +19,10 @@ from typing import cast
 from flask import request
 from werkzeug.routing import PathConverter, Rule
 
-from blueprints.schemas.base import QuerySchema, ResponseSchema
-from blueprints.schemas.json_schema import JsonSchema
-from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion, minimum_api_version, stated_version
-from services.errors import InvalidParameter
+from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
+from stowage.blueprints.schemas.json_schema import JsonSchema
+from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion, minimum_api_version, stated_version
+from stowage.services.errors import InvalidParameter
 
 JSON = "application/json"
 TAR = "application/x-tar"

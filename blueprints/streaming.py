@@ -20,11 +20,11 @@ from typing import TypeVar, cast
 import orjson
 from flask import Response, current_app, request
 
-from blueprints.routing import JSON, TAR, Answer
-from blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
-from services.errors import EngineError, Unavailable
-from services.progress import Detail, Progress, ProgressStream
-from services.transfer.retry import awaited
+from stowage.blueprints.routing import JSON, TAR, Answer
+from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
+from stowage.services.errors import EngineError, Unavailable
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.transfer.retry import awaited
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: a semaphore with a place for each live stream of the process."""

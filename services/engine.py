@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.archive.bounds import Bounds, DecoderMemory, Inflation
-from services.content.protocol import ContentStore
-from services.metadata.protocol import MetadataStore
-from services.oci.platform import Platform
-from services.registry.protocol import Downloads, Registry
+from stowage.services.archive.bounds import Bounds, DecoderMemory, Inflation
+from stowage.services.content.protocol import ContentStore
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.oci.platform import Platform
+from stowage.services.registry.protocol import Downloads, Registry
 
 
 @dataclass(frozen=True, slots=True)

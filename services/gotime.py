@@ -16,7 +16,7 @@ import json
 import re
 from datetime import date
 
-from services.errors import InvalidParameter
+from stowage.services.errors import InvalidParameter
 
 RFC3339 = ("2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", "Z07:00")
 

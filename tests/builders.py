@@ -18,16 +18,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.engine import Engine
-from services.gc.leases import hold
-from services.images.load import load_image as stream_load
-from services.intake.ingest import store_blob
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import Reference, dangling_name
-from services.store.graph import read_graph
-from services.store.publish import assign_name, record_graph
+from stowage.services.engine import Engine
+from stowage.services.gc.leases import hold
+from stowage.services.images.load import load_image as stream_load
+from stowage.services.intake.ingest import store_blob
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference, dangling_name
+from stowage.services.store.graph import read_graph
+from stowage.services.store.publish import assign_name, record_graph
 
 if sys.version_info >= (3, 14):
     from compression import zstd

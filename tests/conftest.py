@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.metadata.store import SqlMetadataStore, upgrade
-from services.oci.platform import Platform
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.oci.platform import Platform
 from tests.engines import LIMITS, decoder_memory, downloads, metadata_store, registry_client
 from tests.fake_registry import FakeRegistry
 

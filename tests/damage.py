@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.gc.verify import FindingKind, verify_store
-from services.oci.digest import Digest
+from stowage.services.engine import Engine
+from stowage.services.gc.verify import FindingKind, verify_store
+from stowage.services.oci.digest import Digest
 from tests.builders import Json, Layout
 
 Spoil = Callable[[Path], None]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.archive.bounds import Bounds, DecoderMemory
-from services.engine import Limits
-from services.metadata.store import SqlMetadataStore
-from services.registry.client import RegistryClient
-from services.registry.urls import UrlDownloads
+from stowage.services.archive.bounds import Bounds, DecoderMemory
+from stowage.services.engine import Limits
+from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.urls import UrlDownloads
 
 DECODER_MEMORY = 512 << 20
 LIMITS = Limits(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.metadata.protocol import Transaction
-from services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.timestamp import Timestamp
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.timestamp import Timestamp
 
 BLOB_BYTES = 10
 

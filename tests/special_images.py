@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from services.oci import mediatypes
+from stowage.services.oci import mediatypes
 from tests.builders import Json, Layout, digest_of, make_tar, on_platform, to_json
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

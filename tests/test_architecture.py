@@ -14,13 +14,13 @@ from types import ModuleType
 import pytest
 from flask import Blueprint, Flask
 
-import blueprints
-from app import create_app
-from app.config import Config
-from app.wiring import build_engine
-from blueprints import BLUEPRINTS
-from blueprints.routing import Route
-from blueprints.system import absent
+import stowage.blueprints
+from stowage.application import create_app
+from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints.routing import Route
+from stowage.blueprints.system import absent
+from stowage.settings import Config
+from stowage.wiring import build_engine
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("app", "blueprints", "services")
@@ -45,7 +45,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef]:
 def endpoint_modules() -> list[str]:
     """Names of the modules that hold one endpoint each."""
     return [
-        f"blueprints.{folder}.{module.name}"
+        f"stowage.blueprints.{folder}.{module.name}"
         for folder in ENDPOINT_FOLDERS
         if (ROOT / "blueprints" / folder / "__init__.py").exists()
         for module in pkgutil.iter_modules([str(ROOT / "blueprints" / folder)])
@@ -113,7 +113,7 @@ def test_an_endpoint_has_one_registered_blueprint_named_after_its_view(name: str
 
 def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
     assert sorted(blueprint.import_name for blueprint in BLUEPRINTS) == sorted(endpoint_modules())
-    assert inspect.getdoc(blueprints)
+    assert inspect.getdoc(stowage.blueprints)
 
 
 @pytest.mark.parametrize("name", endpoint_modules())

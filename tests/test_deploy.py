@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import SETTINGS, Config
-from app.hosts import is_known_host
+from stowage.origin import is_known_host
+from stowage.settings import SETTINGS, Config
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "deploy").iterdir())

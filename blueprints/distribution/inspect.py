@@ -8,14 +8,14 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import engine, registry_auth
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import ResponseSchema
-from blueprints.schemas.descriptor import PLATFORM, DescriptorField
-from blueprints.schemas.json_schema import array, nullable, written_as
-from blueprints.streaming import while_connected
-from services.images.distribution import inspect_distribution
+from stowage.blueprints.request import engine, registry_auth
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import ResponseSchema
+from stowage.blueprints.schemas.descriptor import PLATFORM, DescriptorField
+from stowage.blueprints.schemas.json_schema import array, nullable, written_as
+from stowage.blueprints.streaming import while_connected
+from stowage.services.images.distribution import inspect_distribution
 
 blueprint = Blueprint("distribution_inspect", __name__)
 

@@ -12,15 +12,15 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from blueprints.request import engine, load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
-from blueprints.schemas.descriptor import DescriptorField
-from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.json_schema import written_as
-from services.errors import InvalidParameter
-from services.images.attestations import Attestation, read_attestations
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
+from stowage.blueprints.schemas.descriptor import DescriptorField
+from stowage.blueprints.schemas.fields import DockerBool, PlatformJson
+from stowage.blueprints.schemas.json_schema import written_as
+from stowage.services.errors import InvalidParameter
+from stowage.services.images.attestations import Attestation, read_attestations
 
 blueprint = Blueprint("image_attestations", __name__)
 

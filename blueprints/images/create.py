@@ -8,15 +8,15 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth
-from blueprints.routing import TAR
-from blueprints.schemas.base import QuerySchema, since
-from blueprints.schemas.fields import PlatformSpecifier
-from blueprints.streaming import PROGRESS, stream_progress
-from services.images.import_ import import_image, import_url
-from services.images.pull import pull_image, pull_reference
-from services.progress import ProgressStream
-from services.store.names import repo_tag_reference
+from stowage.blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth
+from stowage.blueprints.routing import TAR
+from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.schemas.fields import PlatformSpecifier
+from stowage.blueprints.streaming import PROGRESS, stream_progress
+from stowage.services.images.import_ import import_image, import_url
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.progress import ProgressStream
+from stowage.services.store.names import repo_tag_reference
 
 blueprint = Blueprint("image_create", __name__)
 

@@ -8,13 +8,13 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from blueprints.request import engine, load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema, since
-from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.removal_item import RemovalItem
-from services.images.delete import check_not_blank, delete_image
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.schemas.fields import DockerBool, PlatformJson
+from stowage.blueprints.schemas.removal_item import RemovalItem
+from stowage.services.images.delete import check_not_blank, delete_image
 
 blueprint = Blueprint("image_delete", __name__)
 

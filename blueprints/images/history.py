@@ -6,12 +6,12 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import engine, load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema, ResponseSchema, since
-from blueprints.schemas.fields import PlatformJson
-from services.images.history import read_history
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema, since
+from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.services.images.history import read_history
 
 blueprint = Blueprint("image_history", __name__)
 

@@ -8,17 +8,27 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
 
-from blueprints.request import engine, load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, omit_empty, since, until, version_rule
-from blueprints.schemas.descriptor import DescriptorField
-from blueprints.schemas.fields import DockerBool, PlatformJson
-from blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
-from blueprints.schemas.manifest_item import IDENTITY, ManifestItem, shape_identity
-from services.errors import InvalidParameter
-from services.images.inspect import InspectedImage, inspect_image
-from services.oci.timestamp import ZERO
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import (
+    OMIT_EMPTY,
+    OMIT_NULL,
+    QuerySchema,
+    ResponseSchema,
+    between,
+    omit_empty,
+    since,
+    until,
+    version_rule,
+)
+from stowage.blueprints.schemas.descriptor import DescriptorField
+from stowage.blueprints.schemas.fields import DockerBool, PlatformJson
+from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
+from stowage.blueprints.schemas.manifest_item import IDENTITY, ManifestItem, shape_identity
+from stowage.services.errors import InvalidParameter
+from stowage.services.images.inspect import InspectedImage, inspect_image
+from stowage.services.oci.timestamp import ZERO
 
 blueprint = Blueprint("image_inspect", __name__)
 

@@ -8,16 +8,16 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
 
-from blueprints.request import engine, load_query
-from blueprints.response import dump_long_list
-from blueprints.routing import Answer
-from blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
-from blueprints.schemas.descriptor import DescriptorField
-from blueprints.schemas.fields import DockerBool, FiltersField
-from blueprints.schemas.json_schema import TEXT, array, mapping, nullable, written_as
-from blueprints.schemas.manifest_item import ManifestItem, shape_identity
-from services.errors import InvalidParameter
-from services.images.list import ListedImage, list_images
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump_long_list
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
+from stowage.blueprints.schemas.descriptor import DescriptorField
+from stowage.blueprints.schemas.fields import DockerBool, FiltersField
+from stowage.blueprints.schemas.json_schema import TEXT, array, mapping, nullable, written_as
+from stowage.blueprints.schemas.manifest_item import ManifestItem, shape_identity
+from stowage.services.errors import InvalidParameter
+from stowage.services.images.list import ListedImage, list_images
 
 blueprint = Blueprint("image_list", __name__)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from blueprints.request import body_stream, engine, load_query
-from blueprints.routing import TAR
-from blueprints.schemas.fields import DockerBool
-from blueprints.schemas.platforms import PlatformsQuery
-from blueprints.streaming import PROGRESS, stream_progress
-from services.images.load import load_image
+from stowage.blueprints.request import body_stream, engine, load_query
+from stowage.blueprints.routing import TAR
+from stowage.blueprints.schemas.fields import DockerBool
+from stowage.blueprints.schemas.platforms import PlatformsQuery
+from stowage.blueprints.streaming import PROGRESS, stream_progress
+from stowage.services.images.load import load_image
 
 blueprint = Blueprint("image_load", __name__)
 

@@ -6,13 +6,13 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import engine, load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema, ResponseSchema
-from blueprints.schemas.fields import FiltersField
-from blueprints.schemas.removal_item import RemovalItem
-from services.images.prune import prune_images
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
+from stowage.blueprints.schemas.fields import FiltersField
+from stowage.blueprints.schemas.removal_item import RemovalItem
+from stowage.services.images.prune import prune_images
 
 blueprint = Blueprint("image_prune", __name__)
 

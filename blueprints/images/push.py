@@ -8,11 +8,11 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from blueprints.request import engine, load_query, meta_headers, push_auth
-from blueprints.schemas.base import QuerySchema, since
-from blueprints.schemas.fields import PlatformJson
-from blueprints.streaming import PROGRESS, stream_progress
-from services.images.push import push_image, push_reference
+from stowage.blueprints.request import engine, load_query, meta_headers, push_auth
+from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.blueprints.streaming import PROGRESS, stream_progress
+from stowage.services.images.push import push_image, push_reference
 
 blueprint = Blueprint("image_push", __name__)
 

@@ -8,11 +8,11 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import engine, load_query
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema
-from services.images.tag import tag_image
-from services.store.names import repo_tag_reference
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.services.images.tag import tag_image
+from stowage.services.store.names import repo_tag_reference
 
 blueprint = Blueprint("image_tag", __name__)
 

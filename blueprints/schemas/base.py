@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from marshmallow import EXCLUDE, Schema, fields, missing
 
-from blueprints.versioning import MAX_API_VERSION, ApiVersion
+from stowage.blueprints.versioning import MAX_API_VERSION, ApiVersion
 
 _preparing: ContextVar[ApiVersion] = ContextVar("preparing", default=MAX_API_VERSION)
 _describing: ContextVar[bool] = ContextVar("describing", default=False)

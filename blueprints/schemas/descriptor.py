@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from marshmallow import fields
 
-from blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, mapping, record
-from services.oci.descriptor import Descriptor
+from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, mapping, record
+from stowage.services.oci.descriptor import Descriptor
 
 PLATFORM = record({"architecture": TEXT, "os": TEXT}, {"os.version": TEXT, "os.features": array(TEXT), "variant": TEXT})
 _DESCRIPTOR = record(

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from marshmallow import fields
 
-from blueprints.schemas.json_schema import BOOLEAN, TEXT, JsonSchema
-from services.errors import EngineError, InvalidParameter
-from services.filters import Filters
-from services.oci import gojson
-from services.oci.fields import Fields
-from services.oci.platform import Platform
+from stowage.blueprints.schemas.json_schema import BOOLEAN, TEXT, JsonSchema
+from stowage.services.errors import EngineError, InvalidParameter
+from stowage.services.filters import Filters
+from stowage.services.oci import gojson
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.platform import Platform
 
 _JSON_TEXT = TEXT | {"contentMediaType": "application/json"}
 _FALSE = frozenset({"", "0", "no", "false", "none"})

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from marshmallow import fields
 
-from blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
-from blueprints.schemas.descriptor import PLATFORM, DescriptorField
-from blueprints.schemas.json_schema import INTEGER, TEXT, array, constant, record, written_as
-from services.store.summary import ManifestKind, ManifestSummary
+from stowage.blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
+from stowage.blueprints.schemas.descriptor import PLATFORM, DescriptorField
+from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, array, constant, record, written_as
+from stowage.services.store.summary import ManifestKind, ManifestSummary
 
 IDENTITY = record({"Pull": array(record({"Repository": TEXT}))})
 _SIZE = record({"Content": INTEGER, "Total": INTEGER})

@@ -6,10 +6,10 @@ from typing import Any
 
 from marshmallow import fields, pre_load
 
-from blueprints.schemas.base import QuerySchema, since
-from blueprints.schemas.fields import PlatformJson
-from blueprints.versioning import ApiVersion
-from services.errors import InvalidParameter
+from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.blueprints.versioning import ApiVersion
+from stowage.services.errors import InvalidParameter
 
 _SEVERAL_SINCE = ApiVersion.parse("1.52")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
+from stowage.blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
 
 
 class RemovalItem(ResponseSchema):

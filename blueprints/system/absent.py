@@ -16,13 +16,13 @@ from typing import NoReturn
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from blueprints.request import load_query
-from blueprints.response import dump_raw
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema
-from blueprints.schemas.fields import DockerBool, FiltersField
-from blueprints.schemas.json_schema import constant
-from services.errors import InvalidParameter, NotFound, Unavailable, Unsupported
+from stowage.blueprints.request import load_query
+from stowage.blueprints.response import dump_raw
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import DockerBool, FiltersField
+from stowage.blueprints.schemas.json_schema import constant
+from stowage.services.errors import InvalidParameter, NotFound, Unavailable, Unsupported
 
 blueprint = Blueprint("system_absent", __name__)
 

@@ -8,12 +8,12 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import engine, login_auth
-from blueprints.response import dump
-from blueprints.routing import JSON, Answer
-from blueprints.schemas.base import ResponseSchema
-from blueprints.streaming import while_connected
-from services.system.auth import log_in
+from stowage.blueprints.request import engine, login_auth
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import JSON, Answer
+from stowage.blueprints.schemas.base import ResponseSchema
+from stowage.blueprints.streaming import while_connected
+from stowage.services.system.auth import log_in
 
 blueprint = Blueprint("system_auth", __name__)
 

@@ -14,16 +14,16 @@ from typing import Any, ClassVar, cast
 from flask import Blueprint, Response
 from marshmallow import fields
 
-from blueprints.images import list as list_
-from blueprints.request import engine, load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since, until, version_rule
-from blueprints.schemas.fields import DockerBool
-from blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, component, constant, written_as
-from blueprints.versioning import MAX_API_VERSION
-from services.errors import InvalidParameter
-from services.system.df import DiskUsage, ObjectType, read_disk_usage
+from stowage.blueprints.images import list as list_
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since, until, version_rule
+from stowage.blueprints.schemas.fields import DockerBool
+from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, component, constant, written_as
+from stowage.blueprints.versioning import MAX_API_VERSION
+from stowage.services.errors import InvalidParameter
+from stowage.services.system.df import DiskUsage, ObjectType, read_disk_usage
 
 blueprint = Blueprint("system_df", __name__)
 

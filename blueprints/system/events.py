@@ -15,18 +15,18 @@ import orjson
 from flask import Blueprint, Response, request
 from marshmallow import fields
 
-from blueprints.request import engine, load_query
-from blueprints.routing import JSON, Answer
-from blueprints.schemas.base import QuerySchema, ResponseSchema, applies, until
-from blueprints.schemas.fields import FiltersField
-from blueprints.schemas.json_schema import INTEGER, JsonSchema
-from blueprints.streaming import stream_live
-from blueprints.versioning import api_version
-from services.errors import InvalidParameter
-from services.filters import parse_timestamp
-from services.metadata.records import Event
-from services.oci.gojson import quote
-from services.system.events import SCOPE, watch_events
+from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.routing import JSON, Answer
+from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema, applies, until
+from stowage.blueprints.schemas.fields import FiltersField
+from stowage.blueprints.schemas.json_schema import INTEGER, JsonSchema
+from stowage.blueprints.streaming import stream_live
+from stowage.blueprints.versioning import api_version
+from stowage.services.errors import InvalidParameter
+from stowage.services.metadata.records import Event
+from stowage.services.moments import parse_timestamp
+from stowage.services.oci.gojson import quote
+from stowage.services.system.events import SCOPE, watch_events
 
 blueprint = Blueprint("system_events", __name__)
 

@@ -6,11 +6,11 @@ Source: moby api/types/system/info.go and daemon/server/router/system/system_rou
 from flask import Blueprint, Response
 from marshmallow import fields
 
-from blueprints.request import engine
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import ResponseSchema, until
-from services.system.info import read_info
+from stowage.blueprints.request import engine
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import ResponseSchema, until
+from stowage.services.system.info import read_info
 
 blueprint = Blueprint("system_info", __name__)
 

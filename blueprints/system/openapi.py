@@ -4,9 +4,9 @@ from typing import cast
 
 from flask import Blueprint, Response, current_app
 
-from blueprints.response import dump_raw
-from blueprints.routing import Answer, Route
-from blueprints.schemas.json_schema import TEXT, record
+from stowage.blueprints.response import dump_raw
+from stowage.blueprints.routing import Answer, Route
+from stowage.blueprints.schemas.json_schema import TEXT, record
 
 blueprint = Blueprint("system_openapi", __name__)
 
@@ -17,6 +17,6 @@ _DOCUMENT = record({"openapi": TEXT, "info": {"type": "object"}, "paths": {"type
 @blueprint.get("/openapi.json", answer=Answer(_DOCUMENT), quick=True)
 def system_openapi() -> Response:
     """GET /openapi.json."""
-    from blueprints.description import describe  # only here: apispec is slow to load, and few processes need it
+    from stowage.blueprints.description import describe  # only here: apispec is slow to load, and few processes need it
 
     return dump_raw(describe((cast(Route, rule) for rule in current_app.url_map.iter_rules()), current_app.view_functions))

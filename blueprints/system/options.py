@@ -3,7 +3,7 @@
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from blueprints.routing import Answer
+from stowage.blueprints.routing import Answer
 
 blueprint = Blueprint("system_options", __name__)
 

@@ -2,8 +2,8 @@
 
 from flask import Blueprint, Response, request
 
-from blueprints.routing import Answer
-from blueprints.schemas.json_schema import TEXT
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.json_schema import TEXT
 
 blueprint = Blueprint("system_ping", __name__)
 

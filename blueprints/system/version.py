@@ -3,12 +3,12 @@
 from flask import Blueprint, Response
 from marshmallow import fields
 
-from blueprints.request import engine
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import ResponseSchema
-from blueprints.versioning import MAX_API_VERSION, minimum_api_version
-from services.system.version import read_version
+from stowage.blueprints.request import engine
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import ResponseSchema
+from stowage.blueprints.versioning import MAX_API_VERSION, minimum_api_version
+from stowage.services.system.version import read_version
 
 blueprint = Blueprint("system_version", __name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from threading import Condition, Lock
 
-from services.errors import Forbidden, Unavailable
+from stowage.services.errors import Forbidden, Unavailable
 
 _WAIT_SECONDS = 10.0
 """How long a stream waits for others to end. One operation may have several streams open, so two could wait for each other."""

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from services.archive.compression import Compression
-from services.errors import InvalidContent
-from services.oci import gojson
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.fields import Fields, unmarshal_error
-from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
+from stowage.services.archive.compression import Compression
+from stowage.services.errors import InvalidContent
+from stowage.services.oci import gojson
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.fields import Fields, unmarshal_error
+from stowage.services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
 
 MANIFEST_FILE = "manifest.json"
 

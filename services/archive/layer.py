@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Protocol
 
-from services.archive.bounds import Bounds
-from services.archive.compression import Compression
-from services.archive.gzip import GzipError, GzipMember
-from services.archive.stage import Stage
-from services.archive.tar_reader import BLOCK
-from services.archive.windows import MAX_WINDOW_LOG, decoder_memory
-from services.errors import InvalidContent
-from services.oci.digest import Digest, Digester
+from stowage.services.archive.bounds import Bounds
+from stowage.services.archive.compression import Compression
+from stowage.services.archive.gzip import GzipError, GzipMember
+from stowage.services.archive.stage import Stage
+from stowage.services.archive.tar_reader import BLOCK
+from stowage.services.archive.windows import MAX_WINDOW_LOG, decoder_memory
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.digest import Digest, Digester
 
 if sys.version_info >= (3, 14):
     from compression import zstd

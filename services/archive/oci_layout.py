@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from services.errors import InvalidContent
-from services.oci import gojson
-from services.oci.descriptor import Descriptor
-from services.oci.fields import Fields
-from services.oci.mediatypes import OCI_INDEX
+from stowage.services.errors import InvalidContent
+from stowage.services.oci import gojson
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.mediatypes import OCI_INDEX
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Protocol
 
-from services.archive.bounds import Bounds, Inflation
-from services.archive.compression import Compression
-from services.archive.layer import Decompressor
-from services.archive.tar_reader import CHUNK
+from stowage.services.archive.bounds import Bounds, Inflation
+from stowage.services.archive.compression import Compression
+from stowage.services.archive.layer import Decompressor
+from stowage.services.archive.tar_reader import CHUNK
 
 _HEAD_BYTES = 10
 

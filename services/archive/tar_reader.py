@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from services.errors import InvalidContent
+from stowage.services.errors import InvalidContent
 
 BLOCK = 512
 CHUNK = 1 << 20

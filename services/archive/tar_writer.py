@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from services.archive.tar_reader import BLOCK, CHUNK
+from stowage.services.archive.tar_reader import BLOCK, CHUNK
 
 _NAME_BYTES = 100
 

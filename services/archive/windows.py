@@ -9,7 +9,7 @@ Source: The .xz File Format 1.2.0 sections 2.1.1, 3.1 and 5.3.1; RFC 8878 sectio
 
 from __future__ import annotations
 
-from services.archive.compression import Compression
+from stowage.services.archive.compression import Compression
 
 MAX_WINDOW_LOG = 27
 MAX_WINDOW = 1 << MAX_WINDOW_LOG

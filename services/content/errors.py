@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.errors import Internal, OutOfSpace
+from stowage.services.errors import Internal, OutOfSpace
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from services.content.locks import wait_lock
-from services.content.paths import Layout
+from stowage.services.content.locks import wait_lock
+from stowage.services.content.paths import Layout
 
 
 def state(path: Path) -> os.stat_result | None:

@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from services.content.errors import storage_errors
-from services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state, sync_folder
-from services.content.group import publish_all
-from services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
-from services.content.partial import FileIngest
-from services.content.paths import Layout, digest_of, key_of
-from services.errors import BlobNotFound
-from services.oci.digest import Digest
+from stowage.services.content.errors import storage_errors
+from stowage.services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state, sync_folder
+from stowage.services.content.group import publish_all
+from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
+from stowage.services.content.partial import FileIngest
+from stowage.services.content.paths import Layout, digest_of, key_of
+from stowage.services.errors import BlobNotFound
+from stowage.services.oci.digest import Digest
 
 
 class FilesystemStore:

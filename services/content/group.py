@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
-from services.content.errors import storage_errors
-from services.content.files import clear_place, make_folder, remove_partial, sync_folder
-from services.content.locks import try_lock, wait_lock
-from services.content.paths import Layout
-from services.errors import InvalidContent
-from services.oci.digest import Digest
+from stowage.services.content.errors import storage_errors
+from stowage.services.content.files import clear_place, make_folder, remove_partial, sync_folder
+from stowage.services.content.locks import try_lock, wait_lock
+from stowage.services.content.paths import Layout
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.digest import Digest
 
 
 @contextmanager

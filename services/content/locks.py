@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.content.errors import storage_errors
+from stowage.services.content.errors import storage_errors
 
 _POLL_SECONDS = 0.05
 

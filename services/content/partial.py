@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 
-from services.content.errors import storage_errors
-from services.content.files import (
+from stowage.services.content.errors import storage_errors
+from stowage.services.content.files import (
     clear_place,
     file_state,
     make_folder,
@@ -18,10 +18,10 @@ from services.content.files import (
     remove_partial,
     sync_folder,
 )
-from services.content.locks import wait_lock
-from services.content.paths import Layout, target_of
-from services.errors import InvalidContent
-from services.oci.digest import Digest, Digester
+from stowage.services.content.locks import wait_lock
+from stowage.services.content.paths import Layout, target_of
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.digest import Digest, Digester
 
 _CHUNK_BYTES = 1 << 20
 

@@ -17,8 +17,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.errors import Internal, InvalidDigest
-from services.oci.digest import Digest
+from stowage.services.errors import Internal, InvalidDigest
+from stowage.services.oci.digest import Digest
 
 _KEY = re.compile(r"[a-z0-9]+(:[a-z0-9]+){0,2}")
 

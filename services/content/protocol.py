@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
-from services.oci.digest import Digest
+from stowage.services.oci.digest import Digest
 
 
 class Ingest(Protocol):

@@ -3,6 +3,6 @@
 parser splits lines, flags, words and here-documents; words expands `$NAME`; instructions checks and applies each one.
 """
 
-from services.dockerfile.instructions import apply_changes
+from stowage.services.dockerfile.instructions import apply_changes
 
 __all__ = ["apply_changes"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from services.errors import InvalidParameter
+from stowage.services.errors import InvalidParameter
 
 _MAX_TYPOS = 2
 

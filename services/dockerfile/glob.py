@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from services.errors import InvalidParameter
+from stowage.services.errors import InvalidParameter
 
 _TOKEN = re.compile(r"\\(.?)|[^\\]", re.DOTALL)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from services.dockerfile.flags import parse_flags
-from services.dockerfile.syntax import Instruction
-from services.errors import InvalidParameter
-from services.gotime import parse_duration
-from services.oci.config import HealthCheck
-from services.oci.gojson import quote
+from stowage.services.dockerfile.flags import parse_flags
+from stowage.services.dockerfile.syntax import Instruction
+from stowage.services.errors import InvalidParameter
+from stowage.services.gotime import parse_duration
+from stowage.services.oci.config import HealthCheck
+from stowage.services.oci.gojson import quote
 
 _FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _SHORTEST = 1_000_000

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.dockerfile.spaces import SPACE
-from services.dockerfile.words import Expander
-from services.errors import InvalidParameter
+from stowage.services.dockerfile.spaces import SPACE
+from stowage.services.dockerfile.words import Expander
+from stowage.services.errors import InvalidParameter
 
 _WORD = re.compile(rf"(?:<<[\t\r ]*|\\.|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^'\"\\{SPACE}])+", re.DOTALL)
 _CLOSED = re.compile(r"(?:\\(?:.|\Z)|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^'\"\\])*+", re.DOTALL)

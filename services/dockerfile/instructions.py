@@ -11,16 +11,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from services.dockerfile.flags import parse_flags
-from services.dockerfile.healthcheck import read_healthcheck
-from services.dockerfile.parser import parse_dockerfile
-from services.dockerfile.ports import Ports, list_ports, parse_ports
-from services.dockerfile.signals import check_signal
-from services.dockerfile.spaces import SPACE
-from services.dockerfile.syntax import Instruction
-from services.dockerfile.words import Expander
-from services.errors import InvalidParameter
-from services.oci.config import ContainerConfig, HealthCheck
+from stowage.services.dockerfile.flags import parse_flags
+from stowage.services.dockerfile.healthcheck import read_healthcheck
+from stowage.services.dockerfile.parser import parse_dockerfile
+from stowage.services.dockerfile.ports import Ports, list_ports, parse_ports
+from stowage.services.dockerfile.signals import check_signal
+from stowage.services.dockerfile.spaces import SPACE
+from stowage.services.dockerfile.syntax import Instruction
+from stowage.services.dockerfile.words import Expander
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.config import ContainerConfig, HealthCheck
 
 _ONBUILD = re.compile(r"[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*", re.IGNORECASE)
 _EMPTY_VOLUME = "VOLUME specified can not be an empty string"

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from services.dockerfile.heredoc import read_heredocs
-from services.dockerfile.spaces import SPACE
-from services.dockerfile.syntax import Instruction, Syntax
-from services.errors import InvalidParameter
+from stowage.services.dockerfile.heredoc import read_heredocs
+from stowage.services.dockerfile.spaces import SPACE
+from stowage.services.dockerfile.syntax import Instruction, Syntax
+from stowage.services.errors import InvalidParameter
 
 _BLANKS = "\t\n\f\r "
 _DIRECTIVE = re.compile(rf"([a-zA-Z][a-zA-Z0-9]*)[{_BLANKS}]*=[{_BLANKS}]*(.+)\Z")

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from services.errors import InvalidParameter
-from services.oci.gojson import quote
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.gojson import quote
 
 _PORT = re.compile(r"[0-9]+")
 _MAX_PORT = 65535

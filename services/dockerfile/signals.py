@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.errors import InvalidParameter
+from stowage.services.errors import InvalidParameter
 
 _NAMES = frozenset(
     [

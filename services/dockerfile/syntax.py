@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from services.dockerfile.heredoc import Heredoc
-from services.dockerfile.spaces import SPACE
-from services.errors import InvalidParameter
-from services.oci.gojson import quote
+from stowage.services.dockerfile.heredoc import Heredoc
+from stowage.services.dockerfile.spaces import SPACE
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.gojson import quote
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _WORD = re.compile(rf"[^{SPACE}]+")

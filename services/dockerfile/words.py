@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.dockerfile.glob import Glob
-from services.dockerfile.spaces import SPACE
-from services.errors import InvalidParameter
-from services.oci.gojson import quote
+from stowage.services.dockerfile.glob import Glob
+from stowage.services.dockerfile.spaces import SPACE
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.gojson import quote
 
 MAX_EXPANDED = 4 * 1024 * 1024
 """How many characters the variables and paths of one import may expand to; doubling one line by line would otherwise fill the memory.

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from services.content.protocol import ContentStore
-from services.errors import EngineError, InvalidDigest
-from services.metadata.protocol import MetadataStore
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import EngineError, InvalidDigest
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.oci.digest import Digest
 
 ORPHAN_GRACE_SECONDS = 60 * 60
 _BATCH = 64

@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from services.content.protocol import ContentStore
-from services.errors import Damaged, EngineError
-from services.metadata.protocol import MetadataStore
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import Damaged, EngineError
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.oci.digest import Digest
 
 _GLANCE_BYTES = 64 << 10
 """A glance reads and hashes blobs up to this size: most manifests and configs, which name all other blobs."""

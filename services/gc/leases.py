@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from services.content.protocol import ContentStore
-from services.errors import EngineError, InvalidParameter, NotFound
-from services.gc.collector import collect_expired, sweep
-from services.gc.damage import sound_blobs
-from services.metadata.protocol import MetadataStore
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import EngineError, InvalidParameter, NotFound
+from stowage.services.gc.collector import collect_expired, sweep
+from stowage.services.gc.damage import sound_blobs
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.oci.digest import Digest
 
 RENEWAL_SECONDS = 20
 ALIVE_SECONDS = 60

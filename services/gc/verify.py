@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
-from services.archive.bounds import Bounds, DecoderMemory
-from services.archive.layer import LayerDigester
-from services.archive.windows import MAX_WINDOW
-from services.content.errors import storage_errors
-from services.content.protocol import ContentStore
-from services.errors import EngineError, InvalidContent
-from services.gc.damage import bytes_problem, file_problem, mark_blob
-from services.metadata.protocol import MetadataStore
-from services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest, Digester
-from services.oci.manifest import Index, Manifest
-from services.oci.mediatypes import is_manifest
-from services.oci.reference import shown_name
+from stowage.services.archive.bounds import Bounds, DecoderMemory
+from stowage.services.archive.layer import LayerDigester
+from stowage.services.archive.windows import MAX_WINDOW
+from stowage.services.content.errors import storage_errors
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import EngineError, InvalidContent
+from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest, Digester
+from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.mediatypes import is_manifest
+from stowage.services.oci.reference import shown_name
 
 _CHUNK_BYTES = 1 << 20
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
-from services.metadata.protocol import Transaction
-from services.metadata.records import ManifestFacts, Role
-from services.oci import gojson, mediatypes
-from services.oci.attestation import first_attestation_of
-from services.oci.descriptor import Descriptor
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import choose_manifests
-from services.store.reading import read_document
-from services.store.resolve import resolve_image
+from stowage.services.engine import Engine
+from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.oci import gojson, mediatypes
+from stowage.services.oci.attestation import first_attestation_of
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import choose_manifests
+from stowage.services.store.reading import read_document
+from stowage.services.store.resolve import resolve_image
 
 MAX_STATEMENT_BYTES = 64 << 20
 """The limit for all statements of one answer, which is built in memory."""

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.errors import Conflict, InvalidParameter, NotFound
-from services.gc.collector import collect_expired, sweep
-from services.metadata.protocol import Transaction
-from services.metadata.records import ImageRecord, Role
-from services.oci.digest import Digest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.reference import Reference
-from services.store.events import Action, log_image
-from services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
-from services.store.summary import ManifestSummary, platform_not_found, read_facts, summarize
+from stowage.services.engine import Engine
+from stowage.services.errors import Conflict, InvalidParameter, NotFound
+from stowage.services.gc.collector import collect_expired, sweep
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ImageRecord, Role
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.reference import Reference
+from stowage.services.store.events import Action, log_image
+from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
+from stowage.services.store.summary import ManifestSummary, platform_not_found, read_facts, summarize
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from services.engine import Engine, Limits
-from services.errors import EngineError, InvalidContent, InvalidParameter, RegistryFailure
-from services.oci import gojson, mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.manifest import Index, Manifest
-from services.oci.platform import Platform
-from services.oci.reference import Reference, parse_any
-from services.registry.protocol import Credentials, Repository
+from stowage.services.engine import Engine, Limits
+from stowage.services.errors import EngineError, InvalidContent, InvalidParameter, RegistryFailure
+from stowage.services.oci import gojson, mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference, parse_any
+from stowage.services.registry.protocol import Credentials, Repository
 
 _MAX_CONFIG = 4 << 20
 

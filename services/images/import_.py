@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from threading import Event
 from typing import cast
 
-from services.archive.stream import Readable
-from services.dockerfile import apply_changes
-from services.engine import Engine
-from services.errors import InvalidContent, InvalidParameter
-from services.gc.leases import Lease, hold
-from services.intake.ingest import store_bytes
-from services.intake.rootfs import StoredLayer, store_rootfs
-from services.oci.config import ContainerConfig, History, ImageConfig
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.gojson import encode
-from services.oci.manifest import MAX_MANIFEST_BYTES
-from services.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST
-from services.oci.platform import Platform
-from services.oci.reference import Reference, dangling_name
-from services.oci.timestamp import Timestamp
-from services.progress import Detail, Progress, ProgressStream
-from services.registry.protocol import Download
-from services.store.events import Action, log_image
-from services.store.graph import read_graph
-from services.store.publish import assign_name, record_graph
-from services.transfer.retry import awaited
+from stowage.services.archive.stream import Readable
+from stowage.services.dockerfile import apply_changes
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, InvalidParameter
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.intake.rootfs import StoredLayer, store_rootfs
+from stowage.services.oci.config import ContainerConfig, History, ImageConfig
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.gojson import encode
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
+from stowage.services.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference, dangling_name
+from stowage.services.oci.timestamp import Timestamp
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.protocol import Download
+from stowage.services.store.events import Action, log_image
+from stowage.services.store.graph import read_graph
+from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.transfer.retry import awaited
 
 _PROGRESS_SECONDS = 0.1
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.metadata.protocol import Transaction
-from services.metadata.records import ImageRecord
-from services.oci.config import ImageConfig
-from services.oci.descriptor import Descriptor
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.reference import Reference
-from services.oci.timestamp import Timestamp
-from services.store.resolve import is_dangling, resolve_image
-from services.store.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
+from stowage.services.engine import Engine
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.oci.config import ImageConfig
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.reference import Reference
+from stowage.services.oci.timestamp import Timestamp
+from stowage.services.store.resolve import is_dangling, resolve_image
+from stowage.services.store.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from weakref import WeakValueDictionary
 
-from services.engine import Engine
-from services.filters import Filters
-from services.metadata.records import Catalog, ImageRecord
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.reference import Reference
-from services.store.filters import Predicate, select_records
-from services.store.resolve import familiar_name, is_dangling, resolve_image
-from services.store.summary import (
+from stowage.services.engine import Engine
+from stowage.services.filters import Filters
+from stowage.services.metadata.records import Catalog, ImageRecord
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.reference import Reference
+from stowage.services.store.image_filters import Predicate, select_records
+from stowage.services.store.resolve import familiar_name, is_dangling, resolve_image
+from stowage.services.store.summary import (
     Facts,
     ImageSummary,
     ManifestSummary,

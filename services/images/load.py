@@ -14,25 +14,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
-from services.archive.stream import Readable
-from services.engine import Engine
-from services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound
-from services.gc.leases import Lease, hold
-from services.intake.archive import read_archive
-from services.metadata.records import Kind, ManifestDocument, Role
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.mediatypes import is_manifest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import is_wanted, wanted_manifests
-from services.oci.reference import Reference, dangling_name
-from services.progress import Progress, ProgressStream
-from services.store.batches import batches
-from services.store.documents import Documents
-from services.store.events import Action, image_labels, log_image
-from services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
-from services.store.publish import assign_name, record_graph
+from stowage.services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
+from stowage.services.archive.stream import Readable
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.archive import read_archive
+from stowage.services.metadata.records import Kind, ManifestDocument, Role
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import is_manifest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import is_wanted, wanted_manifests
+from stowage.services.oci.reference import Reference, dangling_name
+from stowage.services.progress import Progress, ProgressStream
+from stowage.services.store.batches import batches
+from stowage.services.store.documents import Documents
+from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
+from stowage.services.store.publish import assign_name, record_graph
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_CHUNK = 1 << 20

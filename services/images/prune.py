@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.errors import Conflict
-from services.filters import Filters
-from services.gc.collector import collect_garbage, sweep
-from services.images.delete import Removal
-from services.metadata.records import ImageRecord
-from services.oci.digest import Digest
-from services.store.batches import batches
-from services.store.events import Action, log_image, log_prune
-from services.store.filters import select_records
-from services.store.resolve import familiar_name, is_dangling
-from services.store.summary import Facts, walk_present
+from stowage.services.engine import Engine
+from stowage.services.errors import Conflict
+from stowage.services.filters import Filters
+from stowage.services.gc.collector import collect_garbage, sweep
+from stowage.services.images.delete import Removal
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.oci.digest import Digest
+from stowage.services.store.batches import batches
+from stowage.services.store.events import Action, log_image, log_prune
+from stowage.services.store.image_filters import select_records
+from stowage.services.store.resolve import familiar_name, is_dangling
+from stowage.services.store.summary import Facts, walk_present
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 

@@ -12,30 +12,39 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.errors import Damaged, EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, InvalidReference, NotFound
-from services.gc.damage import sound_blobs
-from services.gc.leases import Lease, hold
-from services.intake.ingest import store_blob
-from services.metadata.protocol import Transaction
-from services.metadata.records import Kind
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.manifest import Index, Manifest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import choose_manifests
-from services.oci.reference import Reference
-from services.progress import Detail, Progress, ProgressStream
-from services.registry.protocol import Credentials, Repository
-from services.store.events import Action, image_labels, log_image
-from services.store.graph import MAX_DEPTH, read_graph
-from services.store.publish import assign_name, record_graph
-from services.store.reading import read_document
-from services.store.resolve import resolve_image
-from services.transfer.download import download_blobs
-from services.transfer.retry import patiently
-from services.transfer.transfers import is_shown
+from stowage.services.engine import Engine
+from stowage.services.errors import (
+    Damaged,
+    EngineError,
+    Forbidden,
+    ImageNotFound,
+    InvalidContent,
+    InvalidDigest,
+    InvalidReference,
+    NotFound,
+)
+from stowage.services.gc.damage import sound_blobs
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.ingest import store_blob
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Kind
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import choose_manifests
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.protocol import Credentials, Repository
+from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.graph import MAX_DEPTH, read_graph
+from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.reading import read_document
+from stowage.services.store.resolve import resolve_image
+from stowage.services.transfer.download import download_blobs
+from stowage.services.transfer.retry import patiently
+from stowage.services.transfer.transfers import is_shown
 
 
 def pull_reference(image: str, tag: str) -> Reference:

@@ -12,24 +12,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from services.engine import Engine
-from services.errors import NotFound
-from services.gc.leases import hold
-from services.metadata.protocol import Transaction
-from services.metadata.records import ImageRecord, Kind
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.progress import Detail, Progress, ProgressStream
-from services.registry.protocol import Credentials
-from services.store.events import Action, image_labels, log_image
-from services.store.export_target import choose_target
-from services.store.names import repo_tag_reference
-from services.store.reading import refuse_damaged
-from services.store.summary import Facts, read_facts
-from services.transfer.upload import Uploads
+from stowage.services.engine import Engine
+from stowage.services.errors import NotFound
+from stowage.services.gc.leases import hold
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ImageRecord, Kind
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.protocol import Credentials
+from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.export_target import choose_target
+from stowage.services.store.names import repo_tag_reference
+from stowage.services.store.reading import refuse_damaged
+from stowage.services.store.summary import Facts, read_facts
+from stowage.services.transfer.upload import Uploads
 
 
 def push_reference(image: str, tag: str) -> Reference:

@@ -13,28 +13,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
-from services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
-from services.archive.tar_reader import CHUNK
-from services.archive.tar_writer import NewMember, write_tar
-from services.engine import Engine
-from services.errors import Conflict, EngineError, Internal, InvalidParameter, InvalidReference, NotFound
-from services.gc.leases import hold
-from services.metadata.protocol import Transaction
-from services.metadata.records import ImageRecord, ManifestFacts, Role
-from services.oci import gojson
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.mediatypes import is_index, is_manifest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import best_manifest, is_wanted
-from services.oci.reference import Reference
-from services.store.events import Action, image_labels, log_image
-from services.store.export_target import choose_target
-from services.store.reading import open_verified, read_document, refuse_damaged
-from services.store.resolve import image_not_found, resolve_image
-from services.store.summary import Facts, read_facts, summarize
+from stowage.services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
+from stowage.services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE, MANIFEST_SUBJECT, index_file, named, unnamed
+from stowage.services.archive.tar_reader import CHUNK
+from stowage.services.archive.tar_writer import NewMember, write_tar
+from stowage.services.engine import Engine
+from stowage.services.errors import Conflict, EngineError, Internal, InvalidParameter, InvalidReference, NotFound
+from stowage.services.gc.leases import hold
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ImageRecord, ManifestFacts, Role
+from stowage.services.oci import gojson
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.mediatypes import is_index, is_manifest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import best_manifest, is_wanted
+from stowage.services.oci.reference import Reference
+from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.export_target import choose_target
+from stowage.services.store.reading import open_verified, read_document, refuse_damaged
+from stowage.services.store.resolve import image_not_found, resolve_image
+from stowage.services.store.summary import Facts, read_facts, summarize
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.engine import Engine
-from services.errors import InvalidParameter
-from services.filters import Filters, parse_integer
-from services.registry.protocol import Credentials, FoundRepository
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidParameter
+from stowage.services.filters import Filters, parse_integer
+from stowage.services.registry.protocol import Credentials, FoundRepository
 
 _ACCEPTED = ("is-automated", "is-official", "stars")
 _DEFAULT_LIMIT = 25

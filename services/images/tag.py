@@ -5,16 +5,16 @@ Source: moby daemon/containerd/image_tag.go, daemon/server/router/image/image_ro
 
 from __future__ import annotations
 
-from services.engine import Engine
-from services.errors import InvalidParameter, NotFound
-from services.metadata.protocol import Transaction
-from services.oci.descriptor import Descriptor
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.store.events import Action, image_labels, log_image
-from services.store.publish import assign_name
-from services.store.resolve import familiar_name, resolve_image
-from services.store.summary import any_platform, platform_not_found, read_facts, summarize
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidParameter, NotFound
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.publish import assign_name
+from stowage.services.store.resolve import familiar_name, resolve_image
+from stowage.services.store.summary import any_platform, platform_not_found, read_facts, summarize
 
 
 def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:

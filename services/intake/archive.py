@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
-from services.archive import docker_archive, oci_layout
-from services.archive.bounds import Inflation
-from services.archive.stream import Counted, Readable, uncompressed
-from services.archive.tar_reader import TarReader
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.leases import Lease
-from services.intake.archive_members import MAX_ENTRIES, Intake, take_member
-from services.intake.derived_manifests import docker_entries
-from services.intake.small_blobs import SmallBlobs
-from services.oci.descriptor import Descriptor
-from services.progress import Progress
+from stowage.services.archive import docker_archive, oci_layout
+from stowage.services.archive.bounds import Inflation
+from stowage.services.archive.stream import Counted, Readable, uncompressed
+from stowage.services.archive.tar_reader import TarReader
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.leases import Lease
+from stowage.services.intake.archive_members import MAX_ENTRIES, Intake, take_member
+from stowage.services.intake.derived_manifests import docker_entries
+from stowage.services.intake.small_blobs import SmallBlobs
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.progress import Progress
 
 
 def read_archive(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, list[Descriptor]]:

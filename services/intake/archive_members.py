@@ -18,16 +18,16 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from services.archive import docker_archive, oci_layout
-from services.archive.tar_reader import Member, MemberType
-from services.engine import Engine
-from services.errors import InvalidContent, InvalidDigest
-from services.gc.leases import Lease
-from services.intake.ingest import StoredBlob, store_blob
-from services.intake.small_blobs import SMALL_BYTES, SmallBlobs
-from services.oci.digest import Digest
-from services.oci.gojson import check_values, quote
-from services.oci.platform import Platform
+from stowage.services.archive import docker_archive, oci_layout
+from stowage.services.archive.tar_reader import Member, MemberType
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, InvalidDigest
+from stowage.services.gc.leases import Lease
+from stowage.services.intake.ingest import StoredBlob, store_blob
+from stowage.services.intake.small_blobs import SMALL_BYTES, SmallBlobs
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.gojson import check_values, quote
+from stowage.services.oci.platform import Platform
 
 MAX_DOCUMENT_BYTES = 20 << 20
 """The size limit of index.json and of manifest.json; containerd reads no more of the latter (jsonLimit)."""

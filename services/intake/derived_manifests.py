@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from itertools import islice
 
-from services.archive import docker_archive, oci_layout
-from services.archive.docker_archive import ArchivedImage
-from services.errors import InvalidContent, InvalidReference
-from services.intake.archive_members import MAX_ENTRIES, Intake
-from services.intake.ingest import StoredBlob
-from services.oci.config import ImageConfig
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.gojson import quote
-from services.oci.manifest import MAX_MANIFEST_BYTES
-from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.progress import Progress
-from services.store.documents import MAX_REPEATED_CONFIGS
-from services.store.reading import read_document
+from stowage.services.archive import docker_archive, oci_layout
+from stowage.services.archive.docker_archive import ArchivedImage
+from stowage.services.errors import InvalidContent, InvalidReference
+from stowage.services.intake.archive_members import MAX_ENTRIES, Intake
+from stowage.services.intake.ingest import StoredBlob
+from stowage.services.oci.config import ImageConfig
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.gojson import quote
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
+from stowage.services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Progress
+from stowage.services.store.documents import MAX_REPEATED_CONFIGS
+from stowage.services.store.reading import read_document
 
 MAX_IMAGES = 20_000
 """The most entries of manifest.json; each may cost a manifest and everything that is read for it."""

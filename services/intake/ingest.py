@@ -10,17 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from uuid import uuid4
 
-from services.archive.layer import LayerDigester
-from services.archive.stage import Stage
-from services.content.protocol import Ingest
-from services.engine import Engine
-from services.errors import InvalidContent, OutOfSpace
-from services.gc.damage import sound_blobs
-from services.gc.leases import Lease
-from services.intake.turns import take_turn
-from services.metadata.records import LayerFacts
-from services.oci.digest import Digest, Digester
-from services.registry.protocol import BlobStream
+from stowage.services.archive.layer import LayerDigester
+from stowage.services.archive.stage import Stage
+from stowage.services.content.protocol import Ingest
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, OutOfSpace
+from stowage.services.gc.damage import sound_blobs
+from stowage.services.gc.leases import Lease
+from stowage.services.intake.concurrent_writers import take_turn
+from stowage.services.metadata.records import LayerFacts
+from stowage.services.oci.digest import Digest, Digester
+from stowage.services.registry.protocol import BlobStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,21 @@ from uuid import uuid4
 
 from isal import igzip_threaded
 
-from services.archive.bounds import Bounds
-from services.archive.compression import Compression
-from services.archive.stage import Stage
-from services.archive.stream import Readable, decompress, read_from
-from services.archive.tar_reader import TarReader
-from services.content.protocol import Ingest
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.leases import Lease
-from services.intake.ingest import commit_blob
-from services.metadata.records import LayerFacts
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest, Digester
-from services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from services.progress import Progress
+from stowage.services.archive.bounds import Bounds
+from stowage.services.archive.compression import Compression
+from stowage.services.archive.stage import Stage
+from stowage.services.archive.stream import Readable, decompress, read_from
+from stowage.services.archive.tar_reader import TarReader
+from stowage.services.content.protocol import Ingest
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.leases import Lease
+from stowage.services.intake.ingest import commit_blob
+from stowage.services.metadata.records import LayerFacts
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest, Digester
+from stowage.services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from stowage.services.progress import Progress
 
 _BLOCK = 1 << 20
 _LEVEL = 1

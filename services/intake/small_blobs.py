@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 
-from services.archive.layer import LayerDigester
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.leases import Lease
-from services.intake.ingest import StoredBlob, store_blob
-from services.metadata.records import LayerFacts
-from services.oci.digest import Digest
+from stowage.services.archive.layer import LayerDigester
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.leases import Lease
+from stowage.services.intake.ingest import StoredBlob, store_blob
+from stowage.services.metadata.records import LayerFacts
+from stowage.services.oci.digest import Digest
 
 SMALL_BYTES = 64 << 10
 """Blobs up to this size are batched; for a larger one the bytes themselves cost more."""

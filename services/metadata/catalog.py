@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from services.metadata.facts import FACTS, read_edges, to_facts
-from services.metadata.images import RECORDS, to_record
-from services.metadata.records import Catalog, ImageRecord, Kind, ManifestFacts
+from stowage.services.metadata.facts import FACTS, read_edges, to_facts
+from stowage.services.metadata.images import RECORDS, to_record
+from stowage.services.metadata.records import Catalog, ImageRecord, Kind, ManifestFacts
 
 _Row = tuple[Any, ...]
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from services.errors import EngineError, Internal, OutOfSpace
+from stowage.services.errors import EngineError, Internal, OutOfSpace
 
 _BUSY_SECONDS = 30
 _IDLE_CONNECTIONS = 8

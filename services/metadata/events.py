@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from services.metadata.records import Actor, Event
-from services.metadata.tables import event
+from stowage.services.metadata.records import Actor, Event
+from stowage.services.metadata.tables import event
 
 _LAST = select(func.coalesce(func.max(event.c.id), 0))
 _AFTER = select(event).where(event.c.id > bindparam("position")).order_by(event.c.id).limit(bindparam("count"))
@@ -14,7 +14,7 @@ _OLDEST = delete(event).where(event.c.id <= bindparam("oldest"))
 
 
 class SqlEvents:
-    """Implements `services.metadata.protocol.Events`."""
+    """Implements `stowage.services.metadata.protocol.Events`."""
 
     def __init__(self, connection: Connection, history: int) -> None:
         self._connection = connection

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from services.metadata.reach import DIGESTS
-from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
-from services.metadata.rows import (
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.rows import (
     dump_descriptor,
     dump_labels,
     dump_platform,
@@ -22,8 +22,8 @@ from services.metadata.rows import (
     load_timestamp,
     to_digest,
 )
-from services.metadata.tables import edge, manifest
-from services.oci.digest import Digest
+from stowage.services.metadata.tables import edge, manifest
+from stowage.services.oci.digest import Digest
 
 FACTS = select(
     manifest.c.digest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
-from services.metadata.tables import generation
+from stowage.services.metadata.tables import generation
 
 _READ = select(generation.c.value)
 _BUMP = update(generation).values(value=generation.c.value + 1)

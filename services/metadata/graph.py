@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, select, update
 
-from services.errors import BlobNotFound
-from services.metadata import reach
-from services.metadata.facts import FACTS, edge_rows, manifest_row, read_edges, to_facts
-from services.metadata.generation import bump
-from services.metadata.reach import DIGESTS
-from services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
-from services.metadata.rows import in_chunks, load_descriptor, to_digest
-from services.metadata.tables import blob, config, edge, layer, manifest, source
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
+from stowage.services.errors import BlobNotFound
+from stowage.services.metadata import reach
+from stowage.services.metadata.facts import FACTS, edge_rows, manifest_row, read_edges, to_facts
+from stowage.services.metadata.generation import bump
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.rows import in_chunks, load_descriptor, to_digest
+from stowage.services.metadata.tables import blob, config, edge, layer, manifest, source
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 
 _BLOBS = select(blob.c.digest, blob.c.size)
 _PAIRS = select(edge.c.parent, edge.c.child)
@@ -45,7 +45,7 @@ _STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).val
 
 
 class SqlGraph:
-    """Implements `services.metadata.protocol.Graph`."""
+    """Implements `stowage.services.metadata.protocol.Graph`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable, bindparam, delete, distinct, func, insert, select, update
 
-from services.metadata.generation import bump
-from services.metadata.records import ImageRecord
-from services.metadata.rows import dump_descriptor, load_descriptor
-from services.metadata.tables import image
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
+from stowage.services.metadata.generation import bump
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.rows import dump_descriptor, load_descriptor
+from stowage.services.metadata.tables import image
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 
 RECORDS = select(image.c.name, image.c.descriptor, image.c.created_at, image.c.updated_at).order_by(image.c.name)
 """The columns that `to_record` reads, ordered by name."""
@@ -30,7 +30,7 @@ def to_record(row: Sequence[Any]) -> ImageRecord:
 
 
 class SqlImages:
-    """Implements `services.metadata.protocol.Images`."""
+    """Implements `stowage.services.metadata.protocol.Images`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from services.metadata.reach import CONTENT_SIZES
-from services.metadata.rows import in_chunks
-from services.metadata.tables import manifest
+from stowage.services.metadata.reach import CONTENT_SIZES
+from stowage.services.metadata.rows import in_chunks
+from stowage.services.metadata.tables import manifest
 
 _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size)
 

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, delete, extract, func, insert, or_, select, update
 
-from services.errors import Internal
-from services.metadata import tables
-from services.metadata.rows import in_chunks, to_digest
-from services.oci.digest import Digest
+from stowage.services.errors import Internal
+from stowage.services.metadata import tables
+from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.oci.digest import Digest
 
 NOW: ColumnElement[int] = cast(extract("epoch", func.current_timestamp()), BigInteger)
 """The database's clock, in seconds since 1970: one clock for every node."""
 
 
 class SqlLeases:
-    """Implements `services.metadata.protocol.Leases`."""
+    """Implements `stowage.services.metadata.protocol.Leases`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

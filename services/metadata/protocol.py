@@ -24,9 +24,9 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
+from stowage.services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 
 
 class Images(Protocol):

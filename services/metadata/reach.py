@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import CTE, BindParameter, Select, bindparam, exists, func, or_, select, union
 
-from services.metadata.leases import NOW
-from services.metadata.tables import blob, edge, image, lease, lease_blob
+from stowage.services.metadata.leases import NOW
+from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob
 
 DIGESTS: BindParameter[list[str]] = bindparam("digests", expanding=True)
 """The IN list that these queries take."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.mediatypes import is_foreign_layer
-from services.oci.platform import Platform
-from services.oci.timestamp import Timestamp
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import is_foreign_layer
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.timestamp import Timestamp
 
 
 class Kind(StrEnum):

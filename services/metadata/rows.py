@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.timestamp import Timestamp
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.timestamp import Timestamp
 
 CHUNK = 500
 """How many values one IN list holds: below every database's limit on parameters."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from services.metadata import tables
-from services.metadata.reach import DIGESTS
-from services.metadata.rows import in_chunks, to_digest
-from services.oci.digest import Digest
+from stowage.services.metadata import tables
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.oci.digest import Digest
 
 _SOURCES = (
     select(tables.source.c.digest, tables.source.c.repository)
@@ -26,7 +26,7 @@ _PRESENT = select(tables.blob.c.digest).where(tables.blob.c.digest.in_(DIGESTS))
 
 
 class SqlSources:
-    """Implements `services.metadata.protocol.Sources`."""
+    """Implements `stowage.services.metadata.protocol.Sources`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -11,25 +11,25 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from services.errors import EngineError, Unsupported
-from services.metadata import generation
-from services.metadata.catalog import CatalogReader
-from services.metadata.database import open_engine, transaction
-from services.metadata.events import SqlEvents
-from services.metadata.graph import SqlGraph
-from services.metadata.images import SqlImages
-from services.metadata.integrity import find_problems
-from services.metadata.leases import SqlLeases
-from services.metadata.records import Catalog
-from services.metadata.sources import SqlSources
-from services.metadata.tables import store
+from stowage.services.errors import EngineError, Unsupported
+from stowage.services.metadata import generation
+from stowage.services.metadata.catalog import CatalogReader
+from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.events import SqlEvents
+from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.images import SqlImages
+from stowage.services.metadata.integrity import find_problems
+from stowage.services.metadata.leases import SqlLeases
+from stowage.services.metadata.records import Catalog
+from stowage.services.metadata.sources import SqlSources
+from stowage.services.metadata.tables import store
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
 class SqlTransaction:
-    """Implements `services.metadata.protocol.Transaction`."""
+    """Implements `stowage.services.metadata.protocol.Transaction`."""
 
     images: SqlImages
     graph: SqlGraph
@@ -39,7 +39,7 @@ class SqlTransaction:
 
 
 class SqlMetadataStore:
-    """Implements `services.metadata.protocol.MetadataStore` on an SQLAlchemy URL whose tables exist: see `upgrade`.
+    """Implements `stowage.services.metadata.protocol.MetadataStore` on an SQLAlchemy URL whose tables exist: see `upgrade`.
 
     Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read before it
     closes the store is available in its children. The newest `event_history` events are kept.

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.errors import InvalidDigest
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
+from stowage.services.errors import InvalidDigest
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 
 _TYPE = "vnd.docker.reference.type"
 _SUBJECT = "vnd.docker.reference.digest"

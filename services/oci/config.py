@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.errors import InvalidContent, InvalidDigest
-from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.gojson import decode, encode
-from services.oci.platform import Platform
-from services.oci.timestamp import Timestamp
+from stowage.services.errors import InvalidContent, InvalidDigest
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import decode, encode
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.timestamp import Timestamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.errors import InvalidContent
-from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.platform import Platform
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from services.errors import InvalidDigest
+from stowage.services.errors import InvalidDigest
 
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[a-f0-9]+")

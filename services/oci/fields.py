@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.errors import InvalidContent
+from stowage.services.errors import InvalidContent
 
 _INT64 = range(-(1 << 63), 1 << 63)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import NoReturn
 
-from services.errors import InvalidContent
+from stowage.services.errors import InvalidContent
 
 MAX_VALUES = 1 << 17
 """In a manifest, an index or a config, roughly: the largest real ones have some ten thousand, and in 4 MiB a million would fit, each of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.oci.gojson import quote
+from stowage.services.oci.gojson import quote
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 

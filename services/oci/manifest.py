@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.errors import InvalidContent
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.fields import Fields
-from services.oci.gojson import decode
+from stowage.services.errors import InvalidContent
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import decode
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """The limit that registries and containerd apply to one manifest."""

@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import unquote
 
-from services.errors import InvalidParameter
-from services.oci.fields import Fields
-from services.oci.gojson import quote
-from services.oci.gourl import escape_problem
-from services.oci.windows import accepts_version
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import quote
+from stowage.services.oci.gourl import escape_problem
+from stowage.services.oci.windows import accepts_version
 
 _COMPONENT = r"^[A-Za-z0-9_.-]+$"
 _OS_PART = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from services.oci import mediatypes
-from services.oci.attestation import attestations_of
-from services.oci.descriptor import Descriptor
-from services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci import mediatypes
+from stowage.services.oci.attestation import attestations_of
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.platform import Platform, PlatformMatcher
 
 _T = TypeVar("_T")
 

@@ -28,8 +28,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from services.errors import InvalidDigest, InvalidReference
-from services.oci.digest import Digest
+from stowage.services.errors import InvalidDigest, InvalidReference
+from stowage.services.oci.digest import Digest
 
 DANGLING_PREFIX = "moby-dangling@"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.errors import InvalidContent, InvalidParameter
-from services.gotime import format_time, parse_time
+from stowage.services.errors import InvalidContent, InvalidParameter
+from stowage.services.gotime import format_time, parse_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,15 @@ from urllib.parse import urlencode, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidContent, RegistryFailure
-from services.oci import gojson
-from services.registry.challenges import Challenge
-from services.registry.failure import Failed, NoAuthorization, NoCredentials, NoToken, failure_of
-from services.registry.hosts import Endpoint
-from services.registry.protocol import Credentials
-from services.registry.realms import Realms
-from services.registry.refusals import read_refusal
-from services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, read_bounded
+from stowage.services.errors import InvalidContent, RegistryFailure
+from stowage.services.oci import gojson
+from stowage.services.registry.challenges import Challenge
+from stowage.services.registry.failure import Failed, NoAuthorization, NoCredentials, NoToken, failure_of
+from stowage.services.registry.hosts import Endpoint
+from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.realms import Realms
+from stowage.services.registry.refusals import read_refusal
+from stowage.services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, read_bounded
 
 _MAX_TOKEN_BODY = 1 << 20
 CLIENT_ID = "docker"

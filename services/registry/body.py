@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from urllib3.connection import HTTPConnection
 
-from services.errors import RegistryFailure
-from services.registry.protocol import OpenBlob
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.protocol import OpenBlob
 
 PIECE = 256 << 10  # five uploads on a line of 100 KB a second each send one piece within 13 seconds
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from urllib3.util.ssl_ import create_urllib3_context
 
-from services.errors import RegistryFailure
+from stowage.services.errors import RegistryFailure
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.errors import NotFound
-from services.oci.reference import Reference
-from services.registry.exchange import Exchange
-from services.registry.hosts import HostNames, Hosts
-from services.registry.login import try_credentials
-from services.registry.protocol import Credentials, Destination, FoundRepository, Repository
-from services.registry.proxies import DIRECT, Proxies
-from services.registry.realms import Realms
-from services.registry.redaction import hiding
-from services.registry.repository import RemoteRepository
-from services.registry.search import HUB_INDEX, find_index, search_index
-from services.registry.transport import USER_AGENT, Transport
-from services.registry.upload import RemoteDestination
+from stowage.services.errors import NotFound
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.exchange import Exchange
+from stowage.services.registry.hosts import HostNames, Hosts
+from stowage.services.registry.login import try_credentials
+from stowage.services.registry.protocol import Credentials, Destination, FoundRepository, Repository
+from stowage.services.registry.proxies import DIRECT, Proxies
+from stowage.services.registry.realms import Realms
+from stowage.services.registry.redaction import hiding
+from stowage.services.registry.repository import RemoteRepository
+from stowage.services.registry.search import HUB_INDEX, find_index, search_index
+from stowage.services.registry.transport import USER_AGENT, Transport
+from stowage.services.registry.upload import RemoteDestination
 
 
 class RegistryClient:

@@ -19,10 +19,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import SSLError
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import RegistryFailure
-from services.registry.body import UploadBody
-from services.registry.operations import current_operation
-from services.tcp_keepalive import KEEPALIVE
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.body import UploadBody
+from stowage.services.registry.operations import current_operation
+from stowage.services.tcp_keepalive import KEEPALIVE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

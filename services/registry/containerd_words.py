@@ -22,12 +22,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from services.errors import NotFound, RegistryFailure, Unauthorized, Unsupported
-from services.registry.challenges import stated_error
-from services.registry.error_document import CODES, StatedError
-from services.registry.failure import Failure, NoAuthorization, NoCredentials, NoToken, Refusal, Sentence, worded
-from services.registry.gohttp import status_line, url_error
-from services.registry.redaction import without_query
+from stowage.services.errors import NotFound, RegistryFailure, Unauthorized, Unsupported
+from stowage.services.registry.challenges import stated_error
+from stowage.services.registry.error_document import CODES, StatedError
+from stowage.services.registry.failure import Failure, NoAuthorization, NoCredentials, NoToken, Refusal, Sentence, worded
+from stowage.services.registry.gohttp import status_line, url_error
+from stowage.services.registry.redaction import without_query
 
 OPENING = "failed to copy: httpReadSeeker: failed open: "
 PULL_DENIED = "pull access denied for {}, repository does not exist or may require 'docker login'"

@@ -13,10 +13,10 @@ import base64
 import binascii
 from typing import NoReturn
 
-from services.errors import InvalidContent, InvalidParameter
-from services.oci import gojson
-from services.oci.fields import Fields
-from services.registry.protocol import Credentials
+from stowage.services.errors import InvalidContent, InvalidParameter
+from stowage.services.oci import gojson
+from stowage.services.oci.fields import Fields
+from stowage.services.registry.protocol import Credentials
 
 _KEYS = ("username", "password", "identitytoken", "registrytoken", "serveraddress")
 

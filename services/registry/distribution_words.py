@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, SSLError
 
-from services.errors import NotFound, RegistryFailure, Unauthorized
-from services.oci import gojson
-from services.registry.containerd_words import PULL_DENIED
-from services.registry.error_document import CODES, ErrorDocument, StatedError
-from services.registry.failure import Failure, NoToken, Refusal, Sentence, worded
-from services.registry.gohttp import status_line, url_error
-from services.registry.redaction import without_query
+from stowage.services.errors import NotFound, RegistryFailure, Unauthorized
+from stowage.services.oci import gojson
+from stowage.services.registry.containerd_words import PULL_DENIED
+from stowage.services.registry.error_document import CODES, ErrorDocument, StatedError
+from stowage.services.registry.failure import Failure, NoToken, Refusal, Sentence, worded
+from stowage.services.registry.gohttp import status_line, url_error
+from stowage.services.registry.redaction import without_query
 
 _BY_STATUS = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 _BY_TOKEN_ERROR = {"invalid_token": "UNAUTHORIZED", "insufficient_scope": "DENIED"}

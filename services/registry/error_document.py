@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services import errors
-from services.errors import EngineError, InvalidContent
-from services.oci import gojson
-from services.oci.fields import Fields
+from stowage.services import errors
+from stowage.services.errors import EngineError, InvalidContent
+from stowage.services.oci import gojson
+from stowage.services.oci.fields import Fields
 
 CODES: dict[str, tuple[type[EngineError], str]] = {
     "UNKNOWN": (errors.RegistryFailure, "unknown error"),

@@ -18,17 +18,17 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, NotFound
-from services.oci.reference import Reference
-from services.registry.auth import Authorizer
-from services.registry.body import UploadBody
-from services.registry.challenges import challenges, find_answerable, origin, stated_error
-from services.registry.failure import Failed, Failure, NoAuthorization
-from services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
-from services.registry.protocol import Credentials
-from services.registry.realms import Realms
-from services.registry.refusals import NO_RANGES, refused
-from services.registry.transport import USER_AGENT, Transport, check_redirect, discard, redirect_target
+from stowage.services.errors import EngineError, NotFound
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.auth import Authorizer
+from stowage.services.registry.body import UploadBody
+from stowage.services.registry.challenges import challenges, find_answerable, origin, stated_error
+from stowage.services.registry.failure import Failed, Failure, NoAuthorization
+from stowage.services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
+from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.realms import Realms
+from stowage.services.registry.refusals import NO_RANGES, refused
+from stowage.services.registry.transport import USER_AGENT, Transport, check_redirect, discard, redirect_target
 
 _log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from services.errors import EngineError, RegistryFailure
-from services.registry.challenges import Challenge
-from services.registry.connections import HandshakeError
-from services.registry.error_document import ErrorDocument
-from services.registry.hosts import Endpoint
-from services.registry.redaction import without_query
+from stowage.services.errors import EngineError, RegistryFailure
+from stowage.services.registry.challenges import Challenge
+from stowage.services.registry.connections import HandshakeError
+from stowage.services.registry.error_document import ErrorDocument
+from stowage.services.registry.hosts import Endpoint
+from stowage.services.registry.redaction import without_query
 
 Sentence = tuple[type[EngineError], str]
 """The kind of error, and the message that a client reads."""

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NameResolutionError, NewConnectionError, ProxyError
 from urllib3.exceptions import TimeoutError as HTTPTimeout
 
-from services.registry.connections import HandshakeError
-from services.registry.redaction import without_query
+from stowage.services.registry.connections import HandshakeError
+from stowage.services.registry.redaction import without_query
 
 _CERTIFICATE_PROBLEMS = {
     **dict.fromkeys((9, 10), "certificate has expired or is not yet valid"),

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from services.registry.addresses import Address
-from services.registry.certs import SYSTEM_TRUST, Trust, read_cert_folder
-from services.registry.hosts_toml import CAPABILITIES, HostEntry, read_hosts
+from stowage.services.registry.addresses import Address
+from stowage.services.registry.certs import SYSTEM_TRUST, Trust, read_cert_folder
+from stowage.services.registry.hosts_toml import CAPABILITIES, HostEntry, read_hosts
 
 DOCKER_HUB = "docker.io"
 HUB_ALIASES = frozenset({DOCKER_HUB, "index.docker.io"})

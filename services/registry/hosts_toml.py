@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from services.errors import RegistryFailure
-from services.registry.certs import PemFile, Trust
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.certs import PemFile, Trust
 
 CAPABILITIES = frozenset({"pull", "resolve", "push"})
 _KNOWN_CAPABILITIES = CAPABILITIES | {"referrers"}

@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidParameter, RegistryFailure
-from services.registry.auth import CLIENT_ID, Authorizer
-from services.registry.challenges import Challenge, find_answerable
-from services.registry.distribution_words import login_errors
-from services.registry.failure import Failed, Failure, NoAuthorization
-from services.registry.gohttp import status_line
-from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts
-from services.registry.protocol import Credentials
-from services.registry.realms import Realms
-from services.registry.redaction import hiding
-from services.registry.transport import USER_AGENT, Transport, discard
+from stowage.services.errors import InvalidParameter, RegistryFailure
+from stowage.services.registry.auth import CLIENT_ID, Authorizer
+from stowage.services.registry.challenges import Challenge, find_answerable
+from stowage.services.registry.distribution_words import login_errors
+from stowage.services.registry.failure import Failed, Failure, NoAuthorization
+from stowage.services.registry.gohttp import status_line
+from stowage.services.registry.hosts import DOCKER_HUB, Endpoint, Hosts
+from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.realms import Realms
+from stowage.services.registry.redaction import hiding
+from stowage.services.registry.transport import USER_AGENT, Transport, discard
 
 
 def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credentials: Credentials) -> str:

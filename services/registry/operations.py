@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 from weakref import WeakSet
 
-from services.errors import RegistryFailure
+from stowage.services.errors import RegistryFailure
 
 _T = TypeVar("_T")
 

@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from urllib3.exceptions import InsecureRequestWarning
 
-from services.errors import RegistryFailure
-from services.registry.certs import Trust
-from services.registry.connections import POOLS, SOCKET_OPTIONS
-from services.registry.proxies import Proxies
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.certs import Trust
+from stowage.services.registry.connections import POOLS, SOCKET_OPTIONS
+from stowage.services.registry.proxies import Proxies
 
 _CONNECTIONS_PER_HOST = 16
 _KEPT = 16

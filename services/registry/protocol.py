@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.oci.descriptor import Descriptor
-from services.oci.reference import Reference
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)

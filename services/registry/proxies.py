@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from services.registry.addresses import Address
+from stowage.services.registry.addresses import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from services.errors import RegistryFailure
-from services.registry.addresses import is_public
-from services.registry.hosts import Endpoint, HostNames, addresses
-from services.registry.transport import Transport
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.addresses import is_public
+from stowage.services.registry.hosts import Endpoint, HostNames, addresses
+from stowage.services.registry.transport import Transport
 
 
 class Realms:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote, quote_plus
 
-from services.errors import EngineError
-from services.oci import gojson
+from stowage.services.errors import EngineError
+from stowage.services.oci import gojson
 
 _SHORTEST = 4
 """Characters. Anything shorter could occur in any sentence."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from urllib3.response import BaseHTTPResponse
 
-from services.registry.challenges import challenges
-from services.registry.error_document import ErrorDocument
-from services.registry.failure import Failed, Failure, Refusal
-from services.registry.retry_after import retry_after
-from services.registry.transport import MAX_ERROR_BODY, read_bounded
+from stowage.services.registry.challenges import challenges
+from stowage.services.registry.error_document import ErrorDocument
+from stowage.services.registry.failure import Failed, Failure, Refusal
+from stowage.services.registry.retry_after import retry_after
+from stowage.services.registry.transport import MAX_ERROR_BODY, read_bounded
 
 NO_RANGES = frozenset({400, 416, 501})
 """How a registry without ranges, or without that many bytes, may answer a Range request."""

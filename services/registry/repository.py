@@ -18,19 +18,19 @@ from functools import partial
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidContent, InvalidDigest, NotFound, RegistryFailure
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
-from services.oci.reference import Reference
-from services.registry.containerd_words import OPENING, copy_error, pull_errors
-from services.registry.distribution_words import request_errors, tags_errors
-from services.registry.exchange import Exchange
-from services.registry.failure import Failed
-from services.registry.refusals import NO_RANGES, refused
-from services.registry.tags import list_tags
-from services.registry.transport import BodyStream, discard, read_bounded
+from stowage.services.errors import InvalidContent, InvalidDigest, NotFound, RegistryFailure
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.containerd_words import OPENING, copy_error, pull_errors
+from stowage.services.registry.distribution_words import request_errors, tags_errors
+from stowage.services.registry.exchange import Exchange
+from stowage.services.registry.failure import Failed
+from stowage.services.registry.refusals import NO_RANGES, refused
+from stowage.services.registry.tags import list_tags
+from stowage.services.registry.transport import BodyStream, discard, read_bounded
 
 _MANIFESTS = mediatypes.INDEXES | mediatypes.MANIFESTS
 _ACCEPT = ", ".join([*sorted(_MANIFESTS), "*/*"])
@@ -41,7 +41,7 @@ _Begun = tuple[BaseHTTPResponse, int]  # an answer, and the offset at which its 
 
 
 class RemoteRepository:
-    """Implements `services.registry.protocol.Repository`. Usable from several threads once `resolve` or `tags` has answered."""
+    """Implements `stowage.services.registry.protocol.Repository`. Usable from several threads once `resolve` or `tags` has answered."""
 
     def __init__(self, reference: Reference, requests: Exchange) -> None:
         self._familiar_name = reference.familiar_name

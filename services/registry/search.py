@@ -17,14 +17,14 @@ from urllib.parse import quote_plus, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
-from services.oci import gojson
-from services.oci.fields import Fields
-from services.oci.reference import Reference
-from services.registry.distribution_words import request_errors
-from services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
-from services.registry.protocol import Credentials, FoundRepository
-from services.registry.transport import Transport, discard, read_bounded
+from stowage.services.errors import InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
+from stowage.services.oci import gojson
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.distribution_words import request_errors
+from stowage.services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
+from stowage.services.registry.protocol import Credentials, FoundRepository
+from stowage.services.registry.transport import Transport, discard, read_bounded
 
 HUB_INDEX = "https://index.docker.io/v1/"
 _MAX_BODY = 4 << 20

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import InvalidContent, RegistryFailure
-from services.oci import gojson
-from services.oci.fields import Fields
-from services.registry.refusals import refused
-from services.registry.transport import read_bounded
+from stowage.services.errors import InvalidContent, RegistryFailure
+from stowage.services.oci import gojson
+from stowage.services.oci.fields import Fields
+from stowage.services.registry.refusals import refused
+from stowage.services.registry.transport import read_bounded
 
 _MAX_BYTES = 16 << 20
 _MAX_PAGES = 1000

@@ -17,17 +17,17 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import RegistryFailure
-from services.registry.body import UploadBody
-from services.registry.certs import Trust
-from services.registry.connections import read_piece
-from services.registry.containerd_words import copy_error
-from services.registry.failure import Failed, Failure
-from services.registry.gohttp import is_lasting, reason
-from services.registry.hosts import Hosts
-from services.registry.pools import Pools
-from services.registry.proxies import DIRECT, Proxies
-from services.registry.redaction import without_query
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.body import UploadBody
+from stowage.services.registry.certs import Trust
+from stowage.services.registry.connections import read_piece
+from stowage.services.registry.containerd_words import copy_error
+from stowage.services.registry.failure import Failed, Failure
+from stowage.services.registry.gohttp import is_lasting, reason
+from stowage.services.registry.hosts import Hosts
+from stowage.services.registry.pools import Pools
+from stowage.services.registry.proxies import DIRECT, Proxies
+from stowage.services.registry.redaction import without_query
 
 CHUNK = 512 << 10
 USER_AGENT = "Stowage"

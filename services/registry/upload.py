@@ -23,15 +23,15 @@ from urllib.parse import urlencode
 
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, Internal, InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.registry.body import UploadBody
-from services.registry.containerd_words import push_errors
-from services.registry.exchange import Exchange
-from services.registry.protocol import OpenBlob, Upload
-from services.registry.refusals import refused
-from services.registry.transport import discard, redirect_target
+from stowage.services.errors import EngineError, Internal, InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.registry.body import UploadBody
+from stowage.services.registry.containerd_words import push_errors
+from stowage.services.registry.exchange import Exchange
+from stowage.services.registry.protocol import OpenBlob, Upload
+from stowage.services.registry.refusals import refused
+from stowage.services.registry.transport import discard, redirect_target
 
 _BYTES = {"Content-Type": "application/octet-stream"}
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
@@ -39,7 +39,7 @@ _STORED = (200, 201, 202, 204)
 
 
 class RemoteDestination:
-    """Implements `services.registry.protocol.Destination`."""
+    """Implements `stowage.services.registry.protocol.Destination`."""
 
     def __init__(self, requests: Exchange, *, stall_seconds: float) -> None:
         self._requests = requests
@@ -78,7 +78,7 @@ class RemoteDestination:
 
 @dataclass(slots=True)
 class _Upload:
-    """Implements `services.registry.protocol.Upload`; `_location` is where the registry accepts the rest, empty until known.
+    """Implements `stowage.services.registry.protocol.Upload`; `_location` is where the registry accepts the rest, empty until known.
 
     The registry may take `_stall_seconds` to accept a piece.
     """

@@ -20,13 +20,13 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
-from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
-from services.oci.gojson import quote
-from services.oci.gourl import escape_problem
-from services.registry.addresses import Address, is_public
-from services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
-from services.registry.gohttp import reason, status_line, url_error
-from services.registry.transport import MAX_ERROR_BODY, USER_AGENT, read_bounded
+from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
+from stowage.services.oci.gojson import quote
+from stowage.services.oci.gourl import escape_problem
+from stowage.services.registry.addresses import Address, is_public
+from stowage.services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
+from stowage.services.registry.gohttp import reason, status_line, url_error
+from stowage.services.registry.transport import MAX_ERROR_BODY, USER_AGENT, read_bounded
 
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
@@ -41,7 +41,7 @@ _STATUSES: dict[int, type[EngineError]] = {400: InvalidParameter, 401: Unauthori
 
 
 class UrlDownload:
-    """Implements `services.registry.protocol.Download`: the body of an answer."""
+    """Implements `stowage.services.registry.protocol.Download`: the body of an answer."""
 
     def __init__(self, url: str, response: BaseHTTPResponse) -> None:
         self._url = url
@@ -68,7 +68,7 @@ class UrlDownload:
 
 
 class UrlDownloads:
-    """Implements `services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8;
+    """Implements `stowage.services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8;
     `setting` is the name of that setting.
     """
 

@@ -6,15 +6,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.oci.config import ImageConfig
-from services.oci.digest import Digest
-from services.oci.fields import Fields
-from services.oci.gojson import decode
-from services.oci.platform import Platform
-from services.oci.timestamp import Timestamp
-from services.store.reading import read_document
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.config import ImageConfig
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import decode
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.timestamp import Timestamp
+from stowage.services.store.reading import read_document
 
 MAX_REPEATED_CONFIGS = 64 << 20
 """Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk.

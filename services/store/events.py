@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from services.engine import Engine
-from services.metadata.protocol import Transaction
-from services.metadata.records import Actor
-from services.oci.digest import Digest
-from services.store.summary import any_platform, read_facts, summarize
+from stowage.services.engine import Engine
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Actor
+from stowage.services.oci.digest import Digest
+from stowage.services.store.summary import any_platform, read_facts, summarize
 
 IMAGE = "image"
 """The type of all events."""

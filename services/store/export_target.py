@@ -5,14 +5,14 @@ Source: moby daemon/containerd/image_push.go (getPushDescriptor).
 
 from __future__ import annotations
 
-from services.errors import Conflict
-from services.metadata.records import ImageRecord
-from services.oci.attestation import is_reference
-from services.oci.descriptor import Descriptor
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import best_match
-from services.store.resolve import familiar_name
-from services.store.summary import Facts, any_platform, platform_not_found, walk_manifests
+from stowage.services.errors import Conflict
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.oci.attestation import is_reference
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import best_match
+from stowage.services.store.resolve import familiar_name
+from stowage.services.store.summary import Facts, any_platform, platform_not_found, walk_manifests
 
 
 def choose_target(record: ImageRecord, facts: Facts, *, platform: Platform | None, preferred: Platform) -> Descriptor:

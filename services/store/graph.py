@@ -10,20 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.damage import sound_blobs
-from services.metadata.protocol import Transaction
-from services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
-from services.oci.platform import PlatformMatcher
-from services.oci.platform_choice import wanted_manifests
-from services.store.documents import ConfigFacts, Documents
-from services.store.layer_checks import check_layers
-from services.store.summary import is_pseudo
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.damage import sound_blobs
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
+from stowage.services.oci.platform import PlatformMatcher
+from stowage.services.oci.platform_choice import wanted_manifests
+from stowage.services.store.documents import ConfigFacts, Documents
+from stowage.services.store.layer_checks import check_layers
+from stowage.services.store.summary import is_pseudo
 
 MAX_DEPTH = 4
 """Levels of indexes below a target; real images have one, an archive's nested layout two."""

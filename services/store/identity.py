@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from services.content.protocol import ContentStore
-from services.metadata.protocol import MetadataStore
+from stowage.services.content.protocol import ContentStore
+from stowage.services.metadata.protocol import MetadataStore
 
 _LOOKED_AT = 1000
 """How many blobs of a folder without an id are examined, so that a start costs the same for any folder."""

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.archive.layer import begins_stream
-from services.content.protocol import ContentStore
-from services.errors import InvalidContent
-from services.metadata.protocol import Graph
-from services.metadata.records import LayerFacts
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.manifest import Manifest
+from stowage.services.archive.layer import begins_stream
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import InvalidContent
+from stowage.services.metadata.protocol import Graph
+from stowage.services.metadata.records import LayerFacts
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import Manifest
 
 _HEAD_BYTES = 512
 _MISMATCHED = "mismatched image rootfs and manifest layers"

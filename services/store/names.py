@@ -5,8 +5,8 @@ Source: moby daemon/server/httputils/form.go (RepoTagReference).
 
 from __future__ import annotations
 
-from services.errors import InvalidReference
-from services.oci.reference import Reference
+from stowage.services.errors import InvalidReference
+from stowage.services.oci.reference import Reference
 
 
 def repo_tag_reference(repo: str, tag: str) -> Reference | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.content.protocol import ContentStore
-from services.gc.damage import bytes_problem, damaged
-from services.metadata.protocol import Transaction
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import dangling_name
-from services.store.graph import ReadManifest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.gc.damage import bytes_problem, damaged
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import dangling_name
+from stowage.services.store.graph import ReadManifest
 
 
 def record_graph(tx: Transaction, content: ContentStore, graph: Iterable[ReadManifest]) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import BinaryIO
 
-from services.archive.stage import Stage
-from services.content.errors import storage_errors
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.damage import bytes_problem, damaged, file_problem, mark_blob
-from services.oci.digest import Digest, Digester
-from services.oci.manifest import MAX_MANIFEST_BYTES
+from stowage.services.archive.stage import Stage
+from stowage.services.content.errors import storage_errors
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.damage import bytes_problem, damaged, file_problem, mark_blob
+from stowage.services.oci.digest import Digest, Digester
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
 
 _CHUNK_BYTES = 1 << 20
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from services.errors import ImageNotFound, InvalidReference, NotFound
-from services.metadata.protocol import Transaction
-from services.metadata.records import ImageRecord
-from services.oci.digest import Digest
-from services.oci.reference import Reference, dangling_name, parse_any, shown_name
+from stowage.services.errors import ImageNotFound, InvalidReference, NotFound
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference, dangling_name, parse_any, shown_name
 
 _TRUNCATED_ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})")
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.errors import NotFound
-from services.metadata.protocol import Transaction
-from services.metadata.records import Edge, ImageRecord, Kind, ManifestFacts, Role
-from services.oci import mediatypes
-from services.oci.attestation import is_reference, subject_of
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import best_match
+from stowage.services.errors import NotFound
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestFacts, Role
+from stowage.services.oci import mediatypes
+from stowage.services.oci.attestation import is_reference, subject_of
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import best_match
 
 Facts = Mapping[Digest, ManifestFacts]
 

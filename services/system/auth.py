@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.engine import Engine
-from services.registry.protocol import Credentials
+from stowage.services.engine import Engine
+from stowage.services.registry.protocol import Credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.engine import Engine
-from services.filters import Filters
-from services.images.list import ListedImage, list_images
+from stowage.services.engine import Engine
+from stowage.services.filters import Filters
+from stowage.services.images.list import ListedImage, list_images
 
 
 class ObjectType(StrEnum):

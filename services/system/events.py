@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.engine import Engine
-from services.errors import InvalidReference
-from services.filters import Filters
-from services.metadata.records import Event
-from services.oci.reference import Reference
-from services.store.events import IMAGE
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidReference
+from stowage.services.filters import Filters
+from stowage.services.metadata.records import Event
+from stowage.services.oci.reference import Reference
+from stowage.services.store.events import IMAGE
 
 SCOPE = "local"
 """The scope of all events."""

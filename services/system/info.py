@@ -11,9 +11,9 @@ import threading
 import uuid
 from dataclasses import dataclass
 
-from services.engine import Engine, ShownSettings
-from services.oci.timestamp import Timestamp
-from services.system.version import VERSION
+from stowage.services.engine import Engine, ShownSettings
+from stowage.services.oci.timestamp import Timestamp
+from stowage.services.system.version import VERSION
 
 _CONTAINERD_IDENTITY = ("driver-type", "io.containerd.snapshotter.v1")
 """From this row clients know that an image's ID is the digest of its manifest or index, not of its config."""

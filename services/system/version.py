@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 
 VERSION = "0.1.0"
 """The version of Stowage."""

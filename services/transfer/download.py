@@ -11,16 +11,16 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from services.engine import Engine
-from services.errors import EngineError, InvalidContent, InvalidParameter, NotFound, RegistryFailure
-from services.gc.leases import Lease
-from services.intake.ingest import fetch_blob
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.progress import Detail, Progress, ProgressStream
-from services.registry.protocol import BlobStream, Repository
-from services.transfer.retry import TICK_SECONDS, Patience, in_background
-from services.transfer.transfers import Transfers
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, InvalidContent, InvalidParameter, NotFound, RegistryFailure
+from stowage.services.gc.leases import Lease
+from stowage.services.intake.ingest import fetch_blob
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.protocol import BlobStream, Repository
+from stowage.services.transfer.retry import TICK_SECONDS, Patience, in_background
+from stowage.services.transfer.transfers import Transfers
 
 
 def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:

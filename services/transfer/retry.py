@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from services.engine import Limits
-from services.errors import EngineError
-from services.progress import Progress
-from services.registry.operations import Operation
+from stowage.services.engine import Limits
+from stowage.services.errors import EngineError
+from stowage.services.progress import Progress
+from stowage.services.registry.operations import Operation
 
 _T = TypeVar("_T")
 

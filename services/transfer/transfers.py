@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from services.engine import Limits
-from services.errors import RegistryFailure
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.progress import Detail, Progress, ProgressStream
-from services.registry.operations import Operation
-from services.transfer.retry import TICK_SECONDS, Patience
+from stowage.services.engine import Limits
+from stowage.services.errors import RegistryFailure
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.operations import Operation
+from stowage.services.transfer.retry import TICK_SECONDS, Patience
 
 
 def is_shown(blob: Descriptor) -> bool:

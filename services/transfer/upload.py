@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from services.engine import Engine
-from services.errors import EngineError
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.progress import Detail, Progress, ProgressStream
-from services.registry.protocol import Destination, Upload
-from services.store.reading import open_verified, read_document
-from services.transfer.retry import patiently
-from services.transfer.transfers import Transfers, is_shown
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.protocol import Destination, Upload
+from stowage.services.store.reading import open_verified, read_document
+from stowage.services.transfer.retry import patiently
+from stowage.services.transfer.transfers import Transfers, is_shown
 
 
 class Uploads(Transfers):

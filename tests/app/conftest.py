@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app
-from app.config import Config
-from services.engine import Engine
+from stowage.application import create_app
+from stowage.services.engine import Engine
+from stowage.settings import Config
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main
+from stowage.cli import main
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app import documents
+from stowage import documents
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -10,9 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.errors import STATUSES
-from blueprints.routing import Answer
-from services import errors
+from stowage.blueprints.routing import Answer
+from stowage.errors import STATUSES
+from stowage.services import errors
 
 
 def test_every_kind_of_error_has_a_status() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.logs import make_records_safe, one_line
+from stowage.logs import make_records_safe, one_line
 
 FORGED = "2026-01-01 00:00:00,000 ERROR app forged"
 
@@ -112,7 +112,7 @@ def test_what_python_prints_by_itself_is_logged_too() -> None:
     """Errors at the end of a thread and of a collected object, and warnings; in a process of its own, since the hooks are the process's."""
     script = f"""
 import threading, warnings
-from app.logs import log_to_stderr, make_records_safe
+from stowage.logs import log_to_stderr, make_records_safe
 
 class Unclosable:
     def __del__(self):

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main
-from app.config import Config, ConfigError
-from app.wiring import build_engine, open_engine
-from services.gc.collector import ORPHAN_GRACE_SECONDS
+from stowage.cli import main
+from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS
+from stowage.settings import Config, ConfigError
+from stowage.wiring import build_engine, open_engine
 from tests.builders import put_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STOWAGE = [sys.executable, "-m", "app.cli"]
+STOWAGE = [sys.executable, "-m", "stowage"]
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import pytest
 from flask import Flask
 from marshmallow import fields
 
-from blueprints.request import body_stream, load_query, meta_headers, registry_auth
-from blueprints.request import engine as current_engine
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema
-from services.engine import Engine
-from services.errors import InvalidContent, InvalidParameter
+from stowage.blueprints.request import body_stream, load_query, meta_headers, registry_auth
+from stowage.blueprints.request import engine as current_engine
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, InvalidParameter
 
 FORM = "application/x-www-form-urlencoded"
 

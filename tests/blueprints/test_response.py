@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from flask import Flask, Response
 from marshmallow import fields
 
-from blueprints.response import dump, dump_long_list
-from blueprints.routing import Answer
-from blueprints.schemas.base import ResponseSchema, since
+from stowage.blueprints.response import dump, dump_long_list
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import ResponseSchema, since
 
 SHAPED: list[str] = []
 
@@ -64,8 +64,8 @@ def test_an_item_of_a_long_list_is_shaped_once_per_version(app: Flask) -> None:
 
 
 def test_nothing_of_an_item_is_kept_when_it_is_gone(app: Flask) -> None:
-    from blueprints.response import _encoded
-    from blueprints.versioning import ApiVersion
+    from stowage.blueprints.response import _encoded
+    from stowage.blueprints.versioning import ApiVersion
 
     items = [Item("gone soon")]
     at(app, "1.30", lambda: dump_long_list(items))

@@ -10,10 +10,10 @@ from flask import Blueprint, Flask
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from blueprints.request import load_query
-from blueprints.response import dump
-from blueprints.routing import Answer
-from blueprints.schemas.base import QuerySchema, ResponseSchema, since, until
+from stowage.blueprints.request import load_query
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema, since, until
 
 blueprint = Blueprint("image_weight", __name__)
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from flask import Flask, Response
 
-from blueprints import streaming
-from blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar, while_connected
-from services.errors import Conflict, InvalidContent, Unavailable
-from services.progress import Detail, Progress, ProgressStream
+from stowage.blueprints import streaming
+from stowage.blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar, while_connected
+from stowage.services.errors import Conflict, InvalidContent, Unavailable
+from stowage.services.progress import Detail, Progress, ProgressStream
 
 
 def answer(app: Flask, stream: Callable[[], Response], **environ: Any) -> Response:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
+from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9))

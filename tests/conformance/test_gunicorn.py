@@ -20,8 +20,8 @@ from tests.conformance.conftest import REPOSITORY, START_SECONDS, STOWAGE, Servi
 from tests.conformance.plain_gunicorn import THREADS, Gunicorn
 
 SERVE = """
-from app import serving
-from app.config import Config
+from stowage.server import serving
+from stowage.settings import Config
 
 settings = serving._settings
 serving._settings = lambda config: settings(config) | {"graceful_timeout": 1, "loglevel": "info"}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.errors import NotFound
-from services.images.pull import pull_image, pull_reference
-from services.metadata.records import Kind, ManifestFacts
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.errors import NotFound
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.metadata.records import Kind, ManifestFacts
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
 from tests.builders import Json, Layout, digest_of, make_layer
 from tests.conformance.conftest import Service, skopeo
 

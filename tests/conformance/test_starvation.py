@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.seats import SPARE
+from stowage.server.seats import SPARE
 from tests.builders import Layout, make_layer
 from tests.conformance.certificates import tls_settings
 from tests.conformance.conftest import Service, free_port, needs

@@ -17,13 +17,13 @@ from tests.waiting import poll
 SERVER = """
 import sys, time
 from pathlib import Path
-from app import connections, serving
-from app.config import Config
-from app.serving import Server
-from blueprints.routing import Answer
-from blueprints.streaming import stream_progress, stream_tar
-from services.errors import InvalidContent
-from services.progress import Progress
+from stowage.server import connections, serving
+from stowage.settings import Config
+from stowage.server.serving import Server
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.streaming import stream_progress, stream_tar
+from stowage.services.errors import InvalidContent
+from stowage.services.progress import Progress
 
 def broken_tar():
     yield b"x" * 1000

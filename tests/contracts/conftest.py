@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.content.protocol import ContentStore
-from services.metadata.protocol import MetadataStore
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.content.protocol import ContentStore
+from stowage.services.metadata.protocol import MetadataStore
 from tests.contracts.stores import Backend
 from tests.engines import metadata_store
 

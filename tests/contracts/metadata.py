@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.oci.digest import Digest
+from stowage.services.oci.digest import Digest
 from tests.rows import digest
 
 ALIVE = {"alive": 60, "expires": 600}

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.content.protocol import ContentStore
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.oci.digest import Digest
 
 CONTENT = b"what a blob holds " * 1000
 DIGEST = Digest.of(CONTENT)
@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[2]
 OPENER = """
 import sys
 from pathlib import Path
-from services.content.filesystem import FilesystemStore
+from stowage.services.content.filesystem import FilesystemStore
 
 """
 WRITER = (

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.content.protocol import ContentStore
-from services.errors import BlobNotFound, InvalidContent
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import BlobNotFound, InvalidContent
+from stowage.services.oci.digest import Digest
 from tests.contracts.stores import (
     CONTENT,
     DIGEST,

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from services.content.protocol import ContentStore
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.oci.digest import Digest
 from tests.contracts.stores import CONTENT, DIGEST, KEY, assert_holds, give_up, leave_partial, put, write_and_commit
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.metadata.protocol import MetadataStore
-from services.metadata.records import LayerFacts
-from services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.records import LayerFacts
+from stowage.services.metadata.store import SqlMetadataStore
 from tests.rows import BLOB_BYTES, add_blobs, add_image, digest
 
 A, B = digest("a"), digest("b")

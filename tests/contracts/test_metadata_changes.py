@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import Internal
-from services.metadata.protocol import MetadataStore, Transaction
-from services.metadata.records import Actor, Event, Kind
-from services.metadata.store import SqlMetadataStore
+from stowage.services.errors import Internal
+from stowage.services.metadata.protocol import MetadataStore, Transaction
+from stowage.services.metadata.records import Actor, Event, Kind
+from stowage.services.metadata.store import SqlMetadataStore
 from tests.contracts.metadata import ALIVE, digests
 from tests.engines import metadata_store
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.errors import BlobNotFound, Internal
-from services.metadata.protocol import MetadataStore
-from services.metadata.records import Catalog, LayerFacts
-from services.metadata.store import SqlMetadataStore, upgrade
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.platform import Platform
+from stowage.services.errors import BlobNotFound, Internal
+from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.records import Catalog, LayerFacts
+from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.platform import Platform
 from tests.contracts.metadata import ALIVE, digests
 from tests.engines import metadata_store
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from services.content.protocol import ContentStore
-from services.errors import InvalidContent, OutOfSpace
-from services.oci.digest import Digest
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import InvalidContent, OutOfSpace
+from stowage.services.oci.digest import Digest
 
 CONTENTS = [b"%d" % number for number in range(10)] + [b"", b"x" * 70_000]
 BLOBS = {Digest.of(content): content for content in CONTENTS}
@@ -22,9 +22,9 @@ PROJECT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from services.content import group
-from services.content.filesystem import FilesystemStore
-from services.oci.digest import Digest
+from stowage.services.content import group
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.oci.digest import Digest
 
 setattr(group, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 with FilesystemStore(Path(sys.argv[1])).publish({Digest.of(b"a"): b"a", Digest.of(b"b"): b"b"}):

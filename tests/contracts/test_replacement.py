@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.content.protocol import ContentStore
-from services.errors import InvalidContent
-from services.oci.digest import Digest
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.digest import Digest
 
 CONTENT = b"what a blob holds " * 1000
 DAMAGED = b"What a blob holds " * 1000

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from services.oci import mediatypes
+from stowage.services.oci import mediatypes
 from tests.builders import Json, Layout, digest_of
 from tests.fake_registry.answers import Answer as Answer
 from tests.fake_registry.answers import Document as Document

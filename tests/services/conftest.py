@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.metadata.store import SqlMetadataStore, SqlTransaction
-from services.oci.digest import Digest
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.oci.digest import Digest
 from tests.services.costs import Costs
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import InvalidParameter
-from services.gotime import format_time, parse_duration, parse_time
+from stowage.services.errors import InvalidParameter
+from stowage.services.gotime import format_time, parse_duration, parse_time
 
 SECOND = 1_000_000_000
 

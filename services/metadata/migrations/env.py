@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from services.metadata.tables import METADATA
+from stowage.services.metadata.tables import METADATA
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
 context.run_migrations()

@@ -8,7 +8,7 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from services.oci import mediatypes
+from stowage.services.oci import mediatypes
 from tests.builders import Layout, make_layer
 from tests.fake_registry import Answer, FakeRegistry, Fault
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import PREDICATE_PROVENANCE, PREDICATE_SBOM, Layout, put_image
 
 PATH = "/v1.55/images/team/multi:1/attestations"

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import make_tar
 
 ROOTFS = make_tar({"hello": b"world"})

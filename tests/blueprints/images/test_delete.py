@@ -7,9 +7,9 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
-from services.images.tag import tag_image
-from services.oci.reference import Reference
+from stowage.services.engine import Engine
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, put_image
 
 PLATFORM = '{"os":"linux","architecture":"amd64"}'

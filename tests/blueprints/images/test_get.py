@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import Layout, partial_layout, put_image, simple_layout
 
 AMD64 = "platform=" + quote('{"os":"linux","architecture":"amd64"}')

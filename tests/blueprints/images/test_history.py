@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import Layout, make_layer, put_image, simple_layout
 
 

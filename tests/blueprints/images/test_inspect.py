@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import CREATED, Layout, put_image, simple_layout
 
 CONFIG = {

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import Layout, make_layer, simple_layout
 
 AMD64 = "platform=" + quote('{"os":"linux","architecture":"amd64"}')

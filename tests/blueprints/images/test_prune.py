@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
-from services.gc.collector import Swept
-from services.images import prune
+from stowage.services.engine import Engine
+from stowage.services.gc.collector import Swept
+from stowage.services.images import prune
 from tests.builders import put_image, simple_layout
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
+from stowage.services.engine import Engine
 from tests.builders import Layout, put_image, simple_layout
 from tests.fake_registry import FakeRegistry
 

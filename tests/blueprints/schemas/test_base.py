@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 from marshmallow import fields
 
-from blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, between, omit_empty, since, until, version_rule
-from blueprints.versioning import ApiVersion
+from stowage.blueprints.schemas.base import (
+    OMIT_EMPTY,
+    OMIT_NULL,
+    QuerySchema,
+    ResponseSchema,
+    between,
+    omit_empty,
+    since,
+    until,
+    version_rule,
+)
+from stowage.blueprints.versioning import ApiVersion
 
 
 class Leaf(ResponseSchema):

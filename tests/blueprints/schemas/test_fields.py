@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from marshmallow import fields
 
-from blueprints.schemas.base import QuerySchema
-from blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson, PlatformSpecifier
-from blueprints.versioning import MAX_API_VERSION
-from services.errors import InvalidParameter
-from services.oci.platform import Platform
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson, PlatformSpecifier
+from stowage.blueprints.versioning import MAX_API_VERSION
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.platform import Platform
 
 
 class Query(QuerySchema):

@@ -7,7 +7,7 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from blueprints.system.absent import ROUTES, AbsentRoute
+from stowage.blueprints.system.absent import ROUTES, AbsentRoute
 
 NO_MANAGER = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from services.engine import Engine
-from services.metadata.records import Actor
+from stowage.services.engine import Engine
+from stowage.services.metadata.records import Actor
 
 SECOND = 1_000_000_000
 

@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from blueprints.routing import Route
-from services.engine import Engine
-from services.metadata.records import Actor
+from stowage.blueprints.routing import Route
+from stowage.services.engine import Engine
+from stowage.services.metadata.records import Actor
 from tests.builders import Layout, put_image, simple_layout
 
 EMPTY: tuple[Any, ...] = ({}, [{}])

@@ -2,7 +2,7 @@
 
 from flask.testing import FlaskClient
 
-from services.system.version import VERSION
+from stowage.services.system.version import VERSION
 
 
 def test_version_tells_the_range_of_versions(client: FlaskClient) -> None:

@@ -10,12 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from services.archive.bounds import Bounds, DecoderMemory
-from services.archive.compression import Compression
-from services.archive.layer import Decompressor, LayerDigester
-from services.archive.windows import MAX_WINDOW
-from services.errors import EngineError, Forbidden, InvalidContent, Unavailable
-from services.oci.digest import Digest
+from stowage.services.archive.bounds import Bounds, DecoderMemory
+from stowage.services.archive.compression import Compression
+from stowage.services.archive.layer import Decompressor, LayerDigester
+from stowage.services.archive.windows import MAX_WINDOW
+from stowage.services.errors import EngineError, Forbidden, InvalidContent, Unavailable
+from stowage.services.oci.digest import Digest
 from tests.builders import compress
 from tests.engines import decoder_memory
 
@@ -123,7 +123,7 @@ def test_a_frame_whose_window_is_not_counted_is_refused(beyond: int) -> None:
 
 
 def test_an_xz_decoder_takes_no_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.archive.layer.decoder_memory", lambda *_: 0)
+    monkeypatch.setattr("stowage.services.archive.layer.decoder_memory", lambda *_: 0)
     with pytest.raises(InvalidContent, match="Memory usage limit exceeded"):
         read(Decompressor(Compression.XZ, bounds(decoder_memory())), xz(4096))
     assert read(Decompressor(Compression.XZ, bounds(decoder_memory())), lzma.compress(b"")) == b""

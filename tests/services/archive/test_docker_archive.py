@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from services.archive.docker_archive import (
+from stowage.services.archive.docker_archive import (
     ArchivedImage,
     derive_manifest,
     layer_media_type,
@@ -15,10 +15,10 @@ from services.archive.docker_archive import (
     parse_manifest_file,
     resolve_links,
 )
-from services.errors import InvalidContent
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP
 from tests.builders import compress
 
 CONFIG, LAYER = Digest.of(b"config"), Digest.of(b"layer")

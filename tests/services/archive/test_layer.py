@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.archive import layer
-from services.archive.compression import Compression
-from services.archive.layer import Decompressor, LayerDigester
-from services.errors import InvalidContent
-from services.oci.digest import Digest
+from stowage.services.archive import layer
+from stowage.services.archive.compression import Compression
+from stowage.services.archive.layer import Decompressor, LayerDigester
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.digest import Digest
 from tests.builders import make_tar
 from tests.engines import bounds
 

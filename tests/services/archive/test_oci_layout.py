@@ -6,12 +6,21 @@ import json
 
 import pytest
 
-from services.archive.oci_layout import LAYOUT, entry_name, index_file, is_image, named, parse_index_file, parse_layout_version, unnamed
-from services.errors import InvalidContent
-from services.oci import gojson
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.mediatypes import OCI_MANIFEST
+from stowage.services.archive.oci_layout import (
+    LAYOUT,
+    entry_name,
+    index_file,
+    is_image,
+    named,
+    parse_index_file,
+    parse_layout_version,
+    unnamed,
+)
+from stowage.services.errors import InvalidContent
+from stowage.services.oci import gojson
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import OCI_MANIFEST
 
 DIGEST = Digest.of(b"manifest")
 ENTRY = Descriptor(OCI_MANIFEST, DIGEST, 8)

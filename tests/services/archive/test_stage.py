@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from services.archive.stage import Stage
+from stowage.services.archive.stage import Stage
 
 CHUNK = bytes(100_000)
 

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from services.archive.stream import uncompressed
-from services.errors import InvalidContent
+from stowage.services.archive.stream import uncompressed
+from stowage.services.errors import InvalidContent
 from tests.builders import compress
 from tests.engines import bounds
 

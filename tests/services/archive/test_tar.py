@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.archive.tar_reader import ARCHIVE_EXTENSION_BYTES, BLOCK, CHUNK, MEMBER_EXTENSION_BYTES, MemberType, TarReader
-from services.archive.tar_writer import END, NewMember, directory_header, file_header, padding, write_tar
-from services.errors import InvalidContent
+from stowage.services.archive.tar_reader import ARCHIVE_EXTENSION_BYTES, BLOCK, CHUNK, MEMBER_EXTENSION_BYTES, MemberType, TarReader
+from stowage.services.archive.tar_writer import END, NewMember, directory_header, file_header, padding, write_tar
+from stowage.services.errors import InvalidContent
 from tests.builders import make_tar
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=300).filter(

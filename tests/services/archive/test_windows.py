@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from services.archive.compression import Compression
-from services.archive.windows import MAX_WINDOW, decoder_memory
+from stowage.services.archive.compression import Compression
+from stowage.services.archive.windows import MAX_WINDOW, decoder_memory
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services.content.errors import storage_errors
-from services.content.filesystem import FilesystemStore
-from services.errors import Internal, OutOfSpace
-from services.oci.digest import Digest
+from stowage.services.content.errors import storage_errors
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.errors import Internal, OutOfSpace
+from stowage.services.oci.digest import Digest
 
 CONTENT = b"what a blob holds"
 DIGEST = Digest.of(CONTENT)
@@ -141,7 +141,7 @@ def test_errors_of_the_disk_become_the_engines(number: int, expected: type[Excep
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_while_writing_is_out_of_space_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FilesystemStore(tmp_path)
-    monkeypatch.setattr("services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
+    monkeypatch.setattr("stowage.services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
     with pytest.raises(OutOfSpace), store.ingest("abc") as ingest:
         ingest.write(CONTENT)
     assert list(store.partials()) == []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.content.locks import is_locked, try_lock, wait_lock
-from services.errors import Internal
+from stowage.services.content.locks import is_locked, try_lock, wait_lock
+from stowage.services.errors import Internal
 
 
 def test_a_held_lock_is_not_got_again(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.errors import BlobNotFound
-from services.oci.digest import Digest
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.errors import BlobNotFound
+from stowage.services.oci.digest import Digest
 from tests.damage import NO_FILES, Spoil, folder, full_folder
 
 CONTENT = b"what a blob holds"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.content.paths import Layout, digest_of, key_of
-from services.oci.digest import Digest
+from stowage.services.content.paths import Layout, digest_of, key_of
+from stowage.services.oci.digest import Digest
 
 
 @given(st.from_regex(r"[a-z0-9]+(:[a-z0-9]+){0,2}", fullmatch=True))

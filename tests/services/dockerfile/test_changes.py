@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dockerfile import apply_changes
-from services.dockerfile.glob import Glob
-from services.errors import InvalidParameter
-from services.oci.manifest import MAX_MANIFEST_BYTES
+from stowage.services.dockerfile import apply_changes
+from stowage.services.dockerfile.glob import Glob
+from stowage.services.errors import InvalidParameter
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
 
 ANSWERS = json.loads((Path(__file__).parent / "changes_answers.json").read_text())
 PIECES = [

@@ -16,19 +16,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import Conflict, NotFound
-from services.gc.collector import collect_garbage, sweep
-from services.gc.leases import Lease, hold
-from services.images.delete import delete_image
-from services.intake.ingest import store_blob
-from services.intake.small_blobs import SmallBlobs
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.store.graph import read_graph
-from services.store.publish import assign_name, record_graph
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import Conflict, NotFound
+from stowage.services.gc.collector import collect_garbage, sweep
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.images.delete import delete_image
+from stowage.services.intake.ingest import store_blob
+from stowage.services.intake.small_blobs import SmallBlobs
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.store.graph import read_graph
+from stowage.services.store.publish import assign_name, record_graph
 from tests.builders import Json, Layout, make_layer
 from tests.engines import LIMITS, decoder_memory, downloads, metadata_store, registry_client
 

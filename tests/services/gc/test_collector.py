@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
-from services.gc.leases import hold
-from services.intake.ingest import store_bytes
-from services.metadata.store import SqlMetadataStore, SqlTransaction
-from services.oci.digest import Digest
+from stowage.services.engine import Engine
+from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
+from stowage.services.gc.leases import hold
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image, simple_layout
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.gc.damage import mark_blob, sound_blobs
-from services.gc.leases import hold
-from services.intake.ingest import store_blob
-from services.oci.digest import Digest
+from stowage.services.engine import Engine
+from stowage.services.gc.damage import mark_blob, sound_blobs
+from stowage.services.gc.leases import hold
+from stowage.services.intake.ingest import store_blob
+from stowage.services.oci.digest import Digest
 from tests.damage import Spoil, blob_file, damages, flip, lose, shorten
 
 SMALL, LARGE = b"small", bytes(100_000)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.gc.collector import collect_garbage
-from services.gc.verify import FindingKind, verify_store
-from services.metadata.store import upgrade
+from stowage.services.engine import Engine
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.gc.verify import FindingKind, verify_store
+from stowage.services.metadata.store import upgrade
 from tests.services.gc.churn import open_store
 
 ROUNDS = 3

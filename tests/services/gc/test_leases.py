@@ -11,17 +11,17 @@ from queue import Queue
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import Internal, OutOfSpace
-from services.gc import leases
-from services.gc.collector import collect_garbage
-from services.gc.leases import Lease, hold
-from services.intake.ingest import store_bytes
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.store.publish import assign_name
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import Internal, OutOfSpace
+from stowage.services.gc import leases
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.store.publish import assign_name
 from tests.builders import put_image, simple_layout
 
 BLOB = b"some blob"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.gc.verify import Finding, FindingKind, verify_store
-from services.oci.digest import Digest
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.gc.verify import Finding, FindingKind, verify_store
+from stowage.services.oci.digest import Digest
 from tests.builders import Layout, load_image, partial_layout, put_image, simple_layout
 from tests.damage import blob_file, flip, lose, shorten
 

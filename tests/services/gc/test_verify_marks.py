@@ -13,10 +13,10 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.gc.verify import FindingKind, verify_store
-from services.oci.digest import Digest
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.gc.verify import FindingKind, verify_store
+from stowage.services.oci.digest import Digest
 from tests.builders import Json, Layout, digest_of, make_layer, put_image, simple_layout
 from tests.damage import Spoil, blob_file, damages, flip, lose, shorten, verify
 

@@ -8,9 +8,9 @@ import tarfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from services.engine import Engine
-from services.images.save import save_images
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.images.save import save_images
+from stowage.services.oci.platform import Platform
 from tests.builders import Json, Layout, load_image, make_layer
 
 AMD64 = Platform(os="linux", architecture="amd64")

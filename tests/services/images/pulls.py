@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.engine import Engine
-from services.images.pull import pull_image, pull_reference
-from services.oci.digest import Digest
-from services.progress import Progress, ProgressStream
+from stowage.services.engine import Engine
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.oci.digest import Digest
+from stowage.services.progress import Progress, ProgressStream
 from tests.builders import Layout
 from tests.fake_registry import FakeRegistry
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from services.engine import Engine
-from services.images.push import push_image
-from services.oci.reference import Reference
-from services.progress import Progress
+from stowage.services.engine import Engine
+from stowage.services.images.push import push_image
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Progress
 from tests.fake_registry import FakeRegistry
 
 

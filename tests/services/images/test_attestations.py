@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import ImageNotFound, Internal, NotFound, Unsupported
-from services.images import attestations
-from services.images.attestations import read_attestations
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.platform import Platform
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import ImageNotFound, Internal, NotFound, Unsupported
+from stowage.services.images import attestations
+from stowage.services.images.attestations import read_attestations
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
 from tests.builders import IN_TOTO, PREDICATE_PROVENANCE, PREDICATE_SBOM, Json, Layout, on_platform, partial_layout, put_image
 
 

@@ -10,10 +10,10 @@ from threading import Event, Thread
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent, RegistryFailure
-from services.images.import_ import import_url
-from services.progress import Progress
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, RegistryFailure
+from stowage.services.images.import_ import import_url
+from stowage.services.progress import Progress
 from tests.builders import make_layer
 from tests.engines import downloads
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.engine import Engine
-from services.errors import Damaged, InvalidContent
-from services.filters import Filters
-from services.images.delete import delete_image
-from services.images.import_ import import_image
-from services.images.list import list_images
-from services.images.save import save_images
-from services.oci.digest import Digest
+from stowage.services.engine import Engine
+from stowage.services.errors import Damaged, InvalidContent
+from stowage.services.filters import Filters
+from stowage.services.images.delete import delete_image
+from stowage.services.images.import_ import import_image
+from stowage.services.images.list import list_images
+from stowage.services.images.save import save_images
+from stowage.services.oci.digest import Digest
 from tests.builders import ArchivedImage, Layout, blob_path, digest_of, docker_archive, load_image, make_layer, make_tar
 from tests.damage import Spoil, blob_file, damages, every_damage, every_part, flip, lose, parts_of, shorten, verify
 from tests.services.images.archives import save

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.engine import Engine
-from services.errors import Damaged, InvalidContent
-from services.images.pull import pull_image, pull_reference
-from services.images.tag import tag_image
-from services.oci.digest import Digest
-from services.oci.reference import Reference
+from stowage.services.engine import Engine
+from stowage.services.errors import Damaged, InvalidContent
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
 from tests.builders import Json, Layout, make_layer, put_image
 from tests.damage import Spoil, blob_file, damages, every_damage, every_part, flip, parts_of, shorten, verify
 from tests.fake_registry import FakeRegistry, Fault

@@ -7,20 +7,20 @@ from contextlib import suppress
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import Conflict, ImageNotFound, InvalidParameter, NotFound
-from services.filters import Filters
-from services.gc.leases import hold
-from services.gc.verify import Finding, verify_store
-from services.images.delete import Removal, delete_image
-from services.images.list import list_images
-from services.images.tag import tag_image
-from services.intake.ingest import store_bytes
-from services.oci.digest import Digest
-from services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
-from services.oci.platform import Platform
-from services.oci.reference import Reference
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import Conflict, ImageNotFound, InvalidParameter, NotFound
+from stowage.services.filters import Filters
+from stowage.services.gc.leases import hold
+from stowage.services.gc.verify import Finding, verify_store
+from stowage.services.images.delete import Removal, delete_image
+from stowage.services.images.list import list_images
+from stowage.services.images.tag import tag_image
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, load_image, make_layer, on_platform, put_image, simple_layout
 
 

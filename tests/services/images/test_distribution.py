@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.engine import Engine
-from services.errors import (
+from stowage.services.engine import Engine
+from stowage.services.errors import (
     EngineError,
     Forbidden,
     InvalidContent,
@@ -16,10 +16,10 @@ from services.errors import (
     ResourceExhausted,
     Unauthorized,
 )
-from services.images.distribution import inspect_distribution
-from services.oci import mediatypes
-from services.oci.platform import Platform
-from services.registry.protocol import Credentials
+from stowage.services.images.distribution import inspect_distribution
+from stowage.services.oci import mediatypes
+from stowage.services.oci.platform import Platform
+from stowage.services.registry.protocol import Credentials
 from tests.builders import Json, Layout, make_layer
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.engine import Engine
-from services.errors import Internal, NotFound
-from services.images.history import HistoryStep, read_history
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.errors import Internal, NotFound
+from stowage.services.images.history import HistoryStep, read_history
+from stowage.services.oci.platform import Platform
 from tests.builders import Layout, make_layer, put_image, simple_layout
 
 

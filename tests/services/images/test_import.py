@@ -15,14 +15,14 @@ from typing import Any, cast
 
 import pytest
 
-from services.content.protocol import Ingest
-from services.engine import Engine
-from services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace, RegistryFailure
-from services.images.import_ import import_image, import_url
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.progress import Progress
+from stowage.services.content.protocol import Ingest
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace, RegistryFailure
+from stowage.services.images.import_ import import_image, import_url
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Progress
 from tests.builders import Link, compress, make_tar
 from tests.engines import LIMITS, downloads
 

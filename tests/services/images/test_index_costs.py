@@ -7,17 +7,17 @@ from collections.abc import Collection, Iterable
 
 import pytest
 
-from services.engine import Engine
-from services.images import load
-from services.images.load import _children as children
-from services.images.load import load_image as stream_load
-from services.metadata.graph import SqlGraph
-from services.metadata.records import ManifestDocument
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.progress import Progress
-from services.store.graph import ReadManifest
+from stowage.services.engine import Engine
+from stowage.services.images import load
+from stowage.services.images.load import _children as children
+from stowage.services.images.load import load_image as stream_load
+from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.records import ManifestDocument
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.progress import Progress
+from stowage.services.store.graph import ReadManifest
 from tests.builders import Json, Layout, load_image, make_layer, on_platform
 from tests.services.images.archives import blobs, names
 
@@ -93,20 +93,20 @@ def test_an_index_is_not_counted_for_each_thing_that_refers_to_its_images(engine
 
 
 def test_few_manifests_are_recorded_in_one_transaction(engine: Engine, recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.batches.BATCH", 7)
+    monkeypatch.setattr("stowage.services.store.batches.BATCH", 7)
     load_image(engine, several_indexes().to_tar())
     assert len(recorded) >= MANIFESTS / 7
     assert max(recorded) <= 7 * (1 + 1 + MANIFESTS)
 
 
 def test_few_links_are_recorded_in_one_transaction(engine: Engine, recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.batches.MAX_WEIGHT", MANIFESTS)
+    monkeypatch.setattr("stowage.services.store.batches.MAX_WEIGHT", MANIFESTS)
     load_image(engine, several_indexes().to_tar())
     assert recorded[-INDEXES:] == [1 + MANIFESTS] * INDEXES
 
 
 def test_a_load_that_is_closed_records_no_further_manifest(engine: Engine, recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.batches.BATCH", 2)
+    monkeypatch.setattr("stowage.services.store.batches.BATCH", 2)
     stream = stream_load(engine, io.BytesIO(several_indexes().to_tar()))
     while len(recorded) < 3:
         assert next(stream) == Progress()
@@ -117,7 +117,7 @@ def test_a_load_that_is_closed_records_no_further_manifest(engine: Engine, recor
 
 
 def test_the_names_come_when_all_is_recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.batches.BATCH", 2)
+    monkeypatch.setattr("stowage.services.store.batches.BATCH", 2)
     for _ in stream_load(engine, io.BytesIO(several_indexes().to_tar())):
         if names(engine):
             assert len(engine.metadata.catalog().manifests) == MANIFESTS + INDEXES

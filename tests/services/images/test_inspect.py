@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from services.engine import Engine
-from services.errors import NotFound
-from services.images.delete import delete_image
-from services.images.inspect import inspect_image
-from services.images.tag import tag_image
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.oci.timestamp import Timestamp
+from stowage.services.engine import Engine
+from stowage.services.errors import NotFound
+from stowage.services.images.delete import delete_image
+from stowage.services.images.inspect import inspect_image
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.oci.timestamp import Timestamp
 from tests.builders import CREATED, Layout, partial_layout, put_image, simple_layout
 
 

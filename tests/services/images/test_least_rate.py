@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import RegistryFailure
-from services.images.pull import pull_image, pull_reference
-from services.oci.digest import Digest
-from services.progress import Progress
-from services.transfer.retry import Patience
+from stowage.services.engine import Engine
+from stowage.services.errors import RegistryFailure
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.oci.digest import Digest
+from stowage.services.progress import Progress
+from stowage.services.transfer.retry import Patience
 from tests.builders import Layout, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import ImageNotFound, InvalidParameter
-from services.filters import Filters
-from services.images.list import UNKNOWN, ListedImage, list_images
-from services.images.tag import tag_image
-from services.oci.reference import Reference
+from stowage.services.engine import Engine
+from stowage.services.errors import ImageNotFound, InvalidParameter
+from stowage.services.filters import Filters
+from stowage.services.images.list import UNKNOWN, ListedImage, list_images
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, make_layer, put_image, simple_layout
 from tests.rows import add_blobs, add_index, digest, image_facts
 

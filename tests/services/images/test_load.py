@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.images.load import load_image as stream_load
-from services.metadata.records import Role
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP
-from services.oci.reference import dangling_name
-from services.store.graph import ReadManifest, read_graph
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.images.load import load_image as stream_load
+from stowage.services.metadata.records import Role
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP
+from stowage.services.oci.reference import dangling_name
+from stowage.services.store.graph import ReadManifest, read_graph
 from tests.builders import (
     ArchivedImage,
     Json,
@@ -298,7 +298,7 @@ def test_an_image_with_many_names_is_read_once(engine: Engine, monkeypatch: pyte
         read.append(target.digest)
         return read_graph(engine, brought, target, **options)
 
-    monkeypatch.setattr("services.images.load.read_graph", counting)
+    monkeypatch.setattr("stowage.services.images.load.read_graph", counting)
     assert len(load_image(engine, layout.to_tar())) == 300
     assert len(names(engine)) == 300
     assert len(read) == 1
@@ -315,7 +315,7 @@ def test_many_names_are_given_a_few_at_a_time(engine: Engine, monkeypatch: pytes
         given.add(len(names(engine)))
         return engine.clock()
 
-    monkeypatch.setattr("services.store.batches.BATCH", 2)
+    monkeypatch.setattr("stowage.services.store.batches.BATCH", 2)
     load_image(replace(engine, clock=looking_clock), layout.to_tar())
     assert given == {0, 2, 4}
     assert len(names(engine)) == 5

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from services.engine import Engine
-from services.errors import Forbidden, InvalidContent, Unavailable
-from services.images.load import load_image as stream_load
-from services.progress import Progress
-from services.store.graph import read_graph
+from stowage.services.engine import Engine
+from stowage.services.errors import Forbidden, InvalidContent, Unavailable
+from stowage.services.images.load import load_image as stream_load
+from stowage.services.progress import Progress
+from stowage.services.store.graph import read_graph
 from tests.builders import ArchivedImage, Layout, digest_of, docker_archive, load_image, make_layer, make_tar, simple_layout, to_json
 from tests.engines import DECODER_MEMORY, decoder_memory
 from tests.services.costs import Costs
@@ -128,7 +128,7 @@ def test_a_load_that_is_closed_reads_no_further_image(engine: Engine, monkeypatc
         read.append(arguments)
         return read_graph(*arguments, **options)
 
-    monkeypatch.setattr("services.images.load.read_graph", counting)
+    monkeypatch.setattr("stowage.services.images.load.read_graph", counting)
     stream = stream_load(engine, io.BytesIO(docker_images(20)))
     while len(read) < 3:
         assert next(stream) == Progress()
@@ -137,7 +137,7 @@ def test_a_load_that_is_closed_reads_no_further_image(engine: Engine, monkeypatc
 
 
 def test_a_load_that_is_closed_gives_no_further_name(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.store.batches.BATCH", 2)
+    monkeypatch.setattr("stowage.services.store.batches.BATCH", 2)
     stream = stream_load(engine, io.BytesIO(docker_images(6)))
     while len(names(engine)) < 2:
         assert next(stream) == Progress()

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from services.engine import Engine
-from services.errors import NotFound
-from services.images.delete import delete_image
-from services.images.save import save_images
-from services.metadata.records import Kind
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.errors import NotFound
+from stowage.services.images.delete import delete_image
+from stowage.services.images.save import save_images
+from stowage.services.metadata.records import Kind
+from stowage.services.oci.platform import Platform
 from tests.builders import (
     ArchivedImage,
     Json,

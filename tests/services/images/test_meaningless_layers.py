@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.images.history import read_history
-from services.oci import mediatypes
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.images.history import read_history
+from stowage.services.oci import mediatypes
 from tests.builders import (
     ArchivedImage,
     Json,

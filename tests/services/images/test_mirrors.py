@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.errors import Forbidden, InvalidContent, NotFound
-from services.gc.verify import verify_store
-from services.images.pull import pull_image, pull_reference
+from stowage.services.engine import Engine
+from stowage.services.errors import Forbidden, InvalidContent, NotFound
+from stowage.services.gc.verify import verify_store
+from stowage.services.images.pull import pull_image, pull_reference
 from tests.builders import Layout, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault

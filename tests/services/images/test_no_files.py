@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import Damaged
-from services.filters import Filters
-from services.gc.collector import collect_garbage
-from services.images.delete import delete_image
-from services.images.prune import prune_images
-from services.oci.digest import Digest
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import Damaged
+from stowage.services.filters import Filters
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.images.delete import delete_image
+from stowage.services.images.prune import prune_images
+from stowage.services.oci.digest import Digest
 from tests.builders import Layout, load_image, make_layer, on_platform, simple_layout
 from tests.damage import NO_FILES, Spoil, blob_file, damages, full_folder, link_to, verify
 from tests.services.images.archives import save

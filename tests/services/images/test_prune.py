@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import Conflict, InvalidParameter, Unavailable
-from services.filters import Filters
-from services.gc import collector
-from services.gc.leases import hold
-from services.images import prune
-from services.images.delete import Removal
-from services.images.prune import Pruned, prune_images
-from services.images.tag import tag_image
-from services.intake.ingest import store_bytes
-from services.oci.digest import Digest
-from services.oci.reference import Reference
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import Conflict, InvalidParameter, Unavailable
+from stowage.services.filters import Filters
+from stowage.services.gc import collector
+from stowage.services.gc.leases import hold
+from stowage.services.images import prune
+from stowage.services.images.delete import Removal
+from stowage.services.images.prune import Pruned, prune_images
+from stowage.services.images.tag import tag_image
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, put_image, simple_layout
 
 
@@ -60,7 +60,7 @@ def test_only_dangling_images_go_unless_told_otherwise(
 def test_every_image_goes_with_what_it_had(
     engine: Engine, content: FilesystemStore, shelf: dict[str, Digest], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr("services.store.batches.BATCH", batch)
+    monkeypatch.setattr("stowage.services.store.batches.BATCH", batch)
     before = stored_bytes(content)
     pruned = prune_all(engine)
     assert pruned.removals == [

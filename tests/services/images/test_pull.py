@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import EngineError, Forbidden, InvalidContent, InvalidReference, NotFound
-from services.gc.leases import hold
-from services.images.pull import pull_image, pull_reference
-from services.intake.ingest import store_bytes
-from services.metadata.records import Kind
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.reference import Reference, dangling_name
-from services.progress import Detail, Progress
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidReference, NotFound
+from stowage.services.gc.leases import hold
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.metadata.records import Kind
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference, dangling_name
+from stowage.services.progress import Detail, Progress
 from tests.builders import Json, Layout, layers_of, make_config, make_layer, put_image, short, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import EngineError, InvalidContent, NotFound, RegistryFailure
-from services.images.pull import pull_image
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.reference import Reference
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, InvalidContent, NotFound, RegistryFailure
+from stowage.services.images.pull import pull_image
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
 from tests.builders import Json, Layout, compress, layers_of, make_config, make_layer, make_tar, on_platform, short, simple_layout
 from tests.fake_registry import FakeRegistry, Fault
 from tests.services.images.pulls import first_line, is_empty, present, pull, target_of

@@ -7,22 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import (
+from stowage.services.engine import Engine
+from stowage.services.errors import (
     Conflict,
     InvalidReference,
     NotFound,
 )
-from services.images.delete import delete_image
-from services.images.pull import pull_image, pull_reference
-from services.images.push import push_image, push_reference
-from services.images.tag import tag_image
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.progress import Detail, Progress
-from services.registry.protocol import Credentials
+from stowage.services.images.delete import delete_image
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.images.push import push_image, push_reference
+from stowage.services.images.tag import tag_image
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Detail, Progress
+from stowage.services.registry.protocol import Credentials
 from tests.builders import Layout, layers_of, make_layer, on_platform, partial_layout, put_image, short, simple_layout
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
 from tests.fake_registry.uploads import UploadFault

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import (
+from stowage.services.engine import Engine
+from stowage.services.errors import (
     EngineError,
     Forbidden,
     InvalidContent,
@@ -16,11 +16,11 @@ from services.errors import (
     Unauthorized,
     Unsupported,
 )
-from services.images.push import push_image
-from services.oci.digest import Digest
-from services.oci.reference import Reference
-from services.progress import Detail, Progress
-from services.registry.protocol import Credentials
+from stowage.services.images.push import push_image
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Detail, Progress
+from stowage.services.registry.protocol import Credentials
 from tests.builders import Layout, layers_of, make_layer, put_image, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.collector import collect_garbage
-from services.gc.verify import verify_store
-from services.images.delete import delete_image
-from services.images.inspect import inspect_image
-from services.images.push import _plan_target
-from services.oci.digest import Digest
-from services.store.summary import read_facts
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.gc.verify import verify_store
+from stowage.services.images.delete import delete_image
+from stowage.services.images.inspect import inspect_image
+from stowage.services.images.push import _plan_target
+from stowage.services.oci.digest import Digest
+from stowage.services.store.summary import read_facts
 from tests.builders import Json, Layout, load_image, make_layer, simple_layout
 from tests.services.images.archives import AMD64, blobs, document, multi, names, put_layout, save
 
@@ -114,7 +114,7 @@ def test_what_refers_to_an_artifact_or_is_an_image_itself_is_passed_over_so_that
 
 
 def test_very_many_of_one_image_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.images.load.MAX_REPEATS", 2)
+    monkeypatch.setattr("stowage.services.images.load.MAX_REPEATS", 2)
     layout = simple_layout()
     for number in range(3):
         refer(layout, layout.manifests[0], str(number).encode())

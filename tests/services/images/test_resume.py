@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from services.engine import Engine
-from services.errors import EngineError, InvalidContent, NotFound, RegistryFailure
-from services.images.pull import pull_image, pull_reference
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.progress import Detail, Progress
-from services.registry.protocol import Credentials
-from services.transfer.retry import Patience
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, InvalidContent, NotFound, RegistryFailure
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.progress import Detail, Progress
+from stowage.services.registry.protocol import Credentials
+from stowage.services.transfer.retry import Patience
 from tests.builders import Layout, make_config, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from services.engine import Engine
-from services.errors import BlobNotFound, Conflict, EngineError, ImageNotFound, InvalidReference, NotFound
-from services.gc.collector import collect_garbage
-from services.images.save import save_images
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.errors import BlobNotFound, Conflict, EngineError, ImageNotFound, InvalidReference, NotFound
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.images.save import save_images
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
 from tests.builders import (
     ArchivedImage,
     Json,

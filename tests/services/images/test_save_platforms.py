@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from services.engine import Engine
-from services.gc.collector import collect_garbage
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.oci.platform import Platform
 from tests.builders import Json, Layout, blob_path, load_image, make_layer, on_platform
 from tests.services.images.archives import AMD64, ARM64, document, listed, members, multi, nested, put_layout, save
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidParameter
-from services.filters import Filters
-from services.images.search import search_images
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidParameter
+from stowage.services.filters import Filters
+from stowage.services.images.search import search_images
 from tests.engines import registry_client
 from tests.fake_registry.index import FakeIndex
 

@@ -10,19 +10,19 @@ import json
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidParameter, NotFound
-from services.filters import Filters
-from services.gc.verify import verify_store
-from services.images.delete import Removal, delete_image
-from services.images.inspect import inspect_image
-from services.images.list import ListedImage, list_images
-from services.images.prune import prune_images
-from services.images.pull import pull_image
-from services.oci import mediatypes
-from services.oci.platform import Platform
-from services.oci.reference import Reference
-from services.store.summary import ManifestKind
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidParameter, NotFound
+from stowage.services.filters import Filters
+from stowage.services.gc.verify import verify_store
+from stowage.services.images.delete import Removal, delete_image
+from stowage.services.images.inspect import inspect_image
+from stowage.services.images.list import ListedImage, list_images
+from stowage.services.images.prune import prune_images
+from stowage.services.images.pull import pull_image
+from stowage.services.oci import mediatypes
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.store.summary import ManifestKind
 from tests.builders import Json, Layout, blob_path, load_image, on_platform
 from tests.fake_registry import FakeRegistry, Fault
 from tests.services.images.archives import AMD64, ARM64, blobs, document, members, names, save

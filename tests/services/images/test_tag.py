@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidParameter, NotFound
-from services.images.tag import tag_image
-from services.oci.reference import Reference, dangling_name
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidParameter, NotFound
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference, dangling_name
 from tests.builders import Layout, put_image, simple_layout
 from tests.services.images.archives import names
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from services.archive.bounds import Inflation
-from services.engine import Engine
-from services.errors import InvalidContent, InvalidDigest
-from services.intake import archive_members
+from stowage.services.archive.bounds import Inflation
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, InvalidDigest
+from stowage.services.intake import archive_members
 from tests.builders import (
     ArchivedImage,
     Layout,

@@ -13,12 +13,12 @@ from functools import partial
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent, OutOfSpace, Unavailable
-from services.gc.leases import Lease, hold
-from services.intake.ingest import fetch_blob, store_blob, store_bytes
-from services.metadata.records import LayerFacts
-from services.oci.digest import Digest
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, OutOfSpace, Unavailable
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.ingest import fetch_blob, store_blob, store_bytes
+from stowage.services.metadata.records import LayerFacts
+from stowage.services.oci.digest import Digest
 from tests.builders import make_tar
 from tests.engines import LIMITS
 from tests.waiting import poll
@@ -233,7 +233,7 @@ def test_a_bomb_leaves_nothing(engine: Engine, lease: Lease) -> None:
 
 
 def test_a_full_disk_stops_reading_and_leaves_nothing(engine: Engine, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
+    monkeypatch.setattr("stowage.services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
 
     def endless() -> Iterator[bytes]:
         for _ in range(1000):

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent, OutOfSpace
-from services.gc.collector import collect_garbage
-from services.gc.leases import Lease, hold
-from services.intake.ingest import store_blob
-from services.intake.small_blobs import SmallBlobs
-from services.oci.digest import Digest
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent, OutOfSpace
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.ingest import store_blob
+from stowage.services.intake.small_blobs import SmallBlobs
+from stowage.services.oci.digest import Digest
 from tests.builders import compress, make_layer
 from tests.services.costs import Costs
 
@@ -86,9 +86,9 @@ def test_rows_that_cannot_be_written_leave_files_that_a_collection_removes(engin
     def full(*_: object) -> None:
         raise OutOfSpace("no space left on device")
 
-    monkeypatch.setattr("services.metadata.graph.SqlGraph.add_blobs", full)
+    monkeypatch.setattr("stowage.services.metadata.graph.SqlGraph.add_blobs", full)
     with pytest.raises(OutOfSpace), hold(engine.metadata, engine.content, "test") as lease:
         add_all(engine, lease)
-    monkeypatch.setattr("services.gc.collector.ORPHAN_GRACE_SECONDS", -1)
+    monkeypatch.setattr("stowage.services.gc.collector.ORPHAN_GRACE_SECONDS", -1)
     collect_garbage(engine.metadata, engine.content)
     assert (list(engine.content.blobs()), list(engine.content.partials())) == ([], [])

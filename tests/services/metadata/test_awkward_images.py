@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from services.engine import Engine
-from services.metadata.records import Kind, ManifestFacts, Role
-from services.oci import mediatypes
-from services.oci.digest import Digest
-from services.oci.platform import Platform
+from stowage.services.engine import Engine
+from stowage.services.metadata.records import Kind, ManifestFacts, Role
+from stowage.services.oci import mediatypes
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
 from tests.builders import ArchivedImage, Layout, docker_archive, load_image, make_layer, partial_layout, put_image
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, digest, image_facts
 
 STEPS = 100

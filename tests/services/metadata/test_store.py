@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from services.errors import EngineError, Internal, OutOfSpace
-from services.metadata.database import open_engine, transaction
-from services.metadata.store import SqlMetadataStore
+from stowage.services.errors import EngineError, Internal, OutOfSpace
+from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.store import SqlMetadataStore
 from tests.engines import metadata_store
 from tests.rows import add_blobs, digest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.oci.cpu import amd64_level, read_flags
+from stowage.services.oci.cpu import amd64_level, read_flags
 
 V2 = ["pni", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm"]
 V3 = [*V2, *["fma", "movbe", "xsave", "avx", "f16c", "bmi1", "avx2", "bmi2", "abm"]]
@@ -33,10 +33,10 @@ def test_the_level_of_a_cpu(flags: list[str], level: str) -> None:
 def test_the_flags_are_those_of_the_first_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told = tmp_path / "cpuinfo"
     told.write_text("processor\t: 0\nflags\t\t: fpu cx16\nbugs\t\t: spectre\n\nprocessor\t: 1\nflags\t\t: fpu\n")
-    monkeypatch.setattr("services.oci.cpu._CPUINFO", told)
+    monkeypatch.setattr("stowage.services.oci.cpu._CPUINFO", told)
     assert read_flags() == {"fpu", "cx16"}
 
 
 def test_a_system_that_tells_no_flags_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("services.oci.cpu._CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr("stowage.services.oci.cpu._CPUINFO", tmp_path / "missing")
     assert read_flags() == frozenset()

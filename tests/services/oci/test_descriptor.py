@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import InvalidContent, InvalidDigest
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.gojson import decode, encode
-from services.oci.platform import Platform
+from stowage.services.errors import InvalidContent, InvalidDigest
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.gojson import decode, encode
+from stowage.services.oci.platform import Platform
 
 DIGEST = "sha256:" + "ab" * 32
 MINIMAL: dict[str, object] = {"mediaType": "text/plain", "digest": DIGEST, "size": 3}

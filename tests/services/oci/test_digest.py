@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from services.errors import InvalidDigest
-from services.oci.digest import Digest, Digester
+from stowage.services.errors import InvalidDigest
+from stowage.services.oci.digest import Digest, Digester
 
 
 @pytest.mark.parametrize(("algorithm", "length"), [("sha256", 64), ("sha384", 96), ("sha512", 128)])

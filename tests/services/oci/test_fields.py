@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.errors import InvalidContent
-from services.oci.fields import Fields
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.fields import Fields
 
 
 def test_the_exact_spelling_of_a_key_comes_before_any_other_case() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import InvalidContent
-from services.oci.gojson import check, decode, decode_first, encode, quote
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.gojson import check, decode, decode_first, encode, quote
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
@@ -106,8 +106,8 @@ def test_a_quoted_byte_that_is_no_utf8_is_shown_as_go_shows_it() -> None:
 
 GROWTH = """
 import resource, sys
-from services.errors import InvalidContent
-from services.oci.gojson import decode
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.gojson import decode
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

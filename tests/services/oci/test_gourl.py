@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.oci.gourl import escape_problem
+from stowage.services.oci.gourl import escape_problem
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from services.errors import InvalidContent, InvalidDigest, InvalidParameter
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, schema1_removed
-from services.oci.mediatypes import DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
+from stowage.services.errors import InvalidContent, InvalidDigest, InvalidParameter
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, schema1_removed
+from stowage.services.oci.mediatypes import DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
 
 DIGEST = "sha256:" + "ab" * 32
 CONFIG = {"mediaType": OCI_CONFIG, "digest": DIGEST, "size": 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.oci import mediatypes
+from stowage.services.oci import mediatypes
 
 
 @pytest.mark.parametrize(

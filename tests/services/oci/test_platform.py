@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import InvalidContent, InvalidParameter
-from services.oci.platform import Platform, PlatformMatcher
+from stowage.services.errors import InvalidContent, InvalidParameter
+from stowage.services.oci.platform import Platform, PlatformMatcher
 
 HOST = Platform.host()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.platform_choice import choose_manifests, wanted_manifests
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform_choice import choose_manifests, wanted_manifests
 
 
 def listed(name: str, platform: str = "", *, about: str = "", media_type: str = mediatypes.OCI_MANIFEST) -> Descriptor:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import InvalidReference
-from services.oci.digest import Digest
-from services.oci.reference import Reference, dangling_name, parse_any
+from stowage.services.errors import InvalidReference
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference, dangling_name, parse_any
 
 HEX = "abcdef0123456789" * 4
 DIGEST = f"sha256:{HEX}"

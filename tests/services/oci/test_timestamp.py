@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.errors import InvalidContent
-from services.oci.timestamp import ZERO, Timestamp
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.timestamp import ZERO, Timestamp
 
 
 def test_the_offset_is_kept_in_minutes() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from services.errors import InvalidContent
-from services.oci.config import ImageConfig
-from services.oci.gojson import MAX_VALUES, check_values, decode
-from services.oci.manifest import Index, Manifest
-from services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from stowage.services.errors import InvalidContent
+from stowage.services.oci.config import ImageConfig
+from stowage.services.oci.gojson import MAX_VALUES, check_values, decode
+from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 
 MANY = b"{}," * MAX_VALUES + b"{}"
 
@@ -25,7 +25,7 @@ MANY = b"{}," * MAX_VALUES + b"{}"
     ],
 )
 def test_too_many_values_are_refused_before_any_is_made(read: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.oci.gojson._load", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("stowage.services.oci.gojson._load", lambda *_: pytest.fail("decoded"))
     with pytest.raises(InvalidContent, match="more than 131072 values$"):
         read()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 
-from services.oci.descriptor import Descriptor
-from services.oci.reference import Reference
-from services.registry.protocol import Repository
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.protocol import Repository
 from tests.builders import Layout, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import EngineError, NotFound, RegistryFailure
-from services.oci.descriptor import Descriptor
-from services.oci.reference import Reference
-from services.registry.auth import _lifetime
-from services.registry.challenges import Challenge, parse_challenges
-from services.registry.protocol import Credentials
+from stowage.services.errors import EngineError, NotFound, RegistryFailure
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.auth import _lifetime
+from stowage.services.registry.challenges import Challenge, parse_challenges
+from stowage.services.registry.protocol import Credentials
 from tests.builders import simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from services.errors import EngineError, Forbidden, InvalidContent, NotFound, RegistryFailure
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import Reference
-from services.registry.protocol import Credentials
+from stowage.services.errors import EngineError, Forbidden, InvalidContent, NotFound, RegistryFailure
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.protocol import Credentials
 from tests.builders import Layout, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault

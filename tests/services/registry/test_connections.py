@@ -10,17 +10,17 @@ import pytest
 import urllib3
 from urllib3.connection import HTTPConnection
 
-from services.errors import EngineError, InvalidParameter, RegistryFailure
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import Reference
-from services.registry import urls
-from services.registry.certs import SYSTEM_TRUST
-from services.registry.client import RegistryClient
-from services.registry.connections import ANSWER_SILENCES
-from services.registry.pools import Pools
-from services.registry.protocol import Credentials, Repository
-from services.registry.proxies import DIRECT
+from stowage.services.errors import EngineError, InvalidParameter, RegistryFailure
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
+from stowage.services.registry import urls
+from stowage.services.registry.certs import SYSTEM_TRUST
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.connections import ANSWER_SILENCES
+from stowage.services.registry.pools import Pools
+from stowage.services.registry.protocol import Credentials, Repository
+from stowage.services.registry.proxies import DIRECT
 from tests.engines import downloads, registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import DRIP_SECONDS, Slowness

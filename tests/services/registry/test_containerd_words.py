@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from urllib3 import HTTPResponse
 
-from services.errors import EngineError, Forbidden
-from services.registry.containerd_words import pull_errors
-from services.registry.failure import Failed, Failure, NoToken
-from services.registry.refusals import read_refusal
+from stowage.services.errors import EngineError, Forbidden
+from stowage.services.registry.containerd_words import pull_errors
+from stowage.services.registry.failure import Failed, Failure, NoToken
+from stowage.services.registry.refusals import read_refusal
 
 URL = "https://registry.example/v2/app/manifests/1"
 

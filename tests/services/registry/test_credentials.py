@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from services.registry.credentials import decode_auth
-from services.registry.protocol import Credentials
+from stowage.services.registry.credentials import decode_auth
+from stowage.services.registry.protocol import Credentials
 
 SECRET = "p?>ss~~wörd"
 LOGIN = json.dumps({"username": "user", "password": SECRET, "serveraddress": "registry.example"}, ensure_ascii=False).encode()

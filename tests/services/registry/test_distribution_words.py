@@ -7,7 +7,7 @@ import json
 import pytest
 from urllib3 import HTTPResponse
 
-from services.errors import (
+from stowage.services.errors import (
     EngineError,
     Forbidden,
     InvalidParameter,
@@ -18,9 +18,9 @@ from services.errors import (
     Unauthorized,
     Unavailable,
 )
-from services.registry.distribution_words import request_errors
-from services.registry.failure import Failed
-from services.registry.refusals import read_refusal
+from stowage.services.registry.distribution_words import request_errors
+from stowage.services.registry.failure import Failed
+from stowage.services.registry.refusals import read_refusal
 
 JSON = "application/json; charset=utf-8"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.registry.error_document import ErrorDocument, StatedError
+from stowage.services.registry.error_document import ErrorDocument, StatedError
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from services.errors import EngineError, RegistryFailure, Unauthorized
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import Reference
-from services.registry.client import RegistryClient
-from services.registry.protocol import Credentials
+from stowage.services.errors import EngineError, RegistryFailure, Unauthorized
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.protocol import Credentials
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
 

@@ -23,12 +23,12 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from services.errors import RegistryFailure
-from services.registry.connections import HandshakeError
-from services.registry.failure import Failed
-from services.registry.gohttp import is_lasting, reason, status_line, url_error
-from services.registry.hosts import Hosts
-from services.registry.transport import Transport
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.connections import HandshakeError
+from stowage.services.registry.failure import Failed
+from stowage.services.registry.gohttp import is_lasting, reason, status_line, url_error
+from stowage.services.registry.hosts import Hosts
+from stowage.services.registry.transport import Transport
 from tests.fake_registry.server import CERTIFICATE
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from services.engine import Engine
-from services.errors import EngineError, NotFound, RegistryFailure
-from services.images.pull import pull_image
-from services.oci.descriptor import Descriptor
-from services.oci.reference import Reference
-from services.registry.challenges import Challenge, parse_challenges
-from services.registry.client import RegistryClient
-from services.registry.protocol import Credentials
-from services.registry.proxies import Proxies
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, NotFound, RegistryFailure
+from stowage.services.images.pull import pull_image
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.challenges import Challenge, parse_challenges
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.proxies import Proxies
 from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault
 from tests.services.registry.clients import INSECURE, published

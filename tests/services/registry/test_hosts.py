@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.registry.hosts import Endpoint, Hosts, InsecureHosts, credential_host
+from stowage.services.registry.hosts import Endpoint, Hosts, InsecureHosts, credential_host
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import RegistryFailure
-from services.registry.certs import Trust
-from services.registry.hosts import Endpoint, HostNames, Hosts
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.certs import Trust
+from stowage.services.registry.hosts import Endpoint, HostNames, Hosts
 
 ALL = {"pull", "resolve", "push"}
 

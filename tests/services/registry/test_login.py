@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
-from services.registry.protocol import Credentials
+from stowage.services.errors import EngineError, InvalidParameter, RegistryFailure, Unauthorized
+from stowage.services.registry.protocol import Credentials
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry
 

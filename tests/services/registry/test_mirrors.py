@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.oci.descriptor import Descriptor
-from services.oci.reference import Reference
-from services.registry.protocol import Credentials
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.protocol import Credentials
 from tests.builders import Layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry

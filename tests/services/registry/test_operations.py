@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import EngineError, RegistryFailure
-from services.filters import Filters
-from services.images.distribution import inspect_distribution
-from services.images.import_ import import_url
-from services.images.pull import pull_image
-from services.images.push import push_image
-from services.images.search import search_images
-from services.oci.reference import Reference
-from services.progress import Progress
-from services.registry.operations import Operation
-from services.registry.protocol import Credentials
-from services.system.auth import log_in
-from services.transfer.retry import awaited
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError, RegistryFailure
+from stowage.services.filters import Filters
+from stowage.services.images.distribution import inspect_distribution
+from stowage.services.images.import_ import import_url
+from stowage.services.images.pull import pull_image
+from stowage.services.images.push import push_image
+from stowage.services.images.search import search_images
+from stowage.services.oci.reference import Reference
+from stowage.services.progress import Progress
+from stowage.services.registry.operations import Operation
+from stowage.services.registry.protocol import Credentials
+from stowage.services.system.auth import log_in
+from stowage.services.transfer.retry import awaited
 from tests.builders import put_image, simple_layout
 from tests.engines import downloads
 from tests.fake_registry import FakeRegistry

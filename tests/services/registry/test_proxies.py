@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from services.errors import RegistryFailure
-from services.oci.reference import Reference
-from services.registry.proxies import Proxies
+from stowage.services.errors import RegistryFailure
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.proxies import Proxies
 from tests.engines import registry_client
 
 BOTH = {"HTTP_PROXY": "http://one:1", "https_proxy": "two:2"}

@@ -6,10 +6,10 @@ import ipaddress
 
 import pytest
 
-from services.errors import RegistryFailure
-from services.registry.hosts import Endpoint, HostNames, Hosts
-from services.registry.realms import Realms
-from services.registry.transport import Transport
+from stowage.services.errors import RegistryFailure
+from stowage.services.registry.hosts import Endpoint, HostNames, Hosts
+from stowage.services.registry.realms import Realms
+from stowage.services.registry.transport import Transport
 
 ADDRESSES = {
     "public.example": "8.8.8.8",
@@ -31,7 +31,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
         name = host.partition(":")[0]
         return [ipaddress.ip_address(ADDRESSES[name])] if name in ADDRESSES else []
 
-    monkeypatch.setattr("services.registry.realms.addresses", addresses)
+    monkeypatch.setattr("stowage.services.registry.realms.addresses", addresses)
 
 
 def check(registry: str, realm: str, *, insecure: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> bool:

@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 from urllib3 import HTTPResponse
 
-from services.registry.retry_after import retry_after
+from stowage.services.registry.retry_after import retry_after
 
 
 def after(status: int, header: str) -> float | None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from services.errors import EngineError, InvalidParameter, RegistryFailure
-from services.registry.client import RegistryClient
-from services.registry.protocol import Credentials, FoundRepository
+from stowage.services.errors import EngineError, InvalidParameter, RegistryFailure
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.protocol import Credentials, FoundRepository
 from tests.engines import registry_client
 from tests.fake_registry.index import FakeIndex, IndexFault
 from tests.fake_registry.server import CERTIFICATE

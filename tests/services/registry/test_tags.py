@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from services.errors import EngineError, NotAllowed, NotFound, RegistryFailure, Unauthorized
+from stowage.services.errors import EngineError, NotAllowed, NotFound, RegistryFailure, Unauthorized
 from tests.builders import Layout
 from tests.fake_registry import Answer, FakeRegistry, Fault
 from tests.services.registry.clients import JSON, errors, opened
@@ -110,7 +110,7 @@ def test_pages_of_tags_are_bounded_together(registry: FakeRegistry, layout: Layo
     for number in range(10):
         registry.publish(layout, layout.manifests[0], tag=f"t{number}")
     registry.tags_per_page = 1
-    monkeypatch.setattr("services.registry.tags._MAX_BYTES", 200)
+    monkeypatch.setattr("stowage.services.registry.tags._MAX_BYTES", 200)
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
         with pytest.raises(RegistryFailure, match="more than 200 bytes"):

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from services.errors import EngineError, RegistryFailure
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import Reference
-from services.registry.body import PIECE
-from services.registry.operations import Operation
-from services.registry.protocol import Credentials, Destination, Upload
+from stowage.services.errors import EngineError, RegistryFailure
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.body import PIECE
+from stowage.services.registry.operations import Operation
+from stowage.services.registry.protocol import Credentials, Destination, Upload
 from tests.builders import digest_of
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.errors import EngineError, Forbidden, InvalidParameter, NotFound, RegistryFailure
-from services.registry.urls import _host_header, _is_allowed
+from stowage.services.errors import EngineError, Forbidden, InvalidParameter, NotFound, RegistryFailure
+from stowage.services.registry.urls import _host_header, _is_allowed
 from tests.engines import downloads
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import EngineError
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.reference import Reference
-from services.registry.client import RegistryClient
-from services.registry.protocol import Credentials, Destination, Repository
-from services.registry.proxies import DIRECT, Proxies
+from stowage.services.errors import EngineError
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.protocol import Credentials, Destination, Repository
+from stowage.services.registry.proxies import DIRECT, Proxies
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, Answer
 from tests.fake_registry.server import Handler, serving

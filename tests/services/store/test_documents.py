@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from services.engine import Engine
-from services.errors import Damaged, InvalidContent
-from services.gc.leases import Lease, hold
-from services.intake.ingest import store_blob
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.store import documents
-from services.store.documents import ConfigFacts, Documents
-from services.store.graph import read_graph
-from services.store.publish import record_graph
-from services.store.reading import read_document
+from stowage.services.engine import Engine
+from stowage.services.errors import Damaged, InvalidContent
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.intake.ingest import store_blob
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.store import documents
+from stowage.services.store.documents import ConfigFacts, Documents
+from stowage.services.store.graph import read_graph
+from stowage.services.store.publish import record_graph
+from stowage.services.store.reading import read_document
 from tests.builders import Json, Layout, digest_of, load_image, make_layer, simple_layout, to_json
 from tests.damage import blob_file, flip
 from tests.services.images.archives import blobs
@@ -60,7 +60,7 @@ def test_of_a_config_only_what_is_needed_is_kept(engine: Engine, monkeypatch: py
         kept.append(tracemalloc.get_traced_memory()[0])
         record_graph(*arguments)
 
-    monkeypatch.setattr("services.images.load.record_graph", counting)
+    monkeypatch.setattr("stowage.services.images.load.record_graph", counting)
     archive = images(8, **members)
     tracemalloc.start()
     try:

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from services.engine import Engine
-from services.errors import EngineError
-from services.filters import Filters
-from services.images.delete import delete_image
-from services.images.import_ import import_image
-from services.images.load import load_image
-from services.images.prune import prune_images
-from services.images.pull import pull_image
-from services.images.push import push_image
-from services.images.save import save_images
-from services.images.tag import tag_image
-from services.oci.digest import Digest
-from services.oci.platform import Platform
-from services.oci.reference import Reference
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError
+from stowage.services.filters import Filters
+from stowage.services.images.delete import delete_image
+from stowage.services.images.import_ import import_image
+from stowage.services.images.load import load_image
+from stowage.services.images.prune import prune_images
+from stowage.services.images.pull import pull_image
+from stowage.services.images.push import push_image
+from stowage.services.images.save import save_images
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, make_tar, on_platform, put_image, simple_layout
 from tests.fake_registry import FakeRegistry
 from tests.special_images import config_target

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.metadata.store import SqlMetadataStore, upgrade
-from services.oci.digest import Digest
-from services.store.identity import is_one_store
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.oci.digest import Digest
+from stowage.services.store.identity import is_one_store
 from tests.builders import Layout, make_layer, put_image
 from tests.engines import metadata_store
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.leases import Lease, hold
-from services.images.delete import delete_image
-from services.intake.ingest import store_blob
-from services.metadata.records import Kind, Role
-from services.oci import mediatypes
-from services.oci.descriptor import Descriptor
-from services.oci.digest import Digest
-from services.oci.platform import Platform, PlatformMatcher
-from services.oci.reference import dangling_name
-from services.store.graph import MAX_REPEATS, ReadManifest, read_graph
-from services.store.publish import assign_name, record_graph
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.leases import Lease, hold
+from stowage.services.images.delete import delete_image
+from stowage.services.intake.ingest import store_blob
+from stowage.services.metadata.records import Kind, Role
+from stowage.services.oci import mediatypes
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.reference import dangling_name
+from stowage.services.store.graph import MAX_REPEATS, ReadManifest, read_graph
+from stowage.services.store.publish import assign_name, record_graph
 from tests.builders import (
     Json,
     Layout,

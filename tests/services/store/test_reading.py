@@ -11,13 +11,13 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.errors import BlobNotFound, Damaged, Internal, InvalidContent
-from services.gc.leases import hold
-from services.intake.ingest import store_blob
-from services.oci.digest import Digest
-from services.store.reading import open_verified, read_document, refuse_damaged
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.errors import BlobNotFound, Damaged, Internal, InvalidContent
+from stowage.services.gc.leases import hold
+from stowage.services.intake.ingest import store_blob
+from stowage.services.oci.digest import Digest
+from stowage.services.store.reading import open_verified, read_document, refuse_damaged
 from tests.damage import blob_file, damages, flip, lose, shorten
 
 CONTENT = b"what a blob holds " * 100_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.engine import Engine
-from services.errors import ImageNotFound, InvalidReference, NotFound
-from services.metadata.records import ImageRecord
-from services.store.resolve import familiar_name, resolve_all, resolve_image
+from stowage.services.engine import Engine
+from stowage.services.errors import ImageNotFound, InvalidReference, NotFound
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.store.resolve import familiar_name, resolve_all, resolve_image
 from tests.builders import Layout, make_layer, put_image
 
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from services.engine import Engine
-from services.images.save import save_images
-from services.oci.platform import Platform, PlatformMatcher
-from services.store.resolve import resolve_image
-from services.store.summary import ImageSummary, any_platform, read_facts, summarize, walk_present
+from stowage.services.engine import Engine
+from stowage.services.images.save import save_images
+from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.store.resolve import resolve_image
+from stowage.services.store.summary import ImageSummary, any_platform, read_facts, summarize, walk_present
 from tests.builders import Layout, compress, make_layer, on_platform, partial_layout, put_image
 
 AMD64 = Platform("linux", "amd64")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from services.content.filesystem import FilesystemStore
-from services.engine import Engine
-from services.gc.leases import hold
-from services.images.tag import tag_image
-from services.intake.ingest import store_bytes
-from services.oci.reference import Reference
-from services.system.df import DiskUsage, ObjectType, read_disk_usage
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.engine import Engine
+from stowage.services.gc.leases import hold
+from stowage.services.images.tag import tag_image
+from stowage.services.intake.ingest import store_bytes
+from stowage.services.oci.reference import Reference
+from stowage.services.system.df import DiskUsage, ObjectType, read_disk_usage
 from tests.builders import Layout, compress, make_layer, partial_layout, put_image
 
 

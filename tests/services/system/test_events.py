@@ -8,10 +8,10 @@ from itertools import takewhile
 
 import pytest
 
-from services.engine import Engine
-from services.filters import Filters
-from services.metadata.records import Actor, Event
-from services.system.events import passes, watch_events
+from stowage.services.engine import Engine
+from stowage.services.filters import Filters
+from stowage.services.metadata.records import Actor, Event
+from stowage.services.system.events import passes, watch_events
 
 DIGEST = "sha256:" + "ab" * 32
 PULL = Event(1, 1, "image", "pull", Actor("host:5000/team/app:2", {"name": "host:5000/team/app", "a": "b"}))

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from services.engine import Engine, ShownSettings
-from services.system.info import Index, read_info
+from stowage.services.engine import Engine, ShownSettings
+from stowage.services.system.info import Index, read_info
 
 
 def test_settings_of_registries_are_shown(engine: Engine) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from services.errors import InvalidParameter
-from services.filters import Filters, compile_glob, parse_moment
-from services.metadata.records import ImageRecord, Kind
-from services.oci.attestation import is_reference
-from services.oci.reference import Reference
-from services.store.resolve import is_dangling
-from services.store.summary import Facts, walk_manifests
+from stowage.services.errors import InvalidParameter
+from stowage.services.filters import Filters, compile_glob
+from stowage.services.metadata.records import ImageRecord, Kind
+from stowage.services.moments import parse_moment
+from stowage.services.oci.attestation import is_reference
+from stowage.services.oci.reference import Reference
+from stowage.services.store.resolve import is_dangling
+from stowage.services.store.summary import Facts, walk_manifests
 
 Predicate = Callable[[ImageRecord], bool]
 LabelCheck = Callable[[Mapping[str, str]], bool]

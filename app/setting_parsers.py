@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.hosts import Authority
-from blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
-from services.errors import EngineError
-from services.oci.cpu import amd64_level, read_flags
-from services.oci.platform import Platform
+from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
+from stowage.origin import Authority
+from stowage.services.errors import EngineError
+from stowage.services.oci.cpu import amd64_level, read_flags
+from stowage.services.oci.platform import Platform
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")

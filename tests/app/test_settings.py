@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import SETTINGS, Config, ConfigError
-from blueprints.versioning import ApiVersion
-from services.oci.platform import Platform
+from stowage.blueprints.versioning import ApiVersion
+from stowage.services.oci.platform import Platform
+from stowage.settings import SETTINGS, Config, ConfigError
 
 
 def test_defaults_are_a_unix_socket_and_sqlite_under_the_root() -> None:
@@ -159,5 +159,5 @@ def test_a_setting_is_named_as_its_field() -> None:
 )
 def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], expected: str) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("app.values.read_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("stowage.setting_parsers.read_flags", lambda: frozenset(flags))
     assert str(Config.from_environ({}).platform) == expected

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.seats import SPARE, Kind, Seats
+from stowage.server.seats import SPARE, Kind, Seats
 
 QUICK, QUICK_TCP, SLOW, SLOW_TCP = (Kind(quick, local) for quick in (True, False) for local in (True, False))
 

@@ -21,20 +21,20 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http import message, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from app import create_app
-from app.config import Config, ConfigError
-from app.logs import log_to_stderr
-from app.preparation import prepare_store
-from app.values import Bind
-from app.wiring import build_engine
-from app.worker import Worker
-from blueprints.request import ENGINE
-from services.engine import Engine
-from services.errors import EngineError
-from services.filters import Filters
-from services.images.list import list_images
-from services.system.version import VERSION
-from services.tcp_keepalive import KEEPALIVE
+from stowage.application import create_app
+from stowage.blueprints.request import ENGINE
+from stowage.logs import log_to_stderr
+from stowage.preparation import prepare_store
+from stowage.server.worker import Worker
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError
+from stowage.services.filters import Filters
+from stowage.services.images.list import list_images
+from stowage.services.system.version import VERSION
+from stowage.services.tcp_keepalive import KEEPALIVE
+from stowage.setting_parsers import Bind
+from stowage.settings import Config, ConfigError
+from stowage.wiring import build_engine
 
 _M_ARENA_MAX = -8
 """The parameter's number in glibc's malloc.h."""

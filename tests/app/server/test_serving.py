@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.config import Config, ConfigError
-from app.serving import _check_tls, _free_address, _free_socket, _keep_alive, _list_once, _settings
-from app.values import Bind
-from services.engine import Engine
-from services.errors import Internal
-from services.filters import Filters
-from services.images.list import list_images
-from services.tcp_keepalive import KEEPALIVE
+from stowage.server.serving import _check_tls, _free_address, _free_socket, _keep_alive, _list_once, _settings
+from stowage.services.engine import Engine
+from stowage.services.errors import Internal
+from stowage.services.filters import Filters
+from stowage.services.images.list import list_images
+from stowage.services.tcp_keepalive import KEEPALIVE
+from stowage.setting_parsers import Bind
+from stowage.settings import Config, ConfigError
 from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
 

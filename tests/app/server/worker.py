@@ -16,9 +16,9 @@ from flask import Flask
 from gunicorn.glogging import Logger
 from gunicorn.sock import create_sockets
 
-from app.config import Config
-from app.serving import Server, _adjust_gunicorn
-from app.worker import Worker
+from stowage.server.serving import Server, _adjust_gunicorn
+from stowage.server.worker import Worker
+from stowage.settings import Config
 
 PATIENCE = 10
 

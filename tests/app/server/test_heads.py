@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.config import Config
-from app.heads import Head
-from app.serving import Server, _adjust_gunicorn
+from stowage.server.heads import Head
+from stowage.server.serving import Server, _adjust_gunicorn
+from stowage.settings import Config
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from services.engine import Engine
-from services.errors import InvalidContent
-from services.gc.collector import collect_garbage
-from services.gc.leases import hold
-from services.gc.verify import verify_store
-from services.images.pull import pull_image, pull_reference
-from services.intake.ingest import fetch_blob, store_blob
-from services.oci.digest import Digest
-from services.registry.protocol import BlobStream
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.gc.collector import collect_garbage
+from stowage.services.gc.leases import hold
+from stowage.services.gc.verify import verify_store
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.intake.ingest import fetch_blob, store_blob
+from stowage.services.oci.digest import Digest
+from stowage.services.registry.protocol import BlobStream
 from tests.builders import Layout, make_layer
 from tests.fake_registry import FakeRegistry
 from tests.waiting import poll

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
-from services.content.protocol import Ingest
-from services.engine import Engine
-from services.oci.digest import Digest
+from stowage.services.content.protocol import Ingest
+from stowage.services.engine import Engine
+from stowage.services.oci.digest import Digest
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask
 
-from app import connections, reception
-from app.serving import Server
-from tests.app.worker import PATIENCE, Served, rest, serving, statuses
+from stowage.server import connections, reception
+from stowage.server.serving import Server
+from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head, parse
 from tests.fake_registry.server import CERTIFICATE
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from gunicorn.sock import ssl_context
 
-from app.connections import Connection
+from stowage.server.connections import Connection
 
 _THREADS = 2
 

@@ -1,7 +1,7 @@
 """From a connection to a request: a worker's main thread waits for all connections at once, and takes small steps that never block.
 
 A connection waits for its client in a *room* of the *door* that it came in by: for a handshake and a head, for an answer to be taken, or
-for its end. When a head is complete, the request waits for a *seat* (`app/seats.py`), which is a thread. Only the steps of handshakes,
+for its end. When a head is complete, the request waits for a *seat* (`seats.py`), which is a thread. Only the steps of handshakes,
 which compute, have threads of their own.
 
 Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.
@@ -23,10 +23,10 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from app.connections import BLOCKED, STALL_SECONDS, Connection, Door, Room
-from app.handshakes import Handshakes, Outcome
-from app.quick import Routes
-from app.seats import SPARE, Kind, Seats
+from stowage.server.connections import BLOCKED, STALL_SECONDS, Connection, Door, Room
+from stowage.server.handshakes import Handshakes, Outcome
+from stowage.server.quick import Routes
+from stowage.server.seats import SPARE, Kind, Seats
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20

@@ -13,8 +13,8 @@ from typing import Any
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import TConn
 
-from app.heads import Head, HeadUnreader
-from app.seats import Kind
+from stowage.server.heads import Head, HeadUnreader
+from stowage.server.seats import Kind
 
 HEAD_SECONDS = 20.0
 """For a TLS handshake and the head of a request together."""

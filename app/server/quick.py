@@ -14,8 +14,8 @@ from gunicorn.util import split_request_uri
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
-from blueprints.routing import Route
-from blueprints.versioning import split_version
+from stowage.blueprints.routing import Route
+from stowage.blueprints.versioning import split_version
 
 _PATH = 4096
 """The longest path that is looked at: the main thread does it, and a name has at most some hundred characters."""

@@ -7,9 +7,9 @@ import time
 from concurrent.futures import Future
 from selectors import EVENT_WRITE
 
-from app.connections import Connection, QuickAnswer
-from app.reception import Reception
-from blueprints.streaming import SERVING
+from stowage.blueprints.streaming import SERVING
+from stowage.server.connections import Connection, QuickAnswer
+from stowage.server.reception import Reception
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 5.0

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from flask import Flask, Response
 
-from app import reception
-from app.seats import Kind
-from tests.app.worker import PATIENCE, rest, serving, statuses
+from stowage.server import reception
+from stowage.server.seats import Kind
+from tests.app.server.worker import PATIENCE, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head
 from tests.waiting import poll
 
