@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The package as it is installed, for tools that look for a package in one folder.
+SOURCE := $(VENV)/source
 PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
 # Debian packages whose programs the conformance tests run, each with a program that shows that it is installed.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
@@ -30,8 +32,9 @@ test: check unit conformance ## run every check and test
 check: $(VENV)/test ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@rm -rf $(SOURCE) && mkdir -p $(SOURCE)/stowage && ln -s $(addprefix $(CURDIR)/,$(wildcard app/*) blueprints services) $(SOURCE)/stowage
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=$(SOURCE) $(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/test ## the fast tests
 	$(PYTEST) -n auto --ignore=tests/conformance
@@ -58,7 +61,7 @@ format: $(VENV)/test ## format the code
 	$(BIN)/ruff format .
 
 documents: $(VENV)/run ## write the documents that are generated from the code
-	$(BIN)/python -m app.documents
+	$(BIN)/python -m stowage.documents
 
 clean: ## remove the virtual environment and caches, not the store
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info

@@ -1,13 +1,5 @@
-"""The WSGI application, for any server that loads a module: `wsgi:app` or `wsgi:application`."""
+"""The WSGI application under the name it has in this folder: `gunicorn wsgi:app`."""
 
-import sys
+from stowage.wsgi import app, application
 
-from stowage.application import create_app
-from stowage.services.errors import EngineError
-from stowage.settings import ConfigError
-
-try:
-    app = application = create_app()
-except (ConfigError, EngineError) as exc:
-    print(f"stowage: {exc}", file=sys.stderr)
-    raise SystemExit(4) from None  # gunicorn's APP_LOAD_ERROR: after any other status it would restart the worker
+__all__ = ["app", "application"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import multiprocessing
+from multiprocessing.connection import Connection
 
 from stowage.holding import hold_folders
-from stowage.services.errors import Internal
-from stowage.services.metadata.store import is_current
+from stowage.services.errors import EngineError, Internal
+from stowage.services.metadata.store import is_current, upgrade
 from stowage.settings import Config
 
 
@@ -23,9 +22,26 @@ def prepare_store(config: Config) -> None:
 
 
 def _migrate(config: Config) -> None:
-    """Migrate the database in a separate process: what only the migration needs would stay in the memory of the service."""
-    environment = {**os.environ, "STOWAGE_ROOT": str(config.root), "STOWAGE_DATABASE_URL": config.database_url}
-    command = [sys.executable, "-P", "-m", "stowage.cli", "db", "upgrade"]
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise Internal(done.stderr.strip().removeprefix("stowage: "))
+    """Migrate the database in a child process: what only the migration imports would stay in the memory of the service."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_upgrade, args=(config.database_url, sender))
+    child.start()
+    sender.close()
+    try:
+        problem = receiver.recv()
+    except EOFError:
+        problem = "the migration of the database was ended"
+    child.join()
+    if problem:
+        raise Internal(problem)
+
+
+def _upgrade(url: str, sender: Connection) -> None:
+    """Send what went wrong, or an empty text."""
+    try:
+        upgrade(url)
+    except EngineError as exc:
+        sender.send(str(exc))
+    else:
+        sender.send("")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from stowage import setting_parsers
+from stowage import setting_parsers as parsers
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 from stowage.setting_parsers import Bind
@@ -40,137 +40,137 @@ def setting(default: str, meaning: str, parse: Callable[[str], object], *, varia
 class Config:
     """The settings as values; `Config.from_environ()` checks that they are consistent."""
 
-    root: Path = setting("./var", "Folder of the store: database, blobs, partial blobs, lock.", values.parse_folder)
+    root: Path = setting("./var", "Folder of the store: database, blobs, partial blobs, lock.", parsers.parse_folder)
     bind: tuple[Bind, ...] = setting(
         "unix:./var/stowage.sock",
         "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600; its absolute path has at most 107 "
         "bytes. An address that other machines reach is refused unless client certificates are verified or "
         "`STOWAGE_ALLOW_INSECURE_TCP` is 1.",
-        values.parse_binds,
+        parsers.parse_binds,
     )
     allow_insecure_tcp: bool = setting(
         "0",
         "1 allows addresses that other machines can reach, and requests from other machines under any server, without authentication: "
         "anyone who reaches them owns the store.",
-        values.parse_flag,
+        parsers.parse_flag,
     )
-    tls_cert: Path | None = setting("", "Certificate of the service (PEM). With it every TCP address speaks TLS.", values.parse_file)
-    tls_key: Path | None = setting("", "Private key of that certificate (PEM).", values.parse_file)
-    tls_ca: Path | None = setting("", "Authority (PEM) that must have signed every client's certificate.", values.parse_file)
+    tls_cert: Path | None = setting("", "Certificate of the service (PEM). With it every TCP address speaks TLS.", parsers.parse_file)
+    tls_key: Path | None = setting("", "Private key of that certificate (PEM).", parsers.parse_file)
+    tls_ca: Path | None = setting("", "Authority (PEM) that must have signed every client's certificate.", parsers.parse_file)
     hosts: tuple[str, ...] = setting(
         "",
         "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): other names of this service, and hosts whose web pages may use it. Over "
         "plain TCP, most `Host` names with dots are refused unless they are listed here. See "
         "[deployment.md](deployment.md#web-pages).",
-        values.parse_names,
+        parsers.parse_names,
     )
     database: str = setting(
         "",
         "Database of names and metadata: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
-        values.parse_database,
+        parsers.parse_database,
         variable="STOWAGE_DATABASE_URL",
     )
     content: Path | None = setting(
         "",
         "Folder of the blobs, as a path or `file:///FOLDER`. By default the root.",
-        values.parse_content,
+        parsers.parse_content,
         variable="STOWAGE_CONTENT_URL",
     )
-    workers: int = setting("2", "Worker processes.", values.parse_small_count)
+    workers: int = setting("2", "Worker processes.", parsers.parse_small_count)
     threads: int = setting(
         "64",
         "Threads of each worker for uploads, downloads and streams. That many run at once; a quarter of them may listen to events. "
         "Short requests have threads of their own. If there is a unix socket, a quarter is reserved for it.",
-        values.parse_small_count,
+        parsers.parse_small_count,
     )
-    min_api_version: ApiVersion = setting("1.24", "Lowest API version that is served.", values.parse_version)
+    min_api_version: ApiVersion = setting("1.24", "Lowest API version that is served.", parsers.parse_version)
     insecure_registries: tuple[str, ...] = setting(
         "127.0.0.0/8,::1/128",
         "Comma-separated networks, `HOST` and `HOST:PORT` of registries that may be used over plain HTTP or unverified TLS.",
-        values.parse_insecure,
+        parsers.parse_insecure,
     )
     registry_mirrors: tuple[str, ...] = setting(
         "",
         "Comma-separated URLs of mirrors of docker.io, tried in order before it.",
-        values.parse_mirrors,
+        parsers.parse_mirrors,
     )
     certs_dirs: tuple[Path, ...] = setting(
         "/etc/stowage/certs.d,/etc/docker/certs.d,/etc/containerd/certs.d",
         "Comma-separated folders with a folder for each registry: certificates as Docker has them, or containerd's `hosts.toml`. "
         "The first folder that has one for a registry is used; see [registries.md](registries.md).",
-        values.parse_folders,
+        parsers.parse_folders,
     )
     auth_realms: tuple[str, ...] = setting(
         "",
         "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name besides themselves, "
         "whatever their addresses. If empty, registries may name any server that is reached over TLS, but only a registry in a private "
         "network may name one in a private network.",
-        values.parse_hosts,
+        parsers.parse_hosts,
     )
     foreign_layer_hosts: tuple[str, ...] = setting(
         "",
         "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: hosts from which a layer that a manifest names by URL may be fetched if "
         "the registry does not have it. If empty, such layers are not fetched.",
-        values.parse_hosts,
+        parsers.parse_hosts,
     )
     stall_seconds: int = setting(
         "60",
         "Seconds for which a registry may send or accept nothing before the attempt is abandoned and the transfer is tried again.",
-        values.parse_count,
+        parsers.parse_count,
     )
     download_attempts: int = setting(
         "5",
         "How many times in a row a download or an upload is tried without any progress.",
-        values.parse_count,
+        parsers.parse_count,
     )
     least_rate: int = setting(
         "1024",
         "Bytes a second that count as progress. A download that is slower over `STOWAGE_STALL_SECONDS` uses up an attempt, and no "
         "request waits for a slower transfer or load of the same blob.",
-        values.parse_count,
+        parsers.parse_count,
     )
     client_idle_seconds: int = setting(
         "3600",
         "Seconds for which a client may send nothing of a request's body, or read nothing of an answer, before it is disconnected.",
-        values.parse_count,
+        parsers.parse_count,
     )
     search_index: str = setting(
         "",
         "URL of the index that `docker search` asks if the term names no registry. By default Docker Hub's.",
-        values.parse_index,
+        parsers.parse_index,
     )
     platform: Platform = setting(
         "",
         "Platform preferred if an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's. On amd64 that includes the "
         "level of its CPU: of amd64 and amd64/v3 a pull takes v3 if the CPU can run it, as Docker does.",
-        values.parse_platform,
+        parsers.parse_platform,
     )
     import_urls: tuple[str, ...] = setting(
         "",
         "Comma-separated addresses from which `docker import URL` may fetch: `public` for every public address, and networks such "
         "as `10.0.0.0/8`. If empty, importing from URLs is switched off.",
-        values.parse_sources,
+        parsers.parse_sources,
     )
     decompression_ratio: int = setting(
         "200",
         "A compressed stream is refused when it inflates to more than this many times its size and to more than "
         "`STOWAGE_DECOMPRESSION_BYTES`.",
-        values.parse_count,
+        parsers.parse_count,
     )
     decompression_bytes: int = setting(
         "1073741824",
         "Bytes that any stream may inflate to, and all streams of a load together, whatever the ratio.",
-        values.parse_count,
+        parsers.parse_count,
     )
     decompression_memory: int = setting(
         "536870912",
         "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd "
         "usually 9, gzip none. A stream that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
-        values.parse_count,
+        parsers.parse_count,
     )
-    event_history: int = setting("4096", "How many events are kept for `docker events --since`.", values.parse_count)
-    concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", values.parse_small_count)
-    concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", values.parse_small_count)
+    event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)
+    concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", parsers.parse_small_count)
+    concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", parsers.parse_small_count)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Config:

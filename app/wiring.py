@@ -43,7 +43,12 @@ def build_engine(config: Config) -> Engine:
 
 @contextmanager
 def open_engine(config: Config) -> Iterator[Engine]:
-    """Upgrade the database to the newest revision, and open the engine for the duration of a command."""
+    """Upgrade the database to the newest revision, and open the engine for the duration of a command.
+
+    Raises ConfigError if there is no store, rather than create an empty one.
+    """
+    if not config.root.is_dir():
+        raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}.")
     upgrade(config.database_url)
     engine = build_engine(config)
     try:

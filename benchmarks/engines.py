@@ -150,9 +150,7 @@ class Meter:
 def stowage(root: Path) -> Iterator[Engine]:
     """A service with default settings on a unix socket."""
     environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": f"unix:{root}/stowage.sock"}
-    with _serving(
-        "stowage", [sys.executable, "-c", "from app.cli import main; main()", "serve"], root / "stowage.sock", environment
-    ) as engine:
+    with _serving("stowage", [sys.executable, "-m", "stowage", "serve"], root / "stowage.sock", environment) as engine:
         yield engine
 
 

@@ -27,8 +27,8 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     delete.blueprint,
     prune.blueprint,
     load.blueprint,
-    get.blueprint,
-    get_several.blueprint,
+    save.blueprint,
+    save_several.blueprint,
     distribution_inspect.blueprint,
     options.blueprint,
 )

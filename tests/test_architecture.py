@@ -45,7 +45,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef]:
 def endpoint_modules() -> list[str]:
     """Names of the modules that hold one endpoint each."""
     return [
-        f"blueprints.{folder}.{module.name}"
+        f"stowage.blueprints.{folder}.{module.name}"
         for folder in ENDPOINT_FOLDERS
         if (ROOT / "blueprints" / folder / "__init__.py").exists()
         for module in pkgutil.iter_modules([str(ROOT / "blueprints" / folder)])
@@ -113,7 +113,7 @@ def test_an_endpoint_has_one_registered_blueprint_named_after_its_view(name: str
 
 def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
     assert sorted(blueprint.import_name for blueprint in BLUEPRINTS) == sorted(endpoint_modules())
-    assert inspect.getdoc(blueprints)
+    assert inspect.getdoc(stowage.blueprints)
 
 
 @pytest.mark.parametrize("name", endpoint_modules())

@@ -1,7 +1,7 @@
 """From a connection to a request: a worker's main thread waits for all connections at once, and takes small steps that never block.
 
 A connection waits for its client in a *room* of the *door* through which it arrived: for a handshake and a head, for the client to accept
-an answer, or for its end. When a head is complete, the request waits for a *seat* (`app/server/seats.py`), which is a thread. Only the steps of
+an answer, or for its end. When a head is complete, the request waits for a *seat* (`seats.py`), which is a thread. Only the steps of
 handshakes, which compute, have threads of their own.
 
 Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.

@@ -10,11 +10,11 @@ from stowage.blueprints.schemas.platforms import PlatformsQuery
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
 from stowage.services.images.save import save_images
 
-blueprint = Blueprint("image_get", __name__)
+blueprint = Blueprint("image_save", __name__)
 
 
 @blueprint.get("/images/<path:name>/get", query=PlatformsQuery, answer=ARCHIVE)
-def image_get(name: str) -> ResponseReturnValue:
+def image_save(name: str) -> ResponseReturnValue:
     """GET /images/{name}/get."""
     query = load_query()
     return stream_tar(save_images(engine(), [name], platforms=query["platforms"]))

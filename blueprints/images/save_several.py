@@ -11,7 +11,7 @@ from stowage.blueprints.schemas.platforms import PlatformsQuery
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
 from stowage.services.images.save import save_images
 
-blueprint = Blueprint("image_get_several", __name__)
+blueprint = Blueprint("image_save_several", __name__)
 
 
 class GetSeveralQuery(PlatformsQuery):
@@ -19,7 +19,7 @@ class GetSeveralQuery(PlatformsQuery):
 
 
 @blueprint.get("/images/get", query=GetSeveralQuery, answer=ARCHIVE)
-def image_get_several() -> ResponseReturnValue:
+def image_save_several() -> ResponseReturnValue:
     """GET /images/get."""
     query = load_query()
     return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"]))

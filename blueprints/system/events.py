@@ -23,8 +23,8 @@ from stowage.blueprints.schemas.json_schema import INTEGER, JsonSchema
 from stowage.blueprints.streaming import stream_live
 from stowage.blueprints.versioning import api_version
 from stowage.services.errors import InvalidParameter
-from stowage.services.filters import parse_timestamp
 from stowage.services.metadata.records import Event
+from stowage.services.moments import parse_timestamp
 from stowage.services.oci.gojson import quote
 from stowage.services.system.events import SCOPE, watch_events
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from stowage.services.errors import InvalidParameter
-from stowage.services.filters import Filters, compile_glob, parse_moment
+from stowage.services.filters import Filters, compile_glob
 from stowage.services.metadata.records import ImageRecord, Kind
+from stowage.services.moments import parse_moment
 from stowage.services.oci.attestation import is_reference
 from stowage.services.oci.reference import Reference
 from stowage.services.store.resolve import is_dangling

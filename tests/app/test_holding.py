@@ -22,7 +22,7 @@ from stowage.settings import Config, ConfigError
 from stowage.wiring import build_engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HEAD = "import os, signal, subprocess, sys; from app.config import Config, ConfigError; from app.holding import hold_folders\n"
+HEAD = "import os, signal, subprocess, sys; from stowage.settings import Config, ConfigError; from stowage.holding import hold_folders\n"
 HOLD = f"{HEAD}hold_folders(Config.from_environ()); print('held', flush=True); sys.stdin.read()"
 FORK = f"""{HEAD}
 hold_folders(Config.from_environ())

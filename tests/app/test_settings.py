@@ -159,5 +159,5 @@ def test_a_setting_is_named_as_its_field() -> None:
 )
 def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], expected: str) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("stowage.values.read_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("stowage.setting_parsers.read_flags", lambda: frozenset(flags))
     assert str(Config.from_environ({}).platform) == expected

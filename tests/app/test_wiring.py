@@ -19,7 +19,7 @@ from stowage.wiring import build_engine, open_engine
 from tests.builders import put_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STOWAGE = [sys.executable, "-m", "stowage.cli"]
+STOWAGE = [sys.executable, "-m", "stowage"]
 
 
 @pytest.fixture(autouse=True)

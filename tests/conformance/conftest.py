@@ -22,7 +22,7 @@ from tests.conformance.certificates import certify
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 30
-STOWAGE = (sys.executable, "-c", "from app.cli import main; raise SystemExit(main())")
+STOWAGE = (sys.executable, "-m", "stowage")
 
 
 def free_port() -> int:

@@ -74,7 +74,7 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
 
 
 def test_upgraded_by_two_processes_at_once(url: str, folder: Path) -> None:
-    upgrading = [sys.executable, "-c", "import sys; from services.metadata.store import upgrade; upgrade(sys.argv[1])", url]
+    upgrading = [sys.executable, "-c", "import sys; from stowage.services.metadata.store import upgrade; upgrade(sys.argv[1])", url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
     assert _revision(folder) == "0006"

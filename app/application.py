@@ -1,0 +1,92 @@
+"""The WSGI application: every route, wrapped in its middlewares."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response
+from werkzeug.routing import Rule
+
+from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
+from stowage.blueprints.routing import NameConverter, Route, check_version
+from stowage.blueprints.streaming import LISTENERS, SERVING
+from stowage.blueprints.versioning import MINIMUM, VersionPrefix
+from stowage.errors import register_errors
+from stowage.logs import make_records_safe
+from stowage.middleware import GoServer, HostGuard, RequestLog, register_headers
+from stowage.peers import PeerGuard
+from stowage.preparation import prepare_store
+from stowage.services.engine import Engine
+from stowage.settings import Config
+from stowage.wiring import build_engine
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+class DockerResponse(Response):
+    """A response that has a Content-Type only if one is set, like an empty response from Go."""
+
+    default_mimetype = None
+
+
+class Application(Flask):
+    """A Flask application that routes as moby's router does."""
+
+    url_rule_class: type[Rule] = Route
+    response_class = DockerResponse
+
+
+def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None) -> Flask:
+    """The WSGI application for this configuration, by default the environment's; the engine is built on the first request.
+
+    A server may therefore create the application and fork: every process gets its own database connections. The store is prepared
+    first: its folders are held from then on, and its database is migrated. A caller that passes `build` must prepare the store itself.
+    Raises ConfigError and EngineError.
+    """
+    make_records_safe()
+    config = config or Config.from_environ()
+    if build is None:
+        prepare_store(config)
+    app = Application("stowage", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = NameConverter
+    app.extensions[ENGINE] = _once(lambda: (build or build_engine)(config))
+    app.extensions[MINIMUM] = config.min_api_version
+    app.extensions[CLIENT_IDLE] = config.client_idle_seconds
+    app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
+    app.extensions[SERVING] = lambda: True
+    register_headers(app)
+    app.before_request(check_version)
+    app.before_request(limit_idleness)
+    register_errors(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    _wrap(app, config)
+    return app
+
+
+def _wrap(app: Flask, config: Config) -> None:
+    """Wrap the application in its middlewares, the outermost last."""
+    wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
+    wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
+    if not config.allow_insecure_tcp:
+        wsgi = PeerGuard(wsgi)
+    app.wsgi_app = RequestLog(wsgi)  # type: ignore[method-assign]
+
+
+def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:
+    """A function that builds the engine on its first call, in whichever thread, and returns the same one from then on."""
+    lock, built = threading.Lock(), list[Engine]()
+
+    def get() -> Engine:
+        with lock:
+            if not built:
+                built.append(build())
+        return built[0]
+
+    return get

@@ -1,0 +1,28 @@
+"""`stowage verify`: say what is damaged in a store."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+
+from stowage.settings import Config
+
+
+def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("verify", parents=[common], help="hash every blob again and check that every image is whole")
+    parser.add_argument("--deep", action="store_true", help="also inflate every layer")
+    parser.set_defaults(run=run)
+
+
+def run(config: Config, options: Namespace) -> int:
+    """Print every finding. Only damage makes the command fail; leftovers do not."""
+    from stowage.services.gc.verify import FindingKind, verify_store
+    from stowage.wiring import open_engine
+
+    damaged = 0
+    with open_engine(config) as engine:
+        for finding in verify_store(engine.metadata, engine.content, deep=options.deep):
+            print(f"{finding.kind}: {finding.sentence}")
+            damaged += finding.kind is FindingKind.DAMAGE
+    print(f"{damaged} damaged" if damaged else "every image is whole")
+    return 1 if damaged else 0
