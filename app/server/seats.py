@@ -1,8 +1,12 @@
 """Which requests may run now, and which wait until another ends.
 
 A request is *quick* if this service alone decides how long it takes. As many other requests run at once as there are threads. A few
-extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. A quarter of the threads is reserved
-for *local* clients, those on the unix socket, if there is one: its users own the store, while TCP is open to anyone with a certificate.
+extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. If there is a unix socket, a quarter
+of the threads and half of the extra ones are reserved for *local* clients, those on that socket: its users own the store, while TCP is open
+to anyone with a certificate.
+
+Quick requests compute, so more of them at once are not faster: each only delays the others. Of TCP clients' quick requests no more run than
+there are unreserved extra threads. Those of local clients also use idle threads, since some wait for the disk.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ class Seats(Generic[Job]):
     def __init__(self, threads: int, *, has_local: bool) -> None:
         self._threads = threads
         self._remote = threads - threads // 4 if has_local else threads
+        self._remote_quick = SPARE // 2 if has_local else SPARE
         self._waiting: dict[Kind, dict[Job, None]] = {kind: {} for kind in _ORDER}
         self._running: Counter[Kind] = Counter()
 
@@ -60,6 +65,7 @@ class Seats(Generic[Job]):
 
     def _has_room(self, kind: Kind) -> bool:
         if kind.quick:
-            return self._running.total() < self._threads + SPARE
+            is_free = self._running.total() < self._threads + SPARE
+            return is_free and (kind.local or self._running[kind] < self._remote_quick)
         local, remote = (self._running[Kind(quick=False, local=each)] for each in (True, False))
         return local + remote < self._threads and (kind.local or remote < self._remote)

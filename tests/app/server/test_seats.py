@@ -28,11 +28,22 @@ def test_of_slow_requests_as_many_run_as_there_are_threads_and_over_tcp_a_quarte
     seats = Seats[str](threads, has_local=True)
     assert fill(seats, SLOW_TCP, threads + 1) == over_tcp
     assert fill(seats, SLOW, threads + 1) == threads - over_tcp
-    assert fill(seats, QUICK_TCP, 2 * SPARE) == SPARE
+    assert fill(seats, QUICK_TCP, 2 * SPARE) == SPARE // 2
+    assert fill(seats, QUICK, 2 * SPARE) == SPARE // 2
+
+
+@pytest.mark.parametrize("threads", [1, 4, 64])
+def test_quick_requests_over_tcp_leave_threads_to_the_unix_socket(threads: int) -> None:
+    seats = Seats[str](threads, has_local=True)
+    assert fill(seats, QUICK_TCP, 100) == SPARE // 2
+    assert fill(seats, SLOW_TCP, 100) == threads - threads // 4
+    assert fill(seats, QUICK, 1) == 1
 
 
 def test_without_a_unix_socket_nothing_is_left_for_it() -> None:
-    assert fill(Seats[str](8, has_local=False), SLOW_TCP, 10) == 8
+    seats = Seats[str](8, has_local=False)
+    assert fill(seats, SLOW_TCP, 10) == 8
+    assert fill(seats, QUICK_TCP, 10) == SPARE
 
 
 def test_quick_requests_use_idle_threads_too() -> None:
