@@ -77,11 +77,10 @@ def _read_config(tx: Transaction, manifest: ManifestSummary | None) -> ImageConf
 
 def _names(records: list[ImageRecord]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The familiar names of the records, and per repository the familiar name with the target's digest."""
-    tags, digests = [], []
-    for record in records:
-        if is_dangling(record):
-            continue
-        reference = Reference.parse_canonical(record.name)
-        tags.append(reference.familiar)
-        digests.append((reference if reference.digest else reference.trimmed().with_digest(record.target.digest)).familiar)
-    return tuple(dict.fromkeys(tags)), tuple(dict.fromkeys(digests))
+    named = [(record, Reference.parse_canonical(record.name)) for record in records if not is_dangling(record)]
+    tags = dict.fromkeys(reference.familiar for _, reference in named)
+    digests = dict.fromkeys(
+        reference if reference.digest else Reference(reference.domain, reference.path, digest=record.target.digest)
+        for record, reference in named
+    )
+    return tuple(tags), tuple(dict.fromkeys(reference.familiar for reference in digests))
