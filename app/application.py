@@ -17,7 +17,7 @@ from stowage.blueprints.versioning import MINIMUM, VersionPrefix
 from stowage.errors import register_errors
 from stowage.logs import make_records_safe
 from stowage.middleware import GoServer, HostGuard, RequestLog, register_headers
-from stowage.peers import PeerGuard
+from stowage.peers import ADMITS, PeerGuard, is_admitted
 from stowage.preparation import prepare_store
 from stowage.services.engine import Engine
 from stowage.settings import Config
@@ -60,6 +60,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds
     app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
     app.extensions[SERVING] = lambda: True
+    app.extensions[ADMITS] = (lambda _: True) if config.allow_insecure_tcp else is_admitted
     register_headers(app)
     app.before_request(check_version)
     app.before_request(limit_idleness)

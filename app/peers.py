@@ -17,6 +17,9 @@ from stowage.blueprints.routing import JSON
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+ADMITS = "stowage.admits"
+"""Key of the application's extensions: a callable that returns whether requests of this environment are served."""
+
 _REFUSAL = (
     b'{"message":"Requests of other machines are refused, since anyone who is served owns the store; '
     b"set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA for `stowage serve`, "
@@ -32,10 +35,15 @@ class PeerGuard:
         self._application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if _is_local(environ) or _is_verified(environ):
+        if is_admitted(environ):
             return self._application(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", JSON), ("Content-Length", str(len(_REFUSAL)))])
         return [_REFUSAL]
+
+
+def is_admitted(environ: WSGIEnvironment) -> bool:
+    """Whether the peer is on this machine, or TLS has verified it."""
+    return _is_local(environ) or _is_verified(environ)
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:

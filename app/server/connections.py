@@ -20,8 +20,8 @@ HEAD_SECONDS = 20.0
 """The time for a TLS handshake and the head of a request together."""
 STALL_SECONDS = 60.0
 """The time for which a client may accept nothing of a quick answer or of a refusal."""
-CLOSE_SECONDS = 2.0
-"""The time for a client to close its side, as in gunicorn: a connection closed earlier could lose the end of the answer in transit."""
+CLOSE_SECONDS = 5.0
+"""The time for a client to close its side: a connection closed earlier could lose the end of the answer in transit."""
 
 BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a non-blocking socket raises if it would block."""

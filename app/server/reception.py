@@ -23,6 +23,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from stowage.peers import ADMITS
 from stowage.server.connections import BLOCKED, STALL_SECONDS, Connection, Door, Room
 from stowage.server.handshakes import Handshakes, Outcome
 from stowage.server.quick import Routes
@@ -213,9 +214,13 @@ class Reception(ThreadWorker):
 
     def _admit(self, conn: Connection, head: bytes) -> None:
         conn.parser.unreader.unread(head)
-        conn.kind = Kind(self._routes.is_quick(head), conn.door.is_local)
+        conn.kind = Kind(self._routes.is_quick(head) or self._is_refused(conn), conn.door.is_local)
         self._seats.enter(conn, conn.kind)
         self._fill_seats()
+
+    def _is_refused(self, conn: Connection) -> bool:
+        """Whether the application refuses the peer, which is quick whatever it asks for."""
+        return not self.wsgi.extensions[ADMITS]({"gunicorn.socket": conn.sock})
 
     def _shaken(self, conn: Connection, outcome: Outcome) -> None:
         """Handle the outcome of a handshake step."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import socket
-import time
 from concurrent.futures import Future
+from contextlib import suppress
 from selectors import EVENT_WRITE
 
 from stowage.blueprints.streaming import SERVING
-from stowage.server.connections import Connection, QuickAnswer
+from stowage.server.connections import BLOCKED, Connection, QuickAnswer
 from stowage.server.reception import Reception
 
+_PIECE = 1 << 16
 _DRAIN_BYTES = 16 << 20
-_DRAIN_SECONDS = 5.0
-_CLOSE_BYTES = 1 << 16
+"""The limit for what a client sends after its answer."""
 
 
 class Worker(Reception):
-    """Runs requests in threads, drains uploads that it refuses, and leaves unsent parts of quick answers to the main thread."""
+    """Runs requests in threads, and leaves unsent parts of quick answers and the bodies of refused uploads to the main thread."""
 
     def load_wsgi(self) -> None:
         """Let the application see when this process is stopping, so that live streams end."""
@@ -36,9 +36,12 @@ class Worker(Reception):
             conn.answer.flush()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Drain a bounded part of an unread body: closing a connection while the client is sending would lose the answer in transit."""
-        drained = conn.parser.finish_body(deadline=time.monotonic() + _DRAIN_SECONDS, max_bytes=_DRAIN_BYTES)
-        return bool(keepalive and drained)
+        """Discard what has arrived of a body that was not read. If more is to come, the connection ends, so that no thread waits for it."""
+        conn.sock.setblocking(False)
+        with suppress(*BLOCKED):
+            is_read = conn.parser.finish_body(max_bytes=_PIECE) and not conn.parser.mesg.body.failed
+            return bool(keepalive and is_read)
+        return False
 
     def finish_request(self, conn: Connection, fs: Future[object]) -> None:
         """Handle the end of a request's thread."""
@@ -71,7 +74,9 @@ class Worker(Reception):
         self._take(conn, self._read_ahead)
 
     def _close(self, conn: Connection) -> None:
-        """Stop sending, and give the client a little time to close its side."""
+        """Stop sending, and give the client a little time to close its side. It may still be sending a body that was refused: a connection
+        that is closed meanwhile would lose the answer in transit.
+        """
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -80,7 +85,7 @@ class Worker(Reception):
             self._wait(conn, conn.door.closing, self._drain)
 
     def _drain(self, conn: Connection) -> None:
-        content = conn.sock.recv(_CLOSE_BYTES)
+        content = conn.sock.recv(_PIECE)
         conn.drained += len(content)
-        if not content or conn.drained >= _CLOSE_BYTES:
+        if not content or conn.drained >= _DRAIN_BYTES:
             self._drop(conn)

@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask
 
+from stowage import peers
 from stowage.server import connections, reception
+from stowage.server.seats import Kind
 from stowage.server.serving import Server
 from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head, parse
@@ -105,6 +107,31 @@ def test_refusals_that_nobody_reads_hold_their_threads_for_a_time_only(
         reader = held.enter_context(served.over_unix())
         reader.sendall(head("GET", "//" + "a" * 1_000_000))  # its redirect does not fit in the socket
     assert statuses(served.exchange(head("GET", "/images/get?names=none", CLOSE))) == ["404"]
+
+
+def test_refused_uploads_hold_no_threads(served: Served, held: ExitStack) -> None:
+    for _ in range(30):
+        refused = held.enter_context(served.over_unix())
+        refused.sendall(head("POST", "/nope", "Content-Length: 100000"))
+        assert statuses(rest(refused)) == ["404"]
+    assert statuses(served.exchange(head("GET", "/images/get?names=none", CLOSE))) == ["404"]
+
+
+def test_strangers_take_only_threads_of_quick_requests(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_is_loopback", lambda _: False)
+    kinds: list[Kind] = []
+    monkeypatch.setattr(served.worker._seats, "leave", kinds.append)
+    request = head("POST", "/images/load", "Content-Length: 0") + head("POST", "/images/load", "Content-Length: 1000")
+    assert statuses(served.exchange(request, family=socket.AF_INET)) == ["403", "403"]
+    assert set(kinds) == {Kind(quick=True, local=False)}
+    assert statuses(served.exchange(head("POST", "/images/load", CLOSE, "Content-Length: 0"))) == ["200"]
+    assert kinds[-1] == Kind(quick=False, local=True)
+
+
+@pytest.mark.parametrize("size", [1, 1 << 16, 1 << 20, 4 << 20])
+def test_the_answer_to_a_refused_upload_arrives(served: Served, size: int) -> None:
+    form = head("POST", "/nope", f"Content-Length: {size}") + b"x" * size
+    assert statuses(served.exchange(form + PING)) in (["404"], ["404", "200"])
 
 
 def test_a_head_must_be_whole_in_time_however_it_drips(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
