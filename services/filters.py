@@ -19,6 +19,11 @@ from dataclasses import dataclass, field
 
 from stowage.services.errors import InvalidParameter
 
+_MOST_TEXT = 64 << 10
+"""Limit of characters in the filters of a request: reading values, and comparing them with every image, takes time for each."""
+_MOST_GLOB = 1024
+"""Limit of characters in a glob; a name has less than 400."""
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_SECONDS = (1 << 63) - 1
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
@@ -35,9 +40,11 @@ class Filters:
 
     @classmethod
     def parse(cls, text: str) -> Filters:
-        """Read the JSON; the empty string is no filter. Raises InvalidParameter("invalid filter")."""
+        """Read the JSON; the empty string is no filter. Raises InvalidParameter("invalid filter"), or a sentence if it is too long."""
         if not text:
             return cls()
+        if len(text) > _MOST_TEXT:
+            raise InvalidParameter(f"invalid filter: {len(text)} characters, more than {_MOST_TEXT}; use fewer filters at a time")
         try:
             document: object = json.loads(text)
         except (ValueError, RecursionError) as exc:
@@ -100,8 +107,10 @@ def compile_glob(pattern: str) -> re.Pattern[str] | None:
     """A shell glob as Go's path.Match reads it, for `fullmatch`; None if it is malformed.
 
     `*` and `?` stop at "/", `[a-z]` and `[^a-z]` do not. What follows a `*` is matched at the first place where it fits, without
-    backtracking, as in Go. So the time stays linear.
+    backtracking, as in Go. So the time stays linear. Raises InvalidParameter for a glob that is longer than any that a name needs.
     """
+    if len(pattern) > _MOST_GLOB:
+        raise InvalidParameter(f"invalid filter: a pattern of {len(pattern)} characters, more than {_MOST_GLOB}")
     chunks = [""]
     position = 0
     while position < len(pattern):
@@ -117,7 +126,9 @@ def compile_glob(pattern: str) -> re.Pattern[str] | None:
     first, *rest = chunks
     middle = "".join(f"(?>[^/]*?{chunk})" for chunk in rest[:-1])
     last = f"[^/]*?{rest[-1]}" if rest else ""
-    return re.compile(first + middle + last, re.DOTALL)
+    glob = re.compile(first + middle + last, re.DOTALL)
+    re.purge()  # it would keep the last 512, whatever clients sent
+    return glob
 
 
 def _glob_token(token: str) -> str:

@@ -76,7 +76,10 @@ def _any_labels(record: ImageRecord, manifests: PresentManifests, checks: list[L
 
 
 def _named_like(patterns: tuple[str, ...]) -> Predicate:
-    """Match the familiar and the canonical name, each with and without its tag; a malformed pattern matches nothing."""
+    """Match the familiar and the canonical name, each with and without its tag. A malformed pattern matches nothing.
+
+    Raises InvalidParameter for a pattern that is too long.
+    """
     globs = [glob for glob in map(compile_glob, patterns) if glob]
 
     def named_like(record: ImageRecord) -> bool:
