@@ -22,7 +22,7 @@ from flask import Response, current_app, request
 
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
-from stowage.services.errors import EngineError, Unavailable
+from stowage.services.errors import Disconnected, EngineError, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.transfer.retry import awaited
 
@@ -103,7 +103,7 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
 def while_connected(call: Callable[[], _T]) -> _T:
     """The result of a call that asks registries, in a thread of its own.
 
-    If the client disconnects meanwhile, the call's requests end and Unavailable is raised, which no client sees.
+    If the client disconnects meanwhile, the call's requests end and Disconnected is raised.
     """
     client, waiting = _watched_client(select.POLLRDHUP), awaited(call)
     while True:
@@ -113,7 +113,7 @@ def while_connected(call: Callable[[], _T]) -> _T:
             return cast("_T", done.value)
         if client is not None and client.is_gone():
             waiting.close()
-            raise Unavailable("the client has disconnected")
+            raise Disconnected("the client has disconnected")
 
 
 def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:

@@ -67,6 +67,10 @@ class Unavailable(EngineError):
     """A registry or another server did not answer, or asked to come back later."""
 
 
+class Disconnected(EngineError):
+    """The client has disconnected, so its request has ended and nobody gets the answer."""
+
+
 class ResourceExhausted(Unavailable):
     """A registry answers that there were too many requests."""
 

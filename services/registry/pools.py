@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 from collections import OrderedDict
@@ -18,6 +19,14 @@ from stowage.services.registry.proxies import Proxies
 
 _CONNECTIONS_PER_HOST = 16
 _KEPT = 16
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Not that a connection is closed, and not kept, after more requests at once than a pool keeps connections."""
+    return "pool is full" not in str(record.msg)
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_is_worth_a_line)
 
 
 class Pools:

@@ -52,6 +52,12 @@ def test_a_defect_is_told_without_internals_and_logged_with_them(client: FlaskCl
     assert "a secret of the inside" in caplog.text
 
 
+def test_a_client_that_has_left_is_no_error_of_the_service(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        client.get("/fail/Disconnected")
+    assert caplog.text == ""
+
+
 def test_an_error_of_the_framework_is_told_in_the_same_form(client: FlaskClient) -> None:
     answer = client.get("/fail/large")
     assert (answer.status_code, answer.get_json()) == (413, {"message": "too much"})

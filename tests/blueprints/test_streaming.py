@@ -15,7 +15,7 @@ from flask import Flask, Response
 
 from stowage.blueprints import streaming
 from stowage.blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar, while_connected
-from stowage.services.errors import Conflict, InvalidContent, Unavailable
+from stowage.services.errors import Conflict, Disconnected, InvalidContent, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
 
 
@@ -310,7 +310,7 @@ class TestWhileConnected:
         ours, theirs = socket.socketpair()
         with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
             theirs.close()
-            with pytest.raises(Unavailable, match="the client has disconnected"):
+            with pytest.raises(Disconnected, match="the client has disconnected"):
                 while_connected(lambda: goes_on.wait(20))
         assert not goes_on.is_set()
         goes_on.set()
