@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("stowage.request")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SCHEMES = ("http", "https")
 _PLAIN_TCP = ("http",)
 _FOREIGN_ORIGIN = (
     b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
@@ -143,13 +144,14 @@ def _plain(start_response: StartResponse, status: str, body: bytes, content_type
 
 
 def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
-    """The schemes that a page of this service can have: both on a unix socket, since a proxy there may speak TLS with the browser.
+    """The schemes that a page of this service can have. On a unix socket a proxy may speak TLS with the browser: there it is the one in the
+    proxy's X-Forwarded-Proto, and both without that header.
 
-    wsgi.url_scheme is not trusted: servers take it from X-Forwarded-Proto, which a page can send after DNS rebinding. A connection that is
-    not known to be anything else counts as plain TCP, where most is checked.
+    Elsewhere the header, which a page can send after DNS rebinding, is not trusted, and neither is wsgi.url_scheme, which servers take from
+    it. A connection that is not known to be anything else counts as plain TCP, where most is checked.
     """
     if _is_unix_socket(environ):
-        return ("http", "https")
+        return tuple(scheme for scheme in _SCHEMES if environ.get("HTTP_X_FORWARDED_PROTO", scheme) == scheme) or _SCHEMES
     return ("https",) if hasattr(environ.get("gunicorn.socket"), "getpeercert") else _PLAIN_TCP
 
 

@@ -107,11 +107,22 @@ def test_a_foreign_page_is_refused_on_every_transport(unix: socket.socket, tcp: 
         assert status_of(environ, "localhost:2375", "https://engine.example") == "200"
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "own"),
+    [("http", ["http"]), ("https", ["https"]), ("", ["http", "https"]), ("https, http", ["http", "https"]), ("wss", ["http", "https"])],
+)
+def test_behind_a_proxy_on_a_unix_socket_the_scheme_is_the_one_it_names(unix: socket.socket, forwarded: str, own: list[str]) -> None:
+    environ = {"gunicorn.socket": unix, "HTTP_X_FORWARDED_PROTO": forwarded}
+    assert [scheme for scheme in ("http", "https") if status_of(environ, "h", f"{scheme}://h") == "200"] == own
+
+
 def test_the_scheme_of_an_own_page_is_that_of_the_transport(
     unix: socket.socket, tcp: socket.socket, request: pytest.FixtureRequest
 ) -> None:
     assert status_of({"gunicorn.socket": unix}, "h", "https://h") == "200"
     assert status_of({"gunicorn.socket": tcp}, "h", "https://h") == "403"
+    claim = {"gunicorn.socket": tcp, "HTTP_X_FORWARDED_PROTO": "https", "wsgi.url_scheme": "https"}
+    assert status_of(claim, "h", "https://h") == "403"
     tls = request.getfixturevalue("tls")
     assert status_of({"gunicorn.socket": tls}, "h:443", "https://h") == "200"
     assert status_of({"gunicorn.socket": tls}, "h:443", "http://h:443") == "403"
