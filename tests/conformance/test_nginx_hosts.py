@@ -21,10 +21,10 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         yield front
 
 
-def ask(front: Front, host: str, origin: str | None = None, *, tls: bool = False) -> tuple[int, str]:
+def ask(front: Front, host: str, origin: str | None = None, *more: str, tls: bool = False) -> tuple[int, str]:
     """The status and message of a prune that a page makes a browser ask for."""
     headers = [] if origin is None else [f"Origin: {origin}"]
-    request = head("POST", "/images/prune", CLOSE, "Content-Length: 0", *headers, host=host)
+    request = head("POST", "/images/prune", CLOSE, "Content-Length: 0", *headers, *more, host=host)
     status, _, body = parse(exchange_over_tls(front, request) if tls else front.exchange(request))
     return status, "" if status == 200 else message_of(body)
 
@@ -92,6 +92,13 @@ def test_a_page_of_the_same_host_and_port_is_served(front: Front, tls: bool) -> 
     scheme = "https" if tls else "http"
     assert ask(front, "localhost:2375", f"{scheme}://localhost:2375", tls=tls) == (200, "")
     assert ask(front, "localhost", f"{scheme}://localhost", tls=tls) == (200, "")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_a_page_of_the_same_host_and_another_scheme_is_refused(front: Front, tls: bool) -> None:
+    scheme = "http" if tls else "https"
+    for host in ("localhost", "localhost:2375"):
+        assert ask(front, host, f"{scheme}://{host}", "X-Forwarded-Proto: " + scheme, tls=tls) == (403, BY_SERVICE)
 
 
 def test_any_host_is_served_over_tls(front: Front) -> None:
