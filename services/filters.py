@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 from stowage.services.errors import InvalidParameter
 
 _MOST_TEXT = 64 << 10
-"""Limit of characters in the filters of a request: reading values, and comparing them with every image, takes time for each."""
+"""Limit of characters in the filters of a request."""
+_MOST_VALUES = 1000
+"""Limit of values in the filters of a request: each is compared with every image."""
 _MOST_GLOB = 1024
 """Limit of characters in a glob; a name has less than 400."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_SECONDS = (1 << 63) - 1
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_GLOB_CHARACTERS = frozenset("*?[\\")
 _GLOB_MEMBER = r"(\\.|[^\\\]-])(?:-(\\.|[^\\\]-]))?"
 _GLOB_RANGE = re.compile(_GLOB_MEMBER, re.DOTALL)
 _GLOB_TOKEN = re.compile(rf"\[(?>\^?)(?:{_GLOB_MEMBER})+\]|\\.|[^\[\\]", re.DOTALL)
@@ -56,8 +59,14 @@ class Filters:
         for read_member in (_read_mapping, _read_array):
             members = _read_members(document, read_member)
             if members is not None:
-                return cls(members)
+                return cls(members)._bounded()
         raise InvalidParameter("invalid filter")
+
+    def _bounded(self) -> Filters:
+        count = sum(map(len, self.fields.values()))
+        if count > _MOST_VALUES:
+            raise InvalidParameter(f"invalid filter: {count} values, more than {_MOST_VALUES}; use fewer filters at a time")
+        return self
 
     def validate(self, accepted: Collection[str]) -> None:
         """Raise InvalidParameter("invalid filter 'name'") for the first name that is not accepted."""
@@ -101,6 +110,11 @@ def parse_integer(text: str) -> int:
     if problem == "invalid syntax" or len(text) > 4300 or not -_MAX_SECONDS - 1 <= int(text) <= _MAX_SECONDS:
         raise InvalidParameter(f"strconv.Atoi: parsing {json.dumps(text, ensure_ascii=False)}: {problem}")
     return int(text)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a pattern can match anything but itself."""
+    return not _GLOB_CHARACTERS.isdisjoint(pattern)
 
 
 def compile_glob(pattern: str) -> re.Pattern[str] | None:

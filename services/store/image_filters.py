@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from stowage.services.errors import InvalidParameter
-from stowage.services.filters import Filters, compile_glob
+from stowage.services.filters import Filters, compile_glob, is_glob
 from stowage.services.metadata.records import ImageRecord, Kind
 from stowage.services.moments import parse_moment
 from stowage.services.oci.attestation import is_reference
@@ -21,6 +21,8 @@ LabelCheck = Callable[[Mapping[str, str]], bool]
 
 _MAX_LABEL_BYTES = 4096
 _SHOWN_KEY_BYTES = 64
+_MAX_GLOBS = 100
+"""Limit of patterns in a request: each takes some time for every image, while any number of whole names takes none."""
 
 
 def select_records(filters: Filters, manifests: PresentManifests, now: int) -> list[Predicate]:
@@ -78,13 +80,16 @@ def _any_labels(record: ImageRecord, manifests: PresentManifests, checks: list[L
 def _named_like(patterns: tuple[str, ...]) -> Predicate:
     """Match the familiar and the canonical name, each with and without its tag. A malformed pattern matches nothing.
 
-    Raises InvalidParameter for a pattern that is too long.
+    Raises InvalidParameter for a pattern that is too long, and for too many.
     """
-    globs = [glob for glob in map(compile_glob, patterns) if glob]
+    names = {pattern for pattern in patterns if not is_glob(pattern)}
+    if len(patterns) - len(names) > _MAX_GLOBS:
+        raise InvalidParameter(f"invalid filter: more than {_MAX_GLOBS} patterns; use fewer filters at a time")
+    globs = [glob for pattern in patterns if is_glob(pattern) and (glob := compile_glob(pattern))]
 
     def named_like(record: ImageRecord) -> bool:
         reference = Reference.parse(record.name)
         forms = (reference.familiar, reference.familiar_name, str(reference.tagged()), reference.name)
-        return any(glob.fullmatch(form) for glob in globs for form in forms)
+        return not names.isdisjoint(forms) or any(glob.fullmatch(form) for glob in globs for form in forms)
 
     return named_like

@@ -198,6 +198,8 @@ def test_filters_and_globs_longer_than_anyone_needs_are_refused_with_a_sentence(
     assert Filters.parse(json.dumps({"label": ["a" * 4096] * 15})).get("label")
     with pytest.raises(InvalidParameter, match=r"^invalid filter: \d+ characters, more than 65536; use fewer filters at a time$"):
         Filters.parse(json.dumps({"label": ["a" * (64 << 10)]}))
+    with pytest.raises(InvalidParameter, match=r"^invalid filter: 1001 values, more than 1000; use fewer filters at a time$"):
+        Filters.parse(json.dumps({"label": ["a"], "before": [f"b{number}" for number in range(1000)]}))
     assert compile_glob("*a" * 512)
     with pytest.raises(InvalidParameter, match=r"^invalid filter: a pattern of 1026 characters, more than 1024$"):
         compile_glob("*a" * 513)

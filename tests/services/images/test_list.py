@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -105,6 +106,13 @@ def test_an_entry_stays_the_same_object_until_its_image_changes(shelf: Engine) -
     assert [one is other for one, other in zip(first, listed(shelf), strict=True)] == [True, True, False, True]
     assert tags(shelf, '{"reference":["team/*"]}') == ["team/new:1", "team/middle:1", "team/old:1"]
     assert tags(shelf) == ["team/new:1", "team/middle:1", "more:latest", "team/old:1", "<none>"]
+
+
+def test_any_number_of_names_is_compared_but_only_some_patterns(shelf: Engine) -> None:
+    names = [f"team/none{number}:1" for number in range(900)]
+    assert tags(shelf, json.dumps({"reference": [*names, "team/old:1", "team/m*"]})) == ["team/middle:1", "team/old:1"]
+    with pytest.raises(InvalidParameter, match=r"^invalid filter: more than 100 patterns; use fewer filters at a time$"):
+        tags(shelf, json.dumps({"reference": [f"{name}*" for name in names]}))
 
 
 def test_a_manifest_that_comes_later_is_told_even_if_the_size_stays(engine: Engine) -> None:
