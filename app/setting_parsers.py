@@ -86,6 +86,13 @@ def parse_flag(text: str) -> bool:
     return text == "1"
 
 
+def parse_level(text: str) -> str:
+    """The least severe level that is logged."""
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("must be debug, info, warning or error")
+    return text.lower()
+
+
 def parse_count(text: str) -> int:
     """A positive whole number."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):

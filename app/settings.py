@@ -76,6 +76,12 @@ class Config:
         parsers.parse_content,
         variable="STOWAGE_CONTENT_URL",
     )
+    log_level: str = setting(
+        "info",
+        "What is logged: `debug`, `info`, `warning` or `error`. From `warning` on the log has no lines of requests but those that failed; "
+        "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
+        parsers.parse_level,
+    )
     workers: int = setting("2", "Worker processes.", parsers.parse_small_count)
     threads: int = setting(
         "64",

@@ -78,6 +78,7 @@ class Route(Rule):
         self.answer = answer
         self.credentials = credentials
         self.quick = quick
+        self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))
 
     @property
     def moby_path(self) -> str:

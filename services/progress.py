@@ -21,13 +21,17 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of a progress stream; unset fields are left out on the wire."""
+    """One line of a progress stream; unset fields are left out on the wire.
+
+    `image` is the name or ID of an image that is now in the store. It is for the log and never on the wire.
+    """
 
     status: str = ""
     id: str = ""
     detail: Detail | None = None
     stream: str = ""
     aux: dict[str, object] | None = None
+    image: str = ""
 
 
 ProgressStream = Generator[Progress, None, None]

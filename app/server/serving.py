@@ -66,7 +66,7 @@ class Server(BaseApplication):
 
 def serve(config: Config) -> None:
     """Migrate the database, then serve until SIGTERM. Raises ConfigError if another service is in the way."""
-    log_to_stderr()
+    log_to_stderr(config.log_level)
     _use_one_arena()
     _check_tls(config)
     for bind in config.bind:
@@ -133,7 +133,7 @@ def _settings(config: Config) -> dict[str, object]:
         "limit_request_line": _REQUEST_LINE,
         "limit_request_field_size": 65536,
         "errorlog": "-",
-        "loglevel": "warning",
+        "loglevel": "error" if config.log_level == "error" else "warning",
         "proc_name": "stowage",
         "control_socket_disable": True,
         "post_request": _give_back_memory,

@@ -28,6 +28,7 @@ def test_every_setting_is_read() -> None:
         "STOWAGE_BIND": "unix:/run/s.sock, 127.0.0.1:2375,[::1]:0,localhost:1",
         "STOWAGE_DATABASE_URL": "sqlite:////srv/db",
         "STOWAGE_CONTENT_URL": "file:///srv/content",
+        "STOWAGE_LOG_LEVEL": "DEBUG",
         "STOWAGE_WORKERS": "4",
         "STOWAGE_THREADS": "8",
         "STOWAGE_MIN_API_VERSION": "1.44",
@@ -40,7 +41,7 @@ def test_every_setting_is_read() -> None:
     config = Config.from_environ(environ)
     assert [str(bind) for bind in config.bind] == ["unix:/run/s.sock", "127.0.0.1:2375", "[::1]:0", "localhost:1"]
     assert (config.database_url, config.content_root) == ("sqlite:////srv/db", Path("/srv/content"))
-    assert (config.workers, config.threads, config.min_api_version) == (4, 8, ApiVersion(1, 44))
+    assert (config.log_level, config.workers, config.threads, config.min_api_version) == ("debug", 4, 8, ApiVersion(1, 44))
     assert config.insecure_registries == ("10.0.0.0/8", "fd00::/8", "registry.example", "registry.example:5000", "[::1]:5000")
     assert config.registry_mirrors == ("https://mirror.example/", "http://mirror.example:5000/path/")
     assert config.hosts == ("engine.example", "*.pages.example", "10.0.0.5", "::1", "docker", "*")
@@ -67,6 +68,8 @@ def test_every_setting_is_read() -> None:
         ("STOWAGE_DATABASE_URL", "sqlite://"),
         ("STOWAGE_CONTENT_URL", "s3://bucket"),
         ("STOWAGE_CONTENT_URL", "file://"),
+        ("STOWAGE_LOG_LEVEL", "trace"),
+        ("STOWAGE_LOG_LEVEL", ""),
         ("STOWAGE_WORKERS", "0"),
         ("STOWAGE_WORKERS", "-1"),
         ("STOWAGE_THREADS", "many"),
