@@ -42,7 +42,7 @@ unit: $(VENV)/test ## the fast tests
 conformance: $(VENV)/test tools $(VENV)/docker-api.yaml ## the tests with real clients, registries and servers
 	$(PYTEST) tests/conformance
 
-tools: ## install the programs that the conformance tests run (as root), or say which are missing
+tools: ## install the programs that the conformance tests need (as root), or list the missing ones
 ifneq ($(MISSING),)
 	@{ [ "$$(id -u)" = 0 ] && $(APT) update && $(APT) install -y --no-install-recommends $(MISSING); } \
 	|| echo "Tests that need these Debian packages are skipped: $(MISSING)"
@@ -60,7 +60,7 @@ format: $(VENV)/test ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-documents: $(VENV)/run ## write the documents that come from the code
+documents: $(VENV)/run ## write the documents that are generated from the code
 	$(BIN)/python -m stowage.documents
 
 clean: ## remove the virtual environment and caches, not the store

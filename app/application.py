@@ -85,7 +85,7 @@ def _wrap(app: Flask, config: Config) -> None:
 
 
 def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:
-    """Build on the first call, from whichever thread, and only then."""
+    """A function that builds the engine on its first call, in whichever thread, and returns the same one from then on."""
     lock, built = threading.Lock(), list[Engine]()
 
     def get() -> Engine:

@@ -18,7 +18,7 @@ from stowage.wiring import build_engine
 _FOLDER = Path(__file__).parent.parent / "docs"
 _SETTINGS_HEAD = """# Settings
 
-Every setting is an environment variable. A value that cannot be, or a `STOWAGE_` variable that is not listed here, is refused at start.
+Every setting is an environment variable. An invalid value, or a `STOWAGE_` variable that is not listed here, is refused at start.
 
 | variable | default | meaning |
 |---|---|---|

@@ -52,8 +52,8 @@ class Authority:
 def is_known_host(header: str, names: Collection[str]) -> bool:
     """Whether a request over plain TCP with this Host (empty if missing) was meant for this service, which also has these names.
 
-    After DNS rebinding, a page's requests arrive with the name of the page's own site in Host. This is never empty, nor an address, which
-    no name server can redirect, nor a name that no site on the internet can have.
+    After DNS rebinding, a page's requests arrive with the name of the page's own site in Host. That name is never empty. It is never an
+    address, which no name server can redirect, and never a name that no site on the internet can have.
     """
     if not header:
         return True
@@ -67,7 +67,7 @@ def is_known_host(header: str, names: Collection[str]) -> bool:
 def is_own_origin(header: str, host: str, schemes: Collection[str], names: Collection[str]) -> bool:
     """Whether this Origin is the request's Host, including the port, over one of these schemes, or one of the named hosts.
 
-    `null`, the origin of pages that hide theirs, never is.
+    `null`, the origin of pages that hide theirs, is never accepted.
     """
     scheme, _, rest = header.lower().partition("://")
     default = _DEFAULT_PORTS.get(scheme)

@@ -70,7 +70,7 @@ def _socket_path(text: str) -> Path:
     """The absolute path of a unix socket, which is what is bound and measured."""
     path = Path(text).absolute()
     if (length := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
-        raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes, and {path} has {length}")
+        raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes; {path} has {length}")
     return path
 
 
@@ -96,7 +96,7 @@ def parse_level(text: str) -> str:
 def parse_count(text: str) -> int:
     """A positive whole number."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
-        raise ValueError("must be a whole number from 1 on")
+        raise ValueError("must be a whole number of at least 1")
     return int(text)
 
 
@@ -117,7 +117,7 @@ def parse_folder(text: str) -> Path:
 def parse_file(text: str) -> Path | None:
     """An existing file; empty text means none."""
     if text and not Path(text).is_file():
-        raise ValueError(f"must be a file, and {text} is not")
+        raise ValueError(f"must be a file; {text} is not one")
     return Path(text).absolute() if text else None
 
 
@@ -151,7 +151,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     entries = split_list(text.lower())
     for entry in entries:
         if not _REGISTRY.fullmatch(entry.removeprefix("*.")):
-            raise ValueError(f"must be a comma-separated list of HOST, HOST:PORT and *.DOMAIN, and {entry} is none of them")
+            raise ValueError(f"must be a comma-separated list of HOST, HOST:PORT and *.DOMAIN; {entry} is none of these")
     return entries
 
 
@@ -167,7 +167,7 @@ def _parse_name(entry: str) -> str:
     except ValueError:
         authority = None
     if authority is None or authority.port is not None or (authority.is_address and name != entry):
-        raise ValueError(f"must be a comma-separated list of HOST, *.DOMAIN and *, and {entry} is none of them")
+        raise ValueError(f"must be a comma-separated list of HOST, *.DOMAIN and *; {entry} is none of these")
     return f"*.{authority.host}" if name != entry else authority.host
 
 
@@ -178,7 +178,7 @@ def parse_insecure(text: str) -> tuple[str, ...]:
         if "/" in entry:
             _require_network(entry)
         elif not _REGISTRY.fullmatch(entry):
-            raise ValueError(f"must be a comma-separated list of networks, HOST and HOST:PORT, and {entry} is none of them")
+            raise ValueError(f"must be a comma-separated list of networks, HOST and HOST:PORT; {entry} is none of these")
     return entries
 
 
@@ -186,7 +186,7 @@ def _require_network(entry: str) -> None:
     try:
         ipaddress.ip_network(entry)
     except ValueError:
-        raise ValueError(f"must be a comma-separated list of networks, HOST and HOST:PORT, and {entry} is not a network") from None
+        raise ValueError(f"must be a comma-separated list of networks, HOST and HOST:PORT; {entry} is not a network") from None
 
 
 def parse_sources(text: str) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def parse_sources(text: str) -> tuple[str, ...]:
             if entry != "public":
                 ipaddress.ip_network(entry)
         except ValueError:
-            raise ValueError(f"must be a comma-separated list of public and networks, and {entry} is neither") from None
+            raise ValueError(f"must be a comma-separated list of networks and the word public; {entry} is neither") from None
     return entries
 
 
@@ -213,7 +213,7 @@ def parse_mirrors(text: str) -> tuple[str, ...]:
 def parse_index(text: str) -> str:
     """An http:// or https:// URL without query, fragment and credentials; empty text means the registry client's default."""
     if text and not _is_plain_url(text):
-        raise ValueError("must be a http:// or https:// URL without query, fragment and credentials")
+        raise ValueError("must be an http:// or https:// URL without query, fragment and credentials")
     return text
 
 

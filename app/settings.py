@@ -50,7 +50,7 @@ class Config:
     )
     allow_insecure_tcp: bool = setting(
         "0",
-        "1 allows addresses that other machines reach, and under any server requests from there, without any authentication: "
+        "1 allows addresses that other machines can reach, and requests from other machines under any server, without authentication: "
         "anyone who reaches them owns the store.",
         parsers.parse_flag,
     )
@@ -59,14 +59,14 @@ class Config:
     tls_ca: Path | None = setting("", "Authority (PEM) that must have signed every client's certificate.", parsers.parse_file)
     hosts: tuple[str, ...] = setting(
         "",
-        "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): further names of this service, since over plain TCP a `Host` with dots"
-        " is otherwise refused unless it is an address, and the hosts whose web pages may use it. See "
+        "Comma-separated `HOST`, `*.DOMAIN` and `*` (any): other names of this service, and hosts whose web pages may use it. Over "
+        "plain TCP, most `Host` names with dots are refused unless they are listed here. See "
         "[deployment.md](deployment.md#web-pages).",
         parsers.parse_names,
     )
     database: str = setting(
         "",
-        "Database of names and facts: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
+        "Database of names and metadata: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
         parsers.parse_database,
         variable="STOWAGE_DATABASE_URL",
     )
@@ -85,7 +85,7 @@ class Config:
     workers: int = setting("2", "Worker processes.", parsers.parse_small_count)
     threads: int = setting(
         "64",
-        "Threads of each worker for uploads, downloads and streams. As many run at once; a quarter of them may listen to events. "
+        "Threads of each worker for uploads, downloads and streams. That many run at once; a quarter of them may listen to events. "
         "Short requests have threads of their own. If there is a unix socket, a quarter is reserved for it.",
         parsers.parse_small_count,
     )
@@ -109,19 +109,19 @@ class Config:
     auth_realms: tuple[str, ...] = setting(
         "",
         "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: the token servers that registries may name besides themselves, "
-        "whatever their addresses. If empty, any server that is reached over TLS, but one in a private network only for a registry "
-        "that is in one too.",
+        "whatever their addresses. If empty, registries may name any server that is reached over TLS, but only a registry in a private "
+        "network may name one in a private network.",
         parsers.parse_hosts,
     )
     foreign_layer_hosts: tuple[str, ...] = setting(
         "",
-        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: hosts from which layers may be fetched that a manifest names by URL "
-        "and that the registry does not have. If empty, none are.",
+        "Comma-separated `HOST`, `HOST:PORT` and `*.DOMAIN`: hosts from which a layer that a manifest names by URL may be fetched if "
+        "the registry does not have it. If empty, such layers are not fetched.",
         parsers.parse_hosts,
     )
     stall_seconds: int = setting(
         "60",
-        "Seconds for which a registry may send or accept nothing before a transfer is given up and tried again.",
+        "Seconds for which a registry may send or accept nothing before the attempt is abandoned and the transfer is tried again.",
         parsers.parse_count,
     )
     download_attempts: int = setting(
@@ -137,7 +137,7 @@ class Config:
     )
     client_idle_seconds: int = setting(
         "3600",
-        "Seconds for which a client may send nothing of a request's body, or read nothing of an answer, before it is given up.",
+        "Seconds for which a client may send nothing of a request's body, or read nothing of an answer, before it is disconnected.",
         parsers.parse_count,
     )
     search_index: str = setting(
@@ -147,8 +147,8 @@ class Config:
     )
     platform: Platform = setting(
         "",
-        "Platform preferred if an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's, on amd64 with the level of "
-        "its CPU: of amd64 and amd64/v3 a pull takes v3 if the CPU can run it, as Docker does.",
+        "Platform preferred if an image has several, `OS/ARCHITECTURE[/VARIANT]`. By default the host's. On amd64 that includes the "
+        "level of its CPU: of amd64 and amd64/v3 a pull takes v3 if the CPU can run it, as Docker does.",
         parsers.parse_platform,
     )
     import_urls: tuple[str, ...] = setting(
@@ -171,7 +171,7 @@ class Config:
     decompression_memory: int = setting(
         "536870912",
         "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd "
-        "usually 9, gzip none. A stream that asks for more waits up to 10 seconds for others to end, and is refused then.",
+        "usually 9, gzip none. A stream that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
         parsers.parse_count,
     )
     event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)

@@ -62,8 +62,8 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
         database = config.database_url.removeprefix("sqlite:///")
         raise ConfigError(
             f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {database} and the content folder {config.content_root} "
-            "are not of one store, and blobs that the database does not know are removed as garbage; "
-            "name or restore the one that belongs to the other, or, if they are to be one store from now on, "
+            "belong to different stores, so the blobs in the folder would be removed as garbage. "
+            "Set or restore the one that belongs to the other. To make these two one store, "
             f"write {metadata.store_id()} into {Layout(config.content_root).store_id}."
         )
 

@@ -11,12 +11,12 @@ class Client:
     """The connection of a request, checked without reading, which is correct for TLS and pipelined requests as well."""
 
     def __init__(self, descriptor: int, gone: int) -> None:
-        """`gone` is the event that means that the client has gone; an error of the connection always means it."""
+        """`gone` is the event that means that the client has disconnected; an error of the connection always means it."""
         self._descriptor = descriptor
         self._gone = gone | select.POLLHUP | select.POLLERR
 
     def is_gone(self, seconds: float = 0) -> bool:
-        """Whether the client has gone, or goes within this time."""
+        """Whether the client has disconnected, or disconnects within this time."""
         return self._sees(self._gone, seconds)
 
     def has_closed_its_side(self) -> bool:

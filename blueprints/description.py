@@ -53,9 +53,9 @@ class _Converter(OpenAPIConverter):
         return shape
 
     def field2default(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-        """Only what JSON can express: the defaults of queries are values of the services."""
-        told = isinstance(field.load_default, (bool, str)) and not isinstance(field, fields.Constant)
-        return {"default": field.load_default} if told else {}
+        """The default of a field if JSON can express it; the others are values of the services."""
+        expressible = isinstance(field.load_default, (bool, str)) and not isinstance(field, fields.Constant)
+        return {"default": field.load_default} if expressible else {}
 
     def field2read_only(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
         """Nothing: every field of an answer is read-only."""

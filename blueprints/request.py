@@ -31,12 +31,12 @@ ENGINE = "stowage.engine"
 """Key of the application's extensions: a callable that returns the process's Engine."""
 
 CLIENT_IDLE = "stowage.client_idle"
-"""Key of the application's extensions: seconds that the service waits for a client that neither sends nor takes anything."""
+"""Key of the application's extensions: seconds that the service waits for a client that neither sends nor accepts anything."""
 
 _MAX_FORM = 10 << 20
 _MAX_AUTH = 64 << 10
 _MAX_PARAMETERS = 10_000
-"""In one query or form, as in Go since 1.26 (CVE-2025-61726): millions of tiny ones would take hundreds of MiB."""
+"""The limit for one query or form, as in Go since 1.26 (CVE-2025-61726): millions of tiny parameters would take hundreds of MiB."""
 
 
 def engine() -> Engine:
@@ -45,7 +45,7 @@ def engine() -> Engine:
 
 
 def limit_idleness() -> None:
-    """Limit how long this request waits for its client to send or take data; the next request begins without this limit."""
+    """Limit how long this request waits for its client to send or accept data; the next request begins without this limit."""
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
         connection.settimeout(current_app.extensions[CLIENT_IDLE])

@@ -61,10 +61,10 @@ _log = logging.getLogger(__name__)
 def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
-    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has gone, which ends the stream
+    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the stream
     and closes the progress. If the progress reads the request's body, a client that has only closed its side has sent everything and still
-    waits. On a unix socket it differs from one that has gone. On TCP nothing shows until something is written. With `errors_in_stream`,
-    where the status is known, the head of the answer is sent then: if the client has gone, the connection breaks.
+    waits. On a unix socket it differs from one that has disconnected. On TCP nothing shows until something is written. With `errors_in_stream`,
+    where the status is known, the head of the answer is sent then: if the client has disconnected, the connection breaks.
     The log has the operation, its images and its outcome.
     """
     entry = _begin(operation)
@@ -93,12 +93,12 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
     """Answer 200 with the pieces as they come; the headers are sent before there is one.
 
     An empty piece means that there are no more now; another is requested a little later. The stream ends with the pieces, or when the
-    client has gone or the process is to stop. Raises Unavailable if every place for listeners is taken: the other threads are for other
-    requests.
+    client has disconnected or the process is stopping. Raises Unavailable if every place for listeners is taken: the other threads are for
+    other requests.
     """
     listeners = current_app.extensions[LISTENERS]
     if not listeners.acquire(blocking=False):
-        raise Unavailable("too many clients are listening already: try again when one of them has gone")
+        raise Unavailable("too many clients are listening for events already: try again when one of them has disconnected")
     with ExitStack() as place:
         place.callback(listeners.release)
         body = _live(next(pieces, None), pieces, watched_client(), current_app.extensions[SERVING])
@@ -108,9 +108,9 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
 
 
 def while_connected(call: Callable[[], _T]) -> _T:
-    """The result of a call that asks registries, in a thread of its own. If the client goes meanwhile, the call's requests end.
+    """The result of a call that asks registries, in a thread of its own.
 
-    Unavailable is then raised, which no client sees.
+    If the client disconnects meanwhile, the call's requests end and Unavailable is raised, which no client sees.
     """
     client, waiting = watched_client(), awaited(call)
     while True:
@@ -121,7 +121,7 @@ def while_connected(call: Callable[[], _T]) -> _T:
         if client is not None and client.is_gone():
             waiting.close()
             log_entry().end(CLIENT_LEFT)
-            raise Unavailable("the client has gone")
+            raise Unavailable("the client has disconnected")
 
 
 def _begin(operation: str) -> LogEntry:
@@ -158,7 +158,7 @@ def _live(piece: bytes | None, pieces: Iterator[bytes], client: Client | None, i
 
 
 def _leaves(client: Client | None) -> bool:
-    """Wait a little, and return whether the client has gone."""
+    """Wait a little, and return whether the client has disconnected."""
     if client is not None:
         return client.is_gone(_POLL_SECONDS)
     time.sleep(_POLL_SECONDS)
@@ -173,7 +173,7 @@ def _closing(response: Response, stream: Iterator[object]) -> Response:
 
 
 def _first(progress: ProgressStream, client: Client | None, *, answers_early: bool) -> Progress | None:
-    """The first item that is not a tick, or None if there is none or the client has gone before it. A tick if the answer begins without
+    """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins without
     an item.
     """
     while (item := next(progress, None)) == Progress():
@@ -186,7 +186,7 @@ def _first(progress: ProgressStream, client: Client | None, *, answers_early: bo
 
 
 def _lines(first: Progress | None, progress: ProgressStream, client: Client | None, entry: LogEntry) -> Iterator[bytes]:
-    """Every item as a line; ends early and silently when the client has gone. A tick at the beginning sends the head of the answer."""
+    """Every item as a line; ends early and silently when the client has disconnected. A tick at the beginning sends the head of the answer."""
     looked = time.monotonic()
     item = first
     if item == Progress():

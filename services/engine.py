@@ -54,9 +54,9 @@ class ShownSettings:
 class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
-    `clock` gives nanoseconds since 1970; `platform` is the one preferred where an image has several;
-    `downloads` is what an import may fetch; `decoders` is the memory that all streams of the process share; `operation` counts together
-    what the streams of one operation inflate to, in an engine that is made for it.
+    `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
+    `downloads` is what an import may fetch; `decoders` is the memory that all streams of the process share; `operation` counts what all
+    streams of one operation inflate to, in an engine that is made for that operation.
     """
 
     content: ContentStore

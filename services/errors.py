@@ -52,11 +52,11 @@ class BlobNotFound(NotFound):
 
 
 class Conflict(EngineError):
-    """The request contradicts the state of the store; `force` may settle it."""
+    """The request contradicts the state of the store; `force` may override that."""
 
 
 class Unsupported(EngineError):
-    """Stowage cannot do this honestly; the sentence says why."""
+    """Stowage cannot do this; the message says why."""
 
 
 class NotAllowed(EngineError):
@@ -84,4 +84,4 @@ class Internal(EngineError):
 
 
 class Damaged(Internal):
-    """A blob's file is not what was stored; the sentence names the blob and how to repair it."""
+    """A blob's file is not what was stored; the message names the blob and says how to repair it."""

@@ -1,4 +1,4 @@
-"""Connections while no thread works for them: each waits for its client for a bounded time, in a room of the door that it came in by."""
+"""Connections that no thread is serving: each waits for its client for a bounded time, in a room of the door through which it arrived."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stowage.server.heads import Head, HeadUnreader
 from stowage.server.seats import Kind
 
 HEAD_SECONDS = 20.0
-"""For a TLS handshake and the head of a request together."""
+"""The time for a TLS handshake and the head of a request together."""
 STALL_SECONDS = 60.0
-"""For a client that takes nothing of a quick answer, or of a refusal."""
+"""The time for which a client may accept nothing of a quick answer or of a refusal."""
 CLOSE_SECONDS = 2.0
-"""For a client to close its side, as in gunicorn: a connection closed earlier could lose the end of the answer in transit."""
+"""The time for a client to close its side, as in gunicorn: a connection closed earlier could lose the end of the answer in transit."""
 
 BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a non-blocking socket raises where it would block."""
+"""What a non-blocking socket raises if it would block."""
 
 _LEAST_CONNECTIONS = 16
 """The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
@@ -164,7 +164,7 @@ class Connection(TConn):
             self.answer.push()
 
     def receive(self) -> bytes:
-        """A piece of what has arrived, empty at its end. Raises BLOCKED if nothing has."""
+        """Some of the bytes that have arrived, none only at the end of the stream. Raises BLOCKED if there are none yet."""
         content: bytes = self.sock.recv(_PIECE)
         while content and self._has_record():
             content += self.sock.recv(_PIECE)
@@ -181,7 +181,7 @@ class Connection(TConn):
 
 
 class QuickAnswer:
-    """The socket and the connection of a quick answer. It keeps what the client does not take at once, so that its thread need not
+    """The socket and the connection of a quick answer. It keeps what the client does not accept at once, so that its thread need not
     wait.
     """
 

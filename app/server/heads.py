@@ -52,7 +52,7 @@ class Head:
 class HeadUnreader(SocketUnreader):
     """Reads a client's socket, but never for a head, which has arrived already: a parser that asks for more of it has exceeded a limit.
 
-    It would otherwise wait for the client before it checks the size, in a thread and without end.
+    It would otherwise wait for the client before it checks the size, in a thread and without a time limit.
     """
 
     in_head = True

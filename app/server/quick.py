@@ -18,7 +18,7 @@ from stowage.blueprints.routing import Route
 from stowage.blueprints.versioning import split_version
 
 _PATH = 4096
-"""The longest path that is looked at: the main thread does it, and a name has at most some hundred characters."""
+"""The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
 
 
@@ -40,7 +40,7 @@ class Routes:
         return len(path) <= _PATH and _BODY.search(head) is None and self._has_quick_route(method, path)
 
     def _has_quick_route(self, method: str, path: str) -> bool:
-        """Whether the path of a request line leads to a quick route. One that leads nowhere is answered by a thread of the others."""
+        """Whether the path of a request line leads to a quick route. A path without a route is not quick."""
         try:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:

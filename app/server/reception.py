@@ -1,8 +1,8 @@
 """From a connection to a request: a worker's main thread waits for all connections at once, and takes small steps that never block.
 
-A connection waits for its client in a *room* of the *door* that it came in by: for a handshake and a head, for an answer to be taken, or
-for its end. When a head is complete, the request waits for a *seat* (`seats.py`), which is a thread. Only the steps of handshakes,
-which compute, have threads of their own.
+A connection waits for its client in a *room* of the *door* through which it arrived: for a handshake and a head, for the client to accept
+an answer, or for its end. When a head is complete, the request waits for a *seat* (`seats.py`), which is a thread. Only the steps of
+handshakes, which compute, have threads of their own.
 
 Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.
 When no descriptor is free, a TCP connection is closed first.
@@ -30,11 +30,11 @@ from stowage.server.seats import SPARE, Kind, Seats
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20
-"""For all heads that a door's connections have sent, or are about to send, and that no thread has taken yet."""
+"""The limit for all heads that a door's connections have sent, or are about to send, and that no thread has taken yet."""
 _HANDSHAKE_BYTES = 64 << 10
 """Roughly what TLS takes for a handshake."""
 _ANSWER_BYTES = 64 << 20
-"""Of all quick answers that a door's clients have not taken yet; beyond it they must be quicker, and no more requests are quick."""
+"""The limit for all quick answers that a door's clients have not accepted yet. Beyond it they have less time, and no request is quick."""
 _HURRY_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})

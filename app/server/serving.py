@@ -65,7 +65,7 @@ class Server(BaseApplication):
 
 
 def serve(config: Config) -> None:
-    """Migrate the database, then serve until SIGTERM. Raises ConfigError if another service is in the way."""
+    """Migrate the database, then serve until SIGTERM. Raises ConfigError if another service uses the store or an address."""
     log_to_stderr(config.log_level)
     _use_one_arena()
     _check_tls(config)
@@ -166,7 +166,7 @@ def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: d
 
 
 def _keep_alive(arbiter: Arbiter) -> None:
-    """Notice clients whose machines are gone: on Linux an accepted connection inherits the options of the listening socket."""
+    """Notice clients whose machines no longer answer: on Linux an accepted connection inherits the options of the listening socket."""
     for listener in arbiter.LISTENERS:
         if listener.sock.family != socket.AF_UNIX:
             for option in KEEPALIVE:
@@ -202,7 +202,7 @@ def _free_socket(path: Path) -> None:
     except OSError as exc:
         raise ConfigError(f"STOWAGE_BIND: cannot make the folder of {path}: {exc.strerror}.") from None
     if path.exists() and not path.is_socket():
-        raise ConfigError(f"STOWAGE_BIND: {path} is there and is not a socket.")
+        raise ConfigError(f"STOWAGE_BIND: {path} exists and is not a socket.")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(str(path))
         raise ConfigError(f"STOWAGE_BIND: another service is listening on {path}.")

@@ -17,7 +17,7 @@ _CLOSE_BYTES = 1 << 16
 
 
 class Worker(Reception):
-    """Runs requests in threads, drains uploads that it refuses, and leaves the rest of quick answers to the main thread."""
+    """Runs requests in threads, drains uploads that it refuses, and leaves unsent parts of quick answers to the main thread."""
 
     def load_wsgi(self) -> None:
         """Let the application see when this process is stopping, so that live streams end."""
@@ -25,7 +25,7 @@ class Worker(Reception):
         self.wsgi.extensions[SERVING] = lambda: self.alive
 
     def handle_request(self, req: object, conn: Connection) -> object:
-        """Run the application; of a quick answer what the client does not take at once is left to the main thread."""
+        """Run the application; the part of a quick answer that the client does not accept at once is left to the main thread."""
         conn.parser.unreader.in_head = False
         if not conn.kind.quick:
             return super().handle_request(req, conn)

@@ -1,7 +1,7 @@
-"""Every route of the Engine API that is not about images, with what is true if there is nothing but images.
+"""Every route of the Engine API that is not about images, answered by an engine that has nothing but images.
 
 A list is empty and a prune removes nothing. Anything requested by name does not exist, in Docker's words. This is not a node of a swarm.
-A request to make, run or build something is answered 501. A request to upgrade its connection leaves it as it is.
+A request to make, run or build something is answered 501. A request to upgrade its connection is answered without an upgrade.
 
 Source: moby daemon/server/router (build, checkpoint, container, grpc, network, plugin, session, swarm, volume) and the words of daemon/.
 """
@@ -44,8 +44,8 @@ Give = Callable[[str], ResponseReturnValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """What is true of a route: how it answers, the description of the answer, and the parameters that it reads."""
+class Reply:
+    """How a route answers, the description of the answer, and the parameters that it reads."""
 
     give: Give
     answer: Answer
@@ -54,15 +54,15 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class AbsentRoute:
-    """A route, what is true of it, and the API version that introduced it."""
+    """A route, how it answers, and the API version that introduced it."""
 
     method: str
     path: str
-    truth: Truth
+    reply: Reply
     since: str = "1.24"
 
 
-def _empty(body: object, *filters: str, unreadable: str = "") -> Truth:
+def _empty(body: object, *filters: str, unreadable: str = "") -> Reply:
     """An empty report or list, for a request with no other filters than these. `unreadable` precedes the error about their JSON."""
 
     def give(_: str) -> ResponseReturnValue:
@@ -73,15 +73,15 @@ def _empty(body: object, *filters: str, unreadable: str = "") -> Truth:
         sent.validate(filters)
         return dump_raw(body)
 
-    return Truth(give, Answer(constant(body), words="Nothing, which is the truth"), FiltersQuery)
+    return Reply(give, Answer(constant(body), words="Always empty, since this engine has only images"), FiltersQuery)
 
 
-def _failing(status: HTTPStatus, give: Give) -> Truth:
-    return Truth(give, Answer(status=status))
+def _failing(status: HTTPStatus, give: Give) -> Reply:
+    return Reply(give, Answer(status=status))
 
 
-def _unable(deed: str) -> Truth:
-    """What only an engine with a container runtime can do."""
+def _unable(deed: str) -> Reply:
+    """The refusal of what only an engine with a container runtime can do."""
 
     def give(_: str) -> NoReturn:
         raise Unsupported(f"Stowage is an image-only engine: it pulls, stores and pushes images, and cannot {deed}")
@@ -89,7 +89,7 @@ def _unable(deed: str) -> Truth:
     return _failing(HTTPStatus.NOT_IMPLEMENTED, give)
 
 
-def _unavailable(words: str) -> Truth:
+def _unavailable(words: str) -> Reply:
     def give(_: str) -> NoReturn:
         raise Unavailable(words)
 
@@ -134,7 +134,7 @@ _NO_EXEC = _failing(HTTPStatus.NOT_FOUND, _refuse_exec)
 _NO_NETWORK = _failing(HTTPStatus.NOT_FOUND, _refuse_network)
 _NO_PLUGIN = _failing(HTTPStatus.NOT_FOUND, _refuse_plugin)
 _NO_VOLUME = _failing(HTTPStatus.NOT_FOUND, _refuse_volume)
-_NO_VOLUME_TO_REMOVE = Truth(_remove_volume, Answer(status=HTTPStatus.NOT_FOUND, empty=HTTPStatus.NO_CONTENT), ForceQuery)
+_NO_VOLUME_TO_REMOVE = Reply(_remove_volume, Answer(status=HTTPStatus.NOT_FOUND, empty=HTTPStatus.NO_CONTENT), ForceQuery)
 _NO_SWARM = _unavailable(_NO_MANAGER)
 _NO_MEMBER = _unavailable("This node is not part of a swarm")
 _NO_CLUSTER_VOLUME = _unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
@@ -205,8 +205,8 @@ ROUTES: tuple[AbsentRoute, ...] = (
     AbsentRoute("POST", "/plugins/pull", _unable("run plugins")),
     AbsentRoute("GET", "/swarm", _NO_SWARM),
     AbsentRoute("GET", "/swarm/unlockkey", _NO_SWARM),
-    AbsentRoute("POST", "/swarm/init", _unable("be a node of a swarm")),
-    AbsentRoute("POST", "/swarm/join", _unable("be a node of a swarm")),
+    AbsentRoute("POST", "/swarm/init", _unable("be part of a swarm")),
+    AbsentRoute("POST", "/swarm/join", _unable("be part of a swarm")),
     AbsentRoute("POST", "/swarm/leave", _NO_MEMBER),
     AbsentRoute("POST", "/swarm/unlock", _NO_SWARM),
     AbsentRoute("POST", "/swarm/update", _NO_SWARM),
@@ -235,10 +235,10 @@ for _route in ROUTES:
     blueprint.add_url_rule(
         _route.path,
         f"{_route.method} {_route.path}",
-        system_absent(_route.truth.give),
+        system_absent(_route.reply.give),
         methods=[_route.method],
         since=_route.since,
-        query=_route.truth.query,
-        answer=_route.truth.answer,
+        query=_route.reply.query,
+        answer=_route.reply.answer,
         quick=True,
     )

@@ -54,7 +54,7 @@ _IMAGES = written_as(array(component("ImageItem")))
 
 
 class ImageUsageResponse(ResponseSchema):
-    """What images take. None is active, since no container uses one, so all of it can be reclaimed."""
+    """The disk space that images take. None is active, since no container uses one, so all of it can be reclaimed."""
 
     items = fields.Function(_list_images, data_key="Items", metadata=_IMAGES | OMIT_EMPTY)
     reclaimable = fields.Integer(data_key="Reclaimable", attribute="image_bytes", dump_only=True, metadata=OMIT_EMPTY)

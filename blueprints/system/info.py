@@ -1,4 +1,4 @@
-"""GET /info: the host and the settings that clients ask for; nothing runs here.
+"""GET /info: the host and the settings that clients ask for.
 
 Source: moby api/types/system/info.go and daemon/server/router/system/system_routes.go getInfo.
 """
@@ -19,7 +19,7 @@ _NO_PLUGINS: dict[str, list[str] | None] = {"Volume": [], "Network": [], "Author
 _NONE: list[str] = []
 _NO_RUNTIMES: dict[str, object] = {}
 _WARNINGS = ["WARNING: Stowage is an image-only engine: it cannot run containers"]
-"""Not null: the CLI would then guess warnings about memory limits and the like."""
+"""Never null: the CLI would then make up warnings about memory limits and the like."""
 
 
 class CommitResponse(ResponseSchema):

@@ -65,7 +65,7 @@ class Reservation:
         self.closed = False
 
     def hold(self, size: int) -> None:
-        """Hold this many bytes, after a bounded wait if they are in use. Nothing may be held before.
+        """Hold this many bytes, after a bounded wait if they are in use. Nothing may be held already.
 
         Raises Unavailable if they are not freed or the reservation is closed in the meantime, and Forbidden if there are never that many.
         """
@@ -83,7 +83,7 @@ class Reservation:
 
 
 class Inflation:
-    """What all streams of one operation inflate to, one within another too, against what its client sent; usable from several threads.
+    """Counts what all streams of one operation inflate to, nested ones too, against what its client sent; usable from several threads.
 
     Each stream alone may be of a sane size, and inflate from bytes that were themselves inflated from almost nothing.
     """

@@ -55,9 +55,9 @@ _DECODERS: Mapping[Compression, Callable[[int], _Member]] = {
     Compression.XZ: lambda memory: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory),
     Compression.ZSTD: lambda _: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG}),
 }
-"""How to make a decoder that takes so much memory.
+"""How to make a decoder that may use the given memory.
 
-libzstd by itself takes a window of one byte more than its largest power of two; liblzma takes 0 for no dictionary at all.
+libzstd by itself accepts a window one byte larger than its largest power of two. liblzma takes 0 to mean no dictionary at all.
 """
 
 
@@ -95,7 +95,7 @@ class Decompressor:
             raise InvalidContent(f"invalid {self._compression} stream: {exc}") from exc
 
     def _count(self, size: int) -> None:
-        """Count bytes that came out; raises InvalidContent for a bomb."""
+        """Count bytes of output; raises InvalidContent for a bomb."""
         self._size += size
         ratio, limit, operation = self._bounds.max_ratio, self._bounds.max_bytes, self._bounds.operation
         if operation is not None and self._compression is not Compression.NONE:

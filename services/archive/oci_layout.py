@@ -30,8 +30,8 @@ REF_NAME = "org.opencontainers.image.ref.name"
 MANIFEST_SUBJECT = "io.containerd.manifest.subject"
 
 MAX_DOCUMENT_VALUES = 1 << 19
-"""In index.json or manifest.json, roughly: more than in a manifest, for archives of many images; a document of nothing but tiny ones would
-take 50 times its size in memory.
+"""The limit for index.json and manifest.json, roughly. It is higher than that of a manifest, for archives of many images. A document of
+nothing but tiny values takes 50 times its size in memory.
 """
 
 _UNIQUE_KEYS = frozenset({"manifests", "mediatype", "digest", "size", "annotations"})
@@ -49,8 +49,8 @@ def parse_layout_version(raw: bytes) -> str:
 
 
 def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
-    """The entries of index.json, in order, at most so many; raises InvalidContent, also for a key that matters and occurs twice in an
-    object.
+    """The entries of index.json, in order; raises InvalidContent, also for more than `most` entries and for a key that matters and occurs
+    twice in an object.
     """
     index = gojson.decode(raw, unique=_UNIQUE_KEYS, most=MAX_DOCUMENT_VALUES)
     entries = Fields({} if index is None else index, "Index").array("manifests", "[]v1.Descriptor")

@@ -25,14 +25,14 @@ MAX_EXTENSION_BYTES = 1 << 20
 
 ARCHIVE_EXTENSION_BYTES = 16 << 20
 MEMBER_EXTENSION_BYTES = 5 << 10
-"""What the extensions of all headers of an archive may take together: the first, plus the second for each member so far.
+"""How many bytes the extensions of all headers of an archive may take: the first number, plus the second for each member so far.
 
 That is enough for the longest path of Linux (4 KiB) for every member, and attributes of any size for some. It bounds the work between two
 members, and the work for an archive of nothing but extensions, which inflates from almost nothing.
 """
 
 _RECORD_BYTES = 128
-"""What a PAX record counts beyond its own bytes, which may be as few as five: reading it costs as much as inflating this many."""
+"""How many bytes a PAX record counts in addition to its own, which may be as few as five: it costs as much as inflating this many."""
 
 _ZEROS = bytes(BLOCK)
 _MAX_SIZE = (1 << 63) - 1
@@ -133,7 +133,7 @@ class TarReader:
         """Count bytes beyond a member's own header."""
         self._extension_bytes_left -= size
         if self._extension_bytes_left < 0:
-            raise InvalidContent("archive/tar: invalid tar header: too many or too long extensions of headers")
+            raise InvalidContent("archive/tar: invalid tar header: its extensions are too many or too long")
 
     def _enter(self, header: bytes, kind: bytes, size: int, extension: _Extension) -> Member:
         self._extension_bytes_left += MEMBER_EXTENSION_BYTES

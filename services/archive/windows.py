@@ -13,7 +13,7 @@ from stowage.services.archive.compression import Compression
 
 MAX_WINDOW_LOG = 27
 MAX_WINDOW = 1 << MAX_WINDOW_LOG
-"""What one decoder may take: the largest window of `zstd --long=27`. The decoders are told to refuse more."""
+"""The memory that one decoder may use: the largest window of `zstd --long=27`. The decoders are set to refuse more."""
 
 _XZ_HEADER = 12
 _XZ_BASE = 1 << 20

@@ -18,5 +18,5 @@ def storage_errors() -> Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno in _FULL:
-            raise OutOfSpace(f"the content store cannot take more bytes: {exc.strerror}") from exc
+            raise OutOfSpace(f"the content store has no space left: {exc.strerror}") from exc
         raise Internal(f"the content store failed: {exc}") from exc

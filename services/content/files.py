@@ -1,8 +1,8 @@
-"""What is at a path of the store: only a regular file, by lstat, holds the store's bytes.
+"""Files of the store: only a regular file, by lstat, counts as one.
 
-A symlink would lead a writer into another blob, a FIFO would block its reader for ever, and a folder cannot be renamed over. So whatever
-else a user or a broken file system put in the place of a file is absent to readers, is never written through, and is moved away before a
-file is put there.
+A symlink would lead a writer into another blob, a FIFO would block its reader for ever, and a folder cannot be replaced by a rename. So
+readers treat anything else that a user or a broken file system put in the place of a file as absent. It is never written through, and is
+moved away before a file is put there.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def clear_place(layout: Layout, path: Path) -> None:
 
 
 def remove_partial(path: Path) -> int:
-    """Remove the folder of a partial, whose lock the caller holds; returns its bytes, 0 where there is none."""
+    """Remove the folder of a partial, whose lock the caller holds; returns its bytes, 0 if there is none."""
     size = partial_bytes(path)
     _remove(path.parent)
     return size

@@ -48,7 +48,7 @@ def _write(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
             file = opened.enter_context(os.fdopen(handle, "wb"))
             file.write(content)
             file.flush()
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)  # Linux begins to write the file to disk, without waiting for it
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)  # makes Linux begin to write the file to disk, without waiting for it
             files.append(handle)
         for handle in files:
             os.fsync(handle)

@@ -93,7 +93,7 @@ def _is_named(path: Path, handle: int) -> bool:
 
 
 def _release(path: Path, handle: int) -> None:
-    """Unlink before closing: the next holder of the lock on the nameless file then finds its name gone."""
+    """Unlink before closing: the next holder of the lock on the nameless file then finds that it has no name."""
     try:
         path.unlink(missing_ok=True)
     finally:

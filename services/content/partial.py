@@ -66,12 +66,12 @@ class FileIngest:
         with storage_errors():
             prepare_partial(self._path)
             found = file_state(self._layout.blob(self._target))
-            if found and found.st_nlink == 1:  # no symlink, and no file that has another name: it is going to be written
+            if found and found.st_nlink == 1:  # not a symlink, nor a file with another name, since it is going to be written
                 with suppress(FileNotFoundError):
                     os.rename(self._layout.blob(self._target), self._path)
 
     def resume(self) -> Iterator[bytes]:
-        with self.settling():  # shows those waiting for this ingest that only the disk holds it up
+        with self.settling():  # shows the writers that wait for this ingest that only the disk delays it
             yield from self._copied() if self._is_beside else self._reread()
 
     def _reread(self) -> Iterator[bytes]:

@@ -2,9 +2,9 @@
 
 A blob begins as an *ingest*: a partial under a key, held by one writer at a time (a lock across processes). Its bytes are written, then
 `commit` checks size and digest, syncs them, and publishes the blob by one atomic rename. Only then may a row name it. So at every instant a
-blob that can be opened is whole, and a row's blob can be opened; what a disk or a user changed all the same is replaced by the same rename.
-Where something stands in the place of a blob that holds no bytes of the store (a folder, say), the blob is absent but has a version; that
-something goes when the blob is committed or deleted.
+blob that can be opened is whole, and a row's blob can be opened. A file that a disk or a user has changed is replaced by the same rename.
+If something that is not a file of the store, such as a folder, is in the place of a blob, the blob is absent but has a version. It is
+removed when the blob is committed or deleted.
 
 If the digest is known beforehand, the key of an ingest is the digest's text. Two writers of one blob then meet (single flight), and a
 partial left by a dead process is found and continued. Otherwise the key is any unique text of lower-case letters and digits. This lock only
@@ -78,7 +78,7 @@ class ContentStore(Protocol):
         """The id, None until one is claimed."""
 
     def claim(self, store_id: str) -> str:
-        """Make this the id, durably, unless there is one; returns the id that counts. If several claim at once, the first wins."""
+        """Make this the id, durably, unless there is one; returns the id of the store. If several claim at once, the first wins."""
 
     def open(self, digest: Digest) -> BinaryIO:
         """The blob for reading, closed by the caller; raises BlobNotFound."""
@@ -90,7 +90,7 @@ class ContentStore(Protocol):
         """Size of the blob in bytes, or None if it is absent."""
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
-        """What is equal as long as what is in the blob's place is neither replaced nor changed; None where nothing is there."""
+        """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there."""
 
     def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, exclusively. Leaving without commit throws the partial away unless `keep` was called.
@@ -110,7 +110,7 @@ class ContentStore(Protocol):
         """Try to settle this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
 
     def delete(self, digest: Digest) -> None:
-        """Remove the blob, or what is in its place, if it is there. The caller holds `locked(digest)` and has removed its row."""
+        """Remove the blob, or whatever is in its place, if anything is. The caller holds `locked(digest)` and has removed its row."""
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
         """Every blob and its size in bytes, in no particular order."""
@@ -125,4 +125,4 @@ class ContentStore(Protocol):
         """Size in bytes of the partial under a key, 0 if there is none."""
 
     def discard_partial(self, key: str) -> int:
-        """Remove a partial that no writer holds and return its size in bytes; 0 if it is held or gone."""
+        """Remove a partial that no writer holds and return its size in bytes; 0 if it is held or does not exist."""

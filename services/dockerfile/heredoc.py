@@ -17,7 +17,7 @@ from stowage.services.errors import InvalidParameter
 _WORD = re.compile(rf"(?:<<[\t\r ]*|\\.|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^'\"\\{SPACE}])+", re.DOTALL)
 _CLOSED = re.compile(r"(?:\\(?:.|\Z)|\"(?:\\.|[^\"\\])*\"|'[^']*'|[^'\"\\])*+", re.DOTALL)
 _MARK = re.compile(r"[0-9]*<<(-?)[\t\n\f\r ]*([^<\t\n\f\r ][^<]*|[\t\n\f\r ])")
-"""The name begins behind the blanks, or is the last of them: with but one place to begin, what is no mark is told in linear time."""
+"""The name begins after the blanks, or is the last of them. With one place to begin, text that is not a mark is skipped in linear time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Expander:
 
 
 class _Reader:
-    """Reads one text from left to right; `left` is how many characters values may still add."""
+    """Reads one text from left to right; `left` is how many characters the values may still add."""
 
     def __init__(self, text: str, escape: str, environment: Mapping[str, str], left: int) -> None:
         self._text = text

@@ -19,7 +19,7 @@ from stowage.services.oci.digest import Digest
 ORPHAN_GRACE_SECONDS = 60 * 60
 _BATCH = 64
 _EXPIRED_AT_ONCE = 4
-"""More than one transfer leaves behind, so their number shrinks, but few enough not to keep the caller waiting."""
+"""More leases than one transfer leaves behind, so their number shrinks, but few enough not to keep the caller waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
             sweep(metadata, content, held)
             _discard_partials(metadata, content, map(str, held))
     except EngineError:
-        _log.warning("could not remove what expired leases held; it is left to a prune", exc_info=True)
+        _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
 
 
 def collect_garbage(metadata: MetadataStore, content: ContentStore) -> Swept:
@@ -95,7 +95,7 @@ def _delete(content: ContentStore, digest: Digest) -> int | None:
 
 
 def _remove_orphans(metadata: MetadataStore, content: ContentStore) -> dict[Digest, int]:
-    """Remove old files without a row. Only a lease keeps one; an index that lists it does not, since it does not know it is present."""
+    """Remove old files without a row. Only a lease keeps one; an index that lists it does not, since it counts as absent without a row."""
     removed: dict[Digest, int] = {}
     for digest in sorted(_old_orphans(metadata, content)):
         with content.locked(digest) as alone, metadata.read() as tx:
@@ -123,7 +123,7 @@ def _discard_partials(metadata: MetadataStore, content: ContentStore, keys: Iter
 
 
 def _discard_partial(content: ContentStore, key: str) -> int:
-    """What cannot be removed, such as a folder of another user that stood in place of a blob, must not keep all the rest."""
+    """Remove a partial. One that cannot be removed, such as another user's folder, must not stop the removal of the others."""
     try:
         return content.discard_partial(key)
     except EngineError:

@@ -35,14 +35,14 @@ def _is_itself(content: ContentStore, digest: Digest) -> bool:
     try:
         return Digest.of(content.read(digest), digest.algorithm) == digest
     except EngineError:
-        return False  # unreadable now, so of no use; nothing is marked
+        return False  # it cannot be used now; nothing is marked, since the error may be temporary
 
 
 def file_problem(content: ContentStore, digest: Digest, size: int) -> str | None:
-    """What is wrong with a blob's file, as seen without reading it."""
+    """What is wrong with a blob's file, as far as that can be seen without reading it."""
     found = content.size(digest)
     if found is None:
-        return "has no file" if content.version(digest) is None else "is no file"
+        return "has no file" if content.version(digest) is None else "is not a regular file"
     return None if found == size else f"has {found} bytes instead of {size}"
 
 

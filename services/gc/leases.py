@@ -116,4 +116,4 @@ def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, kee
             sweep(metadata, content, lease.end())
             collect_expired(metadata, content)
     except EngineError:
-        _log.warning("could not let go of a lease; what it held stays until it expires", exc_info=True)
+        _log.warning("could not end a lease; what it held stays until it expires", exc_info=True)

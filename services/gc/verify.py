@@ -1,4 +1,4 @@
-"""The scrub: is everything that the rows promise present, byte for byte, and are the rows themselves sound?
+"""The scrub: checks that everything the rows promise is present, byte for byte, and that the rows themselves are sound.
 
 It runs alongside a working service. What a sweep or a writer changes meanwhile is checked twice, so it is never mistaken for damage.
 Damaged blobs are marked, and the next load, import or pull that contains one replaces it.
@@ -134,11 +134,11 @@ def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> 
         found = None
     if found == (facts.diff_id, facts.size):
         return None
-    return f"is no layer of {facts.size} bytes with the diff_id {facts.diff_id}, as recorded"
+    return f"is not a layer of {facts.size} bytes with the diff_id {facts.diff_id}, as recorded"
 
 
 def _verify_manifests(metadata: MetadataStore, content: ContentStore, damaged: set[Digest]) -> Iterator[tuple[Digest, str]]:
-    """What was found damaged is not read again: its document says nothing of its rows."""
+    """Check the rows of every manifest; the document of a damaged one is not read again, since it says nothing about them."""
     for digest in sorted(metadata.catalog().manifests):
         for problem in _manifest_problems(metadata, content, digest, readable=digest not in damaged):
             if _is_present(metadata, digest):
@@ -156,7 +156,7 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
         if edge.child.digest not in present:
             yield f"is missing its {edge.role} {edge.child.digest}"
     if config is not None and Digest.of(config) not in {edge.child.digest for edge in facts.edges if edge.role == Role.CONFIG}:
-        yield "has a recorded config that is not its own"
+        yield "has a recorded config that differs from its document"
     if not readable:
         return
     try:
@@ -165,7 +165,7 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
         yield f"cannot be read: {error}"
     else:
         if children != [edge.child.digest for edge in facts.edges]:
-            yield "has recorded edges that are not those of its document"
+            yield "has recorded edges that differ from its document"
 
 
 def _children(content: ContentStore, facts: ManifestFacts) -> Iterable[Descriptor]:
@@ -182,7 +182,7 @@ def _verify_images(metadata: MetadataStore) -> Iterator[Finding]:
     catalog = metadata.catalog()
     for image in catalog.images:
         if image.target.digest not in catalog.manifests:
-            yield Finding(FindingKind.DAMAGE, f"image {image.name} names {image.target.digest}, which is no recorded manifest")
+            yield Finding(FindingKind.DAMAGE, f"image {image.name} names {image.target.digest}, which is not a recorded manifest")
 
 
 def _find_affected(metadata: MetadataStore, damaged: set[Digest]) -> Iterator[Finding]:

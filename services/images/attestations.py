@@ -33,7 +33,7 @@ _PREDICATE_TYPE = "in-toto.io/predicate-type"
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """A statement: its blob, what it says and, if requested, its JSON as it was stored."""
+    """A statement: its blob, the type of its predicate and, if requested, its JSON as it was stored."""
 
     descriptor: Descriptor
     predicate_type: str
@@ -92,7 +92,7 @@ def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
 
 def _with_statements(engine: Engine, attestations: list[Attestation]) -> list[Attestation]:
     if sum(each.descriptor.size for each in attestations) > MAX_STATEMENT_BYTES:
-        raise Unsupported(f"the attestation statements are larger than {MAX_STATEMENT_BYTES} bytes; ask for one predicate type at a time")
+        raise Unsupported(f"the attestation statements are larger than {MAX_STATEMENT_BYTES} bytes; request one predicate type at a time")
     return [Attestation(each.descriptor, each.predicate_type, _read_statement(engine, each.descriptor)) for each in attestations]
 
 

@@ -19,7 +19,7 @@ from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
-from stowage.services.store.summary import ManifestSummary, platform_not_found, read_facts, summarize
+from stowage.services.store.summary import ManifestSummary, platform_not_found, read_manifests, summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _find(tx: Transaction, name: str) -> _Found:
 
 
 def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:
-    """Forget the manifests under their content locks, so no writer reuses one before its file is gone, and sweep what was below."""
+    """Remove the manifests under their content locks, so no writer reuses one before its file is removed, and sweep what was below."""
     with ExitStack() as locks:
         with engine.metadata.write() as tx:
             tx.leases.end_abandoned()  # only a running transfer may block the removal
@@ -108,7 +108,7 @@ def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) 
 def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> ManifestSummary:
     """The present manifest for exactly this platform, which only this image may need."""
     target = record.target.digest
-    best = summarize(record, read_facts(tx, target)).best_present(PlatformMatcher.only_strict(platform))
+    best = summarize(record, read_manifests(tx, target)).best_present(PlatformMatcher.only_strict(platform))
     shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
     if best is None:
         raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(record), None)}")
@@ -121,9 +121,9 @@ def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> Manifes
 
 
 def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
-    """Why a manifest of this image cannot be removed, or nothing if it can."""
+    """Why a manifest of this image cannot be removed; empty if it can."""
     if digest == target:
-        return "it is all that the image is"
+        return "it is the image itself"
     above = tx.graph.ancestors([digest])
     parents = tx.graph.manifests(above).values()
     if any(edge.child.digest == digest and edge.role is not Role.MANIFEST for parent in parents for edge in parent.edges):
@@ -142,7 +142,7 @@ def _begins_id(target: Digest, name: str) -> bool:
 
 
 def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[Removal]:
-    """Forget these names; that of a dangling image is not reported."""
+    """Remove these names. The internal name of a dangling image is not reported."""
     for record in records:
         tx.images.delete(record.name)
     named = [record for record in records if not is_dangling(record)]

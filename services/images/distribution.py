@@ -66,7 +66,7 @@ def _platforms(repository: Repository, target: Descriptor, raw: bytes, limits: L
 
 
 def _fetch(repository: Repository, config: Descriptor, limits: Limits) -> bytes:
-    """A verified config blob; it must arrive whole within the time that silence may last."""
+    """A verified config blob. All of it must arrive within the time for which a registry may be silent."""
     if config.size > _MAX_CONFIG:
         raise InvalidContent(f"config of {config.size} bytes is larger than {_MAX_CONFIG} bytes")
     until = time.monotonic() + limits.stall_seconds

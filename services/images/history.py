@@ -15,7 +15,7 @@ from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.store.resolve import familiar_name, is_dangling, resolve_image
-from stowage.services.store.summary import any_platform, platform_not_found, read_facts, summarize
+from stowage.services.store.summary import any_platform, platform_not_found, read_manifests, summarize
 
 MISSING = "<missing>"
 """The ID of every step but the last: layers are not images."""
@@ -41,7 +41,7 @@ def read_history(engine: Engine, name: str, *, platform: Platform | None = None)
     matcher = PlatformMatcher.only(platform) if platform else any_platform(engine.platform)
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
-        best = summarize(record, read_facts(tx, record.target.digest)).best_present(matcher)
+        best = summarize(record, read_manifests(tx, record.target.digest)).best_present(matcher)
         if best is None:
             raise platform_not_found(familiar_name(record), platform)
         raw = tx.graph.config(best.descriptor.digest)

@@ -99,7 +99,7 @@ def import_url(
 
 
 def _finish(steps: Generator[Progress, None, Digest], left: Event) -> Digest:
-    """Take every step; raises InvalidContent, which nobody sees, once the client has left."""
+    """Take every step; raises InvalidContent, which no client sees, once the client has left."""
     with closing(steps):
         while not left.is_set():
             try:

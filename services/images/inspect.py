@@ -16,12 +16,12 @@ from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.resolve import is_dangling, resolve_image
-from stowage.services.store.summary import ManifestSummary, any_platform, platform_not_found, read_facts, summarize
+from stowage.services.store.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """An image as its best platform shows it.
+    """An image, described by the manifest that best fits the wanted platform.
 
     `size` is in bytes. `config` is empty if that platform is absent or is not an image. `repositories` are the full names of those that
     the image's target was pulled from or pushed to.
@@ -50,7 +50,7 @@ def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None
     matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(engine.platform)
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
-        image = summarize(record, read_facts(tx, record.target.digest))
+        image = summarize(record, read_manifests(tx, record.target.digest))
         best = image.best(matcher)
         if best is None and platform is not None:
             raise platform_not_found(name, platform)

@@ -21,12 +21,12 @@ from stowage.services.oci.reference import Reference
 from stowage.services.store.image_filters import Predicate, select_records
 from stowage.services.store.resolve import familiar_name, is_dangling, resolve_image
 from stowage.services.store.summary import (
-    Facts,
     ImageSummary,
     ManifestSummary,
+    PresentManifests,
     any_platform,
     platform_not_found,
-    read_facts,
+    read_manifests,
     summarize,
     walk_present,
 )
@@ -42,7 +42,7 @@ class ListedImage:
     """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN if no platform can be shown.
 
     `repositories` are the full names of those that its target was pulled from or pushed to, if requested.
-    `made_of` is the records and facts that it was derived from: the same ones give the same entry.
+    `made_of` is the records and manifests that it was derived from: the same ones give the same entry.
     """
 
     descriptor: Descriptor
@@ -88,14 +88,16 @@ def _list_all(catalog: Catalog, preferred: Platform, manifests: bool) -> tuple[L
     return _list_records(catalog.images, catalog.manifests, preferred, manifests)
 
 
-def _list_records(records: Iterable[ImageRecord], facts: Facts, preferred: Platform, manifests: bool) -> tuple[ListedImage, ...]:
+def _list_records(
+    records: Iterable[ImageRecord], present: PresentManifests, preferred: Platform, manifests: bool
+) -> tuple[ListedImage, ...]:
     matcher, known = any_platform(preferred), _living_entries(preferred, manifests)
     listed: list[ListedImage] = []
     for target, named in _group_by_target(records).items():
-        made_of = (*named, *map(facts.__getitem__, walk_present(target, facts)))
+        made_of = (*named, *map(present.__getitem__, walk_present(target, present)))
         entry = known.get(target)
         if entry is None or entry.made_of != made_of:
-            entry = known[target] = _entry(named, facts, matcher, manifests, made_of)
+            entry = known[target] = _entry(named, present, matcher, manifests, made_of)
         listed.append(entry)
     return tuple(sorted(listed, key=operator.attrgetter("created"), reverse=True))
 
@@ -113,11 +115,13 @@ def _group_by_target(records: Iterable[ImageRecord]) -> dict[Digest, list[ImageR
     return groups
 
 
-def _entry(records: list[ImageRecord], facts: Facts, matcher: PlatformMatcher, manifests: bool, made_of: tuple[object, ...]) -> ListedImage:
+def _entry(
+    records: list[ImageRecord], present: PresentManifests, matcher: PlatformMatcher, manifests: bool, made_of: tuple[object, ...]
+) -> ListedImage:
     """The entry of one target, described by the last of its records that is a name."""
     named = [record for record in records if not is_dangling(record)]
     references = [Reference.parse_canonical(record.name) for record in named]
-    image = summarize((named or records)[-1], facts)
+    image = summarize((named or records)[-1], present)
     target = image.record.target
     tags = tuple(reference.familiar for reference in references)
     shown = image.manifests if manifests else ()
@@ -142,7 +146,7 @@ def _with_repositories(engine: Engine, listed: list[ListedImage]) -> list[Listed
     return [replace(entry, repositories=tuple(names.get(entry.descriptor.digest, ()))) for entry in listed]
 
 
-def _select_by_age(engine: Engine, facts: Facts, filters: Filters) -> list[Predicate]:
+def _select_by_age(engine: Engine, present: PresentManifests, filters: Filters) -> list[Predicate]:
     """The predicates of `before` and `since`: created before, or after, another image."""
     matcher = any_platform(engine.platform)
     predicates: list[Predicate] = []
@@ -150,13 +154,13 @@ def _select_by_age(engine: Engine, facts: Facts, filters: Filters) -> list[Predi
         for value in filters.get(name):
             pivot = _created_of(engine, value, matcher)
             if pivot is not None:
-                predicates.append(_aged(facts, matcher, compare, pivot))
+                predicates.append(_aged(present, matcher, compare, pivot))
     return predicates
 
 
-def _aged(facts: Facts, matcher: PlatformMatcher, compare: Callable[[int, int], bool], pivot: int) -> Predicate:
+def _aged(present: PresentManifests, matcher: PlatformMatcher, compare: Callable[[int, int], bool], pivot: int) -> Predicate:
     def aged(record: ImageRecord) -> bool:
-        created = _created(summarize(record, facts), matcher)
+        created = _created(summarize(record, present), matcher)
         return created is not None and compare(created, pivot)
 
     return aged
@@ -166,7 +170,7 @@ def _created_of(engine: Engine, name: str, matcher: PlatformMatcher) -> int | No
     """When the image with this name was created, in nanoseconds since 1970."""
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
-        image = summarize(record, read_facts(tx, record.target.digest))
+        image = summarize(record, read_manifests(tx, record.target.digest))
     if image.best_present(matcher) is None:
         raise platform_not_found(familiar_name(record), None)
     return _created(image, matcher)

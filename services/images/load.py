@@ -137,7 +137,7 @@ def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
 
 
 def _one_per_target(loaded: list[_Loaded]) -> list[_Loaded]:
-    """An image of each target: what its graph decides is decided once, however many names it has."""
+    """One image per target: everything that depends only on its graph is decided once, however many names it has."""
     return list({image.target.digest: image for image in loaded}.values())
 
 
@@ -157,19 +157,19 @@ def _read_images(
     engine: Engine, lease: Lease, entries: Sequence[Descriptor], matcher: PlatformMatcher | None = None
 ) -> Generator[Progress, None, list[_Loaded]]:
     """Every image with its graph, which is read once for all names of a target: an archive may hold thousands of names."""
-    brought = lease.digests()
+    leased = lease.digests()
     documents = Documents()
-    known = _referrers(entry for entry in entries if entry.digest in brought)
+    known = _referrers(entry for entry in entries if entry.digest in leased)
 
     @cache
     def read(media_type: str, digest: Digest, size: int) -> tuple[list[ReadManifest], dict[Digest, list[Descriptor]]]:
-        graph = read_graph(engine, brought, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True, documents=documents)
+        graph = read_graph(engine, leased, Descriptor(media_type, digest, size), matcher=matcher, tolerant=True, documents=documents)
         artifacts: list[ReadManifest] = []
         referrers: dict[Digest, list[Descriptor]] = {}
         for subject in [manifest.document.digest for manifest in graph if manifest.document.kind is Kind.IMAGE]:
             for referrer in known.get(subject, ()):
-                (manifest,) = read_graph(engine, brought, referrer, documents=documents)
-                if manifest.document.kind is Kind.ARTIFACT:  # so that no chain of them can come about
+                (manifest,) = read_graph(engine, leased, referrer, documents=documents)
+                if manifest.document.kind is Kind.ARTIFACT:  # so that they cannot form a chain
                     artifacts.append(manifest)
                     referrers.setdefault(subject, []).append(referrer)
         return artifacts + graph, referrers
@@ -211,7 +211,7 @@ def _reference(entry: Descriptor) -> Reference | None:
     if reference.digest is None:
         return reference
     if reference.digest != entry.digest:
-        raise InvalidContent(f"image {reference.familiar} of the archive has another digest: {entry.digest}")
+        raise InvalidContent(f"image {reference.familiar} in the archive has another digest: {entry.digest}")
     return reference.trimmed().with_digest(reference.digest)
 
 

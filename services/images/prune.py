@@ -18,7 +18,7 @@ from stowage.services.store.batches import batches
 from stowage.services.store.events import Action, log_image, log_prune
 from stowage.services.store.image_filters import select_records
 from stowage.services.store.resolve import familiar_name, is_dangling
-from stowage.services.store.summary import Facts, walk_present
+from stowage.services.store.summary import PresentManifests, walk_present
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 
@@ -59,9 +59,9 @@ def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
     return Pruned(_report(records, gone) or None, freed)
 
 
-def _select(engine: Engine, images: tuple[ImageRecord, ...], facts: Facts, filters: Filters) -> list[ImageRecord]:
+def _select(engine: Engine, images: tuple[ImageRecord, ...], manifests: PresentManifests, filters: Filters) -> list[ImageRecord]:
     dangling_only = filters.boolean("dangling", True)
-    predicates = select_records(filters.without("dangling"), facts, engine.clock())
+    predicates = select_records(filters.without("dangling"), manifests, engine.clock())
     candidates = (record for record in images if is_dangling(record) or not dangling_only)
     return [record for record in candidates if all(passes(record) for passes in predicates)]
 
@@ -79,9 +79,9 @@ def _forget(engine: Engine, records: list[ImageRecord]) -> list[ImageRecord]:
     return forgotten
 
 
-def _attribute(records: list[ImageRecord], facts: Facts, gone: set[Digest]) -> dict[str, list[Digest]]:
+def _attribute(records: list[ImageRecord], manifests: PresentManifests, gone: set[Digest]) -> dict[str, list[Digest]]:
     """Per name, the removed indexes and manifests: those that no later name reached."""
-    present = {record.name: dict.fromkeys(walk_present(record.target.digest, facts)) for record in records}
+    present = {record.name: dict.fromkeys(walk_present(record.target.digest, manifests)) for record in records}
     last = {digest: name for name, digests in present.items() for digest in digests if digest in gone}
     return {name: [digest for digest in digests if last.get(digest) == name] for name, digests in present.items()}
 

@@ -28,7 +28,7 @@ from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.export_target import choose_target
 from stowage.services.store.names import repo_tag_reference
 from stowage.services.store.reading import refuse_damaged
-from stowage.services.store.summary import Facts, read_facts
+from stowage.services.store.summary import PresentManifests, read_manifests
 from stowage.services.transfer.upload import Uploads
 
 
@@ -68,7 +68,7 @@ def _references(engine: Engine, reference: Reference) -> list[Reference]:
 
 @dataclass(slots=True)
 class _Plan:
-    """What belongs to a target, each once: blobs, and indexes after what they list. `absent` is the first that is not present."""
+    """What belongs to a target, each once; indexes come after what they list. `absent` is the first that is not present."""
 
     target: Descriptor
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
@@ -76,14 +76,14 @@ class _Plan:
     indexes: dict[Digest, Descriptor] = field(default_factory=dict)
     absent: Digest | None = None
 
-    def add(self, descriptor: Descriptor, facts: Facts, present: set[Digest]) -> None:
+    def add(self, descriptor: Descriptor, manifests: PresentManifests, present: set[Digest]) -> None:
         """Plan this and all below it."""
-        known = facts.get(descriptor.digest)
+        known = manifests.get(descriptor.digest)
         if known is None:
             self._add_blob(descriptor, present)
             return
         for edge in known.edges:
-            self.add(edge.child, facts, present)
+            self.add(edge.child, manifests, present)
         (self.indexes if known.kind is Kind.INDEX else self.manifests)[descriptor.digest] = descriptor
 
     def _add_blob(self, descriptor: Descriptor, present: set[Digest]) -> None:
@@ -136,12 +136,12 @@ class _Push:
         record = tx.images.get(str(self.reference))
         if record is None:
             raise NotFound(f"tag does not exist: {self.reference.familiar}")
-        facts = read_facts(tx, record.target.digest)
-        whole = None if self.platform else _plan_target(tx, record.target, facts)
+        manifests = read_manifests(tx, record.target.digest)
+        whole = None if self.platform else _plan_target(tx, record.target, manifests)
         if whole and not whole.absent:
             return record, whole
-        target = choose_target(record, facts, platform=self.platform, preferred=self.engine.platform)
-        return record, _plan_target(tx, target, facts)
+        target = choose_target(record, manifests, platform=self.platform, preferred=self.engine.platform)
+        return record, _plan_target(tx, target, manifests)
 
     def _push(self, plan: _Plan, uploads: Uploads, sources: Mapping[Digest, str]) -> ProgressStream:
         """Push everything in the order in which a registry accepts it."""
@@ -155,10 +155,10 @@ class _Push:
         yield from uploads.push_manifests([target], tag)
 
 
-def _plan_target(tx: Transaction, target: Descriptor, facts: Facts) -> _Plan:
+def _plan_target(tx: Transaction, target: Descriptor, manifests: PresentManifests) -> _Plan:
     plan = _Plan(target)
-    children = {edge.child.digest for known in facts.values() for edge in known.edges}
-    plan.add(target, facts, tx.graph.present(children))
+    children = {edge.child.digest for known in manifests.values() for edge in known.edges}
+    plan.add(target, manifests, tx.graph.present(children))
     return plan
 
 

@@ -34,27 +34,27 @@ from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.export_target import choose_target
 from stowage.services.store.reading import open_verified, read_document, refuse_damaged
 from stowage.services.store.resolve import image_not_found, resolve_image
-from stowage.services.store.summary import Facts, read_facts, summarize
+from stowage.services.store.summary import PresentManifests, read_manifests, summarize
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An image to save: its record, the name it is saved under, what part is saved and, if platforms were requested, its facts."""
+    """An image to save: its record, the name to save it under, the part to save and, if platforms were requested, its manifests."""
 
     record: ImageRecord
     reference: Reference | None
     target: Descriptor
-    facts: Facts
+    manifests: PresentManifests
 
 
 @dataclass(slots=True)
 class _Plan:
     """What the archive will hold: entries of index.json, blobs, and names per manifest of manifest.json.
 
-    `sizes` are those of the blobs' rows, since an index may say anything of a manifest that was absent when it came. `whole` are the
-    manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
+    `sizes` are those of the blobs' rows, since an index may state any size for a manifest that was absent when it was stored. `whole` are
+    the manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
     """
 
     tx: Transaction
@@ -64,7 +64,7 @@ class _Plan:
     blobs: set[Digest] = field(default_factory=set)
     sizes: dict[Digest, int] = field(default_factory=dict)
     names: dict[Digest, list[str]] = field(default_factory=dict)
-    facts: dict[Digest, ManifestFacts] = field(default_factory=dict)
+    manifests: dict[Digest, ManifestFacts] = field(default_factory=dict)
     whole: set[Digest] = field(default_factory=set)
     referrers: dict[Digest, Descriptor] = field(default_factory=dict)
 
@@ -131,9 +131,9 @@ def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
 
 
 def _choose(tx: Transaction, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> _Chosen:
-    facts = read_facts(tx, record.target.digest) if platforms else {}
-    target = _platform_manifest(record, facts, platforms[0]) if len(platforms) == 1 else record.target
-    return _Chosen(record, reference, target, facts)
+    manifests = read_manifests(tx, record.target.digest) if platforms else {}
+    target = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
+    return _Chosen(record, reference, target, manifests)
 
 
 def _add_image(plan: _Plan, image: _Chosen) -> None:
@@ -147,13 +147,13 @@ def _add_image(plan: _Plan, image: _Chosen) -> None:
         names = plan.names.setdefault(manifest, [])
         if reference:
             names.append(reference.tagged().familiar)
-    if image.facts:
+    if image.manifests:
         _add_attestations(plan, image)
 
 
-def _platform_manifest(record: ImageRecord, facts: Facts, platform: Platform) -> Descriptor:
+def _platform_manifest(record: ImageRecord, manifests: PresentManifests, platform: Platform) -> Descriptor:
     try:
-        return choose_target(record, facts, platform=platform, preferred=platform)
+        return choose_target(record, manifests, platform=platform, preferred=platform)
     except (NotFound, Conflict) as exc:
         raise type(exc)(f"no suitable export target found: {exc}") from exc
 
@@ -163,27 +163,27 @@ def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
 
     Nested indexes have none. Raises NotFound if nothing that was requested is present.
     """
-    facts = _facts(plan, index.digest)
+    facts = _manifest(plan, index.digest)
     children = [edge.child for edge in facts.edges] if facts else []
-    present = [child for child in children if is_wanted(child, plan.matcher) and _facts(plan, child.digest)]
+    present = [child for child in children if is_wanted(child, plan.matcher) and _manifest(plan, child.digest)]
     if children and not present:
         raise NotFound("no manifest found for platform: not found")
     best = best_manifest((child for child in present if is_manifest(child.media_type)), plan.matcher)
     return best.digest if best else None
 
 
-def _facts(plan: _Plan, digest: Digest) -> ManifestFacts | None:
-    if digest not in plan.facts:
+def _manifest(plan: _Plan, digest: Digest) -> ManifestFacts | None:
+    if digest not in plan.manifests:
         facts = plan.tx.graph.manifest(digest)
         if facts is None:
             return None
-        plan.facts[digest] = facts
-    return plan.facts[digest]
+        plan.manifests[digest] = facts
+    return plan.manifests[digest]
 
 
 def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> None:
     """Plan a manifest and what is present below it; one that is present without its content is saved alone, as in containerd."""
-    facts = _facts(plan, descriptor.digest)
+    facts = _manifest(plan, descriptor.digest)
     if facts is None:
         if plan.tx.graph.present([descriptor.digest]):
             plan.blobs.add(descriptor.digest)
@@ -198,15 +198,15 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
 
 def _add_attestations(plan: _Plan, image: _Chosen) -> None:
     """Plan the present attestations of the planned manifests; of several for one manifest the last counts."""
-    listed = summarize(image.record, image.facts).manifests
+    listed = summarize(image.record, image.manifests).manifests
     for subject, attestation in {each.attests: each.descriptor for each in listed if each.attests in plan.blobs}.items():
         if subject is not None:
             _add_referrer(plan, attestation, subject)
 
 
 def _add_known_referrers(plan: _Plan) -> None:
-    """Plan what is known from a load to refer to one of the planned manifests."""
-    for subject in [digest for digest in plan.facts if digest in plan.blobs]:
+    """Plan the referrers of the planned manifests that a load has recorded."""
+    for subject in [digest for digest in plan.manifests if digest in plan.blobs]:
         for referrer in plan.tx.graph.referrers(subject):
             _add_referrer(plan, referrer, subject)
 
@@ -226,7 +226,7 @@ def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
 
 
 def _entries(plan: _Plan) -> list[Descriptor]:
-    """The images, and then, by digest, the referrers that are not otherwise in the archive."""
+    """The images, followed by the referrers that nothing else in the archive lists, ordered by digest."""
     reached = plan.whole | {entry.digest for entry in plan.entries}
     listed = plan.entries + [plan.referrers[digest] for digest in sorted(plan.referrers.keys() - reached, key=str)]
     return [replace(entry, size=plan.sizes[entry.digest]) for entry in listed]
@@ -247,7 +247,7 @@ def _document(content: bytes, mode: int = _DOCUMENT_MODE) -> NewMember:
 
 
 def _manifest_entry(plan: _Plan, digest: Digest) -> tuple[Digest, list[str], list[Digest]]:
-    facts = _facts(plan, digest)
+    facts = _manifest(plan, digest)
     if facts is None:
         raise Internal(f"image manifest {digest} is not recorded")
     config, *layers = [edge.child.digest for edge in facts.edges]

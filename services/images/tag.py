@@ -14,11 +14,11 @@ from stowage.services.oci.reference import Reference
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.publish import assign_name
 from stowage.services.store.resolve import familiar_name, resolve_image
-from stowage.services.store.summary import any_platform, platform_not_found, read_facts, summarize
+from stowage.services.store.summary import any_platform, platform_not_found, read_manifests, summarize
 
 
 def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:
-    """Give the image `name` the tagged reference. Returns whether there was one to give.
+    """Give the image `name` the tagged reference. Returns False, and does nothing, if it is None.
 
     An image that held the reference before stays, untagged if it has no other name.
     Raises InvalidParameter for the name `sha256`, and NotFound for a malformed or unknown `name`.
@@ -40,6 +40,6 @@ def _find_target(tx: Transaction, name: str, preferred: Platform) -> Descriptor:
         record = resolve_image(tx, name)
     except InvalidParameter as exc:
         raise NotFound(str(exc)) from exc
-    if summarize(record, read_facts(tx, record.target.digest)).best_present(any_platform(preferred)) is None:
+    if summarize(record, read_manifests(tx, record.target.digest)).best_present(any_platform(preferred)) is None:
         raise platform_not_found(familiar_name(record), None)
     return tx.images.by_target(record.target.digest)[0].target

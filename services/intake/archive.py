@@ -25,8 +25,8 @@ from stowage.services.progress import Progress
 def read_archive(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, list[Descriptor]]:
     """Store what the archive holds under the lease; returns its entries in order, one for each name, as an index.json lists them.
 
-    Yields ticks. Raises InvalidContent in containerd's words where it has them, and where all streams of the archive together, itself one
-    of them, inflate like a bomb.
+    Yields ticks. Raises InvalidContent, in containerd's words if it has any, also if all streams of the archive, including the archive
+    itself, inflate like a bomb together.
     """
     inflation = Inflation()
     engine = replace(engine, operation=inflation)

@@ -5,7 +5,7 @@ are is unknown until manifest.json, often the last member, says so. Until then s
 not needed is swept.
 
 Member names are looked up, never opened. Still, a name that climbs out, a name with two different contents, a hard link, a sparse file and
-a device are refused, so that no two readers of an archive can disagree (CVE-2014-9358, and tarfile's many).
+a device are refused, so that no two readers of an archive can disagree (CVE-2014-9358, and many in Python's tarfile).
 
 The documents may be larger than a manifest: an archive saved here must load again, even with many images and names.
 
@@ -45,7 +45,7 @@ _MEMORY_BYTES = 32 << 20
 class Intake:
     """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
 
-    `came` maps each name to what arrived under it, a digest or a link target, so that repeated names are noticed. `blobs` stores small
+    `came` maps each name to its content, a digest or a link target, so that repeated names are noticed. `blobs` stores small
     members and must be flushed before they are read back. `configs` has the platform and number of layers of each config that was read,
     `types` the media types of layers.
     """

@@ -19,9 +19,9 @@ from stowage.services.oci.digest import Digest
 
 @contextmanager
 def take_turn(engine: Engine, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[Ingest]:
-    """Hold the ingest of a digest, or one beside it where its holder brings less than the least rate, or more than its `size`.
+    """Hold the ingest of a digest, or one beside it if its holder is slower than the least rate or writes more than the blob's `size`.
 
-    Writers that the holder held up wait in the same way for the first of them, and then continue independently. A blob that many want is
+    Writers that the holder delayed wait in the same way for the first of them, and then continue independently. A blob that many want is
     thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing.
     """
     with ExitStack() as held:
@@ -38,11 +38,11 @@ def take_turn(engine: Engine, digest: Digest, size: int | None, waiting: Callabl
 
 
 class _TooSlow(Exception):
-    """Whoever holds the ingest brings less than the least rate, or what cannot be the blob."""
+    """The holder of the ingest is slower than the least rate, or writes what cannot be the blob."""
 
 
 class _Watch:
-    """Called while an ingest is waited for: raises _TooSlow when its holder has brought too little, or too much, for `turn_seconds`."""
+    """Called while an ingest is waited for: raises _TooSlow when its holder has written too little, or too much, for `turn_seconds`."""
 
     def __init__(self, engine: Engine, digest: Digest, size: int | None, key: str, waiting: Callable[[], None]) -> None:
         self.is_over = False
@@ -62,8 +62,8 @@ class _Watch:
         if self.is_over or time.monotonic() < self._until:
             return
         size = self._content.partial_size(self._key)
-        brought = size - self._size
-        if size > self._most or (0 <= brought < self._least and not self._is_settling()):  # a partial that shrank was begun anew
+        written = size - self._size
+        if size > self._most or (0 <= written < self._least and not self._is_settling()):  # a partial that shrank was begun anew
             raise _TooSlow
         self._begin()
 

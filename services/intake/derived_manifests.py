@@ -26,7 +26,7 @@ from stowage.services.store.documents import MAX_REPEATED_CONFIGS
 from stowage.services.store.reading import read_document
 
 MAX_IMAGES = 20_000
-"""The most entries of manifest.json; each may cost a manifest and everything that is read for it."""
+"""The maximum number of entries in manifest.json; each may cost a manifest and everything that is read for it."""
 
 _HEAD_BYTES = 10
 _IMAGES_AT_ONCE = 64
@@ -35,7 +35,7 @@ _IMAGES_AT_ONCE = 64
 def docker_entries(intake: Intake) -> Generator[Progress, None, list[Descriptor]]:
     """Store a manifest for each image of manifest.json; returns the images in its order, one for each name. Yields ticks.
 
-    Raises InvalidContent, in containerd's words where it has them, for members that are missing or do not fit together.
+    Raises InvalidContent, in containerd's words if it has any, for members that are missing or do not fit together.
     """
     images = docker_archive.parse_manifest_file(intake.documents[docker_archive.MANIFEST_FILE])
     if len(images) > MAX_IMAGES or sum(max(1, len(image.repo_tags)) for image in images) > MAX_ENTRIES:

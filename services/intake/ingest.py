@@ -104,7 +104,7 @@ def _single_flight(
     if lease.add([digest]):
         return _present(engine, digest, size), False
     with take_turn(engine, digest, size, waiting) as ingest:
-        with ingest.settling():  # nobody may record the file between the look at its row and its adoption
+        with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
             if _is_sound(engine, digest):
                 return _present(engine, digest, size), False
             if not _has_row(engine, digest):
@@ -199,7 +199,7 @@ def _restart(ingest: Ingest, layer: LayerDigester) -> None:
 
 
 def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest, size: int | None) -> StoredBlob:
-    """Publish and record what was poured; a bomb is refused before anything is visible."""
+    """Publish and record what was written; a bomb is refused before anything is visible."""
     found = layer.finish(ingest.digest)
     return commit_blob(engine, ingest, LayerFacts(*found) if found else None, digest=digest, size=size)
 

@@ -1,1 +1,1 @@
-"""Names, facts, edges and leases: everything the engine knows about its blobs, as rows."""
+"""Names, manifests, edges and leases: everything the engine knows about its blobs, as rows."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from stowage.services.metadata.facts import FACTS, read_edges, to_facts
+from stowage.services.metadata.facts import MANIFESTS, read_edges, to_manifest
 from stowage.services.metadata.images import RECORDS, to_record
 from stowage.services.metadata.records import Catalog, ImageRecord, Kind, ManifestFacts
 
@@ -22,18 +22,18 @@ class CatalogReader:
 
     def __init__(self) -> None:
         self._records: dict[_Row, ImageRecord] = {}
-        self._facts: dict[_Row, ManifestFacts] = {}
+        self._manifests: dict[_Row, ManifestFacts] = {}
 
     def read(self, connection: Connection, generation: int) -> Catalog:
         """The catalog as this transaction sees it."""
         records = map(tuple, connection.execute(RECORDS).all())
         self._records = {row: self._records.get(row) or to_record(row) for row in records}
-        self._facts = self._read_facts(connection)
-        manifests = {facts.digest: facts for facts in self._facts.values()}
+        self._manifests = self._read_manifests(connection)
+        manifests = {manifest.digest: manifest for manifest in self._manifests.values()}
         return Catalog(generation, tuple(self._records.values()), MappingProxyType(manifests))
 
-    def _read_facts(self, connection: Connection) -> dict[_Row, ManifestFacts]:
-        rows = list(map(tuple, connection.execute(FACTS).all()))
-        new = [row for row in rows if row not in self._facts]
+    def _read_manifests(self, connection: Connection) -> dict[_Row, ManifestFacts]:
+        rows = list(map(tuple, connection.execute(MANIFESTS).all()))
+        new = [row for row in rows if row not in self._manifests]
         edges = read_edges(connection, [digest for digest, _, kind, *_ in new if kind == Kind.INDEX])
-        return {row: self._facts.get(row) or to_facts(row, edges) for row in rows}
+        return {row: self._manifests.get(row) or to_manifest(row, edges) for row in rows}

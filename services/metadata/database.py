@@ -69,7 +69,7 @@ def _configure(connection: DBAPIConnection, _record: object) -> None:
 
 
 def _reserve_log(database: str) -> None:
-    """Reserve space for the write-ahead log while there is some: without it images could not be deleted on a full disk.
+    """Reserve space for the write-ahead log while there is some: otherwise images could not be deleted on a full disk.
 
     SQLite reads the log up to the first invalid frame, so it ignores zeros at the end.
     """

@@ -1,4 +1,4 @@
-"""Manifest facts as rows."""
+"""Manifests and their edges as rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stowage.services.metadata.rows import (
 from stowage.services.metadata.tables import edge, manifest
 from stowage.services.oci.digest import Digest
 
-FACTS = select(
+MANIFESTS = select(
     manifest.c.digest,
     manifest.c.media_type,
     manifest.c.kind,
@@ -34,7 +34,7 @@ FACTS = select(
     manifest.c.created,
     manifest.c.labels,
 )
-"""The columns that `to_facts` reads."""
+"""The columns that `to_manifest` reads."""
 
 _EDGES = (
     select(edge.c.parent, edge.c.role, edge.c.descriptor)
@@ -46,7 +46,7 @@ _KINDS = {str(kind): kind for kind in Kind}
 _ROLES = {str(role): role for role in Role}
 
 
-def to_facts(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestFacts:
+def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestFacts:
     digest, media_type, kind, content_size, platform, created, labels = row
     return ManifestFacts(
         to_digest(digest),

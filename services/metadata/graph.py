@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, f
 
 from stowage.services.errors import BlobNotFound
 from stowage.services.metadata import reach
-from stowage.services.metadata.facts import FACTS, edge_rows, manifest_row, read_edges, to_facts
+from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, to_manifest
 from stowage.services.metadata.generation import bump
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
@@ -34,7 +34,7 @@ _BY_DIFF_ID = (
     .order_by(blob.c.created_at.desc(), layer.c.digest)
 )
 _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
-_FACTS = FACTS.where(manifest.c.digest.in_(DIGESTS))
+_MANIFESTS = MANIFESTS.where(manifest.c.digest.in_(DIGESTS))
 _OPTIONAL = (Role.MANIFEST, Role.REFERRER)
 _NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
 _LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
@@ -132,8 +132,8 @@ class SqlGraph:
     def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
         among = set(digests)
         edges = read_edges(self._connection, among)
-        read = (to_facts(row, edges) for row in self._rows(_FACTS, among))
-        return {facts.digest: facts for facts in read}
+        read = (to_manifest(row, edges) for row in self._rows(_MANIFESTS, among))
+        return {each.digest: each for each in read}
 
     def config(self, manifest: Digest) -> bytes | None:
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
@@ -203,7 +203,7 @@ class SqlGraph:
             self._connection.execute(insert(config), configs)
 
     def _insert_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> bool:
-        """Whether any was new."""
+        """Record those that are not known yet, and return whether there were any."""
         known = {referrer.digest for referrer in self.referrers(subject)}
         new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
         if new:
@@ -212,7 +212,7 @@ class SqlGraph:
         return bool(new)
 
     def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
-        """Count the content of these manifests again, and bump the generation when one differs."""
+        """Count the content of these manifests again, and increment the generation if a size has changed."""
         stored = dict(self._rows(_STORED_SIZES, manifests))
         counted = dict(self._rows(reach.CONTENT_SIZES, stored))
         changed = [{"root": root, "counted": size} for root, size in counted.items() if size != stored[root]]

@@ -70,6 +70,6 @@ class SqlLeases:
             self.end(identifier)
 
     def _require(self, lease: str) -> None:
-        """Refuse a lease that was ended as abandoned while its holder was silent: what it held may be gone."""
+        """Refuse a lease that was ended as abandoned while its holder did not renew it: what it held may have been removed."""
         if self._connection.scalar(select(tables.lease.c.id).where(tables.lease.c.id == lease)) is None:
-            raise Internal(f"the lease {lease} has ended: its holder was silent for too long")
+            raise Internal(f"the lease {lease} has ended: it was not renewed in time")

@@ -97,7 +97,7 @@ class Graph(Protocol):
         """The same for several, whose ancestors are counted once: an index that lists thousands of them would be counted for each."""
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
-        """Per recorded manifest, keep those that refer to it as long as it is there; those that are kept already change nothing."""
+        """Per recorded manifest, keep what refers to it as long as the manifest exists; what is already kept changes nothing."""
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
         """What is kept with a manifest because it refers to it, oldest first; not among the edges of the manifest's facts."""
@@ -122,10 +122,10 @@ class Graph(Protocol):
         """Every blob that is not rooted."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Forget these blobs: blob, layer, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
+        """Remove these blobs: blob, layer, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
 
-        A manifest that needs one of them is forgotten too, while its blob stays: no manifest row is ever incomplete. Raises Internal if
-        an image's target would be forgotten.
+        The row of a manifest that needs one of them is removed too, while its blob stays: no manifest row is ever incomplete. Raises
+        Internal if an image's target would be removed.
         """
 
     def all_blobs(self) -> dict[Digest, int]:

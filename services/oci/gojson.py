@@ -20,16 +20,16 @@ from typing import NoReturn
 from stowage.services.errors import InvalidContent
 
 MAX_VALUES = 1 << 17
-"""In a manifest, an index or a config, roughly: the largest real ones have some ten thousand, and in 4 MiB a million would fit, each of
-which takes 50 times its bytes in memory, and much time.
+"""The limit for a manifest, an index or a config, roughly. The largest real ones have about ten thousand values. In 4 MiB there is room for
+a million, each of which takes 50 times its bytes in memory, and much time.
 """
 
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _READ_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
 _BYTE = re.compile("[\udc80-\udcff]")
-"""What a byte that is no UTF-8 is as text (PEP 383)."""
+"""A byte that is not valid UTF-8, as text (PEP 383)."""
 _UP_TO_VALUE = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([{\[,])|\Z)', re.DOTALL)
-"""Up to where a value begins, roughly, past strings; one that does not end goes on to the end, so that no byte is looked at twice."""
+"""Up to where a value begins, roughly, past strings. An unterminated string extends to the end, so that no byte is examined twice."""
 _LITERALS = ("true", "false", "null")
 _ENDS_EARLY = "unexpected end of JSON input"
 _CONTEXTS = {
@@ -54,7 +54,7 @@ def quote(text: str) -> str:
 
 
 def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) -> object:
-    """Read one JSON value; raises InvalidContent, in Go's words, or because it has more than `most` values, which is found out first.
+    """Read one JSON value; raises InvalidContent, in Go's words, or because it has more than `most` values, which is checked first.
 
     A key of `unique` (lower case) that occurs twice in one object, in any spelling, is refused; elsewhere the last one counts.
     """
@@ -84,14 +84,14 @@ def decode_first(raw: bytes) -> object:
 
 
 def check(raw: bytes) -> None:
-    """Raise as `decode` does, at a fraction of its memory: no object is kept."""
+    """Raise as `decode` does, with a fraction of its memory: no object is kept."""
     _load(raw, lambda _: None)
 
 
 def check_values(raw: bytes, most: int) -> None:
-    """Raise InvalidContent if the text has more than `most` values, roughly; what opens an object or array counts, and every comma.
+    """Raise InvalidContent if the text has more than `most` values, roughly; every opening bracket and every comma counts.
 
-    Takes linear time and no memory to speak of.
+    Takes linear time and almost no memory.
     """
     if sum(map(raw.count, (b"{", b"[", b","))) <= most:  # which is quick, but counts those in strings too
         return

@@ -1,7 +1,8 @@
 """Manifests and indexes, parsed strictly: a document that could be read as both kinds is refused (CVE-2021-41190).
 
-Beyond containerd's checks, a media type in the document must be the one that the document was called by. No key that matters may occur
-twice in an object, in any case, since readers differ in which one they take. As there, `schemaVersion` may be any number, or absent.
+Beyond containerd's checks, a media type in the document must be the one under which the document was requested or listed. No key that
+matters may occur twice in an object, in any letter case, since readers differ in which one they take. As in containerd, `schemaVersion`
+may be any number, or absent.
 
 Source: OCI image spec manifest.md and image-index.md; Docker's image manifest version 2 schema 2; containerd core/images/image.go,
 validateMediaType.

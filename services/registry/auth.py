@@ -92,7 +92,7 @@ class Authorizer:
         return self._token.refresh if self._token else ""
 
     def secrets(self) -> list[str]:
-        """Everything that must not be shown."""
+        """Every secret that must not be shown in errors."""
         given = self._credentials
         return [given.password, given.identity_token, given.registry_token, given.basic, *self._tokens]
 

@@ -34,9 +34,9 @@ SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
 
 def read_piece(response: BaseHTTPResponse, size: int) -> bytes:
-    """Up to `size` bytes of an answer that is no document, but as large as its sender likes; none only at its end.
+    """Up to `size` bytes of an answer that may have any length, such as a blob; none only at its end.
 
-    So each piece has a time of its own, with the chunk that frames it and the trailers behind it: as long as the server may be silent.
+    Each piece, with the chunk that frames it and the trailers after it, has a time limit of its own: as long as the server may be silent.
     """
     answer = getattr(response, "_original_response", None)
     if isinstance(answer, _Answer):
@@ -87,7 +87,7 @@ class _Deadline(io.RawIOBase):
         self._until = None if self._silence is None else time.monotonic() + ANSWER_SILENCES * self._silence
 
     def renew(self) -> None:
-        """Begin a time as long as a silence, unless the last one is over: what was read of a frame by then is lost."""
+        """Begin a new time limit, unless the last one has passed: the part of a frame that had been read by then is lost."""
         if self._silence is not None and not self._is_over:
             self._until = time.monotonic() + self._silence
 

@@ -122,7 +122,7 @@ class Exchange:
         return self._transport.request("GET", url, own, insecure=self._transport.allows_insecure(host), within=self._foreign_hosts)
 
     def suspect(self, path: str) -> None:
-        """When this path is requested again, ask the next endpoint first, if there is one: the one that answered broke off."""
+        """When this path is requested again, ask the next endpoint first, if there is one: the last answer broke off."""
         self._suspected[path] = self._answered.get(path, -1) + 1
 
     def distrust(self, path: str) -> bool:

@@ -79,7 +79,7 @@ class Failure:
     def suggests_plain_http(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint may answer in plain HTTP: it does not speak TLS, or nothing listens on the default port.
 
-        A connection that breaks later, or the target of a redirect, says nothing about that.
+        A connection that breaks later, or the target of a redirect, does not show that.
         """
         if not endpoint.may_be_plain or urlsplit(self.url).netloc != endpoint.host:
             return False

@@ -50,7 +50,7 @@ def read_hosts(path: Path) -> list[HostEntry]:
         document = tomllib.loads(path.read_text("utf-8"))
         hosts = document.get("host", {})
         if not isinstance(hosts, dict):
-            raise _Malformed("host is no table")
+            raise _Malformed("host is not a table")
         entries = [_entry(url, table, path.parent) for url, table in hosts.items()]
         return [*entries, _entry(document.get("server", ""), document, path.parent)]
     except (OSError, UnicodeError, ValueError) as exc:  # tomllib's error and _Malformed are ValueErrors
@@ -63,7 +63,7 @@ class _Malformed(ValueError):
 
 def _entry(url: object, table: object, folder: Path) -> HostEntry:
     if not isinstance(url, str) or not isinstance(table, dict):
-        raise _Malformed(f"{url} is no host")
+        raise _Malformed(f"{url} is not a host")
     return HostEntry(
         base=_base(url, override=_flag(table, "override_path")) if url else "",
         capabilities=_capabilities(table),
@@ -104,13 +104,13 @@ def _clients(value: object, folder: Path) -> tuple[tuple[PemFile, PemFile], ...]
     """Pairs of certificate and key; a single file holds both."""
     pairs = [_texts(entry, "client") for entry in (value if isinstance(value, list) else [value])]
     if any(len(pair) not in (1, 2) for pair in pairs):
-        raise _Malformed("client is no file, and no list of files or pairs")
+        raise _Malformed("client is neither a file nor a list of files or pairs")
     return tuple((PemFile.at(folder / pair[0]), PemFile.at(folder / pair[-1])) for pair in pairs)
 
 
 def _headers(value: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
-        raise _Malformed("header is no table")
+        raise _Malformed("header is not a table")
     headers = tuple((name, ", ".join(_texts(given, f"header {name}"))) for name, given in value.items())
     for name, text in headers:
         if not _HEADER_NAME.fullmatch(name) or not text.isascii():
@@ -123,5 +123,5 @@ def _texts(value: object, key: str) -> list[str]:
     given = value if isinstance(value, list) else [value]
     texts = [text for text in given if isinstance(text, str) and text.isprintable()]
     if len(texts) != len(given):
-        raise _Malformed(f"{key} is neither a text nor a list of texts")
+        raise _Malformed(f"{key} is neither a string nor a list of strings")
     return texts

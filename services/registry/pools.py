@@ -66,4 +66,4 @@ def _through(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
             socket_options=SOCKET_OPTIONS,
         )
     except ValueError as exc:  # urllib3's errors about URLs are ValueErrors
-        raise RegistryFailure("the proxy of the environment is no URL of an HTTP proxy") from exc
+        raise RegistryFailure("the proxy in the environment is not the URL of an HTTP proxy") from exc

@@ -15,7 +15,7 @@ _SHORTEST = 4
 
 @contextmanager
 def hiding(secrets: Callable[[], list[str]]) -> Iterator[None]:
-    """Redact these secrets, as they are at the end and however they are escaped, in any EngineError raised inside."""
+    """Redact these secrets, read after the error and in any escaped form, in any EngineError raised inside."""
     try:
         yield
     except EngineError as exc:

@@ -36,12 +36,12 @@ def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[s
         body = read_bounded(response, left)
         left -= len(body)
         if left < 0:
-            raise RegistryFailure(f"the tags of {repository} are more than {_MAX_BYTES} bytes")
+            raise RegistryFailure(f"the list of tags of {repository} is larger than {_MAX_BYTES} bytes")
         found += _read_page(body)
         query = _next_page(response)
         if not query:
             return found
-    raise RegistryFailure(f"the tags of {repository} come in more than {_MAX_PAGES} pages")
+    raise RegistryFailure(f"the list of tags of {repository} has more than {_MAX_PAGES} pages")
 
 
 def _next_page(response: BaseHTTPResponse) -> str:
@@ -50,7 +50,7 @@ def _next_page(response: BaseHTTPResponse) -> str:
     try:
         return "?" + urlsplit(link).query if link else ""
     except ValueError as exc:
-        raise RegistryFailure("the registry's next page of tags is not readable") from exc
+        raise RegistryFailure("the registry's link to the next page of tags is not a URL") from exc
 
 
 def _read_page(body: bytes) -> list[str]:

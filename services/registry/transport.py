@@ -204,7 +204,7 @@ class BodyStream:
                 break
         self._missing -= CHUNK - room
         if not pieces and self._missing > 0 and self._is_unframed():
-            raise ProtocolError("the connection ended before the blob")
+            raise ProtocolError("the connection ended before the blob was complete")
         return b"".join(pieces)
 
     def _is_unframed(self) -> bool:
@@ -269,6 +269,6 @@ def check_redirect(source: str, target: str, *, insecure: bool) -> None:
     """Raise RegistryFailure for a redirect that is neither http nor https, or that leaves TLS without permission."""
     scheme = urlsplit(target).scheme
     if scheme not in ("http", "https"):
-        raise RegistryFailure(f"unsupported protocol scheme in a redirect of {urlsplit(source).netloc}")
+        raise RegistryFailure(f"unsupported protocol scheme in a redirect from {urlsplit(source).netloc}")
     if scheme == "http" and urlsplit(source).scheme == "https" and not insecure:
         raise RegistryFailure(f"{urlsplit(source).netloc} redirects from https to http")

@@ -157,7 +157,7 @@ def _host_problem(url: str) -> str:
 
 
 def _syntax_problem(parts: SplitResult) -> str:
-    """What Go finds wrong with a URL when parsing it (net/url Parse); empty if nothing."""
+    """Go's error for a URL that cannot be parsed (net/url Parse); empty if it can."""
     if not parts.scheme:
         return "missing protocol scheme"
     escape = _BAD_HOST_ESCAPE.search(parts.netloc.rpartition("@")[2])

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 BATCH = 200
-"""How many names one transaction changes, or manifests it records: less than a tenth of a second."""
+"""How many names one transaction changes, or manifests it records, which takes less than a tenth of a second."""
 
 MAX_WEIGHT = 20_000
-"""How many links from manifests to others one transaction writes or follows, unless a single one has more: a fraction of a second."""
+"""How many links from manifests to others one transaction writes or follows, in a fraction of a second; a single manifest may have more."""
 
 _PAUSE_SECONDS = 0.02
 """A writer that waits for SQLite does not queue, but retries up to ten times a second."""

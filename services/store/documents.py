@@ -1,4 +1,4 @@
-"""What an operation keeps of the documents that it reads, until its images have their names: little, and bounded for all together."""
+"""The documents that an operation reads, and what it keeps of them until its images have names: little, and with one limit for all."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.reading import read_document
 
 MAX_REPEATED_CONFIGS = 64 << 20
-"""Bytes of configs that manifests may share, each time but the first: every image keeps its own copy, so a few blobs could fill the disk.
-"""
+"""Bytes of the copies of shared configs, without the first of each: every image keeps its own, so a few blobs could fill the disk."""
 
 MAX_KEPT_BYTES = 256 << 20
-"""Memory for what is kept of the documents of one operation, roughly: compressed, an archive of a few KiB holds thousands of large ones.
+"""Memory for what is kept of the documents of one operation, roughly. It is enough for 20,000 images of 20 layers.
 
-That is enough for 20,000 images of 20 layers.
+An archive of a few KiB can hold thousands of large documents, since it is compressed.
 """
 
 _MAX_KEPT_DIFF_IDS = 100_000
-"""Of configs that may come again; 20 MB of memory."""
+"""The limit for configs that may be needed again; 20 MB of memory."""
 
 _VALUE_BYTES = 100
 _CONFIG_BYTES = 512
@@ -44,7 +43,7 @@ class ConfigFacts:
 
 
 class Documents:
-    """The documents that an operation has read; what it keeps of a config is there for the other manifests that share it."""
+    """The documents that an operation has read; what it keeps of a config serves every manifest that shares it."""
 
     def __init__(self) -> None:
         self._sizes: dict[Digest, int] = {}
@@ -55,26 +54,26 @@ class Documents:
         self._kept = 0
 
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
-        """The bytes of a manifest or index that will be kept parsed; raises InvalidContent where too much would be."""
+        """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
         raw = read_document(engine, digest)
         width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
         self._keep(len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b","))))
         return raw
 
     def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
-        """What a config says or what is wrong with it; raises InvalidContent where too much of it would be kept, or recorded again."""
+        """The facts of a config, or the error in it; raises InvalidContent if too much would be kept in memory or copied."""
         if digest in self._sizes:
             self._repeated += self._sizes[digest]
             if self._repeated > MAX_REPEATED_CONFIGS:
-                raise InvalidContent(f"too many manifests share their configs, which are more than {MAX_REPEATED_CONFIGS} bytes together")
+                raise InvalidContent(f"too many manifests share configs: their copies take more than {MAX_REPEATED_CONFIGS} bytes")
         if digest not in self._configs:
             raw = read_document(engine, digest)
             self._sizes[digest] = len(raw)
-            self._add(digest, _facts(raw))
+            self._add(digest, _parse_config(raw))
         return self._configs[digest]
 
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
-        """Whether a small blob, whatever it is called, has what only manifests and indexes have; it is read once under all its types."""
+        """Whether a small blob of any type has members that only manifests and indexes have; it is read once, whatever its types."""
         if digest not in self._could_be_manifests:
             self._could_be_manifests[digest] = _looks_like_manifest(read_document(engine, digest))
         return self._could_be_manifests[digest]
@@ -82,7 +81,7 @@ class Documents:
     def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
         self._keep(_weight(facts))
         self._diff_ids += 0 if isinstance(facts, InvalidContent) else len(facts.diff_ids)
-        if self._diff_ids > _MAX_KEPT_DIFF_IDS:  # nobody else has them: those that come again are read again
+        if self._diff_ids > _MAX_KEPT_DIFF_IDS:  # which frees them; those that are needed again are read again
             self._configs.clear()
             self._diff_ids = 0
         self._configs[digest] = facts
@@ -90,7 +89,7 @@ class Documents:
     def _keep(self, weight: int) -> None:
         self._kept += weight
         if self._kept > MAX_KEPT_BYTES:
-            raise InvalidContent(f"manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory together")
+            raise InvalidContent(f"the manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory")
 
 
 def _looks_like_manifest(raw: bytes) -> bool:
@@ -102,11 +101,11 @@ def _looks_like_manifest(raw: bytes) -> bool:
     return any(name in fields for name in ("layers", "manifests", "fsLayers")) or (config is not None and "digest" in config)
 
 
-def _facts(raw: bytes) -> ConfigFacts | InvalidContent:
+def _parse_config(raw: bytes) -> ConfigFacts | InvalidContent:
     try:
         config = ImageConfig.parse(raw)
     except InvalidContent as exc:
-        return InvalidContent(str(exc))  # `exc` would keep all that was read so far
+        return InvalidContent(str(exc))  # `exc` itself would keep its traceback, and with it the document
     return ConfigFacts(config.platform, config.created, config.container.labels, config.diff_ids or ())
 
 

@@ -14,13 +14,13 @@ from stowage.services.engine import Engine
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Actor
 from stowage.services.oci.digest import Digest
-from stowage.services.store.summary import any_platform, read_facts, summarize
+from stowage.services.store.summary import any_platform, read_manifests, summarize
 
 IMAGE = "image"
 """The type of all events."""
 
 _LABELS_LENGTH = 64 << 10
-"""Longer labels are left out: the author of an image would otherwise decide how much space the history takes."""
+"""Labels longer than this are left out of events, so that an image's author cannot fill the history."""
 
 
 class Action(StrEnum):
@@ -55,7 +55,7 @@ def image_labels(tx: Transaction, engine: Engine, target: Digest) -> Mapping[str
     records = tx.images.by_target(target)
     if not records:
         return {}
-    best = summarize(records[0], read_facts(tx, target)).best_present(any_platform(engine.platform))
+    best = summarize(records[0], read_manifests(tx, target)).best_present(any_platform(engine.platform))
     return (best and best.facts and best.facts.labels) or {}
 
 

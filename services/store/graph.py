@@ -50,7 +50,7 @@ class _Reading:
 
     engine: Engine
     tx: Transaction
-    brought: AbstractSet[Digest]
+    leased: AbstractSet[Digest]
     matcher: PlatformMatcher | None
     tolerant: bool
     documents: Documents
@@ -60,7 +60,7 @@ class _Reading:
 
 def read_graph(
     engine: Engine,
-    brought: AbstractSet[Digest],
+    leased: AbstractSet[Digest],
     target: Descriptor,
     *,
     matcher: PlatformMatcher | None = None,
@@ -69,7 +69,7 @@ def read_graph(
 ) -> list[ReadManifest]:
     """Read target and every descendant manifest that was stored, children before parents; verify that each is complete.
 
-    `brought` is what the operation's lease holds; `documents` are those that it has read for other targets.
+    `leased` is what the operation's lease holds; `documents` are those that it has read for other targets.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") if the config or a non-foreign layer of a manifest that was read is missing.
@@ -84,7 +84,7 @@ def read_graph(
     that are not a stream, and a target that is neither manifest nor index.
     """
     with engine.metadata.read() as tx:
-        reading = _Reading(engine, tx, brought, matcher, tolerant, documents or Documents())
+        reading = _Reading(engine, tx, leased, matcher, tolerant, documents or Documents())
         if not _sound(reading, tx.graph.unmarked([target.digest])):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
@@ -100,7 +100,7 @@ def read_graph(
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-    """Which of these manifests are recorded and sound, including their config and layers; an index needs nothing that it lists."""
+    """Which of these manifests are recorded and sound, including their config and layers; an index needs none of its manifests."""
     recorded = tx.graph.manifests(digests)
     needs = {digest: {digest, *(edge.child.digest for edge in facts.needed)} for digest, facts in recorded.items()}
     sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))
@@ -158,7 +158,7 @@ def _check_repeats(index: Index) -> None:
 
 def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:
     """Read a present child of an index, once, if the operation stored it."""
-    if child.digest in reading.visited or child.digest not in reading.brought:
+    if child.digest in reading.visited or child.digest not in reading.leased:
         return
     reading.visited.add(child.digest)
     if mediatypes.is_index(child.media_type):
@@ -214,7 +214,7 @@ def _read_config(reading: _Reading, descriptor: Descriptor, *, required: bool) -
 
 def _sound(reading: _Reading, unmarked: Mapping[Digest, int]) -> set[Digest]:
     """Which of these blobs are sound; those that the operation stored have just been checked or written."""
-    others = {digest: size for digest, size in unmarked.items() if digest not in reading.brought}
+    others = {digest: size for digest, size in unmarked.items() if digest not in reading.leased}
     return unmarked.keys() - others.keys() | sound_blobs(reading.engine.content, others)
 
 

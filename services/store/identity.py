@@ -4,8 +4,8 @@ A store has an id: a row of its database, and a file in its content folder. If t
 was restored or the folder moved; if they differ there are two. A folder without an id is new, or was written before stores had ids. It is
 claimed by the first database that
 
-- knows at least half of the blobs examined: its own misses only the few that a killed process left, while that of another store may
-  well know a base layer that both have;
+- knows at least half of the blobs examined: the folder's own database lacks rows only for the few that a killed process left, while that of
+  another store may know a base layer that both have;
 - if there is no blob, has no image either: otherwise the folder is probably an empty mount point whose disk is missing.
 """
 

@@ -1,4 +1,4 @@
-"""Which images a list or a prune includes: the filters that look at one record and the facts of its manifests.
+"""Which images a list or a prune includes: the filters that depend on one record and its manifests.
 
 Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
 """
@@ -14,7 +14,7 @@ from stowage.services.moments import parse_moment
 from stowage.services.oci.attestation import is_reference
 from stowage.services.oci.reference import Reference
 from stowage.services.store.resolve import is_dangling
-from stowage.services.store.summary import Facts, walk_manifests
+from stowage.services.store.summary import PresentManifests, walk_manifests
 
 Predicate = Callable[[ImageRecord], bool]
 LabelCheck = Callable[[Mapping[str, str]], bool]
@@ -23,11 +23,11 @@ _MAX_LABEL_BYTES = 4096
 _SHOWN_KEY_BYTES = 64
 
 
-def select_records(filters: Filters, facts: Facts, now: int) -> list[Predicate]:
+def select_records(filters: Filters, manifests: PresentManifests, now: int) -> list[Predicate]:
     """The predicates of `until`, `label`, `label!`, `dangling` and `reference`; raises InvalidParameter for a value that makes no sense."""
     predicates = [_stored_before(_moment(value, now)) for value in filters.get("until")]
     if checks := [_label_check(text, negated=name == "label!") for name in ("label", "label!") for text in filters.get(name)]:
-        predicates.append(lambda record: _any_labels(record, facts, checks))
+        predicates.append(lambda record: _any_labels(record, manifests, checks))
     if "dangling" in filters:
         wanted = filters.boolean("dangling", False)
         predicates.append(lambda record: is_dangling(record) == wanted)
@@ -64,10 +64,10 @@ def _label_check(text: str, *, negated: bool) -> LabelCheck:
     return lambda labels: (key in labels) != negated
 
 
-def _any_labels(record: ImageRecord, facts: Facts, checks: list[LabelCheck]) -> bool:
+def _any_labels(record: ImageRecord, manifests: PresentManifests, checks: list[LabelCheck]) -> bool:
     """Whether the labels of one present platform pass every check; attestations do not count."""
-    for descriptor in walk_manifests(record.target, facts):
-        manifest = facts.get(descriptor.digest)
+    for descriptor in walk_manifests(record.target, manifests):
+        manifest = manifests.get(descriptor.digest)
         if manifest is None or manifest.kind is not Kind.IMAGE or is_reference(descriptor):
             continue
         if all(check(manifest.labels or {}) for check in checks):

@@ -25,7 +25,7 @@ def record_graph(tx: Transaction, content: ContentStore, graph: Iterable[ReadMan
 
 
 def _read_config(content: ContentStore, digest: Digest) -> bytes:
-    """The bytes; who reads the blob outside of a transaction marks it where it has been damaged since."""
+    """The bytes of a config. If it has been damaged since, the next reader outside of a transaction marks it."""
     raw = content.read(digest)
     if damage := bytes_problem(digest, Digest.of(raw, digest.algorithm)):
         raise damaged(digest, damage)

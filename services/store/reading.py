@@ -47,7 +47,7 @@ def read_document(engine: Engine, digest: Digest, *, most: int = MAX_MANIFEST_BY
 
 @contextmanager
 def open_verified(engine: Engine, digest: Digest, size: int) -> Iterator[VerifiedBlob]:
-    """Open a blob to give it away; raises BlobNotFound, and Damaged where it has another size than its row says."""
+    """Open a blob that will be sent; raises BlobNotFound, and Damaged if its size differs from its row's."""
     version = engine.content.version(digest)
     with engine.content.open(digest) as file, closing(VerifiedBlob(engine, digest, size, file, version)) as blob:
         if problem := file_problem(engine.content, digest, size):

@@ -28,7 +28,7 @@ def image_not_found(parsed: Reference | Digest) -> ImageNotFound:
 
 
 def is_dangling(record: ImageRecord) -> bool:
-    """Whether this record is how an untagged image is kept."""
+    """Whether this is the internal record of an untagged image."""
     return record.name == dangling_name(record.target.digest)
 
 

@@ -1,4 +1,4 @@
-"""What an image consists of, derived from the facts of its manifests: every platform, its sizes, and the platform to show.
+"""What an image consists of, derived from its present manifests: every platform, its sizes, and the platform to show.
 
 Source: moby daemon/containerd/image_list.go (multiPlatformSummary), image_manifest.go (IsPseudoImage, getBestPresentImageManifest).
 """
@@ -19,7 +19,8 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import best_match
 
-Facts = Mapping[Digest, ManifestFacts]
+PresentManifests = Mapping[Digest, ManifestFacts]
+"""The present manifests and indexes of one or more images, by digest. A manifest that is listed but not in it is absent."""
 
 
 class ManifestKind(StrEnum):
@@ -67,15 +68,16 @@ class ImageSummary:
         return best_match(((manifest, manifest.platform) for manifest in self.manifests if manifest.available), matcher)
 
 
-def summarize(record: ImageRecord, facts: Facts) -> ImageSummary:
-    """Describe an image from the facts of all its present manifests."""
-    target = facts[record.target.digest]
-    manifests = tuple(_summarize_manifest(descriptor, facts.get(descriptor.digest)) for descriptor in walk_manifests(record.target, facts))
-    return ImageSummary(record, manifests, target.content_size)
+def summarize(record: ImageRecord, manifests: PresentManifests) -> ImageSummary:
+    """Describe an image from all its present manifests."""
+    target = manifests[record.target.digest]
+    listed = walk_manifests(record.target, manifests)
+    summaries = tuple(_summarize_manifest(descriptor, manifests.get(descriptor.digest)) for descriptor in listed)
+    return ImageSummary(record, summaries, target.content_size)
 
 
-def read_facts(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
-    """The facts of a target and of every present manifest below it."""
+def read_manifests(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
+    """A target and every present manifest below it."""
     found: dict[Digest, ManifestFacts] = {}
     level = {target}
     while level:
@@ -85,7 +87,7 @@ def read_facts(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
     return found
 
 
-def walk_manifests(target: Descriptor, facts: Facts) -> Iterator[Descriptor]:
+def walk_manifests(target: Descriptor, manifests: PresentManifests) -> Iterator[Descriptor]:
     """The descriptors of the image manifests that a target is or lists, present or not, depth first, as often as they are listed.
 
     An index that is listed again is not entered again: three small ones could otherwise list billions.
@@ -98,17 +100,17 @@ def walk_manifests(target: Descriptor, facts: Facts) -> Iterator[Descriptor]:
         descriptor = waiting.pop()
         if mediatypes.is_manifest(descriptor.media_type):
             yield descriptor
-        elif descriptor.digest not in entered and (present := facts.get(descriptor.digest)):
+        elif descriptor.digest not in entered and (present := manifests.get(descriptor.digest)):
             entered.add(descriptor.digest)
             waiting += [edge.child for edge in reversed(present.edges) if edge.role is Role.MANIFEST]
 
 
-def walk_present(target: Digest, facts: Facts) -> Iterator[Digest]:
+def walk_present(target: Digest, manifests: PresentManifests) -> Iterator[Digest]:
     """The present indexes and manifests that a target is or lists, depth first, as often as they are listed; each is entered once."""
     waiting, entered = [target], set[Digest]()
     while waiting:
         digest = waiting.pop()
-        if present := facts.get(digest):
+        if present := manifests.get(digest):
             yield digest
             if digest not in entered:
                 entered.add(digest)

@@ -28,7 +28,7 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
     """Yield the events that pass the filters in the order of their ids; ends once the clock is past `until`, or never.
 
     Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens after the call.
-    An `until` of 0 or less excludes nothing: the whole history comes, and then the end.
+    An `until` of 0 or less excludes nothing: the whole history is yielded, and then the stream ends.
     None means that there is nothing more now: the caller should wait before asking again.
     """
     with engine.metadata.read() as tx:

@@ -66,7 +66,7 @@ class Info:
 
 
 def read_info(engine: Engine) -> Info:
-    """The current facts. Source: moby daemon/info.go SystemInfo."""
+    """The current values. Source: moby daemon/info.go SystemInfo."""
     with engine.metadata.read() as tx:
         images = tx.images.count()
     hostname, release = socket.gethostname(), _os_release()

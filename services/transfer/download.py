@@ -115,7 +115,7 @@ class _Downloads(Transfers):
         self._repository.suspect(blob)
         limits = self._engine.limits
         failure = RegistryFailure(
-            f"failed to copy: fewer than {limits.least_rate} bytes a second came for {limits.stall_seconds:g} seconds"
+            f"failed to copy: fewer than {limits.least_rate} bytes a second arrived for {limits.stall_seconds:g} seconds"
         )
         failure.retry_after = 0
         raise failure

@@ -82,7 +82,7 @@ class Transfers:
         self.check()
 
     def _advances(self, blobs: Sequence[Descriptor], told: dict[Digest, Progress]) -> Iterator[Progress]:
-        """A line for each shown blob whose state has changed, or else one tick."""
+        """One line per shown blob whose state has changed, or a single tick if there is none."""
         news = [(blob, line) for blob in blobs if is_shown(blob) and (line := self._state(blob)) and line != told.get(blob.digest)]
         for blob, line in news:
             told[blob.digest] = line

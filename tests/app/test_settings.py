@@ -117,9 +117,9 @@ def test_a_socket_path_is_refused_that_the_system_cannot_bind(tmp_path: Path, mo
         listener.bind(str(bind.path))
     with pytest.raises(ConfigError) as refusal:
         Config.from_environ({"STOWAGE_BIND": f"unix:{longest}s"})
-    assert str(refusal.value) == f"STOWAGE_BIND must have socket paths of at most 107 bytes, and {longest}s has 108."
+    assert str(refusal.value) == f"STOWAGE_BIND must have socket paths of at most 107 bytes; {longest}s has 108."
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"and {tmp_path}/s+ has 108"):
+    with pytest.raises(ConfigError, match=f"; {tmp_path}/s+ has 108"):
         Config.from_environ({"STOWAGE_BIND": f"unix:{'s' * (107 - len(str(tmp_path)))}"})
 
 

@@ -59,7 +59,7 @@ def test_the_database_of_another_store_is_refused_and_the_folder_left_as_it_was(
     with stowage(command) as process:
         told, sentence = process.communicate(timeout=60)
     assert (process.returncode, told, sentence.count("\n")) == (2, "", 1)
-    assert f"the database {tmp_path}/elsewhere.db and the content folder {content_root} are not of one store" in sentence
+    assert f"the database {tmp_path}/elsewhere.db and the content folder {content_root} belong to different stores" in sentence
     assert {name: file for name, file in tree(content_root).items() if name != "lock"} == before
 
 
@@ -121,6 +121,6 @@ def test_commands_at_once_agree_on_the_id_of_a_new_store(tmp_path: Path, monkeyp
 def test_an_engine_that_is_refused_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STOWAGE_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.db")
     assert main(["db", "upgrade"]) == 0
-    with pytest.raises(ConfigError, match="are not of one store"):
+    with pytest.raises(ConfigError, match="belong to different stores"):
         build_engine(Config.from_environ())
     assert not [path for path in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if path.startswith(str(tmp_path))]

@@ -310,7 +310,7 @@ class TestWhileConnected:
         ours, theirs = socket.socketpair()
         with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
             theirs.close()
-            with pytest.raises(Unavailable, match="the client has gone"):
+            with pytest.raises(Unavailable, match="the client has disconnected"):
                 while_connected(lambda: goes_on.wait(20))
         assert not goes_on.is_set()
         goes_on.set()
@@ -319,7 +319,7 @@ class TestWhileConnected:
 def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:
     app.extensions[LISTENERS] = threading.BoundedSemaphore(2)
     first, _ = [answer(app, lambda: stream_live(forever(), "application/json")) for _ in range(2)]
-    with pytest.raises(Unavailable, match="^too many clients are listening already"):
+    with pytest.raises(Unavailable, match="^too many clients are listening for events already"):
         answer(app, lambda: stream_live(forever(), "application/json"))
     first.close()
     first.close()

@@ -1,6 +1,6 @@
 """The same requests sent to a service and to a Docker Engine 26 (API 1.45); every difference has its reason in docs/compatibility.md.
 
-Where the recorded answer of moby's main branch is ours, main decides, and what the older Engine says is passed over.
+Where our answer equals the one recorded from moby's main branch, the answer of the older Engine is not compared.
 """
 
 from __future__ import annotations

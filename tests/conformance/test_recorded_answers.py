@@ -18,7 +18,7 @@ COMPATIBILITY = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md
 RECORDED = Path(__file__).with_name("recorded") / "answers-1.56.json"
 
 SHARED = "Removing a platform keeps what others need"
-TWIN = "A docker-archive's layer that is here compressed is not stored again"
+TWIN = "A docker-archive's layer that is stored compressed is not stored again"
 SIZES = "Sizes do not depend on what was unpacked"
 
 ALLOWED = {

@@ -56,7 +56,7 @@ def test_what_is_wrong_is_told_in_mobys_order(client: FlaskClient, name: str, wo
         ("1.50", {"platforms": "bad"}, 400),
         ("1.50", {"platforms": PLATFORM, "force": "1"}, 409),
     ],
-    ids=["unknown below 1.50", "not forced", "no JSON", "all that the image is"],
+    ids=["unknown below 1.50", "not forced", "no JSON", "the image itself"],
 )
 def test_platforms_are_read_from_1_50(engine: Engine, client: FlaskClient, version: str, query: dict[str, str], status: int) -> None:
     put_image(engine, "app:1")

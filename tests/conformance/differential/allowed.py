@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-MAIN = "Where moby's main branch and Engine 26 differ, main decides"
-VERIFIED = "Everything in an archive is verified before anything of it is visible"
+MAIN = "Where moby's main branch and Engine 26 differ, Stowage follows main"
+VERIFIED = "Everything in an archive is verified before any of it is visible"
 REFUSED = "Members of an archive that could do harm are refused"
 BAD_NAME = "An OCI layout with an invalid name gives an untagged image"
 IMPORTED = "The archive of an import is checked while it streams"
 URLS = "Importing from a URL is off unless a setting allows it"
-ENGINE = "What `/info` and `/version` say is true of Stowage"
+ENGINE = "`/info` and `/version` describe Stowage, not Docker"
 PLAIN_ID = "An ID of 64 digits works for save as for everything else"
 SIZES = "Sizes do not depend on what was unpacked"
-TWIN = "A docker-archive's layer that is here compressed is not stored again"
-COMPLETE = "A pull says what became of each layer"
+TWIN = "A docker-archive's layer that is stored compressed is not stored again"
+COMPLETE = "A pull reports the outcome of each layer"
 AUX = "A push ends as in Docker's other image store"
 CONNECTION = "A connection error names the request that failed, as main's does"
-PLATFORMS = "Distribution inspect tells the platform of an OCI manifest too"
+PLATFORMS = "Distribution inspect shows the platform of an OCI manifest too"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,8 +94,10 @@ def test_a_damaged_file(engine: Engine, simple: dict[str, Digest], part: str, sp
 @pytest.mark.parametrize(
     ("statement", "part", "words"),
     [
-        pytest.param("DELETE FROM edge WHERE child = ?", "layer", "edges that are not those of its document", id="edge"),
-        pytest.param("UPDATE config SET raw = x'7b7d' WHERE manifest = ?", "manifest", "config that is not its own", id="config"),
+        pytest.param("DELETE FROM edge WHERE child = ?", "layer", "edges that differ from its document", id="edge"),
+        pytest.param(
+            "UPDATE config SET raw = x'7b7d' WHERE manifest = ?", "manifest", "config that differs from its document", id="config"
+        ),
         pytest.param("UPDATE manifest SET kind = 'index' WHERE digest = ?", "manifest", "cannot be read", id="kind"),
     ],
 )
@@ -127,7 +129,7 @@ def test_facts_of_another_layer_are_found_when_it_is_inflated(
 ) -> None:
     execute(tmp_path, statement, simple["layer"])
     (sentence,) = damage(engine, deep=True)
-    assert sentence.startswith(f"blob {simple['layer']} is no layer of ")
+    assert sentence.startswith(f"blob {simple['layer']} is not a layer of ")
     assert damage(engine) == []
 
 
@@ -154,7 +156,7 @@ def test_an_image_without_its_manifest(engine: Engine, simple: dict[str, Digest]
     execute(tmp_path, "DELETE FROM edge WHERE parent = ?", simple["manifest"])
     execute(tmp_path, "DELETE FROM manifest WHERE digest = ?", simple["manifest"])
     execute(tmp_path, "UPDATE generation SET value = value + ?", 1)
-    assert f"image docker.io/library/simple:latest names {simple['manifest']}, which is no recorded manifest" in damage(engine)
+    assert f"image docker.io/library/simple:latest names {simple['manifest']}, which is not a recorded manifest" in damage(engine)
 
 
 def test_leftovers_are_no_damage(engine: Engine) -> None:

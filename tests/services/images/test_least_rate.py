@@ -42,7 +42,7 @@ def pull(engine: Engine, name: str) -> list[Progress]:
 def test_a_registry_that_drips_is_given_up_and_what_came_is_kept(engine: Engine, registry: FakeRegistry) -> None:
     name, layer = publish(registry)
     registry.slow[layer] = Slowness.DRIP
-    with pytest.raises(RegistryFailure, match="fewer than 1048576 bytes a second came for 0.1 seconds"):
+    with pytest.raises(RegistryFailure, match="fewer than 1048576 bytes a second arrived for 0.1 seconds"):
         pull(expecting(engine, FASTER_THAN_A_DRIP), name)
     asked = offsets(registry, layer)
     assert len(asked) == engine.limits.download_attempts

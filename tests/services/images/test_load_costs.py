@@ -111,7 +111,7 @@ def test_manifests_that_share_a_large_config_do_not_fill_disk_and_memory(engine:
     config = to_json({"rootfs": {"diff_ids": [digest_of(LAYER)]}, "config": {"Labels": {"long": "x" * 3 * MIB}}})
     layers = {f"l{level}": gzip.compress(LAYER, mtime=level) for level in range(24)}
     manifest = [{"Config": "large", "Layers": [layer]} for layer in layers]
-    with pytest.raises(InvalidContent, match="^too many manifests share their configs, which are more than 67108864 bytes together$"):
+    with pytest.raises(InvalidContent, match="^too many manifests share configs: their copies take more than 67108864 bytes$"):
         load_image(engine, described(manifest, large=config, **layers))
     assert blobs(engine) == set()
     assert len(load_image(engine, described(manifest[:20], large=config, **layers))) == 20

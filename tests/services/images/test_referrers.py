@@ -14,7 +14,7 @@ from stowage.services.images.delete import delete_image
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.push import _plan_target
 from stowage.services.oci.digest import Digest
-from stowage.services.store.summary import read_facts
+from stowage.services.store.summary import read_manifests
 from tests.builders import Json, Layout, load_image, make_layer, simple_layout
 from tests.services.images.archives import AMD64, blobs, document, multi, names, put_layout, save
 
@@ -82,7 +82,7 @@ def test_it_is_no_part_of_what_is_listed_or_pushed(engine: Engine) -> None:
     assert [str(each.descriptor.digest) for each in inspect_image(engine, "simple", manifests=True).manifests] == [image["digest"]]
     with engine.metadata.read() as tx:
         target = tx.images.by_target(Digest.parse(image["digest"]))[0].target
-        plan = _plan_target(tx, target, read_facts(tx, target.digest))
+        plan = _plan_target(tx, target, read_manifests(tx, target.digest))
     assert Digest.parse(signature["digest"]) not in plan.digests
 
 

@@ -172,7 +172,7 @@ ARCHIVES = [
     ),
     pytest.param(
         lambda: layout_with(index_with(annotations={"io.containerd.image.name": f"docker.io/library/a@{digest_of(b'other')}"})),
-        "of the archive has another digest",
+        "in the archive has another digest",
         id="name with another digest",
     ),
     pytest.param(lying_blob, 'failed to ingest "blobs/sha256/[0-9a-f]{64}": unexpected commit digest', id="lying blob"),
@@ -289,7 +289,7 @@ def test_many_layers_that_are_large_together(engine: Engine, compression: str) -
 def test_flood_of_long_names(engine: Engine) -> None:
     names = [str(number) * (1 << 20) for number in range(9)]
     flood = make_tar({name[:-turn]: b"" for name in names for turn in range(10, 15)}, tar_format=tarfile.GNU_FORMAT)
-    with pytest.raises(InvalidContent, match="too many or too long extensions of headers"):
+    with pytest.raises(InvalidContent, match="its extensions are too many or too long"):
         load_image(engine, flood)
 
 

@@ -129,16 +129,16 @@ def test_credentials_for_another_registry_are_not_sent() -> None:
 def test_a_secret_is_not_sent_to_a_token_server_without_tls() -> None:
     with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
         registry.token_realm = "http://auth.example/token"
-        with pytest.raises(RegistryFailure, match=r"the token server at auth\.example is not https"):
+        with pytest.raises(RegistryFailure, match=r"the token server at auth\.example does not use https"):
             resolve(registry, LOGIN)
 
 
 @pytest.mark.parametrize(
     ("realm", "words"),
     [
-        pytest.param("http://[::1", "the realm is no URL", id="open bracket"),
-        pytest.param("file:///etc/passwd", "is not https", id="file"),
-        pytest.param("http://127.0.0.1:99999/", "the realm is no URL", id="port too large"),
+        pytest.param("http://[::1", "the realm is not a URL", id="open bracket"),
+        pytest.param("file:///etc/passwd", "does not use https", id="file"),
+        pytest.param("http://127.0.0.1:99999/", "the realm is not a URL", id="port too large"),
     ],
 )
 def test_a_realm_that_is_no_url_is_refused(realm: str, words: str) -> None:

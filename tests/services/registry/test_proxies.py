@@ -87,5 +87,5 @@ def test_a_registry_is_asked_through_its_proxy() -> None:
 def test_what_is_no_http_proxy_is_refused_without_its_credentials() -> None:
     reference = Reference.parse("registry.example/team/app:1")
     client = registry_client(proxies=Proxies(https="socks5://user:p4ss@one:1"))
-    with client.repository(reference) as repository, pytest.raises(RegistryFailure, match="no URL of an HTTP proxy"):
+    with client.repository(reference) as repository, pytest.raises(RegistryFailure, match="not the URL of an HTTP proxy"):
         repository.resolve(reference)

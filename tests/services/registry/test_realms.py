@@ -64,18 +64,18 @@ def test_plain_http_where_both_are_insecure_registries() -> None:
 @pytest.mark.parametrize(
     ("registry", "realm", "insecure", "allowed", "words"),
     [
-        pytest.param(PUBLIC, "http://auth.public.example/token", (), (), "is not https", id="plain HTTP"),
-        pytest.param(PUBLIC, "http://public.example/token", (), (), "is not https", id="plain HTTP at itself"),
-        pytest.param(INSIDE, "http://auth.inside.example/", (INSIDE,), (), "is not https", id="only the registry is insecure"),
-        pytest.param(PUBLIC, "http://inside.example/", (INSIDE,), (), "is not https", id="only the token server is insecure"),
+        pytest.param(PUBLIC, "http://auth.public.example/token", (), (), "does not use https", id="plain HTTP"),
+        pytest.param(PUBLIC, "http://public.example/token", (), (), "does not use https", id="plain HTTP at itself"),
+        pytest.param(INSIDE, "http://auth.inside.example/", (INSIDE,), (), "does not use https", id="only the registry is insecure"),
+        pytest.param(PUBLIC, "http://inside.example/", (INSIDE,), (), "does not use https", id="only the token server is insecure"),
         pytest.param(PUBLIC, "https://inside.example/token", (), (), "in a private network", id="private"),
         pytest.param(PUBLIC, "https://loopback.example:8443/", (), (), "in a private network", id="loopback"),
         pytest.param(PUBLIC, "https://metadata.example/", (), (), "in a private network", id="link-local"),
         pytest.param(PUBLIC, "https://mapped.example/", (), (), "in a private network", id="private in IPv6"),
         pytest.param(PUBLIC, "https://auth.public.example/", (), ("other.example",), "STOWAGE_AUTH_REALMS", id="not allowed"),
-        pytest.param(PUBLIC, "https://user@public.example/", (), (), "no URL of a token server", id="a user name"),
-        pytest.param(PUBLIC, "https:///token", (), (), "no URL of a token server", id="no host"),
-        pytest.param(PUBLIC, "file:///etc/passwd", (), (), "is not https", id="a file"),
+        pytest.param(PUBLIC, "https://user@public.example/", (), (), "not the URL of a token server", id="a user name"),
+        pytest.param(PUBLIC, "https:///token", (), (), "not the URL of a token server", id="no host"),
+        pytest.param(PUBLIC, "file:///etc/passwd", (), (), "does not use https", id="a file"),
     ],
 )
 def test_a_token_server_that_may_not_be_named(

@@ -74,7 +74,7 @@ def test_a_next_page_that_is_no_url_is_an_error(registry: FakeRegistry, layout: 
     registry.tags_per_page, registry.faults["list"] = 1, Fault.MALFORMED_LINK
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="the registry's next page of tags is not readable"):
+        with pytest.raises(RegistryFailure, match="the registry's link to the next page of tags is not a URL"):
             repository.tags()
 
 
@@ -113,5 +113,5 @@ def test_pages_of_tags_are_bounded_together(registry: FakeRegistry, layout: Layo
     monkeypatch.setattr("stowage.services.registry.tags._MAX_BYTES", 200)
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="more than 200 bytes"):
+        with pytest.raises(RegistryFailure, match="larger than 200 bytes"):
             repository.tags()

@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_config_keeps_nothing_of_it(engine: Engine, lease: 
 def test_what_is_kept_of_all_configs_is_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch, members: Json) -> None:
     monkeypatch.setattr(documents, "MAX_KEPT_BYTES", 100_000)
     archive = images(10, **members)
-    with pytest.raises(InvalidContent, match="^manifests and labels of the images need more than 100000 bytes of memory together$"):
+    with pytest.raises(InvalidContent, match="^the manifests and labels of the images need more than 100000 bytes of memory$"):
         load_image(engine, archive)
     assert blobs(engine) == set()
     assert len(load_image(engine, images(10))) == 10

@@ -10,7 +10,7 @@ from stowage.services.engine import Engine
 from stowage.services.images.save import save_images
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.store.resolve import resolve_image
-from stowage.services.store.summary import ImageSummary, any_platform, read_facts, summarize, walk_present
+from stowage.services.store.summary import ImageSummary, any_platform, read_manifests, summarize, walk_present
 from tests.builders import Layout, compress, make_layer, on_platform, partial_layout, put_image
 
 AMD64 = Platform("linux", "amd64")
@@ -19,7 +19,7 @@ AMD64 = Platform("linux", "amd64")
 def summary_of(engine: Engine, name: str) -> ImageSummary:
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
-        return summarize(record, read_facts(tx, record.target.digest))
+        return summarize(record, read_manifests(tx, record.target.digest))
 
 
 def put_index(engine: Engine, name: str, layout: Layout, index: dict[str, object]) -> ImageSummary:
@@ -74,8 +74,8 @@ def test_nested_indexes_are_walked_depth_first(engine: Engine) -> None:
     listed = [each["digest"] for each in json.loads(layout.blobs[inner["digest"]])["manifests"]]
     assert [str(each.descriptor.digest) for each in image.manifests] == [*listed, last["digest"]]
     with engine.metadata.read() as tx:
-        facts = read_facts(tx, image.record.target.digest)
-    present = list(walk_present(image.record.target.digest, facts))
+        manifests = read_manifests(tx, image.record.target.digest)
+    present = list(walk_present(image.record.target.digest, manifests))
     assert list(map(str, present)) == [outer["digest"], inner["digest"], *listed, last["digest"]]
 
 
@@ -87,7 +87,7 @@ def test_indexes_that_list_each_other_many_times_are_entered_once(engine: Engine
     image = put_index(engine, "wide", layout, child)
     assert len(image.manifests) == 100
     with engine.metadata.read() as tx:
-        present = list(walk_present(image.record.target.digest, read_facts(tx, image.record.target.digest)))
+        present = list(walk_present(image.record.target.digest, read_manifests(tx, image.record.target.digest)))
     assert len(present) == 301
     assert b"".join(save_images(engine, ["wide"]))
 
