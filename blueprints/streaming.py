@@ -61,10 +61,12 @@ _log = logging.getLogger(__name__)
 def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
-    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the stream
-    and closes the progress. If the progress reads the request's body, a client that has only closed its side has sent everything and still
-    waits. On a unix socket it differs from one that has disconnected. On TCP nothing shows until something is written. With `errors_in_stream`,
-    where the status is known, the head of the answer is sent then: if the client has disconnected, the connection breaks.
+    An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the
+    stream and closes the progress. If the progress reads the request's body, a client that has only closed its side has sent everything
+    and still waits for the answer. On a unix socket such a client differs from one that has disconnected. On TCP the two look the same
+    until something is written. With `errors_in_stream`, where the status is known, the head of the answer is sent then: if the client has
+    disconnected, the connection breaks.
+
     The log has the operation, its images and its outcome.
     """
     entry = _begin(operation)
@@ -173,8 +175,8 @@ def _closing(response: Response, stream: Iterator[object]) -> Response:
 
 
 def _first(progress: ProgressStream, client: Client | None, *, answers_early: bool) -> Progress | None:
-    """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins without
-    an item.
+    """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins
+    without an item.
     """
     while (item := next(progress, None)) == Progress():
         if client is not None:
@@ -186,7 +188,7 @@ def _first(progress: ProgressStream, client: Client | None, *, answers_early: bo
 
 
 def _lines(first: Progress | None, progress: ProgressStream, client: Client | None, entry: LogEntry) -> Iterator[bytes]:
-    """Every item as a line; ends early and silently when the client has disconnected. A tick at the beginning sends the head of the answer."""
+    """Every item as a line; ends early and silently when the client has disconnected. A tick at the beginning sends only the head."""
     looked = time.monotonic()
     item = first
     if item == Progress():
