@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import multiprocessing
 import os
 import signal
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from stowage.holding import hold_folders
 from stowage.services.errors import EngineError, Internal
 from stowage.services.metadata.store import is_current, upgrade
 from stowage.settings import Config
 from stowage.stopping import die_silently
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _PR_SET_PDEATHSIG = 1
 """The option's number in prctl(2): the signal that this process gets when its parent ends."""
@@ -31,6 +33,8 @@ def prepare_store(config: Config) -> None:
 
 def _migrate(config: Config) -> None:
     """Migrate the database in a child process: what only the migration imports would stay in the memory of the service."""
+    import multiprocessing
+
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_upgrade, args=(config.database_url, os.getpid(), sender))

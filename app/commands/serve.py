@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ def add_bind(parser: ArgumentParser) -> None:
 
 def run(config: Config, _: Namespace) -> int:
     """Serve until a signal ends the service."""
+    gc.disable()  # nearly all that a start creates stays; the server enables it again
+
     from stowage.server.serving import serve
 
     serve(config)

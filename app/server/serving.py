@@ -64,8 +64,8 @@ class Server(BaseApplication):
         """Create the application in the parent. What is in memory by then stays, so no worker's garbage collector need scan it."""
         application = create_app(self.config, build=build_engine)
         self.images = _list_once(application.extensions[ENGINE]())
-        gc.collect()
         gc.freeze()
+        gc.enable()
         return application
 
     def run(self) -> None:
