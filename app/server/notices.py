@@ -5,6 +5,7 @@ On a terminal these are a few lines for its user. Anywhere else they are records
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import sys
@@ -23,7 +24,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 def notify(sentence: str) -> None:
     """Say a sentence without its capital and full stop."""
     if sys.stderr.isatty():
-        print(f"stowage: {sentence}", file=sys.stderr, flush=True)
+        _show(f"stowage: {sentence}")
     else:
         _log.info("%s", sentence)
 
@@ -31,7 +32,7 @@ def notify(sentence: str) -> None:
 def end_line() -> None:
     """Begin a new line after the ^C that a terminal shows."""
     if sys.stderr.isatty():
-        print(file=sys.stderr, flush=True)
+        _show("")
 
 
 def notify_ready(config: Config, listeners: Iterable[BaseSocket], images: int | None) -> None:
@@ -48,9 +49,8 @@ def notify_ready(config: Config, listeners: Iterable[BaseSocket], images: int | 
   Folder    {config.root}{holds}
   To use it, run this in another terminal:
             {use}
-  Ctrl-C stops it.
-"""
-    print(lines, end="", file=sys.stderr, flush=True)
+  Ctrl-C stops it."""
+    _show(lines)
 
 
 def docker_environment(binds: list[Bind], *, tls: bool) -> str:
@@ -60,6 +60,12 @@ def docker_environment(binds: list[Bind], *, tls: bool) -> str:
         return f"export DOCKER_HOST={shlex.quote(f'unix://{best.path}')}"
     reached = Bind(host=_ANY.get(best.host, best.host), port=best.port)
     return f"export DOCKER_HOST=tcp://{shlex.quote(str(reached))}" + (" DOCKER_TLS_VERIFY=1" if tls else "")
+
+
+def _show(text: str) -> None:
+    """Print to the terminal, which may just have been closed."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _bound(bind: Bind, listener: BaseSocket) -> Bind:
