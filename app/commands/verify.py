@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from typing import TYPE_CHECKING
 
-from stowage.settings import Config
+from stowage.commands import add_command
+
+if TYPE_CHECKING:
+    from stowage.settings import Config
+
+_EXAMPLES = """  stowage verify --root /srv/images             also while a service is running there
+  stowage verify --deep || echo damaged         the status is 1 if anything is damaged"""
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
     """Declare the command."""
-    parser = commands.add_parser("verify", parents=[common], help="hash every blob again and check that every image is whole")
+    parser = add_command(commands, "verify", "hash every blob again and check that every image is whole", common, examples=_EXAMPLES)
     parser.add_argument("--deep", action="store_true", help="also inflate every layer")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, cut="the rest of the store was not checked")
 
 
 def run(config: Config, options: Namespace) -> int:

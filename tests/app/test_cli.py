@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -48,6 +50,24 @@ def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("STOWAGE_WORKERS", "none")
     assert main(["serve"]) == 2
     assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 to 1024.\n"
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("verify",), ("gc",), ("db",), ("db", "upgrade"), ("settings",), ("completion",)])
+def test_help_says_where_settings_are_and_imports_nothing_that_takes_time(command: tuple[str, ...]) -> None:
+    script = "import sys; from stowage.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True)
+    assert "docs/settings.md" in done.stdout
+    heavy = {"asyncio", "flask", "gunicorn", "marshmallow", "shtab", "sqlalchemy", "stowage.settings", "urllib3", "werkzeug"}
+    assert heavy & set(done.stderr.split()) == set()
+
+
+def test_output_that_nobody_reads_ends_without_a_traceback(root: Path) -> None:
+    assert main(["db", "upgrade"]) == 0
+    with subprocess.Popen([sys.executable, "-m", "stowage", "verify"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verify:
+        assert verify.stdout is not None and verify.stderr is not None
+        verify.stdout.close()
+        assert verify.stderr.read() == b""
+    assert verify.returncode == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"]])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service, free_port, wait_for
 from tests.conformance.test_edges import CLOSE, exchange, head, parse
 
 RECORD = re.compile(
@@ -23,6 +23,8 @@ LINE = 4096
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service = Service(tmp_path_factory.mktemp("logs") / "stowage", free_port())
     service.start()
+    assert service.process is not None
+    wait_for(lambda: b" is ready on " in service.log.read_bytes(), service.process, "stowage")
     yield service
     service.stop()
 
