@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from stowage.commands import db, gc, serve, verify
+from stowage import __version__
+from stowage.commands import db, deploy_files, gc, serve, verify
 from stowage.logs import make_records_safe
 from stowage.services.errors import EngineError
 from stowage.settings import Config, ConfigError
@@ -33,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("stowage", description="An image-only Docker Engine. Settings: STOWAGE_* in the environment.")
+    parser.add_argument("--version", action="version", version=f"stowage {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT")
     commands = parser.add_subparsers(required=True)
-    for command in (serve, verify, gc, db):
+    for command in (serve, verify, gc, db, deploy_files):
         command.add(commands, common)
     return parser
 
