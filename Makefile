@@ -17,12 +17,6 @@ API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 
-# `make dist` builds what the last commit holds, in a folder of its own: neither other files nor the time of the build have any influence.
-TREE = $(VENV)/tree
-EPOCH = $(shell git log -1 --format=%ct)
-# The versions of Python, 3.x, that stowage.pyz runs on.
-MINORS := 11 12 13
-
 .DEFAULT_GOAL := help
 .PHONY: help run test check unit conformance tools coverage format documents dist clean
 .DELETE_ON_ERROR:
@@ -70,15 +64,7 @@ documents: $(VENV)/run ## write the documents that come from the code
 	$(BIN)/python -m stowage.documents
 
 dist: $(VENV)/dist ## build dist/ from the last commit: wheel, sdist, stowage.pyz, SHA256SUMS
-	@rm -rf dist $(TREE) && mkdir -p dist $(TREE)
-	@umask 022 && git archive HEAD | tar -x -C $(TREE)
-	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/python -m build --outdir dist $(TREE) >$(TREE).log 2>&1 || { cat $(TREE).log; exit 1; }
-	@mkdir $(TREE)/sdist && tar -xf dist/*.tar.gz -C $(TREE)/sdist && cd $(TREE)/sdist \
-	&& tar -c --format=gnu --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(EPOCH) * | gzip -9n >$(CURDIR)/dist/*.tar.gz
-	$(BIN)/pex dist/*.whl --constraints $(TREE)/constraints.txt $(foreach minor,$(MINORS),--platform manylinux2014_x86_64-cp-3.$(minor).0-cp3$(minor)) \
-	--no-build --console-script stowage --venv --no-emit-warnings --python-shebang '/usr/bin/env python3' --output-file dist/stowage.pyz
-	@git diff --quiet HEAD || echo "Changes that are not committed are not in dist/."
-	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
+	@BIN=$(BIN) .ci/dist
 
 clean: ## remove the virtual environment, dist/ and caches, not the store
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
@@ -93,8 +79,8 @@ $(VENV)/run: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[test]'
-	@touch $@ $(VENV)/run
+	$(PIP) install --constraint constraints.txt --editable '.[dist,test]'
+	@touch $@ $(VENV)/run $(VENV)/dist
 
 $(VENV)/dist: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable '.[dist]'
