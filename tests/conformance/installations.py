@@ -23,7 +23,7 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "dist", "build", "*.e
 def run(*command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
     """Run an installer or a builder. Where the package index cannot be reached, the test is skipped."""
     everything = {**os.environ, **(environment or {})}
-    done = subprocess.run(command, cwd=cwd, env=everything, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    done = subprocess.run(command, cwd=cwd, env=everything, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=800)
     if done.returncode != 0 and UNREACHABLE in done.stdout:
         pytest.skip(f"the package index cannot be reached: {done.stdout[-300:]}")
     assert done.returncode == 0, done.stdout

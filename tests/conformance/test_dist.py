@@ -19,6 +19,8 @@ from tests.builders import simple_layout
 from tests.conformance.conftest import STOWAGE, free_port, needs
 from tests.conformance.installations import Installed, copy_tree, make_other_project, run, serves_docker
 
+pytestmark = pytest.mark.timeout(900)  # two builds, with what the package index gives them
+
 NOBODY = 65534
 PYTHONS = ("python3.11", "python3.12", "python3.13")
 BUILT = ["SHA256SUMS", "stowage-0.1.0-py3-none-any.whl", "stowage-0.1.0.tar.gz", "stowage.pyz"]
@@ -69,7 +71,6 @@ def interpreter(name: str) -> str:
     return str(next(filter(None, found)))
 
 
-@pytest.mark.timeout(600)
 def test_the_same_commit_gives_the_same_bytes(builds: list[Path]) -> None:
     sums = [{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()} for folder in builds]
     assert sorted(sums[0]) == BUILT

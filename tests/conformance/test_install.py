@@ -14,6 +14,8 @@ from tests.builders import simple_layout
 from tests.conformance.conftest import REPOSITORY, free_port, needs
 from tests.conformance.installations import OTHER_PROJECT, Installed, copy_tree, make_other_project, run, serves_docker
 
+pytestmark = pytest.mark.timeout(900)  # for what the package index gives
+
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 LIST_MODULES = "import sys, stowage.cli, stowage.wsgi, stowage.server.serving; print(*sys.modules)"
 FOREIGN = """
