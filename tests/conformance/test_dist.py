@@ -107,7 +107,7 @@ def test_the_single_file_runs_where_no_cache_can_be_written(pyz: Path) -> None:
         environment = {"HOME": "/nonexistent", "TMPDIR": folder, "PATH": "/usr/bin:/bin"}
         command = [shutil.copy(pyz, folder), "--version"]
         done = subprocess.run(
-            command, cwd=folder, env=environment, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, timeout=60
+            command, cwd=folder, env=environment, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, timeout=300
         )
         assert (done.returncode, done.stdout) == (0, b"stowage 0.1.0\n")
         assert os.listdir(folder) == ["stowage.pyz"]
