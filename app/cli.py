@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from stowage import stopping
-from stowage.commands import completion, db, gc, serve, settings, verify
+from stowage import __version__, stopping
+from stowage.commands import completion, db, deploy_files, gc, serve, settings, verify
 
 _EXAMPLES = """examples:
   stowage serve                                 serve the store in ./var on ./var/stowage.sock
@@ -50,11 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         "stowage", description="An image-only Docker Engine.", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    top.add_argument("--version", action="version", version=f"stowage {__version__}")
     top.set_defaults(parser=top, cut="", unwinds=True, reads_settings=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT (default: ./var)")
     commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (serve, verify, gc, db, settings, completion):
+    for command in (serve, verify, gc, db, settings, completion, deploy_files):
         command.add(commands, common)
     return top
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stowage import __version__
 from stowage.cli import main
 
 
@@ -75,3 +76,16 @@ def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"stowage {__version__}\n")
+
+
+def test_the_files_for_an_installation_are_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy-files"]) == 0
+    folder = Path(capsys.readouterr().out.removesuffix("\n"))
+    assert {"nginx.conf", "stowage.service"} <= {path.name for path in folder.iterdir()}
+    assert not root.exists()
