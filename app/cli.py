@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from stowage.commands import db, gc, serve, verify
+from stowage.commands import db, gc, run, serve, verify
 from stowage.logs import make_records_safe
 from stowage.services.errors import EngineError
 from stowage.settings import Config, ConfigError
@@ -20,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command with the settings from the environment, some of which are also options."""
     make_records_safe()
     options = _parser().parse_args(arguments)
-    run: Callable[[Config, argparse.Namespace], int] = options.run
+    command: Callable[[Config, argparse.Namespace], int] = options.run
     try:
-        return run(_config(options), options)
+        return command(_config(options), options)
     except ConfigError as exc:
         print(f"stowage: {exc}", file=sys.stderr)
         return 2
@@ -36,13 +36,14 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT")
     commands = parser.add_subparsers(required=True)
-    for command in (serve, verify, gc, db):
+    for command in (serve, run, verify, gc, db):
         command.add(commands, common)
     return parser
 
 
 def _config(options: argparse.Namespace) -> Config:
     environ = dict(os.environ)
-    if options.root is not None:
-        environ["STOWAGE_ROOT"] = options.root
+    for name in ("root", "bind"):
+        if (value := getattr(options, name, None)) is not None:
+            environ[f"STOWAGE_{name.upper()}"] = value
     return Config.from_environ(environ)

@@ -18,7 +18,7 @@ from stowage.services.oci.platform import Platform
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _MOST = 1024
-_SOCKET_PATH_BYTES = 107
+SOCKET_PATH_BYTES = 107
 """Linux has 108 bytes for the path of a unix socket and its terminating null byte (unix(7))."""
 
 
@@ -69,8 +69,8 @@ def parse_binds(text: str) -> tuple[Bind, ...]:
 def _socket_path(text: str) -> Path:
     """The absolute path of a unix socket, which is what is bound and measured."""
     path = Path(text).absolute()
-    if (length := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
-        raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes, and {path} has {length}")
+    if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
+        raise ValueError(f"must have socket paths of at most {SOCKET_PATH_BYTES} bytes, and {path} has {length}")
     return path
 
 

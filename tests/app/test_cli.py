@@ -50,7 +50,7 @@ def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch,
     assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 to 1024.\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"]])
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"], ["run"], ["run", "--"], ["run", "--bind=x", "true"]])
 def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
