@@ -54,6 +54,11 @@ class PrivateService:
         """Whether the service has ended, and everything of it has been removed."""
         return self._keeper.exitcode is not None
 
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether the service has ended before it was asked to."""
+        return self._keeper.exitcode not in (None, 0)
+
     def answers(self) -> bool:
         """Ask the service whether it is ready, waiting a second at most."""
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
@@ -86,7 +91,10 @@ def _make_folder() -> Path:
 
 
 def _keep(parent: int, config: Config, folder: Path, log: int) -> None:
-    """Run the service until it ends or this process gets SIGTERM, as it does when its parent ends; then remove the folder."""
+    """Run the service until it ends or this process gets SIGTERM, as it does when its parent ends; then remove the folder.
+
+    Exits with status 1 if the service ended first.
+    """
     os.setsid()
     _write_to(log)
     signal.pthread_sigmask(signal.SIG_BLOCK, _KEEPER_SIGNALS)
@@ -96,11 +104,13 @@ def _keep(parent: int, config: Config, folder: Path, log: int) -> None:
     assert service.pid is not None
     while service.exitcode is None and signal.sigwait(_KEEPER_SIGNALS) != signal.SIGTERM:
         pass
+    status = 0 if service.exitcode is None else 1
     service.terminate()
     service.join(_STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(service.pid, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(status)
 
 
 def _serve(keeper: int, config: Config) -> None:

@@ -59,14 +59,15 @@ def run(config: Config, options: Namespace) -> int:
     service = PrivateService.start(config, log.descriptor)
     try:
         status = _wait_until_ready(service, signals, log)
-        if status == 0:
-            status = _run_command(command, _environment(config, service), signals, mask)
-            if service.has_ended:
-                _print_log(log)
-                print("stowage: the service ended before the command did.", file=sys.stderr)
-        return status
+        if status != 0:
+            return status
+        status = _run_command(command, _environment(config, service), signals, mask)
     finally:
         service.stop()
+    if service.ended_by_itself:
+        _print_log(log)
+        print("stowage: the service ended before the command did.", file=sys.stderr)
+    return status
 
 
 def _open_log(path: str | None) -> _Log:
