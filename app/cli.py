@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> Config:
     environ = dict(os.environ)
-    for name in ("root", "bind"):
-        if (value := getattr(options, name, None)) is not None:
-            environ[f"STOWAGE_{name.upper()}"] = value
+    if options.root is not None:
+        environ["STOWAGE_ROOT"] = options.root
+    if bind := getattr(options, "bind", ()):
+        environ["STOWAGE_BIND"] = ",".join(bind)
     return Config.from_environ(environ)

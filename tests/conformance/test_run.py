@@ -156,12 +156,12 @@ def test_arguments_are_passed_as_they_are(job: Job) -> None:
     assert job.run("printf", "<%s>", *arguments)[:2] == (0, "".join(f"<{each}>" for each in arguments))
 
 
-def test_a_context_and_certificates_of_another_engine_do_not_matter(job: Job, tmp_path: Path) -> None:
+def test_the_address_context_and_certificates_of_another_engine_do_not_matter(job: Job, tmp_path: Path) -> None:
     other = {"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_TLS": "1", "DOCKER_CERT_PATH": str(tmp_path)}
     config = tmp_path / "docker"
     config.mkdir()
     (config / "config.json").write_text(json.dumps({"currentContext": "other"}))
-    environment = {**other, "DOCKER_CONTEXT": "another", "DOCKER_CONFIG": str(config)}
+    environment = {**other, "DOCKER_CONTEXT": "another", "DOCKER_CONFIG": str(config), "STOWAGE_BIND": "nonsense"}
     assert job.run("docker", "images", "--quiet", env=environment) == (0, "", "")
 
 
