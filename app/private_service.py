@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -44,10 +45,14 @@ class PrivateService:
     @classmethod
     def start(cls, config: Config, log: int) -> PrivateService:
         """Start a service that writes its log to the descriptor `log`. Raises ConfigError if there is no place for its socket."""
-        path = _make_folder() / "stowage.sock"
-        keeper = _FORK.Process(target=_keep, args=(os.getpid(), replace(config, bind=(Bind(path=path),)), path.parent, log))
+        receiver, sender = _FORK.Pipe(duplex=False)
+        keeper = _FORK.Process(target=_keep, args=(os.getpid(), config, sender, log))
         keeper.start()
-        return cls(path, keeper)
+        sender.close()
+        try:
+            return cls(receiver.recv(), keeper)
+        except EOFError:
+            raise ConfigError("TMPDIR must be a folder for a socket, one that can be written and has a short path.") from None
 
     @property
     def has_ended(self) -> bool:
@@ -81,24 +86,34 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
 
 
-def _make_folder() -> Path:
-    """Make a temporary folder, for this user alone, that is short enough for the path of a socket."""
-    for parent in (os.path.abspath(os.environ.get("TMPDIR") or "/tmp"), *_SHORT_FOLDERS):
-        if len(os.fsencode(parent)) + len("/stowage-12345678/stowage.sock") <= SOCKET_PATH_BYTES:
-            with contextlib.suppress(OSError):
-                return Path(tempfile.mkdtemp(prefix="stowage-", dir=parent))
-    raise ConfigError("TMPDIR must be a folder for a socket, one that can be written and has a short path.")
+def _keep(parent: int, config: Config, sender: Connection, log: int) -> None:
+    """Run a service until it ends or this process gets SIGTERM, as it does when its parent ends.
 
-
-def _keep(parent: int, config: Config, folder: Path, log: int) -> None:
-    """Run the service until it ends or this process gets SIGTERM, as it does when its parent ends; then remove the folder.
-
-    Exits with status 1 if the service ended first.
+    Sends the path of the socket, or nothing if there is no place for it. Exits with status 1 if the service ended first.
     """
     os.setsid()
     _write_to(log)
     signal.pthread_sigmask(signal.SIG_BLOCK, _KEEPER_SIGNALS)
     end_with_parent(parent, signal.SIGTERM)
+    if folder := _make_folder():
+        try:
+            sender.send(folder / "stowage.sock")
+            sys.exit(_run_service(replace(config, bind=(Bind(path=folder / "stowage.sock"),))))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path | None:
+    """Make a temporary folder, for this user alone, whose path is short enough for a socket."""
+    for parent in (os.path.abspath(os.environ.get("TMPDIR") or "/tmp"), *_SHORT_FOLDERS):
+        if len(os.fsencode(parent)) + len("/stowage-12345678/stowage.sock") <= SOCKET_PATH_BYTES:
+            with contextlib.suppress(OSError):
+                return Path(tempfile.mkdtemp(prefix="stowage-", dir=parent))
+    return None
+
+
+def _run_service(config: Config) -> int:
+    """Run the service in a child process, and stop it when SIGTERM comes. Return 1 if it ended first."""
     service = _FORK.Process(target=_serve, args=(os.getpid(), config))
     service.start()
     assert service.pid is not None
@@ -109,8 +124,7 @@ def _keep(parent: int, config: Config, folder: Path, log: int) -> None:
     service.join(_STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(service.pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
-    sys.exit(status)
+    return status
 
 
 def _serve(keeper: int, config: Config) -> None:
