@@ -12,11 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from stowage import __version__, stopping
-from stowage.commands import completion, db, deploy_files, gc, serve, settings, verify
+from stowage.commands import completion, db, deploy_files, gc, run, serve, settings, verify
 
 _EXAMPLES = """examples:
   stowage serve                                 serve the store in ./var on ./var/stowage.sock
   stowage serve --root /srv/images --bind 127.0.0.1:2375
+  stowage run -- ./job.sh                       run a command with a service of its own
   stowage verify --root /srv/images             hash every blob again
 
 `stowage COMMAND --help` says more. Every setting is an environment variable, STOWAGE_ROOT for example. `stowage settings` prints
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT (default: ./var)")
     commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (serve, verify, gc, db, settings, completion, deploy_files):
+    for command in (serve, run, verify, gc, db, settings, completion, deploy_files):
         command.add(commands, common)
     return top
 

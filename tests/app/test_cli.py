@@ -53,7 +53,10 @@ def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch,
     assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 to 1024.\n"
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("verify",), ("gc",), ("db",), ("db", "upgrade"), ("settings",), ("completion",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), ("serve",), ("verify",), ("gc",), ("db",), ("db", "upgrade"), ("run",), ("deploy-files",), ("settings",), ("completion",)],
+)
 def test_help_says_where_settings_are_and_imports_nothing_that_takes_time(command: tuple[str, ...]) -> None:
     script = "import sys; from stowage.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True)
@@ -71,7 +74,7 @@ def test_output_that_nobody_reads_ends_without_a_traceback(root: Path) -> None:
     assert verify.returncode == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"]])
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"], ["run"], ["run", "--"], ["run", "--bind=x", "true"]])
 def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
