@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from stowage.commands import db, gc, serve, verify
+from stowage.commands import blobs, db, gc, push_all, save, serve, verify
 from stowage.logs import make_records_safe
 from stowage.services.errors import EngineError
 from stowage.settings import Config, ConfigError
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT")
     commands = parser.add_subparsers(required=True)
-    for command in (serve, verify, gc, db):
+    for command in (serve, save, push_all, blobs, verify, gc, db):
         command.add(commands, common)
     return parser
 
