@@ -10,14 +10,14 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from stowage.settings import ConfigError
+from stowage.services.errors import EngineError
 
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[IO[bytes]]:
     """Open the file, or standard output for None. Its content is on disk when the context ends, and an exception leaves no new file.
 
-    Until then the content is in a file beside it whose name ends in `.part`. A device or a pipe is written to directly. Raises ConfigError
+    Until then the content is in a file beside it whose name ends in `.part`. A device or a pipe is written to directly. Raises EngineError
     if it cannot be written, also from within the context.
     """
     try:
@@ -31,7 +31,7 @@ def open_output(path: Path | None) -> Iterator[IO[bytes]]:
             with _replacing(path.resolve()) as stream:
                 yield stream
     except OSError as exc:
-        raise ConfigError(f"cannot write {path or 'to standard output'}: {exc.strerror}.") from exc
+        raise EngineError(f"cannot write {path or 'to standard output'}: {exc.strerror}.") from exc
 
 
 @contextmanager

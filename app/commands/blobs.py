@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 
+from stowage.output import open_output
 from stowage.settings import Config
 
 
@@ -19,6 +19,6 @@ def run(config: Config, _: Namespace) -> int:
     from stowage.services.system.blobs import list_blobs
     from stowage.wiring import open_engine
 
-    with open_engine(config) as engine:
-        sys.stdout.writelines(list_blobs(engine))
+    with open_engine(config) as engine, open_output(None) as output:
+        output.writelines(line.encode() for line in list_blobs(engine))
     return 0

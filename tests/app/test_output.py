@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stowage.output import open_output
-from stowage.settings import ConfigError
+from stowage.services.errors import EngineError
 
 
 def write(path: Path, *, cut: bool = False) -> None:
@@ -55,10 +55,20 @@ def test_a_device_is_written_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent/images.tar", "."])
 def test_what_cannot_be_written_is_reported(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot write .*: (No such file or directory|Is a directory)."):
+    with pytest.raises(EngineError, match="cannot write .*: (No such file or directory|Is a directory)."):
         write(tmp_path / name)
 
 
 def test_a_full_disk_is_reported() -> None:
-    with pytest.raises(ConfigError, match="cannot write /dev/full: No space left on device."):
+    with pytest.raises(EngineError, match="cannot write /dev/full: No space left on device."):
         write(Path("/dev/full"))
+
+
+def test_a_reader_that_has_gone_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        with pytest.raises(EngineError, match="cannot write to standard output: Broken pipe."), open_output(None) as output:
+            output.write(b"whole")
+        monkeypatch.undo()

@@ -32,8 +32,8 @@ def test_what_is_listed_is_left_out(client: FlaskClient, layout: Layout) -> None
     assert listed.text.split() == sorted(layout.blobs)
     (layer,) = layers_of(layout, layout.manifests[0])
     whole = client.get("/images/team/app:1/get").data
-    for body in (listed.data, whole):
-        saved = client.post(PATH, data=body)
+    for body, kind in ((listed.data, "text/plain"), (whole, None), (listed.data, "application/x-www-form-urlencoded")):
+        saved = client.post(PATH, data=body, content_type=kind)
         assert (saved.status_code, saved.content_type) == (200, "application/x-tar")
         assert names(saved.data) == names(whole) - {blob_path(layer["digest"])}
 
