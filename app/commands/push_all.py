@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from stowage.docker_login import read_login
@@ -64,10 +65,11 @@ def _push(engine: Engine, push: PlannedPush, credentials: Credentials | None, li
     from stowage.services.images.push import push_image
 
     note = ""
-    for progress in push_image(engine, push.name, to=push.to, credentials=credentials):
-        line.show(f"{count}: {push.name.familiar} {_shown(progress)}")
-        if progress.aux and "manifestPushedInsteadOfIndex" in progress.aux:
-            note = " (only the platform that is here)"
+    with closing(push_image(engine, push.name, to=push.to, credentials=credentials)) as stream:
+        for progress in stream:
+            line.show(f"{count}: {push.name.familiar} {_shown(progress)}")
+            if progress.aux and "manifestPushedInsteadOfIndex" in progress.aux:
+                note = " (only the platform that is here)"
     return note
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -45,15 +47,19 @@ def run(config: Config, options: Namespace) -> int:
     platforms = [Platform.parse(platform) for platform in options.platform]
     with open_engine(config) as engine, ProgressLine() as line:
         known = {digest for path in options.since for digest in _read_known(engine, path, line)}
-        chunks = save_images(engine, options.images, platforms=platforms, without=known)
-        chunk, size = next(chunks, b""), 0
-        with open_output(options.output) as output:
-            while chunk:
-                output.write(chunk)
-                size += len(chunk)
-                line.show(f"saving: {shown_size(size)}")
-                chunk = next(chunks, b"")
+        with closing(save_images(engine, options.images, platforms=platforms, without=known)) as chunks:
+            _write(chunks, options.output, line)
     return 0
+
+
+def _write(chunks: Iterator[bytes], path: Path | None, line: ProgressLine) -> None:
+    chunk, size = next(chunks, b""), 0
+    with open_output(path) as output:
+        while chunk:
+            output.write(chunk)
+            size += len(chunk)
+            line.show(f"saving: {shown_size(size)}")
+            chunk = next(chunks, b"")
 
 
 def _read_known(engine: Engine, path: Path, line: ProgressLine) -> set[Digest]:

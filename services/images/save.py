@@ -13,7 +13,7 @@ Source: moby daemon/containerd/image_exporter.go (ExportImage, referrersForExpor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from stowage.services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
@@ -74,7 +74,7 @@ class _Plan:
 
 def save_images(
     engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = (), without: Collection[Digest] = ()
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
 
     With one platform its manifest alone becomes the image; with several the index stays and the others are left out. Attestations that the

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from stowage.cli import main
+from stowage.services.engine import Engine
+from tests.builders import put_image
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,14 @@ def test_damage_is_told_and_ends_with_status_1(root: Path, capsys: pytest.Captur
         database.execute("INSERT INTO layer VALUES ('sha256:1', 'sha256:2', 3)")
     assert main(["verify"]) == 1
     assert capsys.readouterr().out == "damage: database: rows in table layer that refer to no row of table blob: 1\n1 damaged\n"
+
+
+def test_a_save_that_fails_midway_says_why_and_holds_nothing(engine: Engine, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_image(engine, "simple")
+    assert main(["save", "-o", "/dev/full", "simple"]) == 1
+    assert capsys.readouterr().err == "stowage: cannot write /dev/full: No space left on device.\n"
+    with closing(sqlite3.connect(root / "stowage.db")) as database:
+        assert database.execute("SELECT count(*) FROM lease").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("command", ["verify", "gc"])
