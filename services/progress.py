@@ -5,7 +5,7 @@ Shapes follow moby's api/types/jsonstream: a message (`status`), a line per laye
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 
@@ -36,3 +36,10 @@ class Progress:
 
 ProgressStream = Generator[Progress, None, None]
 """What a streamed use case returns: closing it cancels the operation; an EngineError raised from it ends the stream."""
+
+Advance = Callable[[int, int], None]
+"""What a long command calls with how much is done, and of how much."""
+
+
+def unobserved(done: int, total: int) -> None:
+    """An Advance for callers that show nothing."""

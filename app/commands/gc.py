@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from stowage.commands import add_command
+from stowage.terminal import ProgressLine
 
 if TYPE_CHECKING:
     from stowage.settings import Config
@@ -25,7 +26,8 @@ def run(config: Config, _: Namespace) -> int:
     from stowage.services.gc.collector import collect_garbage
     from stowage.wiring import open_engine
 
-    with open_engine(config) as engine:
-        swept = collect_garbage(engine.metadata, engine.content)
+    with open_engine(config) as engine, ProgressLine() as line:
+        line.show("looking for what nothing needs")
+        swept = collect_garbage(engine.metadata, engine.content, lambda done, total: line.show(f"removing blobs: {done} of {total}"))
     print(f"removed {len(swept.blobs)} blobs, freed {swept.bytes} bytes")
     return 0

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from stowage.commands import add_command
+from stowage.terminal import ProgressLine, shown_share
 
 if TYPE_CHECKING:
     from stowage.settings import Config
@@ -27,9 +28,14 @@ def run(config: Config, options: Namespace) -> int:
     from stowage.wiring import open_engine
 
     damaged = 0
-    with open_engine(config) as engine:
-        for finding in verify_store(engine.metadata, engine.content, deep=options.deep):
-            print(f"{finding.kind}: {finding.sentence}")
+    with open_engine(config) as engine, ProgressLine() as line:
+        line.show("checking the database")
+
+        def advance(done: int, total: int) -> None:
+            line.show(f"hashing blobs: {shown_share(done, total)}" if done < total else "checking manifests and images")
+
+        for finding in verify_store(engine.metadata, engine.content, deep=options.deep, advance=advance):
+            line.print(f"{finding.kind}: {finding.sentence}")
             damaged += finding.kind is FindingKind.DAMAGE
     print(f"{damaged} damaged" if damaged else "every image is whole")
     return 1 if damaged else 0

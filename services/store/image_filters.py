@@ -32,7 +32,7 @@ def select_records(filters: Filters, manifests: PresentManifests, now: int) -> l
         wanted = filters.boolean("dangling", False)
         predicates.append(lambda record: is_dangling(record) == wanted)
     if patterns := filters.get("reference"):
-        predicates.append(_named_like(patterns))
+        predicates.append(named_like(patterns))
     return predicates
 
 
@@ -75,13 +75,13 @@ def _any_labels(record: ImageRecord, manifests: PresentManifests, checks: list[L
     return False
 
 
-def _named_like(patterns: tuple[str, ...]) -> Predicate:
+def named_like(patterns: tuple[str, ...]) -> Predicate:
     """Match the familiar and the canonical name, each with and without its tag; a malformed pattern matches nothing."""
     globs = [glob for glob in map(compile_glob, patterns) if glob]
 
-    def named_like(record: ImageRecord) -> bool:
+    def is_match(record: ImageRecord) -> bool:
         reference = Reference.parse(record.name)
         forms = (reference.familiar, reference.familiar_name, str(reference.tagged()), reference.name)
         return any(glob.fullmatch(form) for glob in globs for form in forms)
 
-    return named_like
+    return is_match

@@ -12,6 +12,8 @@ import pytest
 
 from stowage import __version__
 from stowage.cli import main
+from stowage.services.engine import Engine
+from tests.builders import put_image
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,14 @@ def test_damage_is_told_and_ends_with_status_1(root: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == "damage: database: rows in table layer that refer to no row of table blob: 1\n1 damaged\n"
 
 
+def test_a_save_that_fails_midway_says_why_and_holds_nothing(engine: Engine, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_image(engine, "simple")
+    assert main(["save", "-o", "/dev/full", "simple"]) == 1
+    assert capsys.readouterr().err == "stowage: cannot write /dev/full: No space left on device.\n"
+    with closing(sqlite3.connect(root / "stowage.db")) as database:
+        assert database.execute("SELECT count(*) FROM lease").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("command", ["verify", "gc"])
 def test_a_root_that_is_not_there_is_not_made(command: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 2
@@ -55,7 +65,21 @@ def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("serve",), ("verify",), ("gc",), ("db",), ("db", "upgrade"), ("run",), ("deploy-files",), ("settings",), ("completion",)],
+    [
+        (),
+        ("serve",),
+        ("verify",),
+        ("gc",),
+        ("db",),
+        ("db", "upgrade"),
+        ("run",),
+        ("save",),
+        ("push-all",),
+        ("blobs",),
+        ("deploy-files",),
+        ("settings",),
+        ("completion",),
+    ],
 )
 def test_help_says_where_settings_are_and_imports_nothing_that_takes_time(command: tuple[str, ...]) -> None:
     script = "import sys; from stowage.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
