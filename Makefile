@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
 # Debian packages whose programs the conformance tests run, each with a program that shows that it is installed.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
 	docker-compose:docker-compose docker-buildx:docker-buildx \
-	buildah:buildah netavark:netavark nodejs:node npm:npm
+	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm
 MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
 # moby's description of its API. The package is only unpacked: its dependencies are a tree of Go sources.
 API_PACKAGE := golang-github-docker-docker-dev
@@ -18,7 +18,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit conformance tools coverage format documents clean
+.PHONY: help run test check unit conformance tools coverage format documents dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -63,8 +63,11 @@ format: $(VENV)/test ## format the code
 documents: $(VENV)/run ## write the documents that are generated from the code
 	$(BIN)/python -m stowage.documents
 
-clean: ## remove the virtual environment and caches, not the store
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+dist: $(VENV)/dist ## build dist/ from the last commit: wheel, sdist, stowage.pyz, SHA256SUMS
+	@BIN=$(BIN) .ci/make-dist
+
+clean: ## remove the virtual environment, dist/ and caches, not the store
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || if [ "$$(id -u)" = 0 ]; then $(APT) update && $(APT) install -y --no-install-recommends python3-venv; \
@@ -76,5 +79,9 @@ $(VENV)/run: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	$(PIP) install --constraint constraints.txt --editable '.[dist,test]'
+	@touch $@ $(VENV)/run $(VENV)/dist
+
+$(VENV)/dist: $(BIN)/pip setup.cfg pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable '.[dist]'
 	@touch $@ $(VENV)/run

@@ -10,15 +10,17 @@ from flask import Flask, Response
 from werkzeug.routing import Rule
 
 from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
 from stowage.blueprints.streaming import LISTENERS, SERVING
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix
 from stowage.errors import register_errors
-from stowage.logs import make_records_safe
-from stowage.middleware import GoServer, HostGuard, RequestLog, register_headers
+from stowage.logs import log_to_stderr, make_records_safe
+from stowage.middleware import GoServer, HostGuard, register_headers
 from stowage.peers import ADMITS, PeerGuard, is_admitted
 from stowage.preparation import prepare_store
+from stowage.request_log import RequestLog
 from stowage.services.engine import Engine
 from stowage.settings import Config
 from stowage.wiring import build_engine
@@ -44,13 +46,15 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     """The WSGI application for this configuration, by default the environment's; the engine is built on the first request.
 
     A server may therefore create the application and fork: every process gets its own database connections. The store is prepared
-    first: its folders are held from then on, and its database is migrated. A caller that passes `build` must prepare the store itself.
+    first: its folders are held from then on, and its database is migrated. Then the log is set up. A caller that passes `build` must do
+    both itself.
     Raises ConfigError and EngineError.
     """
     make_records_safe()
     config = config or Config.from_environ()
     if build is None:
         prepare_store(config)
+        log_to_stderr(config.log_level)
     app = Application("stowage", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -62,6 +66,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[SERVING] = lambda: True
     app.extensions[ADMITS] = (lambda _: True) if config.allow_insecure_tcp else is_admitted
     register_headers(app)
+    app.before_request(log_path)
     app.before_request(check_version)
     app.before_request(limit_idleness)
     register_errors(app)

@@ -1,4 +1,4 @@
-"""Documents generated from the code: `python -m app.documents` writes docs/settings.md and docs/api-versions.md."""
+"""Documents generated from the code: `python -m stowage.documents` writes docs/settings.md and docs/api-versions.md."""
 
 from __future__ import annotations
 

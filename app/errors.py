@@ -9,6 +9,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from stowage.blueprints.log_entry import log_entry
 from stowage.blueprints.routing import JSON
 from stowage.blueprints.versioning import below_json_errors
 from stowage.services import errors
@@ -49,8 +50,8 @@ def register_errors(app: Flask) -> None:
 def _engine_error(error: errors.EngineError) -> Response:
     """Answer a known failure with its own message. A client of a version without JSON errors gets plain text, as from moby."""
     status = STATUSES[type(error)]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s %s: %s", request.method, request.path, error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # what a client did wrong is not logged: it may repeat any part of the request
+        log_entry().fields["reason"] = str(error)
     if below_json_errors():
         headers = {"X-Content-Type-Options": "nosniff"}
         return Response(f"{error}\n", status, headers=headers, content_type="text/plain; charset=utf-8")

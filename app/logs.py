@@ -8,8 +8,10 @@ urllib3's. This holds for any handler and format, including those of another ser
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 _LINE = 3900
@@ -17,6 +19,12 @@ _LINE = 3900
 
 _TRACEBACK = 1 << 15
 """Limit of characters in a traceback, which shows frames and the error's message."""
+
+_VALUE = 500
+"""Limit of characters in a value of a logfmt line. Those of one line that clients can make long are few enough to leave it uncut."""
+
+_BARE = re.compile(rf"[!#-<>-\[\]-~]{{1,{_VALUE}}}")
+"""A value that needs no quotes: printable ASCII but for the space, `"`, `=` and the backslash."""
 
 _log = logging.getLogger("stowage")
 
@@ -39,12 +47,13 @@ def make_records_safe() -> None:
     logging.setLogRecordFactory(SafeRecord)
 
 
-def log_to_stderr() -> None:
-    """Log one line per record, with its time: the service's own from INFO on, libraries' from WARNING on. What Python itself would print
-    is logged too.
+def log_to_stderr(level: str = "info") -> None:
+    """Log one line per record, with its time: the service's own from this level on, and libraries' from WARNING on, which would log
+    secrets below it, or from ERROR on if that is the level. What Python itself would print is logged too.
     """
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
-    _log.setLevel(logging.INFO)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=max(number, logging.WARNING))
+    _log.setLevel(number)
     logging.captureWarnings(True)
     threading.excepthook = _log_end_of_thread
     sys.unraisablehook = _log_unraisable
@@ -56,6 +65,23 @@ def one_line(text: str) -> str:
         return escaped
     half = _LINE // 2
     return f"{_escape(text[:half])[:half]}[cut, {len(text)} characters in all]{_escape(text[-half:])[-half:]}"
+
+
+def logfmt(fields: Mapping[str, str | int]) -> str:
+    """`key=value` pairs. Quoted values have the escapes of a string in Go; a long value is without its middle."""
+    return " ".join(
+        f"{key}={value if isinstance(value, int) or _BARE.fullmatch(value) else _quoted(value)}" for key, value in fields.items()
+    )
+
+
+def _quoted(value: str) -> str:
+    """The value in quotes. It is cut before it is escaped, so that no escape is cut; the more escapes, the shorter."""
+    for half in (_VALUE // 2, _VALUE // 4, _VALUE // 8, _VALUE // 20):
+        cut = value if len(value) <= 2 * half else f"{value[:half]}[cut, {len(value)} characters in all]{value[-half:]}"
+        text = _escape(cut.replace("\\", "\\\\").replace('"', '\\"'))
+        if len(text) <= _VALUE + 40:
+            break
+    return f'"{text}"'
 
 
 def _escape(text: str) -> str:

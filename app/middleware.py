@@ -1,13 +1,11 @@
-"""WSGI middlewares for every request: the log, the guard against web pages, Go's path cleaning; and Docker's headers for views."""
+"""WSGI middlewares for every request: the guard against web pages, Go's path cleaning; and Docker's headers for views."""
 
 from __future__ import annotations
 
-import logging
 import posixpath
 import re
 import socket
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,7 +19,6 @@ from stowage.origin import is_known_host, is_own_origin
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_log = logging.getLogger("stowage.request")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SCHEMES = ("http", "https")
 _PLAIN_TCP = ("http",)
@@ -45,48 +42,6 @@ def register_headers(app: Flask) -> None:
             response.headers["Docker-Experimental"] = "false"
             response.headers["Ostype"] = "linux"
         return response
-
-
-class RequestLog:
-    """Logs one line per request when its response ends, but never the query, headers or bodies, which may hold secrets."""
-
-    def __init__(self, application: WSGIApplication) -> None:
-        self._application = application
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        began, status = time.monotonic(), ["-"]
-
-        def noting_start(line: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], object]:
-            status[0] = line[:3]
-            return start_response(line, headers, exc_info)  # type: ignore[arg-type]
-
-        def finish(size: int) -> None:
-            milliseconds = round((time.monotonic() - began) * 1000)
-            path = environ.get("RAW_URI", quote(environ["PATH_INFO"], encoding="latin-1")).partition("?")[0]
-            method = environ["REQUEST_METHOD"]
-            _log.info("method=%s path=%s status=%s bytes=%d ms=%d", method, path, status[0], size, milliseconds)
-
-        return _Counted(self._application(environ, noting_start), finish)
-
-
-class _Counted(Iterator[bytes]):
-    """A response body that reports its size when it is closed."""
-
-    def __init__(self, body: Iterable[bytes], finish: Callable[[int], None]) -> None:
-        self._body, self._chunks, self._finish, self._size = body, iter(body), finish, 0
-
-    def __next__(self) -> bytes:
-        chunk = next(self._chunks)
-        self._size += len(chunk)
-        return chunk
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        try:
-            if close is not None:
-                close()
-        finally:
-            self._finish(self._size)
 
 
 class HostGuard:

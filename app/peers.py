@@ -1,4 +1,4 @@
-"""Which peers are served: from other machines, only clients that TLS has verified, under any WSGI server.
+"""Who the peers are, and which are served: from other machines, only clients that TLS has verified, under any WSGI server.
 
 `stowage serve` refuses addresses that other machines can reach before it listens on them. Other servers listen where they are configured
 to, so each request's peer is checked. What a proxy claims in headers or by the PROXY protocol is ignored: anyone can claim to be
@@ -8,7 +8,9 @@ to, so each request's peer is checked. What a proxy claims in headers or by the 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,22 @@ _REFUSAL = (
     b'or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."}\n'
 )
 
+_CREDENTIALS = struct.Struct("iII")
+"""struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)."""
+
+_SHORT_TYPES = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+_SPECIAL = re.compile(r'[,+"\\\\<>;]|^[ #]| $')
+"""What RFC 4514 escapes in a value."""
+
 
 class PeerGuard:
     """Refuses requests from other machines unless TLS has verified the client's certificate."""
@@ -44,6 +62,39 @@ class PeerGuard:
 def is_admitted(environ: WSGIEnvironment) -> bool:
     """Whether the peer is on this machine, or TLS has verified it."""
     return _is_local(environ) or _is_verified(environ)
+
+
+def describe_peer(environ: WSGIEnvironment) -> dict[str, str | int]:
+    """Who sent the request, for the log: `uid` and `pid` of the process that connected to the unix socket; otherwise the `address`, and
+    the `subject` of the certificate that TLS has verified. Only gunicorn exposes the connection; with other servers the address is known.
+    """
+    connection = environ.get("gunicorn.socket")
+    try:
+        if connection is not None and connection.family == socket.AF_UNIX:
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            pid, uid, _ = _CREDENTIALS.unpack(credentials)
+            return {"uid": uid, "pid": pid}
+        read = getattr(connection, "getpeercert", None)
+        certificate = read() if read is not None else None
+    except (OSError, ValueError):  # the connection is closed
+        certificate = None
+    peer: dict[str, str | int] = {"address": address} if (address := _address(environ)) else {}
+    return peer | ({"subject": _subject(certificate["subject"])} if certificate else {})
+
+
+def _address(environ: WSGIEnvironment) -> str:
+    host, port = environ.get("REMOTE_ADDR", ""), environ.get("REMOTE_PORT", "")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}".rstrip(":")
+
+
+def _subject(names: Iterable[Iterable[tuple[str, str]]]) -> str:
+    """A name as text, the last part first, as in nginx's $ssl_client_s_dn (RFC 4514)."""
+    parts = ["+".join(f"{_SHORT_TYPES.get(kind, kind)}={_SPECIAL.sub(_escaped, value)}" for kind, value in part) for part in names]
+    return ",".join(reversed(parts))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return "\\" + match[0]
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from multiprocessing.connection import Connection
+import contextlib
+import ctypes
+import os
+import signal
+from typing import TYPE_CHECKING
 
 from stowage.holding import hold_folders
 from stowage.services.errors import EngineError, Internal
 from stowage.services.metadata.store import is_current, upgrade
 from stowage.settings import Config
+from stowage.stopping import die_silently
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+_PR_SET_PDEATHSIG = 1
+"""The option's number in prctl(2): the signal that this process gets when its parent ends."""
 
 
 def prepare_store(config: Config) -> None:
@@ -23,9 +33,11 @@ def prepare_store(config: Config) -> None:
 
 def _migrate(config: Config) -> None:
     """Migrate the database in a child process: what only the migration imports would stay in the memory of the service."""
+    import multiprocessing
+
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_upgrade, args=(config.database_url, sender))
+    child = context.Process(target=_upgrade, args=(config.database_url, os.getpid(), sender))
     child.start()
     sender.close()
     try:
@@ -37,11 +49,21 @@ def _migrate(config: Config) -> None:
         raise Internal(problem)
 
 
-def _upgrade(url: str, sender: Connection) -> None:
-    """Send what went wrong, or an empty text."""
+def _upgrade(url: str, parent: int, sender: Connection) -> None:
+    """Send what went wrong, or an empty text. Ends with the service: a migration that is cut has changed nothing."""
+    die_silently()
+    _end_with(parent)
     try:
         upgrade(url)
     except EngineError as exc:
         sender.send(str(exc))
     else:
         sender.send("")
+
+
+def _end_with(parent: int) -> None:
+    """Have the system end this process when its parent ends, which may already have happened."""
+    with contextlib.suppress(AttributeError):  # only Linux has it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -17,8 +17,10 @@ from stowage.services.oci.platform import Platform
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_ONLY_PORT = re.compile(r"(?:tcp://)?:?([0-9]{1,5})")
+_ONLY_HOST = re.compile(r"(?:tcp://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):?")
 _MOST = 1024
-_SOCKET_PATH_BYTES = 107
+SOCKET_PATH_BYTES = 107
 """Linux has 108 bytes for the path of a unix socket and its terminating null byte (unix(7))."""
 
 
@@ -32,12 +34,14 @@ class Bind:
 
     @classmethod
     def parse(cls, text: str) -> Bind:
-        """Read `unix:PATH` or `HOST:PORT`."""
-        if text.startswith("unix:") and text != "unix:":
-            return cls(path=_socket_path(text.removeprefix("unix:")))
-        match = _HOST_PORT.fullmatch(text)
+        """Read `unix:PATH` or `HOST:PORT`, also with `//` as in DOCKER_HOST: `unix:///PATH` and `tcp://HOST:PORT`."""
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:").removeprefix("//")
+            if path:
+                return cls(path=_socket_path(path))
+        match = _HOST_PORT.fullmatch(text.removeprefix("tcp://"))
         if match is None or int(match["port"]) > 65535:
-            raise ValueError("must be a comma-separated list of unix:PATH and HOST:PORT")
+            raise ValueError(f"must be a comma-separated list of unix:PATH and HOST:PORT{_hint(text)}")
         return cls(host=match["host"].strip("[]"), port=int(match["port"]))
 
     @property
@@ -56,10 +60,23 @@ class Bind:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _hint(text: str) -> str:
+    """What to write instead of an address that people write elsewhere, or nothing if that is not clear."""
+    if text.startswith("unix:"):
+        return ", and a unix socket needs a path"
+    if text.startswith("/"):
+        return f"; write unix:{text}"
+    if port := _ONLY_PORT.fullmatch(text):
+        return f"; write 127.0.0.1:{port[1]} for this machine alone, or 0.0.0.0:{port[1]} for every address"
+    if host := _ONLY_HOST.fullmatch(text):
+        return f"; write {host[1]}:2375, or another port"
+    return f", and {text} is neither" if text else ""
+
+
 def parse_binds(text: str) -> tuple[Bind, ...]:
-    """One or more addresses."""
+    """Addresses; empty text means the default."""
     binds = tuple(Bind.parse(part) for part in split_list(text))
-    if not binds:
+    if text and not binds:
         raise ValueError("must name at least one address")
     if len(set(binds)) < len(binds):
         raise ValueError("must name each address once")
@@ -69,8 +86,8 @@ def parse_binds(text: str) -> tuple[Bind, ...]:
 def _socket_path(text: str) -> Path:
     """The absolute path of a unix socket, which is what is bound and measured."""
     path = Path(text).absolute()
-    if (length := len(os.fsencode(path))) > _SOCKET_PATH_BYTES:
-        raise ValueError(f"must have socket paths of at most {_SOCKET_PATH_BYTES} bytes; {path} has {length}")
+    if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
+        raise ValueError(f"must have socket paths of at most {SOCKET_PATH_BYTES} bytes; {path} has {length}")
     return path
 
 
@@ -84,6 +101,13 @@ def parse_flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("must be 0 or 1")
     return text == "1"
+
+
+def parse_level(text: str) -> str:
+    """The least severe level that is logged."""
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("must be debug, info, warning or error")
+    return text.lower()
 
 
 def parse_count(text: str) -> int:

@@ -1,13 +1,15 @@
 """All settings, read from environment variables named STOWAGE_*.
 
-An invalid value, or a STOWAGE_ variable that is not a setting, is refused with a sentence that names it (ConfigError).
+An invalid value, or a STOWAGE_ variable that is not a setting, is refused with a sentence that names it (ConfigError). Two settings are
+also options of the command line, which take precedence.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from stowage import setting_parsers as parsers
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 from stowage.setting_parsers import Bind
+
+OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
+"""The settings that are also options of the command line."""
+
+_SECRETS = re.compile(r"(?<!file://)(?<!sqlite://)(?<=://)[^\s,]*@|(?<![^\s,])[^\s,/]+:[^\s,/]*@|(?<=\?)[^\s,]+")
 
 
 class ConfigError(Exception):
@@ -42,10 +49,10 @@ class Config:
 
     root: Path = setting("./var", "Folder of the store: database, blobs, partial blobs, lock.", parsers.parse_folder)
     bind: tuple[Bind, ...] = setting(
-        "unix:./var/stowage.sock",
-        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`. A unix socket gets mode 0600; its absolute path has at most 107 "
-        "bytes. An address that other machines reach is refused unless client certificates are verified or "
-        "`STOWAGE_ALLOW_INSECURE_TCP` is 1.",
+        "",
+        "Comma-separated addresses, `unix:PATH` or `HOST:PORT`, also written `unix:///PATH` and `tcp://HOST:PORT`. By default "
+        "`stowage.sock` in the root. A unix socket gets mode 0600; its absolute path has at most 107 bytes. An address that other "
+        "machines reach is refused unless client certificates are verified or `STOWAGE_ALLOW_INSECURE_TCP` is 1.",
         parsers.parse_binds,
     )
     allow_insecure_tcp: bool = setting(
@@ -75,6 +82,12 @@ class Config:
         "Folder of the blobs, as a path or `file:///FOLDER`. By default the root.",
         parsers.parse_content,
         variable="STOWAGE_CONTENT_URL",
+    )
+    log_level: str = setting(
+        "info",
+        "What is logged: `debug`, `info`, `warning` or `error`. From `warning` on the log has no lines of requests but those that failed; "
+        "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
+        parsers.parse_level,
     )
     workers: int = setting("2", "Worker processes.", parsers.parse_small_count)
     threads: int = setting(
@@ -173,14 +186,16 @@ class Config:
     concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", parsers.parse_small_count)
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Config:
-        """Read every setting; raises ConfigError."""
-        unknown = {name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS.values()}
-        if unknown:
-            raise ConfigError(f"{min(unknown)} is not a setting of Stowage.")
-        config = cls(**{name: _read(setting, environ) for name, setting in SETTINGS.items()})
+    def from_environ(cls, environ: Mapping[str, str] = os.environ, options: Mapping[str, str] | None = None) -> Config:
+        """Read every setting, from the options of the command line by their variable's name or else from the environment.
+
+        Raises ConfigError.
+        """
+        if unknown := unknown_settings(environ):
+            raise ConfigError(f"{unknown[0]} is not a setting of Stowage; `stowage settings` lists them.")
+        config = cls(**{name: read_setting(setting, environ, options or {}) for name, setting in SETTINGS.items()})
         config._check()
-        return config
+        return config if config.bind else replace(config, bind=(Bind(path=config.root / "stowage.sock"),))
 
     @property
     def tls(self) -> bool:
@@ -209,11 +224,30 @@ class Config:
                 )
 
 
-def _read(setting: Setting, environ: Mapping[str, str]) -> Any:
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """The variables that look like settings and are none, in order."""
+    return sorted({name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS.values()})
+
+
+def given_options(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The settings among the parsed arguments of a command, by their variable's name."""
+    given = {"STOWAGE_ROOT": arguments.get("root"), "STOWAGE_BIND": ",".join(arguments.get("bind") or ()) or None}
+    return {name: text for name, text in given.items() if text is not None}
+
+
+def read_setting(setting: Setting, environ: Mapping[str, str], options: Mapping[str, str]) -> Any:
+    """The value of one setting; raises ConfigError, whose sentence shows no secrets."""
+    text = options.get(setting.name, environ.get(setting.name, setting.default))
     try:
-        return setting.parse(environ.get(setting.name, setting.default))
+        return setting.parse(text)
     except ValueError as exc:
-        raise ConfigError(f"{setting.name} {exc}.") from None
+        name = OPTIONS[setting.name] if setting.name in options else setting.name
+        raise ConfigError(f"{name} {mask_secrets(str(exc))}.") from None
+
+
+def mask_secrets(text: str) -> str:
+    """The text without the user, password and query of any URL in it, whether or not the URL is valid."""
+    return _SECRETS.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
 
 
 def _setting_of(name: str, declared: Mapping[str, Any]) -> Setting:

@@ -3,9 +3,23 @@
 from flask import Blueprint
 
 from stowage.blueprints.distribution import inspect as distribution_inspect
-from stowage.blueprints.images import attestations, create, delete, history, inspect, load, prune, push, save, save_several, search, tag
+from stowage.blueprints.images import (
+    attestations,
+    create,
+    delete,
+    history,
+    inspect,
+    load,
+    prune,
+    push,
+    save,
+    save_several,
+    save_since,
+    search,
+    tag,
+)
 from stowage.blueprints.images import list as list_
-from stowage.blueprints.system import absent, auth, df, events, info, openapi, options, ping, version
+from stowage.blueprints.system import absent, auth, blobs, df, events, info, openapi, options, ping, version
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     ping.blueprint,
@@ -29,6 +43,8 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     load.blueprint,
     save.blueprint,
     save_several.blueprint,
+    save_since.blueprint,
+    blobs.blueprint,
     distribution_inspect.blueprint,
     options.blueprint,
 )

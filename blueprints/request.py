@@ -14,7 +14,9 @@ from urllib.parse import unquote_plus
 from flask import current_app, request
 from marshmallow import fields
 
-from stowage.blueprints.routing import current_route
+from stowage.blueprints.client import Client, watched_client
+from stowage.blueprints.log_entry import LogEntry, log_entry, log_parameters
+from stowage.blueprints.routing import OWN_PREFIX, current_route
 from stowage.blueprints.versioning import api_version
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
@@ -60,13 +62,14 @@ def load_query() -> dict[str, Any]:
         key = field.data_key or name
         if key in form:
             given[key] = form[key] if isinstance(field, fields.List) else form[key][0]
+    log_parameters(given)
     return schema.defaults() | cast("dict[str, Any]", prepared.load(given))
 
 
 def body_stream() -> BinaryIO:
     """The request's body, to be read in large pieces (1 MiB). A body that ends too early, or stalls, raises InvalidContent."""
     idle = current_app.extensions[CLIENT_IDLE]
-    return cast("BinaryIO", _Body(request.environ["wsgi.input"], request.content_length, idle))
+    return cast("BinaryIO", _Body(request.environ["wsgi.input"], request.content_length, idle, watched_client(), log_entry()))
 
 
 class _Body(io.RawIOBase):
@@ -75,8 +78,8 @@ class _Body(io.RawIOBase):
     The server's input ends silently if the client disconnects, and raises the server's own errors for broken chunks.
     """
 
-    def __init__(self, source: BinaryIO, length: int | None, idle: int) -> None:
-        self._source, self._missing, self._idle = source, length, idle
+    def __init__(self, source: BinaryIO, length: int | None, idle: int, client: Client | None, entry: LogEntry) -> None:
+        self._source, self._missing, self._idle, self._client, self._entry = source, length, idle, client, entry
 
     def readable(self) -> bool:
         return True
@@ -87,12 +90,19 @@ class _Body(io.RawIOBase):
         except TimeoutError as exc:
             raise InvalidContent(f"the client sent nothing of the request's body for {self._idle} seconds") from exc
         except Exception as exc:  # WSGI defines no class for it
-            raise InvalidContent("unexpected EOF") from exc
+            raise self._broken() from exc
         if self._missing is not None:
             self._missing -= len(chunk)
             if self._missing > 0 and size != 0 and (not chunk or size is None or size < 0):
-                raise InvalidContent("unexpected EOF")
+                raise self._broken()
         return chunk
+
+    def _broken(self) -> InvalidContent:
+        """What to raise for a body that is not whole. The client may still be there, if its chunks are malformed."""
+        error = InvalidContent("unexpected EOF")
+        if self._client is None or self._client.has_closed_its_side():
+            self._entry.lost_body = self._entry.lost_body or error
+        return error
 
     def readinto(self, buffer: Buffer, /) -> int:
         view = memoryview(buffer).cast("B")
@@ -124,9 +134,10 @@ def meta_headers() -> dict[str, str]:
 
 
 def _read_form() -> dict[str, list[str]]:
-    """Every parameter with its values, in Go's order."""
+    """Every parameter with its values, in Go's order. A route that Docker does not have takes no form: curl calls any body one."""
     form: dict[str, list[str]] = {}
-    if request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded":
+    is_form = request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded"
+    if is_form and not current_route().rule.startswith(OWN_PREFIX):
         body = body_stream().read(_MAX_FORM + 1)
         if len(body) > _MAX_FORM:
             raise InvalidParameter("http: POST too large")

@@ -22,10 +22,14 @@ from werkzeug.routing import PathConverter, Rule
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.json_schema import JsonSchema
 from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion, minimum_api_version, stated_version
-from stowage.services.errors import InvalidParameter
+from stowage.services.errors import InvalidParameter, NotFound
 
 JSON = "application/json"
 TAR = "application/x-tar"
+LINES = "text/plain"
+ANY_BYTES = "application/octet-stream"
+OWN_PREFIX = "/stowage/"
+"""Where routes are that Docker does not have. They have no API version in front."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Route(Rule):
         self.answer = answer
         self.credentials = credentials
         self.quick = quick
+        self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))
 
     @property
     def moby_path(self) -> str:
@@ -105,11 +110,15 @@ def current_route() -> Route:
 def check_version() -> None:
     """Refuse a matched request whose version is out of range or below its route's own; raises InvalidParameter.
 
+    Raises NotFound if the route has no versions.
+
     Source: moby daemon/server/middleware/version.go.
     """
     text = stated_version()
     if text is None or request.url_rule is None:
         return
+    if request.url_rule.rule.startswith(OWN_PREFIX):
+        raise NotFound("page not found")
     version, minimum, route = ApiVersion.parse(text), minimum_api_version(), current_route()
     if version < minimum:
         raise InvalidParameter(

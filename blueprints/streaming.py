@@ -9,17 +9,19 @@ None gets the text `progress`, since moby's main branch sends it in no version. 
 
 from __future__ import annotations
 
+import errno
 import logging
 import select
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from itertools import chain
 from typing import TypeVar, cast
 
 import orjson
-from flask import Response, current_app, request
+from flask import Response, current_app
 
+from stowage.blueprints.client import Client, watched_client
+from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import Disconnected, EngineError, Unavailable
@@ -56,7 +58,7 @@ _POLL_SECONDS = 0.15
 _log = logging.getLogger(__name__)
 
 
-def stream_progress(progress: ProgressStream, *, reads_body: bool = False, errors_in_stream: bool = False) -> Response:
+def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
     An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the
@@ -64,22 +66,29 @@ def stream_progress(progress: ProgressStream, *, reads_body: bool = False, error
     and still waits for the answer. On a unix socket such a client differs from one that has disconnected. On TCP the two look the same
     until something is written. With `errors_in_stream`, where the status is known, the head of the answer is sent then: if the client has
     disconnected, the connection breaks.
+
+    The log has the operation, its images and its outcome.
     """
-    client = _watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
+    entry = _begin(operation)
+    client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
     try:
         first = _first(progress, client, answers_early=errors_in_stream)
     except EngineError as exc:
         if not errors_in_stream:
             raise
+        entry.fail(exc, str(exc))
         return Response(_error_line(str(exc)), content_type=JSON)
-    response = Response(_lines(first, progress, client), content_type=JSON)
+    entry.end(CLIENT_LEFT)  # unless the stream comes to its end
+    response = Response(_lines(first, progress, client, entry), content_type=JSON)
     return _closing(response, progress)
 
 
-def stream_tar(chunks: Iterator[bytes]) -> Response:
-    """Answer 200 with a tar; an exception between chunks cuts the connection."""
+def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
+    """Answer 200 with a tar; an exception between chunks cuts the connection, and the log has the reason."""
+    entry = _begin(operation)
     first = next(chunks, b"")
-    return _closing(Response(chain((first,), chunks), content_type=TAR), chunks)
+    entry.end(CLIENT_LEFT)
+    return _closing(Response(_tar(first, chunks, entry), content_type=TAR), chunks)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -94,7 +103,7 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
         raise Unavailable("too many clients are listening for events already: try again when one of them has disconnected")
     with ExitStack() as place:
         place.callback(listeners.release)
-        body = _live(next(pieces, None), pieces, _watched_client(select.POLLRDHUP), current_app.extensions[SERVING])
+        body = _live(next(pieces, None), pieces, watched_client(), current_app.extensions[SERVING])
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)
     return response
@@ -105,7 +114,7 @@ def while_connected(call: Callable[[], _T]) -> _T:
 
     If the client disconnects meanwhile, the call's requests end and Disconnected is raised.
     """
-    client, waiting = _watched_client(select.POLLRDHUP), awaited(call)
+    client, waiting = watched_client(), awaited(call)
     while True:
         try:
             next(waiting)
@@ -113,10 +122,36 @@ def while_connected(call: Callable[[], _T]) -> _T:
             return cast("_T", done.value)
         if client is not None and client.is_gone():
             waiting.close()
+            log_entry().end(CLIENT_LEFT)
             raise Disconnected("the client has disconnected")
 
 
-def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:
+def _begin(operation: str) -> LogEntry:
+    entry = log_entry()
+    entry.operation = operation
+    return entry
+
+
+def _tar(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:
+    """The chunks. After an error it raises what servers take for a broken connection, which they close without a word."""
+    try:
+        yield first
+        yield from chunks
+    except Exception as exc:
+        entry.fail(exc, _reason(exc))
+        raise ConnectionResetError(errno.ECONNRESET, "the tar has no end") from exc
+    entry.end(OK)
+
+
+def _reason(error: Exception) -> str:
+    """What may be said of an error in a stream; a defect is logged with its traceback."""
+    if isinstance(error, EngineError):
+        return str(error)
+    _log.error("unexpected error in a stream", exc_info=error)
+    return "internal server error"
+
+
+def _live(piece: bytes | None, pieces: Iterator[bytes], client: Client | None, is_serving: Callable[[], bool]) -> Iterator[bytes]:
     while piece is not None:
         yield piece
         if not piece and (not is_serving() or _leaves(client)):
@@ -124,7 +159,7 @@ def _live(piece: bytes | None, pieces: Iterator[bytes], client: _Client | None, 
         piece = next(pieces, None)
 
 
-def _leaves(client: _Client | None) -> bool:
+def _leaves(client: Client | None) -> bool:
     """Wait a little, and return whether the client has disconnected."""
     if client is not None:
         return client.is_gone(_POLL_SECONDS)
@@ -139,7 +174,7 @@ def _closing(response: Response, stream: Iterator[object]) -> Response:
     return response
 
 
-def _first(progress: ProgressStream, client: _Client | None, *, answers_early: bool) -> Progress | None:
+def _first(progress: ProgressStream, client: Client | None, *, answers_early: bool) -> Progress | None:
     """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins
     without an item.
     """
@@ -152,13 +187,17 @@ def _first(progress: ProgressStream, client: _Client | None, *, answers_early: b
     return item
 
 
-def _lines(first: Progress | None, progress: ProgressStream, client: _Client | None) -> Iterator[bytes]:
+def _lines(first: Progress | None, progress: ProgressStream, client: Client | None, entry: LogEntry) -> Iterator[bytes]:
     """Every item as a line; ends early and silently when the client has disconnected. A tick at the beginning sends only the head."""
     looked = time.monotonic()
     item = first
     if item == Progress():
         yield b""
+    if item is None and client is not None and client.is_gone():
+        return
     while item is not None:
+        if item.image:
+            entry.add_image(item.image)
         line = _line(item)
         if line:
             yield line
@@ -168,13 +207,12 @@ def _lines(first: Progress | None, progress: ProgressStream, client: _Client | N
             looked = time.monotonic()
         try:
             item = next(progress, None)
-        except EngineError as exc:
-            yield _error_line(str(exc))
+        except Exception as exc:  # noqa: BLE001 - the status has been sent, so the stream must report it
+            reason = _reason(exc)
+            entry.fail(exc, reason)
+            yield _error_line(reason)
             return
-        except Exception:  # noqa: BLE001 - the status has been sent, so the stream must report it
-            _log.exception("unexpected error in a stream")
-            yield _error_line("internal server error")
-            return
+    entry.end(OK)
 
 
 def _line(item: Progress) -> bytes:
@@ -200,31 +238,3 @@ def _detail(detail: Detail) -> dict[str, object]:
 
 def _error_line(message: str) -> bytes:
     return orjson.dumps({"error": message, "errorDetail": {"message": message}}) + b"\r\n"
-
-
-class _Client:
-    """The connection of a request, checked without reading, which is correct for TLS and pipelined requests as well."""
-
-    def __init__(self, descriptor: int, gone: int) -> None:
-        """`gone` is the event that means that the client has disconnected; an error of the connection always means it."""
-        self._descriptor = descriptor
-        self._gone = gone | select.POLLHUP | select.POLLERR
-
-    def is_gone(self, seconds: float = 0) -> bool:
-        """Whether the client has disconnected, or disconnects within this time."""
-        return self._sees(self._gone, seconds)
-
-    def has_closed_its_side(self) -> bool:
-        """Whether the client has stopped sending; it may still wait for the answer."""
-        return self._sees(select.POLLRDHUP, 0)
-
-    def _sees(self, events: int, seconds: float) -> bool:
-        poll = select.poll()
-        poll.register(self._descriptor, events)
-        return bool(poll.poll(seconds * 1000))
-
-
-def _watched_client(gone: int) -> _Client | None:
-    """The client, if the server exposes its connection."""
-    connection = request.environ.get("gunicorn.socket")
-    return None if connection is None else _Client(int(connection.fileno()), gone)

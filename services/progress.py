@@ -5,7 +5,7 @@ Shapes follow moby's api/types/jsonstream: a message (`status`), a line per laye
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 
@@ -21,14 +21,25 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of a progress stream; unset fields are left out on the wire."""
+    """One line of a progress stream; unset fields are left out on the wire.
+
+    `image` is the name or ID of an image that is now in the store. It is for the log and never on the wire.
+    """
 
     status: str = ""
     id: str = ""
     detail: Detail | None = None
     stream: str = ""
     aux: dict[str, object] | None = None
+    image: str = ""
 
 
 ProgressStream = Generator[Progress, None, None]
 """What a streamed use case returns: closing it cancels the operation; an EngineError raised from it ends the stream."""
+
+Advance = Callable[[int, int], None]
+"""What a long command calls with how much is done, and of how much."""
+
+
+def unobserved(done: int, total: int) -> None:
+    """An Advance for callers that show nothing."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from typing import TYPE_CHECKING
 
-from stowage.settings import Config
+from stowage.commands import add_command
+
+if TYPE_CHECKING:
+    from stowage.settings import Config
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
     """Declare the command and what it can do."""
-    actions = commands.add_parser("db", help="the database").add_subparsers(required=True)
-    actions.add_parser("upgrade", parents=[common], help="migrate the database to this version").set_defaults(run=run)
+    actions = add_command(commands, "db", "manage the database").add_subparsers(required=True, metavar="ACTION", title="actions")
+    parser = add_command(actions, "upgrade", "migrate the database to this version, as `serve` does at its start", common)
+    parser.set_defaults(run=run, cut="the database is as it was before")
 
 
 def run(config: Config, _: Namespace) -> int:

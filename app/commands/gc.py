@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from typing import TYPE_CHECKING
 
-from stowage.settings import Config
+from stowage.commands import add_command
+from stowage.terminal import ProgressLine
+
+if TYPE_CHECKING:
+    from stowage.settings import Config
+
+_EXAMPLES = """  stowage gc
+  stowage gc --root /srv/images                 also while a service is running there"""
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
     """Declare the command."""
-    commands.add_parser("gc", parents=[common], help="remove what no image and no running transfer needs").set_defaults(run=run)
+    parser = add_command(commands, "gc", "remove what no image and no running transfer needs", common, examples=_EXAMPLES)
+    parser.set_defaults(run=run, cut="the next run removes the rest")
 
 
 def run(config: Config, _: Namespace) -> int:
@@ -17,7 +26,8 @@ def run(config: Config, _: Namespace) -> int:
     from stowage.services.gc.collector import collect_garbage
     from stowage.wiring import open_engine
 
-    with open_engine(config) as engine:
-        swept = collect_garbage(engine.metadata, engine.content)
+    with open_engine(config) as engine, ProgressLine() as line:
+        line.show("looking for what nothing needs")
+        swept = collect_garbage(engine.metadata, engine.content, lambda done, total: line.show(f"removing blobs: {done} of {total}"))
     print(f"removed {len(swept.blobs)} blobs, freed {swept.bytes} bytes")
     return 0

@@ -63,6 +63,11 @@ class Seats(Generic[Job]):
         """Note that a job of this kind has ended."""
         self._running[kind] -= 1
 
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return self._running.total()
+
     def _has_room(self, kind: Kind) -> bool:
         if kind.quick:
             is_free = self._running.total() < self._threads + SPARE

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import resource
+import signal
 import socket
 import ssl
 from pathlib import Path
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from gunicorn.http import message, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -25,6 +26,8 @@ from stowage.application import create_app
 from stowage.blueprints.request import ENGINE
 from stowage.logs import log_to_stderr
 from stowage.preparation import prepare_store
+from stowage.server.arbiter import Arbiter
+from stowage.server.notices import notify, notify_ready
 from stowage.server.worker import Worker
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError
@@ -32,8 +35,9 @@ from stowage.services.filters import Filters
 from stowage.services.images.list import list_images
 from stowage.services.system.version import VERSION
 from stowage.services.tcp_keepalive import KEEPALIVE
-from stowage.setting_parsers import Bind
+from stowage.setting_parsers import SOCKET_PATH_BYTES, Bind
 from stowage.settings import Config, ConfigError
+from stowage.stopping import SIGNALS, end_at_once
 from stowage.wiring import build_engine
 
 _M_ARENA_MAX = -8
@@ -47,26 +51,35 @@ class Server(BaseApplication):
     """gunicorn, configured from a Config."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = config
+        self.images: int | None = None
         super().__init__()
 
     def load_config(self) -> None:
         """Set all of gunicorn's configuration; its command line and environment are not read."""
-        for name, value in _settings(self._config).items():
+        for name, value in _settings(self.config).items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         """Create the application in the parent. What is in memory by then stays, so no worker's garbage collector need scan it."""
-        application = create_app(self._config, build=build_engine)
-        _list_once(application.extensions[ENGINE]())
-        gc.collect()
+        application = create_app(self.config, build=build_engine)
+        self.images = _list_once(application.extensions[ENGINE]())
         gc.freeze()
+        gc.enable()
         return application
+
+    def run(self) -> None:
+        """Serve until the service is asked to stop; ends with SystemExit."""
+        Arbiter(self).run()
 
 
 def serve(config: Config) -> None:
-    """Migrate the database, then serve until SIGTERM. Raises ConfigError if another service uses the store or an address."""
-    log_to_stderr()
+    """Migrate the database, then serve until Ctrl-C, SIGTERM or SIGHUP; ends with SystemExit, whose status is then 0.
+
+    Raises ConfigError if another service uses the store or an address.
+    """
+    end_at_once(service=True)
+    log_to_stderr(config.log_level)
     _use_one_arena()
     _check_tls(config)
     for bind in config.bind:
@@ -92,11 +105,16 @@ def _check_tls(config: Config) -> None:
         raise ConfigError(f"STOWAGE_TLS_CA: cannot be used as authorities: {exc}.") from None
 
 
-def _list_once(engine: Engine) -> None:
-    """Do once what every worker's first request would have to do. Errors of the store are left for the requests to report."""
+def _list_once(engine: Engine) -> int | None:
+    """Do once what every worker's first request would have to do. Errors of the store are left for the requests to report.
+
+    Returns the number of images, or None after an error.
+    """
+    images = None
     with contextlib.suppress(Exception):
-        list_images(engine, filters=Filters())
+        images = len(list_images(engine, filters=Filters()))
     engine.metadata.close()
+    return images
 
 
 def _adjust_gunicorn() -> None:
@@ -133,12 +151,13 @@ def _settings(config: Config) -> dict[str, object]:
         "limit_request_line": _REQUEST_LINE,
         "limit_request_field_size": 65536,
         "errorlog": "-",
-        "loglevel": "warning",
+        "loglevel": "error" if config.log_level == "error" else "warning",
         "proc_name": "stowage",
         "control_socket_disable": True,
         "post_request": _give_back_memory,
         "when_ready": _keep_alive,
-        "on_exit": _write_back,
+        "post_worker_init": _say_ready,
+        "on_exit": _end,
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
     }
@@ -173,12 +192,20 @@ def _keep_alive(arbiter: Arbiter) -> None:
                 listener.sock.setsockopt(*option)
 
 
-def _write_back(arbiter: Arbiter) -> None:
+def _say_ready(worker: Worker) -> None:
+    """Say that the service is ready: the first worker does so, right before it takes connections."""
+    if worker.age == 1:
+        notify_ready(worker.app.config, worker.sockets, worker.app.images)
+
+
+def _end(arbiter: Arbiter) -> None:
     """Once the workers have ended, make the database one file: SQLite writes its log back when the last connection is closed."""
     metadata = arbiter.app.wsgi().extensions[ENGINE]().metadata
     with contextlib.suppress(EngineError):
         metadata.store_id()
     metadata.close()
+    if arbiter.stopped_by is not None:
+        notify(f"stopped by {SIGNALS[signal.Signals(arbiter.stopped_by)]}")
 
 
 def _free_address(bind: Bind) -> None:
@@ -201,6 +228,8 @@ def _free_socket(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ConfigError(f"STOWAGE_BIND: cannot make the folder of {path}: {exc.strerror}.") from None
+    if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
+        raise ConfigError(f"STOWAGE_BIND: {path} has {length} bytes, and a socket's path at most {SOCKET_PATH_BYTES}; name a shorter one.")
     if path.exists() and not path.is_socket():
         raise ConfigError(f"STOWAGE_BIND: {path} exists and is not a socket.")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import socket
 from concurrent.futures import Future
 from contextlib import suppress
@@ -14,10 +16,24 @@ from stowage.server.reception import Reception
 _PIECE = 1 << 16
 _DRAIN_BYTES = 16 << 20
 """The limit for what a client sends after its answer."""
+_log = logging.getLogger(__name__)
 
 
 class Worker(Reception):
     """Runs requests in threads, and leaves unsent parts of quick answers and the bodies of refused uploads to the main thread."""
+
+    def init_signals(self) -> None:
+        """Leave to the parent what a terminal sends to all: Ctrl-C, and SIGHUP when it is closed."""
+        super().init_signals()
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGQUIT})
+
+    def run(self) -> None:
+        """Serve until the process is to stop, and say how many requests that has cut."""
+        super().run()
+        if cut := self._seats.running:
+            _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")
 
     def load_wsgi(self) -> None:
         """Let the application see when this process is stopping, so that live streams end."""

@@ -36,8 +36,8 @@ def image_create() -> ResponseReturnValue:
     """POST /images/create."""
     query = load_query()
     if query["from_image"]:
-        return stream_progress(_pull(query))
-    return stream_progress(_import(query), reads_body=query["from_src"] == "-")
+        return stream_progress(_pull(query), operation="pull")
+    return stream_progress(_import(query), operation="import", reads_body=query["from_src"] == "-")
 
 
 def _pull(query: dict[str, Any]) -> ProgressStream:

@@ -25,4 +25,5 @@ class LoadQuery(PlatformsQuery):
 def image_load() -> ResponseReturnValue:
     """POST /images/load."""
     query = load_query()
-    return stream_progress(load_image(engine(), body_stream(), platforms=query["platforms"]), reads_body=True, errors_in_stream=True)
+    lines = load_image(engine(), body_stream(), platforms=query["platforms"])
+    return stream_progress(lines, operation="load", reads_body=True, errors_in_stream=True)

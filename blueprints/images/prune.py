@@ -6,6 +6,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
+from stowage.blueprints.log_entry import log_entry
 from stowage.blueprints.request import engine, load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
@@ -31,4 +32,6 @@ class PruneReport(ResponseSchema):
 @blueprint.post("/images/prune", since="1.25", query=PruneQuery, answer=Answer(PruneReport))
 def image_prune() -> ResponseReturnValue:
     """POST /images/prune."""
-    return dump(prune_images(engine(), filters=load_query()["filters"]))
+    pruned = prune_images(engine(), filters=load_query()["filters"])
+    log_entry().fields |= {"removed": sum(1 for each in pruned.removals or () if each.untagged), "freed": pruned.freed}
+    return dump(pruned)

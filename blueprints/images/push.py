@@ -38,4 +38,4 @@ def image_push(name: str) -> ResponseReturnValue:
         credentials=push_auth(),
         headers=meta_headers(),
     )
-    return stream_progress(lines)
+    return stream_progress(lines, operation="push")

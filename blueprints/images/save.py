@@ -17,4 +17,4 @@ blueprint = Blueprint("image_save", __name__)
 def image_save(name: str) -> ResponseReturnValue:
     """GET /images/{name}/get."""
     query = load_query()
-    return stream_tar(save_images(engine(), [name], platforms=query["platforms"]))
+    return stream_tar(save_images(engine(), [name], platforms=query["platforms"]), operation="save")

@@ -22,4 +22,4 @@ class GetSeveralQuery(PlatformsQuery):
 def image_save_several() -> ResponseReturnValue:
     """GET /images/get."""
     query = load_query()
-    return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"]))
+    return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"]), operation="save")

@@ -210,6 +210,17 @@ class TarReader:
         return block
 
 
+def begins_archive(head: bytes) -> bool:
+    """Whether a stream whose first 512 bytes these are is a tar: a header, or the end of an empty archive."""
+    if len(head) < BLOCK:
+        return False
+    try:
+        _check(head)
+    except InvalidContent:
+        return head == _ZEROS
+    return True
+
+
 def _check(header: bytes) -> None:
     """Check the checksum: the sum of all bytes, with its own eight as spaces. adler32 gives that sum modulo 65521 in one call."""
     stored = _number(header[148:156])

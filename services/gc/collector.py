@@ -15,6 +15,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidDigest
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
+from stowage.services.progress import Advance, unobserved
 
 ORPHAN_GRACE_SECONDS = 60 * 60
 _BATCH = 64
@@ -36,8 +37,11 @@ class Swept:
         return sum(self.blobs.values()) + self.partial_bytes
 
 
-def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[Digest]) -> Swept:
-    """Remove those of the candidates and their descendants that nothing keeps; what a writer is publishing stays."""
+def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[Digest], advance: Advance = unobserved) -> Swept:
+    """Remove those of the candidates and their descendants that nothing keeps; what a writer is publishing stays.
+
+    `advance` is called with the number of blobs that were dealt with.
+    """
     with metadata.read() as tx:
         reachable = tx.graph.descendants(candidates)
         unkept = reachable - tx.graph.rooted(reachable)
@@ -45,6 +49,7 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
     doomed = sorted(digest for digest in unkept if digest in rows or content.size(digest) is not None)
     blobs: dict[Digest, int] = {}
     for start in range(0, len(doomed), _BATCH):
+        advance(start, len(doomed))
         blobs |= _sweep_batch(metadata, content, doomed[start : start + _BATCH])
     return Swept(blobs)
 
@@ -64,16 +69,16 @@ def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
         _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
 
 
-def collect_garbage(metadata: MetadataStore, content: ContentStore) -> Swept:
+def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Advance = unobserved) -> Swept:
     """Remove everything that nothing keeps, partials that no writer holds, and files that never got a row.
 
     Ends the leases that expired or whose holder stopped renewing them. A partial of a digest that is still leased, and a file without a
-    row in its first hour, are left for the writer that may continue with them.
+    row in its first hour, are left for the writer that may continue with them. `advance` is called as by `sweep`.
     """
     with metadata.write() as tx:
         tx.leases.end_abandoned()
         unrooted = tx.graph.unrooted()
-    swept = sweep(metadata, content, unrooted)
+    swept = sweep(metadata, content, unrooted, advance)
     unheld = [key for key, _, held in content.partials() if not held]
     return Swept(swept.blobs | _remove_orphans(metadata, content), _discard_partials(metadata, content, unheld))
 

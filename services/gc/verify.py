@@ -26,6 +26,7 @@ from stowage.services.oci.digest import Digest, Digester
 from stowage.services.oci.manifest import Index, Manifest
 from stowage.services.oci.mediatypes import is_manifest
 from stowage.services.oci.reference import shown_name
+from stowage.services.progress import Advance, unobserved
 
 _CHUNK_BYTES = 1 << 20
 
@@ -49,18 +50,18 @@ class Finding:
     sentence: str
 
 
-def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool = False) -> Iterator[Finding]:
+def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool = False, advance: Advance = unobserved) -> Iterator[Finding]:
     """Hash every blob again and check that every manifest and image has what it needs; yields findings as they are made.
 
     With `deep` every layer is also inflated and compared with its recorded diff_id and size, at several times the cost. If there is no
     finding of kind DAMAGE, every image is whole; the images that damage affects follow it. Reads every blob, with `deep` layers twice.
     Marks blobs whose file is missing, has another size or, read to its end, another digest. Removes the marks of sound blobs, and changes
-    nothing else. Raises Internal for a database that cannot be read at all.
+    nothing else. `advance` is called with the bytes that were hashed. Raises Internal for a database that cannot be read at all.
     """
     for problem in metadata.problems():
         yield Finding(FindingKind.DAMAGE, problem)
     damaged: set[Digest] = set()
-    for digest, sentence in chain(_verify_blobs(metadata, content, deep=deep), _verify_manifests(metadata, content, damaged)):
+    for digest, sentence in chain(_verify_blobs(metadata, content, deep, advance), _verify_manifests(metadata, content, damaged)):
         damaged.add(digest)
         yield Finding(FindingKind.DAMAGE, sentence)
     yield from _verify_images(metadata)
@@ -71,16 +72,30 @@ def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool =
             yield Finding(FindingKind.PARTIAL, f"partial blob {key}: {size} bytes that no writer holds")
 
 
-def _verify_blobs(metadata: MetadataStore, content: ContentStore, *, deep: bool) -> Iterator[tuple[Digest, str]]:
+def _verify_blobs(metadata: MetadataStore, content: ContentStore, deep: bool, advance: Advance) -> Iterator[tuple[Digest, str]]:
     with metadata.read() as tx:
         blobs = tx.graph.all_blobs()
         damages = tx.graph.damages(blobs)
         layers = tx.graph.layers(blobs) if deep else {}
+    hashed = _Hashed(advance, sum(blobs.values()))
     for digest, size in sorted(blobs.items()):
         blob = _Blob(digest, size, layers.get(digest), damages.get(digest))
-        problem = _verify_blob(metadata, content, blob)
+        problem = _verify_blob(metadata, content, blob, hashed)
         if problem and _is_present(metadata, digest):
             yield digest, f"blob {digest} {problem}"
+
+
+@dataclass(slots=True)
+class _Hashed:
+    """How many bytes were hashed, of how many; a blob that changes meanwhile is hashed again."""
+
+    advance: Advance
+    total: int
+    done: int = 0
+
+    def add(self, size: int) -> None:
+        self.done = min(self.done + size, self.total)
+        self.advance(self.done, self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +108,12 @@ class _Blob:
     mark: str | None
 
 
-def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob) -> str | None:
+def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob, hashed: _Hashed) -> str | None:
     """What is wrong with a blob, checked again if its file changed meanwhile. Sets or removes its mark."""
     while True:
         version = content.version(blob.digest)
         try:
-            damage = file_problem(content, blob.digest, blob.size) or bytes_problem(blob.digest, _hash(content, blob.digest))
+            damage = file_problem(content, blob.digest, blob.size) or bytes_problem(blob.digest, _hash(content, blob.digest, hashed))
             problem = damage or (_layer_problem(content, blob.digest, blob.facts) if blob.facts else None)
         except EngineError as error:  # which may be temporary
             damage, problem = blob.mark, f"cannot be read: {error}"
@@ -109,10 +124,11 @@ def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob) ->
     return problem
 
 
-def _hash(content: ContentStore, digest: Digest) -> Digest:
+def _hash(content: ContentStore, digest: Digest, hashed: _Hashed) -> Digest:
     digester = Digester(digest.algorithm)
     for chunk in _chunks(content, digest):
         digester.update(chunk)
+        hashed.add(len(chunk))
     return digester.digest
 
 

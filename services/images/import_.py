@@ -64,7 +64,7 @@ def import_image(
     """
     plan = _plan(engine, message, reference, platform, changes)
     image = yield from _import(engine, source, plan)
-    yield Progress(status=str(image))
+    yield Progress(status=str(image), image="" if reference else str(image))
 
 
 def import_url(
@@ -95,7 +95,7 @@ def import_url(
                 yield _importing(download)
         image = importing.result()
     yield _importing(download)
-    yield Progress(status=str(image))
+    yield Progress(status=str(image), image="" if reference else str(image))
 
 
 def _finish(steps: Generator[Progress, None, Digest], left: Event) -> Digest:

@@ -78,7 +78,7 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
     problems = {image.target.digest: _problem(image, unpacked) for image in _one_per_target(loaded)}
     for image in loaded:
         label = "Loaded image" if image.reference else "Loaded image ID"
-        yield Progress(stream=f"{label}: {image.familiar}\n")
+        yield Progress(stream=f"{label}: {image.familiar}\n", image=image.familiar)
         if problem := problems[image.target.digest]:
             yield _not_unpacked(image, problem)
 

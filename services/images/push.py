@@ -41,19 +41,21 @@ def push_image(
     engine: Engine,
     reference: Reference,
     *,
+    to: Reference | None = None,
     platform: Platform | None = None,
     credentials: Credentials | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProgressStream:
     """Push the image of this name, or every tag of the repository; with a platform its manifest alone, under the same tag.
 
-    If an index is incomplete here, the manifest that `choose_target` returns is pushed instead, and a note says so. `headers` are sent to
-    the registry. The first line comes before anything can fail. Then raises NotFound, Conflict, and what `Destination` raises. Closing ends
-    the uploads at once.
+    `to` is another name to push to, which the store does not get; the reference is then not that of a whole repository. If an index is
+    incomplete here, the manifest that `choose_target` returns is pushed instead, and a note says so. `headers` are sent to the registry.
+    The first line comes before anything can fail. Then raises NotFound, Conflict, and what `Destination` raises. Closing ends the uploads
+    at once.
     """
-    yield Progress(f"The push refers to repository [{reference.name}]")
+    yield Progress(f"The push refers to repository [{(to or reference).name}]")
     for each in _references(engine, reference):
-        yield from _Push(engine, each, platform, credentials, headers or {}).run()
+        yield from _Push(engine, each, to or each, platform, credentials, headers or {}).run()
 
 
 def _references(engine: Engine, reference: Reference) -> list[Reference]:
@@ -102,9 +104,10 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Push:
-    """The push of one reference."""
+    """The push of the image of one name to a reference, which usually is the same."""
 
     engine: Engine
+    name: Reference
     reference: Reference
     platform: Platform | None
     credentials: Credentials | None
@@ -121,7 +124,7 @@ class _Push:
                 raise NotFound(f"content digest {plan.absent}: not found")
             if unsound := plan.digests - lease.add(plan.digests):
                 refuse_damaged(engine, unsound)
-                raise NotFound(f"{reference.familiar} was removed while it was about to be pushed")
+                raise NotFound(f"{self.name.familiar} was removed while it was about to be pushed")
             with engine.registry.destination(reference, credentials=self.credentials, headers=self.headers) as destination:
                 yield from self._push(plan, Uploads(engine, destination), sources)
             with engine.metadata.write() as tx:
@@ -133,9 +136,9 @@ class _Push:
         yield from _closing_lines(reference, plan.target)
 
     def _plan(self, tx: Transaction) -> tuple[ImageRecord, _Plan]:
-        record = tx.images.get(str(self.reference))
+        record = tx.images.get(str(self.name))
         if record is None:
-            raise NotFound(f"tag does not exist: {self.reference.familiar}")
+            raise NotFound(f"tag does not exist: {self.name.familiar}")
         manifests = read_manifests(tx, record.target.digest)
         whole = None if self.platform else _plan_target(tx, record.target, manifests)
         if whole and not whole.absent:

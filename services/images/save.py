@@ -5,12 +5,15 @@ name and have no time or owner: the same images under the same names give the sa
 
 An attestation saved beside its manifest, not within its index, is also an entry of index.json: unnamed, annotated with its subject.
 
+Layers that the receiver has may be left out. Manifests, indexes and configs never are: a load reads from them what an image needs, and
+takes a manifest without its config for one of a platform that was not saved.
+
 Source: moby daemon/containerd/image_exporter.go (ExportImage, referrersForExport); containerd core/images/archive/exporter.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from stowage.services.archive.docker_archive import MANIFEST_FILE, blob_member, manifest_file
@@ -69,13 +72,16 @@ class _Plan:
     referrers: dict[Digest, Descriptor] = field(default_factory=dict)
 
 
-def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = ()) -> Iterator[bytes]:
+def save_images(
+    engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = (), without: Collection[Digest] = ()
+) -> Generator[bytes, None, None]:
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
 
     With one platform its manifest alone becomes the image; with several the index stays and the others are left out. Attestations that the
-    index lists for them are included, as are referrers known from a load. Absent content and foreign layers are left out. Nothing is sent
-    before everything is resolved. Until then raises InvalidReference, InvalidParameter for what is neither manifest nor index,
-    ImageNotFound, NotFound, Conflict; images named before a missing one are reported as saved, as in Docker. Chunks are up to about 1 MiB.
+    index lists for them are included, as are referrers known from a load. Absent content and foreign layers are left out, and layers among
+    `without`. Nothing is sent before everything is resolved. Until then raises InvalidReference, InvalidParameter for what is neither
+    manifest nor index, ImageNotFound, NotFound, Conflict; images named before a missing one are reported as saved, as in Docker. Chunks are
+    up to about 1 MiB.
     A lease keeps the content until the stream is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
@@ -90,6 +96,7 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
                 _add_known_referrers(plan)
                 plan.sizes = tx.graph.blob_sizes(plan.blobs)
                 documents = _documents(plan)
+                plan.blobs -= _layers(plan).intersection(without)
         except EngineError:
             _log(engine, chosen)
             raise
@@ -97,7 +104,7 @@ def save_images(engine: Engine, names: Iterable[str], *, platforms: Sequence[Pla
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
         _log(engine, chosen)
-        blobs = {blob_member(digest): _blob(engine, digest, size) for digest, size in plan.sizes.items()}
+        blobs = {blob_member(digest): _blob(engine, digest, plan.sizes[digest]) for digest in plan.blobs}
         yield from write_tar(blobs | documents)
 
 
@@ -223,6 +230,13 @@ def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
     fields = Fields(gojson.decode(read_document(plan.engine, manifest.digest)), "Manifest")
     annotations = {MANIFEST_SUBJECT: str(subject)}
     return Descriptor(manifest.media_type, manifest.digest, manifest.size, annotations, artifact_type=fields.text("artifactType"))
+
+
+def _layers(plan: _Plan) -> set[Digest]:
+    """What is planned as a layer and as nothing else."""
+    edges = [edge for facts in plan.manifests.values() for edge in facts.edges]
+    others = plan.manifests.keys() | {edge.child.digest for edge in edges if edge.role is not Role.LAYER}
+    return {edge.child.digest for edge in edges} - others
 
 
 def _entries(plan: _Plan) -> list[Descriptor]:

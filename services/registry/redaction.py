@@ -35,6 +35,13 @@ def without_query(url: str) -> str:
     return url.partition("?")[0]
 
 
+def public_url(url: str) -> str:
+    """The URL without user info, query and fragment. Of a text that is not a URL, nothing before an `@` is left."""
+    scheme, mark, rest = without_query(url).partition("#")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme.rpartition("@")[2] + mark + authority.rpartition("@")[2] + slash + path
+
+
 def _forms(secret: str) -> tuple[str, ...]:
     """A secret as it is, in a host name, in a URL, in a form, and in JSON."""
     return (

@@ -7,6 +7,7 @@ insecure registry.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -27,7 +28,9 @@ from stowage.services.registry.gohttp import is_lasting, reason
 from stowage.services.registry.hosts import Hosts
 from stowage.services.registry.pools import Pools
 from stowage.services.registry.proxies import DIRECT, Proxies
-from stowage.services.registry.redaction import without_query
+from stowage.services.registry.redaction import public_url, without_query
+
+_log = logging.getLogger(__name__)
 
 CHUNK = 512 << 10
 USER_AGENT = "Stowage"
@@ -110,6 +113,7 @@ class Transport:
         trust: Trust | None = None,
     ) -> BaseHTTPResponse:
         """Send one request and return its answer, even a redirect; the caller reads or closes it. Raises as `request` does."""
+        began = time.monotonic()
         try:
             trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
             response = self._pools.get(url, trust, insecure=insecure).request(
@@ -124,6 +128,7 @@ class Transport:
                 timeout=self._timeout if body is None else self._upload_timeout,
             )
         except (HTTPError, OSError) as exc:
+            _log.debug("%s %s: %s", method, public_url(url), reason(exc, url))
             raise Failed(Failure(method, url, exc, retry_after=None if is_lasting(exc) else 0)) from exc
         except ValueError:  # from http.client; its message may contain a secret
             raise Failed(Failure(method, url, ValueError("invalid URL or header field value"))) from None
@@ -131,6 +136,7 @@ class Transport:
             if isinstance(body, UploadBody):
                 body.end()
         response.url = url
+        _log_answer(method, url, headers, response.status, began)
         return response
 
 
@@ -211,6 +217,12 @@ class BodyStream:
             self._reading = False
             if self._closed:
                 self._response.close()
+
+
+def _log_answer(method: str, url: str, headers: Mapping[str, str], status: int, began: float) -> None:
+    """Log a request for debugging, with the kind of its authorization and nothing else that is secret."""
+    kind = headers.get("Authorization", "").partition(" ")[0] or "no authorization"
+    _log.debug("%s %s with %s: %d in %d ms", method, public_url(url), kind, status, round((time.monotonic() - began) * 1000))
 
 
 def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:

@@ -26,6 +26,7 @@ from stowage.services.oci.gourl import escape_problem
 from stowage.services.registry.addresses import Address, is_public
 from stowage.services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
 from stowage.services.registry.gohttp import reason, status_line, url_error
+from stowage.services.registry.redaction import without_query
 from stowage.services.registry.transport import MAX_ERROR_BODY, USER_AGENT, read_bounded
 
 PUBLIC = "public"
@@ -94,7 +95,7 @@ class UrlDownloads:
             response.close()
             url = _redirect_target(url, location)
         else:
-            raise RegistryFailure(f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects')
+            raise RegistryFailure(f'Get "{without_query(url)}": stopped after {_MAX_REDIRECTS} redirects')
         try:
             _check_status(url, response)
             yield UrlDownload(url, response)
@@ -138,9 +139,9 @@ def _split(url: str) -> SplitResult:
     if parts.username is not None:
         raise InvalidParameter("a URL to import from must not hold a user name or password: they would be kept in the image's history")
     if parts.scheme not in ("http", "https"):
-        raise RegistryFailure(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')
+        raise RegistryFailure(f'Get "{without_query(url)}": unsupported protocol scheme "{parts.scheme}"')
     if not parts.netloc:
-        raise RegistryFailure(f'Get "{url if parts.path else parts.scheme + ":"}": http: no Host in request URL')
+        raise RegistryFailure(f'Get "{without_query(url) if parts.path else parts.scheme + ":"}": http: no Host in request URL')
     if not parts.hostname or not port_is_valid or any(character <= " " or character == "\x7f" for character in url):
         raise InvalidParameter(f'Get "{url}": no valid host in request URL')
     return parts
@@ -167,7 +168,8 @@ def _redirect_target(source: str, location: str) -> str:
     try:
         return urljoin(source, location)
     except ValueError as exc:
-        raise RegistryFailure(f'Get "{source}": failed to parse Location header "{location[:128]}": {exc}') from exc
+        header = without_query(location)[:128]
+        raise RegistryFailure(f'Get "{without_query(source)}": failed to parse Location header "{header}": {exc}') from exc
 
 
 def _host_header(parts: SplitResult) -> str:
@@ -204,4 +206,4 @@ def _check_status(url: str, response: BaseHTTPResponse) -> None:
     except RegistryFailure:
         body = "error reading body"
     kind = _STATUSES.get(response.status, RegistryFailure)
-    raise kind(f"failed to GET {url} with status {status_line(response.status)}: {body}")
+    raise kind(f"failed to GET {without_query(url)} with status {status_line(response.status)}: {body}")

@@ -34,7 +34,7 @@ def select_records(filters: Filters, manifests: PresentManifests, now: int) -> l
         wanted = filters.boolean("dangling", False)
         predicates.append(lambda record: is_dangling(record) == wanted)
     if patterns := filters.get("reference"):
-        predicates.append(_named_like(patterns))
+        predicates.append(named_like(patterns))
     return predicates
 
 
@@ -77,19 +77,20 @@ def _any_labels(record: ImageRecord, manifests: PresentManifests, checks: list[L
     return False
 
 
-def _named_like(patterns: tuple[str, ...]) -> Predicate:
+def named_like(patterns: tuple[str, ...]) -> Predicate:
     """Match the familiar and the canonical name, each with and without its tag. A malformed pattern matches nothing.
 
     Raises InvalidParameter for a pattern that is too long, and for too many.
     """
     names = {pattern for pattern in patterns if not is_glob(pattern)}
-    if len(patterns) - len(names) > _MAX_GLOBS:
+    wild = [pattern for pattern in patterns if is_glob(pattern)]
+    if len(wild) > _MAX_GLOBS:
         raise InvalidParameter(f"invalid filter: more than {_MAX_GLOBS} patterns; use fewer filters at a time")
-    globs = [glob for pattern in patterns if is_glob(pattern) and (glob := compile_glob(pattern))]
+    globs = [glob for glob in map(compile_glob, wild) if glob]
 
-    def named_like(record: ImageRecord) -> bool:
+    def is_match(record: ImageRecord) -> bool:
         reference = Reference.parse(record.name)
         forms = (reference.familiar, reference.familiar_name, str(reference.tagged()), reference.name)
         return not names.isdisjoint(forms) or any(glob.fullmatch(form) for glob in globs for form in forms)
 
-    return named_like
+    return is_match

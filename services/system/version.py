@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
+from stowage import __version__
 from stowage.services.engine import Engine
 
-VERSION = "0.1.0"
+VERSION = __version__
 """The version of Stowage."""
 
 

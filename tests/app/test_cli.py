@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from stowage import __version__
 from stowage.cli import main
+from stowage.services.engine import Engine
+from tests.builders import put_image
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +42,14 @@ def test_damage_is_told_and_ends_with_status_1(root: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == "damage: database: rows in table layer that refer to no row of table blob: 1\n1 damaged\n"
 
 
+def test_a_save_that_fails_midway_says_why_and_holds_nothing(engine: Engine, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_image(engine, "simple")
+    assert main(["save", "-o", "/dev/full", "simple"]) == 1
+    assert capsys.readouterr().err == "stowage: cannot write /dev/full: No space left on device.\n"
+    with closing(sqlite3.connect(root / "stowage.db")) as database:
+        assert database.execute("SELECT count(*) FROM lease").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("command", ["verify", "gc"])
 def test_a_root_that_is_not_there_is_not_made(command: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 2
@@ -50,8 +63,56 @@ def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch,
     assert capsys.readouterr().err == "stowage: STOWAGE_WORKERS must be a whole number from 1 to 1024.\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("serve",),
+        ("verify",),
+        ("gc",),
+        ("db",),
+        ("db", "upgrade"),
+        ("run",),
+        ("save",),
+        ("push-all",),
+        ("blobs",),
+        ("deploy-files",),
+        ("settings",),
+        ("completion",),
+    ],
+)
+def test_help_says_where_settings_are_and_imports_nothing_that_takes_time(command: tuple[str, ...]) -> None:
+    script = "import sys; from stowage.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True)
+    assert "docs/settings.md" in done.stdout
+    heavy = {"asyncio", "flask", "gunicorn", "marshmallow", "shtab", "sqlalchemy", "stowage.settings", "urllib3", "werkzeug"}
+    assert heavy & set(done.stderr.split()) == set()
+
+
+def test_output_that_nobody_reads_ends_without_a_traceback(root: Path) -> None:
+    assert main(["db", "upgrade"]) == 0
+    with subprocess.Popen([sys.executable, "-m", "stowage", "verify"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verify:
+        assert verify.stdout is not None and verify.stderr is not None
+        verify.stdout.close()
+        assert verify.stderr.read() == b""
+    assert verify.returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"], ["run"], ["run", "--"], ["run", "--bind=x", "true"]])
 def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"stowage {__version__}\n")
+
+
+def test_the_files_for_an_installation_are_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy-files"]) == 0
+    folder = Path(capsys.readouterr().out.removesuffix("\n"))
+    assert {"nginx.conf", "stowage.service"} <= {path.name for path in folder.iterdir()}
+    assert not root.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.logs import make_records_safe, one_line
+from stowage.logs import logfmt, make_records_safe, one_line
 
 FORGED = "2026-01-01 00:00:00,000 ERROR app forged"
 
@@ -80,6 +81,31 @@ def test_a_long_line_keeps_both_ends() -> None:
     assert "[cut, 300016 characters in all]" in line
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param(12, "12", id="number"),
+        pytest.param("localhost:5000/a/b:1", "localhost:5000/a/b:1", id="bare"),
+        pytest.param("", '""', id="nothing"),
+        pytest.param("a b", '"a b"', id="space"),
+        pytest.param("a=b", '"a=b"', id="equals sign"),
+        pytest.param('a"b', r'"a\"b"', id="quote"),
+        pytest.param("a\\b", r'"a\\b"', id="backslash"),
+        pytest.param("a\nb\x1b", r'"a\nb\x1b"', id="control characters"),
+        pytest.param("ü", '"ü"', id="beyond ASCII"),
+    ],
+)
+def test_a_value_is_quoted_where_logfmt_needs_it(value: str | int, written: str) -> None:
+    assert logfmt({"a": value, "b": 1}) == f"a={written} b=1"
+
+
+@given(st.text(max_size=50), st.integers(1, 50))
+def test_any_value_is_bounded_and_leaves_its_line_as_it_is(text: str, times: int) -> None:
+    line = logfmt(dict.fromkeys("abcdef", text * times))
+    assert one_line(line) == line
+    assert re.fullmatch(r'([a-f]=([^ "=\\]+|"([^"\\]|\\.)*") ?){6}', line)
+
+
 def test_a_library_writes_one_line_to_a_handler_of_anybody(written: io.StringIO) -> None:
     logging.getLogger("urllib3").warning("sent %s", f"x\r\n{FORGED}\x1b[31m")
     assert written.getvalue() == rf"WARNING sent x\r\n{FORGED}\x1b[31m" + "\n"
@@ -133,3 +159,25 @@ warnings.warn({"of a registry" + chr(10) + FORGED!r})
     records = [line for line in done.stderr.removesuffix("\n").split("\n") if not line.startswith("    ")]
     assert [record.split()[2:4] for record in records] == [["ERROR", "stowage"], ["ERROR", "stowage"], ["WARNING", "py.warnings"]]
     assert done.stderr.count(f"\n    {FORGED}\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["stowage DEBUG", "stowage INFO", "stowage WARNING", "stowage ERROR", "urllib3 WARNING", "urllib3 ERROR"]),
+        ("info", ["stowage INFO", "stowage WARNING", "stowage ERROR", "urllib3 WARNING", "urllib3 ERROR"]),
+        ("warning", ["stowage WARNING", "stowage ERROR", "urllib3 WARNING", "urllib3 ERROR"]),
+        ("error", ["stowage ERROR", "urllib3 ERROR"]),
+    ],
+)
+def test_a_level_counts_for_all_loggers_and_libraries_never_debug(level: str, shown: list[str]) -> None:
+    script = f"""
+import logging
+from stowage.logs import log_to_stderr
+log_to_stderr({level!r})
+for name in ("stowage", "urllib3"):
+    for each in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        logging.getLogger(name).log(each, "%s %s", name, logging.getLevelName(each))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert [" ".join(line.split()[-2:]) for line in done.stderr.splitlines()] == shown

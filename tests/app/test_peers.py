@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from stowage.application import create_app
+from stowage.peers import describe_peer
 from stowage.services.engine import Engine
 from stowage.settings import Config
 
@@ -63,3 +65,57 @@ def test_a_unix_socket_has_no_address(app: Flask) -> None:
 def test_a_connection_that_is_gone_is_refused(app: Flask) -> None:
     with socket.socket() as never_connected:
         assert ping_over(app, never_connected, claimed="127.0.0.1") == 403
+
+
+def test_the_peer_of_a_unix_socket_is_a_process() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert describe_peer({"gunicorn.socket": ours, "REMOTE_ADDR": ""}) == {"uid": os.getuid(), "pid": os.getpid()}
+
+
+@pytest.mark.parametrize(
+    ("environ", "peer"),
+    [
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "1024"}, {"address": "192.0.2.1:1024"}),
+        ({"REMOTE_ADDR": "2001:db8::1", "REMOTE_PORT": "1024"}, {"address": "[2001:db8::1]:1024"}),
+        ({"REMOTE_ADDR": "192.0.2.1"}, {"address": "192.0.2.1"}),
+        ({"REMOTE_ADDR": ""}, {}),
+        ({}, {}),
+    ],
+)
+def test_any_other_peer_has_the_address_that_the_server_says(environ: dict[str, str], peer: dict[str, str]) -> None:
+    assert describe_peer(environ) == peer
+
+
+class Verified:
+    """A TLS connection whose client has this subject, as the ssl module reports it."""
+
+    family = socket.AF_INET
+
+    def __init__(self, *parts: tuple[tuple[str, str], ...]) -> None:
+        self._parts = parts
+
+    def getpeercert(self) -> dict[str, object]:
+        return {"subject": self._parts} if self._parts else {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "subject"),
+    [
+        pytest.param([(("commonName", "alice"),)], "CN=alice", id="a name"),
+        pytest.param(
+            [(("countryName", "DE"),), (("organizationName", "A"),), (("commonName", "b"),)], "CN=b,O=A,C=DE", id="the last first"
+        ),
+        pytest.param([(("commonName", "a"), ("userId", "b"))], "CN=a+UID=b", id="two in one part"),
+        pytest.param([(("commonName", "a,CN=root"),)], r"CN=a\,CN=root", id="a value like a part"),
+        pytest.param([(("commonName", 'a\\"'),)], r"CN=a\\\"", id="escapes"),
+        pytest.param([(("emailAddress", "a@b"),)], "emailAddress=a@b", id="another type"),
+    ],
+)
+def test_a_verified_peer_has_the_subject_of_its_certificate(parts: list[tuple[tuple[str, str], ...]], subject: str) -> None:
+    environ = {"gunicorn.socket": Verified(*parts), "REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "1"}
+    assert describe_peer(environ) == {"address": "192.0.2.1:1", "subject": subject}
+
+
+def test_a_peer_without_a_verified_certificate_has_no_subject() -> None:
+    assert describe_peer({"gunicorn.socket": Verified(), "REMOTE_ADDR": "192.0.2.1"}) == {"address": "192.0.2.1"}

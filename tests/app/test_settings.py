@@ -9,7 +9,8 @@ import pytest
 
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
-from stowage.settings import SETTINGS, Config, ConfigError
+from stowage.setting_parsers import Bind
+from stowage.settings import SETTINGS, Config, ConfigError, mask_secrets
 
 
 def test_defaults_are_a_unix_socket_and_sqlite_under_the_root() -> None:
@@ -28,6 +29,7 @@ def test_every_setting_is_read() -> None:
         "STOWAGE_BIND": "unix:/run/s.sock, 127.0.0.1:2375,[::1]:0,localhost:1",
         "STOWAGE_DATABASE_URL": "sqlite:////srv/db",
         "STOWAGE_CONTENT_URL": "file:///srv/content",
+        "STOWAGE_LOG_LEVEL": "DEBUG",
         "STOWAGE_WORKERS": "4",
         "STOWAGE_THREADS": "8",
         "STOWAGE_MIN_API_VERSION": "1.44",
@@ -40,7 +42,7 @@ def test_every_setting_is_read() -> None:
     config = Config.from_environ(environ)
     assert [str(bind) for bind in config.bind] == ["unix:/run/s.sock", "127.0.0.1:2375", "[::1]:0", "localhost:1"]
     assert (config.database_url, config.content_root) == ("sqlite:////srv/db", Path("/srv/content"))
-    assert (config.workers, config.threads, config.min_api_version) == (4, 8, ApiVersion(1, 44))
+    assert (config.log_level, config.workers, config.threads, config.min_api_version) == ("debug", 4, 8, ApiVersion(1, 44))
     assert config.insecure_registries == ("10.0.0.0/8", "fd00::/8", "registry.example", "registry.example:5000", "[::1]:5000")
     assert config.registry_mirrors == ("https://mirror.example/", "http://mirror.example:5000/path/")
     assert config.hosts == ("engine.example", "*.pages.example", "10.0.0.5", "::1", "docker", "*")
@@ -51,13 +53,13 @@ def test_every_setting_is_read() -> None:
     ("name", "value"),
     [
         ("STOWAGE_ROOT", ""),
-        ("STOWAGE_BIND", ""),
         ("STOWAGE_BIND", ","),
         ("STOWAGE_BIND", "unix:"),
         ("STOWAGE_BIND", "2375"),
         ("STOWAGE_BIND", ":2375"),
         ("STOWAGE_BIND", "127.0.0.1:65536"),
-        ("STOWAGE_BIND", "tcp://127.0.0.1:2375"),
+        ("STOWAGE_BIND", "tcp://127.0.0.1"),
+        ("STOWAGE_BIND", "fd://"),
         ("STOWAGE_BIND", "0.0.0.0:2375"),
         ("STOWAGE_BIND", "[::]:2375"),
         ("STOWAGE_BIND", "registry.example:2375"),
@@ -67,6 +69,8 @@ def test_every_setting_is_read() -> None:
         ("STOWAGE_DATABASE_URL", "sqlite://"),
         ("STOWAGE_CONTENT_URL", "s3://bucket"),
         ("STOWAGE_CONTENT_URL", "file://"),
+        ("STOWAGE_LOG_LEVEL", "trace"),
+        ("STOWAGE_LOG_LEVEL", ""),
         ("STOWAGE_WORKERS", "0"),
         ("STOWAGE_WORKERS", "-1"),
         ("STOWAGE_THREADS", "many"),
@@ -105,6 +109,66 @@ def test_a_wrong_value_is_refused_with_a_sentence_that_names_its_setting(name: s
     with pytest.raises(ConfigError, match=rf"^{name}\b.*\.$") as refusal:
         Config.from_environ({name: value})
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "bind"),
+    [
+        ("tcp://127.0.0.1:2375", "127.0.0.1:2375"),
+        ("tcp://[::1]:2375", "[::1]:2375"),
+        ("unix:///run/s.sock", "unix:/run/s.sock"),
+        ("unix://s.sock", f"unix:{Path.cwd()}/s.sock"),
+    ],
+)
+def test_addresses_may_be_written_as_docker_host_has_them(text: str, bind: str) -> None:
+    assert str(Bind.parse(text)) == bind
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("/run/s.sock", "; write unix:/run/s.sock"),
+        (":2375", "; write 127.0.0.1:2375 for this machine alone, or 0.0.0.0:2375 for every address"),
+        ("2375", "; write 127.0.0.1:2375 for this machine alone, or 0.0.0.0:2375 for every address"),
+        ("tcp://:2375", "; write 127.0.0.1:2375 for this machine alone, or 0.0.0.0:2375 for every address"),
+        ("tcp://localhost", "; write localhost:2375, or another port"),
+        ("unix://", ", and a unix socket needs a path"),
+        ("http://localhost:2375", ", and http://localhost:2375 is neither"),
+    ],
+)
+def test_for_other_addresses_it_is_said_what_to_write(text: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Config.from_environ({"STOWAGE_BIND": text})
+    assert str(refusal.value) == f"STOWAGE_BIND must be a comma-separated list of unix:PATH and HOST:PORT{hint}."
+
+
+def test_the_socket_is_in_the_root_unless_something_else_is_named(tmp_path: Path) -> None:
+    for bind in ({}, {"STOWAGE_BIND": ""}):
+        config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path), **bind})
+        assert [str(bind) for bind in config.bind] == [f"unix:{tmp_path}/stowage.sock"]
+
+
+def test_an_option_takes_precedence_and_is_named_in_the_refusal(tmp_path: Path) -> None:
+    config = Config.from_environ({"STOWAGE_ROOT": "/nowhere"}, {"STOWAGE_ROOT": str(tmp_path)})
+    assert config.root == tmp_path
+    with pytest.raises(ConfigError, match=r"^--bind must be "):
+        Config.from_environ({}, {"STOWAGE_BIND": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("https://user:secret@mirror.example/,http://other.example/", "https://xxxxx@mirror.example/,http://other.example/"),
+        ("https://user:sec/ret@mirror.example", "https://xxxxx@mirror.example"),
+        ("user:secret@proxy.example:3128", "xxxxx@proxy.example:3128"),
+        ("https://mirror.example/?token=secret", "https://mirror.example/?xxxxx"),
+        ("/home/me@work/images", "/home/me@work/images"),
+        ("sqlite:////home/me@work/db", "sqlite:////home/me@work/db"),
+        ("unix:/run/me@work.sock", "unix:/run/me@work.sock"),
+    ],
+)
+def test_secrets_in_urls_are_masked_and_paths_are_not(text: str, masked: str) -> None:
+    assert mask_secrets(text) == masked
 
 
 def test_a_socket_path_is_refused_that_the_system_cannot_bind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

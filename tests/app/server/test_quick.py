@@ -17,6 +17,8 @@ SLOW = {
     "image_create.image_create": "pulls, or reads a body",
     "image_save.image_save": "streams",
     "image_save_several.image_save_several": "streams",
+    "image_save_since.image_save_since": "reads a body, streams",
+    "system_blobs.system_blobs": "lists every blob",
     "image_load.image_load": "reads a body, and streams",
     "image_prune.image_prune": "removes any number of images",
     "image_push.image_push": "streams",

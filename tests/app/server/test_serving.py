@@ -8,9 +8,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from stowage.server.arbiter import Arbiter
 from stowage.server.serving import _check_tls, _free_address, _free_socket, _keep_alive, _list_once, _settings
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
@@ -58,7 +60,8 @@ def test_the_server_is_told_the_settings(tmp_path: Path) -> None:
 def test_connections_over_tcp_are_kept_alive_as_the_socket_that_they_come_in_at(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as local:
         local.bind(str(tmp_path / "s.sock"))
-        _keep_alive(SimpleNamespace(LISTENERS=[SimpleNamespace(sock=listener), SimpleNamespace(sock=local)]))
+        listeners = [SimpleNamespace(sock=listener), SimpleNamespace(sock=local)]
+        _keep_alive(cast(Arbiter, SimpleNamespace(LISTENERS=listeners)))
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             for level, option, value in KEEPALIVE:
                 assert accepted.getsockopt(level, option) == value

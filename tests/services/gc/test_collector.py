@@ -62,6 +62,16 @@ def test_only_what_another_image_lacks_is_swept(engine: Engine) -> None:
     assert stored(engine) == set(map(Digest.parse, second.blobs))
 
 
+def test_the_blobs_that_were_dealt_with_are_reported(engine: Engine) -> None:
+    layout = Layout()
+    layout.tag(layout.image([make_layer(str(number)) for number in range(100)]))
+    put_image(engine, "many", layout)
+    untag(engine, "many")
+    steps: list[tuple[int, int]] = []
+    collect_garbage(engine.metadata, engine.content, lambda done, total: steps.append((done, total)))
+    assert steps == [(0, 102), (64, 102)]
+
+
 def test_candidates_that_are_kept_or_unknown_are_left_alone(engine: Engine) -> None:
     target = put_image(engine)
     before = stored(engine)

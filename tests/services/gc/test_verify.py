@@ -60,6 +60,15 @@ def test_awkward_images_are_whole(engine: Engine) -> None:
     assert findings(engine, deep=True) == []
 
 
+def test_the_bytes_that_were_hashed_are_reported(engine: Engine) -> None:
+    layout = simple_layout()
+    put_image(engine, "simple", layout)
+    total, steps = sum(map(len, layout.blobs.values())), list[tuple[int, int]]()
+    assert list(verify_store(engine.metadata, engine.content, advance=lambda done, of: steps.append((done, of)))) == []
+    assert steps == sorted(steps)
+    assert steps[-1] == (total, total)
+
+
 def test_a_target_that_is_no_manifest_is_not_read_as_one(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be as large as a layer."""
     layout = Layout()

@@ -269,7 +269,7 @@ def test_closed_stream_lets_go_of_its_lease(engine: Engine) -> None:
     large_image(engine)
     stream = save_images(engine, ["large:1"])
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     with engine.metadata.write() as tx:
         tx.images.delete("docker.io/library/large:1")
     collect_garbage(engine.metadata, engine.content)

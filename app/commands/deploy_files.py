@@ -1,0 +1,23 @@
+"""`stowage deploy-files`: say where the systemd unit and the nginx site are."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+
+from stowage.commands import add_command
+
+_EXAMPLES = """  cp "$(stowage deploy-files)/nginx.conf" /etc/nginx/sites-available/stowage"""
+
+
+def add(commands: _SubParsersAction[ArgumentParser], _: ArgumentParser) -> None:
+    """Declare the command. It needs no store."""
+    parser = add_command(commands, "deploy-files", "print the folder of stowage.service and nginx.conf", examples=_EXAMPLES)
+    parser.set_defaults(run=run, reads_settings=False)
+
+
+def run(_: None, __: Namespace) -> int:
+    """Print the folder's path."""
+    from importlib.resources import files
+
+    print(files("stowage.deploy"))
+    return 0

@@ -1,0 +1,76 @@
+"""`stowage push-all`: push every image to another registry."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from stowage.commands import add_command
+from stowage.terminal import ProgressLine, shown_share
+
+if TYPE_CHECKING:
+    from stowage.services.engine import Engine
+    from stowage.services.images.push_all import PlannedPush
+    from stowage.services.progress import Progress
+    from stowage.services.registry.protocol import Credentials
+    from stowage.settings import Config
+
+_EXAMPLES = """  stowage push-all --to localhost:5000
+  stowage push-all --to localhost:5000/mirror debian 'team/*'
+
+The registry in an image's name is replaced, its path and tag stay:
+  debian:trixie           becomes  REGISTRY/PREFIX/library/debian:trixie
+  localhost:5001/team/app becomes  REGISTRY/PREFIX/team/app:latest
+No image is tagged. What the registry has is not sent again: repeat the
+command after a failure. Credentials are those of docker login."""
+
+
+def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
+    """Declare the command and its options."""
+    summary = "push every image, or those that match a pattern, to another registry"
+    parser = add_command(commands, "push-all", summary, common, examples=_EXAMPLES)
+    parser.add_argument("--to", metavar="REGISTRY[/PREFIX]", required=True, help="where to, as in localhost:5000/team")
+    parser.add_argument("patterns", metavar="PATTERN", nargs="*", help="as in docker images: debian, 'team/*', '*:trixie'")
+    parser.set_defaults(run=run, cut="the same command pushes the rest")
+
+
+def run(config: Config, options: Namespace) -> int:
+    """Push one image after the other. A failed one is reported and the others are still pushed; then the status is 1."""
+    from stowage.docker_login import read_login
+    from stowage.services.errors import EngineError
+    from stowage.services.images.push_all import PushDestination, plan_pushes
+    from stowage.wiring import open_engine
+
+    destination = PushDestination.parse(options.to)
+    credentials = read_login(destination.domain)
+    with open_engine(config) as engine, ProgressLine() as line:
+        planned, failed = plan_pushes(engine, destination, options.patterns), 0
+        for number, push in enumerate(planned, 1):
+            try:
+                note = _push(engine, push, credentials, line, f"{number} of {len(planned)}")
+                line.print(f"pushed {push.name.familiar} to {push.to.familiar}{note}")
+            except EngineError as exc:
+                line.complain(f"{push.name.familiar} was not pushed: {exc}")
+                failed += 1
+    print(f"{len(planned) - failed} pushed, {failed} failed" if failed else f"{len(planned)} pushed")
+    return 1 if failed else 0
+
+
+def _push(engine: Engine, push: PlannedPush, credentials: Credentials | None, line: ProgressLine, count: str) -> str:
+    """Push an image; returns what is to be noted of it."""
+    from stowage.services.images.push import push_image
+
+    note = ""
+    with closing(push_image(engine, push.name, to=push.to, credentials=credentials)) as stream:
+        for progress in stream:
+            line.show(f"{count}: {push.name.familiar} {_shown(progress)}")
+            if progress.aux and "manifestPushedInsteadOfIndex" in progress.aux:
+                note = " (only the platform that is here)"
+    return note
+
+
+def _shown(progress: Progress) -> str:
+    detail = progress.detail
+    share = shown_share(detail.current, detail.total) if detail and detail.total else ""
+    return f"{progress.id} {progress.status} {share}".strip()

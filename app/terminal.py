@@ -1,0 +1,70 @@
+"""What a command that takes a while shows: on a terminal one line that is redrawn, and nothing elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+_REDRAW_SECONDS = 0.1
+_CLEAR = "\r\x1b[K"
+
+
+class ProgressLine:
+    """A line on standard error, redrawn at most ten times a second and removed at the end. Used as a context manager, by one thread."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._due = 0.0
+        self._is_drawn = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._clear()
+
+    def show(self, text: str) -> None:
+        """Replace the line, unless it has just been replaced; a text that is too long is cut."""
+        now = time.monotonic()
+        if not self._is_shown or now < self._due:
+            return
+        self._due = now + _REDRAW_SECONDS
+        columns = shutil.get_terminal_size().columns
+        sys.stderr.write(_CLEAR + text[: max(0, columns - 1)])
+        sys.stderr.flush()
+        self._is_drawn = True
+
+    def print(self, text: str) -> None:
+        """Print a line to standard output that stays."""
+        self._clear()
+        print(text, flush=True)
+
+    def complain(self, text: str) -> None:
+        """Print a line to standard error that stays."""
+        self._clear()
+        print(f"stowage: {text}", file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._is_drawn:
+            sys.stderr.write(_CLEAR)
+            sys.stderr.flush()
+            self._is_drawn, self._due = False, 0.0
+
+
+def shown_size(size: int) -> str:
+    """A number of bytes as Docker shows it: `12.3MB`."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.4g}{unit}"
+        amount /= 1000
+    return f"{amount:.4g}TB"
+
+
+def shown_share(done: int, total: int) -> str:
+    """How much of a number of bytes is done: `12.3MB of 45.6MB`."""
+    return f"{shown_size(done)} of {shown_size(total)}"

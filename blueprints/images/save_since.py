@@ -1,0 +1,30 @@
+"""POST /stowage/images/save: the named images as one archive, without the layers that its receiver has."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from stowage.blueprints.request import body_stream, engine, load_query
+from stowage.blueprints.routing import ANY_BYTES
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.blueprints.streaming import ARCHIVE, stream_tar
+from stowage.services.images.save import save_images
+from stowage.services.intake.known_blobs import read_known_blobs
+
+blueprint = Blueprint("image_save_since", __name__)
+
+
+class SaveSinceQuery(QuerySchema):
+    names = fields.List(fields.String(), load_default=())
+    platforms = fields.List(PlatformJson(), data_key="platform", load_default=())
+
+
+@blueprint.post("/stowage/images/save", query=SaveSinceQuery, body=ANY_BYTES, answer=ARCHIVE)
+def image_save_since() -> ResponseReturnValue:
+    """POST /stowage/images/save."""
+    query = load_query()
+    known = read_known_blobs(engine(), body_stream())
+    return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"], without=known))

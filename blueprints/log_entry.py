@@ -1,0 +1,101 @@
+"""What the log says of a request beyond its method, path and status. `app/request_log.py` writes it when the answer ends.
+
+Of a request's parameters only the names of images are kept: other values may be secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from flask import request
+
+from stowage.blueprints.routing import current_route
+from stowage.services.registry.redaction import public_url
+
+ENTRY = "stowage.log_entry"
+"""Key of the WSGI environment."""
+
+OK, FAILED, CLIENT_LEFT = "ok", "failed", "client-left"
+"""Outcomes of a stream."""
+
+_SHOWN = 8
+"""How many images are named; of more there is only the number."""
+
+
+@dataclass(slots=True)
+class LogEntry:
+    """`operation` is what a stream does, `lost_body` what was raised when the client left before it had sent the whole body."""
+
+    operation: str = ""
+    fields: dict[str, str | int] = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
+    count: int = 0
+    lost_body: Exception | None = None
+
+    def add_image(self, name: str) -> None:
+        """Name one more image."""
+        self.count += 1
+        if self.count <= _SHOWN:
+            self.images.append(name)
+
+    def end(self, outcome: str) -> None:
+        """Note how the stream ended."""
+        self.fields["outcome"] = outcome
+
+    def fail(self, error: Exception, reason: str) -> None:
+        """Note why there is no good end. An error that comes from a client's leaving is no failure."""
+        self.end(CLIENT_LEFT if any(cause is self.lost_body for cause in _causes(error)) else FAILED)
+        self.fields["reason"] = reason
+
+    def all_fields(self) -> dict[str, str | int]:
+        """The operation, the images, their number if there are several, and the rest."""
+        named: dict[str, str | int] = {"operation": self.operation} if self.operation else {}
+        if self.images:
+            named["image"] = ",".join(self.images)
+        if self.count > 1:
+            named["images"] = self.count
+        return named | self.fields
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def log_entry() -> LogEntry:
+    """The entry of the current request."""
+    return cast("LogEntry", request.environ.setdefault(ENTRY, LogEntry()))
+
+
+def log_path() -> None:
+    """Name the image in the path."""
+    if request.url_rule is not None and current_route().names_image:
+        log_entry().add_image((request.view_args or {})["name"])
+
+
+def log_parameters(given: Mapping[str, Any]) -> None:
+    """Name the images in the parameters. A `tag` belongs to the `fromImage` or `repo` beside it, otherwise to the image in the path."""
+    entry, tag = log_entry(), given.get("tag", "")
+    for name in given.get("names", ()):
+        entry.add_image(name)
+    if given.get("fromImage"):
+        entry.add_image(_tagged(given["fromImage"], tag))
+        return
+    if given.get("fromSrc"):
+        entry.fields["from"] = public_url(given["fromSrc"])
+    if repo := given.get("repo"):
+        if entry.images:
+            entry.fields["to"] = _tagged(repo, tag)
+        else:
+            entry.add_image(_tagged(repo, tag))
+    elif entry.images and tag:
+        entry.images = [_tagged(entry.images[0], tag)]
+
+
+def _tagged(name: str, tag: str) -> str:
+    """The name with its tag, which may be a digest."""
+    return name + (tag and ("@" if ":" in tag else ":") + tag)

@@ -1,0 +1,206 @@
+"""The line of a request: what it names, whom, and how its stream ended."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.streaming import stream_progress, stream_tar
+from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
+from stowage.services.progress import Progress, ProgressStream
+from tests.builders import load_image, make_tar, simple_layout
+
+PAIR = re.compile(r'([a-z]+)=("(?:[^"\\]|\\.)*"|[^ "=\\]+)')
+
+
+class Lines:
+    """The lines of requests that have been logged."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def last(self) -> tuple[str, dict[str, str]]:
+        """The level of the newest line and its fields."""
+        record = [each for each in self._caplog.records if each.name == "stowage.request"][-1]
+        return record.levelname, parse(record.getMessage())
+
+
+def parse(line: str) -> dict[str, str]:
+    """The pairs of a line in logfmt; fails if there is anything else."""
+    assert re.fullmatch(rf"{PAIR.pattern}( {PAIR.pattern})*", line), line
+    return {key: re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] == '"' else value for key, value in PAIR.findall(line)}
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Lines:
+    caplog.set_level(logging.INFO, "stowage")
+    return Lines(caplog)
+
+
+@pytest.fixture
+def stored(engine: Engine) -> None:
+    load_image(engine, simple_layout().to_tar())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "named"),
+    [
+        pytest.param("POST", "/images/create", {"fromImage": "a/b", "tag": "1"}, {"image": "a/b:1"}, id="pull"),
+        pytest.param("POST", "/images/create", {"fromImage": "a/b"}, {"image": "a/b"}, id="pull of a repository"),
+        pytest.param("POST", "/images/create", {"fromImage": "a", "tag": "sha256:0"}, {"image": "a@sha256:0"}, id="pull by digest"),
+        pytest.param("POST", "/images/create", {"fromImage": 'A "b"=', "tag": "1"}, {"image": 'A "b"=:1'}, id="what is no name"),
+        pytest.param(
+            "POST", "/images/create", {"fromImage": "a", "platform": "s e c"}, {"image": "a"}, id="pull whose parameters are wrong"
+        ),
+        pytest.param(
+            "POST",
+            "/images/create",
+            {"fromSrc": "https://user:pass@host/a@b?key#part", "repo": "a", "tag": "1", "changes": "ENV A=secret", "message": "secret"},
+            {"image": "a:1", "from": "https://host/a@b"},
+            id="import",
+        ),
+        pytest.param("POST", "/images/simple/tag", {"repo": "a", "tag": "2"}, {"image": "simple", "to": "a:2"}, id="tag"),
+        pytest.param("POST", "/images/a/b/push", {"tag": "1"}, {"image": "a/b:1"}, id="push"),
+        pytest.param("GET", "/images/get", {"names": ["a", "b"]}, {"image": "a,b", "images": "2"}, id="save of several"),
+        pytest.param("GET", "/images/simple/get", {}, {"image": "simple", "operation": "save", "outcome": "ok"}, id="save"),
+        pytest.param("GET", "/v1.45/images/a:1/json", {}, {"image": "a:1"}, id="inspect"),
+        pytest.param("GET", "/images/a:1/history", {}, {"image": "a:1"}, id="history"),
+        pytest.param("DELETE", "/images/a:1", {"force": "1"}, {"image": "a:1"}, id="delete"),
+        pytest.param("GET", "/distribution/A/json", {}, {"image": "A"}, id="distribution"),
+        pytest.param("GET", "/containers/a/json", {}, {}, id="a container is no image"),
+        pytest.param("GET", "/_ping", {"fromImage": "secret", "names": "secret"}, {}, id="parameters that the route does not have"),
+    ],
+)
+@pytest.mark.usefixtures("stored")
+def test_a_line_names_the_images(
+    client: FlaskClient, logged: Lines, method: str, path: str, query: dict[str, Any], named: dict[str, str]
+) -> None:
+    client.open(f"{path}?{urlencode(query, doseq=True)}", method=method, buffered=True)
+    _, fields = logged.last()
+    assert {key: fields[key] for key in named} == named
+    assert ("image" in fields) == ("image" in named)
+    assert "s e c" not in str(fields)
+    assert [word for word in ("secret", "pass", "key", "part") if word in str(fields)] == []
+
+
+def test_a_load_names_what_it_brought(client: FlaskClient, logged: Lines) -> None:
+    client.post("/images/load", data=simple_layout().to_tar(), buffered=True)
+    level, fields = logged.last()
+    assert (level, fields["operation"], fields["image"], fields["outcome"]) == ("INFO", "load", "simple:latest", "ok")
+
+
+def test_an_import_without_a_name_names_its_id(client: FlaskClient, logged: Lines) -> None:
+    answer = client.post("/images/create?fromSrc=-", data=make_tar({"a": b"a"}), buffered=True)
+    image = answer.get_json()["status"]
+    _, fields = logged.last()
+    assert (fields["operation"], fields["from"], fields["image"]) == ("import", "-", image)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_prune_counts_what_it_removed(client: FlaskClient, logged: Lines) -> None:
+    freed = client.post('/images/prune?filters={"dangling":["0"]}', buffered=True).get_json()["SpaceReclaimed"]
+    _, fields = logged.last()
+    assert (fields["removed"], fields["freed"]) == ("1", str(freed))
+
+
+def test_of_many_images_a_few_are_named(client: FlaskClient, logged: Lines) -> None:
+    client.get("/images/get?" + "&".join(f"names=i{number}" for number in range(1000)), buffered=True)
+    _, fields = logged.last()
+    assert (fields["image"], fields["images"]) == ("i0,i1,i2,i3,i4,i5,i6,i7", "1000")
+
+
+def test_a_load_that_fails_is_an_error(client: FlaskClient, logged: Lines) -> None:
+    assert client.post("/images/load", data=b"no archive", buffered=True).status_code == 200
+    level, fields = logged.last()
+    assert (level, fields["status"], fields["outcome"]) == ("ERROR", "200", "failed")
+    assert (fields["operation"], fields["reason"], fields["address"]) == ("load", "unexpected EOF", "127.0.0.1")
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_push_that_fails_is_an_error(client: FlaskClient, logged: Lines) -> None:
+    client.post("/images/simple/tag?repo=localhost:1/a&tag=1", buffered=True)
+    client.post("/images/localhost:1/a/push?tag=1", buffered=True)
+    level, fields = logged.last()
+    assert (level, fields["operation"], fields["image"], fields["outcome"]) == ("ERROR", "push", "localhost:1/a:1", "failed")
+    assert "connection refused" in fields["reason"]
+
+
+def test_a_body_that_the_client_breaks_off_is_no_error(client: FlaskClient, logged: Lines) -> None:
+    whole = simple_layout().to_tar()
+    client.post("/images/load", data=whole[:2000], environ_overrides={"CONTENT_LENGTH": str(len(whole))}, buffered=True)
+    level, fields = logged.last()
+    assert (level, fields["outcome"], fields["reason"]) == ("INFO", "client-left", "unexpected EOF")
+
+
+def test_a_broken_archive_is_an_error_though_its_client_leaves(client: FlaskClient, logged: Lines) -> None:
+    client.post("/images/load", data=bytes(5000), environ_overrides={"CONTENT_LENGTH": "100000"}, buffered=True)
+    level, fields = logged.last()
+    assert (level, fields["outcome"], fields["reason"]) == ("ERROR", "failed", "unrecognized image format")
+
+
+def test_a_failure_with_a_status_is_an_error_and_a_refusal_is_not(client: FlaskClient, logged: Lines) -> None:
+    assert client.post("/images/create?fromImage=localhost:1/a&tag=1", buffered=True).status_code == 500
+    level, fields = logged.last()
+    assert (level, fields["image"], "connection refused" in fields["reason"]) == ("ERROR", "localhost:1/a:1", True)
+    assert client.get("/images/nope/json", buffered=True).status_code == 404
+    level, fields = logged.last()
+    assert (level, "reason" in fields) == ("INFO", False)
+
+
+def progress(error: Exception | None = None) -> ProgressStream:
+    yield Progress(status="a")
+    yield Progress(status="b")
+    if error:
+        raise error
+
+
+def tar(error: Exception | None = None) -> Iterator[bytes]:
+    yield b"a"
+    yield b"b"
+    if error:
+        raise error
+
+
+@pytest.mark.parametrize("stream", [lambda error: stream_progress(progress(error)), lambda error: stream_tar(tar(error))])
+@pytest.mark.parametrize(
+    ("error", "level", "end"),
+    [
+        pytest.param(None, "INFO", {"outcome": "ok"}, id="ok"),
+        pytest.param(InvalidContent("bad layer"), "ERROR", {"outcome": "failed", "reason": "bad layer"}, id="failed"),
+        pytest.param(KeyError("x"), "ERROR", {"outcome": "failed", "reason": "internal server error"}, id="defect"),
+    ],
+)
+def test_a_line_has_the_outcome_of_its_stream(
+    app: Flask, logged: Lines, stream: Callable[[Exception | None], Any], error: Exception | None, level: str, end: dict[str, str]
+) -> None:
+    app.add_url_rule("/stream", "stream", lambda: stream(error), methods=["GET"], answer=Answer())
+    try:
+        app.test_client().get("/stream", buffered=True)
+    except ConnectionResetError:
+        pass
+    found, fields = logged.last()
+    assert (found, {key: fields.get(key) for key in end}) == (level, end)
+
+
+@pytest.mark.parametrize("stream", [lambda: stream_progress(progress()), lambda: stream_tar(tar())])
+def test_a_stream_that_is_closed_before_its_end_was_left_by_its_client(app: Flask, logged: Lines, stream: Callable[[], Any]) -> None:
+    app.add_url_rule("/stream", "stream", stream, methods=["GET"], answer=Answer())
+    app.test_client().get("/stream").close()
+    level, fields = logged.last()
+    assert (level, fields["outcome"]) == ("INFO", "client-left")
+
+
+def test_a_level_hides_lines_of_requests_but_not_of_failures(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "stowage")
+    client.get("/_ping", buffered=True)
+    client.post("/images/load", data=b"no archive", buffered=True)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
