@@ -25,6 +25,7 @@ a million, each of which takes 50 times its bytes in memory, and much time.
 """
 
 _FEW_VALUES = 1 << 10
+"""How many values are counted quickly, as if strings had values too."""
 
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*+)((?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+)")

@@ -85,9 +85,9 @@ class Documents:
 
     def count_listing(self, raw: bytes) -> None:
         """Count a document that lists the images of an archive, and that will be kept parsed; raises as `Operation` does."""
-        self._count(raw)
+        values = self._count(raw)
         if self._operation:
-            self._operation.keep(_VALUE_BYTES * count_values(raw))
+            self._operation.keep(_VALUE_BYTES * values)
 
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
         """Whether a small blob of any type has members that only manifests and indexes have; it is read once, whatever its types."""
@@ -101,9 +101,13 @@ class Documents:
         self._count(raw)
         return raw
 
-    def _count(self, raw: bytes) -> None:
-        if self._operation:
-            self._operation.decode(count_values(raw))
+    def _count(self, raw: bytes) -> int:
+        """How many values the document has, if an operation counts them."""
+        if self._operation is None:
+            return 0
+        values = count_values(raw)
+        self._operation.decode(values)
+        return values
 
     def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
         self._keep(_weight(facts))
