@@ -175,10 +175,11 @@ class Config:
         "Bytes that any stream may inflate to, and all streams of a load together, whatever the ratio.",
         parsers.parse_count,
     )
-    decompression_memory: int = setting(
+    request_memory: int = setting(
         "536870912",
-        "Bytes that the windows of all compressed streams of a worker may take at once: an `xz -9` takes 65 MiB, a layer of zstd "
-        "usually 9, gzip none. A stream that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
+        "Bytes that all requests of a worker may keep in memory at once. The window of a compressed stream counts (65 MiB for `xz -9`, "
+        "usually 9 for a layer of zstd, none for gzip), and so does what a load keeps of an archive's documents, small members and images "
+        "beyond its first MiB. A request that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
         parsers.parse_count,
     )
     event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)

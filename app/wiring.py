@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stowage.services.archive.bounds import DecoderMemory
+from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.paths import Layout
 from stowage.services.engine import Engine, Limits, ShownSettings
@@ -89,7 +89,7 @@ def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStor
         platform=config.platform,
         clock=time.time_ns,
         limits=_limits(config),
-        decoders=DecoderMemory(config.decompression_memory, setting=SETTINGS["decompression_memory"].name),
+        memory=MemoryBudget(config.request_memory, setting=SETTINGS["request_memory"].name),
         shown=_shown(config, proxies.masked),
     )
 

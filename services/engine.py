@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stowage.services.archive.bounds import Bounds, DecoderMemory, Inflation
+from stowage.services.archive.bounds import Bounds, MemoryBudget, Operation
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.platform import Platform
@@ -55,8 +55,8 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
-    `downloads` is what an import may fetch; `decoders` is the memory that all streams of the process share; `operation` counts what all
-    streams of one operation inflate to, in an engine that is made for that operation.
+    `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `operation` counts
+    what one operation costs, in an engine that is made for that operation.
     """
 
     content: ContentStore
@@ -66,11 +66,11 @@ class Engine:
     platform: Platform
     clock: Callable[[], int]
     limits: Limits
-    decoders: DecoderMemory
+    memory: MemoryBudget
     shown: ShownSettings = ShownSettings()
-    operation: Inflation | None = None
+    operation: Operation | None = None
 
     @property
     def bounds(self) -> Bounds:
         """What a compressed stream may cost."""
-        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.decoders, self.operation)
+        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.memory, self.operation)

@@ -14,7 +14,7 @@ from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.oci.platform import Platform
-from tests.engines import LIMITS, decoder_memory, downloads, metadata_store, registry_client
+from tests.engines import LIMITS, downloads, memory_budget, metadata_store, registry_client
 from tests.fake_registry import FakeRegistry
 
 settings.register_profile("stowage", deadline=None)  # how long an example takes says more about the machine than about the code
@@ -55,7 +55,7 @@ def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
         platform=Platform(os="linux", architecture="amd64"),
         clock=time.time_ns,
         limits=LIMITS,
-        decoders=decoder_memory(),
+        memory=memory_budget(),
     )
 
 

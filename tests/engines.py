@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from stowage.services.archive.bounds import Bounds, DecoderMemory
+from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.engine import Limits
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.urls import UrlDownloads
 
-DECODER_MEMORY = 512 << 20
+REQUEST_MEMORY = 512 << 20
 LIMITS = Limits(
     decompression_ratio=200,
     decompression_bytes=1 << 30,
@@ -33,8 +33,8 @@ def registry_client(**settings: Any) -> RegistryClient:
     return RegistryClient(**(usual | settings))
 
 
-def decoder_memory(size: int = DECODER_MEMORY, **options: Any) -> DecoderMemory:
-    return DecoderMemory(size, setting="STOWAGE_DECOMPRESSION_MEMORY", **options)
+def memory_budget(size: int = REQUEST_MEMORY, **options: Any) -> MemoryBudget:
+    return MemoryBudget(size, setting="STOWAGE_REQUEST_MEMORY", **options)
 
 
 def downloads(*allowed: str) -> UrlDownloads:
@@ -46,4 +46,4 @@ def metadata_store(url: str, *, event_history: int = 4096) -> SqlMetadataStore:
 
 
 def bounds(ratio: int = LIMITS.decompression_ratio, size: int = LIMITS.decompression_bytes) -> Bounds:
-    return Bounds(ratio, size, decoder_memory())
+    return Bounds(ratio, size, memory_budget())

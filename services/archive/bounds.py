@@ -1,7 +1,8 @@
-"""What decompression may cost: how far a stream or an operation may inflate, and the memory that the decoders of a process share.
+"""What streams and operations may cost: how far they may inflate, how many values they may hold, and the memory that a process has for all.
 
 An xz or zstd decoder keeps a window of up to 128 MiB as long as its stream is open, even if no bytes arrive. So the memory that its header
-asks for is reserved before the decoder is made, and released when the stream ends.
+asks for is reserved before the decoder is made, and released when the stream ends. What a load keeps until its archive is complete is
+reserved in the same budget.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from threading import Condition, Lock
 
-from stowage.services.errors import Forbidden, Unavailable
+from stowage.services.errors import Forbidden, InvalidContent, Unavailable
 
 _WAIT_SECONDS = 10.0
-"""How long a stream waits for others to end. One operation may have several streams open, so two could wait for each other."""
+"""How long a reservation waits for others to end. Two operations that hold a part and need more could otherwise wait for each other."""
+
+_UNRESERVED_BYTES = 1 << 20
+_STEP_BYTES = 1 << 20
+_SANE_VALUES = 1 << 20
+_VALUES_PER_BYTE = 2
 
 
-class DecoderMemory:
-    """Bytes that the decoders of a process may use together; usable from several threads. `setting` is the setting for the size."""
+class MemoryBudget:
+    """Bytes that the operations of a process may keep together; usable from several threads. `setting` is the setting for the size."""
 
     def __init__(self, size: int, *, setting: str, wait_seconds: float = _WAIT_SECONDS) -> None:
         self._size = size
@@ -31,19 +37,20 @@ class DecoderMemory:
         return self._free
 
     def reservation(self) -> Reservation:
-        """An empty reservation, for one stream; closed by the caller."""
+        """An empty reservation, for one stream or operation; closed by the caller."""
         return Reservation(self)
 
     def take(self, size: int, reservation: Reservation) -> None:
-        """Take bytes for an open reservation, as soon as enough are free; raises as `Reservation.hold` does."""
-        if size > self._size:
-            raise Forbidden(f"the stream needs {size} bytes of memory to decompress; {self._setting} allows {self._size} for all streams")
+        """Take more bytes for an open reservation, as soon as enough are free; raises as `Reservation.hold` does."""
+        if size + reservation.size > self._size:
+            needed = size + reservation.size
+            raise Forbidden(f"this needs {needed} bytes of memory at once; {self._setting} allows {self._size} for all requests together")
         with self._changed:
             self._changed.wait_for(lambda: reservation.closed or self._free >= size, self._wait_seconds)
             if reservation.closed or self._free < size:
-                raise Unavailable("too many compressed streams are open: try again when some of them have ended")
+                raise Unavailable("other loads and compressed streams use too much memory: try again when some of them have ended")
             self._free -= size
-            reservation.size = size
+            reservation.size += size
 
     def give_back(self, reservation: Reservation, *, close: bool = False) -> None:
         """Release a reservation's bytes; with `close` it takes none from then on."""
@@ -55,17 +62,17 @@ class DecoderMemory:
 
 
 class Reservation:
-    """The memory that the decoders of one stream hold, one after another. One thread holds and releases; any thread may close."""
+    """The memory that one stream or operation holds. One thread holds and releases; any thread may close."""
 
     __slots__ = ("_memory", "closed", "size")
 
-    def __init__(self, memory: DecoderMemory) -> None:
+    def __init__(self, memory: MemoryBudget) -> None:
         self._memory = memory
         self.size = 0
         self.closed = False
 
     def hold(self, size: int) -> None:
-        """Hold this many bytes, after a bounded wait if they are in use. Nothing may be held already.
+        """Hold this many bytes more, after a bounded wait if they are in use.
 
         Raises Unavailable if they are not freed or the reservation is closed in the meantime, and Forbidden if there are never that many.
         """
@@ -82,15 +89,19 @@ class Reservation:
         self._memory.give_back(self, close=True)
 
 
-class Inflation:
-    """Counts what all streams of one operation inflate to, nested ones too, against what its client sent; usable from several threads.
+class Operation:
+    """Counts what one operation costs against what its client sent, and reserves what it keeps in memory; closed by the caller.
 
-    Each stream alone may be of a sane size, and inflate from bytes that were themselves inflated from almost nothing.
+    All its streams count together, nested ones too: each alone may be of a sane size, and inflate from bytes that were themselves inflated
+    from almost nothing. So do the values of its documents. `send`, `inflate` and `passes` may be called from several threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: MemoryBudget) -> None:
         self._sent = 0
         self._inflated = 0
+        self._values = 0
+        self._kept = 0
+        self._reservation = memory.reservation()
         self._lock = Lock()
 
     def send(self, size: int) -> None:
@@ -107,6 +118,29 @@ class Inflation:
         """Whether the inflated bytes are beyond both `max_ratio` times the bytes sent and `max_bytes`."""
         return self._inflated > max_bytes and self._inflated > max_ratio * self._sent
 
+    def decode(self, values: int) -> None:
+        """Count the values of a JSON document that is about to be decoded; raises InvalidContent if all documents have too many together.
+
+        A compressed archive of thousands of images that are nearly equal has about one for each byte that was sent.
+        """
+        self._values += values
+        if self._values > _SANE_VALUES + _VALUES_PER_BYTE * self._sent:
+            raise InvalidContent("the documents of the archive have too many values for the size of what was sent: refused as a bomb")
+
+    def keep(self, size: int) -> None:
+        """Count bytes that are kept in memory until the operation ends; raises as `Reservation.hold` does.
+
+        The first MiB is not reserved, so that usual loads never wait. More is reserved a MiB at a time.
+        """
+        self._kept += size
+        missing = self._kept - _UNRESERVED_BYTES - self._reservation.size
+        if missing > 0:
+            self._reservation.hold(-(-missing // _STEP_BYTES) * _STEP_BYTES)
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self._reservation.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -117,5 +151,5 @@ class Bounds:
 
     max_ratio: int
     max_bytes: int
-    memory: DecoderMemory
-    operation: Inflation | None = None
+    memory: MemoryBudget
+    operation: Operation | None = None

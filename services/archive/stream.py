@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Protocol
 
-from stowage.services.archive.bounds import Bounds, Inflation
+from stowage.services.archive.bounds import Bounds, Operation
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.layer import Decompressor
 from stowage.services.archive.tar_reader import CHUNK
@@ -23,7 +23,7 @@ class Readable(Protocol):
 class Counted:
     """A source whose bytes are counted as what the client of an operation sent."""
 
-    def __init__(self, source: Readable, operation: Inflation) -> None:
+    def __init__(self, source: Readable, operation: Operation) -> None:
         self._source = source
         self._operation = operation
 

@@ -22,6 +22,9 @@ from stowage.services.dockerfile.words import Expander
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.config import ContainerConfig, HealthCheck
 
+MAX_CHANGES = 256 << 10
+"""How many characters the changes of one import may have together. Real ones have a few thousand; each costs time and memory."""
+
 _ONBUILD = re.compile(r"[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*", re.IGNORECASE)
 _EMPTY_VOLUME = "VOLUME specified can not be an empty string"
 
@@ -33,6 +36,8 @@ def apply_changes(changes: Sequence[str], *, os: str) -> ContainerConfig:
     """
     if not changes:
         return ContainerConfig()
+    if sum(len(change) + 1 for change in changes) > MAX_CHANGES:
+        raise InvalidParameter(f"the changes have more than {MAX_CHANGES} characters together: shorten them, or build the image instead")
     dockerfile = parse_dockerfile("\n".join(changes))
     effects = [_read(instruction) for instruction in dockerfile.instructions]
     draft = _Draft(os, Expander(dockerfile.escape))

@@ -17,10 +17,11 @@ from stowage.services.dockerfile.spaces import SPACE
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.gojson import quote
 
-MAX_EXPANDED = 4 * 1024 * 1024
+MAX_EXPANDED = 1 << 20
 """How many characters the variables and paths of one import may expand to; doubling one line by line would otherwise fill the memory.
 
-Text that a pattern searches counts too, since the result may be empty: once, and once more for each 64 characters of the pattern.
+A pattern counts too, and so does the text in which it is searched, since the result may be empty: once, once more for each 64 characters of
+the pattern, and once more for each `?`.
 """
 
 _PATTERN_CHARACTERS = 64
@@ -159,9 +160,9 @@ class _Reader:
         return value
 
     def _searched(self, name: str, pattern: str) -> str:
-        """A variable's value, in which a pattern will be searched."""
+        """A variable's value, in which a pattern will be searched; counted before the pattern is parsed."""
         value = self._environment.get(name, "")
-        self.left = _spent(self.left, len(value) * (1 + len(pattern) // _PATTERN_CHARACTERS))
+        self.left = _spent(self.left, len(pattern) + len(value) * (1 + len(pattern) // _PATTERN_CHARACTERS + pattern.count("?")))
         return value
 
     def _name(self) -> str:
@@ -220,9 +221,9 @@ class _Reader:
         if every:
             self._next()
         wanted = self._argument("/", "/", keep_escapes=True)
+        value = self._searched(name, wanted)
         pattern = Glob(wanted)
         text = self._argument("}", "}", keep_escapes=True)
-        value = self._searched(name, wanted)
         if every:
             return _replace_every(pattern, value, text, self.left)
         found = pattern.search(value, 0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
-from stowage.services.archive.bounds import Bounds, DecoderMemory
+from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.archive.layer import LayerDigester
 from stowage.services.archive.windows import MAX_WINDOW
 from stowage.services.content.errors import storage_errors
@@ -141,7 +141,7 @@ def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
     """What is wrong with the facts of a sound blob, which is inflated no further than they say."""
     try:
-        bounds = Bounds(max_ratio=0, max_bytes=facts.size, memory=DecoderMemory(2 * MAX_WINDOW, setting=""))
+        bounds = Bounds(max_ratio=0, max_bytes=facts.size, memory=MemoryBudget(2 * MAX_WINDOW, setting=""))
         with closing(LayerDigester(bounds, algorithm=digest.algorithm)) as layer:
             for chunk in _chunks(content, digest):
                 layer.feed(chunk)

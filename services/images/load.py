@@ -9,11 +9,12 @@ Source: moby daemon/containerd/image_exporter.go (LoadImage, verifyImagesProvide
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
+from stowage.services.archive.bounds import Operation
 from stowage.services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
 from stowage.services.archive.stream import Readable
 from stowage.services.engine import Engine
@@ -36,6 +37,8 @@ from stowage.services.store.publish import assign_name, record_graph
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_CHUNK = 1 << 20
+
+ReadArchive = Callable[[Lease], Generator[Progress, None, list[Descriptor]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,22 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
     followed by `Error unpacking image` if the image is stored although no layer could be made of it (see `read_graph`). Empty ticks come
     between the earlier steps. With platforms, only these and their attestations are taken from an index, and every image must provide one
     of them. Names that are not valid references count as none. Raises InvalidContent, NotFound, OutOfSpace, and Unavailable or Forbidden if
-    there is not enough memory to decompress. The store is then unchanged, as it is if the stream is closed before the names are given.
+    there is not enough memory. The store is then unchanged, as it is if the stream is closed before the names are given.
     What follows the archive in `source` is read too, up to a bound, so the client can finish sending.
     """
+    outcome: list[Progress] | EngineError
     try:
-        loaded = yield from _load(engine, source, platforms)
-    finally:
-        _drain(source)
+        outcome = yield from _load(engine, source, platforms)
+    except EngineError as exc:
+        outcome = exc.with_traceback(None)  # its frames would keep what was read while a slow client sends the rest
+        outcome.__cause__ = outcome.__context__ = None
+    _drain(source)
+    if isinstance(outcome, EngineError):
+        raise outcome
+    yield from outcome
+
+
+def _report(engine: Engine, loaded: list[_Loaded], platforms: Sequence[Platform]) -> Iterator[Progress]:
     unpacked = PlatformMatcher.any_of(tuple(platforms), engine.platform) if platforms else PlatformMatcher.only(engine.platform)
     problems = {image.target.digest: _problem(image, unpacked) for image in _one_per_target(loaded)}
     for image in loaded:
@@ -101,17 +113,20 @@ def _not_unpacked(image: _Loaded, problem: str) -> Progress:
     return Progress(stream=f"Error unpacking image {image.familiar}: {problem}\n")
 
 
-def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Generator[Progress, None, list[_Loaded]]:
-    with hold(engine.metadata, engine.content, "load") as lease:
+def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Generator[Progress, None, list[Progress]]:
+    """Load the archive and return the lines that report it: nothing else is kept while the rest of the body is read."""
+    with closing(Operation(engine.memory)) as operation, hold(engine.metadata, engine.content, "load") as lease:
+        documents = Documents(operation)
+        read = partial(read_archive, engine, source=source, operation=operation, documents=documents)
         if platforms:
-            loaded = yield from _take_platforms(engine, lease, source, platforms)
+            loaded = yield from _take_platforms(engine, lease, read, documents, platforms)
         else:
-            entries = yield from read_archive(engine, lease, source)
+            entries = yield from read(lease)
             if not any(map(is_image, entries)):
                 raise InvalidContent("image might be filtered out")
-            loaded = yield from _read_images(engine, lease, entries)
+            loaded = yield from _read_images(engine, lease, entries, documents)
         yield from _record(engine, loaded)
-    return loaded
+        return list(_report(engine, loaded, platforms))
 
 
 def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
@@ -154,11 +169,10 @@ def _name(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[st
 
 
 def _read_images(
-    engine: Engine, lease: Lease, entries: Sequence[Descriptor], matcher: PlatformMatcher | None = None
+    engine: Engine, lease: Lease, entries: Sequence[Descriptor], documents: Documents, matcher: PlatformMatcher | None = None
 ) -> Generator[Progress, None, list[_Loaded]]:
     """Every image with its graph, which is read once for all names of a target: an archive may hold thousands of names."""
     leased = lease.digests()
-    documents = Documents()
     known = _referrers(entry for entry in entries if entry.digest in leased)
 
     @cache
@@ -216,16 +230,16 @@ def _reference(entry: Descriptor) -> Reference | None:
 
 
 def _take_platforms(
-    engine: Engine, lease: Lease, source: Readable, platforms: Sequence[Platform]
+    engine: Engine, lease: Lease, read: ReadArchive, documents: Documents, platforms: Sequence[Platform]
 ) -> Generator[Progress, None, list[_Loaded]]:
     """Store the archive under a lease of its own and move what the platforms need to the outer one; the rest is swept."""
     matcher = PlatformMatcher.any_of(tuple(platforms), engine.platform)
     wanted = "[" + " ".join(map(str, platforms)) + "]"
     with hold(engine.metadata, engine.content, "load") as staging:
-        entries = yield from read_archive(engine, staging, source)
+        entries = yield from read(staging)
         if not any(is_wanted(entry, matcher) for entry in entries if is_image(entry)):
             raise NotFound(f"requested platform(s) ({wanted}) not found: image might be filtered out")
-        loaded = yield from _read_images(engine, staging, entries, matcher)
+        loaded = yield from _read_images(engine, staging, entries, documents, matcher)
         targets = _one_per_target(loaded)
         whole = _whole_manifests(engine, targets)
         for image in targets:

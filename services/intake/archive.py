@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from stowage.services.archive import docker_archive, oci_layout
-from stowage.services.archive.bounds import Inflation
+from stowage.services.archive.bounds import Operation
 from stowage.services.archive.stream import Counted, Readable, uncompressed
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.engine import Engine
@@ -20,18 +20,21 @@ from stowage.services.intake.derived_manifests import docker_entries
 from stowage.services.intake.small_blobs import SmallBlobs
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.progress import Progress
+from stowage.services.store.documents import Documents
 
 
-def read_archive(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, list[Descriptor]]:
+def read_archive(
+    engine: Engine, lease: Lease, *, source: Readable, operation: Operation, documents: Documents
+) -> Generator[Progress, None, list[Descriptor]]:
     """Store what the archive holds under the lease; returns its entries in order, one for each name, as an index.json lists them.
 
-    Yields ticks. Raises InvalidContent, in containerd's words if it has any, also if all streams of the archive, including the archive
-    itself, inflate like a bomb together.
+    The operation counts what it costs; `documents` keeps what was read of its configs. Yields ticks. Raises InvalidContent, in containerd's
+    words if it has any, also if all streams of the archive, including the archive itself, inflate like a bomb together, and what
+    `Operation` raises.
     """
-    inflation = Inflation()
-    engine = replace(engine, operation=inflation)
-    intake = Intake(engine, lease, SmallBlobs(engine, lease))
-    with uncompressed(Counted(source, inflation), engine.bounds) as read:
+    engine = replace(engine, operation=operation)
+    intake = Intake(engine, lease, operation, documents, SmallBlobs(engine, lease))
+    with uncompressed(Counted(source, operation), engine.bounds) as read:
         reader = TarReader(read)
         for member in reader:
             take_member(intake, member, reader.chunks())
@@ -47,4 +50,6 @@ def read_archive(engine: Engine, lease: Lease, source: Readable) -> Generator[Pr
 def _layout_entries(intake: Intake) -> list[Descriptor]:
     if oci_layout.INDEX_FILE not in intake.documents:
         raise InvalidContent(f"missing index.json in OCI layout {oci_layout.LAYOUT_VERSION}")
-    return list(oci_layout.parse_index_file(intake.documents[oci_layout.INDEX_FILE], most=MAX_ENTRIES))
+    raw = intake.documents.pop(oci_layout.INDEX_FILE)
+    intake.configs.count_listing(raw)
+    return list(oci_layout.parse_index_file(raw, most=MAX_ENTRIES))

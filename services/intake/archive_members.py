@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stowage.services.archive import docker_archive, oci_layout
+from stowage.services.archive.bounds import Operation
 from stowage.services.archive.tar_reader import Member, MemberType
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidDigest
@@ -27,10 +28,13 @@ from stowage.services.intake.ingest import StoredBlob, store_blob
 from stowage.services.intake.small_blobs import SMALL_BYTES, SmallBlobs
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.gojson import check_values, quote
-from stowage.services.oci.platform import Platform
+from stowage.services.store.documents import Documents
 
 MAX_DOCUMENT_BYTES = 20 << 20
 """The size limit of index.json and of manifest.json; containerd reads no more of the latter (jsonLimit)."""
+
+_MAX_LAYOUT_BYTES = 64 << 10
+"""The size limit of oci-layout, which has about 30."""
 
 MAX_ENTRIES = 100_000
 """How many names and nameless images an archive may have; each costs a row and an event, but only a few bytes of a document."""
@@ -38,7 +42,7 @@ MAX_ENTRIES = 100_000
 _DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
 _REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
 _MEMORY_BYTES = 32 << 20
-"""Memory for names, links and small members together, roughly."""
+"""Memory for names, links and small members together, roughly. What they take counts in the memory of the operation, as documents do."""
 
 
 @dataclass(slots=True)
@@ -46,22 +50,21 @@ class Intake:
     """An archive while it is read: its documents, and every other member by name as small content or as a stored blob.
 
     `came` maps each name to its content, a digest or a link target, so that repeated names are noticed. `blobs` stores small
-    members and must be flushed before they are read back. `configs` has the platform and number of layers of each config that was read,
-    `types` the media types of layers.
+    members and must be flushed before they are read back. `configs` has what was read of configs, `types` the media types of layers.
     """
 
     engine: Engine
     lease: Lease
+    operation: Operation
+    configs: Documents
     blobs: SmallBlobs
     documents: dict[str, bytes] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     stored: dict[str, StoredBlob] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     came: dict[str, Digest | str] = field(default_factory=dict)
-    configs: dict[Digest, tuple[Platform, int]] = field(default_factory=dict)
     types: dict[Digest, str] = field(default_factory=dict)
     memory: int = 0
-    reread: int = 0
 
 
 def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None:
@@ -100,7 +103,7 @@ def _take_link(intake: Intake, name: str, link: str) -> None:
 
 def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) -> None:
     if name in _DOCUMENTS:
-        document = _read_document(size, chunks)
+        document = _read_document(intake, name, size, chunks)
         _refuse_other(intake, name, Digest.of(document))
         intake.documents[name] = document
         return
@@ -110,8 +113,8 @@ def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) ->
     elif digest is not None:
         blob = intake.blobs.add(b"".join(chunks), digest=digest)
     else:
-        content = b"".join(chunks)
         _remember(intake, size)
+        content = b"".join(chunks)
         _refuse_other(intake, name, Digest.of(content))
         intake.small[name] = content
         return
@@ -129,14 +132,20 @@ def _remember(intake: Intake, size: int) -> None:
     intake.memory += size + 256
     if intake.memory > _MEMORY_BYTES:
         raise InvalidContent("the archive has too many members")
+    intake.operation.keep(size + 256)
 
 
-def _read_document(size: int, chunks: Iterable[bytes]) -> bytes:
-    if size > MAX_DOCUMENT_BYTES:
-        raise InvalidContent(f"larger than {MAX_DOCUMENT_BYTES} bytes")
-    document = b"".join(chunks)
-    check_values(document, oci_layout.MAX_DOCUMENT_VALUES)
-    return document
+def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]) -> bytes:
+    most = _MAX_LAYOUT_BYTES if name == oci_layout.LAYOUT_FILE else MAX_DOCUMENT_BYTES
+    if size > most:
+        raise InvalidContent(f"larger than {most} bytes")
+    document = bytearray()
+    for chunk in chunks:
+        intake.operation.keep(len(chunk))
+        document += chunk
+    whole = bytes(document)
+    check_values(whole, oci_layout.MAX_DOCUMENT_VALUES)
+    return whole
 
 
 def _blob_digest(name: str) -> Digest | None:

@@ -13,17 +13,14 @@ from stowage.services.archive.docker_archive import ArchivedImage
 from stowage.services.errors import InvalidContent, InvalidReference
 from stowage.services.intake.archive_members import MAX_ENTRIES, Intake
 from stowage.services.intake.ingest import StoredBlob
-from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.gojson import quote
 from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
 from stowage.services.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
-from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Progress
-from stowage.services.store.documents import MAX_REPEATED_CONFIGS
-from stowage.services.store.reading import read_document
+from stowage.services.store.documents import ConfigFacts
 
 MAX_IMAGES = 20_000
 """The maximum number of entries in manifest.json; each may cost a manifest and everything that is read for it."""
@@ -37,7 +34,9 @@ def docker_entries(intake: Intake) -> Generator[Progress, None, list[Descriptor]
 
     Raises InvalidContent, in containerd's words if it has any, for members that are missing or do not fit together.
     """
-    images = docker_archive.parse_manifest_file(intake.documents[docker_archive.MANIFEST_FILE])
+    raw = intake.documents.pop(docker_archive.MANIFEST_FILE)
+    intake.configs.count_listing(raw)
+    images = docker_archive.parse_manifest_file(raw)
     if len(images) > MAX_IMAGES or sum(max(1, len(image.repo_tags)) for image in images) > MAX_ENTRIES:
         raise InvalidContent(f"the archive has more than {MAX_IMAGES} images or {MAX_ENTRIES} names")
     for name, target in docker_archive.resolve_links({**intake.small, **intake.stored}, intake.links).items():
@@ -48,8 +47,7 @@ def docker_entries(intake: Intake) -> Generator[Progress, None, list[Descriptor]
     distinct = iter({(image.config, image.layers): image for image in images}.values())
     targets: dict[tuple[str, tuple[str, ...]], Descriptor] = {}
     while group := list(islice(distinct, _IMAGES_AT_ONCE)):
-        targets |= _derive(intake, group)
-        yield Progress()
+        targets |= yield from _derive(intake, group)
     intake.blobs.flush()
     return [entry for image in images for entry in _named(targets[image.config, image.layers], image)]
 
@@ -59,55 +57,39 @@ def _named(target: Descriptor, image: ArchivedImage) -> list[Descriptor]:
     return [oci_layout.named(target, _normalize(name)) for name in image.repo_tags] or [target]
 
 
-def _derive(intake: Intake, images: list[ArchivedImage]) -> dict[tuple[str, tuple[str, ...]], Descriptor]:
-    """Derive and store the manifests of a few images, by config and layers as the archive names them."""
+def _derive(intake: Intake, images: list[ArchivedImage]) -> Generator[Progress, None, dict[tuple[str, tuple[str, ...]], Descriptor]]:
+    """Derive and store the manifests of a few images, by config and layers as the archive names them. Yields a tick for each image."""
     found = {image: (_config(intake, image.config), [_layer(intake, name) for name in image.layers]) for image in images}
     intake.blobs.flush()
     twins = _compressed_twins(intake, {layer.digest for _, layers in found.values() for layer in layers})
     for image, (config, layers) in found.items():
         _check_layers(intake, image, config, layers)
+        yield Progress()
     return {(image.config, image.layers): _manifest(intake, config, layers, twins) for image, (config, layers) in found.items()}
 
 
 def _check_layers(intake: Intake, image: ArchivedImage, config: StoredBlob, layers: list[StoredBlob]) -> None:
     """Refuse a layer that is empty or not a stream unless it matches its diff_id, the only digest that such an archive has for a layer."""
-    _, count = _read_config(intake, config.digest)
-    if count != len(layers):
+    diff_ids = _read_config(intake, config.digest).diff_ids
+    if len(diff_ids) != len(layers):
         raise InvalidContent("mismatched image rootfs and manifest layers")
-    unreadable = [position for position, layer in enumerate(layers) if layer.layer is None or not layer.size]
-    if not unreadable:
-        return
-    intake.reread += config.size
-    if intake.reread > MAX_REPEATED_CONFIGS:
-        raise InvalidContent(
-            f"too many images have layers that cannot be read, with configs of more than {MAX_REPEATED_CONFIGS} bytes together"
-        )
-    diff_ids = _parse_config(intake, config.digest).diff_ids or ()
-    for position in unreadable:
-        actual, diff_id = layers[position].digest, diff_ids[position]
-        if actual != diff_id:
+    for position, (layer, diff_id) in enumerate(zip(layers, diff_ids, strict=True)):
+        actual = layer.digest
+        if (layer.layer is None or not layer.size) and actual != diff_id:
             raise InvalidContent(f'layer {quote(image.layers[position])} is not readable: wrong diff id "{actual}", expected "{diff_id}"')
 
 
 def _manifest(intake: Intake, config: StoredBlob, layers: list[StoredBlob], twins: Mapping[Digest, Descriptor]) -> Descriptor:
-    platform, _ = _read_config(intake, config.digest)
+    platform = _read_config(intake, config.digest).platform
     raw = docker_archive.derive_manifest(Descriptor(DOCKER_CONFIG, config.digest, config.size), _prefer_compressed(intake, layers, twins))
     return Descriptor(DOCKER_MANIFEST, intake.blobs.add(raw).digest, len(raw), platform=platform)
 
 
-def _read_config(intake: Intake, digest: Digest) -> tuple[Platform, int]:
-    """The platform that a config is for, and how many layers it has."""
-    if digest not in intake.configs:
-        config = _parse_config(intake, digest)
-        intake.configs[digest] = config.platform, len(config.diff_ids or ())
-    return intake.configs[digest]
-
-
-def _parse_config(intake: Intake, digest: Digest) -> ImageConfig:
-    try:
-        return ImageConfig.parse(read_document(intake.engine, digest))
-    except InvalidContent as exc:
-        raise InvalidContent(f"unable to resolve platform: {exc}") from exc
+def _read_config(intake: Intake, digest: Digest) -> ConfigFacts:
+    facts = intake.configs.config_facts(intake.engine, digest)
+    if isinstance(facts, InvalidContent):
+        raise InvalidContent(f"unable to resolve platform: {facts}")
+    return facts
 
 
 def _config(intake: Intake, name: str) -> StoredBlob:

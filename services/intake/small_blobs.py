@@ -21,7 +21,8 @@ SMALL_BYTES = 64 << 10
 
 _BATCH = 64
 """How many blobs a batch holds; each takes three file descriptors while the batch is stored."""
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 1 << 20
+"""How many bytes wait for a batch: a load whose client stops sending keeps them in memory."""
 
 
 class SmallBlobs:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import NoReturn
 
@@ -24,8 +24,14 @@ MAX_VALUES = 1 << 17
 a million, each of which takes 50 times its bytes in memory, and much time.
 """
 
+_FEW_VALUES = 1 << 10
+"""How many values are counted quickly, as if strings had values too."""
+
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-_READ_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})(?:\\u([dD][c-fC-F][0-9a-fA-F]{2}))?|.)", re.DOTALL)
+_SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*+)((?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+)")
+"""Escaped surrogates in a row, after an even number of backslashes: after an odd one the first `\\u` is no escape."""
+_SURROGATE = re.compile(r"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u....")
+"""In such a row: a pair, or one that is alone."""
 _BYTE = re.compile("[\udc80-\udcff]")
 """A byte that is not valid UTF-8, as text (PEP 383)."""
 _UP_TO_VALUE = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([{\[,])|\Z)', re.DOTALL)
@@ -93,11 +99,25 @@ def check_values(raw: bytes, most: int) -> None:
 
     Takes linear time and almost no memory.
     """
-    if sum(map(raw.count, (b"{", b"[", b","))) <= most:  # which is quick, but counts those in strings too
-        return
-    values = (found for found in _UP_TO_VALUE.finditer(raw) if found[1])
-    if next(islice(values, most, None), None) is not None:
+    if _most_values(raw) > most and next(islice(_values(raw), most, None), None) is not None:
         raise InvalidContent(f"a JSON document has more than {most} values")
+
+
+def count_values(raw: bytes) -> int:
+    """How many values the text has, roughly; an escaped surrogate costs as much as a value, and counts too."""
+    values = _most_values(raw)
+    if values > _FEW_VALUES:
+        values = sum(1 for _ in _values(raw))
+    return values + raw.count(b"\\ud") + raw.count(b"\\uD")
+
+
+def _most_values(raw: bytes) -> int:
+    """A quick count, which includes what looks like a value in strings."""
+    return sum(map(raw.count, (b"{", b"[", b",")))
+
+
+def _values(raw: bytes) -> Iterator[re.Match[bytes]]:
+    return (found for found in _UP_TO_VALUE.finditer(raw) if found[1])
 
 
 def _load(raw: bytes, build: Callable[[list[tuple[str, object]]], object], *, whole: bool = True) -> object:
@@ -134,17 +154,11 @@ def _write_escape(match: re.Match[str]) -> str:
 
 
 def _without_lone_surrogates(text: str) -> str:
-    return _READ_ESCAPE.sub(_read_escape, text) if "\\ud" in text or "\\uD" in text else text
+    return _SURROGATES.sub(_replace_lone, text) if "\\ud" in text or "\\uD" in text else text
 
 
-def _read_escape(match: re.Match[str]) -> str:
-    first, second = match[1], match[2]
-    if first is None or not 0xD800 <= int(first, 16) <= 0xDFFF:
-        lone_tail = "\\ufffd" if second else ""
-        return match[0] if first is None else f"\\u{first}{lone_tail}"
-    if second and int(first, 16) < 0xDC00:
-        return match[0]
-    return "\\ufffd" * (2 if second else 1)
+def _replace_lone(row: re.Match[str]) -> str:
+    return row[1] + _SURROGATE.sub(lambda found: found[1] or "\\ufffd", row[2])
 
 
 def _words(error: json.JSONDecodeError) -> str:

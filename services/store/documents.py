@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stowage.services.archive.bounds import Operation
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import decode
+from stowage.services.oci.gojson import count_values, decode
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.reading import read_document
@@ -43,10 +44,15 @@ class ConfigFacts:
 
 
 class Documents:
-    """The documents that an operation has read; what it keeps of a config serves every manifest that shares it."""
+    """The documents that an operation has read; what it keeps of a config serves every manifest that shares it.
 
-    def __init__(self) -> None:
+    The `operation`, if one is given, counts the values of each document before it is decoded, and what is kept of it.
+    """
+
+    def __init__(self, operation: Operation | None = None) -> None:
+        self._operation = operation
         self._sizes: dict[Digest, int] = {}
+        self._copied: set[Digest] = set()
         self._configs: dict[Digest, ConfigFacts | InvalidContent] = {}
         self._could_be_manifests: dict[Digest, bool] = {}
         self._diff_ids = 0
@@ -55,28 +61,53 @@ class Documents:
 
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
-        raw = read_document(engine, digest)
+        raw = self._read(engine, digest)
         width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
         self._keep(len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b","))))
         return raw
 
     def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
         """The facts of a config, or the error in it; raises InvalidContent if too much would be kept in memory or copied."""
-        if digest in self._sizes:
+        if digest in self._copied:
             self._repeated += self._sizes[digest]
             if self._repeated > MAX_REPEATED_CONFIGS:
                 raise InvalidContent(f"too many manifests share configs: their copies take more than {MAX_REPEATED_CONFIGS} bytes")
+        self._copied.add(digest)
+        return self.config_facts(engine, digest)
+
+    def config_facts(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
+        """The same, for a reader that copies nothing."""
         if digest not in self._configs:
-            raw = read_document(engine, digest)
+            raw = self._read(engine, digest)
             self._sizes[digest] = len(raw)
             self._add(digest, _parse_config(raw))
         return self._configs[digest]
 
+    def count_listing(self, raw: bytes) -> None:
+        """Count a document that lists the images of an archive, and that will be kept parsed; raises as `Operation` does."""
+        values = self._count(raw)
+        if self._operation:
+            self._operation.keep(_VALUE_BYTES * values)
+
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
         """Whether a small blob of any type has members that only manifests and indexes have; it is read once, whatever its types."""
         if digest not in self._could_be_manifests:
-            self._could_be_manifests[digest] = _looks_like_manifest(read_document(engine, digest))
+            self._could_be_manifests[digest] = _looks_like_manifest(self._read(engine, digest))
         return self._could_be_manifests[digest]
+
+    def _read(self, engine: Engine, digest: Digest) -> bytes:
+        """The bytes of a document that will be decoded."""
+        raw = read_document(engine, digest)
+        self._count(raw)
+        return raw
+
+    def _count(self, raw: bytes) -> int:
+        """How many values the document has, if an operation counts them."""
+        if self._operation is None:
+            return 0
+        values = count_values(raw)
+        self._operation.decode(values)
+        return values
 
     def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
         self._keep(_weight(facts))
@@ -90,6 +121,8 @@ class Documents:
         self._kept += weight
         if self._kept > MAX_KEPT_BYTES:
             raise InvalidContent(f"the manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory")
+        if self._operation:
+            self._operation.keep(weight)
 
 
 def _looks_like_manifest(raw: bytes) -> bool:

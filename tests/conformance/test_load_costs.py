@@ -29,7 +29,7 @@ HEAD = b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicat
 @pytest.fixture
 def narrow(tmp_path: Path) -> Iterator[Service]:
     """A service of one worker, with memory for one window of 96 MiB."""
-    running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_WORKERS": "1", "STOWAGE_DECOMPRESSION_MEMORY": str(MEMORY)})
+    running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_WORKERS": "1", "STOWAGE_REQUEST_MEMORY": str(MEMORY)})
     running.start()
     yield running
     running.stop()

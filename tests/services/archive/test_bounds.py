@@ -10,25 +10,25 @@ from contextlib import closing
 
 import pytest
 
-from stowage.services.archive.bounds import Bounds, DecoderMemory
+from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.layer import Decompressor, LayerDigester
 from stowage.services.archive.windows import MAX_WINDOW
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, Unavailable
 from stowage.services.oci.digest import Digest
 from tests.builders import compress
-from tests.engines import decoder_memory
+from tests.engines import memory_budget
 
 MIB = 1 << 20
 PLAIN = random.Random(1).randbytes(3 * MIB)
-BUSY = "too many compressed streams are open: try again when some of them have ended"
+BUSY = "other loads and compressed streams use too much memory: try again when some of them have ended"
 
 
 def xz(dictionary: int, plain: bytes = PLAIN[:1000]) -> bytes:
     return lzma.compress(plain, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": dictionary}])
 
 
-def bounds(memory: DecoderMemory) -> Bounds:
+def bounds(memory: MemoryBudget) -> Bounds:
     return Bounds(200, 1 << 30, memory)
 
 
@@ -61,11 +61,11 @@ def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[Engine
     return thread, raised
 
 
-class Watched(DecoderMemory):
+class Watched(MemoryBudget):
     """Says when somebody asks for memory."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, setting="STOWAGE_DECOMPRESSION_MEMORY", wait_seconds=30)
+        super().__init__(size, setting="STOWAGE_REQUEST_MEMORY", wait_seconds=30)
         self.asked = threading.Event()
 
     def take(self, size, reservation):  # type: ignore[no-untyped-def]
@@ -74,7 +74,7 @@ class Watched(DecoderMemory):
 
 
 def test_a_stream_holds_its_window_until_it_ends() -> None:
-    memory = decoder_memory(100 * MIB)
+    memory = memory_budget(100 * MIB)
     decompressor = Decompressor(Compression.XZ, bounds(memory))
     stored = xz(64 * MIB)
     read(decompressor, stored[:-1])
@@ -88,7 +88,7 @@ def test_a_stream_holds_its_window_until_it_ends() -> None:
 
 
 def test_nothing_is_allocated_before_it_is_reserved() -> None:
-    memory = decoder_memory(100 * MIB, wait_seconds=0)
+    memory = memory_budget(100 * MIB, wait_seconds=0)
     first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
     read(first, xz(64 * MIB)[:-1])
     with pytest.raises(Unavailable, match=f"^{BUSY}$"):
@@ -98,10 +98,8 @@ def test_nothing_is_allocated_before_it_is_reserved() -> None:
 
 
 def test_a_stream_that_never_fits_is_refused_at_once() -> None:
-    memory = decoder_memory(10 * MIB, wait_seconds=3600)
-    with pytest.raises(
-        Forbidden, match="^the stream needs 68157440 bytes of memory to decompress; STOWAGE_DECOMPRESSION_MEMORY allows 10485760 for all"
-    ):
+    memory = memory_budget(10 * MIB, wait_seconds=3600)
+    with pytest.raises(Forbidden, match="^this needs 68157440 bytes of memory at once; STOWAGE_REQUEST_MEMORY allows 10485760 for all"):
         read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB))
 
 
@@ -112,7 +110,7 @@ def single_segment(content: int) -> bytes:
 
 @pytest.mark.parametrize("beyond", [0, 1, 2, MIB])
 def test_a_frame_whose_window_is_not_counted_is_refused(beyond: int) -> None:
-    memory = decoder_memory(200 * MIB)
+    memory = memory_budget(200 * MIB)
     decompressor = Decompressor(Compression.ZSTD, bounds(memory))
     if beyond:
         with pytest.raises(InvalidContent, match="^invalid zstd stream: "):
@@ -125,8 +123,8 @@ def test_a_frame_whose_window_is_not_counted_is_refused(beyond: int) -> None:
 def test_an_xz_decoder_takes_no_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stowage.services.archive.layer.decoder_memory", lambda *_: 0)
     with pytest.raises(InvalidContent, match="Memory usage limit exceeded"):
-        read(Decompressor(Compression.XZ, bounds(decoder_memory())), xz(4096))
-    assert read(Decompressor(Compression.XZ, bounds(decoder_memory())), lzma.compress(b"")) == b""
+        read(Decompressor(Compression.XZ, bounds(memory_budget())), xz(4096))
+    assert read(Decompressor(Compression.XZ, bounds(memory_budget())), lzma.compress(b"")) == b""
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,7 @@ def test_a_stream_waits_for_another(closed: str, errors: int, free: int) -> None
     ],
 )
 def test_whatever_becomes_of_a_stream_its_memory_comes_back(compression: Compression, stored: bytes) -> None:
-    memory = decoder_memory(100 * MIB)
+    memory = memory_budget(100 * MIB)
     decompressor = Decompressor(compression, Bounds(2, MIB, memory))
     with pytest.raises(InvalidContent), closing(decompressor):
         read_all(decompressor, stored)
@@ -177,7 +175,7 @@ def test_gzip_asks_for_no_memory() -> None:
 @pytest.mark.parametrize("size", [1000, MIB], ids=["in place", "in threads"])
 def test_a_layer_whose_window_is_not_to_be_had_is_no_damaged_layer(size: int) -> None:
     stored = xz(64 * MIB, PLAIN)
-    with pytest.raises(Forbidden), closing(LayerDigester(bounds(decoder_memory(MIB, wait_seconds=0)))) as digester:
+    with pytest.raises(Forbidden), closing(LayerDigester(bounds(memory_budget(MIB, wait_seconds=0)))) as digester:
         derive(digester, stored, size)
 
 

@@ -30,7 +30,7 @@ from stowage.services.oci.platform import Platform
 from stowage.services.store.graph import read_graph
 from stowage.services.store.publish import assign_name, record_graph
 from tests.builders import Json, Layout, make_layer
-from tests.engines import LIMITS, decoder_memory, downloads, metadata_store, registry_client
+from tests.engines import LIMITS, downloads, memory_budget, metadata_store, registry_client
 
 NAMES = 3
 IMAGES = 6
@@ -48,7 +48,7 @@ def open_store(root: Path) -> Engine:
         Platform("linux", "amd64"),
         lambda: next(ticks),
         impatient,
-        decoder_memory(),
+        memory_budget(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -72,3 +73,18 @@ def names(engine: Engine) -> dict[str, str]:
 def blobs(engine: Engine) -> set[str]:
     """The digests of the blobs that are there."""
     return {str(digest) for digest, _ in engine.content.blobs()}
+
+
+class Held:
+    """A source that gives its bytes and then waits."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+        self.given, self.go_on = threading.Event(), threading.Event()
+
+    def read(self, size: int, /) -> bytes:
+        if chunk := self._content.read(size):
+            return chunk
+        self.given.set()
+        assert self.go_on.wait(10)
+        return b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import io
+import itertools
 import json
 import lzma
 import threading
@@ -16,12 +17,24 @@ import pytest
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, InvalidContent, Unavailable
 from stowage.services.images.load import load_image as stream_load
+from stowage.services.oci.config import ImageConfig
 from stowage.services.progress import Progress
 from stowage.services.store.graph import read_graph
-from tests.builders import ArchivedImage, Layout, digest_of, docker_archive, load_image, make_layer, make_tar, simple_layout, to_json
-from tests.engines import DECODER_MEMORY, decoder_memory
+from tests.builders import (
+    ArchivedImage,
+    Layout,
+    compress,
+    digest_of,
+    docker_archive,
+    load_image,
+    make_layer,
+    make_tar,
+    simple_layout,
+    to_json,
+)
+from tests.engines import REQUEST_MEMORY, memory_budget
 from tests.services.costs import Costs
-from tests.services.images.archives import blobs, names
+from tests.services.images.archives import Held, blobs, names
 
 MIB = 1 << 20
 LAYER = make_layer("one")
@@ -117,6 +130,63 @@ def test_manifests_that_share_a_large_config_do_not_fill_disk_and_memory(engine:
     assert len(load_image(engine, described(manifest[:20], large=config, **layers))) == 20
 
 
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The configs that are parsed."""
+    configs: list[bytes] = []
+    parse = ImageConfig.parse
+
+    def counting(raw: bytes) -> ImageConfig:
+        configs.append(raw)
+        return parse(raw)
+
+    monkeypatch.setattr(ImageConfig, "parse", counting)
+    return configs
+
+
+def config_of_values(number: int) -> dict[str, Any]:
+    return {"created": None, "config": {"Labels": {"number": str(number)}}, "history": [{}] * 65_000}
+
+
+def layout_of_values(count: int) -> bytes:
+    layout = Layout()
+    for number in range(count):
+        layout.tag(layout.image([LAYER], **config_of_values(number)), f"docker.io/library/a:{number}")
+    return layout.to_tar()
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", "layout"])
+def test_configs_of_nothing_but_tiny_values_do_not_add_up(engine: Engine, parsed: list[bytes], kind: str) -> None:
+    archive = (
+        layout_of_values(40)
+        if kind == "layout"
+        else docker_archive(*(ArchivedImage((LAYER,), (f"a:{number}",), config_of_values(number)) for number in range(40)))
+    )
+    with pytest.raises(InvalidContent, match="^the documents of the archive have too many values for the size of what was sent"):
+        load_image(engine, gzip.compress(archive))
+    assert len(parsed) <= 16  # each has 65,000
+    assert blobs(engine) == set()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "xz"])
+def test_images_that_are_nearly_equal_are_no_bomb(engine: Engine, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stowage.services.archive.bounds._SANE_VALUES", 0)
+    shared = tuple(make_layer(f"shared{number}") for number in range(20))
+    steps = [{"created": "2026-01-02T03:04:05Z", "created_by": f"RUN step {step}"} for step in range(40)]
+    images = [
+        ArchivedImage((*shared, make_layer(str(number))), (f"many:{number}",), {"history": [*steps, {"created_by": f"{number}"}]})
+        for number in range(60)
+    ]
+    assert len(load_image(engine, compress(docker_archive(*images), compression))) == 60
+
+
+def test_a_config_is_parsed_once_and_there_is_a_tick_after_each(engine: Engine, parsed: list[bytes]) -> None:
+    stream = stream_load(engine, io.BytesIO(docker_images(20)))
+    counts = [len(parsed) for _ in stream]
+    assert len(parsed) == 20
+    assert {after - before for before, after in itertools.pairwise(counts)} == {0, 1}
+
+
 def docker_images(count: int) -> bytes:
     return docker_archive(*(ArchivedImage((make_layer(str(number)),), (f"many:{number}",)) for number in range(count)))
 
@@ -154,21 +224,6 @@ def test_there_is_a_tick_for_each_member(engine: Engine) -> None:
         next(stream)
 
 
-class Held:
-    """A source that gives its bytes and then waits."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = io.BytesIO(content)
-        self.given, self.go_on = threading.Event(), threading.Event()
-
-    def read(self, size: int, /) -> bytes:
-        if chunk := self._content.read(size):
-            return chunk
-        self.given.set()
-        assert self.go_on.wait(10)
-        return b""
-
-
 def load_what_breaks_off(engine: Engine, source: Held) -> None:
     with pytest.raises(InvalidContent):
         list(stream_load(engine, source))
@@ -177,7 +232,7 @@ def load_what_breaks_off(engine: Engine, source: Held) -> None:
 @pytest.fixture
 def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
     """An engine with memory for one `xz -9`, and the source of a load that has it in hand."""
-    small = dataclasses.replace(engine, decoders=decoder_memory(70 * MIB, wait_seconds=0))
+    small = dataclasses.replace(engine, memory=memory_budget(70 * MIB, wait_seconds=0))
     archive = lzma.compress(docker_images(1), preset=9)
     source = Held(archive[: len(archive) // 2])
     loading = threading.Thread(target=load_what_breaks_off, args=(small, source))
@@ -186,12 +241,12 @@ def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
     yield small, source
     source.go_on.set()
     loading.join(10)
-    assert small.decoders.free == 70 * MIB
+    assert small.memory.free == 70 * MIB
 
 
 def test_windows_of_loads_that_are_held_open_do_not_add_up(held: tuple[Engine, Held]) -> None:
     small, _ = held
-    with pytest.raises(Unavailable, match="^too many compressed streams are open"):
+    with pytest.raises(Unavailable, match="^other loads and compressed streams use too much memory"):
         load_image(small, lzma.compress(docker_images(1), preset=9))
     assert load_image(small, gzip.compress(docker_images(1))) == ["Loaded image: many:0\n"]
     assert load_image(small, lzma.compress(docker_images(1), preset=1)) == ["Loaded image: many:0\n"]
@@ -201,18 +256,18 @@ def test_a_layer_takes_its_window_beside_that_of_the_archive(engine: Engine) -> 
     layout = simple_layout("docker.io/library/a:1")
     layout.add(lzma.compress(LAYER, preset=9), "application/octet-stream")
     archive = lzma.compress(layout.to_tar(), preset=9)
-    narrow = dataclasses.replace(engine, decoders=decoder_memory(100 * MIB, wait_seconds=0))
+    narrow = dataclasses.replace(engine, memory=memory_budget(100 * MIB, wait_seconds=0))
     with pytest.raises(Unavailable):
         load_image(narrow, archive)
-    assert (narrow.decoders.free, blobs(engine)) == (100 * MIB, set())
-    assert load_image(dataclasses.replace(engine, decoders=decoder_memory(140 * MIB)), archive) == ["Loaded image: a:1\n"]
+    assert (narrow.memory.free, blobs(engine)) == (100 * MIB, set())
+    assert load_image(dataclasses.replace(engine, memory=memory_budget(140 * MIB)), archive) == ["Loaded image: a:1\n"]
 
 
 def test_a_stream_that_the_setting_never_allows_is_refused_with_its_name(engine: Engine) -> None:
-    narrow = dataclasses.replace(engine, decoders=decoder_memory(MIB))
-    with pytest.raises(Forbidden, match="STOWAGE_DECOMPRESSION_MEMORY allows 1048576"):
+    narrow = dataclasses.replace(engine, memory=memory_budget(MIB))
+    with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
         load_image(narrow, lzma.compress(docker_images(1)))
 
 
 def test_there_is_memory_for_several_of_the_largest_usual_windows() -> None:
-    assert DECODER_MEMORY >= 7 * 65 * MIB
+    assert REQUEST_MEMORY >= 7 * 65 * MIB

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from stowage.services.archive.bounds import Inflation
+from stowage.services.archive.bounds import Operation
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.intake import archive_members
@@ -28,7 +28,7 @@ from tests.builders import (
     simple_layout,
     to_json,
 )
-from tests.engines import DECODER_MEMORY, LIMITS
+from tests.engines import LIMITS, REQUEST_MEMORY
 
 Members = dict[str, bytes | Link | None]
 IMAGE = ArchivedImage((make_layer("one"), make_layer("two")), ("broken:1",))
@@ -214,7 +214,7 @@ def test_refuses_and_leaves_nothing(engine: Engine, make: Callable[[], bytes], w
     assert list(engine.content.blobs()) == []
     assert list(engine.content.partials()) == []
     assert engine.metadata.catalog().images == ()
-    assert engine.decoders.free == DECODER_MEMORY
+    assert engine.memory.free == REQUEST_MEMORY
 
 
 def test_a_broken_image_keeps_its_whole_neighbour_out_too(engine: Engine) -> None:
@@ -242,7 +242,7 @@ def test_bomb_around_the_archive(engine: Engine, compression: str) -> None:
     with pytest.raises(InvalidContent, match="bomb"):
         load_image(bounded, compress(make_tar({"zeros": bytes(8 << 20)}), compression))
     assert list(engine.content.blobs()) == []
-    assert engine.decoders.free == DECODER_MEMORY
+    assert engine.memory.free == REQUEST_MEMORY
 
 
 def test_bomb_as_a_layer(engine: Engine) -> None:
@@ -265,13 +265,13 @@ def many_layers(contents: Iterable[bytes], compression: str) -> bytes:
 @pytest.mark.parametrize("compression", ["", "gzip", "zstd"])
 def test_many_layers_that_are_a_bomb_together(engine: Engine, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inflated: list[int] = []
-    count = Inflation.inflate
+    count = Operation.inflate
 
-    def watched(inflation: Inflation, size: int) -> None:
+    def watched(inflation: Operation, size: int) -> None:
         inflated.append(size)
         count(inflation, size)
 
-    monkeypatch.setattr(Inflation, "inflate", watched)
+    monkeypatch.setattr(Operation, "inflate", watched)
     bounded = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=20, decompression_bytes=1 << 20))
     with pytest.raises(InvalidContent, match="compressed streams hold more than 20 times the size of what was sent: refused as a bomb"):
         load_image(bounded, many_layers([bytes(600_000)] * 30, compression))

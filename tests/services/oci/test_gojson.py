@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stowage.services.errors import InvalidContent
-from stowage.services.oci.gojson import check, decode, decode_first, encode, quote
+from stowage.services.oci import gojson
+from stowage.services.oci.gojson import check, count_values, decode, decode_first, encode, quote
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
@@ -88,6 +90,9 @@ def test_broken_json_is_refused_in_gos_words(raw: bytes, sentence: str) -> None:
     [
         pytest.param(rb'"\ud800"', "\ufffd", id="high alone"),
         pytest.param(rb'"\uDC00x"', "\ufffdx", id="low alone"),
+        pytest.param(rb'"\\\ud800"', "\\\ufffd", id="high alone after an escaped backslash"),
+        pytest.param(rb'"\ud83d\\\ude00"', "\ufffd\\\ufffd", id="pair that an escaped backslash parts"),
+        pytest.param(rb'"\n\ud83d\ude00\ude00"', "\n\U0001f600\ufffd", id="low after pair"),
         pytest.param(rb'"\ud83d\ude00"', "\U0001f600", id="pair"),
         pytest.param(rb'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600", id="high before pair"),
         pytest.param(rb'"\ude00\ude00"', "\ufffd\ufffd", id="two low"),
@@ -156,3 +161,29 @@ def test_a_first_value_that_is_none_is_refused_in_the_words_of_gos_decoder(raw: 
     with pytest.raises(InvalidContent) as caught:
         decode_first(raw)
     assert str(caught.value) == sentence
+
+
+def test_escapes_beside_a_surrogate_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[object] = []
+    replace = gojson._replace_lone
+
+    def counting(row: re.Match[str]) -> str:
+        looked_at.append(row)
+        return replace(row)
+
+    monkeypatch.setattr(gojson, "_replace_lone", counting)
+    assert decode(rb'"\ud83d' + rb"\\\n" * 10_000 + b'"') == "\ufffd" + "\\\n" * 10_000
+    assert len(looked_at) == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        pytest.param(b'{"a": [1, 2], "b": ","}', 5, id="few values, with those in strings"),
+        pytest.param(b'["' + b"," * 2000 + b'"]', 1, id="many, without"),
+        pytest.param(b"[" + b"1," * 2000 + b"1]", 2001, id="many"),
+        pytest.param(rb'["\ud83d\ude00\u0026\uD800"]', 4, id="surrogates"),
+    ],
+)
+def test_values_are_counted(raw: bytes, values: int) -> None:
+    assert count_values(raw) == values
