@@ -1,6 +1,7 @@
 """Pull: a name at a registry becomes a local image, with the content of one platform.
 
-The name's target is the manifest or index that the registry names. Of an index only the platform's manifest and its attestation are pulled.
+The name's target is the manifest or index that the registry names. Of an index only the platform's manifest and its attestation are pulled,
+and what the store has of other platforms is fetched again if it is damaged, so that a save of the image succeeds.
 The manifests are read before the first line, so what cannot be pulled is answered with a status.
 
 Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daemon/containerd/image_pull.go and progress.go.
