@@ -33,7 +33,7 @@ from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
 from stowage.services.store.publish import assign_name, record_graph
-from stowage.services.store.unsound import unsound_parts
+from stowage.services.store.unsound import refuse_unsound
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_CHUNK = 1 << 20
@@ -179,23 +179,8 @@ def _read_images(
     for entry in filter(is_image, entries):
         loaded.append(_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)))
         yield Progress()
-    _refuse_unsound(engine, _one_per_target(loaded), leased)
+    refuse_unsound(engine, (child for image in _one_per_target(loaded) for child in (image.target, *image.listed)), leased)
     return loaded
-
-
-def _refuse_unsound(engine: Engine, loaded: Iterable[_Loaded], leased: set[Digest]) -> None:
-    """Refuse images of which the store has more than the archive, such as another platform, if that is damaged: they could not be saved."""
-    listed = [child for image in loaded for child in (image.target, *image.listed)]
-    with engine.metadata.read() as tx:
-        unsound = unsound_parts(engine, tx, listed, checked=leased)
-    if not unsound:
-        return
-    blob, platform = unsound[0].blob, unsound[0].platform
-    of, pull = (f" of platform {platform}", "pull that platform, ") if platform and platform.os not in ("", "unknown") else ("", "")
-    raise InvalidContent(
-        f"missing blob {blob.digest}{of}: the store's copy is damaged and the archive has none; {pull}load an archive that has it, "
-        "or delete the image and load it again"
-    )
 
 
 def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import sound_blobs
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Role
@@ -48,6 +49,20 @@ def unsound_parts(
         for digest, size in sorted(sizes.items(), key=lambda each: str(each[0]))
         if digest in parts
     ]
+
+
+def refuse_unsound(engine: Engine, roots: Iterable[Descriptor], leased: AbstractSet[Digest]) -> None:
+    """Raise InvalidContent if the store has more of these manifests than an archive, such as another platform, and that is damaged."""
+    with engine.metadata.read() as tx:
+        unsound = unsound_parts(engine, tx, roots, checked=leased)
+    if not unsound:
+        return
+    blob, platform = unsound[0].blob, unsound[0].platform
+    of, pull = (f" of platform {platform}", "pull that platform, ") if platform and platform.os not in ("", "unknown") else ("", "")
+    raise InvalidContent(
+        f"missing blob {blob.digest}{of}: the store's copy is damaged and the archive has none; {pull}load an archive that has it, "
+        "or delete the image and load it again"
+    )
 
 
 def _parts(tx: Transaction, listed: dict[Digest, Descriptor], below: set[Digest]) -> dict[Digest, UnsoundPart]:
