@@ -34,6 +34,7 @@ from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
 from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.unsound import refuse_unsound
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_CHUNK = 1 << 20
@@ -192,6 +193,7 @@ def _read_images(
     for entry in filter(is_image, entries):
         loaded.append(_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)))
         yield Progress()
+    refuse_unsound(engine, (child for image in _one_per_target(loaded) for child in (image.target, *image.listed)), leased)
     return loaded
 
 

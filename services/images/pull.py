@@ -1,6 +1,7 @@
 """Pull: a name at a registry becomes a local image, with the content of one platform.
 
-The name's target is the manifest or index that the registry names. Of an index only the platform's manifest and its attestation are pulled.
+The name's target is the manifest or index that the registry names. Of an index only the platform's manifest and its attestation are pulled,
+and what the store has of other platforms is fetched again if it is damaged, so that a save of the image succeeds.
 The manifests are read before the first line, so what cannot be pulled is answered with a status.
 
 Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daemon/containerd/image_pull.go and progress.go.
@@ -9,8 +10,8 @@ Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daem
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from stowage.services.engine import Engine
 from stowage.services.errors import (
@@ -23,7 +24,6 @@ from stowage.services.errors import (
     InvalidReference,
     NotFound,
 )
-from stowage.services.gc.damage import sound_blobs
 from stowage.services.gc.leases import Lease, hold
 from stowage.services.intake.ingest import store_blob
 from stowage.services.metadata.protocol import Transaction
@@ -42,6 +42,7 @@ from stowage.services.store.graph import MAX_DEPTH, read_graph
 from stowage.services.store.publish import assign_name, record_graph
 from stowage.services.store.reading import read_document
 from stowage.services.store.resolve import resolve_image
+from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs
 from stowage.services.transfer.retry import patiently
 from stowage.services.transfer.transfers import is_shown
@@ -106,8 +107,8 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
     with engine.metadata.read() as tx:
         previous = _target_before(tx, reference)
         content = _whole_content(tx, target, matcher) if _has_name(tx, reference, target) else set()
-        unmarked = tx.graph.unmarked(content)
-    if content and sound_blobs(engine.content, unmarked) == content:
+        is_sound = bool(content) and not unsound_parts(engine, tx, [target])
+    if is_sound:
         with engine.metadata.write() as tx:
             _record(tx, engine, reference, target.digest, content)
         yield _pulling_from(reference)
@@ -164,19 +165,23 @@ class _Pull:
     reference: Reference
     platform: Platform
     matcher: PlatformMatcher
+    listed: dict[Digest, Descriptor] = field(default_factory=dict)
+    """The target and every manifest that an index which was read lists, for any platform."""
 
     def run(self, target: Descriptor) -> ProgressStream:
         """Fetch what is missing of the target, verify all of it, and give it the name."""
         engine = self.engine
         with hold(engine.metadata, engine.content, f"pull {self.reference}", keep_on_failure=True) as lease:
-            needed = yield from self._blobs(lease, target, depth=0)
-            blobs = list({blob.digest: blob for blob in needed}.values())
+            needed = {blob.digest: blob for blob in (yield from self._blobs(lease, target, depth=0))}
+            others = yield from self._unsound_blobs(lease, needed)
+            blobs = [*needed.values(), *others]
             yield _pulling_from(self.reference)
             present = lease.add(blob.digest for blob in blobs)
             missing = [blob for blob in blobs if blob.digest not in present]
             if missing:
                 yield from _announce(blobs, present)
-                yield from download_blobs(engine, lease, self.repository, missing)
+                with _explained(others):
+                    yield from download_blobs(engine, lease, self.repository, missing)
             content = lease.digests()
             graph = read_graph(engine, content, target)
             with engine.metadata.write() as tx:
@@ -190,10 +195,13 @@ class _Pull:
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
         raw = yield from self._document(lease, descriptor)
+        self.listed[descriptor.digest] = descriptor
         if not mediatypes.is_index(descriptor.media_type):
             manifest = Manifest.parse(raw, descriptor.media_type)
             return [manifest.config, *manifest.layers]
-        chosen = choose_manifests(Index.parse(raw, descriptor.media_type).manifests, self.matcher)
+        index = Index.parse(raw, descriptor.media_type)
+        self.listed.update((child.digest, child) for child in index.manifests)
+        chosen = choose_manifests(index.manifests, self.matcher)
         if not chosen:
             raise NotFound(
                 f"no matching manifest for {self.platform} in the manifest list entries: no match for platform in manifest: not found"
@@ -203,6 +211,15 @@ class _Pull:
             needed += yield from self._blobs(lease, child, depth=depth + 1)
         return needed
 
+    def _unsound_blobs(self, lease: Lease, needed: Mapping[Digest, Descriptor]) -> Generator[Progress, None, list[Descriptor]]:
+        """What is damaged of the image's other platforms that the store has: fetch the manifests again, list the blobs; yields ticks."""
+        with self.engine.metadata.read() as tx:
+            unsound = [part.blob for part in unsound_parts(self.engine, tx, self.listed.values()) if part.blob.digest not in needed]
+        with _explained(unsound):
+            for manifest in filter(_is_document, unsound):
+                yield from self._document(lease, manifest)
+        return [blob for blob in unsound if not _is_document(blob)]
+
     def _document(self, lease: Lease, descriptor: Descriptor) -> Generator[Progress, None, bytes]:
         """A manifest's bytes, from the store if it is present; yields ticks."""
         if lease.add([descriptor.digest]):
@@ -211,6 +228,24 @@ class _Pull:
         raw = yield from patiently(lambda: self.repository.manifest(descriptor), self.engine.limits)
         store_blob(self.engine, lease, [raw], digest=descriptor.digest, size=descriptor.size)
         return raw
+
+
+def _is_document(blob: Descriptor) -> bool:
+    return mediatypes.is_manifest(blob.media_type) or mediatypes.is_index(blob.media_type)
+
+
+@contextmanager
+def _explained(others: list[Descriptor]) -> Iterator[None]:
+    """Say why blobs were fetched that the wanted platform does not need, if the registry does not have one."""
+    try:
+        yield
+    except NotFound as exc:
+        if not others:
+            raise
+        raise NotFound(
+            f"{exc}; damaged content of other platforms of this image is fetched again too: if the registry no longer has it, delete the "
+            "image and pull it again"
+        ) from exc
 
 
 def _announce(blobs: list[Descriptor], present: set[Digest]) -> Iterator[Progress]:

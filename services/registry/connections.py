@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import TYPE_CHECKING
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 ANSWER_SILENCES = 5
 """An answer's head, and its body if that is a document, may take this many times as long as the server may be silent."""
+
+_MAX_INFORMATIONAL = 5
+"""How many informational answers (1xx) may come before an answer, as in Go's client."""
+_INFORMATIONAL = set(range(100, 200)) - {101}
 
 SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
@@ -61,6 +65,20 @@ class _Answer(HTTPResponse):
 
     def begin_piece(self) -> None:
         self._deadline.renew()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status line of the answer itself. http.client would skip any number of 100s, and take another 1xx for the answer."""
+        for _ in range(_MAX_INFORMATIONAL + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status not in _INFORMATIONAL:
+                return version, status, reason
+            parse_headers(self.fp)
+        self._close_conn()
+        raise HTTPException("net/http: too many 1xx informational responses")
+
+    def _read_and_discard_trailer(self) -> None:
+        """Skip the trailers, of which http.client would read any number; raises HTTPException for more than a head may have."""
+        parse_headers(self.fp)
 
     def _read_next_chunk_size(self) -> int:
         """Refuse a negative size, as Go does: http.client would read more than it is asked for, up to the end of the connection."""

@@ -76,10 +76,11 @@ def reason(error: BaseException, url: str = "") -> str:
 def _system_words(error: BaseException) -> str:
     """The message of the system's error behind the library's, else the library's own."""
     cause = _cause(error)
-    if cause is None and isinstance(error.__cause__ or error.__context__, BadStatusLine):
-        return "net/http: HTTP/1.x transport connection broken: malformed HTTP response"
     if cause is None:
-        return str(error)
+        broken = error.__cause__ or error.__context__
+        if isinstance(broken, BadStatusLine):
+            return "net/http: HTTP/1.x transport connection broken: malformed HTTP response"
+        return str(broken if isinstance(broken, HTTPException) else error)
     words = "EOF" if isinstance(cause, RemoteDisconnected | ssl.SSLEOFError) else (cause.strerror or str(cause))
     return words if words.isupper() else words[:1].lower() + words[1:]
 

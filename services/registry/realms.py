@@ -33,11 +33,11 @@ class Realms:
             is_host = bool(server.hostname) and "@" not in server.netloc and server.port != 0
         except ValueError as exc:
             raise RegistryFailure(f"failed to authorize: the realm is not a URL: {exc}") from exc
+        if not is_host:
+            raise RegistryFailure("failed to authorize: the realm is not the URL of a token server")
         insecure = endpoint.insecure and self._transport.allows_insecure(server.netloc)
         if server.scheme not in (("http", "https") if insecure else ("https",)):
             raise RegistryFailure(f"failed to authorize: the token server at {server.netloc} does not use https")
-        if not is_host:
-            raise RegistryFailure("failed to authorize: the realm is not the URL of a token server")
         if not own and self._allowed and server.netloc not in self._allowed:
             raise RegistryFailure(f"failed to authorize: {self._setting} does not list the token server at {server.netloc}")
         if not own and not self._allowed and _is_out_of_reach(server.netloc, endpoint):

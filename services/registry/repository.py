@@ -208,8 +208,10 @@ def _declared(raw: bytes, sent_as: str, reference: Reference) -> str:
     declared = fields.get("mediaType")
     if "fsLayers" in fields or (declared not in _MANIFESTS and fields.get("schemaVersion") == 1):
         raise schema1_removed(str(reference))
+    if declared not in _MANIFESTS and not sent_as:
+        raise InvalidContent(f"the answer for {reference} has no Content-Type, and its body does not name the media type of a manifest")
     if declared not in _MANIFESTS:
-        raise InvalidContent(f"unsupported media type {sent_as or 'of an answer without one'}")
+        raise InvalidContent(f"unsupported media type {sent_as}")
     return str(declared)
 
 

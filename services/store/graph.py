@@ -135,19 +135,9 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     for child in sorted(wanted, key=is_pseudo):  # images, which are checked, before the same digest as a non-image
         if child.digest in present:
             _read_child(reading, child, depth=depth + 1)
-    _check_recorded(reading, {child.digest for child in wanted})
     edges = tuple(Edge(Role.MANIFEST, child) for child in index.manifests)
     document = ManifestDocument(descriptor.digest, descriptor.media_type, Kind.INDEX, edges=edges)
     reading.found.append(ReadManifest(document, None))
-
-
-def _check_recorded(reading: _Reading, listed: set[Digest]) -> None:
-    """Refuse an index if nothing of it was stored now and what was present before is damaged: it could not be saved."""
-    if listed & reading.visited:
-        return
-    recorded = reading.tx.graph.manifests(listed)
-    if recorded and not whole_manifests(reading.engine, reading.tx, recorded):
-        raise InvalidContent(f"missing blob {min(recorded, key=str)}")
 
 
 def _check_repeats(index: Index) -> None:

@@ -100,11 +100,13 @@ class _Downloads(Transfers):
     def open(self, blob: Descriptor, offset: int, patience: Patience) -> BlobStream:
         """The blob's stream from an offset on, as soon as the registry gives one; raises failures that are not worth another try."""
         while True:
+            began = time.monotonic()
             future = in_background(lambda: self._repository.blob(blob, offset=offset), self._operation)
             while not wait([future], timeout=TICK_SECONDS).done:
                 if self._cancelled.is_set():
                     future.add_done_callback(_close_result)
                     self.check()
+            patience.took(time.monotonic() - began)
             try:
                 return future.result()
             except EngineError as exc:

@@ -32,10 +32,32 @@ _DOCUMENT_LONGEST_ASKED_FOR = 10.0
 """A small request is tried less often, pauses for this share of the usual time, and is not tried again if it has to wait longer."""
 
 
+class _Window:
+    """Bytes and the seconds that they took, counted until there are enough of either to tell whether they come too slowly."""
+
+    def __init__(self, least: float, seconds: float) -> None:
+        self._least = least
+        self._seconds = seconds
+        self._came, self._waited = 0, 0.0
+
+    def add(self, came: int, waited: float) -> None:
+        self._came += came
+        self._waited += waited
+
+    def close(self) -> bool | None:
+        """Whether the bytes came too slowly, beginning a new window; None if it is too early to tell."""
+        if self._came < self._least and self._waited < self._seconds:
+            return None
+        is_slow = self._came < self._least * max(1.0, self._waited / self._seconds)
+        self._came, self._waited = 0, 0.0
+        return is_slow
+
+
 class Patience:
     """How long something is tried: a number of times in a row without any progress, with a longer pause each time.
 
-    Fewer than `least` bytes in `window` seconds do not count as progress. Such a try is used up like one that breaks.
+    Bytes that come more slowly than `least` in `window` seconds are not progress. The bodies alone decide whether a stream is given up. All
+    the time of the tries counts for whether they made progress: a registry could otherwise send a byte after each slow head forever.
     """
 
     def __init__(
@@ -44,39 +66,40 @@ class Patience:
         self._tries = tries
         self._seconds = seconds
         self._longest = longest
-        self._least = least
-        self._window = window
+        self._stream = _Window(least, window)
+        self._whole = _Window(least, window)
         self._failures = 0
         self._is_slow = False
-        self._came, self._waited = 0, 0.0
+        self._has_advanced = False
 
     def progressed(self) -> None:
-        """Reset the count, unless the transfer is too slow."""
-        if not self._is_slow:
-            self._failures = 0
+        """Note that the transfer has advanced: its failures do not count any more, unless it is too slow."""
+        self._has_advanced = True
+
+    def took(self, seconds: float, came: int = 0) -> None:
+        """Note seconds of a try outside of a stream's body, such as for a connection and the head of an answer."""
+        self._whole.add(came, seconds)
 
     def is_too_slow(self, came: int, waited: float) -> bool:
-        """Note how many bytes came and how many seconds they took; returns whether this try is used up.
-
-        One window spans several tries. Otherwise a connection that delivers one byte and breaks would never be slow.
-        """
-        self._came += came
-        self._waited += waited
-        if self._came < self._least and self._waited < self._window:
-            return False
-        self._is_slow = self._came < self._least
-        self._came, self._waited = 0, 0.0
-        return self._is_slow
+        """Note how many bytes came and how many seconds they took; returns whether this stream is used up."""
+        self._whole.add(came, waited)
+        self._stream.add(came, waited)
+        return self._stream.close() or False
 
     def pause_after(self, failure: EngineError) -> float:
         """Seconds to wait before the next try; raises the failure if there is none."""
+        if (is_slow := self._whole.close()) is not None:
+            self._is_slow = is_slow
+        if self._has_advanced and not self._is_slow:
+            self._failures = 0
+        self._has_advanced = False
         self._failures += 1
         asked_for = failure.retry_after
         if asked_for is None or asked_for > self._longest or self._failures >= self._tries:
             raise failure
         pause = min(self._seconds * 2.0 ** (self._failures - 1), _LONGEST_SECONDS)
         pause *= random.uniform(0.5, 1.0)  # jitter, so that transfers that failed together do not retry together
-        self._waited += pause
+        self._whole.add(0, pause)
         return max(pause, asked_for)
 
 

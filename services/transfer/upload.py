@@ -1,6 +1,6 @@
 """Blobs and manifests from the store to a repository, a few at a time, with their progress.
 
-A broken transfer is tried again after a pause, as long as it makes progress. A blob continues from what the registry has.
+A broken transfer is tried again after a pause, as long as it makes progress, not too slowly. A blob continues from what the registry has.
 
 Source: moby daemon/containerd/progress.go (pushProgress), daemon/internal/distribution/xfer/upload.go (retries); containerd
 core/remotes/handlers.go (PushContent).
@@ -8,6 +8,7 @@ core/remotes/handlers.go (PushContent).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -71,14 +72,17 @@ class Uploads(Transfers):
         return _line(f"Mounted from {source}" if mounted and source else "Pushed", blob)
 
     def _try_again(self, descriptor: Descriptor, attempt: Callable[[], Progress], reached: Callable[[], int]) -> Progress:
-        """The result of an attempt. It is repeated until several in a row fail without a higher offset from `reached`."""
+        """The result of an attempt. It is repeated until several in a row fail without a higher offset from `reached`, or too slowly."""
         patience, furthest = self.patience(), 0
         while True:
             self.check()
+            began = time.monotonic()
             try:
                 return attempt()
             except EngineError as exc:
-                if (offset := reached()) > furthest:
+                offset = max(furthest, reached())
+                patience.took(time.monotonic() - began, offset - furthest)
+                if offset > furthest:
                     furthest = offset
                     patience.progressed()
                 self.pause(descriptor, patience.pause_after(exc))

@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests.builders import Layout, make_tar
+from tests.builders import Layout, make_tar, on_platform
 from tests.conformance.conftest import Service
 from tests.damage import Spoil, flip, lose, shorten
 
@@ -123,3 +123,19 @@ def test_a_flipped_bit_does_not_reach_a_registry(service: Service, images: Image
         with pytest.raises(HTTPError, match="404"):
             urllib.request.urlopen(f"http://{registry}/v2/damage/elsewhere/{path}")
     assert f"affected: image {other}" in service.run("verify").stdout
+
+
+@pytest.mark.parametrize("spoil", [lose, shorten, flip])
+def test_a_pull_of_one_platform_repairs_the_other(service: Service, registry: str, tmp_path: Path, spoil: Spoil) -> None:
+    layout, name = Layout(), f"{registry}/damage/platforms:{spoil.__name__}"
+    arm64 = on_platform(layout.image([make_tar({"data": random.Random(1).randbytes(LAYER_BYTES)})], platform="linux/arm64"), "linux/arm64")
+    index = layout.index([on_platform(layout.image([make_tar({"data": b"small"})]), "linux/amd64"), arm64])
+    layout.tag(index, name)
+    service.docker("load", stdin=layout.to_tar())
+    service.docker("push", "-q", name)
+    spoil(file_of(service, json.loads(layout.blobs[arm64["digest"]])["layers"][0]["digest"]))
+    assert service.run("verify").returncode == 1
+    assert service.docker("save", "-o", str(tmp_path / "saved.tar"), name, check=False).returncode != 0
+    service.docker("pull", "--platform", "linux/amd64", name)
+    service.docker("save", "-o", str(tmp_path / "saved.tar"), name)
+    assert service.run("verify").returncode == 0

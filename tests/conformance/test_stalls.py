@@ -99,7 +99,7 @@ def test_cancelled_pulls_of_a_registry_that_drips_leave_no_thread_and_no_socket(
         service.docker("images")
         pid = worker(service)
         poll(lambda: sockets(pid) == LISTENERS)
-        for slowness in (Slowness.DRIP_HEADERS, Slowness.ENDLESS_CONTINUE, Slowness.STALL):
+        for slowness in (Slowness.DRIP_HEADERS, Slowness.STALL):
             registry.slow = {"1": slowness}
             with contextlib.ExitStack() as pulls:
                 for _ in range(PULLS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,11 +13,13 @@ from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.oci.digest import Digest
 from stowage.services.progress import Progress
 from stowage.services.transfer.retry import Patience
-from tests.builders import Layout, make_layer
+from tests.builders import Layout, make_layer, put_image
 from tests.engines import registry_client
-from tests.fake_registry import FakeRegistry
+from tests.fake_registry import FakeRegistry, Fault
 from tests.fake_registry.slow import Slowness
+from tests.fake_registry.uploads import UploadFault
 from tests.services.images.pulls import offsets
+from tests.services.images.pushes import push
 
 SIZE = 4096
 FASTER_THAN_A_DRIP = 1 << 20
@@ -71,6 +74,48 @@ def test_a_slow_line_above_the_rate_goes_on(engine: Engine, registry: FakeRegist
         assert tx.graph.present([Digest.parse(config)])
 
 
+class SlowToAnswer(FakeRegistry):
+    """Answers of one blob begin after a while."""
+
+    slow_blob = ""
+
+    def fault(self, reference: str) -> Fault | None:
+        if reference == self.slow_blob:
+            time.sleep(0.15)
+        return super().fault(reference)
+
+
+def test_bytes_after_slow_heads_use_up_attempts(engine: Engine) -> None:
+    registry = SlowToAnswer()
+    with registry.serve():
+        name, layer = publish(registry)
+        registry.slow_blob, registry.faults[layer] = layer, Fault.DROPPED
+        with pytest.raises(RegistryFailure):
+            pull(expecting(engine, FASTER_THAN_A_DRIP), name)
+    asked = offsets(registry, layer)
+    assert len(asked) == engine.limits.download_attempts
+    assert asked == sorted(set(asked)), "each attempt brought bytes"
+
+
+def test_a_slow_head_before_a_whole_body_uses_up_nothing(engine: Engine) -> None:
+    registry = SlowToAnswer()
+    with registry.serve():
+        name, layer = publish(registry)
+        registry.slow_blob = layer
+        pull(expecting(engine, FASTER_THAN_A_DRIP), name)
+    assert offsets(registry, layer) == [0]
+
+
+def test_an_upload_that_advances_too_slowly_uses_up_attempts(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    put_image(engine, name := f"{registry.host}/team/app:1", layout, layout.image([make_layer("big", 4 << 20)], compression="none"))
+    registry.blobs |= {digest: content for digest, content in layout.blobs.items() if len(content) < 4 << 20}
+    registry.uploads.faults = [UploadFault.DROPPED, *[UploadFault.DROPPED_AGAIN] * 15]
+    with pytest.raises(RegistryFailure):
+        push(expecting(engine, least_rate=1 << 40, window=0.0001), name)
+    assert [request.method for request in registry.requests].count("PATCH") == engine.limits.download_attempts - 1
+
+
 class TestPatience:
     """Bytes are counted over a window, across tries."""
 
@@ -117,6 +162,26 @@ class TestPatience:
         try_again(60)  # with pauses of less than a second
         with pytest.raises(RegistryFailure, match="later"):
             try_again(10_000)
+
+    @pytest.mark.parametrize("burst", [1, 1000])
+    def test_a_burst_after_slow_heads_does_not_begin_to_count_anew(self, burst: int) -> None:
+        patience = Patience(5, 0.0, least=1000, window=60)
+        for came in (1, 1, 1, burst):
+            patience.took(240)
+            assert not patience.is_too_slow(came, 0.0), "the body is not slow"
+            patience.progressed()
+            patience.pause_after(self.failure())
+        patience.took(240)
+        with pytest.raises(RegistryFailure, match="later"):
+            patience.pause_after(self.failure())
+
+    def test_a_body_may_make_up_for_a_slow_head(self) -> None:
+        patience = Patience(2, 0.0, least=1000, window=60)
+        for _ in range(10):
+            patience.took(240)
+            assert not patience.is_too_slow(5000, 0.0)
+            patience.progressed()
+            patience.pause_after(self.failure())
 
     def test_a_pause_that_the_registry_asked_for_is_not_held_against_it(self) -> None:
         patience = Patience(5, 0.0, least=1000, window=60)

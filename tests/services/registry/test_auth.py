@@ -137,7 +137,7 @@ def test_a_secret_is_not_sent_to_a_token_server_without_tls() -> None:
     ("realm", "words"),
     [
         pytest.param("http://[::1", "the realm is not a URL", id="open bracket"),
-        pytest.param("file:///etc/passwd", "does not use https", id="file"),
+        pytest.param("file:///etc/passwd", "the realm is not the URL of a token server", id="file"),
         pytest.param("http://127.0.0.1:99999/", "the realm is not a URL", id="port too large"),
     ],
 )

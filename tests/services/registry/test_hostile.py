@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import EngineError, NotFound, RegistryFailure
+from stowage.services.errors import EngineError, InvalidContent, NotFound, RegistryFailure
 from stowage.services.images.pull import pull_image
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.reference import Reference
@@ -50,6 +50,16 @@ def test_a_chunk_of_less_than_nothing_does_not_lift_the_limit() -> None:
         finally:
             tracemalloc.stop()
     assert peak < 4 * MIB
+
+
+def test_an_answer_without_a_media_type_is_refused_in_a_sentence() -> None:
+    with FakeRegistry().serve() as registry:
+        reference = published(registry)
+        registry.answers["1"] = Answer(200, b"hello")
+        with pytest.raises(InvalidContent) as raised:
+            resolve(reference)
+    sentence = f"the answer for {reference} has no Content-Type, and its body does not name the media type of a manifest"
+    assert str(raised.value) == sentence
 
 
 @pytest.mark.parametrize("token", ["hunter2-secret\n", "hunter2-secret\u20ac"], ids=["a line break", "no latin letter"])

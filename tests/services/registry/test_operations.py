@@ -31,7 +31,7 @@ from tests.waiting import poll
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
-HEADS = [Slowness.DRIP_HEADERS, Slowness.ENDLESS_CONTINUE, Slowness.STALL]
+HEADS = [Slowness.DRIP_HEADERS, Slowness.STALL]
 
 
 @dataclass(frozen=True)

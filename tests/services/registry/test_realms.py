@@ -75,7 +75,7 @@ def test_plain_http_where_both_are_insecure_registries() -> None:
         pytest.param(PUBLIC, "https://auth.public.example/", (), ("other.example",), "STOWAGE_AUTH_REALMS", id="not allowed"),
         pytest.param(PUBLIC, "https://user@public.example/", (), (), "not the URL of a token server", id="a user name"),
         pytest.param(PUBLIC, "https:///token", (), (), "not the URL of a token server", id="no host"),
-        pytest.param(PUBLIC, "file:///etc/passwd", (), (), "does not use https", id="a file"),
+        pytest.param(PUBLIC, "file:///etc/passwd", (), (), "failed to authorize: the realm is not the URL of a token server", id="a file"),
     ],
 )
 def test_a_token_server_that_may_not_be_named(
