@@ -11,8 +11,7 @@ from stowage.blueprints.routing import ANY_BYTES
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import PlatformJson
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
-from stowage.services.images.save import save_images
-from stowage.services.intake.known_blobs import read_known_blobs
+from stowage.services.images.save_since import save_since
 
 blueprint = Blueprint("image_save_since", __name__)
 
@@ -26,5 +25,4 @@ class SaveSinceQuery(QuerySchema):
 def image_save_since() -> ResponseReturnValue:
     """POST /stowage/images/save."""
     query = load_query()
-    known = read_known_blobs(engine(), body_stream())
-    return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"], without=known))
+    return stream_tar(save_since(engine(), query["names"], platforms=query["platforms"], source=body_stream()))

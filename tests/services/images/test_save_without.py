@@ -14,7 +14,7 @@ from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError
 from stowage.services.images.save import save_images
-from stowage.services.intake.known_blobs import read_known_blobs
+from stowage.services.images.save_since import save_since as images_since
 from stowage.services.oci.digest import Digest
 from tests.builders import Json, Layout, blob_path, layers_of, load_image, make_layer
 from tests.engines import metadata_store
@@ -32,8 +32,7 @@ def put(engine: Engine, version: str) -> Layout:
 
 
 def save_since(engine: Engine, earlier: bytes, *images: str) -> bytes:
-    known = read_known_blobs(engine, io.BytesIO(earlier))
-    return b"".join(save_images(engine, images, without=known))
+    return b"".join(images_since(engine, images, platforms=(), source=io.BytesIO(earlier)))
 
 
 @pytest.fixture

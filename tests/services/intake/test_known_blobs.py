@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from stowage.services.archive.bounds import MemoryBudget, Operation
 from stowage.services.engine import Engine
-from stowage.services.errors import InvalidContent
+from stowage.services.errors import Forbidden, InvalidContent
 from stowage.services.intake import known_blobs
 from stowage.services.intake.known_blobs import read_known_blobs
 from tests.builders import ArchivedImage, Layout, blob_path, digest_of, docker_archive, layers_of, make_layer, make_tar, simple_layout
@@ -17,7 +20,8 @@ ONE, TWO = (digest_of(text) for text in (b"one", b"two"))
 
 
 def known(engine: Engine, content: bytes) -> set[str]:
-    return {str(digest) for digest in read_known_blobs(engine, io.BytesIO(content))}
+    with closing(Operation(engine.memory)) as operation:
+        return {str(digest) for digest in read_known_blobs(engine, io.BytesIO(content), operation)}
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -87,3 +91,9 @@ def test_what_is_held_in_memory_is_bounded(engine: Engine, monkeypatch: pytest.M
     for content in (f"{ONE}\n{TWO}".encode(), simple_layout().to_tar()):
         with pytest.raises(InvalidContent, match="more than 1 blobs"):
             known(engine, content)
+
+
+def test_what_is_known_takes_part_of_the_memory_of_requests(engine: Engine) -> None:
+    lines = "\n".join(digest_of(b"%d" % number) for number in range(10_000))
+    with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
+        known(replace(engine, memory=MemoryBudget(1 << 20, setting="STOWAGE_REQUEST_MEMORY")), lines.encode())
