@@ -191,7 +191,8 @@ def _read_images(
 
     loaded: list[_Loaded] = []
     for entry in filter(is_image, entries):
-        loaded.append(_Loaded(_target(entry), _reference(entry), *read(entry.media_type, entry.digest, entry.size)))
+        target = Descriptor(entry.media_type, entry.digest, entry.size, entry.annotations)
+        loaded.append(_Loaded(target, _reference(entry), *read(entry.media_type, entry.digest, entry.size)))
         yield Progress()
     refuse_unsound(engine, (child for image in _one_per_target(loaded) for child in (image.target, *image.listed)), leased)
     return loaded
@@ -209,10 +210,6 @@ def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
         if len(referrers) > MAX_REPEATS:
             raise InvalidContent(f"index.json lists more than {MAX_REPEATS} manifests that refer to {subject}")
     return {subject: list(referrers.values()) for subject, referrers in found.items()}
-
-
-def _target(entry: Descriptor) -> Descriptor:
-    return Descriptor(entry.media_type, entry.digest, entry.size, entry.annotations)
 
 
 def _reference(entry: Descriptor) -> Reference | None:
