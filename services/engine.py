@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stowage.services.archive.bounds import Bounds, MemoryBudget, Operation
+from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.platform import Platform
@@ -55,7 +55,7 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
-    `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `operation` counts
+    `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `costs` counts
     what one operation costs, in an engine that is made for that operation.
     """
 
@@ -68,9 +68,9 @@ class Engine:
     limits: Limits
     memory: MemoryBudget
     shown: ShownSettings = ShownSettings()
-    operation: Operation | None = None
+    costs: Costs | None = None
 
     @property
     def bounds(self) -> Bounds:
         """What a compressed stream may cost."""
-        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.memory, self.operation)
+        return Bounds(self.limits.decompression_ratio, self.limits.decompression_bytes, self.memory, self.costs)

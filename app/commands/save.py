@@ -14,7 +14,7 @@ from stowage.commands import add_command
 from stowage.terminal import ProgressLine, shown_share, shown_size
 
 if TYPE_CHECKING:
-    from stowage.services.archive.bounds import Operation
+    from stowage.services.archive.bounds import Costs
     from stowage.services.engine import Engine
     from stowage.services.oci.digest import Digest
     from stowage.settings import Config
@@ -37,7 +37,7 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """Write the archive. An error in the request is reported before a file is made."""
-    from stowage.services.archive.bounds import Operation
+    from stowage.services.archive.bounds import Costs
     from stowage.services.images.save import save_images
     from stowage.services.oci.platform import Platform
     from stowage.settings import ConfigError
@@ -46,8 +46,8 @@ def run(config: Config, options: Namespace) -> int:
     if options.output is None and sys.stdout.isatty():
         raise ConfigError("an archive is not written to a terminal: name a file with -o, or redirect the output.")
     platforms = [Platform.parse(platform) for platform in options.platform]
-    with open_engine(config) as engine, closing(Operation(engine.memory)) as operation, ProgressLine() as line:
-        known = {digest for path in options.since for digest in _read_known(engine, path, operation, line)}
+    with open_engine(config) as engine, closing(Costs(engine.memory)) as costs, ProgressLine() as line:
+        known = {digest for path in options.since for digest in _read_known(engine, path, costs, line)}
         with closing(save_images(engine, options.images, platforms=platforms, without=known)) as chunks:
             _write(chunks, options.output, line)
     return 0
@@ -65,14 +65,14 @@ def _write(chunks: Iterator[bytes], path: Path | None, line: ProgressLine) -> No
             chunk = next(chunks, b"")
 
 
-def _read_known(engine: Engine, path: Path, operation: Operation, line: ProgressLine) -> set[Digest]:
+def _read_known(engine: Engine, path: Path, costs: Costs, line: ProgressLine) -> set[Digest]:
     from stowage.services.errors import EngineError
     from stowage.services.intake.known_blobs import read_known_blobs
     from stowage.settings import ConfigError
 
     try:
         with path.open("rb") as source:
-            return read_known_blobs(engine, _Shown(source, path, line), operation)
+            return read_known_blobs(engine, _Shown(source, path, line), costs)
     except OSError as exc:
         raise ConfigError(f"--since: cannot read {path}: {exc.strerror}.") from exc
     except EngineError as exc:

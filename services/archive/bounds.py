@@ -89,7 +89,7 @@ class Reservation:
         self._memory.give_back(self, close=True)
 
 
-class Operation:
+class Costs:
     """Counts what one operation costs against what its client sent, and reserves what it keeps in memory; closed by the caller.
 
     All its streams count together, nested ones too: each alone may be of a sane size, and inflate from bytes that were themselves inflated
@@ -146,10 +146,10 @@ class Operation:
 class Bounds:
     """What a stream may cost. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`.
 
-    If `operation` is given, all streams that it counts are refused together by the same rule.
+    If `costs` is given, all streams that it counts are refused together by the same rule.
     """
 
     max_ratio: int
     max_bytes: int
     memory: MemoryBudget
-    operation: Operation | None = None
+    costs: Costs | None = None

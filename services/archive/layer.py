@@ -97,12 +97,12 @@ class Decompressor:
     def _count(self, size: int) -> None:
         """Count bytes of output; raises InvalidContent for a bomb."""
         self._size += size
-        ratio, limit, operation = self._bounds.max_ratio, self._bounds.max_bytes, self._bounds.operation
-        if operation is not None and self._compression is not Compression.NONE:
-            operation.inflate(size)
+        ratio, limit, costs = self._bounds.max_ratio, self._bounds.max_bytes, self._bounds.costs
+        if costs is not None and self._compression is not Compression.NONE:
+            costs.inflate(size)
         if self._size > limit and self._size > ratio * self._taken:
             refused = f"{self._compression} stream holds more than {ratio} times its size"
-        elif operation is not None and operation.passes(ratio, limit):
+        elif costs is not None and costs.passes(ratio, limit):
             refused = f"compressed streams hold more than {ratio} times the size of what was sent"
         else:
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Protocol
 
-from stowage.services.archive.bounds import Bounds, Operation
+from stowage.services.archive.bounds import Bounds, Costs
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.layer import Decompressor
 from stowage.services.archive.tar_reader import CHUNK
@@ -23,13 +23,13 @@ class Readable(Protocol):
 class Counted:
     """A source whose bytes are counted as what the client of an operation sent."""
 
-    def __init__(self, source: Readable, operation: Operation) -> None:
+    def __init__(self, source: Readable, costs: Costs) -> None:
         self._source = source
-        self._operation = operation
+        self._costs = costs
 
     def read(self, size: int, /) -> bytes:
         chunk = self._source.read(size)
-        self._operation.send(len(chunk))
+        self._costs.send(len(chunk))
         return chunk
 
 

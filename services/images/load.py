@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
 from stowage.services.archive.stream import Readable
 from stowage.services.engine import Engine
@@ -116,9 +116,9 @@ def _not_unpacked(image: _Loaded, problem: str) -> Progress:
 
 def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Generator[Progress, None, list[Progress]]:
     """Load the archive and return the lines that report it: nothing else is kept while the rest of the body is read."""
-    with closing(Operation(engine.memory)) as operation, hold(engine.metadata, engine.content, "load") as lease:
-        documents = Documents(operation)
-        read = partial(read_archive, engine, source=source, operation=operation, documents=documents)
+    with closing(Costs(engine.memory)) as costs, hold(engine.metadata, engine.content, "load") as lease:
+        documents = Documents(costs)
+        read = partial(read_archive, engine, source=source, costs=costs, documents=documents)
         if platforms:
             loaded = yield from _take_platforms(engine, lease, read, documents, platforms)
         else:

@@ -44,8 +44,8 @@ from stowage.services.store.reading import read_document
 from stowage.services.store.resolve import resolve_image
 from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs
+from stowage.services.transfer.parallel import is_shown
 from stowage.services.transfer.retry import patiently
-from stowage.services.transfer.transfers import is_shown
 
 
 def pull_reference(image: str, tag: str) -> Reference:

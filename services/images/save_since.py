@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.stream import Readable
 from stowage.services.engine import Engine
 from stowage.services.images.save import save_images
@@ -19,6 +19,6 @@ def save_since(engine: Engine, names: Sequence[str], *, platforms: Sequence[Plat
     Raises what `read_known_blobs` and `save_images` raise, before the first chunk if it shows by then. What is known of the receiver counts
     in the memory of requests until the archive ends.
     """
-    with closing(Operation(engine.memory)) as operation:
-        known = read_known_blobs(engine, source, operation)
+    with closing(Costs(engine.memory)) as costs:
+        known = read_known_blobs(engine, source, costs)
         yield from save_images(engine, names, platforms=platforms, without=known)

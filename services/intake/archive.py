@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from stowage.services.archive import docker_archive, oci_layout
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.stream import Counted, Readable, uncompressed
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.engine import Engine
@@ -24,17 +24,17 @@ from stowage.services.store.documents import Documents
 
 
 def read_archive(
-    engine: Engine, lease: Lease, *, source: Readable, operation: Operation, documents: Documents
+    engine: Engine, lease: Lease, *, source: Readable, costs: Costs, documents: Documents
 ) -> Generator[Progress, None, list[Descriptor]]:
     """Store what the archive holds under the lease; returns its entries in order, one for each name, as an index.json lists them.
 
     The operation counts what it costs; `documents` keeps what was read of its configs. Yields ticks. Raises InvalidContent, in containerd's
     words if it has any, also if all streams of the archive, including the archive itself, inflate like a bomb together, and what
-    `Operation` raises.
+    `Costs` raises.
     """
-    engine = replace(engine, operation=operation)
-    intake = Intake(engine, lease, operation, documents, SmallBlobs(engine, lease))
-    with uncompressed(Counted(source, operation), engine.bounds) as read:
+    engine = replace(engine, costs=costs)
+    intake = Intake(engine, lease, costs, documents, SmallBlobs(engine, lease))
+    with uncompressed(Counted(source, costs), engine.bounds) as read:
         reader = TarReader(read)
         for member in reader:
             take_member(intake, member, reader.chunks())

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stowage.services.archive import docker_archive, oci_layout
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.tar_reader import Member, MemberType
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidDigest
@@ -55,7 +55,7 @@ class Intake:
 
     engine: Engine
     lease: Lease
-    operation: Operation
+    costs: Costs
     configs: Documents
     blobs: SmallBlobs
     documents: dict[str, bytes] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def _remember(intake: Intake, size: int) -> None:
     intake.memory += size + 256
     if intake.memory > _MEMORY_BYTES:
         raise InvalidContent("the archive has too many members")
-    intake.operation.keep(size + 256)
+    intake.costs.keep(size + 256)
 
 
 def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]) -> bytes:
@@ -141,7 +141,7 @@ def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]
         raise InvalidContent(f"larger than {most} bytes")
     document = bytearray()
     for chunk in chunks:
-        intake.operation.keep(len(chunk))
+        intake.costs.keep(len(chunk))
         document += chunk
     whole = bytes(document)
     check_values(whole, oci_layout.MAX_DOCUMENT_VALUES)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from stowage.services.archive import docker_archive, oci_layout
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.stream import Counted, Readable, read_from, uncompressed
 from stowage.services.archive.tar_reader import BLOCK, CHUNK, MemberType, TarReader, begins_archive
 from stowage.services.engine import Engine
@@ -42,7 +42,7 @@ _SHOWN_BYTES = 80
 class _Known:
     """What was read so far: blobs, and the layers of each manifest by its config. The operation counts what it takes."""
 
-    operation: Operation
+    costs: Costs
     blobs: set[Digest] = field(default_factory=set)
     layers: dict[Digest, set[Digest]] = field(default_factory=dict)
     size: int = 0
@@ -63,19 +63,19 @@ class _Known:
         self.size += number
         if self.size > MOST_BLOBS:
             raise InvalidContent(f"more than {MOST_BLOBS} blobs")
-        self.operation.keep(_DIGEST_BYTES * number)
+        self.costs.keep(_DIGEST_BYTES * number)
 
 
-def read_known_blobs(engine: Engine, source: Readable, operation: Operation) -> set[Digest]:
+def read_known_blobs(engine: Engine, source: Readable, costs: Costs) -> set[Digest]:
     """The blobs of an archive (docker-archive or OCI layout; plain, gzip, bzip2, xz or zstd), or the digests of a list.
 
     Reads and hashes the whole archive. Raises InvalidContent for anything else, for an archive that is cut or damaged, and what
     decompression and the operation raise, which counts what is read and kept.
     """
-    with uncompressed(Counted(source, operation), replace(engine, operation=operation).bounds) as read:
+    with uncompressed(Counted(source, costs), replace(engine, costs=costs).bounds) as read:
         head = _read_head(read)
         read_all = read_from(chain((head,), iter(lambda: read(CHUNK), b"")))
-        return _read_archive(read_all, operation) if begins_archive(head) else _read_list(read_all, operation)
+        return _read_archive(read_all, costs) if begins_archive(head) else _read_list(read_all, costs)
 
 
 def _read_head(read: Callable[[int], bytes]) -> bytes:
@@ -85,8 +85,8 @@ def _read_head(read: Callable[[int], bytes]) -> bytes:
     return head
 
 
-def _read_archive(read: Callable[[int], bytes], operation: Operation) -> set[Digest]:
-    known, documents = _Known(operation), set[str]()
+def _read_archive(read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
+    known, documents = _Known(costs), set[str]()
     reader = TarReader(read)
     for member in reader:
         name = member.name.removeprefix("./")
@@ -95,7 +95,7 @@ def _read_archive(read: Callable[[int], bytes], operation: Operation) -> set[Dig
             continue
         digest, content = _read_member(name, member.size, reader.chunks())
         known.add(digest)
-        if manifest := _manifest(content, operation):
+        if manifest := _manifest(content, costs):
             known.add_manifest(manifest)
     if not documents & {oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE}:
         raise InvalidContent("a tar without index.json and manifest.json is no archive of images")
@@ -115,11 +115,11 @@ def _read_member(name: str, size: int, chunks: Iterator[bytes]) -> tuple[Digest,
     return digester.digest, b"".join(kept)
 
 
-def _manifest(content: bytes, operation: Operation) -> Manifest | None:
+def _manifest(content: bytes, costs: Costs) -> Manifest | None:
     """The manifest that these bytes are, if they are one."""
     if not content.startswith(b"{"):
         return None
-    operation.decode(gojson.count_values(content))
+    costs.decode(gojson.count_values(content))
     try:
         media_type = Fields(gojson.decode(content), "Manifest").text("mediaType") or OCI_MANIFEST
         return Manifest.parse(content, media_type) if is_manifest(media_type) else None
@@ -127,8 +127,8 @@ def _manifest(content: bytes, operation: Operation) -> Manifest | None:
         return None
 
 
-def _read_list(read: Callable[[int], bytes], operation: Operation) -> set[Digest]:
-    known = _Known(operation)
+def _read_list(read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
+    known = _Known(costs)
     for number, line in enumerate(_lines(read), 1):
         text = line.decode("utf-8", "replace").strip()
         if not text or text.startswith("#") or text.endswith("/") or text.removeprefix("./") in _OTHER_MEMBERS:

@@ -18,10 +18,10 @@ from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
-from stowage.services.metadata.integrity import find_problems
 from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.records import Catalog
 from stowage.services.metadata.sources import SqlSources
+from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import store
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.oci.config import ImageConfig
@@ -46,11 +46,11 @@ class ConfigFacts:
 class Documents:
     """The documents that an operation has read; what it keeps of a config serves every manifest that shares it.
 
-    The `operation`, if one is given, counts the values of each document before it is decoded, and what is kept of it.
+    `costs`, if given, counts the values of each document before it is decoded, and what is kept of it.
     """
 
-    def __init__(self, operation: Operation | None = None) -> None:
-        self._operation = operation
+    def __init__(self, costs: Costs | None = None) -> None:
+        self._costs = costs
         self._sizes: dict[Digest, int] = {}
         self._copied: set[Digest] = set()
         self._configs: dict[Digest, ConfigFacts | InvalidContent] = {}
@@ -84,10 +84,10 @@ class Documents:
         return self._configs[digest]
 
     def count_listing(self, raw: bytes) -> None:
-        """Count a document that lists the images of an archive, and that will be kept parsed; raises as `Operation` does."""
+        """Count a document that lists the images of an archive, and that will be kept parsed; raises as `Costs` does."""
         values = self._count(raw)
-        if self._operation:
-            self._operation.keep(_VALUE_BYTES * values)
+        if self._costs:
+            self._costs.keep(_VALUE_BYTES * values)
 
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
         """Whether a small blob of any type has members that only manifests and indexes have; it is read once, whatever its types."""
@@ -103,10 +103,10 @@ class Documents:
 
     def _count(self, raw: bytes) -> int:
         """How many values the document has, if an operation counts them."""
-        if self._operation is None:
+        if self._costs is None:
             return 0
         values = count_values(raw)
-        self._operation.decode(values)
+        self._costs.decode(values)
         return values
 
     def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
@@ -121,8 +121,8 @@ class Documents:
         self._kept += weight
         if self._kept > MAX_KEPT_BYTES:
             raise InvalidContent(f"the manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory")
-        if self._operation:
-            self._operation.keep(weight)
+        if self._costs:
+            self._costs.keep(weight)
 
 
 def _looks_like_manifest(raw: bytes) -> bool:

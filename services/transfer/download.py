@@ -19,8 +19,8 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import BlobStream, Repository
+from stowage.services.transfer.parallel import Transfers
 from stowage.services.transfer.retry import TICK_SECONDS, Patience, in_background
-from stowage.services.transfer.transfers import Transfers
 
 
 def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:

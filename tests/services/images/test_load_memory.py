@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, Unavailable
 from stowage.services.images.load import load_image as stream_load
@@ -116,7 +116,7 @@ def test_nothing_is_kept_while_a_client_holds_back_the_rest_of_its_body(engine: 
 
 def test_memory_of_an_operation_is_reserved_beyond_the_first_mib() -> None:
     memory = memory_budget(10 * MIB, wait_seconds=0)
-    first, second = Operation(memory), Operation(memory)
+    first, second = Costs(memory), Costs(memory)
     first.keep(MIB)
     assert memory.free == 10 * MIB
     for _ in range(9):
@@ -134,19 +134,19 @@ def test_memory_of_an_operation_is_reserved_beyond_the_first_mib() -> None:
 
 def test_loads_that_hold_a_part_and_wait_for_more_are_refused_in_the_end() -> None:
     memory = memory_budget(10 * MIB, wait_seconds=0.05)
-    operations = [Operation(memory) for _ in range(2)]
-    for operation in operations:
-        operation.keep(6 * MIB)
+    every = [Costs(memory) for _ in range(2)]
+    for costs in every:
+        costs.keep(6 * MIB)
     refused: list[EngineError] = []
 
-    def more(operation: Operation) -> None:
+    def more(costs: Costs) -> None:
         try:
-            operation.keep(MIB)
+            costs.keep(MIB)
         except Unavailable as exc:
             refused.append(exc)
-        operation.close()
+        costs.close()
 
-    threads = [threading.Thread(target=more, args=(operation,)) for operation in operations]
+    threads = [threading.Thread(target=more, args=(costs,)) for costs in every]
     for thread in threads:
         thread.start()
     for thread in threads:

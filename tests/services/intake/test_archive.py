@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from stowage.services.archive.bounds import Operation
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.intake import archive_members
@@ -265,13 +265,13 @@ def many_layers(contents: Iterable[bytes], compression: str) -> bytes:
 @pytest.mark.parametrize("compression", ["", "gzip", "zstd"])
 def test_many_layers_that_are_a_bomb_together(engine: Engine, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inflated: list[int] = []
-    count = Operation.inflate
+    count = Costs.inflate
 
-    def watched(inflation: Operation, size: int) -> None:
+    def watched(inflation: Costs, size: int) -> None:
         inflated.append(size)
         count(inflation, size)
 
-    monkeypatch.setattr(Operation, "inflate", watched)
+    monkeypatch.setattr(Costs, "inflate", watched)
     bounded = dataclasses.replace(engine, limits=dataclasses.replace(LIMITS, decompression_ratio=20, decompression_bytes=1 << 20))
     with pytest.raises(InvalidContent, match="compressed streams hold more than 20 times the size of what was sent: refused as a bomb"):
         load_image(bounded, many_layers([bytes(600_000)] * 30, compression))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from stowage.services.archive.bounds import MemoryBudget, Operation
+from stowage.services.archive.bounds import Costs, MemoryBudget
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, InvalidContent
 from stowage.services.intake import known_blobs
@@ -20,8 +20,8 @@ ONE, TWO = (digest_of(text) for text in (b"one", b"two"))
 
 
 def known(engine: Engine, content: bytes) -> set[str]:
-    with closing(Operation(engine.memory)) as operation:
-        return {str(digest) for digest in read_known_blobs(engine, io.BytesIO(content), operation)}
+    with closing(Costs(engine.memory)) as costs:
+        return {str(digest) for digest in read_known_blobs(engine, io.BytesIO(content), costs)}
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
