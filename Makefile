@@ -67,11 +67,12 @@ dist: $(VENV)/dist ## build dist/ from the last commit: wheel, sdist, stowage.py
 	@BIN=$(BIN) .ci/make-dist
 
 clean: ## remove the virtual environment, dist/ and caches, not the store
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || if [ "$$(id -u)" = 0 ]; then $(APT) update && $(APT) install -y --no-install-recommends python3-venv; \
 	else echo "Python's venv is missing: run 'apt-get install python3-venv' as root, then this again." >&2; exit 1; fi
+	@rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run: $(BIN)/pip setup.cfg pyproject.toml constraints.txt

@@ -50,6 +50,7 @@ def register_errors(app: Flask) -> None:
 def _engine_error(error: errors.EngineError) -> Response:
     """Answer a known failure with its own message. A client of a version without JSON errors gets plain text, as from moby."""
     status = STATUSES[type(error)]
+    log_entry().note_left(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # what a client did wrong is not logged: it may repeat any part of the request
         log_entry().fields["reason"] = str(error)
     if below_json_errors():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _log = logging.getLogger("stowage.request")
+_NOT_HERE = "501"
+"""The answer to requests about containers and builds: the service works, and cannot do that."""
 
 
 class RequestLog:
@@ -81,6 +83,6 @@ def _write(environ: WSGIEnvironment, status: str, size: int, seconds: float) -> 
 
 
 def _level(status: str, outcome: object) -> int:
-    if outcome == FAILED or (status >= "500" and outcome != CLIENT_LEFT):
+    if outcome == FAILED or (status >= "500" and status != _NOT_HERE and outcome != CLIENT_LEFT):
         return logging.ERROR
     return logging.INFO

@@ -209,6 +209,11 @@ class Config:
         return self.database or f"sqlite:///{self.root}/stowage.db"
 
     @property
+    def database_file(self) -> Path:
+        """The file of the database."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
     def content_root(self) -> Path:
         """The folder of the blobs, by default the root."""
         return self.content or self.root

@@ -47,8 +47,8 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
     Raises ConfigError if there is no store, rather than create an empty one.
     """
-    if not config.root.is_dir():
-        raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}.")
+    if not (config.database_file.exists() or Layout(config.content_root).store_id.exists()):
+        raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {config.database_file} does not exist.")
     upgrade(config.database_url)
     engine = build_engine(config)
     try:

@@ -46,8 +46,14 @@ class LogEntry:
 
     def fail(self, error: Exception, reason: str) -> None:
         """Note why there is no good end. An error that comes from a client's leaving is no failure."""
-        self.end(CLIENT_LEFT if any(cause is self.lost_body for cause in _causes(error)) else FAILED)
+        self.end(FAILED)
+        self.note_left(error)
         self.fields["reason"] = reason
+
+    def note_left(self, error: Exception) -> None:
+        """Note that the client left, if the error comes from that."""
+        if any(cause is self.lost_body for cause in _causes(error)):
+            self.end(CLIENT_LEFT)
 
     def all_fields(self) -> dict[str, str | int]:
         """The operation, the images, their number if there are several, and the rest."""

@@ -89,3 +89,12 @@ class Internal(EngineError):
 
 class Damaged(Internal):
     """A blob's file is not what was stored; the message names the blob and says how to repair it."""
+
+
+def without_frames(error: EngineError) -> EngineError:
+    """The error, of which neither it nor what led to it refers to any frame, and so to what a function has kept."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error

@@ -25,13 +25,15 @@ The registry in an image's name is replaced, its path and tag stay:
 No image is tagged. What the registry has is not sent again: repeat the
 command after a failure. Credentials are those of docker login."""
 
+_PATTERN = "as in docker images: debian, 'team/*', '*/*:trixie'; a * does not match a slash"
+
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
     """Declare the command and its options."""
     summary = "push every image, or those that match a pattern, to another registry"
     parser = add_command(commands, "push-all", summary, common, examples=_EXAMPLES)
     parser.add_argument("--to", metavar="REGISTRY[/PREFIX]", required=True, help="where to, as in localhost:5000/team")
-    parser.add_argument("patterns", metavar="PATTERN", nargs="*", help="as in docker images: debian, 'team/*', '*:trixie'")
+    parser.add_argument("patterns", metavar="PATTERN", nargs="*", help=_PATTERN)
     parser.set_defaults(run=run, cut="the same command pushes the rest")
 
 

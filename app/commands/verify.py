@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stowage.settings import Config
 
 _EXAMPLES = """  stowage verify --root /srv/images             also while a service is running there
-  stowage verify --deep || echo damaged         the status is 1 if anything is damaged"""
+  stowage verify --deep || echo damaged         the status is 1 if anything is damaged or cannot be read"""
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:

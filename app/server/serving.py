@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from stowage.application import create_app
 from stowage.blueprints.request import ENGINE
+from stowage.holding import hold_folders
 from stowage.logs import log_to_stderr
 from stowage.preparation import prepare_store
 from stowage.server.arbiter import Arbiter
@@ -82,6 +83,7 @@ def serve(config: Config) -> None:
     log_to_stderr(config.log_level)
     _use_one_arena()
     _check_tls(config)
+    hold_folders(config)
     for bind in config.bind:
         _free_address(bind)
     prepare_store(config)
@@ -225,7 +227,7 @@ def _free_address(bind: Bind) -> None:
 def _free_socket(path: Path) -> None:
     """Make the folder of a unix socket. Raises ConfigError if the path is not a socket, or if another service listens on it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         raise ConfigError(f"STOWAGE_BIND: cannot make the folder of {path}: {exc.strerror}.") from None
     if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:

@@ -18,7 +18,7 @@ from stowage.services.archive.bounds import Costs
 from stowage.services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
 from stowage.services.archive.stream import Readable
 from stowage.services.engine import Engine
-from stowage.services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound
+from stowage.services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound, without_frames
 from stowage.services.gc.leases import Lease, hold
 from stowage.services.intake.archive import read_archive
 from stowage.services.metadata.records import Kind, ManifestDocument, Role
@@ -78,8 +78,7 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
     try:
         outcome = yield from _load(engine, source, platforms)
     except EngineError as exc:
-        outcome = exc.with_traceback(None)  # its frames would keep what was read while a slow client sends the rest
-        outcome.__cause__ = outcome.__context__ = None
+        outcome = without_frames(exc)  # they would keep what was read while a slow client sends the rest
     _drain(source)
     if isinstance(outcome, EngineError):
         raise outcome

@@ -44,6 +44,8 @@ def open_engine(url: str) -> Engine:
         )
     except SQLAlchemyError as exc:
         raise Internal(f"cannot use the database {url}: {exc}") from exc
+    if engine.url.database:
+        _make_private(engine.url.database)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
@@ -57,6 +59,12 @@ def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as exc:
         raise _translate(exc) from exc
+
+
+def _make_private(database: str) -> None:
+    """Create the file, if it is missing, for its user alone. SQLite gives the files beside it the same mode, and reports any failure."""
+    with suppress(OSError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:

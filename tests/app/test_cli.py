@@ -51,6 +51,14 @@ def test_a_save_that_fails_midway_says_why_and_holds_nothing(engine: Engine, roo
 
 
 @pytest.mark.parametrize("command", ["verify", "gc"])
+def test_a_folder_without_a_store_is_left_as_it_is(command: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root.mkdir()
+    assert main([command]) == 2
+    assert capsys.readouterr().err == f"stowage: STOWAGE_ROOT: there is no store in {root}: {root}/stowage.db does not exist.\n"
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["verify", "gc"])
 def test_a_root_that_is_not_there_is_not_made(command: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 2
     assert "there is no store in" in capsys.readouterr().err
@@ -116,3 +124,8 @@ def test_the_files_for_an_installation_are_found(root: Path, capsys: pytest.Capt
     folder = Path(capsys.readouterr().out.removesuffix("\n"))
     assert {"nginx.conf", "stowage.service"} <= {path.name for path in folder.iterdir()}
     assert not root.exists()
+
+
+def test_the_database_is_for_its_user_alone(root: Path) -> None:
+    assert main(["db", "upgrade"]) == 0
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in root.glob("stowage.db*")} == {"stowage.db": "0o600"}

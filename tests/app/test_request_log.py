@@ -141,6 +141,18 @@ def test_a_body_that_the_client_breaks_off_is_no_error(client: FlaskClient, logg
     assert (level, fields["outcome"], fields["reason"]) == ("INFO", "client-left", "unexpected EOF")
 
 
+def test_an_import_that_the_client_breaks_off_is_no_error(client: FlaskClient, logged: Lines) -> None:
+    path = "/images/create?fromSrc=-&repo=a"
+    client.post(path, data=bytes(5000), environ_overrides={"CONTENT_LENGTH": "100000"}, buffered=True)
+    level, fields = logged.last()
+    assert (level, fields["status"], fields["outcome"]) == ("INFO", "400", "client-left")
+
+
+def test_what_this_engine_does_not_do_is_no_error(client: FlaskClient, logged: Lines) -> None:
+    assert client.post("/containers/create", json={}, buffered=True).status_code == 501
+    assert logged.last()[0] == "INFO"
+
+
 def test_a_broken_archive_is_an_error_though_its_client_leaves(client: FlaskClient, logged: Lines) -> None:
     client.post("/images/load", data=bytes(5000), environ_overrides={"CONTENT_LENGTH": "100000"}, buffered=True)
     level, fields = logged.last()

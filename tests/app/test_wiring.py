@@ -112,6 +112,7 @@ def test_commands_at_once_agree_on_the_id_of_a_new_store(tmp_path: Path, monkeyp
     (tmp_path / "new").mkdir()
     monkeypatch.setenv("STOWAGE_ROOT", str(tmp_path / "new"))
     monkeypatch.delenv("STOWAGE_CONTENT_URL")
+    assert main(["db", "upgrade"]) == 0
     processes = [stowage("verify") for _ in range(3)]
     assert [process.communicate(timeout=60) for process in processes] == [("every image is whole\n", "")] * 3
     with open_engine(Config.from_environ()) as engine:
