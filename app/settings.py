@@ -236,8 +236,11 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
 
 
 def given_options(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The settings among the parsed arguments of a command, by their variable's name."""
-    given = {"STOWAGE_ROOT": arguments.get("root"), "STOWAGE_BIND": ",".join(arguments.get("bind") or ()) or None}
+    """The settings among the parsed arguments of a command, by their variable's name; raises ConfigError for an empty address."""
+    binds = arguments.get("bind")
+    if binds and not all(binds):
+        raise ConfigError("--bind must not be empty.")
+    given = {"STOWAGE_ROOT": arguments.get("root"), "STOWAGE_BIND": ",".join(binds) if binds else None}
     return {name: text for name, text in given.items() if text is not None}
 
 
