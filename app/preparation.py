@@ -12,7 +12,7 @@ from stowage.holding import hold_folders
 from stowage.services.errors import EngineError, Internal
 from stowage.services.metadata.store import is_current, upgrade
 from stowage.settings import Config
-from stowage.stopping import die_silently
+from stowage.stopping import SIGNALS, die_silently
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -38,7 +38,9 @@ def _migrate(config: Config) -> None:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_upgrade, args=(config.database_url, os.getpid(), sender))
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has its own handlers
     child.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     sender.close()
     try:
         problem = receiver.recv()
@@ -52,6 +54,7 @@ def _migrate(config: Config) -> None:
 def _upgrade(url: str, parent: int, sender: Connection) -> None:
     """Send what went wrong, or an empty text. Ends with the service: a migration that is cut has changed nothing."""
     die_silently()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     _end_with(parent)
     try:
         upgrade(url)

@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from selectors import EVENT_WRITE
 
+from gunicorn.http.body import LengthReader
+
 from stowage.blueprints.streaming import SERVING
 from stowage.server.connections import BLOCKED, Connection, QuickAnswer
 from stowage.server.reception import Reception
@@ -52,12 +54,24 @@ class Worker(Reception):
             conn.answer.flush()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Discard what has arrived of a body that was not read. If more is to come, the connection ends, so that no thread waits for it."""
+        """Discard what has arrived of a body that was not read; no thread waits for more. The main thread discards the rest of a body
+        whose length is known. With any other, the connection ends.
+        """
         conn.sock.setblocking(False)
+        reader, unreader = conn.parser.mesg.body.reader, conn.parser.unreader
         with suppress(*BLOCKED):
+            if isinstance(reader, LengthReader):
+                conn.unread, reader.length = reader.length, 0
+                enough = conn.unread - _PIECE
+                while conn.unread > max(0, enough) and (content := unreader.read()):
+                    conn.unread -= len(content)
+                if conn.unread < 0:
+                    unreader.unread(content[conn.unread :])
+                    conn.unread = 0
+                return keepalive and conn.unread <= _DRAIN_BYTES
             is_read = conn.parser.finish_body(max_bytes=_PIECE) and not conn.parser.mesg.body.failed
             return bool(keepalive and is_read)
-        return False
+        return keepalive and 0 < conn.unread <= _DRAIN_BYTES
 
     def finish_request(self, conn: Connection, fs: Future[object]) -> None:
         """Handle the end of a request's thread."""
@@ -86,6 +100,9 @@ class Worker(Reception):
         if not conn.keep:
             self._close(conn)
             return
+        if conn.unread:
+            self._wait(conn, conn.door.closing, self._discard)
+            return
         self._wait(conn, conn.door.kept, self._read)
         self._take(conn, self._read_ahead)
 
@@ -99,6 +116,16 @@ class Worker(Reception):
             self._end(conn)
         else:
             self._wait(conn, conn.door.closing, self._drain)
+
+    def _discard(self, conn: Connection) -> None:
+        """Read on in a body that was not read. The client may be sending it before it looks at the answer."""
+        content = conn.sock.recv(min(_PIECE, conn.unread))
+        conn.unread -= len(content)
+        if not content:
+            self._drop(conn)
+        elif not conn.unread:
+            self._leave(conn)
+            self._go_on(conn)
 
     def _drain(self, conn: Connection) -> None:
         content = conn.sock.recv(_PIECE)

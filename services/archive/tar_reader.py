@@ -50,7 +50,7 @@ class MemberType(Enum):
     HARDLINK = "hard link"
     SPECIAL = "device or pipe"
     SPARSE = "sparse file"
-    UNKNOWN = "unknown type"
+    UNKNOWN = "member of an unknown type"
 
 
 _TYPES = {

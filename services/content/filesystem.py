@@ -57,8 +57,9 @@ class FilesystemStore:
             return blob.read()
 
     def size(self, digest: Digest) -> int | None:
-        found = _checked(file_state, self._layout.blob(digest))
-        return found.st_size if found else None
+        path = self._layout.blob(digest)
+        found = _checked(file_state, path)
+        return found.st_size if found and os.access(path, os.R_OK, effective_ids=True) else None
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
         found = _checked(state, self._layout.blob(digest))

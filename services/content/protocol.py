@@ -87,7 +87,7 @@ class ContentStore(Protocol):
         """The whole of a small blob; raises BlobNotFound."""
 
     def size(self, digest: Digest) -> int | None:
-        """Size of the blob in bytes, or None if it is absent."""
+        """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
 
     def version(self, digest: Digest) -> tuple[int, ...] | None:
         """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there."""

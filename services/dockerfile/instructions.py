@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from stowage.services.dockerfile.flags import parse_flags
 from stowage.services.dockerfile.healthcheck import read_healthcheck
 from stowage.services.dockerfile.parser import parse_dockerfile
-from stowage.services.dockerfile.ports import Ports, list_ports, parse_ports
+from stowage.services.dockerfile.ports import Ports, count_ports, list_ports, parse_ports
 from stowage.services.dockerfile.signals import check_signal
 from stowage.services.dockerfile.spaces import SPACE
 from stowage.services.dockerfile.syntax import Instruction
@@ -26,13 +26,17 @@ MAX_CHANGES = 256 << 10
 """How many characters the changes of one import may have together. Real ones have a few thousand; each costs time and memory."""
 
 _ONBUILD = re.compile(r"[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*", re.IGNORECASE)
+_PORT_BYTES = 256
+"""What an exposed port takes in memory, roughly: in the configuration and in its JSON."""
+
 _EMPTY_VOLUME = "VOLUME specified can not be an empty string"
 
 
-def apply_changes(changes: Sequence[str], *, os: str) -> ContainerConfig:
+def apply_changes(changes: Sequence[str], *, os: str, keep: Callable[[int], None] = lambda _: None) -> ContainerConfig:
     """The configuration that these instructions make for an image of this operating system; raises InvalidParameter in Docker's words.
 
-    The changes are lines of one Dockerfile: a directive, comment or continued line in one of them extends into the next.
+    The changes are lines of one Dockerfile: a directive, comment or continued line in one of them extends into the next. `keep` is called
+    with the bytes of memory that many ports will take, before they do.
     """
     if not changes:
         return ContainerConfig()
@@ -43,6 +47,7 @@ def apply_changes(changes: Sequence[str], *, os: str) -> ContainerConfig:
     draft = _Draft(os, Expander(dockerfile.escape))
     for effect in effects:
         effect(draft)
+    keep(_PORT_BYTES * count_ports(draft.ports))
     return draft.finish()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -51,15 +51,23 @@ def parse_ports(spec: str) -> Ports:
     return Ports(protocol, exposed[0], exposed[-1])
 
 
+def count_ports(ranges: Iterable[Ports]) -> int:
+    """How many ports `list_ports` generates."""
+    return sum(len(ports) for _, ports in _apart(ranges))
+
+
 def list_ports(ranges: Iterable[Ports]) -> list[str]:
     """Every `port/protocol` of these ranges once, ordered as text; a port is generated once, however many ranges contain it."""
-    listed: list[str] = []
+    return sorted(f"{port}/{protocol}" for protocol, ports in _apart(ranges) for port in ports)
+
+
+def _apart(ranges: Iterable[Ports]) -> Iterator[tuple[str, range]]:
+    """The same ports in ranges that do not overlap."""
     for protocol, among in groupby(sorted(ranges), key=lambda ports: ports.protocol):
         reached = -1
         for ports in among:
-            listed += [f"{port}/{protocol}" for port in range(max(ports.first, reached + 1), ports.last + 1)]
+            yield protocol, range(max(ports.first, reached + 1), ports.last + 1)
             reached = max(reached, ports.last)
-    return sorted(listed)
 
 
 def _split(spec: str) -> tuple[str, str, str]:

@@ -42,7 +42,7 @@ def file_problem(content: ContentStore, digest: Digest, size: int) -> str | None
     """What is wrong with a blob's file, as far as that can be seen without reading it."""
     found = content.size(digest)
     if found is None:
-        return "has no file" if content.version(digest) is None else "is not a regular file"
+        return "has no file" if content.version(digest) is None else "is not a readable file"
     return None if found == size else f"has {found} bytes instead of {size}"
 
 

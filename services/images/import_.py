@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import cast
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.stream import Readable
 from stowage.services.dockerfile import apply_changes
 from stowage.services.engine import Engine
@@ -62,8 +63,9 @@ def import_image(
     Without a reference it is dangling; the platform defaults to the engine's. Two imports of the same content at the same instant
     are the same image. Raises InvalidParameter for a bad change before it reads; then InvalidContent or OutOfSpace, and leaves nothing.
     """
-    plan = _plan(engine, message, reference, platform, changes)
-    image = yield from _import(engine, source, plan)
+    with closing(Costs(engine.memory)) as costs:
+        plan = _plan(engine, costs, message, reference, platform, changes)
+        image = yield from _import(engine, source, plan)
     yield Progress(status=str(image), image="" if reference else str(image))
 
 
@@ -81,7 +83,14 @@ def import_url(
     Raises what the engine's downloads and `import_image` raise.
     """
     address = engine.downloads.address(url)
-    plan = _plan(engine, message, reference, platform, changes)
+    with closing(Costs(engine.memory)) as costs:
+        plan = _plan(engine, costs, message, reference, platform, changes)
+        image = yield from _import_download(engine, address, plan)
+    yield Progress(status=str(image), image="" if reference else str(image))
+
+
+def _import_download(engine: Engine, address: str, plan: _Plan) -> Generator[Progress, None, Digest]:
+    """Import what is at this address; yields how much has arrived, and returns the image."""
     opening = engine.downloads.open(address)
     download = yield from awaited(opening.__enter__)
     with ExitStack() as opened:
@@ -95,7 +104,7 @@ def import_url(
                 yield _importing(download)
         image = importing.result()
     yield _importing(download)
-    yield Progress(status=str(image), image="" if reference else str(image))
+    return image
 
 
 def _finish(steps: Generator[Progress, None, Digest], left: Event) -> Digest:
@@ -113,9 +122,11 @@ def _importing(download: Download) -> Progress:
     return Progress(status="Importing", detail=Detail(current=download.position, total=download.size))
 
 
-def _plan(engine: Engine, message: str, reference: Reference | None, platform: Platform | None, changes: Sequence[str]) -> _Plan:
+def _plan(
+    engine: Engine, costs: Costs, message: str, reference: Reference | None, platform: Platform | None, changes: Sequence[str]
+) -> _Plan:
     chosen = platform or engine.platform.without_level()
-    plan = _Plan(apply_changes(changes, os=chosen.os), chosen, message, reference)
+    plan = _Plan(apply_changes(changes, os=chosen.os, keep=costs.keep), chosen, message, reference)
     if len(encode(plan.container.to_json())) + len(message) > MAX_MANIFEST_BYTES:
         raise InvalidParameter(f"the changes make an image config that is larger than {MAX_MANIFEST_BYTES} bytes")
     return plan

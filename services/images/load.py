@@ -174,6 +174,7 @@ def _read_images(
     """Every image with its graph, which is read once for all names of a target: an archive may hold thousands of names."""
     leased = lease.digests()
     known = _referrers(entry for entry in entries if entry.digest in leased)
+    read_referrer = cache(lambda referrer: read_graph(engine, leased, referrer, documents=documents)[0])
 
     @cache
     def read(media_type: str, digest: Digest, size: int) -> tuple[list[ReadManifest], dict[Digest, list[Descriptor]]]:
@@ -182,7 +183,7 @@ def _read_images(
         referrers: dict[Digest, list[Descriptor]] = {}
         for subject in [manifest.document.digest for manifest in graph if manifest.document.kind is Kind.IMAGE]:
             for referrer in known.get(subject, ()):
-                (manifest,) = read_graph(engine, leased, referrer, documents=documents)
+                manifest = read_referrer(referrer)
                 if manifest.document.kind is Kind.ARTIFACT:  # so that they cannot form a chain
                     artifacts.append(manifest)
                     referrers.setdefault(subject, []).append(referrer)

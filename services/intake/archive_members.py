@@ -73,7 +73,7 @@ def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None
     Raises InvalidContent for what the module refuses and for bytes that are not what the member's name promises, and what storing raises.
     """
     name = _clean(member.name)
-    if member.type in _REFUSED:
+    if member.type in _REFUSED or (member.type is not MemberType.FILE and _blob_digest(name)):
         raise InvalidContent(f"refusing {quote(member.name)}: a {member.type.value} in an image archive")
     if member.type is MemberType.SYMLINK:
         _take_link(intake, name, member.link)

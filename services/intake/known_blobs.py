@@ -11,6 +11,7 @@ before: a manifest that is in it with its config would not have been loaded with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -75,7 +76,7 @@ def read_known_blobs(engine: Engine, source: Readable, costs: Costs) -> set[Dige
     with uncompressed(Counted(source, costs), replace(engine, costs=costs).bounds) as read:
         head = _read_head(read)
         read_all = read_from(chain((head,), iter(lambda: read(CHUNK), b"")))
-        return _read_archive(read_all, costs) if begins_archive(head) else _read_list(read_all, costs)
+        return _read_archive(engine, read_all, costs) if begins_archive(head) else _read_list(read_all, costs)
 
 
 def _read_head(read: Callable[[int], bytes]) -> bytes:
@@ -85,7 +86,7 @@ def _read_head(read: Callable[[int], bytes]) -> bytes:
     return head
 
 
-def _read_archive(read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
+def _read_archive(engine: Engine, read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
     known, documents = _Known(costs), set[str]()
     reader = TarReader(read)
     for member in reader:
@@ -93,10 +94,13 @@ def _read_archive(read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
         if member.type is not MemberType.FILE or name in _DOCUMENTS:
             documents.add(name)
             continue
-        digest, content = _read_member(name, member.size, reader.chunks())
-        known.add(digest)
-        if manifest := _manifest(content, costs):
-            known.add_manifest(manifest)
+        with closing(engine.memory.reservation()) as memory:
+            if member.size <= MAX_MANIFEST_BYTES:
+                memory.hold(member.size)
+            digest, content = _read_member(name, member.size, reader.chunks())
+            known.add(digest)
+            if manifest := _manifest(content, costs):
+                known.add_manifest(manifest)
     if not documents & {oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE}:
         raise InvalidContent("a tar without index.json and manifest.json is no archive of images")
     return known.all()

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from stowage.services.errors import EngineError, Internal, OutOfSpace
+from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
 
 _BUSY_SECONDS = 30
 _IDLE_CONNECTIONS = 8
@@ -53,7 +53,7 @@ def open_engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
-    """One transaction, rolled back when the context raises; raises OutOfSpace or Internal for what the database raises."""
+    """One transaction, rolled back when the context raises; raises OutOfSpace, Unavailable or Internal for what the database raises."""
     try:
         with engine.connect() as connection, connection.execution_options(**{_WRITES: writes}).begin():
             yield connection
@@ -95,6 +95,9 @@ def _begin(connection: Connection) -> None:
 
 def _translate(error: SQLAlchemyError) -> EngineError:
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", None) in _FULL:
+    code = getattr(cause, "sqlite_errorcode", 0)
+    if code in _FULL:
         return OutOfSpace("no space left on device")
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return Unavailable("the database is busy: try again")
     return Internal(f"metadata store: {cause}")

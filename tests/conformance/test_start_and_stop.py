@@ -151,7 +151,7 @@ def test_a_second_signal_cuts_a_stream(tmp_path: Path, number: signal.Signals) -
         status, output = ended(service)
     assert status == 0
     assert "running requests are cut" in output
-    assert "pid" not in output
+    assert "(pid" not in output
     assert not any(map(runs, workers))
 
 
@@ -164,7 +164,7 @@ def test_a_stream_that_does_not_end_is_cut_after_a_while_and_the_log_says_so(tmp
     assert status == 0
     assert "waiting up to 10 seconds for running requests; another Ctrl-C or SIGTERM cuts them\n" in output
     assert "WARNING stowage.server.worker 1 running request was cut: the service stops\n" in output
-    assert "pid" not in output
+    assert "(pid" not in output
 
 
 def test_a_service_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_command_ends_at_any_moment(tmp_path: Path, number: signal.Signals) ->
         time.sleep(seconds)
         process.send_signal(number)
         status, output = ended(process)
-        assert status in (0, 128 + number), output
+        assert status in (0, 128 + number, -number), output  # the last when Python is ending already
         assert f"stopped by {NAMES[number]}" in output or output == "every image is whole\n"
 
 

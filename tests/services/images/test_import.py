@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 
+from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace, RegistryFailure
@@ -102,6 +103,13 @@ def test_changes_that_make_too_large_a_config_are_refused_before_the_archive_is_
     changes = ["EXPOSE 0-65535 0-65535/udp 0-65535/sctp"]
     with pytest.raises(InvalidParameter, match="^the changes make an image config that is larger than 4194304 bytes$"):
         list(import_image(engine, Unread(), message="x" * 2_000_000, changes=changes))
+
+
+def test_what_ports_take_is_part_of_the_memory_of_requests(engine: Engine) -> None:
+    small = dataclasses.replace(engine, memory=MemoryBudget(32 << 20, setting="STOWAGE_REQUEST_MEMORY"))
+    with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows"):
+        list(import_image(small, Unread(), message="", changes=["EXPOSE 0-65535 0-65535/udp 0-65535/sctp"]))
+    assert small.memory.free == 32 << 20
 
 
 def test_documents_are_those_that_moby_writes(fixed: Engine) -> None:

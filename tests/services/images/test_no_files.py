@@ -70,11 +70,11 @@ def test_it_is_told_marked_and_mended_by_a_load(engine: Engine, stored: Stored, 
     before, digest = save(engine, NAME), stored.parts[part]
     spoil(blob_file(engine, digest))
     assert verify(engine) == [
-        f"damage: blob {digest} is not a regular file",
+        f"damage: blob {digest} is not a readable file",
         f"affected: image {NAME}: load or pull it again, or delete it",
     ]
-    assert damages(engine) == {digest: "is not a regular file"}
-    with pytest.raises(Damaged, match=f"blob {digest} is not a regular file; load or pull the image again"):
+    assert damages(engine) == {digest: "is not a readable file"}
+    with pytest.raises(Damaged, match=f"blob {digest} is not a readable file; load or pull the image again"):
         save(engine, NAME)
     load_image(engine, stored.archive)
     assert (save(engine, NAME), verify(engine), damages(engine)) == (before, [], {})

@@ -46,6 +46,9 @@ def layout_with(changes: Members) -> bytes:
     return changed(simple_layout().members(), changes)
 
 
+BLOB = "blobs/sha256/" + "0" * 64
+
+
 def special(name: str, kind: bytes, link: str = "") -> bytes:
     """An archive with one member that is no file, before the image."""
     header = tarfile.TarInfo(name)
@@ -193,6 +196,8 @@ ARCHIVES = [
     pytest.param(lambda: special("x", tarfile.CHRTYPE), 'refusing "x": a device or pipe', id="device"),
     pytest.param(lambda: special("x", tarfile.GNUTYPE_SPARSE), 'refusing "x": a sparse file', id="sparse file"),
     pytest.param(lambda: special("x", tarfile.FIFOTYPE), 'refusing "x": a device or pipe', id="pipe"),
+    pytest.param(lambda: special(BLOB, b"Z"), f'refusing "{BLOB}": a member of an unknown type', id="blob of an unknown type"),
+    pytest.param(lambda: special(BLOB, tarfile.SYMTYPE, "../../z"), f'refusing "{BLOB}": a symbolic link', id="blob that is a link"),
     pytest.param(lambda: twice("index.json", b"{}"), "occurs twice", id="index.json twice"),
     pytest.param(lambda: twice("./index.json", b"{}"), "occurs twice", id="index.json twice, spelt differently"),
     pytest.param(
