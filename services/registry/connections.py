@@ -11,12 +11,13 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import TYPE_CHECKING
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import SSLError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import RegistryFailure
@@ -26,6 +27,9 @@ from stowage.services.tcp_keepalive import KEEPALIVE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_ADDRESSES_SECONDS = 30
+"""How long further addresses of a host are tried; each may take the whole connect timeout."""
 
 ANSWER_SILENCES = 5
 """An answer's head, and its body if that is a document, may take this many times as long as the server may be silent."""
@@ -134,6 +138,30 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self._begin()
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that accepts. urllib3 would try all, each for the whole timeout, though the client has left."""
+        name, until = self._dns_host, time.monotonic() + _ADDRESSES_SECONDS
+        *others, last = self._addresses() or [name]
+        try:
+            for self._dns_host in others:
+                current_operation().check()
+                with suppress(ConnectTimeoutError, NewConnectionError):
+                    return super()._new_conn()
+                if time.monotonic() > until:
+                    break
+            self._dns_host = last
+            current_operation().check()
+            return super()._new_conn()
+        finally:
+            self._dns_host = name
+
+    def _addresses(self) -> list[str]:
+        """The addresses of the host, each once; none if its name is unknown."""
+        with suppress(OSError):
+            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+            return list(dict.fromkeys(str(address[0]) for *_, address in found))
+        return []
 
     def request(  # type: ignore[override]  # urllib3's signature, not http.client's
         self,

@@ -3,7 +3,7 @@
 A thread that waits for a server can be woken in only one way: by shutting down its socket. So a connection is registered with its
 operation from the moment it is made, or taken from the pool, until its answer is complete. Cancelling ends all of them at once: heads,
 documents, blobs and uploads alike. Before there is a connection, nothing can be shut down. A name lookup ends with the resolver's own
-timeout, connecting and the TLS handshake with the connect timeout.
+timeout, connecting to an address and the TLS handshake with the connect timeout.
 """
 
 from __future__ import annotations
@@ -53,6 +53,12 @@ class Operation:
             if self._cancelled:
                 raise RegistryFailure("context canceled")
             self._sockets.add(used)
+
+    def check(self) -> None:
+        """Raise RegistryFailure once cancelled."""
+        with self._lock:
+            if self._cancelled:
+                raise RegistryFailure("context canceled")
 
     def end(self, used: socket.socket) -> None:
         """Forget a socket, which may work for others from now on."""

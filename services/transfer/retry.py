@@ -99,8 +99,9 @@ class Patience:
             raise failure
         pause = min(self._seconds * 2.0 ** (self._failures - 1), _LONGEST_SECONDS)
         pause *= random.uniform(0.5, 1.0)  # jitter, so that transfers that failed together do not retry together
+        pause = max(pause, asked_for)
         self._whole.add(0, pause)
-        return max(pause, asked_for)
+        return pause
 
 
 def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:

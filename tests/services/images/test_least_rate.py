@@ -183,9 +183,16 @@ class TestPatience:
             patience.progressed()
             patience.pause_after(self.failure())
 
-    def test_a_pause_that_the_registry_asked_for_is_not_held_against_it(self) -> None:
-        patience = Patience(5, 0.0, least=1000, window=60)
-        failure = self.failure()
+    def test_pauses_that_the_registry_asks_for_count_too(self) -> None:
+        patience, failure = Patience(5, 0.0, least=1000, window=60), self.failure()
         failure.retry_after = 100
-        assert patience.pause_after(failure) == 100
-        assert not patience.is_too_slow(1, 0.0)
+
+        def try_again(times: int, came: int) -> None:
+            for _ in range(times):
+                assert not patience.is_too_slow(came, 0.0)
+                patience.progressed()
+                assert patience.pause_after(failure) == 100
+
+        try_again(20, came=5000)
+        with pytest.raises(RegistryFailure, match="later"):
+            try_again(20, came=500)

@@ -17,7 +17,8 @@ from stowage.services.oci.reference import Reference
 from stowage.services.registry import urls
 from stowage.services.registry.certs import SYSTEM_TRUST
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.connections import ANSWER_SILENCES
+from stowage.services.registry.connections import ANSWER_SILENCES, Pool
+from stowage.services.registry.operations import Operation
 from stowage.services.registry.pools import Pools
 from stowage.services.registry.protocol import Credentials, Repository
 from stowage.services.registry.proxies import DIRECT
@@ -173,3 +174,19 @@ def test_a_registry_that_answers_and_then_does_not(registry: FakeRegistry) -> No
         registry.slow["list"] = Slowness.STALL
         with pytest.raises(RegistryFailure, match="timeout awaiting response headers"):
             repository.tags()
+
+
+def test_no_further_address_is_tried_once_the_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    operation, tried = Operation(), list[object]()
+
+    def refuse(address: tuple[str, int], *_: object, **__: object) -> socket.socket:
+        tried.append(address)
+        operation.cancel()
+        raise ConnectionRefusedError
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{number}", 9)) for number in range(1, 100)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    with pytest.raises(RegistryFailure, match="context canceled"):
+        operation.run(lambda: Pool("many.example", 9).urlopen("GET", "/", retries=False))
+    assert tried == [("127.0.0.1", 9)]
