@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from stowage.commands import add_command
+from stowage.terminal import ProgressLine
 
 if TYPE_CHECKING:
     from stowage.settings import Config
@@ -23,5 +24,7 @@ def run(config: Config, _: Namespace) -> int:
     from stowage.services.metadata.store import upgrade
 
     config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    upgrade(config.database_url)
+    with ProgressLine() as line:
+        line.show("migrating the database")
+        upgrade(config.database_url)
     return 0
