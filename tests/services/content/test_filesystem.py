@@ -90,6 +90,22 @@ def test_a_damaged_id_is_one_that_no_database_has(tmp_path: Path, content: bytes
     assert (tmp_path / "store-id").read_bytes() == content
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_file_that_this_user_may_not_read_counts_as_absent(tmp_path: Path) -> None:
+    digest = put(FilesystemStore(tmp_path))
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    (tmp_path / "blobs" / digest.algorithm / digest.hex).chmod(0)
+    store = FilesystemStore(tmp_path)
+    assert store.size(digest) == len(CONTENT), "root may"
+    child = os.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        os.setresuid(65534, 65534, 65534)
+        os._exit(0 if FilesystemStore(Path()).size(digest) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_files_of_others_are_passed_over(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     put(store)
