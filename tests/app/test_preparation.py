@@ -32,5 +32,7 @@ def test_a_database_that_cannot_be_migrated_is_said_to_be_so(tmp_path: Path) -> 
 def test_a_database_at_its_version_needs_no_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "root").mkdir()
     upgrade(f"sqlite:///{tmp_path}/root/stowage.db")
-    monkeypatch.setattr("stowage.preparation.upgrade", lambda _: pytest.fail("migrated"))
+    migrated: list[Config] = []
+    monkeypatch.setattr("stowage.preparation._migrate", migrated.append)
     prepare_store(config(tmp_path / "root"))
+    assert migrated == []
