@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -12,13 +10,10 @@ from stowage.holding import hold_folders
 from stowage.services.errors import EngineError, Internal
 from stowage.services.metadata.store import is_current, upgrade
 from stowage.settings import Config
-from stowage.stopping import SIGNALS, die_silently
+from stowage.stopping import SIGNALS, die_silently, end_with_parent
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-
-_PR_SET_PDEATHSIG = 1
-"""The option's number in prctl(2): the signal that this process gets when its parent ends."""
 
 
 def prepare_store(config: Config) -> None:
@@ -55,18 +50,10 @@ def _upgrade(url: str, parent: int, sender: Connection) -> None:
     """Send what went wrong, or an empty text. Ends with the service: a migration that is cut has changed nothing."""
     die_silently()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    _end_with(parent)
+    end_with_parent(parent, signal.SIGKILL)
     try:
         upgrade(url)
     except EngineError as exc:
         sender.send(str(exc))
     else:
         sender.send("")
-
-
-def _end_with(parent: int) -> None:
-    """Have the system end this process when its parent ends, which may already have happened."""
-    with contextlib.suppress(AttributeError):  # only Linux has it
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

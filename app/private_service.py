@@ -8,7 +8,6 @@ what is left of the service and removes the socket. Nothing is executed anew, so
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import shutil
@@ -24,10 +23,9 @@ from pathlib import Path
 from stowage.services.errors import EngineError
 from stowage.setting_parsers import SOCKET_PATH_BYTES, Bind
 from stowage.settings import Config, ConfigError
+from stowage.stopping import end_with_parent
 
 _FORK = multiprocessing.get_context("fork")
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 _KEEPER_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _ANSWER_SECONDS = 1
@@ -77,13 +75,6 @@ class PrivateService:
         """Stop the service, and return when everything of it has been removed."""
         self._keeper.terminate()
         self._keeper.join()
-
-
-def end_with_parent(parent: int, number: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent ends. If that has happened already, send it now."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), number)
 
 
 def _keep(parent: int, config: Config, sender: Connection, log: int) -> None:

@@ -13,10 +13,11 @@ Source: containerd core/images/archive importer.go (ImportIndex, resolveLayers, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stowage.services.archive.compression import Compression
-from stowage.services.errors import InvalidContent
+from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -73,6 +74,16 @@ def manifest_file(images: Iterable[tuple[Digest, Iterable[str], Iterable[Digest]
 def blob_member(digest: Digest) -> str:
     """Where an OCI layout keeps a blob."""
     return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def blob_named(member: str) -> Digest | None:
+    """The digest that a member of blobs/ promises by its name; None for any other member."""
+    folder, _, rest = member.partition("/")
+    if folder != "blobs":
+        return None
+    with suppress(InvalidDigest):
+        return Digest.parse(rest.replace("/", ":", 1))
+    return None
 
 
 def layer_media_type(head: bytes) -> str:

@@ -22,7 +22,7 @@ from stowage.services.archive import docker_archive, oci_layout
 from stowage.services.archive.bounds import Costs
 from stowage.services.archive.tar_reader import Member, MemberType
 from stowage.services.engine import Engine
-from stowage.services.errors import InvalidContent, InvalidDigest
+from stowage.services.errors import InvalidContent
 from stowage.services.gc.leases import Lease
 from stowage.services.intake.ingest import StoredBlob, store_blob
 from stowage.services.intake.small_blobs import SMALL_BYTES, SmallBlobs
@@ -39,7 +39,9 @@ _MAX_LAYOUT_BYTES = 64 << 10
 MAX_ENTRIES = 100_000
 """How many names and nameless images an archive may have; each costs a row and an event, but only a few bytes of a document."""
 
-_DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
+DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
+"""The members that describe an archive. They are parsed, and not stored."""
+
 _REFUSED = frozenset({MemberType.HARDLINK, MemberType.SPECIAL, MemberType.SPARSE})
 _MEMORY_BYTES = 32 << 20
 """Memory for names, links and small members together, roughly. What they take counts in the memory of the operation, as documents do."""
@@ -73,7 +75,7 @@ def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None
     Raises InvalidContent for what the module refuses and for bytes that are not what the member's name promises, and what storing raises.
     """
     name = _clean(member.name)
-    if member.type in _REFUSED or (member.type is not MemberType.FILE and _blob_digest(name)):
+    if member.type in _REFUSED or (member.type is not MemberType.FILE and docker_archive.blob_named(name)):
         raise InvalidContent(f"refusing {quote(member.name)}: a {member.type.value} in an image archive")
     if member.type is MemberType.SYMLINK:
         _take_link(intake, name, member.link)
@@ -94,7 +96,7 @@ def _clean(name: str) -> str:
 
 def _take_link(intake: Intake, name: str, link: str) -> None:
     target = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
-    if name in _DOCUMENTS or target.startswith(("/", "../")):
+    if name in DOCUMENTS or target.startswith(("/", "../")):
         raise InvalidContent(f"refusing {quote(name)}: a symbolic link to {quote(link)}")
     _remember(intake, len(name) + len(target))
     _refuse_other(intake, name, target)
@@ -102,12 +104,12 @@ def _take_link(intake: Intake, name: str, link: str) -> None:
 
 
 def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) -> None:
-    if name in _DOCUMENTS:
+    if name in DOCUMENTS:
         document = _read_document(intake, name, size, chunks)
         _refuse_other(intake, name, Digest.of(document))
         intake.documents[name] = document
         return
-    digest = _blob_digest(name)
+    digest = docker_archive.blob_named(name)
     if size > SMALL_BYTES:
         blob = store_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
     elif digest is not None:
@@ -146,15 +148,3 @@ def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]
     whole = bytes(document)
     check_values(whole, oci_layout.MAX_DOCUMENT_VALUES)
     return whole
-
-
-def _blob_digest(name: str) -> Digest | None:
-    """The digest that a member of blobs/ promises by its name."""
-    folder, _, rest = name.partition("/")
-    if folder != "blobs":
-        return None
-    algorithm, _, encoded = rest.partition("/")
-    try:
-        return Digest.parse(f"{algorithm}:{encoded}")
-    except InvalidDigest:
-        return None

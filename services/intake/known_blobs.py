@@ -21,6 +21,7 @@ from stowage.services.archive.stream import Counted, Readable, read_from, uncomp
 from stowage.services.archive.tar_reader import BLOCK, CHUNK, MemberType, TarReader, begins_archive
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidDigest
+from stowage.services.intake.archive_members import DOCUMENTS
 from stowage.services.oci import gojson
 from stowage.services.oci.digest import Digest, Digester
 from stowage.services.oci.fields import Fields
@@ -30,8 +31,7 @@ from stowage.services.oci.mediatypes import OCI_MANIFEST, is_foreign_layer, is_m
 MOST_BLOBS = 1_000_000
 """How many blobs may be known; they are held in memory."""
 
-_DOCUMENTS = frozenset({oci_layout.LAYOUT_FILE, oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
-_OTHER_MEMBERS = _DOCUMENTS | {"repositories"}
+_OTHER_MEMBERS = DOCUMENTS | {"repositories"}
 _LINE_BYTES = 4096
 _DIGEST_BYTES = 256
 """What a digest takes in memory, roughly."""
@@ -91,7 +91,7 @@ def _read_archive(engine: Engine, read: Callable[[int], bytes], costs: Costs) ->
     reader = TarReader(read)
     for member in reader:
         name = member.name.removeprefix("./")
-        if member.type is not MemberType.FILE or name in _DOCUMENTS:
+        if member.type is not MemberType.FILE or name in DOCUMENTS:
             documents.add(name)
             continue
         with closing(engine.memory.reservation()) as memory:
@@ -108,7 +108,7 @@ def _read_archive(engine: Engine, read: Callable[[int], bytes], costs: Costs) ->
 
 def _read_member(name: str, size: int, chunks: Iterator[bytes]) -> tuple[Digest, bytes]:
     """The digest of a member, and its content if a manifest may be as large."""
-    promised = _blob_name(name)
+    promised = docker_archive.blob_named(name)
     digester, kept = Digester(promised.algorithm if promised else "sha256"), list[bytes]()
     for chunk in chunks:
         digester.update(chunk)
@@ -137,7 +137,7 @@ def _read_list(read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
         text = line.decode("utf-8", "replace").strip()
         if not text or text.startswith("#") or text.endswith("/") or text.removeprefix("./") in _OTHER_MEMBERS:
             continue
-        digest = _digest(text) or _blob_name(text.removeprefix("./"))
+        digest = _digest(text) or docker_archive.blob_named(text.removeprefix("./"))
         if digest is None:
             shown = gojson.quote(text[:_SHOWN_BYTES])
             raise InvalidContent(f"neither an archive of images nor a list of digests: line {number} is {shown}")
@@ -153,12 +153,6 @@ def _lines(read: Callable[[int], bytes]) -> Iterator[bytes]:
         if len(rest) > _LINE_BYTES:
             break
     yield rest
-
-
-def _blob_name(name: str) -> Digest | None:
-    """The digest that the name of a member of blobs/ states."""
-    folder, _, rest = name.partition("/")
-    return _digest(rest.replace("/", ":", 1)) if folder == "blobs" else None
 
 
 def _digest(text: str) -> Digest | None:
