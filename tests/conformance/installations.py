@@ -1,4 +1,4 @@
-"""Stowage as people install it: packages built from a copy of this tree, and services of what was installed in folders of other projects."""
+"""Stowage as people install it: packages built from a copy of this tree, and services of what was installed, in folders of others."""
 
 from __future__ import annotations
 

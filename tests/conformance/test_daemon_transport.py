@@ -19,7 +19,8 @@ IN_OWN_RUN = 'mount -t tmpfs tmpfs /run && ln -s "$1" /run/docker.sock && shift 
 SCRIPT = """
 const fs = require("fs"), { pipeline } = require("stream/promises"), Docker = require("dockerode");
 const docker = new Docker({ socketPath: process.env.STOWAGE });
-const followed = (stream) => new Promise((done, failed) => docker.modem.followProgress(stream, (error, lines) => (error ? failed(error) : done(lines))));
+const followed = (stream) => new Promise((done, failed) =>
+  docker.modem.followProgress(stream, (error, lines) => (error ? failed(error) : done(lines))));
 (async () => {
   const image = docker.getImage("app:1"), told = {};
   told.listed = (await docker.listImages()).map((one) => one.RepoTags);

@@ -14,8 +14,8 @@ from tests.conformance.conftest import Service, free_port, needs
 ROOTFS = bytes(10240)
 """An archive of nothing."""
 ABOUT_A_CONTAINER = (
-    "attach x", "container inspect x", "diff x", "exec x true", "export x", "logs x", "pause x", "port x", "rename x y", "restart x", "rm x",
-    "start x", "stats x --no-stream", "stop x", "top x", "unpause x", "update --cpus 1 x", "wait x",
+    "attach x", "container inspect x", "diff x", "exec x true", "export x", "logs x", "pause x", "port x", "rename x y", "restart x",
+    "rm x", "start x", "stats x --no-stream", "stop x", "top x", "unpause x", "update --cpus 1 x", "wait x",
 )  # fmt: skip
 
 

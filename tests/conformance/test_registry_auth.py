@@ -188,7 +188,8 @@ def test_a_host_below_a_path_is_pushed_to_and_pulled_from_with_its_own_headers(t
         folder.mkdir(parents=True)
         basic = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
         (folder / "hosts.toml").write_text(
-            f'[host."http://{host}/mirrored/v2"]\noverride_path = true\n[host."http://{host}/mirrored/v2".header]\nauthorization = "Basic {basic}"\n'
+            f'[host."http://{host}/mirrored/v2"]\noverride_path = '
+            f'true\n[host."http://{host}/mirrored/v2".header]\nauthorization = "Basic {basic}"\n'
         )
         running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_CERTS_DIRS": str(tmp_path / "certs.d")})
         running.start()

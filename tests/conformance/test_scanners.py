@@ -52,7 +52,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, s
 
 def make_package(platform: str) -> bytes:
     """A layer of a Debian on which one package is installed."""
-    status = f"Package: hello\nStatus: install ok installed\nArchitecture: {platform[6:]}\nVersion: 2.10-5\nMaintainer: Somebody\nDescription: greets\n\n"
+    status = (
+        f"Package: hello\nStatus: install ok installed\nArchitecture: {platform[6:]}\n"
+        "Version: 2.10-5\nMaintainer: Somebody\nDescription: greets\n\n"
+    )
     release = b'ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n'
     return make_tar({"etc/os-release": release, "var/lib/dpkg/status": status.encode()})
 

@@ -62,7 +62,14 @@ def connected(service: Service) -> Iterator[socket.socket]:
 
 
 def load_head(length: int) -> bytes:
-    return f"POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n".encode()
+    lines = [
+        "POST /images/load HTTP/1.1",
+        "Host: docker",
+        "Content-Type: application/x-tar",
+        "Connection: close",
+        f"Content-Length: {length}",
+    ]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
 def worker(service: Service) -> int:

@@ -59,8 +59,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[dict[str, str]]:
-    """Of a registry with an image, an index and an image whose layer is not what it should be; of one that wants a password, and one whose tokens
-    nobody gets; of two search indexes, of which one fails."""
+    """Of a registry with an image, an index and an image whose layer is not what it should be; of one that wants a password, and one
+    whose tokens nobody gets; of two search indexes, of which one fails."""
     layout = Layout()
     image, listed, broken = layout.image([make_layer("app")]), layout.multi_platform(), layout.image([make_layer("broken")])
     registry, private, refusing = FakeRegistry(), FakeRegistry(auth="basic", user="me:secret"), FakeRegistry(auth="bearer", echoes=True)

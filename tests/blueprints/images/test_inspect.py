@@ -11,8 +11,8 @@ from stowage.services.engine import Engine
 from tests.builders import CREATED, Layout, put_image, simple_layout
 
 CONFIG = {
-    "User": "1000", "ExposedPorts": {"80/tcp": {}}, "Env": ["A=b"], "Entrypoint": ["/bin/sh"], "Cmd": ["-c", "true"], "Volumes": {"/data": {}},
-    "WorkingDir": "/app", "Labels": {"stage": "prod"}, "StopSignal": "SIGINT", "ArgsEscaped": True,
+    "User": "1000", "ExposedPorts": {"80/tcp": {}}, "Env": ["A=b"], "Entrypoint": ["/bin/sh"], "Cmd": ["-c", "true"],
+    "Volumes": {"/data": {}}, "WorkingDir": "/app", "Labels": {"stage": "prod"}, "StopSignal": "SIGINT", "ArgsEscaped": True,
     "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1000000000}, "OnBuild": ["RUN true"], "Shell": ["/bin/bash"],
 }  # fmt: skip
 ALWAYS = {"Id", "RepoTags", "RepoDigests", "Config", "Architecture", "Os", "Size", "RootFS", "Metadata"}

@@ -36,7 +36,8 @@ def test_an_identity_token_that_still_opens_is_told_again(client: FlaskClient) -
         pytest.param(
             b'{"username": 1}',
             400,
-            "invalid X-Registry-Auth header: invalid JSON: json: cannot unmarshal number into Go struct field AuthConfig.username of type string",
+            "invalid X-Registry-Auth header: invalid JSON: json: cannot unmarshal number "
+            "into Go struct field AuthConfig.username of type string",
             id="a number for a name",
         ),
         pytest.param(b'{"username": "u"', 400, "invalid X-Registry-Auth header: invalid JSON: unexpected EOF", id="half an object"),

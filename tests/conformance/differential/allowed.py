@@ -40,12 +40,15 @@ ALLOWED = (
     Allowed(".*", ".*", r"\.body(\[\d+\])?\.Labels: want null, got \{\}", MAIN),
     Allowed(".*", ".*", r'\.body\.DockerVersion: want "26.*", got ""', MAIN),
     Allowed("odd_parameters", "/images/full/json 1.*", r'\.body\.Container(: extra ""|Config: want .* got null)', MAIN),
-    Allowed("methods|bodies", "POST /auth|auth .*", r'\.status: want 500, got 400|\.body\.message: .* got "invalid X-Registry-Auth header: invalid JSON: .*', MAIN),
+    Allowed("methods|bodies", "POST /auth|auth .*", r'\.status: want 500, got 400|\.body\.message: .* got "invalid '
+                                                    r'X-Registry-Auth header: invalid JSON: .*', MAIN),
     Allowed("methods|bodies", "POST /images/full/push|push auth ", r"\.status: want 400, got 200|\.body.*", MAIN),
     Allowed("events", "events .*banana.*", r"\.status: want 500, got 400|\.body\.message: .* got \"invalid value for .*", MAIN),
     Allowed("disk_usage", "df of nothing.*", r"\.body\.(LayersSize|BuildCache|Containers|Volumes|Images): missing", MAIN),
-    Allowed("disk_usage", "df images.*", r'\.body\[\d+\]\.(Descriptor: extra .*|(Labels|RepoTags|RepoDigests): want "NoneType", got "(dict|list)")', MAIN),
-    Allowed("pulls", "pull .*", r'\.body\..*: want ".*no match for platform in manifest: not found", got ".*no matching manifest for .*', MAIN),
+    Allowed("disk_usage", "df images.*", r'\.body\[\d+\]\.(Descriptor: extra .*|(Labels|RepoTags|RepoDigests): '
+                                         r'want "NoneType", got "(dict|list)")', MAIN),
+    Allowed("pulls", "pull .*", r'\.body\..*: want ".*no match for platform in manifest: not '
+                                r'found", got ".*no matching manifest for .*', MAIN),
     Allowed("pulls", "inspect pulled .*", r"\.body\.Repo(Tags|Digests): .*", MAIN),
     Allowed("repeated_changes", "list (after loading again|with an untagged image|without it)", r"\.body: .*", MAIN),
     Allowed("registry_questions", "distribution 1.29", r".*", MAIN),
@@ -53,7 +56,8 @@ ALLOWED = (
     Allowed("special_images", "inspect emptyfs", r'\.body\.Os: want "linux", got ""', MAIN),
     Allowed("imports", "import 'EXPOSE banana'", r'.* got "invalid containerPort: banana"', MAIN),
     Allowed("engine", "/version .*", r"\.body\.(BuildTime: missing|Components: .*)", ENGINE),
-    Allowed("engine", "/info .*", r"\.body\.((CgroupVersion|ExecutionDriver|KernelMemory|KernelMemoryTCP|Runtimes\..*): missing|(Plugins\.|RegistryConfig\.|SecurityOptions).*)", ENGINE),
+    Allowed("engine", "/info .*", r"\.body\.((CgroupVersion|ExecutionDriver|KernelMemory|KernelMemoryTCP|Runtimes\..*): "
+                                  r"missing|(Plugins\.|RegistryConfig\.|SecurityOptions).*)", ENGINE),
     Allowed("lists", "list shared-size=1", r".*SharedSize: .*", SIZES),
     Allowed("load_all_forms", "load classic-untagged.tar", r".*", TWIN),
     Allowed("imports", "import from .*", r'\.status: want 500, got 403|.* got "importing from a URL is switched off .*', URLS),
@@ -63,9 +67,11 @@ ALLOWED = (
     Allowed("pushes", "push .*", r'\.body\.rest: .*', AUX),
     Allowed("pushes", "push 127.*", r'\.body\.(layers\.\w+: missing|rest\[1\]\.error.* got "failed to do request: Head .*)', CONNECTION),
     Allowed("bodies", "auth .*serveraddress.*", r'.* connect: connection refused"', CONNECTION),
-    Allowed("registry_questions", "distribution .*", r'\.body\.Platforms: want null, got \[\{"architecture": "amd64", "os": "linux"\}\]', PLATFORMS),
+    Allowed("registry_questions", "distribution .*", r'\.body\.Platforms: want null, got \[\{"architecture": '
+                                                     r'"amd64", "os": "linux"\}\]', PLATFORMS),
     Allowed("broken_archives", "(load|list after) broken-traversal.tar", r"\.body.*", REFUSED),
     Allowed("broken_archives", "load broken-name.tar", r"\.body.*", BAD_NAME),
-    Allowed("broken_archives", "load .*", r"\.body\.rest\[0\]\.(error: want|errorDetail\.message: want|error: extra|errorDetail: extra|stream: missing) ?.*", VERIFIED),
+    Allowed("broken_archives", "load .*", r"\.body\.rest\[0\]\.(error: want|errorDetail\.message: want|error: "
+                                          r"extra|errorDetail: extra|stream: missing) ?.*", VERIFIED),
     Allowed("broken_archives", "list after .*", r"\.body: want \[\{.*, got \[\]", VERIFIED),
 )  # fmt: skip

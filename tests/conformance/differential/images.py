@@ -219,7 +219,8 @@ def special_images(a: Api, folder: Path, registry: str) -> None:
     several, partial = (special.multi_platform(f"{name}:latest", ["linux/amd64", "linux/arm64"], missing)[0]
         for name, missing in (("two", []), ("partial", ["linux/riscv64"])))
     for name, content in (("emptyfs", special.empty_fs()), ("multilayer", special.multi_layer()), ("two", several), ("partial", partial),
-        ("labeled", special.labeled("labeled:latest", {"a": "b"})), ("random", special.random_platform("linux/amd64", 7)), ("dangling", special.dangling())):
+        ("labeled", special.labeled("labeled:latest", {"a": "b"})), ("random", special.random_platform("linux/amd64", 7)),
+        ("dangling", special.dangling())):
         fresh(a, folder)
         a.call(f"load {name}", "POST", "/images/load", body=content, kind="stream")
         a.call(f"list {name}", "GET", "/images/json", sort=True)

@@ -1,4 +1,7 @@
-"""Damage of what an operation does not bring: other platforms of an index, and what refers to an image. What is acknowledged can be saved."""
+"""Damage of what an operation does not bring: other platforms of an index, and what refers to an image.
+
+What is acknowledged can be saved.
+"""
 
 from __future__ import annotations
 

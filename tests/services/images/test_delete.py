@@ -228,7 +228,8 @@ def test_every_spelling_of_the_image_finds_its_platforms(engine: Engine, name: s
 def refuse_arm64(engine: Engine, reason: str) -> None:
     with pytest.raises(
         Conflict,
-        match=rf"^failed to delete platform linux/arm64 for image sha256:\w+: conflict: unable to delete \w+ \(cannot be forced\) - {reason}$",
+        match=rf"^failed to delete platform linux/arm64 for image sha256:\w+: conflict: "
+        rf"unable to delete \w+ \(cannot be forced\) - {reason}$",
     ):
         delete_image(engine, "multi:1", force=True, platforms=[ARM64])
 

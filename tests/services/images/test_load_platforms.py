@@ -127,11 +127,14 @@ def two_images() -> bytes:
 @pytest.mark.parametrize(
     ("archive", "platform", "words"),
     [
-        pytest.param(simple_layout().to_tar(), ARM64, "image simple:latest doesn't provide the requested platform ([linux/arm64/v8])", id="single image"),
+        pytest.param(simple_layout().to_tar(), ARM64, "image simple:latest doesn't provide the requested "
+                                                      "platform ([linux/arm64/v8])", id="single image"),
         pytest.param(two_images(), S390X, "images [a:1, b:1] don't provide the requested platform ([linux/s390x])", id="two images"),
-        pytest.param(partial_layout().to_tar(), S390X, "image partial:latest doesn't provide the requested platform ([linux/s390x])", id="index"),
+        pytest.param(partial_layout().to_tar(), S390X, "image partial:latest doesn't provide the requested "
+                                                       "platform ([linux/s390x])", id="index"),
         pytest.param(
-            partial_layout().to_tar(), ARM64, "requested platform(s) ([linux/arm64/v8]) found, but some content is missing: content digest sha256:", id="absent"
+            partial_layout().to_tar(), ARM64, "requested platform(s) ([linux/arm64/v8]) found, but some "
+                                              "content is missing: content digest sha256:", id="absent"
         ),
         pytest.param(
             docker_archive(ArchivedImage((make_layer(),), ("a:1",))), ARM64,

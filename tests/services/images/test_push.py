@@ -215,7 +215,7 @@ class TestPlatforms:
         ("platforms", "lacks", "wanted", "preferred", "expected"),
         [
             pytest.param(["linux/amd64", "linux/arm64"], [], None, "linux/amd64", "index", id="all here"),
-            pytest.param(["linux/amd64", "linux/arm64", "linux/arm/v7"], [2], None, "linux/amd64", "linux/amd64", id="the preferred is here"),
+            pytest.param(["linux/amd64", "linux/arm64", "linux/arm/v7"], [2], None, "linux/amd64", "linux/amd64", id="the preferred"),
             pytest.param(["linux/arm64", "linux/arm/v7", "linux/arm/v5"], [0], None, "linux/arm/v5", "linux/arm/v5", id="an older variant"),
             pytest.param(["linux/arm64", "linux/arm/v7", "linux/arm/v5"], [1], None, "linux/arm/v7", "linux/arm/v5", id="what it can run"),
             pytest.param(["linux/arm64", "linux/arm/v5"], [0], None, "linux/amd64", "linux/arm/v5", id="the only one"),

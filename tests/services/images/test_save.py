@@ -182,20 +182,24 @@ def put_doubled(engine: Engine) -> None:
         pytest.param("nope:1", [], ImageNotFound, "No such image: nope:1", id="missing tag"),
         pytest.param("partial:other", [], ImageNotFound, "No such image: partial:other", id="another tag"),
         pytest.param("a" * 64, [], ImageNotFound, f"No such image: sha256:{'a' * 64}", id="missing ID"),
-        pytest.param("UPPER", [], InvalidReference, "invalid reference format: repository name (library/UPPER) must be lowercase", id="malformed"),
+        pytest.param("UPPER", [], InvalidReference, "invalid reference format: repository name "
+                                                    "(library/UPPER) must be lowercase", id="malformed"),
         pytest.param(
             "partial:latest", [S390X], NotFound,
-            "no suitable export target found: image with reference partial:latest was found but does not provide the specified platform (linux/s390x)",
+            "no suitable export target found: image with reference partial:latest was found "
+            "but does not provide the specified platform (linux/s390x)",
             id="unknown platform",
         ),
         pytest.param(
             "partial:latest", [ARM64], NotFound,
-            "no suitable export target found: image with reference partial:latest was found but does not provide the specified platform (linux/arm64/v8)",
+            "no suitable export target found: image with reference partial:latest was found "
+            "but does not provide the specified platform (linux/arm64/v8)",
             id="absent platform",
         ),
         pytest.param("partial:latest", [ARM64, S390X], NotFound, "no manifest found for platform: not found", id="absent platforms"),
         pytest.param(
-            "doubled:1", [AMD64], Conflict, "no suitable export target found: multiple manifests found for platform linux/amd64", id="doubled platform"
+            "doubled:1", [AMD64], Conflict, "no suitable export target found: multiple manifests "
+                                            "found for platform linux/amd64", id="doubled platform"
         ),
     ],
 )  # fmt: skip

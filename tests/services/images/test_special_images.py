@@ -170,7 +170,8 @@ def test_nothing_can_be_saved_of_an_index_without_its_manifests(engine: Engine) 
     ("archive", "words"),
     [
         pytest.param(empty_index(), "image emptyindex:latest doesn't provide the requested platform ([linux/amd64])", id="emptyindex"),
-        pytest.param(random_platform("linux/arm64", 3), "image random:latest doesn't provide the requested platform ([linux/amd64])", id="random"),
+        pytest.param(random_platform("linux/arm64", 3), "image random:latest doesn't provide the requested "
+                                                        "platform ([linux/amd64])", id="random"),
         pytest.param(config_target(), "image config:latest doesn't provide the requested platform ([linux/amd64])", id="configtarget"),
         pytest.param(
             multi_platform("missing:latest", ["linux/arm64"], ["linux/amd64"])[0],

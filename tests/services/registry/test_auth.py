@@ -103,7 +103,8 @@ def test_a_token_is_asked_for_the_repository_and_reused() -> None:
             "basic",
             Credentials(username="user", password="wr0ng"),
             RegistryFailure,
-            'unknown: failed to resolve reference "{name}:1": unexpected status from HEAD request to http://{host}/v2/team/app/manifests/1: '
+            'unknown: failed to resolve reference "{name}:1": unexpected status from '
+            "HEAD request to http://{host}/v2/team/app/manifests/1: "
             "401 Unauthorized",
             id="basic with a wrong login",
         ),
