@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import resource
 import socket
-import ssl
 import time
 from contextlib import suppress
 from typing import Any
@@ -15,6 +14,7 @@ from gunicorn.workers.gthread import TConn
 
 from stowage.server.heads import Head, HeadUnreader
 from stowage.server.seats import Kind
+from stowage.server.tls import TlsSocket
 
 HEAD_SECONDS = 20.0
 """The time for a TLS handshake and the head of a request together."""
@@ -22,9 +22,6 @@ STALL_SECONDS = 60.0
 """The time for which a client may accept nothing of a quick answer or of a refusal."""
 CLOSE_SECONDS = 5.0
 """The time for a client to close its side: a connection closed earlier could lose the end of the answer in transit."""
-
-BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a non-blocking socket raises if it would block."""
 
 _LEAST_CONNECTIONS = 16
 """The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
@@ -159,12 +156,12 @@ class Connection(TConn):
         return 0 if self.answer is None else self.answer.size
 
     def push(self) -> None:
-        """Send some of the unsent answer; raises BLOCKED."""
+        """Send some of the unsent answer; raises BlockingIOError."""
         if self.answer is not None:
             self.answer.push()
 
     def receive(self) -> bytes:
-        """Some of the bytes that have arrived, none only at the end of the stream. Raises BLOCKED if there are none yet."""
+        """Some of the bytes that have arrived, none only at the end of the stream. Raises BlockingIOError if there are none yet."""
         content: bytes = self.sock.recv(_PIECE)
         while content and self._has_record():
             content += self.sock.recv(_PIECE)
@@ -177,7 +174,7 @@ class Connection(TConn):
 
     def _has_record(self) -> bool:
         """Whether part of a TLS record is left: TLS reads whole records."""
-        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+        return isinstance(self.sock, TlsSocket) and self.sock.pending() > 0
 
 
 class QuickAnswer:
@@ -218,12 +215,12 @@ class QuickAnswer:
         """Send what can be sent now; a small answer goes out in one piece."""
         if self._unsent and self.size <= _PACKET:
             self._unsent = [b"".join(self._unsent)]
-        with suppress(*BLOCKED):
+        with suppress(BlockingIOError):
             while self._unsent:
                 self.push()
 
     def push(self) -> None:
-        """Send once; raises BLOCKED."""
+        """Send once; raises BlockingIOError."""
         rest = memoryview(self._unsent[0])
         sent = self._sock.send(rest)
         self._unsent[:1] = [rest[sent:]] if sent < len(rest) else []

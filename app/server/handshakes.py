@@ -14,6 +14,7 @@ from typing import Any
 from gunicorn.sock import ssl_context
 
 from stowage.server.connections import Connection
+from stowage.server.tls import TlsSocket
 
 _THREADS = 2
 
@@ -44,8 +45,9 @@ class Handshakes:
         self._done(conn, outcome)
 
     def _shake(self, conn: Connection) -> int:
-        if not isinstance(conn.sock, ssl.SSLSocket):
-            self._wrap(conn)
+        self._context = self._context or ssl_context(self._cfg)
+        if not isinstance(conn.sock, TlsSocket):
+            conn.sock = TlsSocket(conn.sock, self._context)
         try:
             conn.sock.do_handshake()
         except ssl.SSLWantReadError:
@@ -53,12 +55,3 @@ class Handshakes:
         except ssl.SSLWantWriteError:
             return EVENT_WRITE
         return 0
-
-    def _wrap(self, conn: Connection) -> None:
-        self._context = self._context or ssl_context(self._cfg)
-        quiet = self._cfg.suppress_ragged_eofs
-        try:
-            conn.sock.getpeername()  # otherwise ssl would find the client gone, and leave the socket open
-            conn.sock = self._context.wrap_socket(conn.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=quiet)
-        except OSError as exc:
-            raise ConnectionResetError from exc

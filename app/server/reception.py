@@ -24,7 +24,7 @@ from typing import Any
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from stowage.peers import ADMITS
-from stowage.server.connections import BLOCKED, STALL_SECONDS, Connection, Door, Room
+from stowage.server.connections import STALL_SECONDS, Connection, Door, Room
 from stowage.server.handshakes import Handshakes, Outcome
 from stowage.server.quick import Routes
 from stowage.server.seats import SPARE, Kind, Seats
@@ -122,7 +122,7 @@ class Reception(ThreadWorker):
             return
         try:
             step(conn)
-        except BLOCKED:
+        except BlockingIOError:
             pass
         except OSError:
             self._drop(conn)

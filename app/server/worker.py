@@ -12,7 +12,7 @@ from selectors import EVENT_WRITE
 from gunicorn.http.body import LengthReader
 
 from stowage.blueprints.streaming import SERVING
-from stowage.server.connections import BLOCKED, Connection, QuickAnswer
+from stowage.server.connections import Connection, QuickAnswer
 from stowage.server.reception import Reception
 
 _PIECE = 1 << 16
@@ -59,7 +59,7 @@ class Worker(Reception):
         """
         conn.sock.setblocking(False)
         reader, unreader = conn.parser.mesg.body.reader, conn.parser.unreader
-        with suppress(*BLOCKED):
+        with suppress(BlockingIOError):
             if isinstance(reader, LengthReader):
                 conn.unread, reader.length = reader.length, 0
                 enough = conn.unread - _PIECE

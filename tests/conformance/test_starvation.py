@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,11 +18,12 @@ import pytest
 
 from stowage.server.seats import SPARE
 from tests.builders import Layout, make_layer
-from tests.conformance.certificates import tls_settings
+from tests.conformance.certificates import client_context, tls_settings
 from tests.conformance.conftest import Service, free_port, needs
 from tests.conformance.front import NGINX, fronted
 from tests.conformance.test_edges import CLOSE, head, parse
 from tests.conformance.test_tls import ping
+from tests.key_updates import KeyUpdates
 
 THREADS = 8
 MANY = 5 * THREADS
@@ -94,6 +96,49 @@ def test_beginnings_of_tls_hold_up_nobody(tmp_path: Path, certificates: Path, at
             attack.enter_context(over_tcp(service)).sendall(FRAGMENT)
         assert_served(service)
         assert ping(service, certificates, "client") == 200
+
+
+@pytest.mark.parametrize("begin", [head("GET", "/_ping")[:20], head("POST", "/images/load", "Content-Length: 1024")], ids=["head", "body"])
+def test_floods_of_key_updates_hold_up_nobody(tmp_path: Path, certificates: Path, begin: bytes) -> None:
+    content = archive("flooded")
+    with serving(tmp_path, **tls_settings(certificates)) as service, floods(service, certificates, begin) as flooding:
+        workers = worker_pids(service)
+        for _ in range(15):
+            assert_served(service)
+            assert ping(service, certificates, "client") == 200
+            flooding.wait(1)
+        with client_context(certificates, "client").wrap_socket(over_tcp(service), server_hostname="localhost") as upload:
+            begin_upload(upload, content)
+            assert b"Loaded image: flooded:1" in ask(upload, content[-1:])
+        assert worker_pids(service) == workers
+
+
+def worker_pids(service: Service) -> list[int]:
+    assert service.process is not None
+    return [int(pid) for pid in Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()]
+
+
+@contextmanager
+def floods(service: Service, certificates: Path, begin: bytes) -> Iterator[threading.Event]:
+    """Eight clients that begin a request and then only update their keys; they connect again when they are cut. The event ends them."""
+    over = threading.Event()
+
+    def flood() -> None:
+        while not over.is_set():
+            with KeyUpdates(over_tcp(service), certificates / "client.pem", certificates / "client.key") as client:
+                if client.shake() and client.send(begin):
+                    while not over.is_set() and client.update():
+                        pass
+
+    threads = [threading.Thread(target=flood) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield over
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_silent_connections_hold_up_nobody(running: Service, attack: ExitStack) -> None:

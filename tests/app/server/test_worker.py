@@ -18,12 +18,13 @@ import pytest
 from flask import Flask
 
 from stowage import peers
-from stowage.server import connections, reception
+from stowage.server import connections, reception, worker
 from stowage.server.seats import Kind
 from stowage.server.serving import Server
 from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head, parse
 from tests.fake_registry.server import CERTIFICATE
+from tests.key_updates import KeyUpdates
 
 PING = head("GET", "/_ping", CLOSE)
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -333,6 +334,27 @@ def test_tls_may_come_in_any_pieces(secured: Served, size: int) -> None:
     with secured.connect() as connection:
         request = head("GET", "/_ping", "X: " + "a" * 40_000) + form + head("GET", "/openapi.json") * 2 + PING
         assert statuses(Cut(connection, size).exchange(request)) == ["200", "400", *["200"] * 3]
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(PING[:20], id="head"),
+        pytest.param(head("POST", "/images/load", "Content-Length: 9"), id="body"),
+        pytest.param(head("POST", "/nope", "Content-Length: 9"), id="refused body"),
+    ],
+)
+def test_a_flood_of_key_updates_ends_its_connection_alone(
+    secured: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, begin: bytes
+) -> None:
+    monkeypatch.setattr(worker, "_DRAIN_BYTES", 1 << 16)
+    with KeyUpdates(secured.connect(), CERTIFICATE, CERTIFICATE) as client:
+        assert client.shake()
+        assert client.send(begin)
+        assert any(not client.update() for _ in range(100_000))
+    with secured.connect() as connection:
+        assert statuses(Cut(connection, 1 << 20).exchange(PING)) == ["200"]
+    assert "Traceback" not in caplog.text
 
 
 def test_what_is_no_tls_is_closed_and_reported(secured: Served, caplog: pytest.LogCaptureFixture) -> None:
