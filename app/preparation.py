@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stowage.holding import hold_folders
 from stowage.services.errors import EngineError, Internal
 from stowage.services.metadata.store import is_current, upgrade
+from stowage.services.oci.platform import Platform
 from stowage.settings import Config
 from stowage.stopping import SIGNALS, die_silently, end_with_parent
 
@@ -22,7 +23,7 @@ def prepare_store(config: Config) -> None:
     Raises ConfigError if another service holds the folders, and Internal if the migration fails.
     """
     hold_folders(config)
-    if not is_current(config.database_url):
+    if not is_current(config.database_url, config.platform):
         _migrate(config)
 
 
@@ -32,7 +33,7 @@ def _migrate(config: Config) -> None:
 
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_upgrade, args=(config.database_url, os.getpid(), sender))
+    child = context.Process(target=_upgrade, args=(config.database_url, config.platform, os.getpid(), sender))
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has its own handlers
     child.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
@@ -46,13 +47,13 @@ def _migrate(config: Config) -> None:
         raise Internal(problem)
 
 
-def _upgrade(url: str, parent: int, sender: Connection) -> None:
+def _upgrade(url: str, platform: Platform, parent: int, sender: Connection) -> None:
     """Send what went wrong, or an empty text. Ends with the service: a migration that is cut has changed nothing."""
     die_silently()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     end_with_parent(parent, signal.SIGKILL)
     try:
-        upgrade(url)
+        upgrade(url, platform, change_platform=True)
     except EngineError as exc:
         sender.send(str(exc))
     else:

@@ -49,7 +49,7 @@ def open_engine(config: Config) -> Iterator[Engine]:
     """
     if not (config.database_file.exists() or Layout(config.content_root).store_id.exists()):
         raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {config.database_file} does not exist.")
-    upgrade(config.database_url)
+    upgrade(config.database_url, config.platform)
     engine = build_engine(config)
     try:
         yield engine

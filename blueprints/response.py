@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain, islice, repeat
 from typing import cast
-from weakref import WeakKeyDictionary
 
 import orjson
 from flask import Response
 
 from stowage.blueprints.routing import JSON, current_route
 from stowage.blueprints.schemas.base import ResponseSchema
-from stowage.blueprints.versioning import ApiVersion, api_version
+from stowage.blueprints.streaming import stream_bytes
+from stowage.blueprints.versioning import api_version
+
+_WHOLE = 1000
+"""How many items and texts an answer with a Content-Length has at most."""
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
@@ -30,29 +34,46 @@ def dump_raw(value: object) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)
 
 
-def dump_long_list(values: Iterable[object]) -> Response:
-    """JSON of a list of the declared answer's items, which outlive the request.
+def dump_long_list(values: Iterator[object], *, kept: bool) -> Response:
+    """JSON of a list of the declared answer's items, as `dump_items`."""
+    return dump_items([b"[", b"]\n"], lambda: values, _declared().at(api_version()), kept=kept)
 
-    Each item is shaped and encoded once per API version, and the result is kept as long as the item itself. Items must therefore be frozen,
-    hash by identity and allow weak references: `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
+
+def dump_items(texts: Sequence[bytes], read: Callable[[], Iterator[object]], schema: ResponseSchema, *, kept: bool) -> Response:
+    """JSON with the shaped values, separated by commas, between each two texts; `read` begins to read the values.
+
+    Many are streamed as they come, and an error between them cuts the connection. If the values outlive the request (`kept`), and hash by
+    identity, the JSON of recent ones is not made again.
     """
-    version, schema = api_version(), _declared()
-    encoded, prepared = _encoded(schema, version), schema.at(version)
-    parts: list[bytes] = []
-    for value in values:
-        part = encoded.get(value)
-        if part is None:
-            part = encoded[value] = orjson.dumps(prepared.dump(value))
-        parts.append(part)
-    return Response(b"[" + b",".join(parts) + b"]\n", content_type=JSON)
+    encode = _encode_kept if kept else _encode
+    parts = _interleave(texts, lambda: _separate(map(encode, read(), repeat(schema))))
+    first = b"".join(islice(parts, _WHOLE))
+    more = next(parts, None)
+    if more is None:
+        return Response(first, content_type=JSON)
+    return stream_bytes(chain((first, more), parts), JSON)
+
+
+def _interleave(texts: Sequence[bytes], read: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
+    yield texts[0]
+    for text in texts[1:]:
+        yield from read()
+        yield text
+
+
+def _separate(parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield next(parts, b"")
+    for part in parts:
+        yield b"," + part
+
+
+def _encode(value: object, schema: ResponseSchema) -> bytes:
+    return orjson.dumps(schema.dump(value))
+
+
+_encode_kept = lru_cache(maxsize=2048)(_encode)
 
 
 def _declared() -> type[ResponseSchema]:
     """The schema of the route's answer."""
     return cast("type[ResponseSchema]", current_route().answer.schema)
-
-
-@cache
-def _encoded(_schema: type[ResponseSchema], _version: ApiVersion) -> WeakKeyDictionary[object, bytes]:
-    """Encoded items of one schema at one version."""
-    return WeakKeyDictionary()

@@ -85,10 +85,15 @@ def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body
 
 def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
     """Answer 200 with a tar; an exception between chunks cuts the connection, and the log has the reason."""
+    return stream_bytes(chunks, TAR, operation=operation)
+
+
+def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str = "") -> Response:
+    """The same for any content that is worthless without its end."""
     entry = _begin(operation)
     first = next(chunks, b"")
     entry.end(CLIENT_LEFT)
-    return _closing(Response(_tar(first, chunks, entry), content_type=TAR), chunks)
+    return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -132,14 +137,14 @@ def _begin(operation: str) -> LogEntry:
     return entry
 
 
-def _tar(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:
+def _whole(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:
     """The chunks. After an error it raises what servers take for a broken connection, which they close without a word."""
     try:
         yield first
         yield from chunks
     except Exception as exc:
         entry.fail(exc, _reason(exc))
-        raise ConnectionResetError(errno.ECONNRESET, "the tar has no end") from exc
+        raise ConnectionResetError(errno.ECONNRESET, "the answer has no end") from exc
     entry.end(OK)
 
 

@@ -13,8 +13,7 @@ from hypothesis import settings
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
-from stowage.services.oci.platform import Platform
-from tests.engines import LIMITS, downloads, memory_budget, metadata_store, registry_client
+from tests.engines import LIMITS, PLATFORM, downloads, memory_budget, metadata_store, registry_client
 from tests.fake_registry import FakeRegistry
 
 settings.register_profile("stowage", deadline=None)  # how long an example takes says more about the machine than about the code
@@ -25,7 +24,7 @@ settings.load_profile("stowage")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database at the newest revision, copied by every test that needs one."""
     path = tmp_path_factory.mktemp("database") / "stowage.db"
-    upgrade(f"sqlite:///{path}")
+    upgrade(f"sqlite:///{path}", PLATFORM)
     return path
 
 
@@ -52,7 +51,7 @@ def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
         metadata=metadata,
         registry=registry_client(insecure=("127.0.0.0/8", "::1/128")),
         downloads=downloads(),
-        platform=Platform(os="linux", architecture="amd64"),
+        platform=PLATFORM,
         clock=time.time_ns,
         limits=LIMITS,
         memory=memory_budget(),

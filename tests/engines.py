@@ -7,9 +7,11 @@ from typing import Any
 from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.engine import Limits
 from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.oci.platform import Platform
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.urls import UrlDownloads
 
+PLATFORM = Platform("linux", "amd64")
 REQUEST_MEMORY = 512 << 20
 LIMITS = Limits(
     decompression_ratio=200,

@@ -26,5 +26,5 @@ def run(config: Config, _: Namespace) -> int:
     config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ProgressLine() as line:
         line.show("migrating the database")
-        upgrade(config.database_url)
+        upgrade(config.database_url, config.platform)
     return 0

@@ -1,8 +1,8 @@
 """The server: gunicorn with threads, configured here and nowhere else.
 
-The application is created once in the parent and forked, so that workers share its memory. The parent lists the images once and closes
-the database. Workers therefore start with the catalog read and the statements compiled, and each opens its own database connections.
-They inherit the hold on the store's folders (app/holding.py).
+The application is created once in the parent and forked, so that workers share its memory. The parent begins a list of the images and
+closes the database. Workers therefore start with the statements compiled, and each opens its own database connections. They inherit the
+hold on the store's folders (app/holding.py).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Server(BaseApplication):
     def load(self) -> Flask:
         """Create the application in the parent. What is in memory by then stays, so no worker's garbage collector need scan it."""
         application = create_app(self.config, build=build_engine)
-        self.images = _list_once(application.extensions[ENGINE]())
+        self.images = _count_once(application.extensions[ENGINE]())
         gc.freeze()
         gc.enable()
         return application
@@ -107,16 +107,17 @@ def _check_tls(config: Config) -> None:
         raise ConfigError(f"STOWAGE_TLS_CA: cannot be used as authorities: {exc}.") from None
 
 
-def _list_once(engine: Engine) -> int | None:
-    """Do once what every worker's first request would have to do. Errors of the store are left for the requests to report.
+def _count_once(engine: Engine) -> int | None:
+    """The number of images, None after an error: errors of the store are left for the requests to report.
 
-    Returns the number of images, or None after an error.
+    It also begins a list, so its statements are compiled once and not in each worker.
     """
-    images = None
-    with contextlib.suppress(Exception):
-        images = len(list_images(engine, filters=Filters()))
+    count = None
+    with contextlib.suppress(Exception), engine.metadata.read() as tx:
+        next(list_images(engine, filters=Filters()), None)
+        count = tx.images.count()
     engine.metadata.close()
-    return images
+    return count
 
 
 def _adjust_gunicorn() -> None:

@@ -91,4 +91,4 @@ def image_list() -> ResponseReturnValue:
     images = list_images(
         engine(), filters=query["filters"], shared_size=query["shared_size"], manifests=query["manifests"], identity=query["identity"]
     )
-    return dump_long_list(images)
+    return dump_long_list(images, kept=not (query["manifests"] or query["identity"]))

@@ -12,7 +12,7 @@ from marshmallow import fields
 from stowage.blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
 from stowage.blueprints.schemas.descriptor import PLATFORM, DescriptorField
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, array, constant, record, written_as
-from stowage.services.store.summary import ManifestKind, ManifestSummary
+from stowage.services.metadata.summary import ManifestKind, ManifestSummary
 
 IDENTITY = record({"Pull": array(record({"Repository": TEXT}))})
 _SIZE = record({"Content": INTEGER, "Total": INTEGER})

@@ -1,6 +1,7 @@
 """GET /system/df: the disk usage of images; there is nothing else.
 
-API 1.52 introduced an object per type. The lists of older versions remain beside them, except for a client that sends `verbose`.
+API 1.52 introduced an object per type, with its items if the client sends `verbose=1`, and totals alone with `verbose=0`. A client that
+sends neither gets the items and the lists of older versions.
 
 Source: moby daemon/server/router/system/system_routes.go getDiskUsage, disk_usage.go.
 """
@@ -9,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
+import orjson
 from flask import Blueprint, Response
 from marshmallow import fields
 
 from stowage.blueprints.images import list as list_
 from stowage.blueprints.request import engine, load_query
-from stowage.blueprints.response import dump
+from stowage.blueprints.response import dump_items
 from stowage.blueprints.routing import Answer
-from stowage.blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since, until, version_rule
-from stowage.blueprints.schemas.fields import DockerBool
-from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, JsonSchema, array, component, constant, written_as
-from stowage.blueprints.versioning import MAX_API_VERSION
+from stowage.blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since
+from stowage.blueprints.schemas.json_schema import BOOLEAN, TEXT, JsonSchema, array, component, constant, written_as
+from stowage.blueprints.versioning import MAX_API_VERSION, ApiVersion, api_version
 from stowage.services.errors import InvalidParameter
 from stowage.services.system.df import DiskUsage, ObjectType, read_disk_usage
 
@@ -40,14 +41,32 @@ class ObjectTypeField(fields.Field[ObjectType]):
             raise InvalidParameter(f"unknown object type: {value}") from exc
 
 
+class VerboseField(fields.Field[bool | None]):
+    """A truth as Go's strconv.ParseBool reads it; None if it is empty, as if it were absent."""
+
+    json_schema: ClassVar[JsonSchema] = BOOLEAN
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> bool | None:
+        if value in ("1", "t", "T", "TRUE", "true", "True"):
+            return True
+        if value in ("0", "f", "F", "FALSE", "false", "False"):
+            return False
+        if value:
+            raise InvalidParameter(f"invalid value for verbose: {value}")
+        return None
+
+
 class DiskUsageQuery(QuerySchema):
     types = fields.List(ObjectTypeField(), data_key="type", load_default=tuple(ObjectType), metadata=since("1.42"))
-    verbose = DockerBool(load_default=False, metadata=since("1.52"))
+    verbose = VerboseField(load_default=None, metadata=since("1.52"))
 
 
-def _list_images(usage: DiskUsage) -> list[dict[str, object]]:
-    """The images as the newest version lists them; Docker applies the list's rules for older versions only to the list itself."""
-    return cast("list[dict[str, object]]", list_.ImageItem.at(MAX_API_VERSION).dump(usage.images, many=True))
+_ITEMS_HERE = "the items of the list"
+"""Stands for the items of a list while the rest of the answer is shaped: they are read and encoded as they are sent."""
+
+
+def _items_here(usage: DiskUsage) -> list[str]:
+    return [_ITEMS_HERE] if usage.image_count else []
 
 
 _IMAGES = written_as(array(component("ImageItem")))
@@ -56,10 +75,15 @@ _IMAGES = written_as(array(component("ImageItem")))
 class ImageUsageResponse(ResponseSchema):
     """The disk space that images take. None is active, since no container uses one, so all of it can be reclaimed."""
 
-    items = fields.Function(_list_images, data_key="Items", metadata=_IMAGES | OMIT_EMPTY)
     reclaimable = fields.Integer(data_key="Reclaimable", attribute="image_bytes", dump_only=True, metadata=OMIT_EMPTY)
-    total_count = fields.Function(lambda usage: len(usage.images), data_key="TotalCount", metadata=written_as(INTEGER) | OMIT_EMPTY)
+    total_count = fields.Integer(data_key="TotalCount", attribute="image_count", metadata=OMIT_EMPTY)
     total_size = fields.Integer(data_key="TotalSize", attribute="image_bytes", metadata=OMIT_EMPTY)
+
+
+class VerboseImageUsageResponse(ImageUsageResponse):
+    """The same with the images as the newest version lists them."""
+
+    items = fields.Function(_items_here, data_key="Items", metadata=_IMAGES | OMIT_EMPTY)
 
 
 def _asked(object_type: ObjectType, shape: Callable[[DiskUsage], object]) -> Callable[[DiskUsage], object]:
@@ -71,11 +95,12 @@ _of_images = partial(_asked, ObjectType.IMAGE)
 _no_usage = partial(_asked, shape=lambda _: {})
 _no_items = partial(_asked, shape=lambda _: [])
 _IMAGE_USAGE = written_as(component("ImageUsageResponse")) | since("1.52") | OMIT_NULL
+_VERBOSE_IMAGE_USAGE = written_as(component("VerboseImageUsageResponse")) | since("1.52") | OMIT_NULL
 _NO_USAGE = written_as(constant({})) | since("1.52") | OMIT_NULL
 _NO_ITEMS = written_as(constant([])) | OMIT_NULL
 
 
-class VerboseDiskUsageResponse(ResponseSchema):
+class DiskUsageTotals(ResponseSchema):
     """An object per requested type (moby api/types/system/disk_usage.go)."""
 
     may_be_empty = False
@@ -86,25 +111,38 @@ class VerboseDiskUsageResponse(ResponseSchema):
     build_cache_usage = fields.Function(_no_usage(ObjectType.BUILD_CACHE), data_key="BuildCacheUsage", metadata=_NO_USAGE)
 
 
+class VerboseDiskUsageResponse(DiskUsageTotals):
+    """The same with the items of each."""
+
+    images_usage = fields.Function(_of_images(VerboseImageUsageResponse().dump), data_key="ImageUsage", metadata=_VERBOSE_IMAGE_USAGE)
+
+
 class DiskUsageResponse(VerboseDiskUsageResponse):
     """The same objects, a list per requested type, and the bytes of all images."""
 
     layers_size = fields.Integer(data_key="LayersSize", attribute="image_bytes", metadata=OMIT_EMPTY)
-    images = fields.Function(_of_images(_list_images), data_key="Images", metadata=_IMAGES | OMIT_NULL)
+    images = fields.Function(_of_images(_items_here), data_key="Images", metadata=_IMAGES | OMIT_NULL)
     containers = fields.Function(_no_items(ObjectType.CONTAINER), data_key="Containers", metadata=_NO_ITEMS)
     volumes = fields.Function(_no_items(ObjectType.VOLUME), data_key="Volumes", metadata=_NO_ITEMS)
     build_cache = fields.Function(_no_items(ObjectType.BUILD_CACHE), data_key="BuildCache", metadata=_NO_ITEMS)
 
-    @version_rule(until("1.44"))
-    def _tell_virtual_sizes(self, shaped: dict[str, Any], _: DiskUsage) -> None:
-        """Each of `Images` has `VirtualSize`, which equals its `Size`."""
-        for image in shaped["Images"] or ():
-            image["VirtualSize"] = image["Size"]
+
+class _OldItem(list_.ImageItem):
+    """An image as the newest version lists it, with `VirtualSize`, which equals `Size`: Docker applies the other rules for old versions
+    only to the list itself.
+    """
+
+    old_size = fields.Integer(attribute="size", data_key="VirtualSize", dump_only=True)
 
 
-@blueprint.get("/system/df", query=DiskUsageQuery, answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse,)), quick=True)
+@blueprint.get(
+    "/system/df", query=DiskUsageQuery, answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse, VerboseImageUsageResponse)), quick=True
+)
 def system_df() -> Response:
     """GET /system/df."""
     query = load_query()
-    schema = VerboseDiskUsageResponse if query["verbose"] else DiskUsageResponse
-    return dump(read_disk_usage(engine(), types=query["types"]), schema)
+    usage = read_disk_usage(engine(), types=query["types"])
+    schema = {None: DiskUsageResponse, True: VerboseDiskUsageResponse, False: DiskUsageTotals}[query.get("verbose")]
+    item = _OldItem if api_version() < ApiVersion.parse("1.44") else list_.ImageItem
+    texts = orjson.dumps(schema.at(api_version()).dump(usage), option=orjson.OPT_APPEND_NEWLINE).split(orjson.dumps(_ITEMS_HERE))
+    return dump_items(texts, usage.images, item.at(MAX_API_VERSION), kept=True)

@@ -13,7 +13,7 @@ from stowage.services.content.files import clear_place, file_state, open_file, p
 from stowage.services.content.group import publish_all
 from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
 from stowage.services.content.partial import FileIngest
-from stowage.services.content.paths import Layout, digest_of, key_of
+from stowage.services.content.paths import SETTLE, Layout, digest_of, key_of, settled_by
 from stowage.services.errors import BlobNotFound
 from stowage.services.oci.digest import Digest
 
@@ -28,7 +28,7 @@ class FilesystemStore:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._layout.blobs, self._layout.ingests, self._layout.locks):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            clear_unheld(self._layout.locks)
+            clear_unheld(self._layout.locks, but=SETTLE)
 
     def store_id(self) -> str | None:
         with storage_errors():
@@ -79,6 +79,12 @@ class FilesystemStore:
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
         return try_lock(self._layout.settle_lock(digest))
+
+    def unsettled(self) -> Iterator[Digest]:
+        for entry in _entries(self._layout.locks):
+            digest = settled_by(entry.name)
+            if digest is not None and not is_locked(Path(entry.path)):
+                yield digest
 
     def delete(self, digest: Digest) -> None:
         with storage_errors():

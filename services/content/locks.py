@@ -41,9 +41,9 @@ def wait_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterato
         _release(path, handle)
 
 
-def clear_unheld(folder: Path) -> None:
-    """Remove the lock files in a folder that are not held: those of killed processes."""
-    for path in folder.iterdir():
+def clear_unheld(folder: Path, *, but: str) -> None:
+    """Remove the lock files in a folder that are not held, those of killed processes, except names with one suffix."""
+    for path in (path for path in folder.iterdir() if path.suffix != but):
         with try_lock(path):
             pass
 

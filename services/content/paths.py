@@ -23,6 +23,10 @@ from stowage.services.oci.digest import Digest
 _KEY = re.compile(r"[a-z0-9]+(:[a-z0-9]+){0,2}")
 
 
+SETTLE = ".settle"
+"""The suffix of the lock file that settles a digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The paths under one root."""
@@ -60,13 +64,19 @@ class Layout:
         return self.locks / _name(key)
 
     def settle_lock(self, digest: Digest) -> Path:
-        return self.locks / f"{_name(str(digest))}.settle"
+        return self.locks / f"{_name(str(digest))}{SETTLE}"
 
 
 def key_of(name: str) -> str | None:
     """The key of a partial's folder or of a lock file; None for a name that is not the store's."""
     key = name.replace("-", ":")
     return key if _KEY.fullmatch(key) else None
+
+
+def settled_by(name: str) -> Digest | None:
+    """The digest that a lock file settles; None for any other name."""
+    algorithm, _, encoded = name.removesuffix(SETTLE).partition("-")
+    return digest_of(algorithm, encoded) if name.endswith(SETTLE) else None
 
 
 def target_of(key: str) -> tuple[Digest | None, bool]:

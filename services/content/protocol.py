@@ -109,6 +109,9 @@ class ContentStore(Protocol):
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
         """Try to settle this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
 
+    def unsettled(self) -> Iterator[Digest]:
+        """The digests that a process was settling when it was killed: their file may have no row. Settling one ends this."""
+
     def delete(self, digest: Digest) -> None:
         """Remove the blob, or whatever is in its place, if anything is. The caller holds `locked(digest)` and has removed its row."""
 

@@ -69,18 +69,34 @@ def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
         _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
 
 
-def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Advance = unobserved) -> Swept:
-    """Remove everything that nothing keeps, partials that no writer holds, and files that never got a row.
+def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
+    """Remove what no image and no lease keeps, partials that no writer holds, and what processes that were killed left unsettled.
 
     Ends the leases that expired or whose holder stopped renewing them. A partial of a digest that is still leased, and a file without a
-    row in its first hour, are left for the writer that may continue with them. `advance` is called as by `sweep`.
+    row in its first hour, are left for the writer that may continue with them. Looks neither at the files nor at the rows of blobs that
+    are in use.
     """
+    with metadata.write() as tx:
+        tx.leases.end_abandoned()
+        unused = tx.graph.unused()
+    swept = sweep(metadata, content, unused)
+    orphans = _remove_orphans(metadata, content, set(content.unsettled()))
+    return Swept(swept.blobs | orphans, _discard_unheld(metadata, content))
+
+
+def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Advance = unobserved) -> Swept:
+    """The same, after counting again what each image uses, and looking at every file.
+
+    So it finds what a changed database, or a file whose lock was lost with the power, would hide from `collect_unused`. `advance` is
+    called as by `sweep`.
+    """
+    metadata.recount()
     with metadata.write() as tx:
         tx.leases.end_abandoned()
         unrooted = tx.graph.unrooted()
     swept = sweep(metadata, content, unrooted, advance)
-    unheld = [key for key, _, held in content.partials() if not held]
-    return Swept(swept.blobs | _remove_orphans(metadata, content), _discard_partials(metadata, content, unheld))
+    orphans = _remove_orphans(metadata, content, {digest for digest, _ in content.blobs()})
+    return Swept(swept.blobs | orphans, _discard_unheld(metadata, content))
 
 
 def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence[Digest]) -> dict[Digest, int]:
@@ -99,23 +115,29 @@ def _delete(content: ContentStore, digest: Digest) -> int | None:
     return size
 
 
-def _remove_orphans(metadata: MetadataStore, content: ContentStore) -> dict[Digest, int]:
-    """Remove old files without a row. Only a lease keeps one; an index that lists it does not, since it counts as absent without a row."""
+def _remove_orphans(metadata: MetadataStore, content: ContentStore, files: set[Digest]) -> dict[Digest, int]:
+    """Remove those of these files that are old and have no row.
+
+    Only a lease keeps one; an index that lists it does not, since it counts as absent without a row.
+    """
     removed: dict[Digest, int] = {}
-    for digest in sorted(_old_orphans(metadata, content)):
+    for digest in sorted(_old_orphans(metadata, content, files)):
         with content.locked(digest) as alone, metadata.read() as tx:
             if alone and not tx.graph.present([digest]) and not tx.leases.held([digest]) and (size := _delete(content, digest)) is not None:
                 removed[digest] = size
     return removed
 
 
-def _old_orphans(metadata: MetadataStore, content: ContentStore) -> set[Digest]:
-    """Files without a row that are too old to be a running writer's."""
-    files = [digest for digest, _ in content.blobs()]
+def _old_orphans(metadata: MetadataStore, content: ContentStore, files: set[Digest]) -> set[Digest]:
+    """Those without a row that are too old to be a running writer's."""
     with metadata.read() as tx:
-        orphans = set(files) - tx.graph.present(files)
+        orphans = files - tx.graph.present(files)
     before = time.time() - ORPHAN_GRACE_SECONDS
     return {digest for digest in orphans if (content.modified(digest) or before) < before}
+
+
+def _discard_unheld(metadata: MetadataStore, content: ContentStore) -> int:
+    return _discard_partials(metadata, content, [key for key, _, held in content.partials() if not held])
 
 
 def _discard_partials(metadata: MetadataStore, content: ContentStore, keys: Iterable[str]) -> int:

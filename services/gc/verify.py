@@ -20,7 +20,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
 from stowage.services.metadata.protocol import MetadataStore
-from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role
+from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role, Selection
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest, Digester
 from stowage.services.oci.manifest import Index, Manifest
@@ -155,7 +155,9 @@ def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> 
 
 def _verify_manifests(metadata: MetadataStore, content: ContentStore, damaged: set[Digest]) -> Iterator[tuple[Digest, str]]:
     """Check the rows of every manifest; the document of a damaged one is not read again, since it says nothing about them."""
-    for digest in sorted(metadata.catalog().manifests):
+    with metadata.read() as tx:
+        recorded = tx.graph.all_manifests()
+    for digest in sorted(recorded):
         for problem in _manifest_problems(metadata, content, digest, readable=digest not in damaged):
             if _is_present(metadata, digest):
                 yield digest, f"manifest {digest} {problem}"
@@ -195,18 +197,19 @@ def _children(content: ContentStore, facts: ManifestFacts) -> Iterable[Descripto
 
 
 def _verify_images(metadata: MetadataStore) -> Iterator[Finding]:
-    catalog = metadata.catalog()
-    for image in catalog.images:
-        if image.target.digest not in catalog.manifests:
-            yield Finding(FindingKind.DAMAGE, f"image {image.name} names {image.target.digest}, which is not a recorded manifest")
+    with metadata.read() as tx:
+        recorded = tx.graph.all_manifests()
+        lost = sorted((name, target) for name, target in tx.targets.names([""], Selection()) if Digest.parse(target) not in recorded)
+    for name, target in lost:
+        yield Finding(FindingKind.DAMAGE, f"image {name} names {target}, which is not a recorded manifest")
 
 
 def _find_affected(metadata: MetadataStore, damaged: set[Digest]) -> Iterator[Finding]:
     with metadata.read() as tx:
-        above = tx.graph.ancestors(damaged)
-    for image in metadata.catalog().images:
-        if image.target.digest in above:
-            yield Finding(FindingKind.AFFECTED, f"image {shown_name(image.name, image.target.digest)}: load or pull it again, or delete it")
+        records = [record for digest in tx.graph.ancestors(damaged) for record in tx.images.by_target(digest)]
+    for record in sorted(records, key=lambda record: record.name):
+        shown = shown_name(record.name, record.target.digest)
+        yield Finding(FindingKind.AFFECTED, f"image {shown}: load or pull it again, or delete it")
 
 
 def _find_orphans(metadata: MetadataStore, content: ContentStore) -> Iterator[Finding]:

@@ -14,12 +14,12 @@ from stowage.services.errors import Conflict, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, sweep
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, Role
+from stowage.services.metadata.summary import ManifestSummary, platform_not_found, read_manifests, summarize
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
-from stowage.services.store.summary import ManifestSummary, platform_not_found, read_manifests, summarize
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Internal
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, ManifestFacts, Role
+from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.store.resolve import familiar_name, is_dangling, resolve_image
-from stowage.services.store.summary import any_platform, platform_not_found, read_manifests, summarize
 
 MISSING = "<missing>"
 """The ID of every step but the last: layers are not images."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from stowage.services.engine import Engine
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.resolve import is_dangling, resolve_image
-from stowage.services.store.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,20 @@ Source: moby daemon/containerd/image_prune.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict
 from stowage.services.filters import Filters
-from stowage.services.gc.collector import collect_garbage, sweep
+from stowage.services.gc.collector import collect_unused, sweep
 from stowage.services.images.delete import Removal
 from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.summary import walk_present
 from stowage.services.oci.digest import Digest
 from stowage.services.store.batches import batches
 from stowage.services.store.events import Action, log_image, log_prune
-from stowage.services.store.image_filters import select_records
-from stowage.services.store.resolve import familiar_name, is_dangling
-from stowage.services.store.summary import PresentManifests, walk_present
+from stowage.services.store.image_filters import ImageFilter
+from stowage.services.store.resolve import familiar_name
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 
@@ -35,20 +35,21 @@ class Pruned:
 
 
 def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
-    """Remove the dangling images that pass the filters (with `dangling=false` also the named ones), and collect all garbage.
+    """Remove the dangling images that pass the filters (with `dangling=false` also the named ones), and collect garbage.
 
-    Abandoned partials and leases count as garbage; those of a running transfer do not. Raises InvalidParameter for filters that make no
-    sense, and Conflict while another prune runs.
+    Costs what it removes, and nothing for the images that stay. Abandoned partials and leases count as garbage; those of a running
+    transfer do not. Raises InvalidParameter for filters that make no sense, and Conflict while another prune runs.
     """
     with engine.content.locked(_LOCK) as alone:
         if not alone:
             raise Conflict("a prune operation is already running")
         filters.validate(ACCEPTED_FILTERS)
-        catalog = engine.metadata.catalog()
-        records = _forget(engine, _select(engine, catalog.images, catalog.manifests, filters))
-        swept = sweep(engine.metadata, engine.content, {record.target.digest for record in records})
-        garbage = collect_garbage(engine.metadata, engine.content)
-    gone = _attribute(records, catalog.manifests, swept.blobs.keys() | garbage.blobs.keys())
+        image_filter = _parse(filters, engine.clock())
+        forgotten = _forget(engine, image_filter)
+        swept = sweep(engine.metadata, engine.content, {each.record.target.digest for each in forgotten})
+        garbage = collect_unused(engine.metadata, engine.content)
+    gone = _attribute(forgotten, swept.blobs.keys() | garbage.blobs.keys())
+    records = [each.record for each in forgotten]
     freed = swept.bytes + garbage.bytes
     for batch in batches(record for record in records if gone[record.name]):
         with engine.metadata.write() as tx:
@@ -59,31 +60,42 @@ def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
     return Pruned(_report(records, gone) or None, freed)
 
 
-def _select(engine: Engine, images: tuple[ImageRecord, ...], manifests: PresentManifests, filters: Filters) -> list[ImageRecord]:
-    dangling_only = filters.boolean("dangling", True)
-    predicates = select_records(filters.without("dangling"), manifests, engine.clock())
-    candidates = (record for record in images if is_dangling(record) or not dangling_only)
-    return [record for record in candidates if all(passes(record) for passes in predicates)]
+@dataclass(frozen=True, slots=True)
+class _Forgotten:
+    """A record that was deleted, and the present indexes and manifests that its target was or listed."""
+
+    record: ImageRecord
+    present: tuple[Digest, ...]
 
 
-def _forget(engine: Engine, records: list[ImageRecord]) -> list[ImageRecord]:
-    """Delete the names that still have the target they were chosen for; returns their records."""
-    forgotten: list[ImageRecord] = []
-    for batch in batches(records):
+def _parse(filters: Filters, now: int) -> ImageFilter:
+    image_filter = ImageFilter.parse(filters.without("dangling"), now)
+    dangling = True if filters.boolean("dangling", True) else None
+    return replace(image_filter, selection=replace(image_filter.selection, dangling=dangling))
+
+
+def _forget(engine: Engine, image_filter: ImageFilter) -> list[_Forgotten]:
+    """Delete the names that pass and still have the target they were chosen for; returns them in their order."""
+    with engine.metadata.read() as tx:
+        ids = image_filter.find(tx)
+    forgotten: list[_Forgotten] = []
+    for batch in batches(ids):
         with engine.metadata.write() as tx:
-            unchanged = [record for record in batch if tx.images.get(record.name) == record]
-            for record in unchanged:
-                tx.images.delete(record.name)
-                log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
-        forgotten += unchanged
-    return forgotten
+            targets = image_filter.read(tx, batch)
+            manifests = tx.graph.listed(target.digest for target in targets)
+            for target in targets:
+                present = tuple(dict.fromkeys(walk_present(target.digest, manifests)))
+                forgotten += (_Forgotten(record, present) for record in target.records)
+                for record in target.records:
+                    tx.images.delete(record.name)
+                    log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
+    return sorted(forgotten, key=lambda each: each.record.name)
 
 
-def _attribute(records: list[ImageRecord], manifests: PresentManifests, gone: set[Digest]) -> dict[str, list[Digest]]:
+def _attribute(forgotten: list[_Forgotten], gone: set[Digest]) -> dict[str, list[Digest]]:
     """Per name, the removed indexes and manifests: those that no later name reached."""
-    present = {record.name: dict.fromkeys(walk_present(record.target.digest, manifests)) for record in records}
-    last = {digest: name for name, digests in present.items() for digest in digests if digest in gone}
-    return {name: [digest for digest in digests if last.get(digest) == name] for name, digests in present.items()}
+    last = {digest: each.record.name for each in forgotten for digest in each.present if digest in gone}
+    return {each.record.name: [digest for digest in each.present if last.get(digest) == each.record.name] for each in forgotten}
 
 
 def _report(records: list[ImageRecord], gone: dict[str, list[Digest]]) -> list[Removal]:

@@ -17,6 +17,7 @@ from stowage.services.errors import NotFound
 from stowage.services.gc.leases import hold
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, Kind
+from stowage.services.metadata.summary import PresentManifests, read_manifests
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -28,7 +29,6 @@ from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.export_target import choose_target
 from stowage.services.store.names import repo_tag_reference
 from stowage.services.store.reading import refuse_damaged
-from stowage.services.store.summary import PresentManifests, read_manifests
 from stowage.services.transfer.upload import Uploads
 
 

@@ -9,16 +9,15 @@ So without a prefix the registry can serve as a mirror. An image that already ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, InvalidReference, NotFound
-from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.records import ImageRecord, Selection
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
-from stowage.services.store.image_filters import named_like
-from stowage.services.store.resolve import is_dangling
+from stowage.services.store.image_filters import ImageFilter, NamePatterns
 
 _SHOWN_COLLISIONS = 5
 
@@ -63,8 +62,7 @@ def plan_pushes(engine: Engine, destination: PushDestination, patterns: Sequence
     Raises NotFound if a pattern matches nothing, and Conflict, before anything is sent, if two images would get the same name there. Two
     names of one image that become the same name are pushed once.
     """
-    named = [record for record in engine.metadata.catalog().images if not is_dangling(record)]
-    wanted = sorted(_matching(named, patterns) if patterns else named, key=lambda record: record.name)
+    wanted = sorted(_matching(engine, patterns), key=lambda record: record.name)
     pushes: dict[str, PlannedPush] = {}
     targets: dict[str, Digest] = {}
     collisions: list[str] = []
@@ -79,15 +77,22 @@ def plan_pushes(engine: Engine, destination: PushDestination, patterns: Sequence
     return list(pushes.values())
 
 
-def _matching(records: list[ImageRecord], patterns: Sequence[str]) -> list[ImageRecord]:
+def _matching(engine: Engine, patterns: Sequence[str]) -> Iterable[ImageRecord]:
+    named = Selection(dangling=False)
+    if not patterns:
+        return _records(engine, ImageFilter(named))
     matching: dict[str, ImageRecord] = {}
     for pattern in patterns:
-        is_match = named_like((pattern,))
-        found = {record.name: record for record in records if is_match(record)}
+        found = {record.name: record for record in _records(engine, ImageFilter(named, NamePatterns((pattern,))))}
         if not found:
             raise NotFound(f"no image matches {pattern!r}; `docker images` shows their names")
         matching |= found
-    return list(matching.values())
+    return matching.values()
+
+
+def _records(engine: Engine, image_filter: ImageFilter) -> list[ImageRecord]:
+    with engine.metadata.read() as tx:
+        return [record for target in image_filter.read(tx, image_filter.find(tx)) for record in target.records]
 
 
 def _explain(collisions: list[str]) -> str:

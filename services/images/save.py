@@ -25,6 +25,7 @@ from stowage.services.errors import Conflict, EngineError, Internal, InvalidPara
 from stowage.services.gc.leases import hold
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, ManifestFacts, Role
+from stowage.services.metadata.summary import PresentManifests, read_manifests, summarize
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -37,7 +38,6 @@ from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.export_target import choose_target
 from stowage.services.store.reading import open_verified, read_document, refuse_damaged
 from stowage.services.store.resolve import image_not_found, resolve_image
-from stowage.services.store.summary import PresentManifests, read_manifests, summarize
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 

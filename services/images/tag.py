@@ -8,13 +8,13 @@ from __future__ import annotations
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidParameter, NotFound
 from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.publish import assign_name
 from stowage.services.store.resolve import familiar_name, resolve_image
-from stowage.services.store.summary import any_platform, platform_not_found, read_manifests, summarize
 
 
 def tag_image(engine: Engine, name: str, reference: Reference | None) -> bool:

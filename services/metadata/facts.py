@@ -1,4 +1,4 @@
-"""Manifests and their edges as rows."""
+"""Names, manifests and their edges as rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.rows import (
     dump_descriptor,
     dump_labels,
@@ -22,8 +22,14 @@ from stowage.services.metadata.rows import (
     load_timestamp,
     to_digest,
 )
-from stowage.services.metadata.tables import edge, manifest
+from stowage.services.metadata.tables import edge, image, manifest
 from stowage.services.oci.digest import Digest
+
+DANGLING, NO_DANGLING = "moby-dangling@", "moby-danglingA"
+"""The names of untagged images begin with the first, and come before the second."""
+
+RECORDS = select(image.c.name, image.c.descriptor, image.c.created_at, image.c.updated_at).order_by(image.c.name)
+"""The columns that `to_record` reads, ordered by name."""
 
 MANIFESTS = select(
     manifest.c.digest,
@@ -36,6 +42,7 @@ MANIFESTS = select(
 )
 """The columns that `to_manifest` reads."""
 
+_MANIFESTS = MANIFESTS.where(manifest.c.digest.in_(DIGESTS))
 _EDGES = (
     select(edge.c.parent, edge.c.role, edge.c.descriptor)
     .where(edge.c.parent.in_(DIGESTS), edge.c.role != Role.REFERRER)
@@ -44,6 +51,11 @@ _EDGES = (
 # Calling an enum to find a member takes ten times as long.
 _KINDS = {str(kind): kind for kind in Kind}
 _ROLES = {str(role): role for role in Role}
+
+
+def to_record(row: Sequence[Any]) -> ImageRecord:
+    name, descriptor, created_at, updated_at = row
+    return ImageRecord(name, load_descriptor(descriptor), created_at, updated_at)
 
 
 def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestFacts:
@@ -58,6 +70,18 @@ def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> Mani
         tuple(edges.get(digest, ())),
         content_size=content_size,
     )
+
+
+def read_listed(connection: Connection, targets: Iterable[str]) -> dict[Digest, ManifestFacts]:
+    """These targets and every present manifest and index that they list. Only the facts of an index have their edges."""
+    found: dict[Digest, ManifestFacts] = {}
+    level = set(targets)
+    while level:
+        rows = [row for chunk in in_chunks(level) for row in connection.execute(_MANIFESTS, {"digests": chunk})]
+        edges = read_edges(connection, [digest for digest, _, kind, *_ in rows if kind == Kind.INDEX])
+        found |= {facts.digest: facts for facts in (to_manifest(row, edges) for row in rows)}
+        level = {str(edge.child.digest) for listed in edges.values() for edge in listed if edge.child.digest not in found}
+    return found
 
 
 def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[str, list[Edge]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -11,17 +10,16 @@ from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, f
 
 from stowage.services.errors import BlobNotFound
 from stowage.services.metadata import reach
-from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, to_manifest
-from stowage.services.metadata.generation import bump
+from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, read_listed, to_manifest
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.rows import in_chunks, load_descriptor, to_digest
 from stowage.services.metadata.tables import blob, config, edge, layer, manifest, source
+from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
 _BLOBS = select(blob.c.digest, blob.c.size)
-_PAIRS = select(edge.c.parent, edge.c.child)
 _SIZES = _BLOBS.where(blob.c.digest.in_(DIGESTS))
 _STATE = select(blob.c.digest, blob.c.size, blob.c.damage).where(blob.c.digest.in_(DIGESTS))
 _UNMARKED = _SIZES.where(blob.c.damage.is_(None))
@@ -47,8 +45,9 @@ _STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).val
 class SqlGraph:
     """Implements `stowage.services.metadata.protocol.Graph`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
+        self._upkeep = upkeep
 
     def present(self, digests: Iterable[Digest]) -> set[Digest]:
         return set(self.blob_sizes(digests))
@@ -68,6 +67,9 @@ class SqlGraph:
     def all_blobs(self) -> dict[Digest, int]:
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
 
+    def all_manifests(self) -> set[Digest]:
+        return {to_digest(digest) for digest in self._connection.scalars(select(manifest.c.digest))}
+
     def add_blob(self, digest: Digest, size: int, now: int) -> None:
         self.add_blobs({digest: size}, now)
 
@@ -78,13 +80,15 @@ class SqlGraph:
             for position, (digest, size) in enumerate(sizes.items())
             if digest not in known
         ]
+        resized = {digest for digest, (size, _) in known.items() if size != sizes[digest]}
+        above = self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(resized)
+        self._upkeep.touch_targets(above)
         if rows:
             self._connection.execute(insert(blob), rows)
         for digest, state in known.items():
             if state != (sizes[digest], None):
                 self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
-        resized = [digest for digest, (size, _) in known.items() if size != sizes[digest]]
-        self._refresh_sizes(self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(resized))
+        self._refresh_sizes(above)
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         self.add_layers({digest: facts})
@@ -115,11 +119,13 @@ class SqlGraph:
         if not new:
             return
         self._require_children([document for document, _ in new])
+        above = self.ancestors(document.digest for document, _ in new)
+        self._upkeep.touch_targets(above)
         self._insert_manifests(new)
-        bump(self._connection)
-        self._refresh_sizes(self.ancestors(document.digest for document, _ in new))
+        self._refresh_sizes(above)
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
+        self._upkeep.touch_targets(self.ancestors(referrers))
         changed = {subject for subject, each in referrers.items() if self._insert_referrers(subject, each)}
         self._refresh_sizes(self.ancestors(changed))
 
@@ -135,6 +141,9 @@ class SqlGraph:
         read = (to_manifest(row, edges) for row in self._rows(_MANIFESTS, among))
         return {each.digest: each for each in read}
 
+    def listed(self, targets: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+        return read_listed(self._connection, map(str, targets))
+
     def config(self, manifest: Digest) -> bytes | None:
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
@@ -148,9 +157,14 @@ class SqlGraph:
 
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         among = set(digests)
-        found = self._digests(reach.ROOTS, among)
-        found |= self._digests(reach.NEAR_ROOTS, among - found)
+        self._upkeep.flush()
+        found = self._digests(reach.USED, among)
+        found |= self._digests(reach.ROOTS, among - found)
         return found | self._digests(reach.BELOW_ROOTS, among - found)
+
+    def unused(self) -> set[Digest]:
+        self._upkeep.flush()
+        return {to_digest(digest) for digest in self._connection.scalars(reach.UNUSED)}
 
     def unrooted(self) -> set[Digest]:
         return {to_digest(digest) for digest in self._connection.scalars(reach.UNROOTED)}
@@ -159,23 +173,15 @@ class SqlGraph:
         removed = self.present(digests)
         if not removed:
             return
+        self._upkeep.flush()  # a manifest that has just lost its last name is no target any more
         above = self._digests(reach.ABOVE, removed)
+        self._upkeep.touch_targets(above)
         unmade = removed | self._digests(_NEEDING, removed)
         for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
             self._delete(column, unmade)
         for column in (layer.c.digest, source.c.digest, blob.c.digest):
             self._delete(column, removed)
         self._refresh_sizes(above - unmade)
-        bump(self._connection)
-
-    def shared_sizes(self, targets: Collection[Digest]) -> dict[Digest, int]:
-        children: dict[str, list[str]] = defaultdict(list)
-        for parent, child in self._connection.execute(_PAIRS).all():
-            children[parent].append(child)
-        sizes = dict(self._connection.execute(_BLOBS).all())
-        reached = {target: _reach(str(target), children) & sizes.keys() for target in targets}
-        users = Counter(chain.from_iterable(reached.values()))
-        return {target: sum(sizes[digest] for digest in digests if users[digest] > 1) for target, digests in reached.items()}
 
     def _rows(self, query: Executable, digests: Iterable[Digest | str]) -> list[Row[*tuple[Any, ...]]]:
         return [row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk})]
@@ -212,19 +218,9 @@ class SqlGraph:
         return bool(new)
 
     def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
-        """Count the content of these manifests again, and increment the generation if a size has changed."""
+        """Count the content of these manifests again."""
         stored = dict(self._rows(_STORED_SIZES, manifests))
         counted = dict(self._rows(reach.CONTENT_SIZES, stored))
         changed = [{"root": root, "counted": size} for root, size in counted.items() if size != stored[root]]
         if changed:
             self._connection.execute(_STORE_SIZE, changed)
-            bump(self._connection)
-
-
-def _reach(root: str, children: Mapping[str, Sequence[str]]) -> set[str]:
-    reached: set[str] = set()
-    waiting = {root}
-    while waiting:
-        reached |= waiting
-        waiting = {child for parent in waiting for child in children.get(parent, ())} - reached
-    return reached

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from sqlalchemy import Connection, Executable, bindparam, delete, func, insert, select, update
 
-from sqlalchemy import Connection, Executable, bindparam, delete, distinct, func, insert, select, update
-
-from stowage.services.metadata.generation import bump
+from stowage.services.metadata.facts import RECORDS, to_record
 from stowage.services.metadata.records import ImageRecord
-from stowage.services.metadata.rows import dump_descriptor, load_descriptor
-from stowage.services.metadata.tables import image
+from stowage.services.metadata.rows import dump_descriptor
+from stowage.services.metadata.tables import image, target
+from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-
-RECORDS = select(image.c.name, image.c.descriptor, image.c.created_at, image.c.updated_at).order_by(image.c.name)
-"""The columns that `to_record` reads, ordered by name."""
 
 _BY_NAME = RECORDS.where(image.c.name == bindparam("name"))
 _BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))
@@ -24,16 +19,12 @@ _TARGETS_BETWEEN = RECORDS.where(image.c.target >= bindparam("first"), image.c.t
 _NAMES_BETWEEN = RECORDS.where(image.c.name >= bindparam("first"), image.c.name < bindparam("beyond"))
 
 
-def to_record(row: Sequence[Any]) -> ImageRecord:
-    name, descriptor, created_at, updated_at = row
-    return ImageRecord(name, load_descriptor(descriptor), created_at, updated_at)
-
-
 class SqlImages:
     """Implements `stowage.services.metadata.protocol.Images`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
+        self._upkeep = upkeep
 
     def get(self, name: str) -> ImageRecord | None:
         return next(iter(self._select(_BY_NAME, {"name": name})), None)
@@ -51,22 +42,25 @@ class SqlImages:
         known = self.get(name)
         if known is not None and known.target == target:
             return
+        self._upkeep.touch({target.digest, known.target.digest if known else target.digest})
         values = {"target": str(target.digest), "descriptor": dump_descriptor(target)}
         if known is None:
             self._connection.execute(insert(image).values(name=name, created_at=now, updated_at=now, **values))
         else:
             updated_at = known.updated_at if known.target.digest == target.digest else now
             self._connection.execute(update(image).where(image.c.name == name).values(updated_at=updated_at, **values))
-        bump(self._connection)
 
     def delete(self, name: str) -> bool:
-        deleted = self._connection.execute(delete(image).where(image.c.name == name)).rowcount > 0
-        if deleted:
-            bump(self._connection)
-        return deleted
+        known = self.get(name)
+        if known is None:
+            return False
+        self._upkeep.touch([known.target.digest])
+        self._connection.execute(delete(image).where(image.c.name == name))
+        return True
 
     def count(self) -> int:
-        return self._connection.scalar(select(func.count(distinct(image.c.target)))) or 0
+        self._upkeep.flush()
+        return self._connection.scalar(select(func.count()).select_from(target)) or 0
 
     def _select(self, query: Executable, values: dict[str, str]) -> list[ImageRecord]:
         return [to_record(row) for row in self._connection.execute(query, values)]

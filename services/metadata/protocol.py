@@ -8,6 +8,7 @@ all of it back. A read transaction sees one state.
     layer      facts of a compressed blob: digest and size of its uncompressed stream
     manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is present
     edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
+    target     each target of an image, with what lists show of it: derived from the rows above
     source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
@@ -20,11 +21,12 @@ readers of the file, and marked. Readers of rows ignore the mark; to writers a m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from stowage.services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts
+from stowage.services.metadata.records import Actor, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts, Selection, Target
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -106,6 +108,9 @@ class Graph(Protocol):
 
     def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]: ...
 
+    def listed(self, targets: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+        """These targets and every present manifest and index that they list. Only the facts of an index have their edges."""
+
     def config(self, manifest: Digest) -> bytes | None:
         """The raw image config of an image manifest."""
 
@@ -118,8 +123,11 @@ class Graph(Protocol):
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
 
+    def unused(self) -> set[Digest]:
+        """Every blob that no target reaches: it is removable unless a lease keeps it. Costs nothing for those that are used."""
+
     def unrooted(self) -> set[Digest]:
-        """Every blob that is not rooted."""
+        """Every blob that is not rooted, found by following all edges."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
         """Remove these blobs: blob, layer, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
@@ -131,8 +139,27 @@ class Graph(Protocol):
     def all_blobs(self) -> dict[Digest, int]:
         """Every blob row and its size, for verify."""
 
-    def shared_sizes(self, targets: Collection[Digest]) -> dict[Digest, int]:
-        """Per target, the bytes of its present blobs that another of these targets also reaches."""
+    def all_manifests(self) -> set[Digest]:
+        """Every manifest row, for verify."""
+
+
+class Targets(Protocol):
+    """The targets of names, as lists show them."""
+
+    def find(self, selection: Selection) -> array[int]:
+        """The ids of these targets, in the order of a list: the newest first, those of the same second by their first name."""
+
+    def read(self, ids: Iterable[int]) -> list[Target]:
+        """The targets with these ids, in this order, without those that are gone. Recent ones are the same objects until they change."""
+
+    def names(self, prefixes: Iterable[str], selection: Selection) -> Iterator[tuple[str, str]]:
+        """Each name that begins with one of these prefixes and meets the selection's conditions for names, and its target as text.
+
+        The prefixes do not begin with each other.
+        """
+
+    def bytes(self) -> int:
+        """The bytes of all present blobs that a target reaches, each counted once."""
 
 
 class Leases(Protocol):
@@ -203,6 +230,9 @@ class Transaction(Protocol):
     @property
     def events(self) -> Events: ...
 
+    @property
+    def targets(self) -> Targets: ...
+
 
 class MetadataStore(Protocol):
     """Opens transactions; raises Internal or OutOfSpace if the database fails."""
@@ -211,13 +241,14 @@ class MetadataStore(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]: ...
 
-    def catalog(self) -> Catalog: ...
-
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
 
     def problems(self) -> list[str]:
         """A sentence for each thing that is damaged in the database itself, or whose recorded size does not match its rows."""
+
+    def recount(self) -> None:
+        """Derive again what is derived from other rows, in short transactions, and mend what differs."""
 
     def close(self) -> None:
         """Close this process's idle connections; the next transaction opens new ones."""

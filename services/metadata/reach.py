@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CTE, BindParameter, Select, bindparam, exists, func, or_, select, union
 
 from stowage.services.metadata.leases import NOW
-from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob
+from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, target
 
 DIGESTS: BindParameter[list[str]] = bindparam("digests", expanding=True)
 """The IN list that these queries take."""
@@ -42,7 +42,6 @@ def _up_by_origin() -> CTE:
     return up.union(select(up.c.origin, edge.c.parent).join(edge, edge.c.child == up.c.digest))
 
 
-_upper = edge.alias("upper")
 _origins = _up_by_origin()
 _rooted = _down(select(union(_TARGETS, _LEASED).subquery().c.digest))
 _reached = _down_by_root()
@@ -56,23 +55,27 @@ ABOVE = select(_up().c.digest)
 ROOTS = union(_TARGETS.where(image.c.target.in_(DIGESTS)), _LEASED.where(lease_blob.c.digest.in_(DIGESTS)))
 """Which of DIGESTS are a target or leased."""
 
-NEAR_ROOTS = select(blob.c.digest).where(
-    blob.c.digest.in_(DIGESTS),
-    exists().where(
-        edge.c.child == blob.c.digest,
-        or_(
-            exists().where(image.c.target == edge.c.parent),
-            exists().where(_upper.c.child == edge.c.parent, image.c.target == _upper.c.parent),
-        ),
-    ),
-)
-"""Which of DIGESTS are certainly kept by an image, at most two levels up: a layer that 1,000 images share needs only the first of them."""
+USED = select(blob.c.digest).where(blob.c.digest.in_(DIGESTS), blob.c.users > 0)
+"""Which of DIGESTS are present and reachable from a target."""
+
+UNUSED = select(blob.c.digest).where(blob.c.users == 0)
+"""Every present blob that no target reaches; a lease may keep it."""
 
 BELOW_ROOTS = select(_origins.c.origin).where(or_(_origins.c.digest.in_(_TARGETS), _origins.c.digest.in_(_LEASED))).distinct()
 """Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
 
-UNROOTED = select(blob.c.digest).where(blob.c.digest.not_in(select(_rooted.c.digest)))
+UNROOTED = select(blob.c.digest).where(~exists().where(_rooted.c.digest == blob.c.digest))
 """Every blob that neither a target nor a lease reaches."""
 
-CONTENT_SIZES = select(_reached.c.root, func.sum(blob.c.size)).join(blob, blob.c.digest == _reached.c.digest).group_by(_reached.c.root)
+# Outer joins from here on keep SQLite from reading the larger table first: without statistics it takes every blob, and looks it up below.
+CONTENT_SIZES = select(_reached.c.root, func.sum(blob.c.size)).outerjoin(blob, blob.c.digest == _reached.c.digest).group_by(_reached.c.root)
 """(root, bytes) of the distinct present blobs that each of DIGESTS reaches."""
+
+HOLDINGS = select(_reached.c.root, _reached.c.digest, blob.c.size).outerjoin(blob, blob.c.digest == _reached.c.digest)
+"""(root, digest, bytes) of everything that each of DIGESTS reaches; the bytes are null for what is absent."""
+
+TARGETS_ABOVE = union(
+    select(target.c.digest.label("origin"), target.c.digest).where(target.c.digest.in_(DIGESTS)),
+    select(_origins.c.origin, target.c.digest).outerjoin(target, target.c.digest == _origins.c.digest),
+)
+"""(origin, target) for each target that is, or reaches, one of DIGESTS; the target is null for what else is above it."""

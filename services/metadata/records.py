@@ -1,8 +1,9 @@
-"""The contents of rows, as values: images, manifests and their edges, layers, events."""
+"""The contents of rows, as values: images and their targets, manifests and their edges, layers, events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -83,18 +84,43 @@ class LayerFacts:
     size: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Catalog:
-    """Every image and the facts of every manifest, at one generation of the store.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which targets: those `among` these texts of digests, if given, that meet every other condition that is given.
 
-    Only the facts of an index have their edges here; for those of an image manifest use `Graph.manifests`.
-    The same object is returned until the generation changes. The next one reuses the objects of records and facts that did not change, so
-    values derived from them may be kept.
+    A name of it meets `dangling` (is the internal one of an untagged image, or is not) and `stored_before`, in nanoseconds since 1970.
+    The manifest that represents it was created between `created_after` and `created_before`, exclusive. Each hash of `labels` is one of
+    its labels', and none of `not_labels` is on all its platforms: hashes may be wrong about a few, see targets.py.
     """
 
-    generation: int
-    images: tuple[ImageRecord, ...]
-    manifests: Mapping[Digest, ManifestFacts]
+    among: AbstractSet[str] | None = None
+    dangling: bool | None = None
+    stored_before: int | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    labels: tuple[int, ...] = ()
+    not_labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """An image as a list shows it: its records, ordered by name, and the facts of the manifest that describes it, if it `is_known`.
+
+    `created` is in seconds since 1970, 0 if unknown. `size` is the bytes of its present content, `shared` those that another target also
+    reaches. `labels` is None without a present manifest, or without any.
+    """
+
+    id: int
+    records: tuple[ImageRecord, ...]
+    is_known: bool
+    created: int
+    size: int
+    shared: int
+    labels: Mapping[str, str] | None
+
+    @property
+    def digest(self) -> Digest:
+        return self.records[0].target.digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The metadata store: transactions, the cached catalog, and the upgrade of its tables."""
+"""The metadata store: transactions, and the upgrade of its tables."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from stowage.services.errors import EngineError, Unsupported
-from stowage.services.metadata import generation
-from stowage.services.metadata.catalog import CatalogReader
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.leases import SqlLeases
-from stowage.services.metadata.records import Catalog
+from stowage.services.metadata.listing import SqlTargets
+from stowage.services.metadata.recount import STEPS, next_page, rebuild
+from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import SqlSources
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import store
+from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.oci.platform import Platform
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -36,6 +38,7 @@ class SqlTransaction:
     leases: SqlLeases
     sources: SqlSources
     events: SqlEvents
+    targets: SqlTargets
 
 
 class SqlMetadataStore:
@@ -51,22 +54,12 @@ class SqlMetadataStore:
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
         self._engines_lock = threading.Lock()
-        self._catalog: Catalog | None = None
-        self._catalog_reader = CatalogReader()
-        self._catalog_lock = threading.Lock()
 
     def read(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=False)
 
     def write(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=True)
-
-    def catalog(self) -> Catalog:
-        with self._catalog_lock, transaction(self._engine(), writes=False) as connection:
-            current = generation.current(connection)
-            if self._catalog is None or self._catalog.generation != current:
-                self._catalog = self._catalog_reader.read(connection, current)
-            return self._catalog
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:
@@ -77,6 +70,18 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             return find_problems(connection)
 
+    def recount(self) -> None:
+        for column, mend in STEPS:
+            after = ""
+            while True:
+                with transaction(self._engine(), writes=True) as connection:
+                    page = next_page(connection, column, after)
+                    if page:
+                        mend(connection, page)
+                if not page:
+                    break
+                after = page[-1]
+
     def close(self) -> None:
         with self._engines_lock:
             if engine := self._engines.pop(os.getpid(), None):
@@ -86,13 +91,16 @@ class SqlMetadataStore:
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
         with transaction(self._engine(), writes=writes) as connection:
+            upkeep = Upkeep(connection)
             yield SqlTransaction(
-                SqlImages(connection),
-                SqlGraph(connection),
+                SqlImages(connection, upkeep),
+                SqlGraph(connection, upkeep),
                 SqlLeases(connection),
                 SqlSources(connection),
                 SqlEvents(connection, self._event_history),
+                SqlTargets(connection, upkeep),
             )
+            upkeep.flush()
 
     def _engine(self) -> Engine:
         # A parent's engine stays referenced in its child: if collected there, it would close files that the parent is using.
@@ -104,22 +112,27 @@ class SqlMetadataStore:
         return engine
 
 
-def is_current(url: str) -> bool:
-    """Whether the tables exist, at the newest revision this version knows. Costs one query, and loads nothing a migration needs."""
+def is_current(url: str, platform: Platform) -> bool:
+    """Whether the tables exist, at the newest revision this version knows, and their lists prefer this platform.
+
+    Costs one query, and loads nothing that a migration needs.
+    """
     engine = open_engine(url)
     try:
         with transaction(engine, writes=False) as connection:
-            revisions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+            (found,) = connection.exec_driver_sql("SELECT version_num, platform FROM alembic_version, store").all()
     except EngineError:
         return False
     finally:
         engine.dispose()
-    return revisions == [max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]]
+    newest = max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+    return tuple(found) == (newest, dump_platform(platform))
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, platform: Platform, *, change_platform: bool = False) -> None:
     """Create the tables, or upgrade them to the newest revision, in one transaction.
 
+    Lists prefer the platform of the store: this one if it has none yet, or with `change_platform`, which derives again what lists show.
     Raises Unsupported, and changes nothing, if the tables have a revision that only a newer Stowage knows.
     """
     # Imported here: a service migrates in a separate process, so it does not need this itself.
@@ -139,5 +152,8 @@ def upgrade(url: str) -> None:
                     raise Unsupported(f"this store was written by a newer Stowage (revision {revision}); use that version or a newer one")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            preferred = connection.scalar(select(store.c.platform))
+            if preferred is None or (change_platform and preferred != dump_platform(platform)):
+                rebuild(connection, platform)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""What the database can report about its own damage, and about the one count in its rows."""
+"""What the database can report about its own damage, and about what its rows derive from others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, select
 
 from stowage.services.metadata.reach import CONTENT_SIZES
+from stowage.services.metadata.recount import find_differences
 from stowage.services.metadata.rows import in_chunks
 from stowage.services.metadata.tables import manifest
 
@@ -20,7 +21,7 @@ def find_problems(connection: Connection) -> list[str]:
     Source: https://sqlite.org/pragma.html (integrity_check, foreign_key_check).
     """
     broken = list(_broken_structure(connection))
-    return broken or [*_dangling_references(connection), *_wrong_sizes(connection)]
+    return broken or [*_dangling_references(connection), *_wrong_sizes(connection), *find_differences(connection)]
 
 
 def _broken_structure(connection: Connection) -> Iterator[str]:

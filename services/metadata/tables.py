@@ -1,12 +1,13 @@
 """The tables, as SQLAlchemy Core sees them; a revision in migrations/ creates each of them.
 
 Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and events are nanoseconds since 1970, those of leases seconds since
-1970 by the database's own clock.
+1970 by the database's own clock. What `image`, `edge` and `manifest` imply is kept beside them for lists, disk usage and the sweep, in
+`target`, `target_label` and `blob.users`: see upkeep.py.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
 METADATA = MetaData()
 
@@ -17,7 +18,9 @@ blob = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("damage", Text),
+    Column("users", Integer, nullable=False, server_default="0"),
 )
+Index("blob_unused", blob.c.digest, sqlite_where=blob.c.users == 0, postgresql_where=blob.c.users == 0)
 
 layer = Table(
     "layer",
@@ -68,7 +71,32 @@ image = Table(
     Column("descriptor", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Index("image_target", "target"),
+    Index("image_target_name", "target", "name"),
+)
+
+target = Table(
+    "target",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("digest", Text, ForeignKey("manifest.digest"), nullable=False, unique=True),
+    Column("first_name", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("shown", Text),
+    Column("is_known", Boolean, nullable=False),
+    Column("age", BigInteger),
+    Column("shared", BigInteger, nullable=False),
+)
+Index("target_order", target.c.created.desc(), target.c.first_name)
+Index("target_age", target.c.age)
+
+target_label = Table(
+    "target_label",
+    METADATA,
+    Column("hash", BigInteger, primary_key=True),
+    Column("target", BigInteger, ForeignKey("target.id"), primary_key=True),
+    Column("everywhere", Boolean, nullable=False),
+    Index("target_label_target", "target"),
+    sqlite_with_rowid=False,
 )
 
 lease = Table(
@@ -110,11 +138,4 @@ event = Table(
     Column("attributes", Text, nullable=False),
 )
 
-generation = Table(
-    "generation",
-    METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("value", BigInteger, nullable=False),
-)
-
-store = Table("store", METADATA, Column("id", Text, primary_key=True))
+store = Table("store", METADATA, Column("id", Text, primary_key=True), Column("platform", Text))

@@ -173,6 +173,23 @@ def parse_any(text: str) -> Reference | Digest:
         return Reference.parse(text)
 
 
+def name_forms(name: str) -> tuple[str, str, str, str]:
+    """The forms of a name in the store that patterns match: familiar and canonical, each with its tag or digest and without.
+
+    The same as the properties of `Reference`, but fast enough for all names of a store.
+    """
+    canonical = name if "/" in name else f"{_DEFAULT_DOMAIN}/{_OFFICIAL_PREFIX}{name}"
+    bare = canonical.partition("@")[0]
+    head, colon, tag = bare.rpartition(":")
+    if colon and "/" not in tag:
+        bare = head
+    suffix = canonical[len(bare) :]
+    domain, _, path = bare.partition("/")
+    official = path.removeprefix(_OFFICIAL_PREFIX)
+    familiar = bare if domain != _DEFAULT_DOMAIN else path if "/" in official else official
+    return familiar + suffix, familiar, bare + (suffix or ":latest"), bare
+
+
 def dangling_name(target: Digest) -> str:
     """The name under which an untagged image is kept."""
     return DANGLING_PREFIX + str(target)

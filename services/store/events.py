@@ -13,8 +13,8 @@ from enum import StrEnum
 from stowage.services.engine import Engine
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Actor
+from stowage.services.metadata.summary import any_platform, read_manifests, summarize
 from stowage.services.oci.digest import Digest
-from stowage.services.store.summary import any_platform, read_manifests, summarize
 
 IMAGE = "image"
 """The type of all events."""

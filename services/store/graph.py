@@ -15,6 +15,7 @@ from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import sound_blobs
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.summary import is_pseudo
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -23,7 +24,6 @@ from stowage.services.oci.platform import PlatformMatcher
 from stowage.services.oci.platform_choice import wanted_manifests
 from stowage.services.store.documents import ConfigFacts, Documents
 from stowage.services.store.layer_checks import check_layers
-from stowage.services.store.summary import is_pseudo
 
 MAX_DEPTH = 4
 """Levels of indexes below a target; real images have one, an archive's nested layout two."""

@@ -30,7 +30,5 @@ def is_one_store(metadata: MetadataStore, content: ContentStore) -> bool:
 
 def _may_claim(metadata: MetadataStore, content: ContentStore) -> bool:
     blobs = {digest for digest, _ in islice(content.blobs(), _LOOKED_AT)}
-    if not blobs:
-        return not metadata.catalog().images
     with metadata.read() as tx:
-        return 2 * len(tx.graph.present(blobs)) >= len(blobs)
+        return 2 * len(tx.graph.present(blobs)) >= len(blobs) if blobs else tx.images.count() == 0

@@ -11,7 +11,7 @@ from stowage.services.errors import ImageNotFound, InvalidReference, NotFound
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.reference import Reference, dangling_name, parse_any, shown_name
+from stowage.services.oci.reference import DANGLING_PREFIX, Reference, parse_any, shown_name
 
 _TRUNCATED_ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})")
 
@@ -29,7 +29,7 @@ def image_not_found(parsed: Reference | Digest) -> ImageNotFound:
 
 def is_dangling(record: ImageRecord) -> bool:
     """Whether this is the internal record of an untagged image."""
-    return record.name == dangling_name(record.target.digest)
+    return record.name.startswith(DANGLING_PREFIX)
 
 
 def familiar_name(record: ImageRecord) -> str:

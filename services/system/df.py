@@ -5,9 +5,10 @@ Source: moby daemon/disk_usage.go.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from stowage.services.engine import Engine
 from stowage.services.filters import Filters
@@ -25,22 +26,22 @@ class ObjectType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The requested types, the images with their shared sizes, and the bytes of all content of images, each blob counted once.
+    """The requested types, the number of images, and the bytes of all their content, each blob counted once.
 
-    No container uses an image, so all of it can be reclaimed. Without IMAGE among the types there are no images and no bytes.
+    `images` begins to read the images with their shared sizes. No container uses an image, so all of it can be reclaimed. Without IMAGE
+    among the types there are no images and no bytes.
     """
 
     types: frozenset[ObjectType]
-    images: tuple[ListedImage, ...] = ()
+    images: Callable[[], Iterator[ListedImage]]
+    image_count: int = 0
     image_bytes: int = 0
 
 
 def read_disk_usage(engine: Engine, *, types: Collection[ObjectType] = tuple(ObjectType)) -> DiskUsage:
     """The current disk usage; content that no image reaches yet, such as that of a running pull, is not counted."""
     if ObjectType.IMAGE not in types:
-        return DiskUsage(frozenset(types))
-    images = tuple(list_images(engine, filters=Filters(), shared_size=True))
+        return DiskUsage(frozenset(types), lambda: iter(()))
+    images = partial(list_images, engine, filters=Filters(), shared_size=True)
     with engine.metadata.read() as tx:
-        content = tx.graph.descendants(image.id for image in images)
-        total = sum(tx.graph.blob_sizes(content).values())
-    return DiskUsage(frozenset(types), images, total)
+        return DiskUsage(frozenset(types), images, tx.images.count(), tx.targets.bytes())

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pytest
 from flask import Flask, Response
 from marshmallow import fields
 
 from stowage.blueprints.response import dump, dump_long_list
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema, since
-
-SHAPED: list[str] = []
-
-
-def note(name: str) -> str:
-    SHAPED.append(name)
-    return name
+from stowage.services.errors import Internal
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Item:
     name: str
 
 
 class ItemResponse(ResponseSchema):
-    name = fields.Function(lambda item: note(item.name), data_key="Name")
+    name = fields.String(data_key="Name")
     late = fields.Constant("<late>", data_key="Late", metadata=since("1.48"))
 
 
@@ -48,28 +42,25 @@ def test_one_value_is_an_object_and_many_are_a_list(app: Flask) -> None:
     assert many.data == b'[{"Name":"a","Late":"<late>"},{"Name":"b","Late":"<late>"}]\n'
 
 
-def test_a_long_list_is_the_same_as_a_list(app: Flask) -> None:
-    items = [Item(str(number)) for number in range(20)]
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("count", [0, 20, 3000])
+def test_a_long_list_is_the_same_as_a_list(app: Flask, count: int, kept: bool) -> None:
+    items = [Item(str(number)) for number in range(count)]
     for version in ("1.47", "1.48"):
-        assert at(app, version, lambda: dump_long_list(items)).data == at(app, version, lambda: dump(items)).data
-    assert at(app, "1.48", lambda: dump_long_list([])).data == b"[]\n"
+        assert at(app, version, lambda: dump_long_list(iter(items), kept=kept)).data == at(app, version, lambda: dump(items)).data
 
 
-def test_an_item_of_a_long_list_is_shaped_once_per_version(app: Flask) -> None:
-    items = [Item("shaped once")]
-    SHAPED.clear()
-    for version in ("1.47", "1.48", "1.47", "1.48"):
-        at(app, version, lambda: dump_long_list(items))
-    assert SHAPED == ["shaped once"] * 2
+@pytest.mark.parametrize(("count", "has_length"), [(998, True), (999, False)])
+def test_only_a_very_long_list_has_no_length(app: Flask, count: int, has_length: bool) -> None:
+    answer = at(app, "1.48", lambda: dump_long_list((Item("a") for _ in range(count)), kept=False))
+    assert answer.is_streamed is not has_length
 
 
-def test_nothing_of_an_item_is_kept_when_it_is_gone(app: Flask) -> None:
-    from stowage.blueprints.response import _encoded
-    from stowage.blueprints.versioning import ApiVersion
+def test_an_error_late_in_a_list_cuts_the_connection(app: Flask) -> None:
+    def items() -> Iterator[Item]:
+        yield from [Item("a")] * 1500
+        raise Internal("the disk is gone")
 
-    items = [Item("gone soon")]
-    at(app, "1.30", lambda: dump_long_list(items))
-    assert len(_encoded(ItemResponse, ApiVersion(1, 30))) == 1
-    items.clear()
-    gc.collect()
-    assert len(_encoded(ItemResponse, ApiVersion(1, 30))) == 0
+    answer = at(app, "1.48", lambda: dump_long_list(items(), kept=False))
+    with pytest.raises(ConnectionResetError):
+        answer.get_data()

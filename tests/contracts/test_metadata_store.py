@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import astuple
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stowage.services.errors import BlobNotFound, Internal
-from stowage.services.metadata.protocol import MetadataStore
-from stowage.services.metadata.records import Catalog, LayerFacts
+from stowage.services.metadata.protocol import MetadataStore, Transaction
+from stowage.services.metadata.records import LayerFacts, Selection
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform
 from tests.contracts.metadata import ALIVE, digests
-from tests.engines import metadata_store
+from tests.engines import PLATFORM, metadata_store
+from tests.listings import all_manifests, all_records, listed
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
 
@@ -29,10 +32,10 @@ def store(metadata: SqlMetadataStore) -> MetadataStore:
 
 def test_a_store_keeps_its_id_and_no_other_has_it(store: MetadataStore, other_store: MetadataStore, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/another.db"
-    upgrade(url)
+    upgrade(url, PLATFORM)
     another = metadata_store(url)
     given = another.store_id()
-    upgrade(url)
+    upgrade(url, PLATFORM)
     assert re.fullmatch("[0-9a-f]{32}", given)
     assert another.store_id() == given != store.store_id() == other_store.store_id()
     another.close()
@@ -129,14 +132,14 @@ class TestGraph:
     def test_recording_again_changes_nothing(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "m", ["l"])
-        generation = store.catalog().generation
+        before = all_records(store), {digest: astuple(facts) for digest, facts in all_manifests(store).items()}
         with store.write() as tx:
             add_image(tx, "m", ["l"])
             tx.graph.add_blob(digest("l"), BLOB_BYTES, 2)
             tx.graph.add_layer(digest("l"), LayerFacts(digest("other"), 1))
             assert tx.graph.layers([digest("l")]) == {digest("l"): LayerFacts(digest("l.tar"), 2 * BLOB_BYTES)}
             assert tx.graph.blob_sizes([digest("l")]) == {digest("l"): BLOB_BYTES}
-        assert store.catalog().generation == generation
+        assert before == (all_records(store), {digest: astuple(facts) for digest, facts in all_manifests(store).items()})
 
     @pytest.mark.parametrize("lost", ["m.config", "l"])
     def test_a_manifest_without_its_blobs_is_refused(self, store: MetadataStore, lost: str) -> None:
@@ -157,7 +160,7 @@ class TestGraph:
         assert _content_sizes(store, "m", "n", "index") == {"m": 20, "n": 20, "index": 50}
         with pytest.raises(BlobNotFound, match=f"missing blob {digest('lost.config')} of manifest {digest('lost')}"), store.write() as tx:
             tx.graph.add_manifests([(image_facts(label, []), b"{}") for label in ("o", "lost")])
-        assert store.catalog().manifests.keys() == digests("m", "n", "index")
+        assert all_manifests(store).keys() == digests("m", "n", "index")
 
     def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
         foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
@@ -165,10 +168,10 @@ class TestGraph:
             add_blobs(tx, ["m", "m.config"])
             tx.graph.add_manifest(image_facts("m", ["l"], layer_type=foreign), b"{}")
             tx.images.put("a:1", descriptor("m"), 1)
-        assert store.catalog().manifests[digest("m")].content_size == 2 * BLOB_BYTES
+        assert all_manifests(store)[digest("m")].content_size == 2 * BLOB_BYTES
         with store.write() as tx:
             add_blobs(tx, ["l"])
-        assert store.catalog().manifests[digest("m")].content_size == 3 * BLOB_BYTES
+        assert all_manifests(store)[digest("m")].content_size == 3 * BLOB_BYTES
 
     def test_the_blob_recorded_first_stands_for_a_diff_id(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -238,12 +241,14 @@ class TestGraph:
 
     def test_shared_sizes(self, store: MetadataStore) -> None:
         with store.write() as tx:
-            add_image(tx, "a", ["base", "base", "a1"])
+            add_image(tx, "a", ["base", "base", "a1"], name="a:1")
             add_image(tx, "b", ["base", "b1"])
             add_image(tx, "c", ["base"])
-            add_image(tx, "d", [])
-            assert tx.graph.shared_sizes([digest("a"), digest("b"), digest("d")]) == {digest("a"): 10, digest("b"): 10, digest("d"): 0}
-            assert tx.graph.shared_sizes([digest("a")]) == {digest("a"): 0}
+            add_image(tx, "d", [], name="d:1")
+        assert {target.digest: target.shared for target in listed(store)} == {digest("a"): 0, digest("d"): 0}
+        with store.write() as tx:
+            tx.images.put("b:1", descriptor("b"), 1)
+        assert {target.digest: target.shared for target in listed(store)} == {digest("a"): 10, digest("b"): 10, digest("d"): 0}
 
     def test_a_referrer_is_kept_with_its_subject_and_is_no_part_of_it(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -324,46 +329,52 @@ LABELS = st.integers(0, 5)
 @settings(max_examples=25)
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from(["image", "index", "name", "untag", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14
+        st.tuples(st.sampled_from(["image", "index", "name", "untag", "refer", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14
     )
 )
-def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
-    """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one
-    says.
-    """
+def test_what_is_derived_agrees_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
+    """Whatever is recorded, named and removed: sizes, roots and targets are what plain sets say, and what they are when counted again."""
     url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"
-    upgrade(url)
+    upgrade(url, PLATFORM)
     store = metadata_store(url)
     for verb, number, others in steps:
         with store.write() as tx:
-            if verb == "image" and tx.graph.manifest(digest(f"m{number}")) is None:
-                add_image(tx, f"m{number}", [f"l{other}" for other in others])
-            elif verb == "index" and tx.graph.manifest(digest(f"i{number}")) is None:
-                add_index(tx, f"i{number}", [f"m{other}" for other in others])
-            elif verb == "name" and tx.graph.manifest(digest(f"i{number}")):
-                tx.images.put(f"n{number}", descriptor(f"i{number}"), 1)
-            elif verb == "untag":
-                tx.images.delete(f"n{number}")
-            elif verb == "sweep":
-                tx.graph.remove(sorted(tx.graph.unrooted())[: len(others)])
+            take_step(tx, verb, number, others)
             everything = set(tx.graph.all_blobs())
             roots = {record.target.digest for number in range(6) if (record := tx.images.get(f"n{number}"))}
-            kept = tx.graph.descendants(roots) & everything
+            reached = {root: tx.graph.descendants([root]) & everything for root in roots}
+            kept = set().union(*reached.values())
             assert tx.graph.rooted(everything) == kept
-            assert tx.graph.unrooted() == everything - kept
+            assert tx.graph.unrooted() == tx.graph.unused() == everything - kept
             for facts in tx.graph.manifests(everything).values():
-                reached = tx.graph.descendants([facts.digest]) & everything
-                assert facts.content_size == BLOB_BYTES * len(reached)
-        store.catalog()
-    assert store.problems() == []
-    anew = metadata_store(url)
-    assert _told(store.catalog()) == _told(anew.catalog())
-    anew.close()
+                assert facts.content_size == BLOB_BYTES * len(tx.graph.descendants([facts.digest]) & everything)
+        assert store.problems() == []
+        with store.read() as tx:
+            targets = tx.targets.read(tx.targets.find(Selection()))
+            assert tx.targets.bytes() == BLOB_BYTES * len(kept)
+        users = Counter(chain.from_iterable(reached.values()))
+        assert {target.digest: target.shared // BLOB_BYTES for target in targets} == {
+            root: sum(users[blob] > 1 for blob in blobs) for root, blobs in reached.items()
+        }
     store.close()
 
 
-def _told(catalog: Catalog) -> tuple[object, ...]:
-    return catalog.generation, catalog.images, {digest: astuple(facts) for digest, facts in catalog.manifests.items()}
+def take_step(tx: Transaction, verb: str, number: int, others: list[int]) -> None:
+    """Do what one step of the model says, as far as its manifest is there or not."""
+    if verb == "image" and tx.graph.manifest(digest(f"m{number}")) is None:
+        add_image(tx, f"m{number}", [f"l{other}" for other in others])
+    elif verb == "index" and tx.graph.manifest(digest(f"i{number}")) is None:
+        add_index(tx, f"i{number}", [f"m{other}" for other in others])
+    elif verb == "name":
+        for label, name in zip(("m", "i"), [number, *others], strict=False):
+            if tx.graph.manifest(digest(f"{label}{number}")):
+                tx.images.put(f"n{name}", descriptor(f"{label}{number}"), 1)
+    elif verb == "untag":
+        tx.images.delete(f"n{number}")
+    elif verb == "refer" and tx.graph.manifest(digest(f"m{number}")):
+        tx.graph.add_referrers({digest(f"m{number}"): [descriptor(f"m{other}") for other in others]})
+    elif verb == "sweep":
+        tx.graph.remove(sorted(tx.graph.unrooted())[: len(others)])
 
 
 def _content_sizes(store: MetadataStore, *labels: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from stowage.server.arbiter import Arbiter
-from stowage.server.serving import _check_tls, _free_address, _free_socket, _keep_alive, _list_once, _settings
+from stowage.server.serving import _check_tls, _count_once, _free_address, _free_socket, _keep_alive, _settings
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
 from stowage.services.filters import Filters
@@ -68,7 +68,7 @@ def test_connections_over_tcp_are_kept_alive_as_the_socket_that_they_come_in_at(
 
 
 def test_workers_inherit_no_connection_of_the_parent(engine: Engine, tmp_path: Path) -> None:
-    _list_once(engine)
+    _count_once(engine)
     assert not [path for path in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if path.startswith(str(tmp_path))]
     with engine.metadata.write() as tx:
         add_image(tx, "new", name="docker.io/library/new:1")
@@ -77,9 +77,9 @@ def test_workers_inherit_no_connection_of_the_parent(engine: Engine, tmp_path: P
 
 def test_a_damaged_store_is_for_the_requests_to_tell(engine: Engine, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "root" / "stowage.db")) as database:
-        database.execute("DROP TABLE image")
-    _list_once(engine)
-    with pytest.raises(Internal, match="no such table: image"):
+        database.executescript("DROP TABLE target_label; DROP TABLE target")
+    _count_once(engine)
+    with pytest.raises(Internal, match="no such table: target"):
         list_images(engine, filters=Filters())
 
 

@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 
 from stowage.services.engine import Engine
 from tests.builders import Layout, make_layer, simple_layout
+from tests.listings import all_records
 
 AMD64 = "platform=" + quote('{"os":"linux","architecture":"amd64"}')
 ARM64 = "platform=" + quote('{"os":"linux","architecture":"arm64"}')
@@ -49,7 +50,7 @@ def test_everything_wrong_in_the_archive_is_a_line(client: FlaskClient, engine: 
     response = post(client, b"this is not a tar file" * 100)
     message = "archive/tar: invalid tar header"
     assert (response.status_code, response.get_json()) == (200, {"error": message, "errorDetail": {"message": message}})
-    assert engine.metadata.catalog().images == ()
+    assert all_records(engine.metadata) == ()
 
 
 @pytest.mark.parametrize(

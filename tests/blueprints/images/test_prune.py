@@ -44,7 +44,7 @@ def test_a_prune_beside_another_is_409(engine: Engine, client: FlaskClient, monk
         answers.append((response.status_code, response.get_json()))
         return Swept({})
 
-    monkeypatch.setattr(prune, "collect_garbage", prune_again)
+    monkeypatch.setattr(prune, "collect_unused", prune_again)
     assert client.post("/images/prune").status_code == 200
     assert answers == [(409, {"message": "a prune operation is already running"})]
     monkeypatch.undo()

@@ -7,10 +7,11 @@ from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
 from tests.builders import put_image
+from tests.listings import all_records
 
 
 def names(engine: Engine) -> list[str]:
-    return [record.name for record in engine.metadata.catalog().images]
+    return [record.name for record in all_records(engine.metadata)]
 
 
 @pytest.mark.parametrize(

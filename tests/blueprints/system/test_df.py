@@ -11,6 +11,7 @@ from stowage.services.engine import Engine
 from tests.builders import put_image, simple_layout
 
 LISTS = {"Images", "Containers", "Volumes", "BuildCache"}
+USUAL: dict[str, object] = {"ContainerUsage": {}, "VolumeUsage": {}, "BuildCacheUsage": {}}
 USAGES = {"ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage"}
 
 
@@ -30,7 +31,9 @@ def read_usage(client: FlaskClient, query: str = "", version: str = "1.56") -> A
         pytest.param("1.52", "", LISTS | USAGES, id="both shapes"),
         pytest.param("1.52", "verbose=1", USAGES, id="the new shape alone"),
         pytest.param("1.56", "verbose=1&type=image", {"ImageUsage"}, id="the new shape of one type"),
-        pytest.param("1.56", "type=container&verbose=0", {"Containers", "ContainerUsage"}, id="both shapes of one type"),
+        pytest.param("1.56", "type=container", {"Containers", "ContainerUsage"}, id="both shapes of one type"),
+        pytest.param("1.52", "verbose=0", USAGES, id="totals"),
+        pytest.param("1.56", "verbose=&type=image", {"Images", "ImageUsage"}, id="an empty verbose is none"),
     ],
 )
 def test_each_version_has_its_shape(client: FlaskClient, version: str, query: str, keys: set[str]) -> None:
@@ -45,13 +48,21 @@ def test_an_unknown_type_is_400(client: FlaskClient, wrong: str) -> None:
     assert (response.status_code, response.get_json()) == (400, {"message": f"unknown object type: {wrong}"})
 
 
+def test_a_verbose_that_is_no_truth_is_400(client: FlaskClient) -> None:
+    response = client.get("/v1.52/system/df?verbose=yes")
+    assert (response.status_code, response.get_json()) == (400, {"message": "invalid value for verbose: yes"})
+
+
 def test_images_are_counted_and_all_of_them_can_be_reclaimed(engine: Engine, client: FlaskClient) -> None:
     layout = simple_layout()
     put_image(engine, "app:1", layout)
     size = sum(map(len, layout.blobs.values()))
     usage = read_usage(client)
     assert usage["LayersSize"] == size
-    assert usage["ImageUsage"] == {"Items": usage["Images"], "Reclaimable": size, "TotalCount": 1, "TotalSize": size}
+    totals = {"Reclaimable": size, "TotalCount": 1, "TotalSize": size}
+    assert usage["ImageUsage"] == totals | {"Items": usage["Images"]}
+    assert read_usage(client, "verbose=1") == USUAL | {"ImageUsage": totals | {"Items": usage["Images"]}}
+    assert read_usage(client, "verbose=0") == USUAL | {"ImageUsage": totals}
     assert [(image["RepoTags"], image["Size"], image["SharedSize"]) for image in usage["Images"]] == [(["app:1"], size, 0)]
 
 

@@ -126,13 +126,16 @@ def test_a_folder_that_a_killed_process_left_empty_is_a_partial_of_no_bytes(tmp_
     assert not folder.exists()
 
 
-def test_lock_files_of_killed_processes_go_at_the_next_start(tmp_path: Path) -> None:
+def test_lock_files_of_killed_processes_go_at_the_next_start_or_when_settled(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     (tmp_path / "locks" / "left").touch()
     (tmp_path / "locks" / f"sha256-{DIGEST.hex}.settle").touch()
     with store.ingest("running"):
-        FilesystemStore(tmp_path)
-        assert tree(tmp_path / "locks") == {"running"}
+        assert set(FilesystemStore(tmp_path).unsettled()) == {DIGEST}
+        assert tree(tmp_path / "locks") == {"running", f"sha256-{DIGEST.hex}.settle"}
+    with store.locked(DIGEST):
+        assert set(store.unsettled()) == set()
+    assert tree(tmp_path / "locks") == set()
 
 
 @pytest.mark.parametrize("key", ["", "../escape", "a/b", "a:b:c:d", "UPPER", "a-b"])

@@ -15,6 +15,8 @@ from stowage.services.engine import Engine
 from stowage.services.gc.collector import collect_garbage
 from stowage.services.gc.verify import FindingKind, verify_store
 from stowage.services.metadata.store import upgrade
+from tests.engines import PLATFORM
+from tests.listings import all_records
 from tests.services.gc.churn import open_store
 
 ROUNDS = 3
@@ -23,7 +25,7 @@ PROCESSES = 2
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    upgrade(f"sqlite:///{tmp_path}/stowage.db")
+    upgrade(f"sqlite:///{tmp_path}/stowage.db", PLATFORM)
     return tmp_path
 
 
@@ -65,7 +67,7 @@ def _check(root: Path, acknowledged: set[str]) -> None:
     engine = open_store(root)
     damage = [finding.sentence for finding in verify_store(engine.metadata, engine.content) if finding.kind is FindingKind.DAMAGE]
     assert damage == []
-    assert acknowledged <= {record.name for record in engine.metadata.catalog().images}
+    assert acknowledged <= {record.name for record in all_records(engine.metadata)}
     _close(engine)
 
 

@@ -13,6 +13,7 @@ from stowage.services.engine import Engine
 from stowage.services.images.save import save_images
 from stowage.services.oci.platform import Platform
 from tests.builders import Json, Layout, load_image, make_layer
+from tests.listings import all_records
 
 AMD64 = Platform(os="linux", architecture="amd64")
 ARM64 = Platform(os="linux", architecture="arm64", variant="v8")
@@ -67,7 +68,7 @@ def document(archive: bytes, name: str) -> Any:
 
 def names(engine: Engine) -> dict[str, str]:
     """Name -> digest of the images that are there."""
-    return {record.name: str(record.target.digest) for record in engine.metadata.catalog().images}
+    return {record.name: str(record.target.digest) for record in all_records(engine.metadata)}
 
 
 def blobs(engine: Engine) -> set[str]:

@@ -12,14 +12,13 @@ import pytest
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Damaged, InvalidContent
-from stowage.services.filters import Filters
 from stowage.services.images.delete import delete_image
 from stowage.services.images.import_ import import_image
-from stowage.services.images.list import list_images
 from stowage.services.images.save import save_images
 from stowage.services.oci.digest import Digest
 from tests.builders import ArchivedImage, Layout, blob_path, digest_of, docker_archive, load_image, make_layer, make_tar
 from tests.damage import Spoil, blob_file, damages, every_damage, every_part, flip, lose, parts_of, shorten, verify
+from tests.listings import listed
 from tests.services.images.archives import save
 
 LAYER = make_layer("large", 200_000)
@@ -210,10 +209,10 @@ def test_what_an_image_lacks_legitimately_is_no_damage(engine: Engine) -> None:
 
 
 def test_readers_of_rows_do_not_care(engine: Engine, stored: Stored) -> None:
-    before = list_images(engine, filters=Filters())
+    before = listed(engine.metadata)
     lose(blob_file(engine, stored.parts["config"]))
     verify(engine)
-    assert list_images(engine, filters=Filters()) == before
+    assert listed(engine.metadata) == before
 
 
 def test_a_layer_that_images_share_is_mended_for_all_of_them(engine: Engine) -> None:

@@ -22,6 +22,7 @@ from stowage.services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from tests.builders import Layout, load_image, make_layer, on_platform, put_image, simple_layout
+from tests.listings import all_records
 
 
 def untagged(*names: str) -> list[Removal]:
@@ -41,7 +42,7 @@ def put_named(engine: Engine, *names: str) -> Digest:
 
 
 def names(engine: Engine) -> list[str]:
-    return [record.name for record in engine.metadata.catalog().images]
+    return [record.name for record in all_records(engine.metadata)]
 
 
 @pytest.mark.parametrize("name", ["app:1", "docker.io/library/app:1", "app@{id}", "{id}", "{short}", "anything:1@{id}"])
@@ -187,7 +188,7 @@ def test_the_last_platforms_go_and_the_name_stays(engine: Engine, content: Files
     layout, (amd64, arm64, *attestations) = put_multi(engine)
     assert delete_image(engine, "multi:1", force=True, platforms=[AMD64, ARM64]) == [deleted(amd64), deleted(arm64)]
     left = {str(digest) for each in attestations for digest in [each, *map(Digest.parse, children(layout, each))]}
-    assert stored(content) - left == {str(engine.metadata.catalog().images[0].target.digest)}
+    assert stored(content) - left == {str(all_records(engine.metadata)[0].target.digest)}
     assert (names(engine), damage(engine)) == (["docker.io/library/multi:1"], [])
     load_image(engine, tagged_tar(layout))
     assert stored(content) == layout.blobs.keys()
@@ -206,21 +207,21 @@ def test_a_platform_that_is_not_here_removes_nothing(
     engine: Engine, content: FilesystemStore, platforms: list[Platform], shown: str
 ) -> None:
     layout, _ = put_multi(engine)
-    target = engine.metadata.catalog().images[0].target.digest
+    target = all_records(engine.metadata)[0].target.digest
     words = (
         f"failed to delete platform {shown} for image {target}: image with reference multi:1 was found but does not provide any platform"
     )
     with pytest.raises(NotFound, match=f"^{words}$"):
         delete_image(engine, "multi:1", force=True, platforms=platforms)
     assert stored(content) == layout.blobs.keys()
-    assert list_images(engine, filters=Filters())[0].size == sum(map(len, layout.blobs.values()))
+    assert next(list_images(engine, filters=Filters())).size == sum(map(len, layout.blobs.values()))
 
 
 @pytest.mark.parametrize("name", ["multi:1", "{id}", "{short}", "multi@{id}"])
 def test_every_spelling_of_the_image_finds_its_platforms(engine: Engine, name: str) -> None:
     _, (_, arm64, *_) = put_multi(engine)
     tag_image(engine, "multi:1", Reference.parse("other:1"))
-    target = engine.metadata.catalog().images[0].target.digest
+    target = all_records(engine.metadata)[0].target.digest
     assert delete_image(engine, name.format(id=target, short=target.short), force=True, platforms=[ARM64]) == [deleted(arm64)]
     assert len(names(engine)) == 2
 
@@ -276,7 +277,7 @@ def test_an_image_of_one_platform_is_not_taken_apart(engine: Engine, content: Fi
 @pytest.mark.parametrize("held", ["index", "manifest"])
 def test_what_a_running_transfer_holds_stays(engine: Engine, content: FilesystemStore, held: str) -> None:
     layout, (_, arm64, *_) = put_multi(engine)
-    target = engine.metadata.catalog().images[0].target.digest
+    target = all_records(engine.metadata)[0].target.digest
     with hold(engine.metadata, engine.content, "save") as lease:
         lease.add([target if held == "index" else arm64])
         refuse_arm64(engine, "a running transfer needs it")

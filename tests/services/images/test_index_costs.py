@@ -19,6 +19,7 @@ from stowage.services.oci.platform import Platform
 from stowage.services.progress import Progress
 from stowage.services.store.graph import ReadManifest
 from tests.builders import Json, Layout, load_image, make_layer, on_platform
+from tests.listings import all_manifests
 from tests.services.images.archives import blobs, names
 
 EMPTY = "application/vnd.oci.empty.v1+json"
@@ -113,14 +114,14 @@ def test_a_load_that_is_closed_records_no_further_manifest(engine: Engine, recor
         assert names(engine) == {}
     stream.close()
     assert (len(recorded), names(engine), blobs(engine)) == (3, {}, set())
-    assert engine.metadata.catalog().manifests == {}
+    assert all_manifests(engine.metadata) == {}
 
 
 def test_the_names_come_when_all_is_recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stowage.services.store.batches.BATCH", 2)
     for _ in stream_load(engine, io.BytesIO(several_indexes().to_tar())):
         if names(engine):
-            assert len(engine.metadata.catalog().manifests) == MANIFESTS + INDEXES
+            assert len(all_manifests(engine.metadata)) == MANIFESTS + INDEXES
     assert len(names(engine)) == INDEXES
 
 

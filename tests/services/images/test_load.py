@@ -37,6 +37,7 @@ from tests.builders import (
     simple_layout,
     to_json,
 )
+from tests.listings import all_records
 from tests.services.images.archives import blobs, chart, multi, names, nested, zstd
 
 
@@ -65,7 +66,7 @@ def test_target_keeps_the_annotations_of_its_entry_and_no_platform(engine: Engin
     layout = Layout()
     layout.tag(on_platform(layout.image([make_layer()]), "linux/amd64"), "docker.io/library/a:1")
     load_image(engine, layout.to_tar())
-    (record,) = engine.metadata.catalog().images
+    (record,) = all_records(engine.metadata)
     assert dict(record.target.annotations) == {
         "io.containerd.image.name": "docker.io/library/a:1",
         "org.opencontainers.image.ref.name": "1",
@@ -257,9 +258,9 @@ def test_referrer_is_no_image_of_its_own(engine: Engine) -> None:
 )
 def test_again_changes_nothing(engine: Engine, archive: bytes) -> None:
     first = load_image(engine, archive)
-    images, stored = engine.metadata.catalog().images, blobs(engine)
+    images, stored = all_records(engine.metadata), blobs(engine)
     assert load_image(engine, archive) == first
-    assert (engine.metadata.catalog().images, blobs(engine)) == (images, stored)
+    assert (all_records(engine.metadata), blobs(engine)) == (images, stored)
 
 
 def test_untagged_archive_of_a_named_image_leaves_no_twin(engine: Engine) -> None:

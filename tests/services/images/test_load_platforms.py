@@ -24,6 +24,7 @@ from tests.builders import (
     put_image,
     simple_layout,
 )
+from tests.listings import all_manifests
 from tests.services.images.archives import AMD64, ARM64, ARMV7, S390X, blobs, listed, names
 
 
@@ -43,7 +44,7 @@ def content(layout: Layout, *manifests: Json) -> set[str]:
 
 def present_platforms(engine: Engine) -> list[str]:
     """Of images, not of attestations."""
-    platforms = [facts.platform for facts in engine.metadata.catalog().manifests.values() if facts.kind is Kind.IMAGE]
+    platforms = [facts.platform for facts in all_manifests(engine.metadata).values() if facts.kind is Kind.IMAGE]
     return sorted(map(str, platforms))
 
 

@@ -18,6 +18,7 @@ from stowage.services.intake.ingest import store_bytes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
 from tests.builders import Layout, put_image, simple_layout
+from tests.listings import all_manifests, all_records
 
 
 def prune_all(engine: Engine, filters: str = '{"dangling":["false"]}') -> Pruned:
@@ -53,7 +54,7 @@ def test_only_dangling_images_go_unless_told_otherwise(
     before = stored_bytes(content)
     pruned = prune_all(engine, filters)
     assert pruned == Pruned(removals(shelf[""], names=(str(shelf[""]),)), before - stored_bytes(content))
-    assert [record.name for record in engine.metadata.catalog().images] == ["docker.io/library/dev:1", "docker.io/library/prod:1"]
+    assert [record.name for record in all_records(engine.metadata)] == ["docker.io/library/dev:1", "docker.io/library/prod:1"]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 200])
@@ -81,7 +82,7 @@ def test_an_index_goes_with_its_manifests_in_their_order(engine: Engine) -> None
     layout = Layout()
     index = layout.multi_platform(("linux/amd64",))
     digest = put_image(engine, "multi", layout, index)
-    facts = engine.metadata.catalog().manifests[digest]
+    facts = all_manifests(engine.metadata)[digest]
     children = [edge.child.digest for edge in facts.edges]
     assert prune_all(engine).removals == removals(digest, *children, names=("multi:latest",))
 
@@ -100,7 +101,7 @@ def test_an_index_goes_with_its_manifests_in_their_order(engine: Engine) -> None
 def test_filters_choose(engine: Engine, shelf: dict[str, Digest], filters: str, gone: list[str]) -> None:
     told = prune_all(engine, filters).removals or []
     assert [removal.deleted for removal in told if removal.deleted] == [str(shelf[name]) for name in gone]
-    assert len(engine.metadata.catalog().images) == 3 - len(gone)
+    assert len(all_records(engine.metadata)) == 3 - len(gone)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_filters_choose(engine: Engine, shelf: dict[str, Digest], filters: str, 
 def test_filters_without_sense_remove_nothing(engine: Engine, shelf: dict[str, Digest], filters: str, words: str) -> None:
     with pytest.raises(InvalidParameter, match=f"^{words}$"):
         prune_all(engine, filters)
-    assert len(engine.metadata.catalog().images) == len(shelf)
+    assert len(all_records(engine.metadata)) == len(shelf)
 
 
 def break_off_a_pull(engine: Engine) -> None:

@@ -13,8 +13,8 @@ from stowage.services.gc.verify import verify_store
 from stowage.services.images.delete import delete_image
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.push import _plan_target
+from stowage.services.metadata.summary import read_manifests
 from stowage.services.oci.digest import Digest
-from stowage.services.store.summary import read_manifests
 from tests.builders import Json, Layout, load_image, make_layer, simple_layout
 from tests.services.images.archives import AMD64, blobs, document, multi, names, put_layout, save
 

@@ -31,6 +31,7 @@ from tests.builders import (
     put_image,
     simple_layout,
 )
+from tests.listings import all_records
 from tests.services.images.archives import (
     AMD64,
     ARM64,
@@ -146,13 +147,13 @@ def test_every_kind_comes_back_whole(engine: Engine, make: Callable[[Layout], Js
 )
 def test_saved_deleted_and_loaded_is_the_same(engine: Engine, archive: bytes) -> None:
     load_image(engine, archive)
-    images, saved = engine.metadata.catalog().images, save(engine, "any:1")
+    images, saved = all_records(engine.metadata), save(engine, "any:1")
     with engine.metadata.write() as tx:
         tx.images.delete("docker.io/library/any:1")
     collect_garbage(engine.metadata, engine.content)
     assert list(engine.content.blobs()) == []
     load_image(engine, saved)
-    assert [record.target.digest for record in engine.metadata.catalog().images] == [record.target.digest for record in images]
+    assert [record.target.digest for record in all_records(engine.metadata)] == [record.target.digest for record in images]
     assert save(engine, "any:1") == saved
 
 

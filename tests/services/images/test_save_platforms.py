@@ -11,6 +11,7 @@ from stowage.services.engine import Engine
 from stowage.services.gc.collector import collect_garbage
 from stowage.services.oci.platform import Platform
 from tests.builders import Json, Layout, blob_path, load_image, make_layer, on_platform
+from tests.listings import all_records
 from tests.services.images.archives import AMD64, ARM64, document, listed, members, multi, nested, put_layout, save
 
 
@@ -143,6 +144,6 @@ def test_a_saved_platform_is_loaded_as_one_image_with_its_attestation(engine: En
         tx.images.delete("docker.io/library/multi:1")
     collect_garbage(engine.metadata, engine.content)
     assert load_image(engine, saved) == ["Loaded image: multi:1\n"]
-    (record,) = engine.metadata.catalog().images
+    (record,) = all_records(engine.metadata)
     assert (record.name, str(record.target.digest)) == ("docker.io/library/multi:1", arm64["digest"])
     assert {blob_path(str(digest)) for digest, _ in engine.content.blobs()} == saved_content(layout, arm64, attestation)

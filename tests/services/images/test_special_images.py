@@ -19,10 +19,10 @@ from stowage.services.images.inspect import inspect_image
 from stowage.services.images.list import ListedImage, list_images
 from stowage.services.images.prune import prune_images
 from stowage.services.images.pull import pull_image
+from stowage.services.metadata.summary import ManifestKind
 from stowage.services.oci import mediatypes
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
-from stowage.services.store.summary import ManifestKind
 from tests.builders import Json, Layout, blob_path, load_image, on_platform
 from tests.fake_registry import FakeRegistry, Fault
 from tests.services.images.archives import AMD64, ARM64, blobs, document, members, names, save

@@ -29,6 +29,7 @@ from tests.builders import (
     to_json,
 )
 from tests.engines import LIMITS, REQUEST_MEMORY
+from tests.listings import all_records
 
 Members = dict[str, bytes | Link | None]
 IMAGE = ArchivedImage((make_layer("one"), make_layer("two")), ("broken:1",))
@@ -218,7 +219,7 @@ def test_refuses_and_leaves_nothing(engine: Engine, make: Callable[[], bytes], w
         load_image(engine, make())
     assert list(engine.content.blobs()) == []
     assert list(engine.content.partials()) == []
-    assert engine.metadata.catalog().images == ()
+    assert all_records(engine.metadata) == ()
     assert engine.memory.free == REQUEST_MEMORY
 
 
@@ -227,17 +228,17 @@ def test_a_broken_image_keeps_its_whole_neighbour_out_too(engine: Engine) -> Non
     layout.tag({**layout.manifests[0], "digest": digest_of(b"absent")}, "docker.io/library/absent:1")
     with pytest.raises(InvalidContent, match="missing blob"):
         load_image(engine, layout.to_tar())
-    assert engine.metadata.catalog().images == ()
+    assert all_records(engine.metadata) == ()
 
 
 def test_refused_archive_moves_no_name_and_removes_no_blob(engine: Engine) -> None:
     put_image(engine, "simple")
-    before, blobs = engine.metadata.catalog().images, sorted(engine.content.blobs())
+    before, blobs = all_records(engine.metadata), sorted(engine.content.blobs())
     layout = simple_layout(label="other")
     layout.without(layout.manifests[0])
     with pytest.raises(InvalidContent, match="missing blob"):
         load_image(engine, layout.to_tar())
-    assert engine.metadata.catalog().images == before
+    assert all_records(engine.metadata) == before
     assert sorted(engine.content.blobs()) == blobs
 
 

@@ -12,10 +12,11 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from tests.builders import ArchivedImage, Layout, docker_archive, load_image, make_layer, partial_layout, put_image
+from tests.listings import all_manifests, all_records
 
 
 def facts_of(engine: Engine, target: Digest) -> ManifestFacts:
-    return engine.metadata.catalog().manifests[target]
+    return all_manifests(engine.metadata)[target]
 
 
 def present_bytes(engine: Engine, target: Digest) -> int:
@@ -25,11 +26,11 @@ def present_bytes(engine: Engine, target: Digest) -> int:
 
 def test_a_partial_index(engine: Engine) -> None:
     target = put_image(engine, "partial", partial_layout())
-    catalog = engine.metadata.catalog()
-    index = catalog.manifests[target]
+    manifests = all_manifests(engine.metadata)
+    index = manifests[target]
     assert index.kind is Kind.INDEX
     assert [edge.child.platform for edge in index.edges][:2] == [Platform("linux", "amd64"), Platform("linux", "arm64", "v8")]
-    assert [edge.child.digest in catalog.manifests for edge in index.edges] == [True, False, True, False]
+    assert [edge.child.digest in manifests for edge in index.edges] == [True, False, True, False]
     assert index.content_size == present_bytes(engine, target)
 
 
@@ -37,15 +38,15 @@ def test_an_index_with_attestations(engine: Engine) -> None:
     layout = Layout()
     layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8")))
     target = put_image(engine, "attested", layout)
-    catalog = engine.metadata.catalog()
-    children = [edge.child for edge in catalog.manifests[target].edges]
-    assert len(catalog.manifests) == 5
+    manifests = all_manifests(engine.metadata)
+    children = [edge.child for edge in manifests[target].edges]
+    assert len(manifests) == 5
     attestation = children[2]
     assert attestation.annotations == {
         "vnd.docker.reference.digest": str(children[0].digest),
         "vnd.docker.reference.type": "attestation-manifest",
     }
-    assert catalog.manifests[attestation.digest].kind is Kind.ARTIFACT
+    assert manifests[attestation.digest].kind is Kind.ARTIFACT
     assert facts_of(engine, target).content_size == sum(map(len, layout.blobs.values()))
 
 
@@ -78,7 +79,7 @@ def test_compressed_layers_meet_in_their_diff_id(engine: Engine, compression: st
 
 def test_an_untagged_docker_archive(engine: Engine) -> None:
     load_image(engine, docker_archive(ArchivedImage((make_layer("only"),))))
-    (image,) = engine.metadata.catalog().images
+    (image,) = all_records(engine.metadata)
     assert image.name == f"moby-dangling@{image.target.digest}"
     facts = facts_of(engine, image.target.digest)
     assert (facts.kind, facts.platform) == (Kind.IMAGE, Platform("linux", "amd64"))

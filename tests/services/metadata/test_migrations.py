@@ -17,7 +17,8 @@ from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.store import upgrade
 from stowage.services.metadata.tables import METADATA
-from tests.engines import metadata_store
+from tests.engines import PLATFORM, metadata_store
+from tests.listings import all_records
 from tests.rows import add_image, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -36,23 +37,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_revisions_make_the_tables(url: str) -> None:
-    upgrade(url)
+    upgrade(url, PLATFORM)
     engine = open_engine(url)
     with transaction(engine, writes=False) as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
         made = dict(map(tuple, connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")))
     engine.dispose()
-    assert [name for name, sql in made.items() if "WITHOUT ROWID" in sql] == ["edge", "lease_blob", "source"]
+    assert [name for name, sql in made.items() if "WITHOUT ROWID" in sql] == ["edge", "lease_blob", "source", "target_label"]
     assert made["image"].count("REFERENCES manifest") == 1
 
 
 def test_upgrading_again_keeps_everything(url: str) -> None:
-    upgrade(url)
+    upgrade(url, PLATFORM)
     store = metadata_store(url)
     with store.write() as tx:
         add_image(tx, "m", ["l"], name="a:1")
-    upgrade(url)
-    assert [record.name for record in store.catalog().images] == ["a:1"]
+    upgrade(url, PLATFORM)
+    assert [record.name for record in all_records(store)] == ["a:1"]
     store.close()
 
 
@@ -63,33 +64,34 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
     with transaction(older, writes=True) as connection:
         connection.exec_driver_sql("INSERT INTO blob VALUES (?, 1, 1)", (str(digest("a")),))
     older.dispose()
-    upgrade(url)
+    upgrade(url, PLATFORM)
     store = metadata_store(url)
     with store.read() as tx:
         assert tx.graph.all_blobs() == tx.graph.unmarked([digest("a")]) == {digest("a"): 1}
     given = store.store_id()
-    upgrade(url)
+    upgrade(url, PLATFORM)
     assert store.store_id() == given
     store.close()
 
 
 def test_upgraded_by_two_processes_at_once(url: str, folder: Path) -> None:
-    upgrading = [sys.executable, "-c", "import sys; from stowage.services.metadata.store import upgrade; upgrade(sys.argv[1])", url]
+    code = "import sys, tests.engines; from stowage.services.metadata.store import upgrade; upgrade(sys.argv[1], tests.engines.PLATFORM)"
+    upgrading = [sys.executable, "-c", code, url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
-    assert _revision(folder) == "0006"
+    assert _revision(folder) == "0007"
 
 
 def test_a_newer_store_is_refused_and_left_alone(url: str, folder: Path) -> None:
-    upgrade(url)
+    upgrade(url, PLATFORM)
     _set_revision(folder, "9999")
     with pytest.raises(Unsupported, match=r"this store was written by a newer Stowage \(revision 9999\)"):
-        upgrade(url)
+        upgrade(url, PLATFORM)
     assert _revision(folder) == "9999"
 
 
 def test_the_whole_database_is_one_file_afterwards(url: str, folder: Path) -> None:
-    upgrade(url)
+    upgrade(url, PLATFORM)
     assert [path.name for path in folder.iterdir()] == ["stowage.db"]
 
 

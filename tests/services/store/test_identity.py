@@ -14,13 +14,13 @@ from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.oci.digest import Digest
 from stowage.services.store.identity import is_one_store
 from tests.builders import Layout, make_layer, put_image
-from tests.engines import metadata_store
+from tests.engines import PLATFORM, metadata_store
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[SqlMetadataStore]:
     """The database of another store."""
-    upgrade(f"sqlite:///{tmp_path}/other.db")
+    upgrade(f"sqlite:///{tmp_path}/other.db", PLATFORM)
     store = metadata_store(f"sqlite:///{tmp_path}/other.db")
     yield store
     store.close()

@@ -33,6 +33,7 @@ from tests.builders import (
     put_image,
     simple_layout,
 )
+from tests.listings import all_manifests, all_records
 
 AMD64, ARM64 = Platform(os="linux", architecture="amd64"), Platform(os="linux", architecture="arm64", variant="v8")
 
@@ -45,7 +46,7 @@ def read(engine: Engine, layout: Layout, descriptor: Json, **options: Any) -> li
 
 
 def names(engine: Engine) -> dict[str, Digest]:
-    return {record.name: record.target.digest for record in engine.metadata.catalog().images}
+    return {record.name: record.target.digest for record in all_records(engine.metadata)}
 
 
 def test_image_facts(engine: Engine) -> None:
@@ -291,11 +292,10 @@ def test_refuses(engine: Engine, make: Any, words: str) -> None:
     assert list(engine.content.blobs()) == []
 
 
-def test_recorded_images_are_in_the_catalog(engine: Engine) -> None:
+def test_recorded_images_are_listed(engine: Engine) -> None:
     digest = put_image(engine, "simple")
-    catalog = engine.metadata.catalog()
-    assert [record.name for record in catalog.images] == ["docker.io/library/simple:latest"]
-    assert catalog.manifests[digest].content_size == sum(size for _, size in engine.content.blobs())
+    assert [record.name for record in all_records(engine.metadata)] == ["docker.io/library/simple:latest"]
+    assert all_manifests(engine.metadata)[digest].content_size == sum(size for _, size in engine.content.blobs())
 
 
 def assign(engine: Engine, name: str, label: str) -> Digest | None:
@@ -339,6 +339,6 @@ def test_named_target_gets_no_dangling_twin(engine: Engine) -> None:
 
 def test_same_target_again_changes_nothing(engine: Engine) -> None:
     assign(engine, "docker.io/library/a:1", "one")
-    before = engine.metadata.catalog().images
+    before = all_records(engine.metadata)
     assert assign(engine, "docker.io/library/a:1", "one") is None
-    assert engine.metadata.catalog().images == before
+    assert all_records(engine.metadata) == before

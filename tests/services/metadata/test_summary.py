@@ -8,9 +8,9 @@ import pytest
 
 from stowage.services.engine import Engine
 from stowage.services.images.save import save_images
+from stowage.services.metadata.summary import ImageSummary, any_platform, read_manifests, summarize, walk_present
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.store.resolve import resolve_image
-from stowage.services.store.summary import ImageSummary, any_platform, read_manifests, summarize, walk_present
 from tests.builders import Layout, compress, make_layer, on_platform, partial_layout, put_image
 
 AMD64 = Platform("linux", "amd64")

@@ -1,0 +1,117 @@
+"""Targets as lists read them: found by indexes, and read a page at a time."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, or_, select
+
+from stowage.services.metadata import tables
+from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, to_record
+from stowage.services.metadata.labels import MANY_LABELS
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.records import Selection, Target
+from stowage.services.metadata.rows import CHUNK, in_chunks, load_labels
+from stowage.services.metadata.upkeep import Upkeep
+
+KEPT = 2048
+"""How many targets of recent lists are kept as objects."""
+
+_Row = tuple[Any, ...]
+
+_LAST = "\U0010ffff"
+_row, _label, _image, _manifest = tables.target, tables.target_label, tables.image, tables.manifest
+_shown = _manifest.alias("shown")
+
+_ORDERED = select(_row.c.id).order_by(_row.c.created.desc(), _row.c.first_name)
+# The same order, but not that of an index: the planner then takes the one of the condition, not this one and every row.
+_SORTED = select(_row.c.id).order_by(-_row.c.created, _row.c.first_name)
+_PAGE = (
+    select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _manifest.c.content_size, _row.c.shared, _shown.c.labels)
+    .join(_manifest, _manifest.c.digest == _row.c.digest)
+    .outerjoin(_shown, _shown.c.digest == _row.c.shown)
+    .where(_row.c.id.in_(bindparam("ids", expanding=True)))
+)
+_RECORDS = RECORDS.add_columns(_image.c.target).where(_image.c.target.in_(DIGESTS))
+_BYTES = select(func.sum(tables.blob.c.size)).where(tables.blob.c.users > 0)
+
+
+class SqlTargets:
+    """Implements `stowage.services.metadata.protocol.Targets`."""
+
+    def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
+        self._connection = connection
+        self._upkeep = upkeep
+
+    def find(self, selection: Selection) -> array[int]:
+        self._upkeep.flush()
+        conditions = list(_conditions(selection))
+        if selection.among is None:
+            query = _SORTED.where(*conditions) if conditions else _ORDERED
+            return array("q", self._connection.scalars(query))
+        found: list[tuple[int, str, int]] = []
+        ranked = select(-_row.c.created, _row.c.first_name, _row.c.id).where(_row.c.digest.in_(DIGESTS), *conditions)
+        for chunk in in_chunks(selection.among):
+            found += map(tuple, self._connection.execute(ranked, {"digests": chunk}))
+        return array("q", (identifier for _, _, identifier in sorted(found)))
+
+    def read(self, ids: Iterable[int]) -> list[Target]:
+        self._upkeep.flush()
+        waiting = iter(ids)
+        found: list[Target] = []
+        while page := list(islice(waiting, CHUNK)):
+            rows = {row.id: tuple(row) for row in self._connection.execute(_PAGE, {"ids": page}).all()}
+            records = self._records(row[1] for row in rows.values())
+            found += (_to_target(rows[each], tuple(records[rows[each][1]])) for each in page if each in rows)
+        return found
+
+    def names(self, prefixes: Iterable[str], selection: Selection) -> Iterator[tuple[str, str]]:
+        ranges = or_(*(and_(_image.c.name >= prefix, _image.c.name <= prefix + _LAST) for prefix in prefixes))
+        query = select(_image.c.name, _image.c.target).where(ranges, *_name_conditions(selection))
+        for names in self._connection.execute(query).partitions(CHUNK):
+            yield from names
+
+    def bytes(self) -> int:
+        self._upkeep.flush()
+        return self._connection.scalar(_BYTES) or 0
+
+    def _records(self, targets: Iterable[str]) -> dict[str, list[_Row]]:
+        records: dict[str, list[_Row]] = defaultdict(list)
+        for chunk in in_chunks(targets):
+            for row in self._connection.execute(_RECORDS, {"digests": chunk}).all():
+                records[row.target].append(tuple(row))
+        return records
+
+
+@lru_cache(maxsize=KEPT)
+def _to_target(row: _Row, records: tuple[_Row, ...]) -> Target:
+    """The same rows give the same object, so what is derived from it can be kept with it."""
+    identifier, _, is_known, created, size, shared, labels = row
+    return Target(identifier, tuple(to_record(record[:-1]) for record in records), is_known, created, size, shared, load_labels(labels))
+
+
+def _conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    names = list(_name_conditions(selection))
+    if names and selection.among is None:
+        yield _row.c.digest.in_(select(_image.c.target).where(*names))
+    if selection.created_after is not None:
+        yield _row.c.age > selection.created_after
+    if selection.created_before is not None:
+        yield _row.c.age < selection.created_before
+    for hashed in selection.labels:
+        yield _row.c.id.in_(select(_label.c.target).where(_label.c.hash.in_((hashed, MANY_LABELS))))
+    for hashed in selection.not_labels:
+        yield ~exists().where(_label.c.target == _row.c.id, _label.c.hash == hashed, _label.c.everywhere)
+
+
+def _name_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    is_dangling = and_(_image.c.name >= DANGLING, _image.c.name < NO_DANGLING)
+    if selection.dangling is not None:
+        yield is_dangling if selection.dangling else ~is_dangling
+    if selection.stored_before is not None:
+        yield _image.c.created_at < selection.stored_before

@@ -1,0 +1,148 @@
+"""What is kept of each target, an image by its digest, so that lists need not read its manifests: derived from them, and written.
+
+It depends on the platform of the store (`store.platform`), which lists prefer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+
+from stowage.services.metadata import tables
+from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, read_listed, to_record
+from stowage.services.metadata.labels import hash_labels
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.rows import in_chunks, load_platform
+from stowage.services.metadata.summary import PresentManifests, any_platform, summarize
+from stowage.services.oci.platform import PlatformMatcher
+
+_INT64 = (1 << 63) - 1
+
+_row, _label = tables.target, tables.target_label
+_is_name = (tables.image.c.name < DANGLING) | (tables.image.c.name >= NO_DANGLING)
+_NAMES = (
+    select(tables.image.c.target, func.min(tables.image.c.name), func.max(case((_is_name, tables.image.c.name))))
+    .where(tables.image.c.target.in_(DIGESTS))
+    .group_by(tables.image.c.target)
+)
+_RECORDS = RECORDS.where(tables.image.c.name.in_(DIGESTS))
+_ROWS = select(_row).where(_row.c.digest.in_(DIGESTS))
+_LABELS = select(_label.c.target, _label.c.hash, _label.c.everywhere).where(_label.c.target.in_(bindparam("targets", expanding=True)))
+_PLATFORM = select(tables.store.c.platform)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What is kept of a target.
+
+    `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
+    list describes it by, if there is one (`is_known`) and it is present. `age` is when that of `before` and `since` was created, in
+    nanoseconds since 1970 as far as 64 bits reach. `labels` has the hash of each label, and of each key; its value is whether all present
+    platforms have it.
+    """
+
+    digest: str
+    first_name: str
+    created: int
+    shown: str | None
+    is_known: bool
+    age: int | None
+    labels: Mapping[int, bool]
+
+    def columns(self) -> dict[str, Any]:
+        """Its row, but for the id and the shared bytes."""
+        columns = ("digest", "first_name", "created", "shown", "is_known", "age")
+        return {column: getattr(self, column) for column in columns}
+
+
+def store_matcher(connection: Connection) -> PlatformMatcher:
+    """Prefers the platform of the store."""
+    platform = load_platform(connection.scalar(_PLATFORM))
+    assert platform is not None, "the store has a platform once it is upgraded"
+    return any_platform(platform)
+
+
+def derive(connection: Connection, digests: Iterable[str]) -> Iterator[TargetFacts]:
+    """What the other tables say about those of these digests that are targets."""
+    matcher = store_matcher(connection)
+    for chunk in in_chunks(digests):
+        names = {target: (first, last or first) for target, first, last in connection.execute(_NAMES, {"digests": chunk})}
+        records = {
+            record.name: record for record in map(to_record, connection.execute(_RECORDS, {"digests": [n for _, n in names.values()]}))
+        }
+        manifests = read_listed(connection, names)
+        for first, described in names.values():
+            if records[described].target.digest in manifests:  # unless the database is damaged
+                yield _derive(first, records[described], manifests, matcher)
+
+
+def _derive(first_name: str, record: ImageRecord, manifests: PresentManifests, matcher: PlatformMatcher) -> TargetFacts:
+    image = summarize(record, manifests)
+    best, oldest = image.best(matcher), image.best_present(matcher)
+    facts = best and best.facts
+    created = oldest.facts.created if oldest and oldest.facts else None
+    return TargetFacts(
+        digest=str(record.target.digest),
+        first_name=first_name,
+        created=facts.created.unix if facts and facts.created else 0,
+        shown=str(facts.digest) if facts else None,
+        is_known=best is not None,
+        age=max(-_INT64, min(created.nanoseconds, _INT64)) if created else None,
+        labels=hash_labels(record.target, manifests),
+    )
+
+
+class TargetRows:
+    """The rows of `target` and `target_label`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def ids(self, digests: Iterable[str]) -> dict[str, int]:
+        """The ids of those digests that have a row."""
+        return {row.digest: row.id for row in self._read(digests)}
+
+    def store(self, facts: Collection[TargetFacts]) -> None:
+        """Insert or update these rows and their labels, as far as they differ; the shared bytes stay, or begin with none."""
+        rows = {row.digest: row._mapping for row in self._read(each.digest for each in facts)}
+        if new := [each.columns() | {"shared": 0} for each in facts if each.digest not in rows]:
+            self._connection.execute(insert(_row), new)
+        for each in facts:
+            if each.digest in rows and any(rows[each.digest][column] != value for column, value in each.columns().items()):
+                self._connection.execute(update(_row).where(_row.c.digest == each.digest).values(each.columns()))
+        self._store_labels(facts)
+
+    def remove(self, digests: Iterable[str]) -> None:
+        """Delete these rows and their labels."""
+        ids = list(self.ids(digests).values())
+        if ids:
+            self._connection.execute(delete(_label).where(_label.c.target.in_(ids)))
+            self._connection.execute(delete(_row).where(_row.c.id.in_(ids)))
+
+    def labels(self, ids: Collection[int]) -> dict[int, dict[int, bool]]:
+        """The labels of each of these ids that has any, as `TargetFacts.labels`."""
+        found: dict[int, dict[int, bool]] = {}
+        for target, hashed, everywhere in self._connection.execute(_LABELS, {"targets": list(ids)}):
+            found.setdefault(target, {})[hashed] = everywhere
+        return found
+
+    def _store_labels(self, facts: Collection[TargetFacts]) -> None:
+        ids = self.ids(each.digest for each in facts)
+        stored = self.labels(ids.values())
+        changed = [each for each in facts if stored.get(ids[each.digest], {}) != each.labels]
+        if stale := [ids[each.digest] for each in changed if ids[each.digest] in stored]:
+            self._connection.execute(delete(_label).where(_label.c.target.in_(stale)))
+        rows = [
+            {"hash": hashed, "target": ids[each.digest], "everywhere": everywhere}
+            for each in changed
+            for hashed, everywhere in each.labels.items()
+        ]
+        if rows:
+            self._connection.execute(insert(_label), rows)
+
+    def _read(self, digests: Iterable[str]) -> list[Any]:
+        return [row for chunk in in_chunks(digests) for row in self._connection.execute(_ROWS, {"digests": chunk})]

@@ -1,0 +1,72 @@
+"""Filters of lists: which names patterns match, and where the store looks for them."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference, dangling_name, name_forms
+from stowage.services.store.image_filters import NamePatterns
+
+DIGEST = Digest.of(b"target")
+
+_WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=4)
+_DOMAIN = st.sampled_from(["", "docker.io/", "docker.io/library/", "localhost/", "localhost:5000/", "registry.example.org/", "lib/"])
+_TAG = st.sampled_from(["", ":1", ":latest", f"@{DIGEST}", f":1@{DIGEST}"])
+NAMES = st.builds(
+    lambda domain, path, tag: str(Reference.parse(f"{domain}{'/'.join(path)}{tag}").tagged()), _DOMAIN, st.lists(_WORD, min_size=1), _TAG
+)
+
+
+def reference_forms(name: str) -> tuple[str, ...]:
+    reference = Reference.parse(name)
+    return reference.familiar, reference.familiar_name, str(reference.tagged()), reference.name
+
+
+@given(NAMES)
+def test_the_quick_forms_of_a_name_are_those_of_its_reference(name: str) -> None:
+    assert name_forms(name) == reference_forms(name)
+
+
+def test_the_forms_of_a_dangling_name_are_those_of_its_reference() -> None:
+    assert name_forms(dangling_name(DIGEST)) == reference_forms(dangling_name(DIGEST))
+
+
+@given(NAMES | st.just(dangling_name(DIGEST)), st.data())
+def test_a_name_that_matches_begins_with_one_of_the_prefixes(name: str, data: st.DataObject) -> None:
+    form = data.draw(st.sampled_from(reference_forms(name)))
+    cut = data.draw(st.integers(0, len(form)))
+    pattern = data.draw(st.sampled_from([form, f"{form[:cut]}*{form[cut + 1 :]}", f"{form[:cut]}?{form[cut + 1 :]}", f"{form[:cut]}*"]))
+    patterns = NamePatterns([pattern])
+    if patterns.match(name):
+        assert any(name.startswith(prefix) for prefix in patterns.prefixes)
+    else:
+        assert pattern != form
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefixes"),
+    [
+        pytest.param(
+            "app",
+            ["app:", "app@", "docker.io/app:", "docker.io/app@", "docker.io/library/app:", "docker.io/library/app@"],
+            id="a repository, but none that begins with its name",
+        ),
+        pytest.param("docker.io/team/app:1?", None, id="the tag of a pattern"),
+        pytest.param("*", [""], id="a leading star"),
+    ],
+)
+def test_the_store_looks_at_a_range_of_names(pattern: str, prefixes: list[str] | None) -> None:
+    found = NamePatterns([pattern]).prefixes
+    if prefixes is None:
+        assert all(prefix.endswith(("docker.io/team/app:", "docker.io/team/app@")) for prefix in found)
+    else:
+        assert found == prefixes
+
+
+def test_so_many_patterns_are_compared_with_all_names() -> None:
+    assert NamePatterns([f"app{number}" for number in range(50)]).prefixes == [""]
