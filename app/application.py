@@ -14,14 +14,17 @@ from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
 from stowage.blueprints.streaming import LISTENERS, SERVING
+from stowage.blueprints.system.readyz import READINESS
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix
 from stowage.errors import register_errors
+from stowage.health_address import HealthAddress
 from stowage.logs import log_to_stderr, make_records_safe
 from stowage.middleware import GoServer, HostGuard, register_headers
 from stowage.peers import ADMITS, PeerGuard, is_admitted
 from stowage.preparation import prepare_store
 from stowage.request_log import RequestLog
 from stowage.services.engine import Engine
+from stowage.services.system.readiness import Readiness, find_problems
 from stowage.settings import Config
 from stowage.wiring import build_engine
 
@@ -59,7 +62,8 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.url_map.converters["path"] = NameConverter
-    app.extensions[ENGINE] = _once(lambda: (build or build_engine)(config))
+    app.extensions[ENGINE] = engine = _once(lambda: (build or build_engine)(config))
+    app.extensions[READINESS] = Readiness(lambda: find_problems(engine()))
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds
     app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
@@ -78,11 +82,12 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
 
 def _wrap(app: Flask, config: Config) -> None:
     """Wrap the application in its middlewares, the outermost last."""
-    wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
+    routes = app.wsgi_app
+    wsgi: WSGIApplication = GoServer(VersionPrefix(routes))
     wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
     if not config.allow_insecure_tcp:
         wsgi = PeerGuard(wsgi)
-    app.wsgi_app = RequestLog(wsgi)  # type: ignore[method-assign]
+    app.wsgi_app = RequestLog(HealthAddress(wsgi, routes))  # type: ignore[method-assign]
 
 
 def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:

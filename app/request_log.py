@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from stowage.blueprints.log_entry import CLIENT_LEFT, ENTRY, FAILED, LogEntry
+from stowage.blueprints.routing import PROBES
 from stowage.logs import logfmt
 from stowage.peers import describe_peer
 
@@ -68,6 +69,8 @@ def _write(environ: WSGIEnvironment, status: str, size: int, seconds: float) -> 
     entry = cast("LogEntry | None", environ.get(ENTRY))
     noted = {} if entry is None else entry.all_fields()
     level = _level(status, noted.get("outcome"))
+    if status == "200" and environ["PATH_INFO"] in PROBES:  # every few seconds, from every load balancer
+        level = logging.DEBUG
     if not _log.isEnabledFor(level):
         return
     fields = {

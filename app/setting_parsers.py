@@ -117,6 +117,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_amount(text: str) -> int:
+    """A whole number, also 0."""
+    if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
 def parse_small_count(text: str) -> int:
     """A number of processes, threads or transfers."""
     if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > _MOST:

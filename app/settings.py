@@ -55,6 +55,12 @@ class Config:
         "machines reach is refused unless client certificates are verified or `STOWAGE_ALLOW_INSECURE_TCP` is 1.",
         parsers.parse_binds,
     )
+    health_bind: tuple[Bind, ...] = setting(
+        "",
+        "Addresses like those of `STOWAGE_BIND` that answer `/healthz`, `/readyz` and `/metrics` and nothing else: in plain HTTP, to "
+        "anyone who reaches them. A unix socket gets mode 0666. See [deployment.md](deployment.md#health).",
+        parsers.parse_binds,
+    )
     allow_insecure_tcp: bool = setting(
         "0",
         "1 allows addresses that other machines can reach, and requests from other machines under any server, without authentication: "
@@ -88,6 +94,11 @@ class Config:
         "What is logged: `debug`, `info`, `warning` or `error`. From `warning` on the log has no lines of requests but those that failed; "
         "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
         parsers.parse_level,
+    )
+    least_free: int = setting(
+        "268435456",
+        "Bytes. With less free space for blobs, `/readyz` answers 503 and `docker info` has a warning. 0 is no limit.",
+        parsers.parse_amount,
     )
     workers: int = setting("2", "Worker processes.", parsers.parse_small_count)
     threads: int = setting(
@@ -222,6 +233,9 @@ class Config:
         """Refuse an incomplete TLS configuration and addresses that are open to everyone."""
         if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
             raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
+        for bind in set(self.bind) & set(self.health_bind):
+            if bind.path or bind.port:  # the system chooses another port for each 0
+                raise ConfigError(f"STOWAGE_HEALTH_BIND: {bind} is also an address of STOWAGE_BIND.")
         for bind in self.bind:
             if not (bind.is_private or self.tls or self.allow_insecure_tcp):
                 raise ConfigError(

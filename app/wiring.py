@@ -105,6 +105,7 @@ def _limits(config: Config) -> Limits:
         least_rate=config.least_rate,
         stall_seconds=config.stall_seconds,
         turn_seconds=min(_TURN_SECONDS, config.stall_seconds),
+        least_free=config.least_free,
     )
 
 

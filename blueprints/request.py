@@ -16,7 +16,7 @@ from marshmallow import fields
 
 from stowage.blueprints.client import Client, watched_client
 from stowage.blueprints.log_entry import LogEntry, log_entry, log_parameters
-from stowage.blueprints.routing import OWN_PREFIX, current_route
+from stowage.blueprints.routing import current_route
 from stowage.blueprints.versioning import api_version
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
@@ -137,7 +137,7 @@ def _read_form() -> dict[str, list[str]]:
     """Every parameter with its values, in Go's order. A route that Docker does not have takes no form: curl calls any body one."""
     form: dict[str, list[str]] = {}
     is_form = request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded"
-    if is_form and not current_route().rule.startswith(OWN_PREFIX):
+    if is_form and not current_route().is_own:
         body = body_stream().read(_MAX_FORM + 1)
         if len(body) > _MAX_FORM:
             raise InvalidParameter("http: POST too large")

@@ -18,7 +18,8 @@ class Limits:
 
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
     A download makes no progress if fewer than `least_rate` bytes a second arrive for `stall_seconds`. No operation waits longer than
-    `turn_seconds` for another writer of the same blob that is slower than that.
+    `turn_seconds` for another writer of the same blob that is slower than that. With fewer than `least_free` bytes free in the content
+    store the service is not ready.
     """
 
     decompression_ratio: int
@@ -30,6 +31,7 @@ class Limits:
     least_rate: int
     stall_seconds: float
     turn_seconds: float
+    least_free: int
 
 
 @dataclass(frozen=True, slots=True)

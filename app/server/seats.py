@@ -17,6 +17,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 SPARE = 8
 """Threads reserved for quick requests."""
+PROBES = 2
+"""Threads reserved for requests that arrive at the health address, which use no others."""
 
 Job = TypeVar("Job", bound=Hashable)
 
@@ -26,9 +28,13 @@ class Kind(NamedTuple):
 
     quick: bool
     local: bool
+    probe: bool = False
 
 
-_ORDER = (Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quick=False, local=True), Kind(quick=False, local=False))
+PROBE = Kind(quick=True, local=False, probe=True)
+"""What arrives at the health address."""
+
+_ORDER = (PROBE, Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quick=False, local=True), Kind(quick=False, local=False))
 
 
 class Seats(Generic[Job]):
@@ -69,8 +75,10 @@ class Seats(Generic[Job]):
         return self._running.total()
 
     def _has_room(self, kind: Kind) -> bool:
+        if kind.probe:
+            return self._running[kind] < PROBES
         if kind.quick:
-            is_free = self._running.total() < self._threads + SPARE
+            is_free = self._running.total() - self._running[PROBE] < self._threads + SPARE
             return is_free and (kind.local or self._running[kind] < self._remote_quick)
         local, remote = (self._running[Kind(quick=False, local=each)] for each in (True, False))
         return local + remote < self._threads and (kind.local or remote < self._remote)

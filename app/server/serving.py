@@ -28,6 +28,7 @@ from stowage.holding import hold_folders
 from stowage.logs import log_to_stderr
 from stowage.preparation import prepare_store
 from stowage.server.arbiter import Arbiter
+from stowage.server.connections import mark_health
 from stowage.server.notices import notify, notify_ready
 from stowage.server.worker import Worker
 from stowage.services.engine import Engine
@@ -84,8 +85,9 @@ def serve(config: Config) -> None:
     _use_one_arena()
     _check_tls(config)
     hold_folders(config)
-    for bind in config.bind:
-        _free_address(bind)
+    for setting, binds in (("STOWAGE_BIND", config.bind), ("STOWAGE_HEALTH_BIND", config.health_bind)):
+        for bind in binds:
+            _free_address(bind, setting)
     prepare_store(config)
     _adjust_gunicorn()
     _allow_descriptors()
@@ -140,7 +142,7 @@ def _settings(config: Config) -> dict[str, object]:
     long streams are not cut off. Header limits allow the long filters and credentials that clients send.
     """
     settings: dict[str, object] = {
-        "bind": [str(bind) for bind in config.bind],
+        "bind": [str(bind) for bind in (*config.bind, *config.health_bind)],
         "worker_class": f"{Worker.__module__}.{Worker.__name__}",
         "workers": config.workers,
         "threads": config.threads,
@@ -157,7 +159,7 @@ def _settings(config: Config) -> dict[str, object]:
         "proc_name": "stowage",
         "control_socket_disable": True,
         "post_request": _give_back_memory,
-        "when_ready": _keep_alive,
+        "when_ready": _prepare_listeners,
         "post_worker_init": _say_ready,
         "on_exit": _end,
         "forwarded_allow_ips": "",
@@ -186,6 +188,12 @@ def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: d
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def _prepare_listeners(arbiter: Arbiter) -> None:
+    """Prepare the listeners before the workers inherit them."""
+    mark_health(arbiter.LISTENERS, len(arbiter.app.config.health_bind))
+    _keep_alive(arbiter)
+
+
 def _keep_alive(arbiter: Arbiter) -> None:
     """Notice clients whose machines no longer answer: on Linux an accepted connection inherits the options of the listening socket."""
     for listener in arbiter.LISTENERS:
@@ -210,10 +218,10 @@ def _end(arbiter: Arbiter) -> None:
         notify(f"stopped by {SIGNALS[signal.Signals(arbiter.stopped_by)]}")
 
 
-def _free_address(bind: Bind) -> None:
+def _free_address(bind: Bind, setting: str) -> None:
     """Raise ConfigError for an address that this process cannot listen on; gunicorn would keep retrying."""
     if bind.path is not None:
-        _free_socket(bind.path)
+        _free_socket(bind.path, setting)
         return
     try:
         family, kind, _, _, address = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
@@ -221,19 +229,19 @@ def _free_address(bind: Bind) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as exc:
-        raise ConfigError(f"STOWAGE_BIND: cannot listen on {bind}: {exc.strerror}.") from None
+        raise ConfigError(f"{setting}: cannot listen on {bind}: {exc.strerror}.") from None
 
 
-def _free_socket(path: Path) -> None:
+def _free_socket(path: Path, setting: str) -> None:
     """Make the folder of a unix socket. Raises ConfigError if the path is not a socket, or if another service listens on it."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
-        raise ConfigError(f"STOWAGE_BIND: cannot make the folder of {path}: {exc.strerror}.") from None
+        raise ConfigError(f"{setting}: cannot make the folder of {path}: {exc.strerror}.") from None
     if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
-        raise ConfigError(f"STOWAGE_BIND: {path} has {length} bytes, and a socket's path at most {SOCKET_PATH_BYTES}; name a shorter one.")
+        raise ConfigError(f"{setting}: {path} has {length} bytes, and a socket's path at most {SOCKET_PATH_BYTES}; name a shorter one.")
     if path.exists() and not path.is_socket():
-        raise ConfigError(f"STOWAGE_BIND: {path} exists and is not a socket.")
+        raise ConfigError(f"{setting}: {path} exists and is not a socket.")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(str(path))
-        raise ConfigError(f"STOWAGE_BIND: another service is listening on {path}.")
+        raise ConfigError(f"{setting}: another service is listening on {path}.")

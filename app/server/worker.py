@@ -34,6 +34,7 @@ class Worker(Reception):
     def run(self) -> None:
         """Serve until the process is to stop, and say how many requests that has cut."""
         super().run()
+        self._health.close()  # nothing has waited for its clients
         if cut := self._seats.running:
             _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")
 
@@ -47,7 +48,7 @@ class Worker(Reception):
         conn.parser.unreader.in_head = False
         if not conn.kind.quick:
             return super().handle_request(req, conn)
-        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server)
+        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server, is_health=conn.door.is_health)
         try:
             return super().handle_request(req, conn.answer)
         finally:

@@ -2,10 +2,12 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.system import absent, auth, blobs, df, events, info, openapi, options, ping, version
+from stowage.blueprints.system import absent, auth, blobs, df, events, healthz, info, openapi, options, ping, readyz, version
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     ping.blueprint,
+    healthz.blueprint,
+    readyz.blueprint,
     version.blueprint,
     info.blueprint,
     auth.blueprint,

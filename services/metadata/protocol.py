@@ -216,6 +216,9 @@ class MetadataStore(Protocol):
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
 
+    def check(self) -> None:
+        """Raise what a transaction would raise now. Reads a row, and takes no lock that a writer waits for."""
+
     def problems(self) -> list[str]:
         """A sentence for each thing that is damaged in the database itself, or whose recorded size does not match its rows."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from stowage.services.errors import EngineError, Unsupported
 from stowage.services.metadata import generation
 from stowage.services.metadata.catalog import CatalogReader
-from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.database import open_engine, require_file, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
@@ -72,6 +72,10 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def check(self) -> None:
+        require_file(self._engine())
+        self.store_id()
 
     def problems(self) -> list[str]:
         with transaction(self._engine(), writes=False) as connection:
