@@ -22,7 +22,7 @@ from stowage.logs import log_to_stderr, make_records_safe
 from stowage.middleware import GoServer, HostGuard, register_headers
 from stowage.peers import ADMITS, PeerGuard, is_admitted
 from stowage.preparation import prepare_store
-from stowage.request_log import RequestLog
+from stowage.request_log import REQUEST_LOG, RequestLog
 from stowage.services.engine import Engine
 from stowage.services.system.readiness import Readiness, find_problems
 from stowage.settings import Config
@@ -57,7 +57,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     config = config or Config.from_environ()
     if build is None:
         prepare_store(config)
-        log_to_stderr(config.log_level)
+        log_to_stderr(config.log_level, config.log_format)
     app = Application("stowage", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -87,7 +87,8 @@ def _wrap(app: Flask, config: Config) -> None:
     wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
     if not config.allow_insecure_tcp:
         wsgi = PeerGuard(wsgi)
-    app.wsgi_app = RequestLog(HealthAddress(wsgi, routes))  # type: ignore[method-assign]
+    app.extensions[REQUEST_LOG] = log = RequestLog(HealthAddress(wsgi, routes), config.slow_request)
+    app.wsgi_app = log  # type: ignore[method-assign]
 
 
 def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:

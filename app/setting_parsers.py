@@ -110,6 +110,13 @@ def parse_level(text: str) -> str:
     return text.lower()
 
 
+def parse_format(text: str) -> str:
+    """How the log is written."""
+    if text not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return text
+
+
 def parse_count(text: str) -> int:
     """A positive whole number."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):

@@ -95,6 +95,13 @@ class Config:
         "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
         parsers.parse_level,
     )
+    log_format: str = setting("text", "`text`, or `json`: each line of the log is a JSON object.", parsers.parse_format)
+    slow_request: int = setting(
+        "10",
+        "Seconds after which the first byte of an answer is late: the request's line in the log is then a warning. Requests with a body do "
+        "not count, since their clients decide how long they take. 0 is no limit.",
+        parsers.parse_amount,
+    )
     least_free: int = setting(
         "268435456",
         "Bytes. With less free space for blobs, `/readyz` answers 503 and `docker info` has a warning. 0 is no limit.",

@@ -17,8 +17,8 @@ from stowage.services.registry.redaction import public_url
 ENTRY = "stowage.log_entry"
 """Key of the WSGI environment."""
 
-OK, FAILED, CLIENT_LEFT = "ok", "failed", "client-left"
-"""Outcomes of a stream."""
+OK, FAILED, CLIENT_LEFT, CUT_OFF = "ok", "failed", "client-left", "cut-off"
+"""Outcomes of a stream. It is cut off by the end of the process."""
 
 _SHOWN = 8
 """How many images are named; of more there is only the number."""
@@ -48,7 +48,11 @@ class LogEntry:
         """Note why there is no good end. An error that comes from a client's leaving is no failure."""
         self.end(FAILED)
         self.note_left(error)
-        self.fields["reason"] = reason
+        self.explain(error, reason)
+
+    def explain(self, error: Exception, reason: str) -> None:
+        """Note the class of an error, and what is said of it."""
+        self.fields |= {"error": type(error).__name__, "reason": reason}
 
     def note_left(self, error: Exception) -> None:
         """Note that the client left, if the error comes from that."""

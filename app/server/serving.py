@@ -29,6 +29,7 @@ from stowage.logs import log_to_stderr
 from stowage.preparation import prepare_store
 from stowage.server.arbiter import Arbiter
 from stowage.server.connections import mark_health
+from stowage.server.json_logger import JsonLogger
 from stowage.server.notices import notify, notify_ready
 from stowage.server.worker import Worker
 from stowage.services.engine import Engine
@@ -81,7 +82,7 @@ def serve(config: Config) -> None:
     Raises ConfigError if another service uses the store or an address.
     """
     end_at_once(service=True)
-    log_to_stderr(config.log_level)
+    log_to_stderr(config.log_level, config.log_format)
     _use_one_arena()
     _check_tls(config)
     hold_folders(config)
@@ -165,6 +166,8 @@ def _settings(config: Config) -> dict[str, object]:
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
     }
+    if config.log_format == "json":
+        settings["logger_class"] = JsonLogger
     if config.tls:
         settings |= {
             "certfile": str(config.tls_cert),

@@ -12,6 +12,7 @@ from selectors import EVENT_WRITE
 from gunicorn.http.body import LengthReader
 
 from stowage.blueprints.streaming import SERVING
+from stowage.request_log import REQUEST_LOG
 from stowage.server.connections import BLOCKED, Connection, QuickAnswer
 from stowage.server.reception import Reception
 
@@ -36,6 +37,7 @@ class Worker(Reception):
         super().run()
         self._health.close()  # nothing has waited for its clients
         if cut := self._seats.running:
+            self.wsgi.extensions[REQUEST_LOG].cut()
             _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")
 
     def load_wsgi(self) -> None:
