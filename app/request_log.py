@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
-from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENTRY, FAILED, LogEntry
+from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENTRY, FAILED, REFUSED, ROUTE, LogEntry
 from stowage.blueprints.routing import PROBES
 from stowage.logs import Fields, name_request
+from stowage.metrics import Metrics
 from stowage.middleware import is_unix_socket
 from stowage.peers import describe_peer
 
@@ -42,8 +43,8 @@ class RequestLog:
     not 0.
     """
 
-    def __init__(self, application: WSGIApplication, slow_seconds: float) -> None:
-        self._application, self.slow_seconds = application, slow_seconds
+    def __init__(self, application: WSGIApplication, slow_seconds: float, metrics: Metrics | None = None) -> None:
+        self._application, self.slow_seconds, self._metrics = application, slow_seconds, metrics
         self._running: dict[_Request, None] = {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -73,6 +74,8 @@ class RequestLog:
         except KeyError:  # it ends after it was cut, or is cut while it ends
             return
         request.write(outcome, self.slow_seconds)
+        if self._metrics is not None:
+            request.count(outcome, self._metrics)
         name_request("")
 
 
@@ -103,6 +106,16 @@ class _Request:
         if is_slow:
             fields["first_ms"] = round(first * 1000)
         _log.log(level, Fields(fields | {"id": self.id} | noted | describe_peer(self.environ)))
+
+    def count(self, outcome: str, metrics: Metrics) -> None:
+        """Count the request, and the operation that it was."""
+        seconds = time.monotonic() - self.began
+        metrics.request(self.environ.get(ROUTE), self.environ["REQUEST_METHOD"], self.status, seconds)
+        entry = cast("LogEntry | None", self.environ.get(ENTRY))
+        if entry is not None and entry.operation:
+            ended = outcome or str(entry.fields.get("outcome", REFUSED if self.status < "500" else FAILED))
+            moved = entry.tally.bytes if entry.tally else (entry.received or self.size)
+            metrics.operation(entry, ended, seconds, moved)
 
     def _level(self, outcome: object, is_slow: bool) -> int:
         if outcome == FAILED or (self.status >= "500" and self.status != _NOT_HERE and outcome != CLIENT_LEFT):

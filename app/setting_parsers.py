@@ -110,6 +110,13 @@ def parse_level(text: str) -> str:
     return text.lower()
 
 
+def parse_metrics(text: str) -> str:
+    """Where metrics are."""
+    if text not in ("off", "health", "on"):
+        raise ValueError("must be off, health or on")
+    return text
+
+
 def parse_format(text: str) -> str:
     """How the log is written."""
     if text not in ("text", "json"):

@@ -95,6 +95,12 @@ class Config:
         "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
         parsers.parse_level,
     )
+    metrics: str = setting(
+        "health",
+        "Who gets `/metrics`: `off`, `health` (the addresses of `STOWAGE_HEALTH_BIND`), or `on` (those of `STOWAGE_BIND` too, by the rules "
+        "for all requests there). See [metrics.md](metrics.md).",
+        parsers.parse_metrics,
+    )
     log_format: str = setting("text", "`text`, or `json`: each line of the log is a JSON object.", parsers.parse_format)
     slow_request: int = setting(
         "10",
@@ -220,6 +226,11 @@ class Config:
     def tls(self) -> bool:
         """Whether TCP addresses speak TLS with verified clients."""
         return self.tls_cert is not None
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there are metrics that anyone can get."""
+        return self.metrics == "on" or (self.metrics == "health" and bool(self.health_bind))
 
     @property
     def database_url(self) -> str:

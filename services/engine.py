@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.meter import Tally
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.protocol import Downloads, Registry
 
@@ -58,7 +59,7 @@ class Engine:
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
     `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `costs` counts
-    what one operation costs, in an engine that is made for that operation.
+    what one operation costs, in an engine that is made for that operation, and `tally` what it moves.
     """
 
     content: ContentStore
@@ -71,6 +72,7 @@ class Engine:
     memory: MemoryBudget
     shown: ShownSettings = ShownSettings()
     costs: Costs | None = None
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def bounds(self) -> Bounds:

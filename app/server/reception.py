@@ -23,6 +23,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from stowage.blueprints.streaming import LISTENERS
+from stowage.metrics import METRICS
 from stowage.peers import ADMITS
 from stowage.server.connections import BLOCKED, STALL_SECONDS, Connection, Door, Room, is_health
 from stowage.server.handshakes import Handshakes, Outcome
@@ -172,11 +174,19 @@ class Reception(ThreadWorker):
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
+        self._note_load()
         for door in self._all_doors:
             door.sending.seconds = _HURRY_SECONDS if door.answers.total > _ANSWER_BYTES else STALL_SECONDS
             for room in door.rooms:
                 while room.due <= now:
                     self._drop(room.oldest)
+
+    def _note_load(self) -> None:
+        """Let the metrics show how busy this worker is."""
+        if metrics := self.wsgi.extensions[METRICS]:
+            doors = {"unix": self._doors[True], "tcp": self._doors[False], "health": self._health}
+            counts = {name: door.count for name, door in doors.items()}
+            metrics.load(self._seats.load(), counts, self.wsgi.extensions[LISTENERS].taken)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Called once when the worker stops: give clients without a request a little time to send one."""

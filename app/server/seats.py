@@ -69,6 +69,17 @@ class Seats(Generic[Job]):
         """Note that a job of this kind has ended."""
         self._running[kind] -= 1
 
+    def load(self) -> dict[str, tuple[int, int, int]]:
+        """Per kind of request: all threads, those in use, and how many requests wait for one. Quick ones may use idle others too."""
+        kinds = {"stream": self._threads, "quick": SPARE, "probe": PROBES}
+        busy: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        for kind in _ORDER:
+            name = "probe" if kind.probe else "quick" if kind.quick else "stream"
+            busy[name] += self._running[kind]
+            waiting[name] += len(self._waiting[kind])
+        return {name: (threads, busy[name], waiting[name]) for name, threads in kinds.items()}
+
     @property
     def running(self) -> int:
         """How many jobs run now."""

@@ -26,10 +26,12 @@ from stowage.application import create_app
 from stowage.blueprints.request import ENGINE
 from stowage.holding import hold_folders
 from stowage.logs import log_to_stderr
+from stowage.metrics import Metrics
 from stowage.preparation import prepare_store
 from stowage.server.arbiter import Arbiter
 from stowage.server.connections import mark_health
 from stowage.server.json_logger import JsonLogger
+from stowage.server.metering import free_slot, give_slot, start_metrics, take_slot
 from stowage.server.notices import notify, notify_ready
 from stowage.server.worker import Worker
 from stowage.services.engine import Engine
@@ -53,19 +55,19 @@ _REQUEST_LINE = 1 << 20
 class Server(BaseApplication):
     """gunicorn, configured from a Config."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, metrics: Metrics | None = None) -> None:
+        self.config, self.metrics = config, metrics
         self.images: int | None = None
         super().__init__()
 
     def load_config(self) -> None:
         """Set all of gunicorn's configuration; its command line and environment are not read."""
-        for name, value in _settings(self.config).items():
+        for name, value in (_settings(self.config) | _hooks()).items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         """Create the application in the parent. What is in memory by then stays, so no worker's garbage collector need scan it."""
-        application = create_app(self.config, build=build_engine)
+        application = create_app(self.config, build=lambda config: build_engine(config, self.metrics), metrics=self.metrics)
         self.images = _list_once(application.extensions[ENGINE]())
         gc.freeze()
         gc.enable()
@@ -92,7 +94,7 @@ def serve(config: Config) -> None:
     prepare_store(config)
     _adjust_gunicorn()
     _allow_descriptors()
-    Server(config).run()
+    Server(config, start_metrics(config)).run()
 
 
 def _check_tls(config: Config) -> None:
@@ -159,10 +161,6 @@ def _settings(config: Config) -> dict[str, object]:
         "loglevel": "error" if config.log_level == "error" else "warning",
         "proc_name": "stowage",
         "control_socket_disable": True,
-        "post_request": _give_back_memory,
-        "when_ready": _prepare_listeners,
-        "post_worker_init": _say_ready,
-        "on_exit": _end,
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
     }
@@ -176,6 +174,19 @@ def _settings(config: Config) -> dict[str, object]:
             "cert_reqs": ssl.CERT_REQUIRED,
         }
     return settings
+
+
+def _hooks() -> dict[str, object]:
+    """What gunicorn calls."""
+    return {
+        "post_request": _give_back_memory,
+        "when_ready": _prepare_listeners,
+        "pre_fork": give_slot,
+        "post_fork": take_slot,
+        "post_worker_init": _say_ready,
+        "child_exit": free_slot,
+        "on_exit": _end,
+    }
 
 
 def _use_one_arena() -> None:
@@ -217,6 +228,8 @@ def _end(arbiter: Arbiter) -> None:
     with contextlib.suppress(EngineError):
         metadata.store_id()
     metadata.close()
+    if metrics := arbiter.app.metrics:
+        metrics.close()
     if arbiter.stopped_by is not None:
         notify(f"stopped by {SIGNALS[signal.Signals(arbiter.stopped_by)]}")
 

@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 class Worker(Reception):
     """Runs requests in threads, and leaves unsent parts of quick answers and the bodies of refused uploads to the main thread."""
 
+    slot = 0
+    """A number that no other living worker has."""
+
     def init_signals(self) -> None:
         """Leave to the parent what a terminal sends to all: Ctrl-C, and SIGHUP when it is closed."""
         super().init_signals()

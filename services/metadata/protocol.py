@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from stowage.services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts
+from stowage.services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts, RowCounts
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -215,6 +215,9 @@ class MetadataStore(Protocol):
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
+
+    def counts(self) -> RowCounts:
+        """How much there is, counted in the database."""
 
     def check(self) -> None:
         """Raise what a transaction would raise now. Reads a row, and takes no lock that a writer waits for."""

@@ -14,12 +14,13 @@ from sqlalchemy import Engine, select
 from stowage.services.errors import EngineError, Unsupported
 from stowage.services.metadata import generation
 from stowage.services.metadata.catalog import CatalogReader
+from stowage.services.metadata.counts import count_rows
 from stowage.services.metadata.database import open_engine, require_file, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.leases import SqlLeases
-from stowage.services.metadata.records import Catalog
+from stowage.services.metadata.records import Catalog, RowCounts
 from stowage.services.metadata.sources import SqlSources
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import store
@@ -72,6 +73,10 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def counts(self) -> RowCounts:
+        with transaction(self._engine(), writes=False) as connection:
+            return count_rows(connection)
 
     def check(self) -> None:
         require_file(self._engine())
