@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service, free_port, listens
 from tests.conformance.front import fronted
 from tests.conformance.test_edges import CLOSE, exchange, head, parse
-from tests.conformance.test_health import ask
+from tests.conformance.test_health import address, ask
 from tests.waiting import poll
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -60,9 +60,10 @@ PINGS = {"method": "GET", "route": "/_ping", "status": "200"}
 def test_every_worker_counts_and_each_tells_the_sum(measured: Service) -> None:
     for _ in range(30):
         exchange(measured, head("GET", "/_ping", CLOSE))
+    poll(lambda: value(measured, "stowage_http_requests_total", **PINGS) == 30)  # a request counts when its answer has ended
     assert {value(measured, "stowage_http_requests_total", **PINGS) for _ in range(10)} == {30}
     assert value(measured, "stowage_workers") == 3
-    assert value(measured, "stowage_threads", kind="stream") == 3 * 64
+    poll(lambda: value(measured, "stowage_threads", kind="stream") == 3 * 64)
     assert value(measured, "stowage_ready") == 1
 
 
@@ -83,8 +84,9 @@ def test_no_counter_goes_back_when_a_worker_is_killed(measured: Service) -> None
 
 def test_the_files_go_with_the_service_and_are_emptied_after_a_crash(measured: Service) -> None:
     exchange(measured, head("GET", "/_ping", CLOSE))
-    assert value(measured, "stowage_http_requests_total", **PINGS) == 1
+    poll(lambda: value(measured, "stowage_http_requests_total", **PINGS) == 1)
     measured.kill()
+    poll(lambda: not listens(measured.port) and not listens(int(address(measured).rpartition(":")[2])))  # the workers die last
     assert folder_of(measured).is_dir()
     measured.start()
     assert value(measured, "stowage_http_requests_total", **PINGS) == 0
