@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
 # Debian packages whose programs the conformance tests run, each with a program that shows that it is installed.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
 	docker-compose:docker-compose docker-buildx:docker-buildx \
-	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm
+	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm prometheus:prometheus
 MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
 # moby's description of its API. The package is only unpacked: its dependencies are a tree of Go sources.
 API_PACKAGE := golang-github-docker-docker-dev

@@ -13,15 +13,21 @@ from stowage.blueprints import BLUEPRINTS
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
-from stowage.blueprints.streaming import LISTENERS, SERVING
+from stowage.blueprints.streaming import LISTENERS, SERVING, Places
+from stowage.blueprints.system.metrics import EVERYWHERE, EXPOSITION
+from stowage.blueprints.system.readyz import READINESS
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix
 from stowage.errors import register_errors
+from stowage.health_address import HealthAddress
 from stowage.logs import log_to_stderr, make_records_safe
+from stowage.metrics import METRICS, Metrics
 from stowage.middleware import GoServer, HostGuard, register_headers
 from stowage.peers import ADMITS, PeerGuard, is_admitted
 from stowage.preparation import prepare_store
-from stowage.request_log import RequestLog
+from stowage.request_log import REQUEST_LOG, RequestLog
 from stowage.services.engine import Engine
+from stowage.services.system.readiness import Readiness, find_problems
+from stowage.services.system.totals import read_totals
 from stowage.settings import Config
 from stowage.wiring import build_engine
 
@@ -42,27 +48,30 @@ class Application(Flask):
     response_class = DockerResponse
 
 
-def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None) -> Flask:
+def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None, metrics: Metrics | None = None) -> Flask:
     """The WSGI application for this configuration, by default the environment's; the engine is built on the first request.
 
     A server may therefore create the application and fork: every process gets its own database connections. The store is prepared
     first: its folders are held from then on, and its database is migrated. Then the log is set up. A caller that passes `build` must do
-    both itself.
+    both itself. With `metrics` the requests are counted.
     Raises ConfigError and EngineError.
     """
     make_records_safe()
     config = config or Config.from_environ()
     if build is None:
         prepare_store(config)
-        log_to_stderr(config.log_level)
+        log_to_stderr(config.log_level, config.log_format)
     app = Application("stowage", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.url_map.converters["path"] = NameConverter
-    app.extensions[ENGINE] = _once(lambda: (build or build_engine)(config))
+    app.extensions[ENGINE] = engine = _once(lambda: (build or build_engine)(config))
+    app.extensions[READINESS] = ready = Readiness(lambda: find_problems(engine()))
+    app.extensions[METRICS], app.extensions[EVERYWHERE] = metrics, config.metrics == "on"
+    app.extensions[EXPOSITION] = metrics and (lambda: metrics.exposition(lambda: read_totals(engine()), ready=not ready.problems()))
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds
-    app.extensions[LISTENERS] = threading.BoundedSemaphore(max(1, config.threads // 4))
+    app.extensions[LISTENERS] = Places(max(1, config.threads // 4))
     app.extensions[SERVING] = lambda: True
     app.extensions[ADMITS] = (lambda _: True) if config.allow_insecure_tcp else is_admitted
     register_headers(app)
@@ -72,17 +81,19 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     register_errors(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    _wrap(app, config)
+    _wrap(app, config, metrics)
     return app
 
 
-def _wrap(app: Flask, config: Config) -> None:
+def _wrap(app: Flask, config: Config, metrics: Metrics | None) -> None:
     """Wrap the application in its middlewares, the outermost last."""
-    wsgi: WSGIApplication = GoServer(VersionPrefix(app.wsgi_app))
+    routes = app.wsgi_app
+    wsgi: WSGIApplication = GoServer(VersionPrefix(routes))
     wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
     if not config.allow_insecure_tcp:
         wsgi = PeerGuard(wsgi)
-    app.wsgi_app = RequestLog(wsgi)  # type: ignore[method-assign]
+    app.extensions[REQUEST_LOG] = log = RequestLog(HealthAddress(wsgi, routes), config.slow_request, metrics)
+    app.wsgi_app = log  # type: ignore[method-assign]
 
 
 def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:

@@ -52,7 +52,7 @@ def _engine_error(error: errors.EngineError) -> Response:
     status = STATUSES[type(error)]
     log_entry().note_left(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # what a client did wrong is not logged: it may repeat any part of the request
-        log_entry().fields["reason"] = str(error)
+        log_entry().explain(error, str(error))
     if below_json_errors():
         headers = {"X-Content-Type-Options": "nosniff"}
         return Response(f"{error}\n", status, headers=headers, content_type="text/plain; charset=utf-8")

@@ -105,12 +105,12 @@ def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:
     Elsewhere the header, which a page can send after DNS rebinding, is not trusted, and neither is wsgi.url_scheme, which servers take from
     it. A connection that is not known to be anything else counts as plain TCP, where most is checked.
     """
-    if _is_unix_socket(environ):
+    if is_unix_socket(environ):
         return tuple(scheme for scheme in _SCHEMES if environ.get("HTTP_X_FORWARDED_PROTO", scheme) == scheme) or _SCHEMES
     return ("https",) if hasattr(environ.get("gunicorn.socket"), "getpeercert") else _PLAIN_TCP
 
 
-def _is_unix_socket(environ: WSGIEnvironment) -> bool:
+def is_unix_socket(environ: WSGIEnvironment) -> bool:
     """Whether the client uses a unix socket. gunicorn exposes the connection. With other servers REMOTE_ADDR is empty: accept() returns
     an empty address for a peer on a unix socket, while every peer on TCP has one.
     """

@@ -89,7 +89,7 @@ def _keep(parent: int, config: Config, sender: Connection, log: int) -> None:
     if folder := _make_folder():
         try:
             sender.send(folder / "stowage.sock")
-            sys.exit(_run_service(replace(config, bind=(Bind(path=folder / "stowage.sock"),))))
+            sys.exit(_run_service(replace(config, bind=(Bind(path=folder / "stowage.sock"),), health_bind=())))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

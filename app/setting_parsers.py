@@ -110,10 +110,31 @@ def parse_level(text: str) -> str:
     return text.lower()
 
 
+def parse_metrics(text: str) -> str:
+    """Where metrics are."""
+    if text not in ("off", "health", "on"):
+        raise ValueError("must be off, health or on")
+    return text
+
+
+def parse_format(text: str) -> str:
+    """How the log is written."""
+    if text not in ("text", "json"):
+        raise ValueError("must be text or json")
+    return text
+
+
 def parse_count(text: str) -> int:
     """A positive whole number."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
         raise ValueError("must be a whole number of at least 1")
+    return int(text)
+
+
+def parse_amount(text: str) -> int:
+    """A whole number, also 0."""
+    if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text):
+        raise ValueError("must be a whole number")
     return int(text)
 
 

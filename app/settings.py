@@ -55,6 +55,12 @@ class Config:
         "machines reach is refused unless client certificates are verified or `STOWAGE_ALLOW_INSECURE_TCP` is 1.",
         parsers.parse_binds,
     )
+    health_bind: tuple[Bind, ...] = setting(
+        "",
+        "Addresses like those of `STOWAGE_BIND` that answer `/healthz`, `/readyz` and `/metrics` and nothing else: in plain HTTP, to "
+        "anyone who reaches them. A unix socket gets mode 0666. See [deployment.md](deployment.md#health).",
+        parsers.parse_binds,
+    )
     allow_insecure_tcp: bool = setting(
         "0",
         "1 allows addresses that other machines can reach, and requests from other machines under any server, without authentication: "
@@ -88,6 +94,24 @@ class Config:
         "What is logged: `debug`, `info`, `warning` or `error`. From `warning` on the log has no lines of requests but those that failed; "
         "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
         parsers.parse_level,
+    )
+    metrics: str = setting(
+        "health",
+        "Who gets `/metrics`: `off`, `health` (the addresses of `STOWAGE_HEALTH_BIND`), or `on` (those of `STOWAGE_BIND` too, by the rules "
+        "for all requests there). See [metrics.md](metrics.md).",
+        parsers.parse_metrics,
+    )
+    log_format: str = setting("text", "`text`, or `json`: each line of the log is a JSON object.", parsers.parse_format)
+    slow_request: int = setting(
+        "10",
+        "Seconds after which the first byte of an answer is late: the request's line in the log is then a warning. Requests with a body do "
+        "not count, since their clients decide how long they take. 0 is no limit.",
+        parsers.parse_amount,
+    )
+    least_free: int = setting(
+        "268435456",
+        "Bytes. With less free space for blobs, `/readyz` answers 503 and `docker info` has a warning. 0 is no limit.",
+        parsers.parse_amount,
     )
     workers: int = setting("2", "Worker processes.", parsers.parse_small_count)
     threads: int = setting(
@@ -204,6 +228,11 @@ class Config:
         return self.tls_cert is not None
 
     @property
+    def has_metrics(self) -> bool:
+        """Whether there are metrics that anyone can get."""
+        return self.metrics == "on" or (self.metrics == "health" and bool(self.health_bind))
+
+    @property
     def database_url(self) -> str:
         """The database, by default in the root."""
         return self.database or f"sqlite:///{self.root}/stowage.db"
@@ -222,6 +251,9 @@ class Config:
         """Refuse an incomplete TLS configuration and addresses that are open to everyone."""
         if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
             raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
+        for bind in set(self.bind) & set(self.health_bind):
+            if bind.path or bind.port:  # the system chooses another port for each 0
+                raise ConfigError(f"STOWAGE_HEALTH_BIND: {bind} is also an address of STOWAGE_BIND.")
         for bind in self.bind:
             if not (bind.is_private or self.tls or self.allow_insecure_tcp):
                 raise ConfigError(

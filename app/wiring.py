@@ -7,10 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stowage.metrics import Metrics
 from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.paths import Layout
+from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits, ShownSettings
+from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.proxies import Proxies
@@ -18,6 +21,7 @@ from stowage.services.registry.search import HUB_INDEX
 from stowage.services.registry.urls import UrlDownloads
 from stowage.services.store.identity import is_one_store
 from stowage.settings import SETTINGS, Config, ConfigError
+from stowage.timed import timed_content, timed_metadata
 
 _RETRY_SECONDS = 1.0
 """The delay before a failed transfer is first retried."""
@@ -26,7 +30,7 @@ _TURN_SECONDS = 10.0
 """How long another writer of the same blob is watched before it counts as too slow to wait for."""
 
 
-def build_engine(config: Config) -> Engine:
+def build_engine(config: Config, metrics: Metrics | None = None) -> Engine:
     """The engine for this configuration, for the life of the process. The database must already be at the newest revision.
 
     Raises ConfigError if the database and the content folder do not belong to the same store.
@@ -38,7 +42,10 @@ def build_engine(config: Config) -> Engine:
     except BaseException:
         metadata.close()
         raise
-    return _compose(config, metadata, content)
+    if metrics is None:
+        return _compose(config, metadata, content)
+    timed = timed_content(content, metrics.content_call, metrics.removed)
+    return _compose(config, timed_metadata(metadata, metrics.database_call), timed)
 
 
 @contextmanager
@@ -68,7 +75,7 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
         )
 
 
-def _compose(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
+def _compose(config: Config, metadata: MetadataStore, content: ContentStore) -> Engine:
     proxies = Proxies.from_environ(os.environ)
     return Engine(
         content=content,
@@ -105,6 +112,7 @@ def _limits(config: Config) -> Limits:
         least_rate=config.least_rate,
         stall_seconds=config.stall_seconds,
         turn_seconds=min(_TURN_SECONDS, config.stall_seconds),
+        least_free=config.least_free,
     )
 
 

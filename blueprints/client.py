@@ -29,6 +29,11 @@ class Client:
         return bool(poll.poll(seconds * 1000))
 
 
+def is_at_health_address() -> bool:
+    """Whether the request arrived at the health address; the worker says so (app/health_address.py)."""
+    return getattr(request.environ.get("gunicorn.socket"), "is_health", False)
+
+
 def watched_client(gone: int = select.POLLRDHUP) -> Client | None:
     """The client, if the server exposes its connection."""
     connection = request.environ.get("gunicorn.socket")

@@ -17,7 +17,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import fields
 
-from stowage.blueprints.routing import JSON, OWN_PREFIX, Answer, Route
+from stowage.blueprints.routing import JSON, Answer, Route
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.json_schema import ERROR, TEXT, JsonSchema, component, constant
 from stowage.blueprints.streaming import PROGRESS_LINE
@@ -114,7 +114,7 @@ def _operation(converter: _Converter, route: Route, method: str, summary: str) -
         operation["requestBody"] = {"content": {route.body: {"schema": {}}}}
     if route.since > MIN_API_VERSION:
         operation["x-since"] = str(route.since)
-    if route.rule.startswith(OWN_PREFIX):
+    if route.is_own:
         operation["servers"] = [{"url": "/"}]
     return operation
 

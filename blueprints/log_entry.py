@@ -12,13 +12,16 @@ from typing import Any, cast
 from flask import request
 
 from stowage.blueprints.routing import current_route
+from stowage.services.meter import Tally
 from stowage.services.registry.redaction import public_url
 
 ENTRY = "stowage.log_entry"
 """Key of the WSGI environment."""
+ROUTE = "stowage.route"
+"""Key of the WSGI environment: the Route of the request, or None."""
 
-OK, FAILED, CLIENT_LEFT = "ok", "failed", "client-left"
-"""Outcomes of a stream."""
+OK, FAILED, CLIENT_LEFT, CUT_OFF, REFUSED = "ok", "failed", "client-left", "cut-off", "refused"
+"""Outcomes of a stream. It is cut off by the end of the process, and refused with a status below 500, which the log has instead."""
 
 _SHOWN = 8
 """How many images are named; of more there is only the number."""
@@ -26,12 +29,17 @@ _SHOWN = 8
 
 @dataclass(slots=True)
 class LogEntry:
-    """`operation` is what a stream does, `lost_body` what was raised when the client left before it had sent the whole body."""
+    """`operation` is what a stream does, with which `registry`, and `tally` what it counts. `received` are the bytes of the body so far;
+    `lost_body` was raised when the client left before it had sent the whole body.
+    """
 
     operation: str = ""
     fields: dict[str, str | int] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
     count: int = 0
+    registry: str = ""
+    received: int = 0
+    tally: Tally | None = None
     lost_body: Exception | None = None
 
     def add_image(self, name: str) -> None:
@@ -48,7 +56,11 @@ class LogEntry:
         """Note why there is no good end. An error that comes from a client's leaving is no failure."""
         self.end(FAILED)
         self.note_left(error)
-        self.fields["reason"] = reason
+        self.explain(error, reason)
+
+    def explain(self, error: Exception, reason: str) -> None:
+        """Note the class of an error, and what is said of it."""
+        self.fields |= {"error": type(error).__name__, "reason": reason}
 
     def note_left(self, error: Exception) -> None:
         """Note that the client left, if the error comes from that."""
@@ -78,7 +90,8 @@ def log_entry() -> LogEntry:
 
 
 def log_path() -> None:
-    """Name the image in the path."""
+    """Note the route, and name the image in the path."""
+    request.environ[ROUTE] = request.url_rule
     if request.url_rule is not None and current_route().names_image:
         log_entry().add_image((request.view_args or {})["name"])
 

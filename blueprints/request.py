@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote_plus
 
@@ -16,10 +17,11 @@ from marshmallow import fields
 
 from stowage.blueprints.client import Client, watched_client
 from stowage.blueprints.log_entry import LogEntry, log_entry, log_parameters
-from stowage.blueprints.routing import OWN_PREFIX, current_route
+from stowage.blueprints.routing import current_route
 from stowage.blueprints.versioning import api_version
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
+from stowage.services.meter import Tally
 from stowage.services.oci.gourl import escape_problem
 from stowage.services.registry.credentials import decode_auth, parse_auth, read_auth
 from stowage.services.registry.protocol import Credentials
@@ -42,6 +44,13 @@ _MAX_PARAMETERS = 10_000
 def engine() -> Engine:
     """The engine of this process."""
     return cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
+
+
+def registry_engine(registry: str) -> Engine:
+    """The engine for an operation with this registry, which counts what the operation moves."""
+    entry = log_entry()
+    entry.registry, entry.tally = registry, Tally()
+    return replace(engine(), tally=entry.tally)
 
 
 def limit_idleness() -> None:
@@ -91,6 +100,7 @@ class _Body(io.RawIOBase):
             raise InvalidContent(f"the client sent nothing of the request's body for {self._idle} seconds") from exc
         except Exception as exc:  # WSGI defines no class for it
             raise self._broken() from exc
+        self._entry.received += len(chunk)
         if self._missing is not None:
             self._missing -= len(chunk)
             if self._missing > 0 and size != 0 and (not chunk or size is None or size < 0):
@@ -137,7 +147,7 @@ def _read_form() -> dict[str, list[str]]:
     """Every parameter with its values, in Go's order. A route that Docker does not have takes no form: curl calls any body one."""
     form: dict[str, list[str]] = {}
     is_form = request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded"
-    if is_form and not current_route().rule.startswith(OWN_PREFIX):
+    if is_form and not current_route().is_own:
         body = body_stream().read(_MAX_FORM + 1)
         if len(body) > _MAX_FORM:
             raise InvalidParameter("http: POST too large")

@@ -30,6 +30,8 @@ LINES = "text/plain"
 ANY_BYTES = "application/octet-stream"
 OWN_PREFIX = "/stowage/"
 """Where routes are that Docker does not have. They have no API version in front."""
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Routes of our own that are where load balancers and Prometheus look for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Route(Rule):
         self.answer = answer
         self.credentials = credentials
         self.quick = quick
+        self.is_own = string.startswith(OWN_PREFIX) or string in PROBES
         self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))
 
     @property
@@ -117,9 +120,10 @@ def check_version() -> None:
     text = stated_version()
     if text is None or request.url_rule is None:
         return
-    if request.url_rule.rule.startswith(OWN_PREFIX):
+    route = current_route()
+    if route.is_own:
         raise NotFound("page not found")
-    version, minimum, route = ApiVersion.parse(text), minimum_api_version(), current_route()
+    version, minimum = ApiVersion.parse(text), minimum_api_version()
     if version < minimum:
         raise InvalidParameter(
             f"client version {text} is too old. Minimum supported API version is {minimum}, please upgrade your client to a newer version"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import select
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -29,7 +30,7 @@ from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.transfer.retry import awaited
 
 LISTENERS = "stowage.listeners"
-"""Key of the application's extensions: a semaphore with a place for each live stream of the process."""
+"""Key of the application's extensions: Places for the live streams of the process."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
@@ -56,6 +57,18 @@ _T = TypeVar("_T")
 _WATCH_SECONDS = 0.25
 _POLL_SECONDS = 0.15
 _log = logging.getLogger(__name__)
+
+
+class Places(threading.BoundedSemaphore):
+    """So many places, some of which are taken."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._count = count
+
+    @property
+    def taken(self) -> int:
+        return self._count - self._value
 
 
 def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False) -> Response:

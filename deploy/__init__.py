@@ -1,1 +1,1 @@
-"""Examples for an installation: a systemd unit and a site for nginx. `stowage deploy-files` prints where they are."""
+"""Examples for an installation, which `stowage deploy-files` finds: for systemd, nginx, Prometheus and Grafana."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.meter import Tally
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.protocol import Downloads, Registry
 
@@ -18,7 +19,8 @@ class Limits:
 
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
     A download makes no progress if fewer than `least_rate` bytes a second arrive for `stall_seconds`. No operation waits longer than
-    `turn_seconds` for another writer of the same blob that is slower than that.
+    `turn_seconds` for another writer of the same blob that is slower than that. With fewer than `least_free` bytes free in the content
+    store the service is not ready.
     """
 
     decompression_ratio: int
@@ -30,6 +32,7 @@ class Limits:
     least_rate: int
     stall_seconds: float
     turn_seconds: float
+    least_free: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Engine:
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
     `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `costs` counts
-    what one operation costs, in an engine that is made for that operation.
+    what one operation costs, in an engine that is made for that operation, and `tally` what it moves.
     """
 
     content: ContentStore
@@ -69,6 +72,7 @@ class Engine:
     memory: MemoryBudget
     shown: ShownSettings = ShownSettings()
     costs: Costs | None = None
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def bounds(self) -> Bounds:

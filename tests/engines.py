@@ -23,6 +23,7 @@ LIMITS = Limits(
     least_rate=1024,
     stall_seconds=60,
     turn_seconds=10,
+    least_free=0,
 )
 
 

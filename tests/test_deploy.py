@@ -13,7 +13,7 @@ from stowage.origin import is_known_host
 from stowage.settings import SETTINGS, Config
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted(path for path in (ROOT / "deploy").iterdir() if path.suffix in (".conf", ".service"))
+SHIPPED = sorted(path for path in (ROOT / "deploy").iterdir() if path.suffix in (".conf", ".service", ".json", ".yml"))
 UNIT = ROOT / "deploy" / "stowage.service"
 SITE = ROOT / "deploy" / "nginx.conf"
 DOCUMENT = ROOT / "docs" / "deployment.md"

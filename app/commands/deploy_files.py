@@ -1,4 +1,4 @@
-"""`stowage deploy-files`: say where the systemd unit and the nginx site are."""
+"""`stowage deploy-files`: say where the files for an installation are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _EXAMPLES = """  cp "$(stowage deploy-files)/nginx.conf" /etc/nginx/sites-availa
 
 def add(commands: _SubParsersAction[ArgumentParser], _: ArgumentParser) -> None:
     """Declare the command. It needs no store."""
-    parser = add_command(commands, "deploy-files", "print the folder of stowage.service and nginx.conf", examples=_EXAMPLES)
+    parser = add_command(
+        commands,
+        "deploy-files",
+        "print the folder of the unit for systemd, the site for nginx, the alerts and the dashboard",
+        examples=_EXAMPLES,
+    )
     parser.set_defaults(run=run, reads_settings=False)
 
 

@@ -14,6 +14,7 @@ import time
 
 from gunicorn import arbiter, sock
 
+from stowage.server.connections import is_health
 from stowage.server.notices import end_line, notify
 from stowage.stopping import SIGNALS
 
@@ -63,9 +64,11 @@ class Arbiter(arbiter.Arbiter):
         raise StopIteration
 
     def stop(self, graceful: bool = True) -> None:
-        """Stop listening, and end the workers: after their requests, or at once if that takes too long or a second signal arrives."""
-        sock.close_sockets(self.LISTENERS, unlink=self.reexec_pid == 0 and not self.systemd)
-        self.LISTENERS = []
+        """Stop listening, and end the workers: after their requests, or at once if that takes too long or a second signal arrives.
+
+        Until then the health address answers that the service is not ready.
+        """
+        self._close([listener for listener in self.LISTENERS if not is_health(listener)])
         if graceful:
             self.kill_workers(signal.SIGTERM)
             self._await_workers()
@@ -74,6 +77,12 @@ class Arbiter(arbiter.Arbiter):
         self.kill_workers(signal.SIGKILL)
         while self.WORKERS:
             self._reap(0)
+        self._close(self.LISTENERS)
+
+    def _close(self, listeners: list[sock.BaseSocket]) -> None:
+        """Stop listening on these."""
+        sock.close_sockets(listeners, unlink=self.reexec_pid == 0 and not self.systemd)
+        self.LISTENERS = [listener for listener in self.LISTENERS if listener not in listeners]
 
     def _await_workers(self) -> None:
         """Wait until the workers have ended, their time is over, or another signal arrives."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import resource
 import socket
 import time
@@ -25,6 +26,8 @@ CLOSE_SECONDS = 5.0
 
 _LEAST_CONNECTIONS = 16
 """The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
+_HEALTH_CONNECTIONS = 64
+"""The most at the health address of a worker."""
 _PIECE = 8192
 _PACKET = 1 << 16
 
@@ -78,13 +81,14 @@ class Sizes:
 
 
 class Door:
-    """The listeners of one kind, unix or TCP, and their connections, so that neither kind takes anything from the other."""
+    """The listeners of one kind, unix, TCP or health, and their connections, so that no kind takes anything from another."""
 
-    def __init__(self, cfg: Any, listeners: list[Any], *, is_local: bool) -> None:
-        self.cfg = _without_tls(cfg) if is_local and cfg.is_ssl else cfg
-        self.listeners = [listener for listener in listeners if (listener.family == socket.AF_UNIX) is is_local]
-        self.is_local = is_local
-        self._most = min(cfg.worker_connections, max(_LEAST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+    def __init__(self, cfg: Any, listeners: list[Any], *, is_local: bool = False, is_health: bool = False) -> None:
+        self.cfg = _without_tls(cfg) if (is_local or is_health) and cfg.is_ssl else cfg
+        self.listeners = listeners
+        self.is_local, self.is_health = is_local, is_health
+        most = _HEALTH_CONNECTIONS if is_health else cfg.worker_connections
+        self._most = min(most, max(_LEAST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
         self.is_open = False
         self.count = 0
         self.heads, self.answers = Sizes(), Sizes()
@@ -98,14 +102,24 @@ class Door:
         self.heads.note(conn, 0)
         self.answers.note(conn, 0)
 
+    def close(self) -> None:
+        """Close the connections that no thread has."""
+        for room in self.rooms:
+            while room:
+                room.oldest.close()
+                room.remove(room.oldest)
+
     @property
     def is_crowded(self) -> bool:
         return bool(self.count >= self._most)
 
     @property
     def dispensable(self) -> Connection | None:
-        """The connection to close if there are too many: one that has its answer, else the oldest whose request has not arrived."""
-        return next((room.oldest for room in (self.closing, self.opening, self.kept) if room), None)
+        """The connection to close if there are too many: one that has its answer, else the oldest whose request has not arrived. At the
+        health address, where anyone may connect, also one that does not read its answer.
+        """
+        rooms = self.rooms if self.is_health else (self.closing, self.opening, self.kept)
+        return next((room.oldest for room in rooms if room), None)
 
 
 class Connection(TConn):
@@ -182,9 +196,10 @@ class QuickAnswer:
     wait.
     """
 
-    def __init__(self, sock: Any, client: object, server: object) -> None:
+    def __init__(self, sock: Any, client: object, server: object, *, is_health: bool = False) -> None:
+        """`is_health` is for the application: the request arrived at the health address (app/health_address.py)."""
         sock.setblocking(False)
-        self._sock, self.client, self.server = sock, client, server
+        self._sock, self.client, self.server, self.is_health = sock, client, server, is_health
         self._unsent: list[bytes | memoryview] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -224,6 +239,19 @@ class QuickAnswer:
         rest = memoryview(self._unsent[0])
         sent = self._sock.send(rest)
         self._unsent[:1] = [rest[sent:]] if sent < len(rest) else []
+
+
+def mark_health(listeners: list[Any], count: int) -> None:
+    """Mark the last listeners, `count` of them, as those of the health address. Anyone may use its unix sockets."""
+    for listener in listeners[len(listeners) - count :]:
+        listener.is_health = True
+        if listener.family == socket.AF_UNIX:
+            os.chmod(listener.getsockname(), 0o666)
+
+
+def is_health(listener: Any) -> bool:
+    """Whether this listener is one of the health address."""
+    return getattr(listener, "is_health", False)
 
 
 def _without_tls(cfg: Any) -> Any:

@@ -37,16 +37,19 @@ def end_line() -> None:
 
 def notify_ready(config: Config, listeners: Iterable[BaseSocket], images: int | None) -> None:
     """Say what is served, where and how to use it. `images` is None if they cannot be counted."""
-    binds = [_bound(bind, listener) for bind, listener in zip(config.bind, listeners, strict=False)]
+    bound = [_bound(bind, listener) for bind, listener in zip((*config.bind, *config.health_bind), listeners, strict=False)]
+    binds, health = bound[: len(config.bind)], bound[len(config.bind) :]
     holds = "" if images is None else f" ({images} {'image' if images == 1 else 'images'})"
     use = docker_environment(binds, tls=config.tls)
     if not sys.stderr.isatty():
-        _log.info("Stowage %s is ready on %s; folder %s%s; %s", VERSION, ", ".join(map(str, binds)), config.root, holds, use)
+        probes = f"; health on {', '.join(map(str, health))}" if health else ""
+        _log.info("Stowage %s is ready on %s%s; folder %s%s; %s", VERSION, ", ".join(map(str, binds)), probes, config.root, holds, use)
         return
     address = "\n            ".join(map(str, binds))
+    probes = f"Health    {', '.join(map(str, health))}\n  " if health else ""
     lines = f"""Stowage {VERSION} is ready.
   Address   {address}
-  Folder    {config.root}{holds}
+  {probes}Folder    {config.root}{holds}
   To use it, run this in another terminal:
             {use}
   Ctrl-C stops it."""

@@ -23,11 +23,13 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from stowage.blueprints.streaming import LISTENERS
+from stowage.metrics import METRICS
 from stowage.peers import ADMITS
-from stowage.server.connections import STALL_SECONDS, Connection, Door, Room
+from stowage.server.connections import STALL_SECONDS, Connection, Door, Room, is_health
 from stowage.server.handshakes import Handshakes, Outcome
 from stowage.server.quick import Routes
-from stowage.server.seats import SPARE, Kind, Seats
+from stowage.server.seats import PROBE, PROBES, SPARE, Kind, Seats
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20
@@ -48,26 +50,36 @@ class Reception(ThreadWorker):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
         self.worker_connections = self.max_keepalived = sys.maxsize  # the doors count instead
-        self._doors = {local: Door(self.cfg, self.sockets, is_local=local) for local in (False, True)}
+        own = [listener for listener in self.sockets if not is_health(listener)]
+        self._doors = {
+            local: Door(self.cfg, [listener for listener in own if (listener.family == socket.AF_UNIX) is local], is_local=local)
+            for local in (False, True)
+        }
+        self._health = Door(self.cfg, [listener for listener in self.sockets if is_health(listener)], is_health=True)
         self._seats = Seats[Connection](self.cfg.threads, has_local=bool(self._doors[True].listeners))
         self._handshakes = Handshakes(self.cfg, partial(self.method_queue.defer, self._shaken))
         self._look_at = 0.0
 
+    @property
+    def _all_doors(self) -> tuple[Door, ...]:
+        return (*self._doors.values(), self._health)
+
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.cfg.threads + SPARE)
+        return ThreadPoolExecutor(self.cfg.threads + SPARE + PROBES)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self._routes = Routes(self.wsgi.url_map)
 
     def set_accept_enabled(self, enabled: bool) -> None:
+        """As in gunicorn. The health address stays open: while the worker stops, it answers that the service is not ready."""
         self._accepting = enabled
-        for door in self._doors.values():
+        for door in self._all_doors:
             self._open_or_close(door)
 
     def _open_or_close(self, door: Door) -> None:
         """Listen, unless every connection of a crowded door is busy: new ones then wait in the kernel."""
-        opens = self._accepting and not (door.is_crowded and door.dispensable is None)
+        opens = (self._accepting or door.is_health) and not (door.is_crowded and door.dispensable is None)
         if opens is door.is_open:
             return
         door.is_open = opens
@@ -80,7 +92,7 @@ class Reception(ThreadWorker):
 
     def accept(self, listener: Any) -> None:
         """Accept a connection. If there are too many, or no descriptor is free, close another one."""
-        door = self._doors[listener.family == socket.AF_UNIX]
+        door = self._health if is_health(listener) else self._doors[listener.family == socket.AF_UNIX]
         self._open_or_close(door)
         if not door.is_open:
             return
@@ -96,12 +108,12 @@ class Reception(ThreadWorker):
             self._drop(door.dispensable)
         conn = Connection(door, sock, client, listener.getsockname())
         door.count += 1
-        self.nr_conns += 1
+        self.nr_conns += not door.is_health  # a worker that stops waits for the others
         self._wait(conn, door.opening, self._read)
 
     def _free_descriptor(self) -> None:
         """Close a dispensable connection, TCP first, or wait; gunicorn would end the worker and its transfers."""
-        spared = self._doors[False].dispensable or self._doors[True].dispensable
+        spared = self._health.dispensable or self._doors[False].dispensable or self._doors[True].dispensable
         if spared is None:
             time.sleep(_RETRY_SECONDS)
         else:
@@ -148,7 +160,7 @@ class Reception(ThreadWorker):
 
     def _end(self, conn: Connection) -> None:
         conn.door.forget(conn)
-        self.nr_conns -= 1
+        self.nr_conns -= not conn.door.is_health
         conn.close()
         self._open_or_close(conn.door)
 
@@ -162,11 +174,19 @@ class Reception(ThreadWorker):
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
-        for door in self._doors.values():
+        self._note_load()
+        for door in self._all_doors:
             door.sending.seconds = _HURRY_SECONDS if door.answers.total > _ANSWER_BYTES else STALL_SECONDS
             for room in door.rooms:
                 while room.due <= now:
                     self._drop(room.oldest)
+
+    def _note_load(self) -> None:
+        """Let the metrics show how busy this worker is."""
+        if metrics := self.wsgi.extensions[METRICS]:
+            doors = {"unix": self._doors[True], "tcp": self._doors[False], "health": self._health}
+            counts = {name: door.count for name, door in doors.items()}
+            metrics.load(self._seats.load(), counts, self.wsgi.extensions[LISTENERS].taken)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Called once when the worker stops: give clients without a request a little time to send one."""
@@ -214,7 +234,10 @@ class Reception(ThreadWorker):
 
     def _admit(self, conn: Connection, head: bytes) -> None:
         conn.parser.unreader.unread(head)
-        conn.kind = Kind(self._routes.is_quick(head) or self._is_refused(conn), conn.door.is_local)
+        if conn.door.is_health:
+            conn.kind = PROBE
+        else:
+            conn.kind = Kind(self._routes.is_quick(head) or self._is_refused(conn), conn.door.is_local)
         self._seats.enter(conn, conn.kind)
         self._fill_seats()
 
@@ -240,7 +263,7 @@ class Reception(ThreadWorker):
 
     def _fill_seats(self) -> None:
         while (conn := self._seats.next()) is not None:
-            if conn.kind.quick and conn.door.answers.total > _ANSWER_BYTES:
+            if conn.kind.quick and not conn.kind.probe and conn.door.answers.total > _ANSWER_BYTES:
                 self._seats.leave(conn.kind)
                 conn.kind = conn.kind._replace(quick=False)
                 self._seats.enter(conn, conn.kind)

@@ -17,6 +17,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 SPARE = 8
 """Threads reserved for quick requests."""
+PROBES = 2
+"""Threads reserved for requests that arrive at the health address, which use no others."""
 
 Job = TypeVar("Job", bound=Hashable)
 
@@ -26,9 +28,13 @@ class Kind(NamedTuple):
 
     quick: bool
     local: bool
+    probe: bool = False
 
 
-_ORDER = (Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quick=False, local=True), Kind(quick=False, local=False))
+PROBE = Kind(quick=True, local=False, probe=True)
+"""What arrives at the health address."""
+
+_ORDER = (PROBE, Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quick=False, local=True), Kind(quick=False, local=False))
 
 
 class Seats(Generic[Job]):
@@ -63,14 +69,27 @@ class Seats(Generic[Job]):
         """Note that a job of this kind has ended."""
         self._running[kind] -= 1
 
+    def load(self) -> dict[str, tuple[int, int, int]]:
+        """Per kind of request: all threads, those in use, and how many requests wait for one. Quick ones may use idle others too."""
+        kinds = {"stream": self._threads, "quick": SPARE, "probe": PROBES}
+        busy: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        for kind in _ORDER:
+            name = "probe" if kind.probe else "quick" if kind.quick else "stream"
+            busy[name] += self._running[kind]
+            waiting[name] += len(self._waiting[kind])
+        return {name: (threads, busy[name], waiting[name]) for name, threads in kinds.items()}
+
     @property
     def running(self) -> int:
         """How many jobs run now."""
         return self._running.total()
 
     def _has_room(self, kind: Kind) -> bool:
+        if kind.probe:
+            return self._running[kind] < PROBES
         if kind.quick:
-            is_free = self._running.total() < self._threads + SPARE
+            is_free = self._running.total() - self._running[PROBE] < self._threads + SPARE
             return is_free and (kind.local or self._running[kind] < self._remote_quick)
         local, remote = (self._running[Kind(quick=False, local=each)] for each in (True, False))
         return local + remote < self._threads and (kind.local or remote < self._remote)

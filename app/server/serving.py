@@ -26,8 +26,12 @@ from stowage.application import create_app
 from stowage.blueprints.request import ENGINE
 from stowage.holding import hold_folders
 from stowage.logs import log_to_stderr
+from stowage.metrics import Metrics
 from stowage.preparation import prepare_store
 from stowage.server.arbiter import Arbiter
+from stowage.server.connections import mark_health
+from stowage.server.json_logger import JsonLogger
+from stowage.server.metering import free_slot, give_slot, start_metrics, take_slot
 from stowage.server.notices import notify, notify_ready
 from stowage.server.worker import Worker
 from stowage.services.engine import Engine
@@ -51,19 +55,19 @@ _REQUEST_LINE = 1 << 20
 class Server(BaseApplication):
     """gunicorn, configured from a Config."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, metrics: Metrics | None = None) -> None:
+        self.config, self.metrics = config, metrics
         self.images: int | None = None
         super().__init__()
 
     def load_config(self) -> None:
         """Set all of gunicorn's configuration; its command line and environment are not read."""
-        for name, value in _settings(self.config).items():
+        for name, value in (_settings(self.config) | _hooks()).items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         """Create the application in the parent. What is in memory by then stays, so no worker's garbage collector need scan it."""
-        application = create_app(self.config, build=build_engine)
+        application = create_app(self.config, build=lambda config: build_engine(config, self.metrics), metrics=self.metrics)
         self.images = _count_once(application.extensions[ENGINE]())
         gc.freeze()
         gc.enable()
@@ -80,16 +84,17 @@ def serve(config: Config) -> None:
     Raises ConfigError if another service uses the store or an address.
     """
     end_at_once(service=True)
-    log_to_stderr(config.log_level)
+    log_to_stderr(config.log_level, config.log_format)
     _use_one_arena()
     _check_tls(config)
     hold_folders(config)
-    for bind in config.bind:
-        _free_address(bind)
+    for setting, binds in (("STOWAGE_BIND", config.bind), ("STOWAGE_HEALTH_BIND", config.health_bind)):
+        for bind in binds:
+            _free_address(bind, setting)
     prepare_store(config)
     _adjust_gunicorn()
     _allow_descriptors()
-    Server(config).run()
+    Server(config, start_metrics(config)).run()
 
 
 def _check_tls(config: Config) -> None:
@@ -141,7 +146,7 @@ def _settings(config: Config) -> dict[str, object]:
     long streams are not cut off. Header limits allow the long filters and credentials that clients send.
     """
     settings: dict[str, object] = {
-        "bind": [str(bind) for bind in config.bind],
+        "bind": [str(bind) for bind in (*config.bind, *config.health_bind)],
         "worker_class": f"{Worker.__module__}.{Worker.__name__}",
         "workers": config.workers,
         "threads": config.threads,
@@ -157,13 +162,11 @@ def _settings(config: Config) -> dict[str, object]:
         "loglevel": "error" if config.log_level == "error" else "warning",
         "proc_name": "stowage",
         "control_socket_disable": True,
-        "post_request": _give_back_memory,
-        "when_ready": _keep_alive,
-        "post_worker_init": _say_ready,
-        "on_exit": _end,
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
     }
+    if config.log_format == "json":
+        settings["logger_class"] = JsonLogger
     if config.tls:
         settings |= {
             "certfile": str(config.tls_cert),
@@ -172,6 +175,19 @@ def _settings(config: Config) -> dict[str, object]:
             "cert_reqs": ssl.CERT_REQUIRED,
         }
     return settings
+
+
+def _hooks() -> dict[str, object]:
+    """What gunicorn calls."""
+    return {
+        "post_request": _give_back_memory,
+        "when_ready": _prepare_listeners,
+        "pre_fork": give_slot,
+        "post_fork": take_slot,
+        "post_worker_init": _say_ready,
+        "child_exit": free_slot,
+        "on_exit": _end,
+    }
 
 
 def _use_one_arena() -> None:
@@ -185,6 +201,12 @@ def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: d
     if response is not None and response.is_chunked():
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def _prepare_listeners(arbiter: Arbiter) -> None:
+    """Prepare the listeners before the workers inherit them."""
+    mark_health(arbiter.LISTENERS, len(arbiter.app.config.health_bind))
+    _keep_alive(arbiter)
 
 
 def _keep_alive(arbiter: Arbiter) -> None:
@@ -207,14 +229,16 @@ def _end(arbiter: Arbiter) -> None:
     with contextlib.suppress(EngineError):
         metadata.store_id()
     metadata.close()
+    if metrics := arbiter.app.metrics:
+        metrics.close()
     if arbiter.stopped_by is not None:
         notify(f"stopped by {SIGNALS[signal.Signals(arbiter.stopped_by)]}")
 
 
-def _free_address(bind: Bind) -> None:
+def _free_address(bind: Bind, setting: str) -> None:
     """Raise ConfigError for an address that this process cannot listen on; gunicorn would keep retrying."""
     if bind.path is not None:
-        _free_socket(bind.path)
+        _free_socket(bind.path, setting)
         return
     try:
         family, kind, _, _, address = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
@@ -222,19 +246,19 @@ def _free_address(bind: Bind) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as exc:
-        raise ConfigError(f"STOWAGE_BIND: cannot listen on {bind}: {exc.strerror}.") from None
+        raise ConfigError(f"{setting}: cannot listen on {bind}: {exc.strerror}.") from None
 
 
-def _free_socket(path: Path) -> None:
+def _free_socket(path: Path, setting: str) -> None:
     """Make the folder of a unix socket. Raises ConfigError if the path is not a socket, or if another service listens on it."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
-        raise ConfigError(f"STOWAGE_BIND: cannot make the folder of {path}: {exc.strerror}.") from None
+        raise ConfigError(f"{setting}: cannot make the folder of {path}: {exc.strerror}.") from None
     if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
-        raise ConfigError(f"STOWAGE_BIND: {path} has {length} bytes, and a socket's path at most {SOCKET_PATH_BYTES}; name a shorter one.")
+        raise ConfigError(f"{setting}: {path} has {length} bytes, and a socket's path at most {SOCKET_PATH_BYTES}; name a shorter one.")
     if path.exists() and not path.is_socket():
-        raise ConfigError(f"STOWAGE_BIND: {path} exists and is not a socket.")
+        raise ConfigError(f"{setting}: {path} exists and is not a socket.")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.connect(str(path))
-        raise ConfigError(f"STOWAGE_BIND: another service is listening on {path}.")
+        raise ConfigError(f"{setting}: another service is listening on {path}.")

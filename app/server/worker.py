@@ -12,6 +12,7 @@ from selectors import EVENT_WRITE
 from gunicorn.http.body import LengthReader
 
 from stowage.blueprints.streaming import SERVING
+from stowage.request_log import REQUEST_LOG
 from stowage.server.connections import Connection, QuickAnswer
 from stowage.server.reception import Reception
 
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 class Worker(Reception):
     """Runs requests in threads, and leaves unsent parts of quick answers and the bodies of refused uploads to the main thread."""
 
+    slot = 0
+    """A number that no other living worker has."""
+
     def init_signals(self) -> None:
         """Leave to the parent what a terminal sends to all: Ctrl-C, and SIGHUP when it is closed."""
         super().init_signals()
@@ -34,7 +38,9 @@ class Worker(Reception):
     def run(self) -> None:
         """Serve until the process is to stop, and say how many requests that has cut."""
         super().run()
+        self._health.close()  # nothing has waited for its clients
         if cut := self._seats.running:
+            self.wsgi.extensions[REQUEST_LOG].cut()
             _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")
 
     def load_wsgi(self) -> None:
@@ -47,7 +53,7 @@ class Worker(Reception):
         conn.parser.unreader.in_head = False
         if not conn.kind.quick:
             return super().handle_request(req, conn)
-        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server)
+        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server, is_health=conn.door.is_health)
         try:
             return super().handle_request(req, conn.answer)
         finally:

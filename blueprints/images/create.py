@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from stowage.blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth
+from stowage.blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth, registry_engine
 from stowage.blueprints.routing import TAR
 from stowage.blueprints.schemas.base import QuerySchema, since
 from stowage.blueprints.schemas.fields import PlatformSpecifier
@@ -41,9 +41,10 @@ def image_create() -> ResponseReturnValue:
 
 
 def _pull(query: dict[str, Any]) -> ProgressStream:
+    reference = pull_reference(query["from_image"], query["tag"])
     return pull_image(
-        engine(),
-        pull_reference(query["from_image"], query["tag"]),
+        registry_engine(reference.domain),
+        reference,
         platform=query["platform"],
         credentials=registry_auth(),
         headers=meta_headers(),

@@ -8,7 +8,7 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from stowage.blueprints.request import engine, load_query, meta_headers, push_auth
+from stowage.blueprints.request import load_query, meta_headers, push_auth, registry_engine
 from stowage.blueprints.schemas.base import QuerySchema, since
 from stowage.blueprints.schemas.fields import PlatformJson
 from stowage.blueprints.streaming import PROGRESS, stream_progress
@@ -31,9 +31,10 @@ class PushQuery(QuerySchema):
 def image_push(name: str) -> ResponseReturnValue:
     """POST /images/{name}/push."""
     query = load_query()
+    reference = push_reference(name, query["tag"])
     lines = push_image(
-        engine(),
-        push_reference(name, query["tag"]),
+        registry_engine(reference.domain),
+        reference,
         platform=query["platform"],
         credentials=push_auth(),
         headers=meta_headers(),

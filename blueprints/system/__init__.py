@@ -2,10 +2,13 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.system import absent, auth, blobs, df, events, info, openapi, options, ping, version
+from stowage.blueprints.system import absent, auth, blobs, df, events, healthz, info, metrics, openapi, options, ping, readyz, version
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     ping.blueprint,
+    healthz.blueprint,
+    readyz.blueprint,
+    metrics.blueprint,
     version.blueprint,
     info.blueprint,
     auth.blueprint,

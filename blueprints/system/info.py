@@ -18,8 +18,6 @@ _NO_SWARM = {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "Contro
 _NO_PLUGINS: dict[str, list[str] | None] = {"Volume": [], "Network": [], "Authorization": None, "Log": []}
 _NONE: list[str] = []
 _NO_RUNTIMES: dict[str, object] = {}
-_WARNINGS = ["WARNING: Stowage is an image-only engine: it cannot run containers"]
-"""Never null: the CLI would then make up warnings about memory limits and the like."""
 
 
 class CommitResponse(ResponseSchema):
@@ -99,7 +97,7 @@ class InfoResponse(ResponseSchema):
     init_commit = fields.Nested(CommitResponse, data_key="InitCommit", dump_default={})
     security_options = fields.Constant(_NONE, data_key="SecurityOptions")
     cdi_directories = fields.Constant(_NONE, data_key="CDISpecDirs")
-    warnings = fields.Constant(_WARNINGS, data_key="Warnings")
+    warnings = fields.List(fields.String(), data_key="Warnings")
 
 
 @blueprint.get("/info", answer=Answer(InfoResponse), quick=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state, sync_folder
@@ -16,6 +18,8 @@ from stowage.services.content.partial import FileIngest
 from stowage.services.content.paths import SETTLE, Layout, digest_of, key_of, settled_by
 from stowage.services.errors import BlobNotFound
 from stowage.services.oci.digest import Digest
+
+_CHECK_BYTES = 4096
 
 
 class FilesystemStore:
@@ -44,6 +48,20 @@ class FilesystemStore:
                 return claimed
             _write_durably(self._layout.store_id, f"{store_id}\n")
             return store_id
+
+    def check(self) -> None:
+        with storage_errors():
+            with os.scandir(self._layout.blobs):  # raises why it is no folder
+                pass
+            if not os.access(self._layout.blobs, os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with self.ingest(uuid4().hex) as ingest:
+            ingest.write(bytes(_CHECK_BYTES))
+
+    def free(self) -> int:
+        with storage_errors():
+            found = os.statvfs(self._layout.blobs)
+        return found.f_bavail * found.f_frsize
 
     def open(self, digest: Digest) -> BinaryIO:
         with storage_errors():

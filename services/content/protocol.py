@@ -80,6 +80,12 @@ class ContentStore(Protocol):
     def claim(self, store_id: str) -> str:
         """Make this the id, durably, unless there is one; returns the id of the store. If several claim at once, the first wins."""
 
+    def check(self) -> None:
+        """Raise what a writer of a blob would get now; writes a little, syncs nothing, and leaves nothing behind."""
+
+    def free(self) -> int:
+        """Bytes that this process may still write."""
+
     def open(self, digest: Digest) -> BinaryIO:
         """The blob for reading, closed by the caller; raises BlobNotFound."""
 

@@ -182,6 +182,7 @@ class _Pull:
                 yield from _announce(blobs, present)
                 with _explained(others):
                     yield from download_blobs(engine, lease, self.repository, missing)
+            engine.tally.add(reused=len(blobs) - len(missing), fetched=len(missing))
             content = lease.digests()
             graph = read_graph(engine, content, target)
             with engine.metadata.write() as tx:

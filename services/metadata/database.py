@@ -6,6 +6,7 @@ BEGIN IMMEDIATE for up to 30 seconds. A reader keeps seeing the state of its fir
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -59,6 +60,17 @@ def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as exc:
         raise _translate(exc) from exc
+
+
+def require_file(engine: Engine) -> None:
+    """Raise Internal if the file of the database is gone or may not be written: open connections would not notice."""
+    path = engine.url.database or ""
+    try:
+        os.stat(path)
+        if not os.access(path, os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as exc:
+        raise Internal(f"metadata store: {exc.strerror}") from exc
 
 
 def _make_private(database: str) -> None:

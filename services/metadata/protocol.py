@@ -26,7 +26,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from stowage.services.metadata.records import Actor, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts, Selection, Target
+from stowage.services.metadata.records import (
+    Actor,
+    Event,
+    ImageRecord,
+    LayerFacts,
+    ManifestDocument,
+    ManifestFacts,
+    RowCounts,
+    Selection,
+    Target,
+)
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -243,6 +253,12 @@ class MetadataStore(Protocol):
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
+
+    def counts(self) -> RowCounts:
+        """How much there is, counted in the database."""
+
+    def check(self) -> None:
+        """Raise what a transaction would raise now. Reads a row, and takes no lock that a writer waits for."""
 
     def problems(self) -> list[str]:
         """A sentence for each thing that is damaged in the database itself, or whose recorded size does not match its rows."""

@@ -140,3 +140,16 @@ class Event:
     type: str
     action: str
     actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """How many images (targets) and blobs there are, the blobs' size in bytes, and the leases by state.
+
+    A lease is `running` while its holder renews it, `kept` when that has ended, and `expired` until the next sweep.
+    """
+
+    images: int
+    blobs: int
+    bytes: int
+    leases: Mapping[str, int]

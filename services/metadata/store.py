@@ -12,12 +12,14 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from stowage.services.errors import EngineError, Unsupported
-from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.counts import count_rows
+from stowage.services.metadata.database import open_engine, require_file, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.listing import SqlTargets
+from stowage.services.metadata.records import RowCounts
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import SqlSources
@@ -65,6 +67,14 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def counts(self) -> RowCounts:
+        with transaction(self._engine(), writes=False) as connection:
+            return count_rows(connection)
+
+    def check(self) -> None:
+        require_file(self._engine())
+        self.store_id()
 
     def problems(self) -> list[str]:
         with transaction(self._engine(), writes=False) as connection:

@@ -12,11 +12,15 @@ import uuid
 from dataclasses import dataclass
 
 from stowage.services.engine import Engine, ShownSettings
+from stowage.services.errors import EngineError
 from stowage.services.oci.timestamp import Timestamp
+from stowage.services.system.readiness import little_space
 from stowage.services.system.version import VERSION
 
 _CONTAINERD_IDENTITY = ("driver-type", "io.containerd.snapshotter.v1")
 """From this row clients know that an image's ID is the digest of its manifest or index, not of its config."""
+
+_NO_CONTAINERS = "WARNING: Stowage is an image-only engine: it cannot run containers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Info:
     no_proxy: str
     hostname: str
     version: str
+    warnings: tuple[str, ...]
 
 
 def read_info(engine: Engine) -> Info:
@@ -92,7 +97,16 @@ def read_info(engine: Engine) -> Info:
         no_proxy=engine.shown.no_proxy,
         hostname=hostname,
         version=VERSION,
+        warnings=_warnings(engine),
     )
+
+
+def _warnings(engine: Engine) -> tuple[str, ...]:
+    """Never empty: the CLI would then make up warnings about memory limits and the like."""
+    problem = None
+    with contextlib.suppress(EngineError):
+        problem = little_space(engine)
+    return (_NO_CONTAINERS, f"WARNING: {problem}") if problem else (_NO_CONTAINERS,)
 
 
 def _os_release() -> dict[str, str]:

@@ -53,7 +53,7 @@ class _Downloads(Transfers):
     """The transfers of one download."""
 
     def __init__(self, engine: Engine, lease: Lease, repository: Repository) -> None:
-        super().__init__(engine.limits, "Downloading")
+        super().__init__(engine, "Downloading")
         self._engine = engine
         self._lease = lease
         self._repository = repository
@@ -108,9 +108,16 @@ class _Downloads(Transfers):
                     self.check()
             patience.took(time.monotonic() - began)
             try:
-                return future.result()
+                stream = future.result()
             except EngineError as exc:
                 self.pause(blob, patience.pause_after(exc))
+            else:
+                self._tally.add(resumes=stream.offset > 0)
+                return stream
+
+    def count(self, received: int) -> None:
+        """Count bytes that a registry has sent."""
+        self._tally.add(moved=received)
 
     def give_up(self, blob: Descriptor) -> None:
         """Raise RegistryFailure for a stream that is too slow; another try, of another host if there is one, may be faster."""
@@ -146,6 +153,7 @@ class _Transfer:
                 for chunk in self._behind(received):
                     self._downloads.check()
                     received += len(chunk)
+                    self._downloads.count(len(chunk))
                     self._patience.progressed()
                     self._downloads.advance(self._blob, received)
                     yield chunk

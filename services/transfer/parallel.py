@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from stowage.services.engine import Limits
+from stowage.services.engine import Engine
 from stowage.services.errors import RegistryFailure
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
@@ -30,8 +30,8 @@ def is_shown(blob: Descriptor) -> bool:
 class Transfers:
     """Transfers whose lines say `advancing` as bytes pass. Those that have not begun say `waiting`, or nothing if it is empty."""
 
-    def __init__(self, limits: Limits, advancing: str, *, waiting: str = "") -> None:
-        self._limits = limits
+    def __init__(self, engine: Engine, advancing: str, *, waiting: str = "") -> None:
+        self._limits, self._tally = engine.limits, engine.tally
         self._advancing = advancing
         self._waiting = waiting
         self._cancelled = threading.Event()
@@ -76,6 +76,7 @@ class Transfers:
     def pause(self, blob: Descriptor, seconds: float) -> None:
         """Wait before the next try, shown as "Retrying"; raises as `check` does."""
         self.check()
+        self._tally.add(retries=1)
         self._due[blob.digest] = time.monotonic() + seconds
         self._cancelled.wait(seconds)
         del self._due[blob.digest]

@@ -29,7 +29,7 @@ class Uploads(Transfers):
     """The transfers of one push."""
 
     def __init__(self, engine: Engine, destination: Destination) -> None:
-        super().__init__(engine.limits, "Pushing", waiting="Waiting")
+        super().__init__(engine, "Pushing", waiting="Waiting")
         self._engine = engine
         self._destination = destination
 
@@ -100,6 +100,7 @@ class Uploads(Transfers):
 
     def _advance(self, blob: Descriptor, sent: int) -> None:
         self.check()
+        self._tally.add(moved=max(0, sent - self._passed.get(blob.digest, 0)))
         self.advance(blob, sent)
 
 

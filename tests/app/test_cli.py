@@ -122,7 +122,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 def test_the_files_for_an_installation_are_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy-files"]) == 0
     folder = Path(capsys.readouterr().out.removesuffix("\n"))
-    assert {"nginx.conf", "stowage.service"} <= {path.name for path in folder.iterdir()}
+    assert {"alerts.yml", "grafana.json", "nginx.conf", "stowage.service"} <= {path.name for path in folder.iterdir()}
     assert not root.exists()
 
 

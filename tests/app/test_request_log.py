@@ -19,7 +19,7 @@ from stowage.services.errors import InvalidContent
 from stowage.services.progress import Progress, ProgressStream
 from tests.builders import load_image, make_tar, simple_layout
 
-PAIR = re.compile(r'([a-z]+)=("(?:[^"\\]|\\.)*"|[^ "=\\]+)')
+PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "=\\]+)')
 
 
 class Lines:
@@ -27,6 +27,10 @@ class Lines:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog
+
+    @property
+    def count(self) -> int:
+        return len([each for each in self._caplog.records if each.name == "stowage.request"])
 
     def last(self) -> tuple[str, dict[str, str]]:
         """The level of the newest line and its fields."""

@@ -27,6 +27,8 @@ def test_every_setting_is_read() -> None:
     environ = {
         "STOWAGE_ROOT": "/srv/stowage",
         "STOWAGE_BIND": "unix:/run/s.sock, 127.0.0.1:2375,[::1]:0,localhost:1",
+        "STOWAGE_HEALTH_BIND": "0.0.0.0:9300,unix:/run/health.sock",
+        "STOWAGE_LEAST_FREE": "0",
         "STOWAGE_DATABASE_URL": "sqlite:////srv/db",
         "STOWAGE_CONTENT_URL": "file:///srv/content",
         "STOWAGE_LOG_LEVEL": "DEBUG",
@@ -41,6 +43,7 @@ def test_every_setting_is_read() -> None:
     }
     config = Config.from_environ(environ)
     assert [str(bind) for bind in config.bind] == ["unix:/run/s.sock", "127.0.0.1:2375", "[::1]:0", "localhost:1"]
+    assert ([str(bind) for bind in config.health_bind], config.least_free) == (["0.0.0.0:9300", "unix:/run/health.sock"], 0)
     assert (config.database_url, config.content_root) == ("sqlite:////srv/db", Path("/srv/content"))
     assert (config.log_level, config.workers, config.threads, config.min_api_version) == ("debug", 4, 8, ApiVersion(1, 44))
     assert config.insecure_registries == ("10.0.0.0/8", "fd00::/8", "registry.example", "registry.example:5000", "[::1]:5000")
@@ -102,6 +105,8 @@ def test_every_setting_is_read() -> None:
         ("STOWAGE_HOSTS", "*.10.0.0.5"),
         ("STOWAGE_HOSTS", "::1"),
         ("STOWAGE_HOSTS", "engine.example."),
+        ("STOWAGE_HEALTH_BIND", "9300"),
+        ("STOWAGE_LEAST_FREE", "1G"),
         ("STOWAGE_TYPO", "1"),
     ],
 )
@@ -225,3 +230,8 @@ def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, mach
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("stowage.setting_parsers.read_flags", lambda: frozenset(flags))
     assert str(Config.from_environ({}).platform) == expected
+
+
+def test_an_address_has_one_purpose() -> None:
+    with pytest.raises(ConfigError, match=r"^STOWAGE_HEALTH_BIND: 127\.0\.0\.1:1 is also an address of STOWAGE_BIND\.$"):
+        Config.from_environ({"STOWAGE_BIND": "127.0.0.1:1", "STOWAGE_HEALTH_BIND": "127.0.0.1:1"})

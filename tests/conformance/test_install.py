@@ -74,7 +74,8 @@ def test_the_wheel_holds_one_package_with_its_licence_and_what_a_system_needs(wh
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     assert {name.split("/")[0] for name in names} == {"stowage", "stowage-0.1.0.dist-info"}
-    wanted = {"stowage-0.1.0.dist-info/licenses/LICENSE", "stowage/deploy/nginx.conf", "stowage/deploy/stowage.service"}
+    shipped = {f"stowage/deploy/{name}" for name in ("alerts.yml", "grafana.json", "nginx.conf", "stowage.service")}
+    wanted = {"stowage-0.1.0.dist-info/licenses/LICENSE", *shipped}
     assert wanted <= set(names)
 
 
@@ -118,7 +119,7 @@ def test_another_distribution_with_the_same_names_comes_and_goes(environment: Pa
 def test_the_folder_of_the_unit_and_the_site_is_told(environment: Path, tmp_path: Path) -> None:
     folder = Path(run(environment / "stowage", "deploy-files", cwd=tmp_path).strip())
     assert environment.parent in folder.parents
-    for name in ("nginx.conf", "stowage.service"):
+    for name in ("alerts.yml", "grafana.json", "nginx.conf", "stowage.service"):
         assert (folder / name).read_bytes() == (REPOSITORY / "deploy" / name).read_bytes()
 
 

@@ -57,7 +57,7 @@ def test_a_path_of_line_breaks_is_one_line(running: Service) -> None:
 def test_a_long_path_is_cut_and_its_status_is_not(running: Service) -> None:
     (line,) = logged(running, head("GET", "/nope/" + "a" * 900_000, CLOSE))
     assert 'method=GET path="/nope/aaa' in line
-    assert re.search(r'aaa\[cut, \d+ characters in all\]aaa+" status=404 bytes=\d+ ms=\d+ address=127\.0\.0\.1:\d+$', line)
+    assert re.search(r'aaa\[cut, \d+ characters in all\]aaa+" status=404 bytes=\d+ ms=\d+ id=[0-9a-f]{16} address=127\.0\.0\.1:\d+$', line)
 
 
 def test_a_name_cannot_forge_a_line_or_a_field(running: Service) -> None:

@@ -64,7 +64,7 @@ def ask(service: Service, request: str, body: bytes = b"") -> bytes:
 def test_a_load_that_fails_says_why_and_who_asked(running: Service) -> None:
     line = line_of(running, lambda: ask(running, "POST /images/load", b"no archive"), "/images/load")
     assert " ERROR stowage.request method=POST path=/images/load status=200 " in line
-    assert f'operation=load outcome=failed reason="unexpected EOF" uid={os.getuid()} pid={os.getpid()}' in line
+    assert f'operation=load outcome=failed error=InvalidContent reason="unexpected EOF" uid={os.getuid()} pid={os.getpid()}' in line
 
 
 def test_the_peer_over_tls_is_the_subject_of_its_certificate(running: Service, certificates: Path) -> None:
@@ -100,7 +100,7 @@ def test_chunks_that_make_no_sense_are_an_error(running: Service) -> None:
             connection.sendall(f"POST /images/load {HEAD}Transfer-Encoding: chunked\r\n\r\nno chunk\r\n".encode())
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
-    assert 'outcome=failed reason="unexpected EOF"' in line_of(running, send, "/images/load")
+    assert 'outcome=failed error=InvalidContent reason="unexpected EOF"' in line_of(running, send, "/images/load")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_client_that_leaves_a_save_is_no_error(running: Service, big: str) -> 
 def test_a_push_that_fails_names_the_image(running: Service, big: str) -> None:
     line = line_of(running, lambda: ask(running, "POST /images/localhost:1/big/push?tag=1"), "/images/localhost:1/big/push")
     assert " ERROR stowage.request " in line
-    assert f"operation=push image={big} outcome=failed reason=" in line
+    assert f"operation=push image={big} outcome=failed error=RegistryFailure reason=" in line
 
 
 def test_a_save_that_finds_a_blob_damaged_says_so_in_one_line(running: Service, big: str) -> None:
@@ -139,7 +139,7 @@ def test_a_save_that_finds_a_blob_damaged_says_so_in_one_line(running: Service, 
     finally:
         blob.write_bytes(whole)
     assert " ERROR stowage.request " in line
-    assert re.search(rf"operation=save image={big} outcome=failed reason=\"[^\"]*{blob.name}[^\"]*\" uid=", line)
+    assert re.search(rf"operation=save image={big} outcome=failed error=Damaged reason=\"[^\"]*{blob.name}[^\"]*\" uid=", line)
 
 
 @pytest.fixture

@@ -31,20 +31,20 @@ def test_a_socket_that_somebody_listens_on_is_left_to_them(tmp_path: Path) -> No
         listener.bind(str(path))
         listener.listen()
         with pytest.raises(ConfigError, match="another service is listening"):
-            _free_socket(path)
-    _free_socket(path)
+            _free_socket(path, "STOWAGE_BIND")
+    _free_socket(path, "STOWAGE_BIND")
 
 
 def test_a_file_in_the_place_of_a_socket_is_left_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("precious")
     with pytest.raises(ConfigError, match="is not a socket"):
-        _free_socket(path)
+        _free_socket(path, "STOWAGE_BIND")
     assert path.read_text() == "precious"
 
 
 def test_the_folder_of_a_socket_is_made(tmp_path: Path) -> None:
-    _free_socket(tmp_path / "a" / "b" / "s.sock")
+    _free_socket(tmp_path / "a" / "b" / "s.sock", "STOWAGE_BIND")
     assert (tmp_path / "a" / "b").is_dir()
 
 
@@ -87,8 +87,8 @@ def test_an_address_that_is_taken_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = Bind.parse(f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ConfigError, match=rf"STOWAGE_BIND: cannot listen on {bind}: Address already in use\."):
-            _free_address(bind)
-    _free_address(bind)
+            _free_address(bind, "STOWAGE_BIND")
+    _free_address(bind, "STOWAGE_BIND")
 
 
 @pytest.mark.parametrize("wrong", ["STOWAGE_TLS_CERT", "STOWAGE_TLS_CA"])

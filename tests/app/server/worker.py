@@ -16,6 +16,7 @@ from flask import Flask
 from gunicorn.glogging import Logger
 from gunicorn.sock import create_sockets
 
+from stowage.server.connections import is_health, mark_health
 from stowage.server.serving import Server, _adjust_gunicorn
 from stowage.server.worker import Worker
 from stowage.settings import Config
@@ -28,12 +29,20 @@ class Served:
 
     def __init__(self, worker: Worker, thread: threading.Thread) -> None:
         self.worker, self.thread = worker, thread
-        self.addresses = {listener.family: listener.getsockname() for listener in worker.sockets}
+        self.addresses = {listener.family: listener.getsockname() for listener in worker.sockets if not is_health(listener)}
 
     def connect(self, family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
         connection = socket.socket(family)
         connection.settimeout(PATIENCE)
         connection.connect(self.addresses[family])
+        return connection
+
+    def probe(self) -> socket.socket:
+        """A connection to the health address."""
+        (listener,) = filter(is_health, self.worker.sockets)
+        connection = socket.socket(listener.family)
+        connection.settimeout(PATIENCE)
+        connection.connect(listener.getsockname())
         return connection
 
     def over_unix(self) -> socket.socket:
@@ -67,9 +76,11 @@ def rest(connection: socket.socket) -> bytes:
 def serving(app: Flask, folder: Path, **settings: str) -> Iterator[Served]:
     _adjust_gunicorn()
     environ = {"STOWAGE_ROOT": str(folder), "STOWAGE_BIND": f"unix:{folder}/s.sock,127.0.0.1:0", "STOWAGE_THREADS": "4", **settings}
-    cfg = Server(Config.from_environ(environ)).cfg
+    config = Config.from_environ(environ)
+    cfg = Server(config).cfg
     log = Logger(cfg)
     sockets = create_sockets(cfg, log)
+    mark_health(sockets, len(config.health_bind))
     worker = Worker(0, os.getppid(), sockets, SimpleNamespace(wsgi=lambda: app), 120, cfg, log)
     worker.tpool = worker.get_thread_pool()
     worker.poller = selectors.DefaultSelector()

@@ -1,7 +1,14 @@
 """GET /info."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from flask.testing import FlaskClient
+
+from stowage.application import create_app
+from stowage.services.engine import Engine
+from stowage.settings import Config
 
 
 def test_info_says_that_nothing_runs(client: FlaskClient) -> None:
@@ -33,3 +40,16 @@ def test_old_versions_have_the_fields_that_later_ones_dropped(client: FlaskClien
         "Expected": "Expected" in info["RuncCommit"],
         "AllowNondistributableArtifactsCIDRs": "AllowNondistributableArtifactsCIDRs" in info["RegistryConfig"],
     } == fields
+
+
+def test_little_free_space_is_a_warning(engine: Engine, tmp_path: Path) -> None:
+    config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path / "root")})
+    scarce = replace(engine, limits=replace(engine.limits, least_free=1 << 60))
+    warnings = create_app(config, build=lambda _: scarce).test_client().get("/info").get_json()["Warnings"]
+    assert len(warnings) == 2
+    assert warnings[1].startswith("WARNING: The content store has little space: ")
+
+
+def test_an_unknown_free_space_is_no_warning(client: FlaskClient, tmp_path: Path) -> None:
+    (tmp_path / "root" / "blobs").rmdir()
+    assert len(client.get("/info").get_json()["Warnings"]) == 1

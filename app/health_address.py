@@ -1,0 +1,33 @@
+"""The health address: whoever reaches it gets probes and metrics, and nothing else.
+
+The worker marks what arrives there: the connection of such a request has `is_health`. It is served by the bare routes, past the rules for
+hosts and peers, but only if its path is one of a few. All other requests take the usual way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from stowage.blueprints.routing import JSON, PROBES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_METHODS = ("GET", "HEAD")
+_NOT_HERE = b'{"message":"page not found"}\n'
+
+
+class HealthAddress:
+    """Serves `routes` to requests of the health address, and the application to all others."""
+
+    def __init__(self, application: WSGIApplication, routes: WSGIApplication) -> None:
+        self._application, self._routes = application, routes
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not getattr(environ.get("gunicorn.socket"), "is_health", False):
+            return self._application(environ, start_response)
+        if environ["PATH_INFO"] in PROBES and environ["REQUEST_METHOD"] in _METHODS:
+            return self._routes(environ, start_response)
+        start_response("404 Not Found", [("Content-Type", JSON), ("Content-Length", str(len(_NOT_HERE)))])
+        return [_NOT_HERE]
