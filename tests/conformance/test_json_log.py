@@ -41,11 +41,13 @@ def plain(root: Path) -> Gunicorn:
 def test_every_line_is_an_object_from_start_to_stop(make: Callable[[Path], Service], tmp_path: Path) -> None:
     service = make(tmp_path / "stowage")
     service.start()
-    exchange(service, head("GET", "/_ping", CLOSE))
-    exchange(service, head("POST", "/images/load", CLOSE, "Content-Length: 3") + b"bad")
-    exchange(service, b"GET /_ping HTTP/1.1\r\nno header\x1b[31m\r\n\r\n")
-    poll(lambda: any(each["logger"] == "gunicorn.error" for each in objects(service)) and len(requests(service)) == 2)
-    service.stop()
+    try:
+        exchange(service, head("GET", "/_ping", CLOSE))
+        exchange(service, head("POST", "/images/load", CLOSE, "Content-Length: 3") + b"bad")
+        exchange(service, b"GET /_ping HTTP/1.1\r\nno header\x1b[31m\r\n\r\n")
+        poll(lambda: any(each["logger"] == "gunicorn.error" for each in objects(service)) and len(requests(service)) == 2)
+    finally:
+        service.stop()
     ping, load = requests(service)
     assert (ping["method"], ping["path"], ping["status"], ping["bytes"]) == ("GET", "/_ping", 200, 2)
     assert (load["level"], load["operation"], load["outcome"], load["error"]) == ("ERROR", "load", "failed", "InvalidContent")
