@@ -22,7 +22,7 @@ from stowage.peers import ADMITS, PeerGuard, is_admitted
 from stowage.preparation import prepare_store
 from stowage.request_log import RequestLog
 from stowage.services.engine import Engine
-from stowage.settings import Config
+from stowage.settings import CONFIG, Config
 from stowage.wiring import build_engine
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.url_map.converters["path"] = NameConverter
+    app.extensions[CONFIG] = config
     app.extensions[ENGINE] = _once(lambda: (build or build_engine)(config))
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds

@@ -6,14 +6,15 @@ import copy
 import resource
 import socket
 import time
-from contextlib import suppress
 from typing import Any
 
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import TConn
 
+from stowage.server.answers import QuickAnswer
 from stowage.server.heads import Head, HeadUnreader
 from stowage.server.seats import Kind
+from stowage.server.spool import Space
 from stowage.server.tls import TlsSocket
 
 HEAD_SECONDS = 20.0
@@ -24,9 +25,8 @@ CLOSE_SECONDS = 5.0
 """The time for a client to close its side: a connection closed earlier could lose the end of the answer in transit."""
 
 _LEAST_CONNECTIONS = 16
-"""The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
+"""The lowest limit of a door, however few files may be open; otherwise all connections and their spools may take half of them."""
 _PIECE = 8192
-_PACKET = 1 << 16
 
 
 class Room:
@@ -84,10 +84,11 @@ class Door:
         self.cfg = _without_tls(cfg) if is_local and cfg.is_ssl else cfg
         self.listeners = [listener for listener in listeners if (listener.family == socket.AF_UNIX) is is_local]
         self.is_local = is_local
-        self._most = min(cfg.worker_connections, max(_LEAST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+        self._most = min(cfg.worker_connections, max(_LEAST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
         self.is_open = False
         self.count = 0
-        self.heads, self.answers = Sizes(), Sizes()
+        self.heads = Sizes()
+        self.spools: Space  # once the application is loaded
         self.closing, self.opening = Room(CLOSE_SECONDS), Room(HEAD_SECONDS)
         self.kept, self.sending = Room(cfg.keepalive), Room(STALL_SECONDS)
         self.rooms = (self.closing, self.opening, self.kept, self.sending)
@@ -96,7 +97,6 @@ class Door:
         """Note that a connection has ended."""
         self.count -= 1
         self.heads.note(conn, 0)
-        self.answers.note(conn, 0)
 
     @property
     def is_crowded(self) -> bool:
@@ -151,14 +151,20 @@ class Connection(TConn):
             room.add(self)
 
     @property
-    def unsent(self) -> int:
-        """Bytes of the answer that have not been sent yet."""
-        return 0 if self.answer is None else self.answer.size
+    def is_unsent(self) -> bool:
+        """Whether a part of the answer has not been sent yet."""
+        return self.answer is not None and self.answer.is_unsent
 
     def push(self) -> None:
         """Send some of the unsent answer; raises BlockingIOError."""
         if self.answer is not None:
             self.answer.push()
+
+    def close(self, graceful: bool = False) -> None:
+        """Close at once, and discard what was not sent."""
+        if self.answer is not None:
+            self.answer.discard()
+        super().close(graceful)
 
     def receive(self) -> bytes:
         """Some of the bytes that have arrived, none only at the end of the stream. Raises BlockingIOError if there are none yet."""
@@ -175,55 +181,6 @@ class Connection(TConn):
     def _has_record(self) -> bool:
         """Whether part of a TLS record is left: TLS reads whole records."""
         return isinstance(self.sock, TlsSocket) and self.sock.pending() > 0
-
-
-class QuickAnswer:
-    """The socket and the connection of a quick answer. It keeps what the client does not accept at once, so that its thread need not
-    wait.
-    """
-
-    def __init__(self, sock: Any, client: object, server: object) -> None:
-        sock.setblocking(False)
-        self._sock, self.client, self.server = sock, client, server
-        self._unsent: list[bytes | memoryview] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    @property
-    def sock(self) -> QuickAnswer:
-        """The socket that gunicorn answers on."""
-        return self
-
-    @property
-    def size(self) -> int:
-        """Bytes that are still to be sent."""
-        return sum(map(len, self._unsent))
-
-    def sendall(self, content: bytes) -> None:
-        """Keep the content for the next flush."""
-        self._unsent.append(content)
-
-    def send(self, content: bytes) -> int:
-        self.sendall(content)
-        return len(content)
-
-    def settimeout(self, seconds: float | None) -> None:
-        """Do nothing: no thread waits for the client of a quick answer."""
-
-    def flush(self) -> None:
-        """Send what can be sent now; a small answer goes out in one piece."""
-        if self._unsent and self.size <= _PACKET:
-            self._unsent = [b"".join(self._unsent)]
-        with suppress(BlockingIOError):
-            while self._unsent:
-                self.push()
-
-    def push(self) -> None:
-        """Send once; raises BlockingIOError."""
-        rest = memoryview(self._unsent[0])
-        sent = self._sock.send(rest)
-        self._unsent[:1] = [rest[sent:]] if sent < len(rest) else []
 
 
 def _without_tls(cfg: Any) -> Any:
