@@ -28,7 +28,7 @@ from stowage.request_log import REQUEST_LOG, RequestLog
 from stowage.services.engine import Engine
 from stowage.services.system.readiness import Readiness, find_problems
 from stowage.services.system.totals import read_totals
-from stowage.settings import Config
+from stowage.settings import CONFIG, Config
 from stowage.wiring import build_engine
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.url_map.converters["path"] = NameConverter
+    app.extensions[CONFIG] = config
     app.extensions[ENGINE] = engine = _once(lambda: (build or build_engine)(config))
     app.extensions[READINESS] = ready = Readiness(lambda: find_problems(engine()))
     app.extensions[METRICS], app.extensions[EVERYWHERE] = metrics, config.metrics == "on"

@@ -18,6 +18,8 @@ from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 from stowage.setting_parsers import Bind
 
+CONFIG = "stowage.config"
+"""Key of the application's extensions: its Config."""
 OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
 """The settings that are also options of the command line."""
 

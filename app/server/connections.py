@@ -7,14 +7,15 @@ import os
 import resource
 import socket
 import time
-from contextlib import suppress
 from typing import Any
 
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import TConn
 
+from stowage.server.answers import QuickAnswer
 from stowage.server.heads import Head, HeadUnreader
 from stowage.server.seats import Kind
+from stowage.server.spool import Space
 from stowage.server.tls import TlsSocket
 
 HEAD_SECONDS = 20.0
@@ -25,11 +26,10 @@ CLOSE_SECONDS = 5.0
 """The time for a client to close its side: a connection closed earlier could lose the end of the answer in transit."""
 
 _LEAST_CONNECTIONS = 16
-"""The lowest limit of a door, however few files may be open; otherwise all connections together may take half of them."""
+"""The lowest limit of a door, however few files may be open; otherwise all connections and their spools may take half of them."""
 _HEALTH_CONNECTIONS = 64
 """The most at the health address of a worker."""
 _PIECE = 8192
-_PACKET = 1 << 16
 
 
 class Room:
@@ -88,10 +88,11 @@ class Door:
         self.listeners = listeners
         self.is_local, self.is_health = is_local, is_health
         most = _HEALTH_CONNECTIONS if is_health else cfg.worker_connections
-        self._most = min(most, max(_LEAST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+        self._most = min(most, max(_LEAST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
         self.is_open = False
         self.count = 0
-        self.heads, self.answers = Sizes(), Sizes()
+        self.heads = Sizes()
+        self.spools: Space  # once the application is loaded
         self.closing, self.opening = Room(CLOSE_SECONDS), Room(HEAD_SECONDS)
         self.kept, self.sending = Room(cfg.keepalive), Room(STALL_SECONDS)
         self.rooms = (self.closing, self.opening, self.kept, self.sending)
@@ -100,7 +101,6 @@ class Door:
         """Note that a connection has ended."""
         self.count -= 1
         self.heads.note(conn, 0)
-        self.answers.note(conn, 0)
 
     def close(self) -> None:
         """Close the connections that no thread has."""
@@ -165,14 +165,20 @@ class Connection(TConn):
             room.add(self)
 
     @property
-    def unsent(self) -> int:
-        """Bytes of the answer that have not been sent yet."""
-        return 0 if self.answer is None else self.answer.size
+    def is_unsent(self) -> bool:
+        """Whether a part of the answer has not been sent yet."""
+        return self.answer is not None and self.answer.is_unsent
 
     def push(self) -> None:
         """Send some of the unsent answer; raises BlockingIOError."""
         if self.answer is not None:
             self.answer.push()
+
+    def close(self, graceful: bool = False) -> None:
+        """Close at once, and discard what was not sent."""
+        if self.answer is not None:
+            self.answer.discard()
+        super().close(graceful)
 
     def receive(self) -> bytes:
         """Some of the bytes that have arrived, none only at the end of the stream. Raises BlockingIOError if there are none yet."""
@@ -189,56 +195,6 @@ class Connection(TConn):
     def _has_record(self) -> bool:
         """Whether part of a TLS record is left: TLS reads whole records."""
         return isinstance(self.sock, TlsSocket) and self.sock.pending() > 0
-
-
-class QuickAnswer:
-    """The socket and the connection of a quick answer. It keeps what the client does not accept at once, so that its thread need not
-    wait.
-    """
-
-    def __init__(self, sock: Any, client: object, server: object, *, is_health: bool = False) -> None:
-        """`is_health` is for the application: the request arrived at the health address (app/health_address.py)."""
-        sock.setblocking(False)
-        self._sock, self.client, self.server, self.is_health = sock, client, server, is_health
-        self._unsent: list[bytes | memoryview] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    @property
-    def sock(self) -> QuickAnswer:
-        """The socket that gunicorn answers on."""
-        return self
-
-    @property
-    def size(self) -> int:
-        """Bytes that are still to be sent."""
-        return sum(map(len, self._unsent))
-
-    def sendall(self, content: bytes) -> None:
-        """Keep the content for the next flush."""
-        self._unsent.append(content)
-
-    def send(self, content: bytes) -> int:
-        self.sendall(content)
-        return len(content)
-
-    def settimeout(self, seconds: float | None) -> None:
-        """Do nothing: no thread waits for the client of a quick answer."""
-
-    def flush(self) -> None:
-        """Send what can be sent now; a small answer goes out in one piece."""
-        if self._unsent and self.size <= _PACKET:
-            self._unsent = [b"".join(self._unsent)]
-        with suppress(BlockingIOError):
-            while self._unsent:
-                self.push()
-
-    def push(self) -> None:
-        """Send once; raises BlockingIOError."""
-        rest = memoryview(self._unsent[0])
-        sent = self._sock.send(rest)
-        self._unsent[:1] = [rest[sent:]] if sent < len(rest) else []
 
 
 def mark_health(listeners: list[Any], count: int) -> None:

@@ -4,7 +4,8 @@ A connection waits for its client in a *room* of the *door* through which it arr
 an answer, or for its end. When a head is complete, the request waits for a *seat* (`seats.py`), which is a thread. Only the steps of
 handshakes, which compute, have threads of their own.
 
-Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request.
+Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request. Too much of the
+disk for unread answers costs only clients of the same door that do not read theirs.
 When no descriptor is free, a TCP connection is closed first.
 """
 
@@ -26,19 +27,18 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 from stowage.blueprints.streaming import LISTENERS
 from stowage.metrics import METRICS
 from stowage.peers import ADMITS
-from stowage.server.connections import STALL_SECONDS, Connection, Door, Room, is_health
+from stowage.server.connections import Connection, Door, Room, is_health
 from stowage.server.handshakes import Handshakes, Outcome
 from stowage.server.quick import Routes
 from stowage.server.seats import PROBE, PROBES, SPARE, Kind, Seats
+from stowage.server.spool import Space
+from stowage.settings import CONFIG
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20
 """The limit for all heads that a door's connections have sent, or are about to send, and that no thread has taken yet."""
 _HANDSHAKE_BYTES = 64 << 10
 """Roughly what TLS takes for a handshake."""
-_ANSWER_BYTES = 64 << 20
-"""The limit for all quick answers that a door's clients have not accepted yet. Beyond it they have less time, and no request is quick."""
-_HURRY_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _NO_CONNECTION = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED})
@@ -70,6 +70,8 @@ class Reception(ThreadWorker):
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self._routes = Routes(self.wsgi.url_map)
+        for door in self._all_doors:
+            door.spools = Space(self.wsgi.extensions[CONFIG].content_root)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """As in gunicorn. The health address stays open: while the worker stops, it answers that the service is not ready."""
@@ -176,10 +178,15 @@ class Reception(ThreadWorker):
         self._look_at = now + _LOOK_SECONDS
         self._note_load()
         for door in self._all_doors:
-            door.sending.seconds = _HURRY_SECONDS if door.answers.total > _ANSWER_BYTES else STALL_SECONDS
             for room in door.rooms:
                 while room.due <= now:
                     self._drop(room.oldest)
+            self._make_space(door)
+
+    def _make_space(self, door: Door) -> None:
+        """While unread answers take too much of the disk, drop the client that has accepted nothing for longest."""
+        while door.spools.is_crowded and door.sending:
+            self._drop(door.sending.oldest)
 
     def _note_load(self) -> None:
         """Let the metrics show how busy this worker is."""
@@ -263,10 +270,5 @@ class Reception(ThreadWorker):
 
     def _fill_seats(self) -> None:
         while (conn := self._seats.next()) is not None:
-            if conn.kind.quick and not conn.kind.probe and conn.door.answers.total > _ANSWER_BYTES:
-                self._seats.leave(conn.kind)
-                conn.kind = conn.kind._replace(quick=False)
-                self._seats.enter(conn, conn.kind)
-                continue
             conn.door.heads.note(conn, 0)
             self.enqueue_req(conn)

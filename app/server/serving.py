@@ -48,6 +48,9 @@ from stowage.wiring import build_engine
 _M_ARENA_MAX = -8
 """The parameter's number in glibc's malloc.h."""
 
+_LONG = 1 << 20
+"""Bytes of an answer whose memory is given back."""
+
 _REQUEST_LINE = 1 << 20
 """The longest request line in bytes, as Go allows for the whole head: `docker save` of many images names each in its query."""
 
@@ -197,8 +200,8 @@ def _use_one_arena() -> None:
 
 
 def _give_back_memory(worker: ThreadWorker, request: message.Request, environ: dict[str, object], response: wsgi.Response | None) -> None:
-    """After a stream, return to the system what glibc keeps of its buffers."""
-    if response is not None and response.is_chunked():
+    """After a stream or a long answer, return to the system what glibc keeps of its buffers."""
+    if response is not None and (response.is_chunked() or response.sent > _LONG):
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 

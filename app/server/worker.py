@@ -13,7 +13,8 @@ from gunicorn.http.body import LengthReader
 
 from stowage.blueprints.streaming import SERVING
 from stowage.request_log import REQUEST_LOG
-from stowage.server.connections import Connection, QuickAnswer
+from stowage.server.answers import QuickAnswer
+from stowage.server.connections import Connection
 from stowage.server.reception import Reception
 
 _PIECE = 1 << 16
@@ -53,11 +54,14 @@ class Worker(Reception):
         conn.parser.unreader.in_head = False
         if not conn.kind.quick:
             return super().handle_request(req, conn)
-        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server, is_health=conn.door.is_health)
+        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server, conn.door.spools, is_health=conn.door.is_health)
         try:
-            return super().handle_request(req, conn.answer)
-        finally:
+            keepalive = super().handle_request(req, conn.answer)
             conn.answer.flush()
+        except BaseException:
+            conn.answer.discard()
+            raise
+        return keepalive
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         """Discard what has arrived of a body that was not read; no thread waits for more. The main thread discards the rest of a body
@@ -86,16 +90,14 @@ class Worker(Reception):
         conn.keep = not fs.cancelled() and fs.exception() is None and bool(fs.result())
         if conn.sock.fileno() < 0:
             self._end(conn)
-        elif conn.unsent:
-            conn.door.answers.note(conn, conn.unsent)
+        elif conn.is_unsent:
             self._wait(conn, conn.door.sending, self._send, EVENT_WRITE)
         else:
             self._go_on(conn)
 
     def _send(self, conn: Connection) -> None:
         conn.push()
-        conn.door.answers.note(conn, conn.unsent)
-        if conn.unsent:
+        if conn.is_unsent:
             conn.move(conn.door.sending)
         else:
             self._leave(conn)

@@ -102,6 +102,7 @@ def test_beginnings_of_tls_hold_up_nobody(tmp_path: Path, certificates: Path, at
 def test_floods_of_key_updates_hold_up_nobody(tmp_path: Path, certificates: Path, begin: bytes) -> None:
     content = archive("flooded")
     with serving(tmp_path, **tls_settings(certificates)) as service, floods(service, certificates, begin) as flooding:
+        assert_served(service)  # the service listens before it has a worker
         workers = worker_pids(service)
         for _ in range(15):
             assert_served(service)

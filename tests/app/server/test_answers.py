@@ -1,30 +1,86 @@
-"""Quick answers that their readers do not take."""
+"""Quick answers that their readers take late or not at all."""
 
 from __future__ import annotations
 
+import os
+import resource
+import select
 import socket
-from contextlib import ExitStack
+import ssl
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse, IncompleteRead
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
 from flask import Flask, Response
 
-from stowage.server import reception
-from stowage.server.seats import Kind
-from tests.app.server.worker import PATIENCE, rest, serving, statuses
+from stowage.server import connections, spool
+from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head
+from tests.fake_registry.server import CERTIFICATE
+from tests.resources import nameless_files
 from tests.waiting import poll
 
 PING = head("GET", "/_ping", CLOSE)
 LONG = b"long" * 100_000
 ASK = head("GET", "/version")
+PIECES = [os.urandom(40_000) for _ in range(50)]
+STREAMED = 24 << 20
+"""Bytes of a streamed answer: more than the sockets of two sides hold."""
+WHOLE = b"".join(islice(cycle(PIECES), STREAMED // len(PIECES[0])))
+
+Answer = Callable[[], Response]
 
 
 @pytest.fixture
-def wordy(app: Flask) -> Flask:
+def answering(app: Flask) -> Callable[[Answer], Flask]:
+    """Give the application another view of a quick route, /version."""
+
+    def answer_with(view: Answer) -> Flask:
+        app.view_functions["system_version.system_version"] = view
+        return app
+
+    return answer_with
+
+
+@pytest.fixture
+def wordy(answering: Callable[[Answer], Flask]) -> Flask:
     """The application, with an answer that does not fit in a socket."""
-    app.view_functions["system_version.system_version"] = lambda: Response(LONG)
-    return app
+    return answering(lambda: Response(LONG))
+
+
+@pytest.fixture
+def streaming(answering: Callable[[Answer], Flask]) -> Flask:
+    """The application, with an answer that is made piece by piece."""
+    return answering(lambda: Response(islice(cycle(PIECES), STREAMED // len(PIECES[0]))))
+
+
+def quiet(served: Served) -> None:
+    """Wait until no request has a thread."""
+    poll(lambda: not served.worker._seats.running)
+
+
+def spools(folder: Path) -> int:
+    """How many answers are stored in a folder."""
+    return len(nameless_files(folder))
+
+
+def read(connection: socket.socket) -> bytes:
+    """The body of the next answer on a connection."""
+    with HTTPResponse(connection) as response:
+        response.begin()
+        return response.read()
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Whether the next answer begins and has no end."""
+    with pytest.raises((IncompleteRead, ConnectionResetError)):
+        read(connection)
+    return rest(connection) == b""
 
 
 def test_a_quick_answer_waits_for_its_reader_without_a_thread(wordy: Flask, tmp_path: Path, held: ExitStack) -> None:
@@ -37,39 +93,158 @@ def test_a_quick_answer_waits_for_its_reader_without_a_thread(wordy: Flask, tmp_
         assert rest(reader).count(LONG) == 5
 
 
-def test_a_reader_that_takes_nothing_is_given_up(wordy: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "STALL_SECONDS", 0.2)
-    assert_given_up(wordy, tmp_path)
+def over_tcp(served: Served) -> socket.socket:
+    return served.connect()
 
 
-def test_readers_have_less_time_where_their_answers_take_much_memory(wordy: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "_HURRY_SECONDS", 0.2)
-    monkeypatch.setattr(reception, "_ANSWER_BYTES", len(LONG) // 10)
-    assert_given_up(wordy, tmp_path)
+def over_tls(served: Served) -> socket.socket:
+    context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    context.check_hostname = False
+    context.load_cert_chain(CERTIFICATE)
+    return context.wrap_socket(served.connect())
 
 
-def test_no_more_requests_are_quick_while_answers_take_much_memory(
-    wordy: Flask, tmp_path: Path, held: ExitStack, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("connect", [Served.over_unix, over_tcp, over_tls])
+def test_a_streamed_answer_arrives_whole_at_a_late_reader(
+    streaming: Flask, tmp_path: Path, held: ExitStack, connect: Callable[[Served], socket.socket]
 ) -> None:
-    monkeypatch.setattr(reception, "_HURRY_SECONDS", PATIENCE)
-    monkeypatch.setattr(reception, "_ANSWER_BYTES", len(LONG) // 10)
-    served = held.enter_context(serving(wordy, tmp_path))
-    answers, running = served.worker._doors[True].answers, served.worker._seats._running
-
-    def ask() -> None:
-        held.enter_context(served.over_unix()).sendall(ASK)
-
-    ask()
-    poll(lambda: answers.total > len(LONG) // 10)
-    for _ in range(6):
-        ask()
-    poll(lambda: running[Kind(quick=False, local=True)] == served.worker.cfg.threads)
-    assert answers.total < len(LONG)
+    files = {f"STOWAGE_TLS_{name}": str(CERTIFICATE) for name in ("CERT", "KEY", "CA")} if connect is over_tls else {}
+    served = held.enter_context(serving(streaming, tmp_path, **files))
+    reader = held.enter_context(connect(served))
+    for _ in range(2):
+        reader.sendall(ASK)
+        poll(lambda: spools(tmp_path / "root"))
+        quiet(served)
+        assert statuses(served.exchange(PING)) == ["200"]
+        assert read(reader) == WHOLE
+        poll(lambda: not spools(tmp_path / "root"))
+    reader.sendall(PING)
+    assert read(reader) == b"OK"
 
 
-def assert_given_up(app: Flask, folder: Path) -> None:
-    with serving(app, folder) as served, served.over_unix() as reader:
+def test_a_streamed_answer_of_http_1_0_ends_with_its_connection(streaming: Flask, tmp_path: Path) -> None:
+    with serving(streaming, tmp_path) as served, served.over_unix() as reader:
+        reader.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+        poll(lambda: served.worker._doors[True].sending)
+        header, _, body = rest(reader).partition(b"\r\n\r\n")
+    assert body == WHOLE
+    assert b"Transfer-Encoding" not in header
+
+
+def test_the_first_bytes_are_sent_before_the_last_are_made(answering: Callable[[Answer], Flask], tmp_path: Path) -> None:
+    arrived = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield LONG
+        yield b"late" if arrived.wait(PATIENCE) else b"nobody has read"
+
+    with serving(answering(lambda: Response(pieces())), tmp_path) as served, served.over_unix() as reader:
+        reader.sendall(ASK)
+        assert reader.recv(1, socket.MSG_PEEK)
+        arrived.set()
+        assert read(reader) == LONG + b"late"
+
+
+def test_an_unread_answer_takes_hardly_any_memory(streaming: Flask, tmp_path: Path, held: ExitStack) -> None:
+    served = held.enter_context(serving(streaming, tmp_path))
+    readers = [held.enter_context(served.over_unix()) for _ in range(4)]
+    tracemalloc.start()
+    held.callback(tracemalloc.stop)
+    for reader in readers:
+        reader.sendall(ASK)
+    poll(lambda: served.worker._doors[True].spools._taken > 3 * STREAMED)
+    quiet(served)
+    assert tracemalloc.get_traced_memory()[1] < STREAMED // 4
+    for reader in readers:
+        assert read(reader) == WHOLE
+
+
+@pytest.mark.parametrize("made", [1000, len(LONG), STREAMED])
+def test_an_answer_that_fails_has_no_end(answering: Callable[[Answer], Flask], tmp_path: Path, made: int) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield WHOLE[:made]
+        raise RuntimeError("no more")
+
+    with serving(answering(lambda: Response(pieces())), tmp_path) as served, served.over_unix() as reader:
+        reader.sendall(ASK)
+        header, _, body = rest(reader).partition(b"\r\n\r\n")
+        assert b"Content-Length" not in header
+        assert not body.endswith(b"\r\n0\r\n\r\n")
+        poll(lambda: not spools(tmp_path / "root"))
+        assert statuses(served.exchange(PING)) == ["200"]
+
+
+@pytest.mark.parametrize("connect", [Served.over_unix, over_tcp])
+def test_the_answer_of_a_client_that_leaves_is_removed(
+    streaming: Flask, tmp_path: Path, connect: Callable[[Served], socket.socket]
+) -> None:
+    with serving(streaming, tmp_path) as served:
+        with connect(served) as reader:
+            reader.sendall(ASK)
+            poll(lambda: spools(tmp_path / "root"))
+        poll(lambda: not spools(tmp_path / "root"))
+        poll(lambda: not any(door.spools._taken for door in served.worker._doors.values()))
+
+
+def test_a_reader_that_takes_nothing_is_given_up(wordy: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STALL_SECONDS", 0.2)
+    with serving(wordy, tmp_path) as served, served.over_unix() as reader:
         reader.sendall(ASK)
         assert reader.recv(1, socket.MSG_PEEK)
         served.stop()
+        assert not spools(tmp_path / "root")
         assert 0 < len(rest(reader)) < len(LONG)
+
+
+def test_where_unread_answers_take_much_of_the_disk_the_longest_unread_is_cut(
+    streaming: Flask, tmp_path: Path, held: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_CROWDED_BYTES", STREAMED * 3 // 2)
+    served = held.enter_context(serving(streaming, tmp_path))
+    door = served.worker._doors[True]
+    first, second = (held.enter_context(served.over_unix()) for _ in range(2))
+    first.sendall(ASK)
+    poll(lambda: door.sending)
+    second.sendall(ASK)
+    select.select([second], [], [])
+    poll(lambda: door.count == 1)
+    assert is_cut(first)
+    assert read(second) == WHOLE
+
+
+def test_answers_together_take_no_more_of_the_disk_than_the_limit(
+    streaming: Flask, tmp_path: Path, held: ExitStack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool, "_MOST_BYTES", STREAMED // 2)
+    served = held.enter_context(serving(streaming, tmp_path))
+    reader = held.enter_context(served.over_unix())
+    reader.sendall(ASK)
+    select.select([reader], [], [])
+    quiet(served)
+    assert is_cut(reader)
+    assert "an answer was cut" in caplog.text
+    assert not spools(tmp_path / "root")
+    assert statuses(served.exchange(PING)) == ["200"]
+
+
+@contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """Let this process write no file beyond a size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_an_answer_that_the_disk_does_not_take_is_cut_alone(streaming: Flask, tmp_path: Path, held: ExitStack) -> None:
+    served = held.enter_context(serving(streaming, tmp_path))
+    stored, failing = (held.enter_context(served.over_unix()) for _ in range(2))
+    stored.sendall(ASK)
+    poll(lambda: served.worker._doors[True].sending)
+    with small_files(STREAMED // 2):
+        failing.sendall(ASK)
+        assert is_cut(failing)
+    assert spools(tmp_path / "root") == 1
+    assert read(stored) == WHOLE
