@@ -25,6 +25,18 @@ def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
     return dump_raw(None if value is None else shape.dump(value, many=current_route().answer.many))
 
 
+def dump_kept(owner: object, value: object) -> Response:
+    """The same answer as from `dump`, encoded once per API version and kept as long as `owner`, of which `value` is all or a part.
+
+    The owner must be frozen, hash by identity and allow weak references:
+    `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
+    """
+    encoded = _encoded(_declared(), api_version())
+    if owner not in encoded:
+        encoded[owner] = dump(value).get_data()
+    return Response(encoded[owner], content_type=JSON)
+
+
 def dump_raw(value: object) -> Response:
     """JSON of a value that already has the shape of the answer."""
     return Response(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE), content_type=JSON)

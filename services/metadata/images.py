@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, delete, distinct, func, insert, select, update
 
 from stowage.services.metadata.generation import bump
-from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.records import ImageRecord, State
 from stowage.services.metadata.rows import dump_descriptor, load_descriptor
+from stowage.services.metadata.state import read_state
 from stowage.services.metadata.tables import image
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -46,6 +47,9 @@ class SqlImages:
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})
+
+    def state(self, wanted: str | Digest) -> State:
+        return read_state(self._connection, wanted)
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
         known = self.get(name)

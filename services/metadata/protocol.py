@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from stowage.services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts
+from stowage.services.metadata.records import Actor, Catalog, Event, ImageRecord, LayerFacts, ManifestDocument, ManifestFacts, State
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -41,6 +41,9 @@ class Images(Protocol):
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         """Records named `repository:tag`, for a canonical `domain/path`."""
+
+    def state(self, wanted: str | Digest) -> State:
+        """The state of the image of this name or target."""
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
         """Give the name this target. `updated_at` changes only if the target's digest does. Raises Internal for a target without a manifest
@@ -212,6 +215,9 @@ class MetadataStore(Protocol):
     def write(self) -> AbstractContextManager[Transaction]: ...
 
     def catalog(self) -> Catalog: ...
+
+    def state(self, wanted: str | Digest) -> State:
+        """The state of an image, in one query without a transaction."""
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""

@@ -14,15 +14,17 @@ from sqlalchemy import Engine, select
 from stowage.services.errors import EngineError, Unsupported
 from stowage.services.metadata import generation
 from stowage.services.metadata.catalog import CatalogReader
-from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.database import open_engine, query, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.leases import SqlLeases
-from stowage.services.metadata.records import Catalog
+from stowage.services.metadata.records import Catalog, State
 from stowage.services.metadata.sources import SqlSources
+from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import store
+from stowage.services.oci.digest import Digest
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -67,6 +69,10 @@ class SqlMetadataStore:
             if self._catalog is None or self._catalog.generation != current:
                 self._catalog = self._catalog_reader.read(connection, current)
             return self._catalog
+
+    def state(self, wanted: str | Digest) -> State:
+        with query(self._engine()) as connection:
+            return read_state(connection, wanted)
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from flask import Flask, Response
 from marshmallow import fields
 
-from stowage.blueprints.response import dump, dump_long_list
+from stowage.blueprints.response import dump, dump_kept, dump_long_list
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema, since
+from stowage.blueprints.versioning import ApiVersion
 
 SHAPED: list[str] = []
 
@@ -36,7 +37,7 @@ def at(app: Flask, version: str, answer: Callable[[], Response], *, many: bool =
     endpoint = f"items_{many}"
     if endpoint not in app.view_functions:
         app.add_url_rule(f"/{endpoint}", endpoint, lambda: "", methods=["GET"], answer=Answer(ItemResponse, many=many))
-    with app.test_request_context(f"/{endpoint}", environ_base={"stowage.api_version": version}):
+    with app.test_request_context(f"/{endpoint}", environ_base={"stowage.api_version": ApiVersion.parse(version)}):
         response: Response = answer()
         return response
 
@@ -63,9 +64,20 @@ def test_an_item_of_a_long_list_is_shaped_once_per_version(app: Flask) -> None:
     assert SHAPED == ["shaped once"] * 2
 
 
+def test_a_kept_answer_is_the_same_and_shaped_once_per_version(app: Flask) -> None:
+    item = Item("kept")
+    SHAPED.clear()
+    for version in ("1.47", "1.48", "1.47", "1.48"):
+        assert (
+            at(app, version, lambda: dump_kept(item, item), many=False).data
+            == at(app, version, lambda: dump(Item("kept")), many=False).data
+        )
+        assert at(app, version, lambda: dump_kept(item, None)).content_type == "application/json"
+    assert SHAPED == ["kept"] * 6  # for `dump` each time, for `dump_kept` once per version
+
+
 def test_nothing_of_an_item_is_kept_when_it_is_gone(app: Flask) -> None:
     from stowage.blueprints.response import _encoded
-    from stowage.blueprints.versioning import ApiVersion
 
     items = [Item("gone soon")]
     at(app, "1.30", lambda: dump_long_list(items))
