@@ -6,6 +6,7 @@ import posixpath
 import re
 import socket
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_MOBY_HEADERS = [("Api-Version", str(MAX_API_VERSION)), ("Docker-Experimental", "false"), ("Ostype", "linux")]
+_HOSTS = 64
+"""How many answers about Host headers are kept."""
 _SCHEMES = ("http", "https")
 _PLAIN_TCP = ("http",)
 _FOREIGN_ORIGIN = (
@@ -36,11 +40,10 @@ def register_headers(app: Flask) -> None:
 
     @app.after_request
     def add_headers(response: Response) -> Response:
-        response.status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
+        if response.status_code != HTTPStatus.OK:
+            response.status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
         if request.url_rule is not None:
-            response.headers["Api-Version"] = str(MAX_API_VERSION)
-            response.headers["Docker-Experimental"] = "false"
-            response.headers["Ostype"] = "linux"
+            response.headers.extend(_MOBY_HEADERS)
         return response
 
 
@@ -54,13 +57,14 @@ class HostGuard:
 
     def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str]) -> None:
         self._application, self._named = application, named
-        self._known = {*(host.lower() for host in bound), *named}
+        known = {*(host.lower() for host in bound), *named}
+        self._is_known = lru_cache(_HOSTS)(lambda header: is_known_host(header, known))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
             return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, JSON)
-        if schemes == _PLAIN_TCP and not is_known_host(host, self._known):
+        if schemes == _PLAIN_TCP and not self._is_known(host):
             return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, JSON)
         return self._application(environ, start_response)
 

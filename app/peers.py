@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from stowage.blueprints.routing import JSON
@@ -28,6 +29,9 @@ _REFUSAL = (
     b"or --certfile, --keyfile, --ca-certs and --cert-reqs 2 of gunicorn, so that clients are verified, "
     b'or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."}\n'
 )
+
+_ADDRESSES = 64
+"""How many answers about addresses are kept."""
 
 _CREDENTIALS = struct.Struct("iII")
 """struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)."""
@@ -121,6 +125,7 @@ def _is_verified(environ: WSGIEnvironment) -> bool:
     return read is not None and bool(read())
 
 
+@lru_cache(_ADDRESSES)
 def _is_loopback(host: str) -> bool:
     """Whether this is a loopback address, including IPv4 mapped into IPv6; `localhost` is what waitress calls a unix socket."""
     try:

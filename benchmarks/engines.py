@@ -147,10 +147,12 @@ class Meter:
 
 
 @contextmanager
-def stowage(root: Path) -> Iterator[Engine]:
-    """A service with default settings on a unix socket."""
-    environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": f"unix:{root}/stowage.sock"}
-    with _serving("stowage", [sys.executable, "-m", "stowage", "serve"], root / "stowage.sock", environment) as engine:
+def stowage(root: Path, bind: str = "") -> Iterator[Engine]:
+    """A service with default settings, by default on a unix socket."""
+    bind = bind or f"unix:{root}/stowage.sock"
+    environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": bind}
+    root.mkdir(parents=True, exist_ok=True)
+    with serving("stowage", [sys.executable, "-m", "stowage", "serve"], bind, environment) as engine:
         yield engine
 
 
@@ -159,27 +161,27 @@ def dockerd(root: Path) -> Iterator[Engine]:
     """A dockerd with its default store on a unix socket, with no network for containers."""
     folders = [f"--data-root={root}/data", f"--exec-root={root}/exec", f"--pidfile={root}/pid", f"--host=unix://{root}/docker.sock"]
     command = ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", *folders]
-    with _serving("dockerd", command, root / "docker.sock", dict(os.environ)) as engine:
+    root.mkdir(parents=True, exist_ok=True)
+    with serving("dockerd", command, f"unix:{root}/docker.sock", dict(os.environ)) as engine:
         yield engine
 
 
 @contextmanager
-def _serving(name: str, command: list[str], socket_path: Path, environment: dict[str, str]) -> Iterator[Engine]:
-    """Make the folder of the socket and run a service; yields once it answers there."""
-    socket_path.parent.mkdir(parents=True, exist_ok=True)
+def serving(name: str, command: list[str], address: str, environment: dict[str, str], probe: str = "/_ping") -> Iterator[Engine]:
+    """Run a service; yields once it answers there to a request for `probe`."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        engine = Engine(name, f"unix:{socket_path}", process.pid)
+        engine = Engine(name, address, process.pid)
         try:
-            while not _answers(engine):
+            while not _answers(engine, probe):
                 time.sleep(0.1)
             yield engine
         finally:
             process.terminate()
 
 
-def _answers(engine: Engine) -> bool:
+def _answers(engine: Engine, path: str) -> bool:
     try:
-        return engine.request("GET", "/_ping")[0] == 200
+        return engine.request("GET", path)[0] == 200
     except OSError:
         return False
 

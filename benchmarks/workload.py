@@ -62,12 +62,14 @@ class Archive:
         self._add("blobs/sha256/" + identity[7:], content)
         return {"mediaType": media_type, "size": len(content), "digest": identity}
 
-    def image(self, name: str, layers: list[bytes]) -> None:
-        """Add an image with these uncompressed layers."""
+    def image(self, name: str, layers: list[bytes], steps: int = 0) -> None:
+        """Add an image with these uncompressed layers, and as many steps without a layer, each of which sets a variable."""
         config = {
-            "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z", "config": {"Cmd": ["sh"], "Labels": {"bench": name}},
+            "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z",
+            "config": {"Cmd": ["sh"], "Labels": {"bench": name}, "Env": [f"NAME{number}=value of it" for number in range(steps)]},
             "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
-            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "COPY"} for _ in layers],
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "COPY"} for _ in layers]
+            + [{"created": "2026-01-01T00:00:00Z", "created_by": "ENV", "comment": "buildkit.dockerfile.v0", "empty_layer": True}] * steps,
         }  # fmt: skip
         blobs = [self._blob(gzip(layer), LAYER + ".gzip") if self._compressed else self._blob(layer, LAYER) for layer in layers]
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": self._blob(json.dumps(config).encode(), CONFIG), "layers": blobs}
@@ -118,4 +120,11 @@ def many_images(path: Path, count: int) -> None:
         with tarfile.open(fileobj=buffer, mode="w") as small:
             small.addfile(tarfile.TarInfo(f"etc/{number}"))
         archive.image(f"many{number}:1", [shared, buffer.getvalue()])
+    archive.close()
+
+
+def one_image(path: Path) -> None:
+    """`one:1`, with the config of a usual base image of a language: five layers and ten more steps."""
+    archive = Archive(path)
+    archive.image("one:1", [file_system(1, seed) for seed in range(5)], steps=10)
     archive.close()

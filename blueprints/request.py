@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote_plus
 
@@ -18,6 +19,7 @@ from marshmallow import fields
 from stowage.blueprints.client import Client, watched_client
 from stowage.blueprints.log_entry import LogEntry, log_entry, log_parameters
 from stowage.blueprints.routing import current_route
+from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.versioning import api_version
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
@@ -66,6 +68,8 @@ def load_query() -> dict[str, Any]:
     """
     form, schema = _read_form(), current_route().query
     prepared = schema.at(api_version())
+    if not form:
+        return dict(_load_nothing(prepared))
     given: dict[str, Any] = {}
     for name, field in prepared.load_fields.items():
         key = field.data_key or name
@@ -73,6 +77,12 @@ def load_query() -> dict[str, Any]:
             given[key] = form[key] if isinstance(field, fields.List) else form[key][0]
     log_parameters(given)
     return schema.defaults() | cast("dict[str, Any]", prepared.load(given))
+
+
+@cache
+def _load_nothing(schema: QuerySchema) -> dict[str, Any]:
+    """The parameters of a request that has none; there is one instance of a schema for each version."""
+    return schema.defaults() | cast("dict[str, Any]", schema.load({}))
 
 
 def body_stream() -> BinaryIO:

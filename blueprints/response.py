@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain, islice, repeat
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import orjson
 from flask import Response
@@ -13,7 +14,7 @@ from flask import Response
 from stowage.blueprints.routing import JSON, current_route
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.streaming import stream_bytes
-from stowage.blueprints.versioning import api_version
+from stowage.blueprints.versioning import ApiVersion, api_version
 
 _WHOLE = 1000
 """How many items and texts an answer with a Content-Length has at most."""
@@ -27,6 +28,18 @@ def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
     """
     shape = (schema or _declared()).at(api_version())
     return dump_raw(None if value is None else shape.dump(value, many=current_route().answer.many))
+
+
+def dump_kept(owner: object, value: object) -> Response:
+    """The same answer as from `dump`, encoded once per API version and kept as long as `owner`, of which `value` is all or a part.
+
+    The owner must be frozen, hash by identity and allow weak references:
+    `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
+    """
+    encoded = _encoded(_declared(), api_version())
+    if owner not in encoded:
+        encoded[owner] = dump(value).get_data()
+    return Response(encoded[owner], content_type=JSON)
 
 
 def dump_raw(value: object) -> Response:
@@ -69,6 +82,12 @@ def _separate(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 def _encode(value: object, schema: ResponseSchema) -> bytes:
     return orjson.dumps(schema.dump(value))
+
+
+@cache
+def _encoded(_schema: type[ResponseSchema], _version: ApiVersion) -> WeakKeyDictionary[object, bytes]:
+    """Encoded answers of one schema at one version."""
+    return WeakKeyDictionary()
 
 
 _encode_kept = lru_cache(maxsize=2048)(_encode)

@@ -21,7 +21,7 @@ from werkzeug.routing import PathConverter, Rule
 
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.json_schema import JsonSchema
-from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion, minimum_api_version, stated_version
+from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion, api_version, minimum_api_version, stated_version
 from stowage.services.errors import InvalidParameter, NotFound
 
 JSON = "application/json"
@@ -123,7 +123,7 @@ def check_version() -> None:
     route = current_route()
     if route.is_own:
         raise NotFound("page not found")
-    version, minimum = ApiVersion.parse(text), minimum_api_version()
+    version, minimum = api_version(), minimum_api_version()
     if version < minimum:
         raise InvalidParameter(
             f"client version {text} is too old. Minimum supported API version is {minimum}, please upgrade your client to a newer version"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PREFIX = re.compile(r"/v([0-9.]+)(/.*)", re.DOTALL)
-_ENVIRON_KEY = "stowage.api_version"
+_STATED, _VERSION = "stowage.stated_version", "stowage.api_version"
+"""Keys of the WSGI environment: the version as it is in the path, and as it is read."""
 
 MINIMUM = "stowage.minimum_api_version"
 """Key of the application's extensions: the lowest ApiVersion served."""
@@ -61,19 +62,18 @@ class VersionPrefix:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         version, environ["PATH_INFO"] = split_version(environ["PATH_INFO"])
         if version is not None:
-            environ[_ENVIRON_KEY] = version
+            environ[_STATED], environ[_VERSION] = version, ApiVersion.parse(version)
         return self._application(environ, start_response)
 
 
 def stated_version() -> str | None:
     """The version in the path of the current request, or None if it has no prefix."""
-    return cast("str | None", request.environ.get(_ENVIRON_KEY))
+    return cast("str | None", request.environ.get(_STATED))
 
 
 def api_version() -> ApiVersion:
     """The version of the current request."""
-    text = stated_version()
-    return MAX_API_VERSION if text is None else ApiVersion.parse(text)
+    return cast(ApiVersion, request.environ.get(_VERSION, MAX_API_VERSION))
 
 
 def minimum_api_version() -> ApiVersion:
@@ -83,5 +83,4 @@ def minimum_api_version() -> ApiVersion:
 
 def below_json_errors() -> bool:
     """Whether the client asks for a version before 1.24, which gets errors in plain text."""
-    text = stated_version()
-    return text is not None and ApiVersion.parse(text) < MIN_API_VERSION
+    return api_version() < MIN_API_VERSION

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from functools import cache
 
 from stowage.services.errors import InvalidParameter
 
@@ -80,7 +81,7 @@ def parse_time(text: str, layout: tuple[str, ...] = RFC3339, *, offset: int = 0)
     fields: dict[str, int] = {"01": 1, "02": 1, "15": 0, "04": 0, "05": 0}
     rest, nanoseconds = text, 0
     for element in layout:
-        match = _match_element(element, rest)
+        match = _pattern(element).match(rest)
         if match is None:
             tried = f"parsing time {_quote(text)} as {_quote(''.join(layout))}"
             raise InvalidParameter(f"{tried}: cannot parse {_quote(rest)} as {_quote(element)}")
@@ -112,9 +113,9 @@ def format_time(nanoseconds: int, offset: int) -> str:
     return f"{year:04}-{day.month:02}-{day.day:02}T{clock}{decimals}{_format_zone(offset)}"
 
 
-def _match_element(element: str, rest: str) -> re.Match[str] | None:
-    pattern = _ELEMENTS.get(element)
-    return pattern.match(rest) if pattern else re.match(re.escape(element), rest)
+@cache
+def _pattern(element: str) -> re.Pattern[str]:
+    return _ELEMENTS.get(element) or re.compile(re.escape(element))
 
 
 def _check_range(element: str, fields: dict[str, int], text: str) -> None:

@@ -149,7 +149,8 @@ class Connection(TConn):
     def init(self) -> None:
         """Called in the thread that has the connection now. Until the application sets its own limit, no client is waited for longer."""
         self.parser.unreader.in_head = True
-        self.sock.settimeout(STALL_SECONDS)
+        if not self.kind.quick:
+            self.sock.settimeout(STALL_SECONDS)
 
     def take_head(self) -> bytes:
         """The bytes of the head, and perhaps some beyond it; the next head begins."""

@@ -8,6 +8,7 @@ client (a body, a stream) or for another machine (a registry). A route is theref
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from gunicorn.util import split_request_uri
@@ -19,6 +20,8 @@ from stowage.blueprints.versioning import split_version
 
 _PATH = 4096
 """The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
+_KEPT = 256
+"""How many answers are kept."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
 
 
@@ -27,6 +30,7 @@ class Routes:
 
     def __init__(self, url_map: Map) -> None:
         self._routes = url_map.bind("")
+        self._has_quick_route = lru_cache(_KEPT)(self._look_up)
 
     def is_quick(self, head: bytes) -> bool:
         """Whether a request is quick. `head` is complete, with or without what follows it, or as much as gunicorn needs to refuse it."""
@@ -39,7 +43,7 @@ class Routes:
             return True
         return len(path) <= _PATH and _BODY.search(head) is None and self._has_quick_route(method, path)
 
-    def _has_quick_route(self, method: str, path: str) -> bool:
+    def _look_up(self, method: str, path: str) -> bool:
         """Whether the path of a request line leads to a quick route. A path without a route is not quick."""
         try:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)

@@ -170,12 +170,18 @@ class Reception(ThreadWorker):
         """As in gunicorn, but check often whether the last clients are done while the worker stops."""
         super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, _LOOK_SECONDS))
 
+    def notify(self) -> None:
+        """Called in every turn of the main loop: leave it to `murder_pending`, since a system call lets another thread run first."""
+
     def murder_pending(self) -> None:
-        """Called in every turn of the main loop: at intervals, close the connections whose time is over."""
+        """Called in every turn of the main loop: at intervals, tell the arbiter that this process lives, and close the connections whose
+        time is over.
+        """
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
+        super().notify()
         self._note_load()
         for door in self._all_doors:
             for room in door.rooms:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-from concurrent.futures import Future
 from contextlib import suppress
 from selectors import EVENT_WRITE
 
@@ -49,6 +48,17 @@ class Worker(Reception):
         super().load_wsgi()
         self.wsgi.extensions[SERVING] = lambda: self.alive
 
+    def enqueue_req(self, conn: Connection) -> None:
+        """Run the request in a thread, then go on in the main thread. Done callbacks of a Future would take longer than a short request."""
+        self.tpool.submit(self._run, conn)
+
+    def _run(self, conn: Connection) -> None:
+        conn.keep = False
+        try:
+            conn.keep = bool(self.handle(conn))
+        finally:
+            self.method_queue.defer(self.finish_request, conn)
+
     def handle_request(self, req: object, conn: Connection) -> object:
         """Run the application; the part of a quick answer that the client does not accept at once is left to the main thread."""
         conn.parser.unreader.in_head = False
@@ -67,7 +77,8 @@ class Worker(Reception):
         """Discard what has arrived of a body that was not read; no thread waits for more. The main thread discards the rest of a body
         whose length is known. With any other, the connection ends.
         """
-        conn.sock.setblocking(False)
+        if conn.sock.gettimeout() != 0:
+            conn.sock.setblocking(False)
         reader, unreader = conn.parser.mesg.body.reader, conn.parser.unreader
         with suppress(BlockingIOError):
             if isinstance(reader, LengthReader):
@@ -83,11 +94,10 @@ class Worker(Reception):
             return bool(keepalive and is_read)
         return keepalive and 0 < conn.unread <= _DRAIN_BYTES
 
-    def finish_request(self, conn: Connection, fs: Future[object]) -> None:
+    def finish_request(self, conn: Connection) -> None:
         """Handle the end of a request's thread."""
         self._seats.leave(conn.kind)
         self._fill_seats()
-        conn.keep = not fs.cancelled() and fs.exception() is None and bool(fs.result())
         if conn.sock.fileno() < 0:
             self._end(conn)
         elif conn.is_unsent:

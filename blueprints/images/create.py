@@ -27,7 +27,7 @@ class CreateQuery(QuerySchema):
     repo = fields.String(load_default="")
     tag = fields.String(load_default="")
     message = fields.String(load_default="")
-    changes = fields.List(fields.String(), load_default=list)
+    changes = fields.List(fields.String(), load_default=())
     platform = PlatformSpecifier(load_default=None, metadata=since("1.32"))
 
 

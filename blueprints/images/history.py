@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.request import engine, load_query
-from stowage.blueprints.response import dump
+from stowage.blueprints.response import dump_kept
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema, since
 from stowage.blueprints.schemas.fields import PlatformJson
@@ -35,4 +35,5 @@ class HistoryItem(ResponseSchema):
 def image_history(name: str) -> ResponseReturnValue:
     """GET /images/{name}/history."""
     query = load_query()
-    return dump(read_history(engine(), name, platform=query["platform"]))
+    history = read_history(engine(), name, platform=query["platform"])
+    return dump_kept(history, history.steps)

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
 
 from stowage.blueprints.request import engine, load_query
-from stowage.blueprints.response import dump
+from stowage.blueprints.response import dump_kept
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import (
     OMIT_EMPTY,
@@ -135,4 +135,5 @@ class ImageDetails(ResponseSchema):
 def image_inspect(name: str) -> ResponseReturnValue:
     """GET /images/{name}/json."""
     query = load_query()
-    return dump(inspect_image(engine(), name, platform=query["platform"], manifests=query["manifests"]))
+    image = inspect_image(engine(), name, platform=query["platform"], manifests=query["manifests"])
+    return dump_kept(image, image)

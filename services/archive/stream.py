@@ -58,21 +58,31 @@ def decompress(chunks: Iterable[bytes], compression: Compression, bounds: Bounds
         decompressor.finish()
 
 
-def read_from(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
-    """The chunks as a `read(n)` that returns 1 to n bytes, and none only at the end."""
-    current = memoryview(b"")
+class Chunks:
+    """Chunks as a stream that can be read, or skipped without a copy."""
 
-    def read(size: int) -> bytes:
-        nonlocal current
-        while not current:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return b""
-            current = memoryview(chunk)
-        piece, current = bytes(current[:size]), current[size:]
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._current = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """1 to `size` bytes, and none only at the end."""
+        return bytes(self._take(size))
+
+    def skip(self, size: int) -> int:
+        """Skip 1 to `size` bytes, and none only at the end; returns how many."""
+        return len(self._take(size))
+
+    def _take(self, size: int) -> memoryview:
+        while not self._current and (chunk := next(self._chunks, None)) is not None:
+            self._current = memoryview(chunk)
+        piece, self._current = self._current[:size], self._current[size:]
         return piece
 
-    return read
+
+def read_from(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
+    """The chunks as a `read(n)` that returns 1 to n bytes, and none only at the end."""
+    return Chunks(chunks).read
 
 
 def _read_after(head: bytes, source: Readable) -> Callable[[int], bytes]:

@@ -93,12 +93,13 @@ class _Extension:
 class TarReader:
     """Walks the members of a tar; raises InvalidContent in Go's words on damage, and "unexpected EOF" if the source ends too early.
 
-    `read(n)` returns 1 to n bytes, and none only at the end of the source. A source that ends after a member's content ends the archive,
-    as in Go.
+    `read(n)` returns 1 to n bytes, and none only at the end of the source. `skip(n)` does the same, but returns only their number; without
+    it, content that nobody wants is read. A source that ends after a member's content ends the archive, as in Go.
     """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], skip: Callable[[int], int] | None = None) -> None:
         self._read = read
+        self._skip_some = skip or (lambda size: len(read(min(CHUNK, size))))
         self._content_left = 0
         self._padding = 0
         self._extension_bytes_left = ARCHIVE_EXTENSION_BYTES
@@ -180,8 +181,11 @@ class TarReader:
         return header
 
     def _skip(self) -> None:
-        for _ in self.chunks():
-            pass
+        while self._content_left:
+            skipped = self._skip_some(self._content_left)
+            if not skipped:
+                raise InvalidContent("unexpected EOF")
+            self._content_left -= skipped
         if self._padding:
             self._read_up_to(self._padding)
         self._padding = 0

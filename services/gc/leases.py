@@ -7,7 +7,7 @@ transfer from an abandoned one on any node.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -15,7 +15,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, sweep
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.oci.digest import Digest
 
 RENEWAL_SECONDS = 20
@@ -28,19 +28,26 @@ _log = logging.getLogger(__name__)
 class Lease:
     """A held lease; usable from several threads."""
 
-    def __init__(self, metadata: MetadataStore, content: ContentStore, note: str) -> None:
+    def __init__(self, metadata: MetadataStore, content: ContentStore, note: str, digests: Collection[Digest] = ()) -> None:
         self._metadata = metadata
         self._content = content
         with metadata.write() as tx:
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
+            self._unmarked = self._add(tx, digests)
+
+    def sound(self) -> set[Digest]:
+        """Those of the first digests that are present and sound, as `add` returns them."""
+        return sound_blobs(self._content, self._unmarked)
 
     def add(self, digests: Iterable[Digest]) -> set[Digest]:
         """Hold these; returns those that are present and sound, which stay until the lease ends."""
-        held = set(digests)
         with self._metadata.write() as tx:
-            tx.leases.add(self._id, held)
-            unmarked = tx.graph.unmarked(held)
+            unmarked = self._add(tx, set(digests))
         return sound_blobs(self._content, unmarked)
+
+    def _add(self, tx: Transaction, digests: Collection[Digest]) -> dict[Digest, int]:
+        tx.leases.add(self._id, digests)
+        return tx.graph.unmarked(digests)
 
     def digests(self) -> set[Digest]:
         """The digests that it holds."""
@@ -66,14 +73,16 @@ class Lease:
 
 
 @contextmanager
-def hold(metadata: MetadataStore, content: ContentStore, note: str, *, keep_on_failure: bool = False) -> Iterator[Lease]:
-    """Hold a lease while the context is open; at its end everything that only the lease kept is swept.
+def hold(
+    metadata: MetadataStore, content: ContentStore, note: str, *, digests: Collection[Digest] = (), keep_on_failure: bool = False
+) -> Iterator[Lease]:
+    """Hold a lease, at first of these digests, while the context is open; at its end everything that only the lease kept is swept.
 
     With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease for the next try. They stay until
     the lease expires a day later, or a prune or the removal of a platform finds it abandoned. InvalidContent and NotFound leave nothing:
     another try would get the same. The blobs of expired leases are removed at the end of later holds.
     """
-    lease = Lease(metadata, content, note)
+    lease = Lease(metadata, content, note, digests)
     try:
         with _renewed(lease):
             yield lease

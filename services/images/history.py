@@ -6,6 +6,7 @@ Source: moby daemon/containerd/image_history.go.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
@@ -15,6 +16,7 @@ from stowage.services.metadata.summary import any_platform, platform_not_found, 
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
+from stowage.services.store.answers import keep_answer
 from stowage.services.store.resolve import familiar_name, is_dangling, resolve_image
 
 MISSING = "<missing>"
@@ -33,22 +35,33 @@ class HistoryStep:
     tags: tuple[str, ...] | None
 
 
-def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> list[HistoryStep] | None:
-    """The steps of an image, newest first, or None for an image without a history.
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class ImageHistory:
+    """The steps of an image, newest first, or None for an image without a history."""
+
+    steps: tuple[HistoryStep, ...] | None
+
+
+def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> ImageHistory:
+    """The history of an image. The same object is returned until the image changes.
 
     Raises ImageNotFound, NotFound for an image without the platform, and Internal if more steps have layers than there are layers.
     """
-    matcher = PlatformMatcher.only(platform) if platform else any_platform(engine.platform)
-    with engine.metadata.read() as tx:
-        record = resolve_image(tx, name)
-        best = summarize(record, read_manifests(tx, record.target.digest)).best_present(matcher)
-        if best is None:
-            raise platform_not_found(familiar_name(record), platform)
-        raw = tx.graph.config(best.descriptor.digest)
-        if raw is None or best.facts is None:
-            return None
-        steps = _read_steps(tx, best.facts, ImageConfig.parse(raw))
-        return [_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]] if steps else None
+    read = partial(_read, preferred=engine.platform, name=name, platform=platform)
+    return keep_answer(engine, name, ("history", engine.platform, platform), read)
+
+
+def _read(tx: Transaction, preferred: Platform, name: str, platform: Platform | None) -> ImageHistory:
+    matcher = PlatformMatcher.only(platform) if platform else any_platform(preferred)
+    record = resolve_image(tx, name)
+    best = summarize(record, read_manifests(tx, record.target.digest)).best_present(matcher)
+    if best is None:
+        raise platform_not_found(familiar_name(record), platform)
+    raw = tx.graph.config(best.descriptor.digest)
+    if raw is None or best.facts is None:
+        return ImageHistory(None)
+    steps = _read_steps(tx, best.facts, ImageConfig.parse(raw))
+    return ImageHistory((_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]) if steps else None)
 
 
 def _read_steps(tx: Transaction, manifest: ManifestFacts, config: ImageConfig) -> list[HistoryStep]:

@@ -6,6 +6,7 @@ Source: moby daemon/containerd/image_inspect.go, image_identity.go.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from stowage.services.engine import Engine
 from stowage.services.metadata.protocol import Transaction
@@ -16,10 +17,11 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.oci.timestamp import Timestamp
+from stowage.services.store.answers import keep_answer
 from stowage.services.store.resolve import is_dangling, resolve_image
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class InspectedImage:
     """An image, described by the manifest that best fits the wanted platform.
 
@@ -45,18 +47,26 @@ class InspectedImage:
 def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False) -> InspectedImage:
     """Describe the image. With `platform` the descriptor is that platform's manifest; without `manifests` none are listed.
 
-    Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
+    The same object is returned until the image changes. Raises InvalidReference, ImageNotFound, and NotFound for an image without the
+    platform.
     """
-    matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(engine.platform)
-    with engine.metadata.read() as tx:
-        record = resolve_image(tx, name)
-        image = summarize(record, read_manifests(tx, record.target.digest))
-        best = image.best(matcher)
-        if best is None and platform is not None:
-            raise platform_not_found(name, platform)
-        config = _read_config(tx, best)
-        records = tx.images.by_target(record.target.digest)
-        repositories = tx.sources.names([record.target.digest]).get(record.target.digest, [])
+    if manifests:
+        with engine.metadata.read() as tx:
+            return _inspect(tx, engine.platform, name, platform, manifests=True)
+    read = partial(_inspect, preferred=engine.platform, name=name, platform=platform, manifests=False)
+    return keep_answer(engine, name, ("inspect", engine.platform, platform), read)
+
+
+def _inspect(tx: Transaction, preferred: Platform, name: str, platform: Platform | None, *, manifests: bool) -> InspectedImage:
+    matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(preferred)
+    record = resolve_image(tx, name)
+    image = summarize(record, read_manifests(tx, record.target.digest))
+    best = image.best(matcher)
+    if best is None and platform is not None:
+        raise platform_not_found(name, platform)
+    config = _read_config(tx, best)
+    records = tx.images.by_target(record.target.digest)
+    repositories = tx.sources.names([record.target.digest]).get(record.target.digest, [])
     tags, digests = _names(records)
     return InspectedImage(
         descriptor=best.descriptor if best and platform else record.target,

@@ -115,14 +115,14 @@ class _Push:
 
     def run(self) -> ProgressStream:
         engine, reference = self.engine, self.reference
-        with hold(engine.metadata, engine.content, f"push {reference}") as lease:
-            with engine.metadata.read() as tx:
-                record, plan = self._plan(tx)
-                sources = _mount_sources(tx, plan, reference)
-            if plan.absent:
-                yield Progress(aux={"contentMissing": True, "desc": plan.target.to_json()})
-                raise NotFound(f"content digest {plan.absent}: not found")
-            if unsound := plan.digests - lease.add(plan.digests):
+        with engine.metadata.read() as tx:
+            record, plan = self._plan(tx)
+            sources = _mount_sources(tx, plan, reference)
+        if plan.absent:
+            yield Progress(aux={"contentMissing": True, "desc": plan.target.to_json()})
+            raise NotFound(f"content digest {plan.absent}: not found")
+        with hold(engine.metadata, engine.content, f"push {reference}", digests=plan.digests) as lease:
+            if unsound := plan.digests - lease.sound():
                 refuse_damaged(engine, unsound)
                 raise NotFound(f"{self.name.familiar} was removed while it was about to be pushed")
             with engine.registry.destination(reference, credentials=self.credentials, headers=self.headers) as destination:
@@ -149,13 +149,14 @@ class _Push:
     def _push(self, plan: _Plan, uploads: Uploads, sources: Mapping[Digest, str]) -> ProgressStream:
         """Push everything in the order in which a registry accepts it."""
         target, tag = plan.target, self.reference.tag
-        yield from uploads.reach(target, tag)
+        is_there = yield from uploads.reach(target, tag)
         yield from uploads.push_blobs(list(plan.blobs.values()), sources)
         yield from uploads.push_manifests([manifest for manifest in plan.manifests.values() if manifest is not target])
         for index in plan.indexes.values():
             if index is not target:
                 yield from uploads.push_manifests([index])
-        yield from uploads.push_manifests([target], tag)
+        if uploads.has_sent or not is_there:  # what has taken long may have let another client move the tag
+            yield from uploads.push_manifests([target], tag)
 
 
 def _plan_target(tx: Transaction, target: Descriptor, manifests: PresentManifests) -> _Plan:

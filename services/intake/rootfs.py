@@ -18,7 +18,7 @@ from isal import igzip_threaded
 from stowage.services.archive.bounds import Bounds
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.stage import Stage
-from stowage.services.archive.stream import Readable, decompress, read_from
+from stowage.services.archive.stream import Chunks, Readable, decompress
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine
@@ -91,7 +91,7 @@ def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], b
         if compression in _KEPT:
             storing = running.enter_context(_stage(ingest.write))
             return (yield from _walk(running.enter_context(closing(decompress(_copied(received, storing), compression, bounds)))))
-        compress = running.enter_context(_gzip(ingest))
+        compress = running.enter_context(_gzip(ingest, in_blocks=compression is Compression.NONE))
         return (yield from _walk(_copied(running.enter_context(closing(decompress(received, compression, bounds))), compress)))
 
 
@@ -111,8 +111,11 @@ def _stage(apply: Callable[[bytes], object]) -> Iterator[Callable[[bytes], None]
 
 
 @contextmanager
-def _gzip(ingest: Ingest) -> Iterator[Callable[[bytes], None]]:
-    """Compress chunks into the ingest; an error of the ingest is raised by a later call or at the end."""
+def _gzip(ingest: Ingest, *, in_blocks: bool) -> Iterator[Callable[[bytes], None]]:
+    """Compress chunks into the ingest; an error of the ingest is raised by a later call or at the end.
+
+    Chunks that are `in_blocks` of 1 MiB already are not copied into such.
+    """
     writer = _Writer(ingest)
     opened = igzip_threaded.open(  # type: ignore[no-untyped-call]  # isal's module is not annotated
         writer, "wb", _LEVEL, threads=_COMPRESSION_THREADS, block_size=_BLOCK
@@ -120,9 +123,10 @@ def _gzip(ingest: Ingest) -> Iterator[Callable[[bytes], None]]:
 
     def compress(chunk: bytes) -> None:
         writer.check()
-        stream.write(chunk)
+        write(chunk)
 
     with opened as stream:
+        write = stream.raw.write if in_blocks else stream.write
         yield compress
     writer.check()
 
@@ -164,7 +168,8 @@ def _walk(chunks: Iterator[bytes]) -> Generator[Progress, None, LayerFacts]:
     measure = _Measure()
     with _stage(measure.take) as take:
         passing = _copied(chunks, take)
-        for _ in TarReader(read_from(passing)):
+        source = Chunks(passing)
+        for _ in TarReader(source.read, source.skip):
             yield Progress()
         for _ in passing:
             pass

@@ -26,7 +26,6 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -1024",  # KiB; every thread may have a connection
 )
-_WRITES = "stowage_writes"
 _LOG_BYTES = 8 << 20
 """Twice the size at which SQLite starts the log over."""
 
@@ -48,7 +47,6 @@ def open_engine(url: str) -> Engine:
     if engine.url.database:
         _make_private(engine.url.database)
     event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -56,7 +54,19 @@ def open_engine(url: str) -> Engine:
 def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
     """One transaction, rolled back when the context raises; raises OutOfSpace, Unavailable or Internal for what the database raises."""
     try:
-        with engine.connect() as connection, connection.execution_options(**{_WRITES: writes}).begin():
+        with engine.connect() as connection, connection.begin():
+            # A listener for this event of SQLAlchemy would make every statement look for listeners.
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            yield connection
+    except SQLAlchemyError as exc:
+        raise _translate(exc) from exc
+
+
+@contextmanager
+def query(engine: Engine) -> Iterator[Connection]:
+    """A connection for one query, which needs no transaction; raises as `transaction` does."""
+    try:
+        with engine.connect() as connection:
             yield connection
     except SQLAlchemyError as exc:
         raise _translate(exc) from exc
@@ -99,10 +109,6 @@ def _reserve_log(database: str) -> None:
             os.posix_fallocate(handle, 0, _LOG_BYTES)
         finally:
             os.close(handle)
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options()[_WRITES] else "BEGIN")
 
 
 def _translate(error: SQLAlchemyError) -> EngineError:

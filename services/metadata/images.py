@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Connection, Executable, bindparam, delete, func, insert, select, update
 
 from stowage.services.metadata.facts import RECORDS, to_record
-from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.records import ImageRecord, State
 from stowage.services.metadata.rows import dump_descriptor
+from stowage.services.metadata.state import read_state
 from stowage.services.metadata.tables import image, target
 from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
@@ -37,6 +38,9 @@ class SqlImages:
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})
+
+    def state(self, wanted: str | Digest) -> State:
+        return read_state(self._connection, wanted)
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
         known = self.get(name)

@@ -35,6 +35,7 @@ from stowage.services.metadata.records import (
     ManifestFacts,
     RowCounts,
     Selection,
+    State,
     Target,
 )
 from stowage.services.oci.descriptor import Descriptor
@@ -53,6 +54,9 @@ class Images(Protocol):
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         """Records named `repository:tag`, for a canonical `domain/path`."""
+
+    def state(self, wanted: str | Digest) -> State:
+        """The state of the image of this name or target."""
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
         """Give the name this target. `updated_at` changes only if the target's digest does. Raises Internal for a target without a manifest
@@ -250,6 +254,9 @@ class MetadataStore(Protocol):
     def read(self) -> AbstractContextManager[Transaction]: ...
 
     def write(self) -> AbstractContextManager[Transaction]: ...
+
+    def state(self, wanted: str | Digest) -> State:
+        """The state of an image, in one query without a transaction."""
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""

@@ -13,19 +13,21 @@ from sqlalchemy import Engine, select
 
 from stowage.services.errors import EngineError, Unsupported
 from stowage.services.metadata.counts import count_rows
-from stowage.services.metadata.database import open_engine, require_file, transaction
+from stowage.services.metadata.database import open_engine, query, require_file, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.listing import SqlTargets
-from stowage.services.metadata.records import RowCounts
+from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import SqlSources
+from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import store
 from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -62,6 +64,10 @@ class SqlMetadataStore:
 
     def write(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=True)
+
+    def state(self, wanted: str | Digest) -> State:
+        with query(self._engine()) as connection:
+            return read_state(connection, wanted)
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:

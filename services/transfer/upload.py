@@ -9,9 +9,11 @@ core/remotes/handlers.go (PushContent).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import BoundedSemaphore
+from typing import TypeVar
 
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError
@@ -24,6 +26,11 @@ from stowage.services.store.reading import open_verified, read_document
 from stowage.services.transfer.parallel import Transfers, is_shown
 from stowage.services.transfer.retry import patiently
 
+_T = TypeVar("_T")
+
+_AT_ONCE = 16
+"""How many requests of a push run at once; those that send a blob are fewer."""
+
 
 class Uploads(Transfers):
     """The transfers of one push."""
@@ -32,9 +39,13 @@ class Uploads(Transfers):
         super().__init__(engine, "Pushing", waiting="Waiting")
         self._engine = engine
         self._destination = destination
+        self._sending = BoundedSemaphore(engine.limits.concurrent_uploads)
+        self.has_sent = False
+        """Whether the registry lacked anything that was pushed."""
 
     def push_blobs(self, blobs: Sequence[Descriptor], sources: Mapping[Digest, str]) -> ProgressStream:
-        """Upload these blobs, or mount them from another repository of the registry if `sources` names one.
+        """Ask for these blobs, all at once. Upload those that the registry lacks, or mount them from another of its repositories, if
+        `sources` names one.
 
         Yields lines about the shown blobs and empty ticks in between. The first failure, or closing the stream, ends every transfer
         before it is raised.
@@ -46,32 +57,39 @@ class Uploads(Transfers):
         """Publish these manifests, in any order, under the tag or else their digests; yields ticks."""
         yield from self._run(manifests, lambda manifest: self._push_manifest(manifest, tag))
 
-    def reach(self, target: Descriptor, tag: str | None) -> ProgressStream:
-        """Ask for the target first, so that the endpoint and its token are found once for all later requests; yields ticks."""
-        yield from patiently(lambda: self._destination.has_manifest(target, tag=tag), self._engine.limits)
+    def reach(self, target: Descriptor, tag: str | None) -> Generator[Progress, None, bool]:
+        """Ask for the target first, so that the endpoint and its token are found once for all later requests; yields ticks.
+
+        Returns whether it is there, which does not say that the registry still has its blobs.
+        """
+        return (yield from patiently(lambda: self._destination.has_manifest(target, tag=tag), self._engine.limits))
 
     def _push_manifest(self, manifest: Descriptor, tag: str | None) -> Progress:
         def attempt() -> Progress:
             if not self._destination.has_manifest(manifest, tag=tag):
+                self.has_sent = True
                 self._destination.put_manifest(manifest, read_document(self._engine, manifest.digest), tag=tag)
             return _line("Pushed", manifest)
 
         return self._try_again(manifest, attempt, lambda: 0)
 
     def _push_blob(self, blob: Descriptor, source: str) -> Progress:
+        if self._try_again(blob, lambda: self._destination.has_blob(blob), lambda: 0):
+            return _line("Layer already exists" if mediatypes.is_layer(blob.media_type) else "Already exists", blob)
+        self.has_sent = True
         opened = partial(open_verified, self._engine, blob.digest, blob.size)
         upload = self._destination.upload(blob, opened, mount_from=source, advance=lambda offset: self._advance(blob, offset))
-        return self._try_again(blob, lambda: self._bring(blob, upload, source), lambda: upload.offset)
+        with self._sending:
+            return self._try_again(blob, lambda: self._bring(blob, upload, source), lambda: upload.offset)
 
     def _bring(self, blob: Descriptor, upload: Upload, source: str) -> Progress:
-        """Upload a blob unless it exists; if it was sent before, only the answer was lost."""
-        if self._destination.has_blob(blob):
-            exists = "Layer already exists" if mediatypes.is_layer(blob.media_type) else "Already exists"
-            return _line("Pushed" if blob.digest in self._passed else exists, blob)
+        """Upload or mount a blob, unless it was sent before and only the answer was lost."""
+        if blob.digest in self._passed and self._destination.has_blob(blob):
+            return _line("Pushed", blob)
         mounted = upload.proceed()
         return _line(f"Mounted from {source}" if mounted and source else "Pushed", blob)
 
-    def _try_again(self, descriptor: Descriptor, attempt: Callable[[], Progress], reached: Callable[[], int]) -> Progress:
+    def _try_again(self, descriptor: Descriptor, attempt: Callable[[], _T], reached: Callable[[], int]) -> _T:
         """The result of an attempt. It is repeated until several in a row fail without a higher offset from `reached`, or too slowly."""
         patience, furthest = self.patience(), 0
         while True:
@@ -88,7 +106,7 @@ class Uploads(Transfers):
                 self.pause(descriptor, patience.pause_after(exc))
 
     def _run(self, descriptors: Sequence[Descriptor], push: Callable[[Descriptor], Progress]) -> ProgressStream:
-        pool = ThreadPoolExecutor(self._engine.limits.concurrent_uploads, "push")
+        pool = ThreadPoolExecutor(_AT_ONCE, "push")
         futures = {pool.submit(self._operation.run, partial(push, descriptor)): descriptor for descriptor in descriptors}
         try:
             yield from self.follow(futures)

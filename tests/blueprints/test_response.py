@@ -9,19 +9,27 @@ import pytest
 from flask import Flask, Response
 from marshmallow import fields
 
-from stowage.blueprints.response import dump, dump_long_list
+from stowage.blueprints.response import dump, dump_kept, dump_long_list
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema, since
+from stowage.blueprints.versioning import ApiVersion
 from stowage.services.errors import Internal
 
+SHAPED: list[str] = []
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+def note(name: str) -> str:
+    SHAPED.append(name)
+    return name
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Item:
     name: str
 
 
 class ItemResponse(ResponseSchema):
-    name = fields.String(data_key="Name")
+    name = fields.Function(lambda item: note(item.name), data_key="Name")
     late = fields.Constant("<late>", data_key="Late", metadata=since("1.48"))
 
 
@@ -30,7 +38,7 @@ def at(app: Flask, version: str, answer: Callable[[], Response], *, many: bool =
     endpoint = f"items_{many}"
     if endpoint not in app.view_functions:
         app.add_url_rule(f"/{endpoint}", endpoint, lambda: "", methods=["GET"], answer=Answer(ItemResponse, many=many))
-    with app.test_request_context(f"/{endpoint}", environ_base={"stowage.api_version": version}):
+    with app.test_request_context(f"/{endpoint}", environ_base={"stowage.api_version": ApiVersion.parse(version)}):
         response: Response = answer()
         return response
 
@@ -64,3 +72,13 @@ def test_an_error_late_in_a_list_cuts_the_connection(app: Flask) -> None:
     answer = at(app, "1.48", lambda: dump_long_list(items(), kept=False))
     with pytest.raises(ConnectionResetError):
         answer.get_data()
+
+
+def test_a_kept_answer_is_the_same_and_shaped_once_per_version(app: Flask) -> None:
+    item = Item("kept")
+    SHAPED.clear()
+    for version in ("1.47", "1.48", "1.47", "1.48"):
+        kept = at(app, version, lambda: dump_kept(item, item), many=False)
+        assert kept.data == at(app, version, lambda: dump(Item("kept")), many=False).data
+        assert at(app, version, lambda: dump_kept(item, None)).content_type == "application/json"
+    assert SHAPED == ["kept"] * 6  # for `dump` each time, for `dump_kept` once per version

@@ -38,6 +38,13 @@ def inspect(client: FlaskClient, version: str, name: str = "app:1", **query: str
     return document
 
 
+def test_an_answer_follows_its_image_at_every_version(engine: Engine, client: FlaskClient) -> None:
+    for names in (["app:1"], ["app:1", "app:2"], ["app:1", "app:2", "app:3"]):
+        put_image(engine, names[-1])
+        for version in ("1.24", "1.45", "1.56"):
+            assert [inspect(client, version)["RepoTags"] for _ in range(2)] == [names] * 2
+
+
 @pytest.mark.parametrize(
     ("version", "keys"),
     [

@@ -42,6 +42,16 @@ def test_what_nothing_else_keeps_goes_with_the_lease(engine: Engine) -> None:
     assert not is_there(engine, digest)
 
 
+def test_a_lease_holds_its_first_digests_from_the_start(engine: Engine) -> None:
+    absent = Digest.of(b"absent")
+    with hold(engine.metadata, engine.content, "first") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        second = Lease(engine.metadata, engine.content, "second", {digest, absent})
+    assert second.sound() == {digest}
+    assert second.digests() == {digest, absent}
+    assert is_there(engine, digest)
+
+
 def test_what_an_image_keeps_stays(engine: Engine) -> None:
     layout = simple_layout()
     put_image(engine, layout=layout)

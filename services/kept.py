@@ -1,0 +1,39 @@
+"""Values that are kept for later requests, since they never change: the most recently used ones, as many as their weights allow."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import Generic, TypeVar
+
+_SHARE = 8
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Key, Value]):
+    """A mapping whose weights are at most `most` together; a value that alone weighs more than an eighth of that is not kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._weight = most, 0
+        self._values: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: Key, value: Value, weight: int) -> None:
+        """Keep a value, and drop those that were not used for the longest time."""
+        with self._lock:
+            if key in self._values or weight > self._most // _SHARE:
+                return
+            self._values[key] = value, weight
+            self._weight += weight
+            while self._weight > self._most:
+                self._weight -= self._values.popitem(last=False)[1][1]
