@@ -41,8 +41,8 @@ def downloads(*allowed: str) -> UrlDownloads:
     return UrlDownloads(allowed, setting="STOWAGE_IMPORT_URLS")
 
 
-def metadata_store(url: str, *, event_history: int = 4096) -> SqlMetadataStore:
-    return SqlMetadataStore(url, event_history=event_history)
+def metadata_store(url: str, *, event_history: int = 4096, timeout: int = 30, place: str = "") -> SqlMetadataStore:
+    return SqlMetadataStore(url, event_history=event_history, timeout=timeout, place=place)
 
 
 def bounds(ratio: int = LIMITS.decompression_ratio, size: int = LIMITS.decompression_bytes) -> Bounds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, BindParameter, Select, bindparam, exists, func, or_, select, union
+from sqlalchemy import CTE, BigInteger, BindParameter, Select, bindparam, cast, except_, exists, func, or_, select, union
 
 from stowage.services.metadata.leases import NOW
 from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob
@@ -68,11 +68,24 @@ NEAR_ROOTS = select(blob.c.digest).where(
 )
 """Which of DIGESTS are certainly kept by an image, at most two levels up: a layer that 1,000 images share needs only the first of them."""
 
-BELOW_ROOTS = select(_origins.c.origin).where(or_(_origins.c.digest.in_(_TARGETS), _origins.c.digest.in_(_LEASED))).distinct()
+BELOW_ROOTS = (
+    select(_origins.c.origin)
+    .where(
+        or_(
+            _TARGETS.where(image.c.target == _origins.c.digest).exists(),
+            _LEASED.where(lease_blob.c.digest == _origins.c.digest).exists(),
+        )
+    )
+    .distinct()
+)
 """Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
 
-UNROOTED = select(blob.c.digest).where(blob.c.digest.not_in(select(_rooted.c.digest)))
+UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""
 
-CONTENT_SIZES = select(_reached.c.root, func.sum(blob.c.size)).join(blob, blob.c.digest == _reached.c.digest).group_by(_reached.c.root)
+CONTENT_SIZES = (
+    select(_reached.c.root, cast(func.sum(blob.c.size), BigInteger))  # PostgreSQL's sum is a decimal
+    .join(blob, blob.c.digest == _reached.c.digest)
+    .group_by(_reached.c.root)
+)
 """(root, bytes) of the distinct present blobs that each of DIGESTS reaches."""

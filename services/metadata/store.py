@@ -7,14 +7,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from stowage.services.errors import EngineError, Unsupported
+from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata import generation
 from stowage.services.metadata.catalog import CatalogReader
-from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
@@ -42,11 +43,12 @@ class SqlMetadataStore:
     """Implements `stowage.services.metadata.protocol.MetadataStore` on an SQLAlchemy URL whose tables exist: see `upgrade`.
 
     Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read before it
-    closes the store is available in its children. The newest `event_history` events are kept.
+    closes the store is available in its children. The newest `event_history` events are kept. `timeout` and `place` are those of
+    `stowage.services.metadata.database.open_engine`.
     """
 
-    def __init__(self, url: str, *, event_history: int) -> None:
-        self._url = url
+    def __init__(self, url: str, *, event_history: int, timeout: int = TIMEOUT_SECONDS, place: str = "") -> None:
+        self._open = partial(open_engine, url, timeout=timeout, place=place)
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
@@ -99,25 +101,28 @@ class SqlMetadataStore:
         engine = self._engines.get(os.getpid())
         if engine is None:
             with self._engines_lock:
-                engine = self._engines.get(os.getpid()) or self._unconnected or open_engine(self._url)
+                engine = self._engines.get(os.getpid()) or self._unconnected or self._open()
                 self._engines[os.getpid()], self._unconnected = engine, None
         return engine
 
 
-def is_current(url: str) -> bool:
-    """Whether the tables exist, at the newest revision this version knows. Costs one query, and loads nothing a migration needs."""
-    engine = open_engine(url)
+def is_current(url: str, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> bool:
+    """Whether the tables exist, at the newest revision this version knows. Costs one query, and loads nothing a migration needs.
+
+    Raises Unavailable, Unsupported and InvalidParameter if the database cannot be used.
+    """
+    engine = open_engine(url, timeout=timeout, place=place)
     try:
         with transaction(engine, writes=False) as connection:
             revisions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
-    except EngineError:
+    except Internal:
         return False
     finally:
         engine.dispose()
     return revisions == [max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]]
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> None:
     """Create the tables, or upgrade them to the newest revision, in one transaction.
 
     Raises Unsupported, and changes nothing, if the tables have a revision that only a newer Stowage knows.
@@ -131,9 +136,9 @@ def upgrade(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    engine = open_engine(url)
+    engine = open_engine(url, timeout=timeout, place=place)
     try:
-        with transaction(engine, writes=True) as connection:
+        with transaction(engine, writes=True, migrates=True) as connection:
             for revision in MigrationContext.configure(connection).get_current_heads():
                 if revision not in known:
                     raise Unsupported(f"this store was written by a newer Stowage (revision {revision}); use that version or a newer one")

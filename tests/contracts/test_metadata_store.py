@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.engines import metadata_store
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture
 def store(metadata: SqlMetadataStore) -> MetadataStore:
     return metadata
 
@@ -327,12 +328,13 @@ LABELS = st.integers(0, 5)
         st.tuples(st.sampled_from(["image", "index", "name", "untag", "sweep"]), LABELS, st.lists(LABELS, max_size=3)), max_size=14
     )
 )
-def test_sizes_and_roots_agree_with_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]) -> None:
+def test_sizes_and_roots_agree_with_a_model(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Callable[[Path], str], steps: list[tuple[str, int, list[int]]]
+) -> None:
     """Whatever is recorded, named and removed: content_size, rooted and unrooted are what plain sets say, the catalog what a first one
     says.
     """
-    url = f"sqlite:///{tmp_path_factory.mktemp('model')}/stowage.db"
-    upgrade(url)
+    url = empty_database(tmp_path_factory.mktemp("model"))
     store = metadata_store(url)
     for verb, number, others in steps:
         with store.write() as tx:
