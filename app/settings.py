@@ -21,6 +21,7 @@ from stowage.setting_parsers import Bind
 OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
 """The settings that are also options of the command line."""
 
+_DATABASE_SECRETS = re.compile(r"(?<=://)\S*@|(?<=\?)\S+")
 _SECRETS = re.compile(r"(?<!file://)(?<!sqlite://)(?<=://)[^\s,]*@|(?<![^\s,])[^\s,/]+:[^\s,/]*@|(?<=\?)[^\s,]+")
 
 
@@ -73,9 +74,16 @@ class Config:
     )
     database: str = setting(
         "",
-        "Database of names and metadata: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
+        "Database of names and metadata: `sqlite:///PATH`, on a local file system, or `postgresql://USER@HOST/DATABASE`, any URL that "
+        "psql takes; see [deployment.md](deployment.md#postgresql). By default `stowage.db` in the root.",
         parsers.parse_database,
         variable="STOWAGE_DATABASE_URL",
+    )
+    database_timeout: int = setting(
+        "30",
+        "Seconds that a change waits for others, and that a statement may take on PostgreSQL. Connecting and an unfinished change get a "
+        "third of it, and a whole change twice as long.",
+        parsers.parse_count,
     )
     content: Path | None = setting(
         "",
@@ -209,9 +217,14 @@ class Config:
         return self.database or f"sqlite:///{self.root}/stowage.db"
 
     @property
-    def database_file(self) -> Path:
-        """The file of the database."""
-        return Path(self.database_url.removeprefix("sqlite:///"))
+    def database_file(self) -> Path | None:
+        """The file of the database, if it is one."""
+        return Path(self.database_url.removeprefix("sqlite:///")) if self.database_url.startswith("sqlite:") else None
+
+    @property
+    def database_name(self) -> str:
+        """The database as it may be shown: its file, or its URL without secrets."""
+        return str(self.database_file or mask_secrets(self.database_url))
 
     @property
     def content_root(self) -> Path:
@@ -256,7 +269,8 @@ def read_setting(setting: Setting, environ: Mapping[str, str], options: Mapping[
 
 def mask_secrets(text: str) -> str:
     """The text without the user, password and query of any URL in it, whether or not the URL is valid."""
-    return _SECRETS.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
+    pattern = _DATABASE_SECRETS if text.startswith("postgres") else _SECRETS  # a password may contain commas
+    return pattern.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
 
 
 def _setting_of(name: str, declared: Mapping[str, Any]) -> Setting:

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL on which nothing waits without bound, and which hold the database for one place.
 
-The place is the machine and folder of the content. Every connection holds a shared session lock that stands for its place, and none is made
-while another place has one. So a connection that can write proves that no other node or folder uses the database, and if all connections
+The place is the folder of the content on its machine. Every connection holds a shared session lock that stands for its place, and none is
+made while another place has one. So a connection that can write proves that no other node or folder uses the database. If all connections
 are lost, the next one holds it again, unless another place came first.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from psycopg import Connection, OperationalError, errors
+from psycopg import Connection, OperationalError, ProgrammingError, errors
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import Diagnostic
@@ -23,6 +24,7 @@ from stowage.services.errors import InvalidParameter, Unavailable, Unsupported
 _Answer = TypeVar("_Answer")
 
 _LEAST_VERSION = 13
+_RETRY_SECONDS = 0.2
 _JOINING, _PLACES = int.from_bytes(b"joining"), int.from_bytes(b"plac")
 _JOIN = f"""BEGIN;
 SELECT pg_advisory_xact_lock({_JOINING});
@@ -83,7 +85,7 @@ def connect(conninfo: str, *, timeout: int, place: str) -> BoundedConnection:
         _require_suitable(connection, given)
         _configure(connection, timeout * 1000, third)
         if place:
-            _join(connection, place)
+            _join(connection, place, time.monotonic() + timeout / 3)
     except BaseException:
         connection.close()
         raise
@@ -91,10 +93,9 @@ def connect(conninfo: str, *, timeout: int, place: str) -> BoundedConnection:
 
 
 def _parse(conninfo: str) -> dict[str, Any]:
-    try:
+    with suppress(ProgrammingError):  # which may repeat the password
         return conninfo_to_dict(conninfo)
-    except Exception:  # noqa: BLE001 - whatever it says may repeat the password
-        raise InvalidParameter("the URL of the database is not one of PostgreSQL; special characters are written as %XX") from None
+    raise InvalidParameter("the URL of the database is not one of PostgreSQL; special characters are written as %XX")
 
 
 def _note(connection: BoundedConnection, notice: Diagnostic) -> None:
@@ -141,9 +142,15 @@ def _configure(connection: BoundedConnection, timeout: int, third: int) -> None:
     connection.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
 
 
-def _join(connection: BoundedConnection, place: str) -> None:
-    number = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4]) >> 1
-    cursor = connection.execute(_JOIN.format(place=number))
-    cursor.nextset(), cursor.nextset()
-    if cursor.fetchone() is None:
-        raise Unavailable("another Stowage uses this database, on another machine or with another content folder")
+def _join(connection: BoundedConnection, place: str, deadline: float) -> None:
+    """Hold the database for this place. Connections of a process that was just killed may take a moment to end."""
+    statement = _JOIN.format(place=int.from_bytes(hashlib.sha256(place.encode()).digest()[:4]) >> 1)
+    while True:
+        cursor = connection.execute(statement)
+        cursor.nextset()
+        cursor.nextset()
+        if cursor.fetchone() is not None:
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable("another Stowage uses this database, on another machine or with another content folder")
+        time.sleep(_RETRY_SECONDS)
