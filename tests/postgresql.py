@@ -51,6 +51,11 @@ class Cluster:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def run(self, name: str, *arguments: str) -> None:
+        """Run a program of PostgreSQL as its administrator does."""
+        where = ["--host", str(self.folder), "--port", str(self.port or 5432), "--username", "postgres"]
+        subprocess.run([program(name), *where, *arguments], check=True, timeout=60, **as_postgres())
+
     def create_database(self, name: str, template: str = "template0") -> str:
         """Create a database, and return its URL."""
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

@@ -119,3 +119,23 @@ def test_the_password_is_shown_nowhere(service: Service, cluster: Cluster) -> No
     assert "the database is unreachable" in told
     assert "sec%2Cret" not in told
     assert "sec,ret" not in told
+
+
+def test_a_backup_made_as_documented_is_a_store(service: Service, cluster: Cluster, tmp_path: Path) -> None:
+    """docs/deployment.md: the database first, then the folder; both are restored before a service starts."""
+    assert request(service, "POST", "/images/load", archive("backup/before:1", 1))[0] == 200
+    dump = cluster.folder / "stowage.dump"
+    cluster.run("pg_dump", "--format=custom", f"--file={dump}", "images")
+    assert request(service, "POST", "/images/load", archive("backup/after:1", 2))[0] == 200
+    shutil.copytree(service.root, tmp_path / "restored", ignore=shutil.ignore_patterns("*.sock", "locks", "ingest"))
+
+    cluster.run("createuser", "restorer")
+    cluster.run("createdb", "--owner=restorer", "--encoding=UTF8", "--template=template0", "restored")
+    cluster.run("pg_restore", "--no-owner", "--role=restorer", "--dbname=restored", str(dump))
+    restored = Service(tmp_path / "restored", free_port(), {"STOWAGE_DATABASE_URL": cluster.url("restored", user="restorer")})
+    restored.start()
+    assert [image["RepoTags"] for image in json.loads(request(restored, "GET", "/images/json")[1])] == [["backup/before:1"]]
+    assert restored.run("verify").returncode == 0
+    assert "Loaded image: backup/after:1" in request(restored, "POST", "/images/load", archive("backup/after:1", 2))[1].decode()
+    restored.stop()
+    cluster.drop_database("restored")
