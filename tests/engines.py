@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.engine import Limits
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.urls import UrlDownloads
+
+ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+"""Run tests that use the fixture `metadata`, and so `engine`, on each database."""
 
 REQUEST_MEMORY = 512 << 20
 LIMITS = Limits(

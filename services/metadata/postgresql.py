@@ -17,6 +17,7 @@ that the transaction in question has ended.
 from __future__ import annotations
 
 import math
+import os
 import re
 import secrets
 import time
@@ -72,11 +73,16 @@ idle_in_transaction_session_timeout.
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the transactions of an engine share; `writer` is the row of their tokens."""
+    """What the transactions of an engine share."""
 
     timeout: int
     gate: FifoLock = field(default_factory=FifoLock)
-    writer: str = field(default_factory=lambda: secrets.token_hex(16))
+    _id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def writer(self) -> str:
+        """The row of its tokens. An engine without connections may cross a fork, and then two processes use it."""
+        return f"{self._id}-{os.getpid()}"
 
 
 class _AnswerLost(Exception):

@@ -104,7 +104,7 @@ def test_the_single_file_has_the_driver_of_postgresql(name: str, pyz: Path, cach
     url = f"postgresql://127.0.0.1:{free_port()}/images"
     environment = {**cache, "STOWAGE_ROOT": str(tmp_path / "root"), "STOWAGE_DATABASE_URL": url}
     command = [interpreter(name), str(pyz), "db", "upgrade"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert "the database is unreachable: " in done.stderr
 
 

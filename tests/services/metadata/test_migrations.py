@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Column, LargeBinary, MetaData, String, insert, text
 
 from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
@@ -97,6 +97,24 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
     store.close()
 
 
+def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
+    """Migrations only add: a row of every table with the columns of the revision before is accepted."""
+    revisions = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
+    _upgrade_to(url, revisions[-2])
+    engine, before = open_engine(url), MetaData()
+    with transaction(engine, writes=False) as connection:
+        before.reflect(connection)
+    upgrade(url)
+    with transaction(engine, writes=True) as connection:
+        for table in before.sorted_tables:
+            if table.name != "alembic_version":
+                values = {
+                    column.name: b"7" if isinstance(column.type, LargeBinary) else "7" if _is_text(column) else 7 for column in table.c
+                }
+                connection.execute(insert(table), values)
+    engine.dispose()
+
+
 def test_upgraded_by_two_processes_at_once(url: str) -> None:
     upgrading = [sys.executable, "-c", "import sys; from stowage.services.metadata.store import upgrade; upgrade(sys.argv[1])", url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
@@ -126,6 +144,10 @@ def _upgrade_to(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
+
+
+def _is_text(column: Column[Any]) -> bool:
+    return isinstance(column.type, String)
 
 
 def _set_revision(url: str, revision: str) -> None:

@@ -339,6 +339,20 @@ class TestLostAnswers:
                 add(other, label)
         assert cluster.execute("SELECT count(*) FROM last_write", "stowage") == [(2,)]
 
+    @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+    def test_processes_have_different_ones(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+        """A parent that has closed its store passes the engine on to its children."""
+        add(store, "a")
+        store.close()
+        cluster.execute("DELETE FROM last_write", "stowage")
+        for label in ("b", "c"):
+            child = os.fork()
+            if child == 0:
+                add(store, label)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert cluster.execute("SELECT count(*) FROM last_write", "stowage") == [(2,)]
+
 
 class TestPlaces:
     def test_a_second_place_is_refused_until_the_first_has_gone(self, url: str) -> None:

@@ -13,10 +13,8 @@ from sqlalchemy import event
 from stowage.services.errors import EngineError, Internal, OutOfSpace
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.store import SqlMetadataStore
-from tests.engines import metadata_store
+from tests.engines import ON_EVERY_DATABASE, metadata_store
 from tests.rows import add_blobs, digest
-
-ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.mark.parametrize(
