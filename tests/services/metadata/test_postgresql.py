@@ -17,19 +17,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DataError
 
-from stowage.services.errors import EngineError, Internal, Unavailable
+from stowage.services.errors import Internal, Unavailable
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.reach import UNROOTED
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import SqlMetadataStore
 from tests.engines import metadata_store
-from tests.postgresql import Cluster, Database, free_port, running_cluster
-from tests.rows import add_blobs, digest
-from tests.services.metadata.cutting_proxy import CuttingProxy
+from tests.postgresql import Cluster
+from tests.rows import add_blobs
+from tests.services.metadata.stores import TIMEOUT, A, B, add, add_in_the_end, backends, blobs, execute, terminate
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-TIMEOUT = 3
-A, B = digest("a"), digest("b")
-COMMIT = b"COMMIT\0"
 CHILD = """
 import sys
 from sqlalchemy import text
@@ -43,49 +40,6 @@ with metadata_store(sys.argv[1], timeout=3).write() as tx:
 """
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A server that these tests stop and start, and that also listens on a port."""
-    with running_cluster(port=free_port()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shared(cluster: Cluster) -> Iterator[Database]:
-    with closing(Database(cluster.create_database("stowage"))) as database:
-        yield database
-
-
-@pytest.fixture
-def url(cluster: Cluster, shared: Database) -> str:
-    shared.empty()
-    return cluster.url("stowage", tcp=True)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[SqlMetadataStore]:
-    with closing(metadata_store(url, timeout=TIMEOUT)) as opened:
-        yield opened
-
-
-def add(store: SqlMetadataStore, label: str) -> None:
-    with store.write() as tx:
-        add_blobs(tx, [label])
-
-
-def add_in_the_end(store: SqlMetadataStore, label: str, *, tries: int) -> None:
-    for _ in range(tries):
-        with suppress(Unavailable):
-            add(store, label)
-            return
-    pytest.fail("the writer was held up without bound")
-
-
-def blobs(store: SqlMetadataStore) -> set[object]:
-    with store.read() as tx:
-        return set(tx.graph.all_blobs())
-
-
 @contextmanager
 def writing_child(url: str) -> Iterator[subprocess.Popen[str]]:
     """Another process inside a write transaction, which runs the statement that it reads."""
@@ -97,22 +51,6 @@ def writing_child(url: str) -> Iterator[subprocess.Popen[str]]:
         assert child.stdout.readline() == "writing\n"
         yield child
         child.kill()
-
-
-def execute(tx: SqlTransaction, statement: str) -> None:
-    tx.graph._connection.execute(text(statement))
-
-
-def backends(cluster: Cluster) -> list[int]:
-    """The server processes of the engine's connections."""
-    rows = cluster.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'stowage' AND datname = 'stowage'")
-    return [pid for (pid,) in rows]
-
-
-def terminate(cluster: Cluster) -> None:
-    """End the engine's connections, as an administrator may."""
-    for pid in backends(cluster):
-        cluster.execute(f"SELECT pg_terminate_backend({pid})")
 
 
 class TestIsolation:
@@ -269,139 +207,6 @@ class TestLostConnections:
         assert blobs(store) == {A}
 
 
-class TestLostAnswers:
-    """The connection is cut when COMMIT is on its way: before the server has got it, or before the client has got the answer."""
-
-    @pytest.fixture
-    def proxy(self, cluster: Cluster) -> Iterator[CuttingProxy]:
-        assert cluster.port is not None
-        with CuttingProxy(cluster.port) as running:
-            yield running
-
-    @pytest.fixture
-    def cut_store(self, url: str, proxy: CuttingProxy, cluster: Cluster) -> Iterator[SqlMetadataStore]:
-        through = url.replace(str(cluster.port), str(proxy.port)) + "?sslmode=disable&gssencmode=disable"
-        with closing(metadata_store(through, timeout=TIMEOUT)) as opened:
-            yield opened
-
-    def test_a_change_that_was_made_counts(self, cut_store: SqlMetadataStore, store: SqlMetadataStore, proxy: CuttingProxy) -> None:
-        proxy.cut_after = COMMIT
-        add(cut_store, "a")
-        assert proxy.cuts == 1
-        assert blobs(store) == {A}
-
-    def test_a_change_that_was_not_made_is_an_error(
-        self, cut_store: SqlMetadataStore, store: SqlMetadataStore, proxy: CuttingProxy
-    ) -> None:
-        proxy.cut_before = COMMIT
-        with pytest.raises(Unavailable, match="lost before the last change was made: try again"):
-            add(cut_store, "a")
-        assert blobs(store) == set()
-        add(cut_store, "a")
-        assert blobs(store) == {A}
-
-    def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(
-        self, cut_store: SqlMetadataStore, store: SqlMetadataStore, proxy: CuttingProxy
-    ) -> None:
-        proxy.cut_after, proxy.refuses_after_cut = COMMIT, True
-        with pytest.raises(Unavailable, match="whether the last change was made is not known"):
-            add(cut_store, "a")
-        assert blobs(store) == {A}
-
-    @pytest.fixture
-    def _without_standby(self, cluster: Cluster, store: SqlMetadataStore) -> Iterator[None]:
-        """Commits wait for a standby that does not exist."""
-        _set(cluster, "synchronous_standby_names = 'nobody'")
-        yield
-        _set(cluster, "synchronous_standby_names = ''")
-
-    @pytest.mark.usefixtures("_without_standby")
-    def test_a_commit_that_no_standby_confirms_has_an_unknown_outcome(self, store: SqlMetadataStore) -> None:
-        with pytest.raises(Unavailable, match="whether the last change was made is not known"):
-            add(store, "a")
-
-    @pytest.mark.usefixtures("_without_standby")
-    def test_a_commit_that_was_told_not_to_wait_for_a_standby_is_an_error(self, store: SqlMetadataStore, cluster: Cluster) -> None:
-        with ThreadPoolExecutor() as pool:
-            writing = pool.submit(add, store, "a")
-            while not cluster.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
-                time.sleep(0.05)
-            with pytest.raises(Unavailable, match="the database may lose the last change: canceling wait for synchronous replication"):
-                writing.result()
-        assert blobs(store) == {A}
-
-    def test_each_writer_has_one_token(self, store: SqlMetadataStore, url: str, cluster: Cluster) -> None:
-        cluster.execute("DELETE FROM last_write", "stowage")
-        cluster.execute("INSERT INTO last_write VALUES ('gone', 'token', 1)", "stowage")
-        with closing(metadata_store(url)) as other:
-            for label in ("a", "b"):
-                add(store, label)
-                add(other, label)
-        assert cluster.execute("SELECT count(*) FROM last_write", "stowage") == [(2,)]
-
-    @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-    def test_processes_have_different_ones(self, store: SqlMetadataStore, cluster: Cluster) -> None:
-        """A parent that has closed its store passes the engine on to its children."""
-        add(store, "a")
-        store.close()
-        cluster.execute("DELETE FROM last_write", "stowage")
-        for label in ("b", "c"):
-            child = os.fork()
-            if child == 0:
-                add(store, label)
-                os._exit(0)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert cluster.execute("SELECT count(*) FROM last_write", "stowage") == [(2,)]
-
-
-class TestPlaces:
-    def test_a_second_place_is_refused_until_the_first_has_gone(self, url: str) -> None:
-        first, same, second = (metadata_store(url, timeout=TIMEOUT, place=place) for place in ("here", "here", "there"))
-        add(first, "a")
-        add(same, "b")
-        same.close()
-        with pytest.raises(Unavailable, match="another Stowage uses this database"):
-            blobs(second)
-        first.close()
-        assert blobs(second) == {A, B}
-        with pytest.raises(Unavailable, match="another Stowage uses this database"):
-            blobs(first)
-        second.close()
-
-    def test_it_is_held_again_when_the_connection_was_lost(self, url: str, cluster: Cluster) -> None:
-        first, second = metadata_store(url, place="here"), metadata_store(url, place="there")
-        add(first, "a")
-        cluster.stop()
-        cluster.start()
-        add(first, "b")
-        with pytest.raises(Unavailable, match="another Stowage uses this database"):
-            blobs(second)
-        first.close()
-
-    def test_each_database_of_a_server_is_held_by_itself(self, url: str, cluster: Cluster) -> None:
-        cluster.create_database("elsewhere")
-        first, second = metadata_store(url, place="here"), metadata_store(cluster.url("elsewhere"), place="there")
-        add(first, "a")
-        with pytest.raises(Internal, match="does not exist"):
-            second.store_id()
-        first.close()
-        second.close()
-        cluster.drop_database("elsewhere")
-
-    def test_places_that_come_at_once_are_not_both_admitted(self, url: str) -> None:
-        def come(number: int) -> SqlMetadataStore | None:
-            store = metadata_store(url, place=str(number))
-            with suppress(EngineError):
-                store.store_id()
-                return store
-            return None
-
-        with ThreadPoolExecutor(8) as pool:
-            admitted = [store for store in pool.map(come, range(8)) if store]
-        assert len(admitted) == 1
-        admitted[0].close()
-
-
 def test_the_mark_of_a_whole_store_is_one_comparison(url: str) -> None:
     """A plan that looks into the list for each blob took longer than any timeout from 100,000 blobs on."""
     engine = open_engine(url)
@@ -409,8 +214,3 @@ def test_the_mark_of_a_whole_store_is_one_comparison(url: str) -> None:
         plan = connection.execute(text(f"EXPLAIN {UNROOTED.compile(engine)}")).scalars().all()
     engine.dispose()
     assert not [line for line in plan if "SubPlan" in line]
-
-
-def _set(cluster: Cluster, setting: str) -> None:
-    cluster.execute(f"ALTER SYSTEM SET {setting}")
-    cluster.execute("SELECT pg_reload_conf()")
