@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Row, Table, delete, exists, insert, select
+from sqlalchemy import Column, Connection, Row, Table, delete, exists, func, insert, literal, select
 
 from stowage.services.errors import Conflict, Internal
 from stowage.services.metadata.database import open_engine, transaction
@@ -50,10 +50,18 @@ def _copy(table: Table, reader: Connection, writer: Connection) -> int:
     for rows in _partitions(table, reader):
         writer.execute(insert(table), [row._asdict() for row in rows])
         count += len(rows)
+    if table.autoincrement_column is not None and writer.dialect.name == "postgresql":
+        _set_sequence(table, table.autoincrement_column, writer)
     copied = _partitions(table, writer)
     if any(rows != next(copied, ()) for rows in _partitions(table, reader)) or next(copied, ()):
         raise Internal(f"the rows of table {table.name} differ after they were copied")
     return count
+
+
+def _set_sequence(table: Table, column: Column[int], writer: Connection) -> None:
+    """Have PostgreSQL number the next row after the copied ones; SQLite does so by itself."""
+    after = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
+    writer.execute(select(func.setval(func.pg_get_serial_sequence(table.name, column.name), after, literal(value=False))))
 
 
 def _partitions(table: Table, connection: Connection) -> Iterator[list[Row[tuple[object, ...]]]]:

@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -43,7 +43,6 @@ _CONNECTIONS = 8
 _RETRY_SECONDS = 0.5
 _URL = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://(.+)")
 _STATE = "stowage_state"
-_STATEMENT = "stowage_begin"
 
 _LOCK = int.from_bytes(b"stowage")
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -101,7 +100,7 @@ def open_engine(url: str, *, timeout: int, place: str) -> Engine:
     except ImportError as exc:
         raise Unsupported(f"PostgreSQL needs psycopg: pip install 'stowage[postgresql]' ({exc})") from exc
     conninfo = _URL.sub(r"postgresql://\1", url)
-    engine = create_engine(
+    return create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(conninfo, timeout=timeout, place=place),
         pool_size=_CONNECTIONS,
@@ -111,8 +110,6 @@ def open_engine(url: str, *, timeout: int, place: str) -> Engine:
         use_native_hstore=False,
         execution_options={_STATE: _State(timeout)},
     )
-    event.listen(engine, "begin", _begin)
-    return engine
 
 
 @contextmanager
@@ -183,9 +180,14 @@ def _begun(engine: Engine, statement: str) -> Iterator[Connection]:
 
 
 def _connect(engine: Engine, statement: str) -> Connection:
-    connection = engine.connect()
+    connection, timeout = engine.connect(), _state(engine).timeout
     try:
-        connection.execution_options(**{_STATEMENT: statement}).begin()
+        connection.begin()
+        driver = _driver(connection)
+        driver.limit(timeout * 7 / 6, math.inf if statement == _READ else time.monotonic() + 2 * timeout)
+        connection.exec_driver_sql(statement)
+        if statement == _MIGRATE:
+            driver.limit(math.inf, math.inf)
     except BaseException:
         connection.close()
         raise
@@ -205,15 +207,6 @@ def _ending_overdue(engine: Engine) -> Iterator[None]:
             with suppress(SQLAlchemyError), _begun(engine, _READ) as connection:
                 connection.exec_driver_sql(_END_OVERDUE % (2 * _state(engine).timeout))
         raise
-
-
-def _begin(connection: Connection) -> None:
-    statement, timeout = connection.get_execution_options()[_STATEMENT], _state(connection.engine).timeout
-    driver = _driver(connection)
-    driver.limit(timeout * 7 / 6, math.inf if statement == _READ else time.monotonic() + 2 * timeout)
-    connection.exec_driver_sql(statement)
-    if statement == _MIGRATE:
-        driver.limit(math.inf, math.inf)
 
 
 def _commit(connection: Connection) -> None:

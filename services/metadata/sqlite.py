@@ -25,7 +25,6 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -1024",  # KiB; every thread may have a connection
 )
-_MODE = "stowage_mode"
 _LOG_BYTES = 8 << 20
 """Twice the size at which SQLite starts the log over."""
 
@@ -44,14 +43,15 @@ def open_engine(url: str, *, timeout: int) -> Engine:
     if engine.url.database:
         _make_private(engine.url.database)
     event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
     return engine
 
 
 @contextmanager
 def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
     """One transaction, rolled back when the context raises."""
-    with engine.connect() as connection, connection.execution_options(**{_MODE: mode}).begin():
+    with engine.connect() as connection, connection.begin():
+        # A listener for this event of SQLAlchemy would make every statement look for listeners.
+        connection.exec_driver_sql("BEGIN" if mode is Mode.READ else "BEGIN IMMEDIATE")
         yield connection
 
 
@@ -92,7 +92,3 @@ def _reserve_log(database: str) -> None:
             os.posix_fallocate(handle, 0, _LOG_BYTES)
         finally:
             os.close(handle)
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options()[_MODE] is Mode.READ else "BEGIN IMMEDIATE")

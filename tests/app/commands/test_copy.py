@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, select
 
 from stowage.cli import main
 from stowage.services.filters import Filters
@@ -70,6 +70,25 @@ def test_there_and_back_is_the_same_store(
     back = f"sqlite:///{tmp_path}/back.db"
     assert main(["copy", "--to-database", back]) == 0
     assert rows(back) == before
+
+
+def test_rows_that_the_database_numbers_are_numbered_after_the_copied_ones(
+    first: str, other: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbered = Table(
+        "numbered", MetaData(), Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True), Column("n", Integer)
+    )
+    source, target = open_database(first), open_database(other)
+    assert main(["copy", "--to-database", other]) == 0
+    with transaction(source, writes=True) as reader, transaction(target, writes=True) as writer:
+        for connection in (reader, writer):
+            numbered.create(connection)
+        reader.execute(insert(numbered), [{"id": 7, "n": 1}, {"id": 9, "n": 2}])
+        assert copying._copy(numbered, reader, writer) == 2
+        writer.execute(insert(numbered), {"n": 3})
+        assert writer.execute(select(numbered).order_by(numbered.c.id)).all() == [(7, 1), (9, 2), (10, 3)]
+    source.dispose()
+    target.dispose()
 
 
 def test_a_store_in_the_other_database_is_left_alone(first: str, other: str, capsys: pytest.CaptureFixture[str]) -> None:
