@@ -118,7 +118,9 @@ def _require_suitable(connection: BoundedConnection, given: dict[str, Any]) -> N
 def _require_sessions(connection: BoundedConnection, given: dict[str, Any]) -> None:
     """Refuse a pooler that gives a server's session to another client between transactions: locks and settings are of the session."""
     first = _backend(connection)
-    with BoundedConnection.connect("", autocommit=True, **given) as other, other.transaction():
+    with BoundedConnection.connect("", autocommit=True, **given) as other:
+        other.limit(connection._answer_seconds, math.inf)
+        other.execute("BEGIN")
         if _backend(other) == first or _backend(connection) != first:
             raise Unsupported("the pooler before the database must be in session mode (PgBouncer: pool_mode = session), or be left out")
 

@@ -214,6 +214,7 @@ def _commit(connection: Connection) -> None:
     if driver.is_aborted:
         raise Internal("metadata store: a transaction was continued after an error")  # COMMIT would roll back and report success
     driver.limit(_state(connection.engine).timeout * 7 / 6, math.inf)
+    driver.warning = ""
     try:
         connection.commit()
     except DBAPIError as exc:

@@ -14,8 +14,9 @@ from stowage.services.errors import Unavailable
 from stowage.services.metadata.store import SqlMetadataStore
 from tests.engines import metadata_store
 from tests.postgresql import Cluster
+from tests.rows import add_blobs
 from tests.services.metadata.cutting_proxy import CuttingProxy
-from tests.services.metadata.stores import TIMEOUT, A, add, blobs
+from tests.services.metadata.stores import TIMEOUT, A, add, blobs, execute
 
 COMMIT = b"COMMIT\0"
 
@@ -79,6 +80,12 @@ class TestLostAnswers:
                 time.sleep(0.05)
             with pytest.raises(Unavailable, match="the database may lose the last change: canceling wait for synchronous replication"):
                 writing.result()
+        assert blobs(store) == {A}
+
+    def test_a_warning_of_another_kind_is_none(self, store: SqlMetadataStore) -> None:
+        with store.write() as tx:
+            execute(tx, "DO $$ BEGIN RAISE WARNING 'something else'; END $$")
+            add_blobs(tx, ["a"])
         assert blobs(store) == {A}
 
     def test_each_writer_has_one_token(self, store: SqlMetadataStore, url: str, cluster: Cluster) -> None:
