@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 # The package as it is installed, for tools that look for a package in one folder.
 SOURCE := $(VENV)/source
 PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
-# Debian packages whose programs the conformance tests run, each with a program that shows that it is installed.
+# Debian packages whose programs the tests run, each with a program that shows that it is installed.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
 	docker-compose:docker-compose docker-buildx:docker-buildx \
-	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm prometheus:prometheus
-MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
+	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm prometheus:prometheus postgresql:initdb pgbouncer:pgbouncer
+MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman:$(lastword $(wildcard /usr/lib/postgresql/*/bin))" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
 # moby's description of its API. The package is only unpacked: its dependencies are a tree of Go sources.
 API_PACKAGE := golang-github-docker-docker-dev
 API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
@@ -27,7 +27,7 @@ help: ## list the commands
 run: $(VENV)/run ## install, migrate the database and serve on ./var/stowage.sock
 	@exec $(BIN)/stowage serve
 
-test: check unit conformance ## run every check and test
+test: tools check unit conformance ## run every check and test
 
 check: $(VENV)/test ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ unit: $(VENV)/test ## the fast tests
 conformance: $(VENV)/test tools $(VENV)/docker-api.yaml ## the tests with real clients, registries and servers
 	$(PYTEST) tests/conformance
 
-tools: ## install the programs that the conformance tests need (as root), or list the missing ones
+tools: ## install the programs that the tests need (as root), or list the missing ones
 ifneq ($(MISSING),)
 	@{ [ "$$(id -u)" = 0 ] && $(APT) update && $(APT) install -y --no-install-recommends $(MISSING); } \
 	|| echo "Tests that need these Debian packages are skipped: $(MISSING)"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,27 @@ def hold_folders(config: Config) -> None:
             raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
         if not held:
             raise ConfigError(f"{setting}: another service is running on {folder}.")
+
+
+def hold_place(config: Config) -> str:
+    """What distinguishes the content folder from every other, also from its copies on this and other machines; of no use to SQLite.
+
+    It is random, and in a file of the folder. Each process that uses the store holds the file until it has ended. Who finds that nobody
+    does changes it. Raises ConfigError if the folder cannot be used.
+    """
+    if config.database_file:
+        return ""
+    folder = config.content_root
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(folder):
+            file = os.open(folder / "place", os.O_RDWR | os.O_CREAT, 0o600)
+            if _lock(file, fcntl.LOCK_EX):
+                os.ftruncate(file, os.pwrite(file, secrets.token_hex(16).encode(), 0))
+            _lock(file, fcntl.LOCK_SH)
+            return os.pread(file, _MOST_BYTES, 0).decode()
+    except OSError as exc:
+        raise ConfigError(f"STOWAGE_CONTENT_URL: cannot use the folder {folder}: {exc.strerror}.") from None
 
 
 def _hold(folder: Path) -> bool:

@@ -6,10 +6,9 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from stowage.holding import hold_folders
+from stowage.holding import hold_folders, hold_place
 from stowage.services.errors import EngineError, Internal
 from stowage.services.metadata.store import is_current, upgrade
-from stowage.services.oci.platform import Platform
 from stowage.settings import Config
 from stowage.stopping import SIGNALS, die_silently, end_with_parent
 
@@ -20,20 +19,22 @@ if TYPE_CHECKING:
 def prepare_store(config: Config) -> None:
     """Hold the folders and migrate the database.
 
-    Raises ConfigError if another service holds the folders, and Internal if the migration fails.
+    Raises ConfigError if another service holds the folders, Internal if the migration fails, and Unavailable, Unsupported or
+    InvalidParameter if the database cannot be used.
     """
     hold_folders(config)
-    if not is_current(config.database_url, config.platform):
-        _migrate(config)
+    place = hold_place(config)
+    if not is_current(config.database_url, config.platform, timeout=config.database_timeout, place=place):
+        _migrate(config, place)
 
 
-def _migrate(config: Config) -> None:
+def _migrate(config: Config, place: str) -> None:
     """Migrate the database in a child process: what only the migration imports would stay in the memory of the service."""
     import multiprocessing
 
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_upgrade, args=(config.database_url, config.platform, os.getpid(), sender))
+    child = context.Process(target=_upgrade, args=(config, place, os.getpid(), sender))
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has its own handlers
     child.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
@@ -47,13 +48,13 @@ def _migrate(config: Config) -> None:
         raise Internal(problem)
 
 
-def _upgrade(url: str, platform: Platform, parent: int, sender: Connection) -> None:
+def _upgrade(config: Config, place: str, parent: int, sender: Connection) -> None:
     """Send what went wrong, or an empty text. Ends with the service: a migration that is cut has changed nothing."""
     die_silently()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     end_with_parent(parent, signal.SIGKILL)
     try:
-        upgrade(url, platform, change_platform=True)
+        upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place, change_platform=True)
     except EngineError as exc:
         sender.send(str(exc))
     else:

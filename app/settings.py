@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from stowage import setting_parsers as parsers
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
+from stowage.setting_fields import Setting, setting, setting_of
 from stowage.setting_parsers import Bind
 
 CONFIG = "stowage.config"
@@ -23,26 +24,12 @@ CONFIG = "stowage.config"
 OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
 """The settings that are also options of the command line."""
 
+_DATABASE_SECRETS = re.compile(r"(?<=://)\S*@|(?<=\?)\S+")
 _SECRETS = re.compile(r"(?<!file://)(?<!sqlite://)(?<=://)[^\s,]*@|(?<![^\s,])[^\s,/]+:[^\s,/]*@|(?<=\?)[^\s,]+")
 
 
 class ConfigError(Exception):
     """A setting is invalid; `str(error)` is a sentence for the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """An environment variable: its default text, its meaning, and the parser of its text."""
-
-    name: str
-    default: str
-    meaning: str
-    parse: Callable[[str], object]
-
-
-def setting(default: str, meaning: str, parse: Callable[[str], object], *, variable: str = "") -> Any:
-    """A field of Config set by an environment variable: STOWAGE_ and the field's name, unless `variable` names another."""
-    return field(metadata={"variable": variable, "default": default, "meaning": meaning, "parse": parse})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +68,16 @@ class Config:
     )
     database: str = setting(
         "",
-        "Database of names and metadata: `sqlite:///PATH`, on a local file system. By default `stowage.db` in the root.",
+        "Database of names and metadata: `sqlite:///PATH`, on a local file system, or `postgresql://USER@HOST/DATABASE`, any URL that "
+        "psql takes; see [deployment.md](deployment.md#postgresql). By default `stowage.db` in the root.",
         parsers.parse_database,
         variable="STOWAGE_DATABASE_URL",
+    )
+    database_timeout: int = setting(
+        "30",
+        "Seconds that a change waits for others, and that a statement may take on PostgreSQL. Connecting and an unfinished change get a "
+        "third of it, and a whole change twice as long.",
+        parsers.parse_count,
     )
     content: Path | None = setting(
         "",
@@ -240,9 +234,14 @@ class Config:
         return self.database or f"sqlite:///{self.root}/stowage.db"
 
     @property
-    def database_file(self) -> Path:
-        """The file of the database."""
-        return Path(self.database_url.removeprefix("sqlite:///"))
+    def database_file(self) -> Path | None:
+        """The file of the database, if it is one."""
+        return Path(self.database_url.removeprefix("sqlite:///")) if self.database_url.startswith("sqlite:") else None
+
+    @property
+    def database_name(self) -> str:
+        """The database as it may be shown: its file, or its URL without secrets."""
+        return str(self.database_file or mask_secrets(self.database_url))
 
     @property
     def content_root(self) -> Path:
@@ -290,12 +289,9 @@ def read_setting(setting: Setting, environ: Mapping[str, str], options: Mapping[
 
 def mask_secrets(text: str) -> str:
     """The text without the user, password and query of any URL in it, whether or not the URL is valid."""
-    return _SECRETS.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
+    pattern = _DATABASE_SECRETS if text.startswith("postgres") else _SECRETS  # a password may contain commas
+    return pattern.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
 
 
-def _setting_of(name: str, declared: Mapping[str, Any]) -> Setting:
-    return Setting(declared["variable"] or f"STOWAGE_{name.upper()}", declared["default"], declared["meaning"], declared["parse"])
-
-
-SETTINGS = {declared.name: _setting_of(declared.name, declared.metadata) for declared in fields(Config)}
+SETTINGS = {declared.name: setting_of(declared.name, declared.metadata) for declared in fields(Config)}
 """The settings by field name."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stowage.holding import hold_place
 from stowage.metrics import Metrics
 from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.filesystem import FilesystemStore
@@ -14,7 +15,7 @@ from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits, ShownSettings
 from stowage.services.metadata.protocol import MetadataStore
-from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.metadata.store import SqlMetadataStore, is_current, upgrade
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.proxies import Proxies
 from stowage.services.registry.search import HUB_INDEX
@@ -35,7 +36,9 @@ def build_engine(config: Config, metrics: Metrics | None = None) -> Engine:
 
     Raises ConfigError if the database and the content folder do not belong to the same store.
     """
-    metadata = SqlMetadataStore(config.database_url, event_history=config.event_history)
+    metadata = SqlMetadataStore(
+        config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=hold_place(config)
+    )
     content = FilesystemStore(config.content_root)
     try:
         _require_one_store(config, metadata, content)
@@ -54,9 +57,13 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
     Raises ConfigError if there is no store, rather than create an empty one.
     """
-    if not (config.database_file.exists() or Layout(config.content_root).store_id.exists()):
-        raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {config.database_file} does not exist.")
-    upgrade(config.database_url, config.platform)
+    file, place = config.database_file, hold_place(config)
+    if not Layout(config.content_root).store_id.exists():
+        if file and not file.exists():
+            raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {file} does not exist.")
+        if not file and not is_current(config.database_url, config.platform, timeout=config.database_timeout, place=place):
+            raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
+    upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place)
     engine = build_engine(config)
     try:
         yield engine
@@ -66,9 +73,8 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
 def _require_one_store(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> None:
     if not is_one_store(metadata, content):
-        database = config.database_url.removeprefix("sqlite:///")
         raise ConfigError(
-            f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {database} and the content folder {config.content_root} "
+            f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {config.database_name} and the content folder {config.content_root} "
             "belong to different stores, so the blobs in the folder would be removed as garbage. "
             "Set or restore the one that belongs to the other. To make these two one store, "
             f"write {metadata.store_id()} into {Layout(config.content_root).store_id}."
@@ -120,7 +126,7 @@ def _shown(config: Config, proxies: Proxies) -> ShownSettings:
     return ShownSettings(
         root=str(config.root),
         store="filesystem",
-        database=config.database_url.partition(":")[0],
+        database="sqlite" if config.database_file else "postgresql",
         registry_mirrors=config.registry_mirrors,
         insecure_registries=config.insecure_registries,
         http_proxy=proxies.http,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,25 +16,64 @@ from stowage.services.engine import Engine
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from tests.engines import LIMITS, PLATFORM, downloads, memory_budget, metadata_store, registry_client
 from tests.fake_registry import FakeRegistry
+from tests.postgresql import Cluster, Database, running_cluster
 
 settings.register_profile("stowage", deadline=None)  # how long an example takes says more about the machine than about the code
 settings.load_profile("stowage")
 
 
 @pytest.fixture(scope="session")
+def database(request: pytest.FixtureRequest) -> str:
+    """Which database a test uses: "sqlite", unless its parameter says "postgresql"."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database at the newest revision, copied by every test that needs one."""
+    """An empty SQLite database at the newest revision, copied by every test that needs one."""
     path = tmp_path_factory.mktemp("database") / "stowage.db"
     upgrade(f"sqlite:///{path}", PLATFORM)
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A running PostgreSQL; skips the test if it is not installed."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: Cluster) -> Iterator[Database]:
+    with closing(Database(postgresql.create_database("stowage"))) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def empty_database(request: pytest.FixtureRequest, database: str) -> Callable[[Path], str]:
+    """Returns the URL of an empty database at the newest revision: an SQLite file in this folder, or the PostgreSQL of all tests."""
+    if database == "postgresql":
+        shared: Database = request.getfixturevalue("migrated_postgresql")
+        return lambda _: shared.empty()
+    migrated: Path = request.getfixturevalue("migrated_database")
+
+    def copy(folder: Path) -> str:
+        shutil.copy(migrated, folder / "stowage.db")
+        return f"sqlite:///{folder}/stowage.db"
+
+    return copy
+
+
 @pytest.fixture
-def metadata(tmp_path: Path, migrated_database: Path) -> Iterator[SqlMetadataStore]:
-    root = tmp_path / "root"
-    root.mkdir()
-    shutil.copy(migrated_database, root / "stowage.db")
-    store = metadata_store(f"sqlite:///{root}/stowage.db")
+def database_url(tmp_path: Path, empty_database: Callable[[Path], str]) -> str:
+    """An empty database for a store whose root is `root` in the test's folder."""
+    (tmp_path / "root").mkdir()
+    return empty_database(tmp_path / "root")
+
+
+@pytest.fixture
+def metadata(database_url: str) -> Iterator[SqlMetadataStore]:
+    store = metadata_store(database_url)
     yield store
     store.close()
 

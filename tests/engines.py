@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.engine import Limits
 from stowage.services.metadata.store import SqlMetadataStore
@@ -12,6 +14,9 @@ from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.urls import UrlDownloads
 
 PLATFORM = Platform("linux", "amd64")
+ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+"""Run tests that use the fixture `metadata`, and so `engine`, on each database."""
+
 REQUEST_MEMORY = 512 << 20
 LIMITS = Limits(
     decompression_ratio=200,
@@ -44,8 +49,8 @@ def downloads(*allowed: str) -> UrlDownloads:
     return UrlDownloads(allowed, setting="STOWAGE_IMPORT_URLS")
 
 
-def metadata_store(url: str, *, event_history: int = 4096) -> SqlMetadataStore:
-    return SqlMetadataStore(url, event_history=event_history)
+def metadata_store(url: str, *, event_history: int = 4096, timeout: int = 30, place: str = "") -> SqlMetadataStore:
+    return SqlMetadataStore(url, event_history=event_history, timeout=timeout, place=place)
 
 
 def bounds(ratio: int = LIMITS.decompression_ratio, size: int = LIMITS.decompression_bytes) -> Bounds:

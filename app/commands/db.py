@@ -21,10 +21,11 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, _: Namespace) -> int:
     """Upgrade the tables, or create them."""
+    from stowage.holding import hold_place
     from stowage.services.metadata.store import upgrade
 
     config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ProgressLine() as line:
         line.show("migrating the database")
-        upgrade(config.database_url, config.platform)
+        upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=hold_place(config))
     return 0

@@ -12,7 +12,7 @@ from stowage.commands import add_command
 from stowage.commands.serve import add_bind
 
 if TYPE_CHECKING:
-    from stowage.settings import Setting
+    from stowage.setting_fields import Setting
 
 _EXAMPLES = """  stowage settings
   stowage settings | grep -v default$           what was set"""

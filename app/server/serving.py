@@ -221,17 +221,24 @@ def _keep_alive(arbiter: Arbiter) -> None:
 
 
 def _say_ready(worker: Worker) -> None:
-    """Say that the service is ready: the first worker does so, right before it takes connections."""
+    """Say that the service is ready: the first worker does so, right before it takes connections.
+
+    On PostgreSQL each connects, since connections hold the database. SQLite's are opened when they are needed.
+    """
+    if worker.app.config.database_file is None:
+        with contextlib.suppress(EngineError):
+            worker.wsgi.extensions[ENGINE]().metadata.store_id()
     if worker.age == 1:
         notify_ready(worker.app.config, worker.sockets, worker.app.images)
 
 
 def _end(arbiter: Arbiter) -> None:
-    """Once the workers have ended, make the database one file: SQLite writes its log back when the last connection is closed."""
-    metadata = arbiter.app.wsgi().extensions[ENGINE]().metadata
-    with contextlib.suppress(EngineError):
-        metadata.store_id()
-    metadata.close()
+    """Once the workers have ended, make a database of SQLite one file: it writes its log back when the last connection is closed."""
+    if arbiter.app.config.database_file:
+        metadata = arbiter.app.wsgi().extensions[ENGINE]().metadata
+        with contextlib.suppress(EngineError):
+            metadata.store_id()
+        metadata.close()
     if metrics := arbiter.app.metrics:
         metrics.close()
     if arbiter.stopped_by is not None:

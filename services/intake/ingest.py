@@ -205,7 +205,9 @@ def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest
 
 
 def _has_row(engine: Engine, digest: Digest) -> bool:
-    with engine.metadata.read() as tx:
+    """Whether the blob is recorded. If it has a file, a commit of its row may still be on its way to the database: writers wait for it."""
+    settled = engine.metadata.read if engine.content.size(digest) is None else engine.metadata.write
+    with settled() as tx:
         return bool(tx.graph.present([digest]))
 
 

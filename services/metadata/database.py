@@ -1,121 +1,66 @@
-"""The database engine, and the boundary where its errors become the project's own.
-
-SQLite: write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced. A writer queues at
-BEGIN IMMEDIATE for up to 30 seconds. A reader keeps seeing the state of its first query.
-"""
+"""Transactions on the database that a URL names, and the boundary where its errors become the project's own."""
 
 from __future__ import annotations
 
-import errno
-import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from types import ModuleType
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
+from stowage.services.errors import Internal
+from stowage.services.metadata import postgresql, sqlite
+from stowage.services.metadata.modes import Mode
 
-_BUSY_SECONDS = 30
-_IDLE_CONNECTIONS = 8
-_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA cache_size = -1024",  # KiB; every thread may have a connection
-)
-_LOG_BYTES = 8 << 20
-"""Twice the size at which SQLite starts the log over."""
-
-_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+TIMEOUT_SECONDS = 30
+"""How long a transaction waits for its turn, and PostgreSQL for more; see `stowage.services.metadata.postgresql`."""
 
 
-def open_engine(url: str) -> Engine:
-    """A pool of connections that grows with the threads that need one at the same time; raises Internal for an unusable URL."""
+def open_engine(url: str, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> Engine:
+    """The engine of a database, without a connection yet. Raises Internal for an unusable URL, and Unsupported without the driver.
+
+    `place` says on which machine and in which folder the content is: PostgreSQL refuses connections while others have another place.
+    """
     try:
-        engine = create_engine(
-            url,
-            pool_size=_IDLE_CONNECTIONS,
-            max_overflow=-1,
-            pool_use_lifo=True,
-            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
-        )
+        if postgresql.is_url(url):
+            return postgresql.open_engine(url, timeout=timeout, place=place)
+        return sqlite.open_engine(url, timeout=timeout)
     except SQLAlchemyError as exc:
         raise Internal(f"cannot use the database {url}: {exc}") from exc
-    if engine.url.database:
-        _make_private(engine.url.database)
-    event.listen(engine, "connect", _configure)
-    return engine
 
 
 @contextmanager
-def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
+def transaction(engine: Engine, *, writes: bool, migrates: bool = False) -> Iterator[Connection]:
     """One transaction, rolled back when the context raises; raises OutOfSpace, Unavailable or Internal for what the database raises."""
+    mode = Mode.MIGRATE if migrates else Mode.WRITE if writes else Mode.READ
+    database = _database(engine)
     try:
-        with engine.connect() as connection, connection.begin():
-            # A listener for this event of SQLAlchemy would make every statement look for listeners.
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        with database.transaction(engine, mode) as connection:
             yield connection
     except SQLAlchemyError as exc:
-        raise _translate(exc) from exc
+        raise database.translate(exc) from exc
 
 
 @contextmanager
 def query(engine: Engine) -> Iterator[Connection]:
-    """A connection for one query, which needs no transaction; raises as `transaction` does."""
+    """A connection for one query, without a transaction where none is needed; raises as `transaction` does."""
+    if _database(engine) is postgresql:  # its transactions set the bounds of a connection, and find one that was lost
+        with transaction(engine, writes=False) as connection:
+            yield connection
+        return
     try:
         with engine.connect() as connection:
             yield connection
     except SQLAlchemyError as exc:
-        raise _translate(exc) from exc
+        raise sqlite.translate(exc) from exc
 
 
-def require_file(engine: Engine) -> None:
+def require_database(engine: Engine) -> None:
     """Raise Internal if the file of the database is gone or may not be written: open connections would not notice."""
-    path = engine.url.database or ""
-    try:
-        os.stat(path)
-        if not os.access(path, os.W_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as exc:
-        raise Internal(f"metadata store: {exc.strerror}") from exc
+    if _database(engine) is sqlite:
+        sqlite.require_file(engine)
 
 
-def _make_private(database: str) -> None:
-    """Create the file, if it is missing, for its user alone. SQLite gives the files beside it the same mode, and reports any failure."""
-    with suppress(OSError):
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _configure(connection: DBAPIConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        cursor.execute(pragma)
-    cursor.execute("PRAGMA database_list")
-    _reserve_log(cursor.fetchall()[0][2])
-    cursor.close()
-
-
-def _reserve_log(database: str) -> None:
-    """Reserve space for the write-ahead log while there is some: otherwise images could not be deleted on a full disk.
-
-    SQLite reads the log up to the first invalid frame, so it ignores zeros at the end.
-    """
-    with suppress(OSError):
-        handle = os.open(f"{database}-wal", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.posix_fallocate(handle, 0, _LOG_BYTES)
-        finally:
-            os.close(handle)
-
-
-def _translate(error: SQLAlchemyError) -> EngineError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "sqlite_errorcode", 0)
-    if code in _FULL:
-        return OutOfSpace("no space left on device")
-    if code & 0xFF == sqlite3.SQLITE_BUSY:
-        return Unavailable("the database is busy: try again")
-    return Internal(f"metadata store: {cause}")
+def _database(engine: Engine) -> ModuleType:
+    return postgresql if engine.dialect.name == "postgresql" else sqlite

@@ -1,4 +1,4 @@
-"""Events as rows; the newest row always stays, so an id is never reused."""
+"""Events as rows. Writers come one after the other, so that ids are in the order of commits; the newest row stays, so none is reused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from stowage.services.metadata.records import Actor, Event
 from stowage.services.metadata.tables import event
 
 _LAST = select(func.coalesce(func.max(event.c.id), 0))
+_NEXT = select(func.coalesce(func.max(event.c.id), 0) + 1).scalar_subquery()
 _AFTER = select(event).where(event.c.id > bindparam("position")).order_by(event.c.id).limit(bindparam("count"))
 _OLDEST = delete(event).where(event.c.id <= bindparam("oldest"))
 
@@ -23,7 +24,7 @@ class SqlEvents:
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
         attributes = orjson.dumps(dict(actor.attributes)).decode()
         values = {"time": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes}
-        (identifier,) = self._connection.execute(insert(event).values(values)).inserted_primary_key or (0,)
+        identifier: int = self._connection.scalars(insert(event).values(id=_NEXT, **values).returning(event.c.id)).one()
         self._connection.execute(_OLDEST, {"oldest": identifier - self._history})
 
     def last(self) -> int:

@@ -5,14 +5,32 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, delete, extract, func, insert, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy.ext.compiler import compiles
 
 from stowage.services.errors import Internal
 from stowage.services.metadata import tables
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.oci.digest import Digest
 
-NOW: ColumnElement[int] = cast(extract("epoch", func.current_timestamp()), BigInteger)
+
+class _Now(ColumnElement[int]):
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Now, "sqlite")
+def _now_of_sqlite(*_: object, **__: object) -> str:
+    return "CAST(strftime('%s', 'now') AS INTEGER)"
+
+
+@compiles(_Now, "postgresql")
+def _now_of_postgresql(*_: object, **__: object) -> str:
+    # Not the time of the transaction, which began before it waited for its turn; and not clock_timestamp(), which uses no index.
+    return "CAST(floor(extract(epoch FROM statement_timestamp())) AS bigint)"
+
+
+NOW = _Now()
 """The database's clock, in seconds since 1970: one clock for every node."""
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, bindparam, cast, exists, func, or_, select
 
 from stowage.services.metadata import tables
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, to_record
@@ -38,7 +38,7 @@ _PAGE = (
     .where(_row.c.id.in_(bindparam("ids", expanding=True)))
 )
 _RECORDS = RECORDS.add_columns(_image.c.target).where(_image.c.target.in_(DIGESTS))
-_BYTES = select(func.sum(tables.blob.c.size)).where(tables.blob.c.users > 0)
+_BYTES = select(cast(func.sum(tables.blob.c.size), BigInteger)).where(tables.blob.c.users > 0)
 
 
 class SqlTargets:

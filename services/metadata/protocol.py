@@ -1,6 +1,6 @@
 """Contracts of the metadata store: rows, and the transactions that read and write them.
 
-A write transaction is serialised against every other one (BEGIN IMMEDIATE) and durable when its context ends; an exception inside rolls
+A write transaction is serialised against every other one and durable when its context ends; an exception inside rolls
 all of it back. A read transaction sees one state.
 
     image      name -> target descriptor: what `docker images` lists; an untagged image is named moby-dangling@<digest>
@@ -249,7 +249,9 @@ class Transaction(Protocol):
 
 
 class MetadataStore(Protocol):
-    """Opens transactions; raises Internal or OutOfSpace if the database fails."""
+    """Opens transactions. Raises Internal or OutOfSpace if the database fails, and Unavailable if it is away or busy, or if it is not known
+    whether a change was made: then nothing that the change may need must be removed.
+    """
 
     def read(self) -> AbstractContextManager[Transaction]: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, BindParameter, Select, bindparam, exists, func, or_, select, union
+from sqlalchemy import CTE, BigInteger, BindParameter, Select, bindparam, cast, except_, func, or_, select, union
 
 from stowage.services.metadata.leases import NOW
 from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, target
@@ -61,14 +61,27 @@ USED = select(blob.c.digest).where(blob.c.digest.in_(DIGESTS), blob.c.users > 0)
 UNUSED = select(blob.c.digest).where(blob.c.users == 0)
 """Every present blob that no target reaches; a lease may keep it."""
 
-BELOW_ROOTS = select(_origins.c.origin).where(or_(_origins.c.digest.in_(_TARGETS), _origins.c.digest.in_(_LEASED))).distinct()
+BELOW_ROOTS = (
+    select(_origins.c.origin)
+    .where(
+        or_(
+            _TARGETS.where(image.c.target == _origins.c.digest).exists(),
+            _LEASED.where(lease_blob.c.digest == _origins.c.digest).exists(),
+        )
+    )
+    .distinct()
+)
 """Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
 
-UNROOTED = select(blob.c.digest).where(~exists().where(_rooted.c.digest == blob.c.digest))
+UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""
 
 # Outer joins from here on keep SQLite from reading the larger table first: without statistics it takes every blob, and looks it up below.
-CONTENT_SIZES = select(_reached.c.root, func.sum(blob.c.size)).outerjoin(blob, blob.c.digest == _reached.c.digest).group_by(_reached.c.root)
+CONTENT_SIZES = (
+    select(_reached.c.root, cast(func.sum(blob.c.size), BigInteger))  # PostgreSQL's sum is a decimal
+    .outerjoin(blob, blob.c.digest == _reached.c.digest)
+    .group_by(_reached.c.root)
+)
 """(root, bytes) of the distinct present blobs that each of DIGESTS reaches."""
 
 HOLDINGS = select(_reached.c.root, _reached.c.digest, blob.c.size).outerjoin(blob, blob.c.digest == _reached.c.digest)

@@ -19,9 +19,13 @@ def _rows_about(target: ColumnElement[str]) -> CompoundSelect[Any]:
     return union_all(
         select(literal("image"), image.c.name, image.c.descriptor, image.c.updated_at).where(image.c.target == target),
         select(literal("source"), source.c.registry, source.c.repository, literal(0)).where(source.c.digest == target),
-        select(literal("manifest"), manifest.c.digest, none, manifest.c.content_size).join(down, down.c.digest == manifest.c.digest),
-        select(literal("config"), config.c.manifest, none, func.length(config.c.raw)).join(down, down.c.digest == config.c.manifest),
-        select(literal("layer"), layer.c.digest, none, layer.c.size).join(down, down.c.digest == layer.c.digest),
+        select(literal("manifest"), manifest.c.digest, none, manifest.c.content_size).select_from(
+            down.outerjoin(manifest, down.c.digest == manifest.c.digest)  # an inner one would begin with all manifests
+        ),
+        select(literal("config"), config.c.manifest, none, func.length(config.c.raw)).select_from(
+            down.outerjoin(config, down.c.digest == config.c.manifest)
+        ),
+        select(literal("layer"), layer.c.digest, none, layer.c.size).select_from(down.outerjoin(layer, down.c.digest == layer.c.digest)),
     )
 
 
@@ -32,4 +36,5 @@ _BY_TARGET = _rows_about(_TARGET.where(image.c.target == bindparam("wanted")).sc
 
 def read_state(connection: Connection, wanted: str | Digest) -> State:
     query = _BY_TARGET if isinstance(wanted, Digest) else _BY_NAME
-    return tuple(map(tuple, connection.execute(query, {"wanted": str(wanted)}).all()))
+    rows = connection.execute(query, {"wanted": str(wanted)}).all()
+    return tuple(tuple(row) for row in rows if row[1] is not None)

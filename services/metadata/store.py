@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from stowage.services.errors import EngineError, Unsupported
+from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.counts import count_rows
-from stowage.services.metadata.database import open_engine, query, require_file, transaction
+from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
@@ -49,11 +50,12 @@ class SqlMetadataStore:
     """Implements `stowage.services.metadata.protocol.MetadataStore` on an SQLAlchemy URL whose tables exist: see `upgrade`.
 
     Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read before it
-    closes the store is available in its children. The newest `event_history` events are kept.
+    closes the store is available in its children. The newest `event_history` events are kept. `timeout` and `place` are those of
+    `stowage.services.metadata.database.open_engine`.
     """
 
-    def __init__(self, url: str, *, event_history: int) -> None:
-        self._url = url
+    def __init__(self, url: str, *, event_history: int, timeout: int = TIMEOUT_SECONDS, place: str = "") -> None:
+        self._open = partial(open_engine, url, timeout=timeout, place=place)
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
@@ -79,7 +81,7 @@ class SqlMetadataStore:
             return count_rows(connection)
 
     def check(self) -> None:
-        require_file(self._engine())
+        require_database(self._engine())
         self.store_id()
 
     def problems(self) -> list[str]:
@@ -123,21 +125,22 @@ class SqlMetadataStore:
         engine = self._engines.get(os.getpid())
         if engine is None:
             with self._engines_lock:
-                engine = self._engines.get(os.getpid()) or self._unconnected or open_engine(self._url)
+                engine = self._engines.get(os.getpid()) or self._unconnected or self._open()
                 self._engines[os.getpid()], self._unconnected = engine, None
         return engine
 
 
-def is_current(url: str, platform: Platform) -> bool:
+def is_current(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> bool:
     """Whether the tables exist, at the newest revision this version knows, and their lists prefer this platform.
 
-    Costs one query, and loads nothing that a migration needs.
+    Costs one query, and loads nothing that a migration needs. Raises Unavailable, Unsupported and InvalidParameter if the database cannot
+    be used.
     """
-    engine = open_engine(url)
+    engine = open_engine(url, timeout=timeout, place=place)
     try:
         with transaction(engine, writes=False) as connection:
             (found,) = connection.exec_driver_sql("SELECT version_num, platform FROM alembic_version, store").all()
-    except EngineError:
+    except Internal:
         return False
     finally:
         engine.dispose()
@@ -145,7 +148,7 @@ def is_current(url: str, platform: Platform) -> bool:
     return tuple(found) == (newest, dump_platform(platform))
 
 
-def upgrade(url: str, platform: Platform, *, change_platform: bool = False) -> None:
+def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, place: str = "", change_platform: bool = False) -> None:
     """Create the tables, or upgrade them to the newest revision, in one transaction.
 
     Lists prefer the platform of the store: this one if it has none yet, or with `change_platform`, which derives again what lists show.
@@ -160,9 +163,9 @@ def upgrade(url: str, platform: Platform, *, change_platform: bool = False) -> N
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    engine = open_engine(url)
+    engine = open_engine(url, timeout=timeout, place=place)
     try:
-        with transaction(engine, writes=True) as connection:
+        with transaction(engine, writes=True, migrates=True) as connection:
             for revision in MigrationContext.configure(connection).get_current_heads():
                 if revision not in known:
                     raise Unsupported(f"this store was written by a newer Stowage (revision {revision}); use that version or a newer one")

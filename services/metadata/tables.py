@@ -7,17 +7,19 @@ Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and event
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table
+
+from stowage.services.metadata.column_types import TEXT
 
 METADATA = MetaData()
 
 blob = Table(
     "blob",
     METADATA,
-    Column("digest", Text, primary_key=True),
+    Column("digest", TEXT, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("damage", Text),
+    Column("damage", TEXT),
     Column("users", Integer, nullable=False, server_default="0"),
 )
 Index("blob_unused", blob.c.digest, sqlite_where=blob.c.users == 0, postgresql_where=blob.c.users == 0)
@@ -25,8 +27,8 @@ Index("blob_unused", blob.c.digest, sqlite_where=blob.c.users == 0, postgresql_w
 layer = Table(
     "layer",
     METADATA,
-    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
-    Column("diff_id", Text, nullable=False),
+    Column("digest", TEXT, ForeignKey("blob.digest"), primary_key=True),
+    Column("diff_id", TEXT, nullable=False),
     Column("size", BigInteger, nullable=False),
     Index("layer_diff_id", "diff_id"),
 )
@@ -34,31 +36,31 @@ layer = Table(
 manifest = Table(
     "manifest",
     METADATA,
-    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
-    Column("media_type", Text, nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("digest", TEXT, ForeignKey("blob.digest"), primary_key=True),
+    Column("media_type", TEXT, nullable=False),
+    Column("kind", TEXT, nullable=False),
     Column("content_size", BigInteger, nullable=False),
-    Column("platform", Text),
-    Column("created", Text),
-    Column("labels", Text),
+    Column("platform", TEXT),
+    Column("created", TEXT),
+    Column("labels", TEXT),
 )
 
 # Apart from the manifest, since lists read every manifest and no config.
 config = Table(
     "config",
     METADATA,
-    Column("manifest", Text, ForeignKey("manifest.digest"), primary_key=True),
+    Column("manifest", TEXT, ForeignKey("manifest.digest"), primary_key=True),
     Column("raw", LargeBinary, nullable=False),
 )
 
 edge = Table(
     "edge",
     METADATA,
-    Column("parent", Text, ForeignKey("manifest.digest"), primary_key=True),
+    Column("parent", TEXT, ForeignKey("manifest.digest"), primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("child", Text, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("descriptor", Text, nullable=False),
+    Column("child", TEXT, nullable=False),
+    Column("role", TEXT, nullable=False),
+    Column("descriptor", TEXT, nullable=False),
     Index("edge_child", "child"),
     sqlite_with_rowid=False,
 )
@@ -66,9 +68,9 @@ edge = Table(
 image = Table(
     "image",
     METADATA,
-    Column("name", Text, primary_key=True),
-    Column("target", Text, ForeignKey("manifest.digest"), nullable=False),
-    Column("descriptor", Text, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("target", TEXT, ForeignKey("manifest.digest"), nullable=False),
+    Column("descriptor", TEXT, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index("image_target_name", "target", "name"),
@@ -78,10 +80,10 @@ target = Table(
     "target",
     METADATA,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("digest", Text, ForeignKey("manifest.digest"), nullable=False, unique=True),
-    Column("first_name", Text, nullable=False),
+    Column("digest", TEXT, ForeignKey("manifest.digest"), nullable=False, unique=True),
+    Column("first_name", TEXT, nullable=False),
     Column("created", BigInteger, nullable=False),
-    Column("shown", Text),
+    Column("shown", TEXT),
     Column("is_known", Boolean, nullable=False),
     Column("age", BigInteger),
     Column("shared", BigInteger, nullable=False),
@@ -102,8 +104,8 @@ target_label = Table(
 lease = Table(
     "lease",
     METADATA,
-    Column("id", Text, primary_key=True),
-    Column("note", Text, nullable=False),
+    Column("id", TEXT, primary_key=True),
+    Column("note", TEXT, nullable=False),
     Column("alive_until", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("lease_expires_at", "expires_at"),
@@ -112,8 +114,8 @@ lease = Table(
 lease_blob = Table(
     "lease_blob",
     METADATA,
-    Column("lease", Text, ForeignKey("lease.id"), primary_key=True),
-    Column("digest", Text, primary_key=True),
+    Column("lease", TEXT, ForeignKey("lease.id"), primary_key=True),
+    Column("digest", TEXT, primary_key=True),
     Index("lease_blob_digest", "digest"),
     sqlite_with_rowid=False,
 )
@@ -121,21 +123,21 @@ lease_blob = Table(
 source = Table(
     "source",
     METADATA,
-    Column("digest", Text, ForeignKey("blob.digest"), primary_key=True),
-    Column("registry", Text, primary_key=True),
-    Column("repository", Text, primary_key=True),
+    Column("digest", TEXT, ForeignKey("blob.digest"), primary_key=True),
+    Column("registry", TEXT, primary_key=True),
+    Column("repository", TEXT, primary_key=True),
     sqlite_with_rowid=False,
 )
 
 event = Table(
     "event",
     METADATA,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("time", BigInteger, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("attributes", Text, nullable=False),
+    Column("type", TEXT, nullable=False),
+    Column("action", TEXT, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("attributes", TEXT, nullable=False),
 )
 
-store = Table("store", METADATA, Column("id", Text, primary_key=True), Column("platform", Text))
+store = Table("store", METADATA, Column("id", TEXT, primary_key=True), Column("platform", TEXT))

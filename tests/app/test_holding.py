@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from gunicorn.workers.sync import SyncWorker
 
 from stowage.application import create_app
-from stowage.holding import hold_folders, identity
+from stowage.holding import hold_folders, hold_place, identity
 from stowage.settings import Config, ConfigError
 from stowage.wiring import build_engine
 
@@ -45,6 +46,9 @@ for _ in range(8):
 print(b"".join(os.read(reader, 1) for _ in range(8)).count(b"+"), flush=True)
 sys.stdin.read()
 """
+
+
+PLACE = f"{HEAD}from stowage.holding import hold_place\nprint(hold_place(Config.from_environ()), flush=True); sys.stdin.read()"
 
 
 def config_of(root: Path, content: Path | None = None) -> Config:
@@ -182,3 +186,39 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="STOWAGE_ROOT: cannot use the folder .*: (File exists|Not a directory)"):
         hold_folders(config_of(tmp_path / "file"))
+
+
+class TestPlaces:
+    """What distinguishes a content folder from its copies, for the database."""
+
+    @pytest.fixture(autouse=True)
+    def _on_postgresql(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("STOWAGE_DATABASE_URL", "postgresql:///images")
+
+    def test_processes_that_share_a_folder_have_one_place_and_a_copy_has_another(self, tmp_path: Path) -> None:
+        folder, copy = tmp_path / "folder", tmp_path / "copy"
+        with placed(folder) as place, placed(folder) as same:
+            assert place == same
+            shutil.copytree(folder, copy)
+            with placed(copy) as other:
+                assert other != place
+        with placed(folder) as later:
+            assert later != place
+
+    def test_a_process_may_ask_again(self, tmp_path: Path) -> None:
+        config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path), "STOWAGE_DATABASE_URL": "postgresql:///images"})
+        assert hold_place(config) == hold_place(config)
+
+    def test_sqlite_needs_none(self, tmp_path: Path) -> None:
+        assert hold_place(config_of(tmp_path)) == ""
+        assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def placed(folder: Path) -> Iterator[str]:
+    """The place that another process holds."""
+    environment = {**os.environ, "STOWAGE_ROOT": str(folder)}
+    command = [sys.executable, "-c", PLACE]
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()

@@ -4,6 +4,7 @@ folders.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -12,13 +13,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.certificates import certify
+from tests.postgresql import Cluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 30
@@ -110,10 +112,28 @@ def needs(program: str) -> None:
         pytest.skip(f"{program} is not installed")
 
 
+ON_EVERY_DATABASE = pytest.mark.parametrize("service", ["sqlite", "postgresql"], indirect=True)
+"""Run the tests of a module with a service on each database."""
+
+
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
+    """Returns the settings of a service on a new database: "sqlite" or "postgresql"."""
+    numbers = itertools.count()
+
+    def create(kind: str) -> dict[str, str]:
+        if kind == "sqlite":
+            return {}
+        cluster: Cluster = request.getfixturevalue("postgresql")
+        return {"STOWAGE_DATABASE_URL": cluster.create_database(f"service_{next(numbers)}")}
+
+    return create
+
+
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[str], dict[str, str]]) -> Iterator[Service]:
     """A running service with an empty store."""
-    running = Service(tmp_path / "stowage", free_port())
+    running = Service(tmp_path / "stowage", free_port(), new_database(getattr(request, "param", "sqlite")))
     running.start()
     yield running
     running.stop()

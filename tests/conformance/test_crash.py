@@ -132,8 +132,11 @@ def stocked(registry: str, tmp_path: Path) -> str:
     return registry
 
 
-def test_acknowledged_images_survive_sigkill(stocked: str, tmp_path: Path) -> None:
-    service = Service(tmp_path / "stowage", free_port())
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_acknowledged_images_survive_sigkill(
+    stocked: str, tmp_path: Path, database: str, new_database: Callable[[str], dict[str, str]]
+) -> None:
+    service = Service(tmp_path / "stowage", free_port(), new_database(database))
     acknowledged: set[str] = set()
     for seed in range(ROUNDS):
         service.start()

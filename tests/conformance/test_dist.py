@@ -99,6 +99,15 @@ def test_the_single_file_serves(name: str, pyz: Path, cache: dict[str, str], tmp
     assert version == run(*STOWAGE, "--version", cwd=tmp_path)
 
 
+@pytest.mark.parametrize("name", PYTHONS)
+def test_the_single_file_has_the_driver_of_postgresql(name: str, pyz: Path, cache: dict[str, str], tmp_path: Path) -> None:
+    url = f"postgresql://127.0.0.1:{free_port()}/images"
+    environment = {**cache, "STOWAGE_ROOT": str(tmp_path / "root"), "STOWAGE_DATABASE_URL": url}
+    command = [interpreter(name), str(pyz), "db", "upgrade"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert "the database is unreachable: " in done.stderr
+
+
 def test_the_single_file_runs_where_no_cache_can_be_written(pyz: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become a user without a home")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import Service, needs, skopeo
+from tests.conformance.conftest import ON_EVERY_DATABASE, Service, needs, skopeo
+
+pytestmark = ON_EVERY_DATABASE
 
 
 @pytest.fixture(scope="module", autouse=True)

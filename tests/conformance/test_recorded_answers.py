@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Service
+from tests.conformance.conftest import Service, free_port
 from tests.conformance.recorded import archives, scenarios
 from tests.conformance.recorded.api import Api
 
@@ -38,11 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    from tests.conformance.conftest import free_port
-
-    service = Service(tmp_path_factory.mktemp("recorded") / "stowage", free_port())
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[str], dict[str, str]]
+) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("recorded") / "stowage", free_port(), new_database(request.param))
     service.start()
     yield service
     service.stop()

@@ -25,8 +25,14 @@ def store(backend: Backend) -> ContentStore:
 
 
 @pytest.fixture
-def other_store(store: MetadataStore, tmp_path: Path) -> Iterator[MetadataStore]:
+def other_store(database_url: str) -> Iterator[MetadataStore]:
     """The database of a metadata store as another process opens it."""
-    other = metadata_store(f"sqlite:///{tmp_path}/root/stowage.db")
+    other = metadata_store(database_url)
     yield other
     other.close()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Every contract of the metadata store is kept on every database."""
+    return str(request.param)

@@ -13,7 +13,7 @@ from tests.rows import BLOB_BYTES, add_blobs, add_image, digest
 A, B = digest("a"), digest("b")
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture
 def store(metadata: SqlMetadataStore) -> MetadataStore:
     return metadata
 

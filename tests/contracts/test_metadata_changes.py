@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from tests.listings import all_records
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, digest
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture
 def store(metadata: SqlMetadataStore) -> MetadataStore:
     return metadata
 
@@ -190,8 +189,8 @@ class TestEvents:
             raise RuntimeError
         assert _actions(store) == []
 
-    def test_the_oldest_are_dropped_and_their_ids_never_given_again(self, tmp_path: Path, store: MetadataStore) -> None:
-        small = metadata_store(f"sqlite:///{tmp_path}/root/stowage.db", event_history=2)
+    def test_the_oldest_are_dropped_and_their_ids_never_given_again(self, database_url: str, store: MetadataStore) -> None:
+        small = metadata_store(database_url, event_history=2)
         with small.write() as tx:
             for number in range(5):
                 _append(tx, str(number))

@@ -6,8 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, closing, suppress
 
 import pytest
 
@@ -18,7 +17,10 @@ from stowage.services.intake.ingest import store_bytes
 from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
 from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image, simple_layout
+from tests.engines import ON_EVERY_DATABASE
 from tests.listings import all_manifests
+
+pytestmark = ON_EVERY_DATABASE
 
 
 def stored(engine: Engine) -> set[Digest]:
@@ -133,22 +135,22 @@ class Interrupting(SqlMetadataStore):
         return super().write()
 
 
-def test_a_writer_that_leases_between_mark_and_sweep_keeps_its_blobs(engine: Engine, tmp_path: Path) -> None:
+def test_a_writer_that_leases_between_mark_and_sweep_keeps_its_blobs(engine: Engine, database_url: str) -> None:
     layout = simple_layout()
     target = put_image(engine, "simple", layout)
     untag(engine, "simple")
     with hold(engine.metadata, engine.content, "late writer") as lease:
-        interrupting = Interrupting(f"sqlite:///{tmp_path}/root/stowage.db", lambda: lease.add([target]))
-        assert sweep(interrupting, engine.content, [target]).blobs == {}
+        with closing(Interrupting(database_url, lambda: lease.add([target]))) as interrupting:
+            assert sweep(interrupting, engine.content, [target]).blobs == {}
         assert stored(engine) == set(map(Digest.parse, layout.blobs))
 
 
-def test_a_name_given_between_mark_and_sweep_keeps_the_image(engine: Engine, tmp_path: Path) -> None:
+def test_a_name_given_between_mark_and_sweep_keeps_the_image(engine: Engine, database_url: str) -> None:
     layout = simple_layout()
     target = put_image(engine, "simple", layout)
     untag(engine, "simple")
-    interrupting = Interrupting(f"sqlite:///{tmp_path}/root/stowage.db", lambda: put_image(engine, "again", layout))
-    sweep(interrupting, engine.content, [target])
+    with closing(Interrupting(database_url, lambda: put_image(engine, "again", layout))) as interrupting:
+        sweep(interrupting, engine.content, [target])
     assert stored(engine) == set(map(Digest.parse, layout.blobs))
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from contextlib import suppress
-from pathlib import Path
 from queue import Queue
 
 import pytest
@@ -18,11 +16,15 @@ from stowage.services.gc import leases
 from stowage.services.gc.collector import collect_garbage
 from stowage.services.gc.leases import Lease, hold
 from stowage.services.intake.ingest import store_bytes
+from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.store.publish import assign_name
 from tests.builders import put_image, simple_layout
+from tests.engines import ON_EVERY_DATABASE
+
+pytestmark = ON_EVERY_DATABASE
 
 BLOB = b"some blob"
 
@@ -208,9 +210,17 @@ def test_an_image_cannot_be_made_of_what_an_ended_lease_lost(engine: Engine) -> 
             assign_name(tx, "docker.io/library/a:1", Descriptor(mediatypes.OCI_MANIFEST, digest, len(BLOB)), 1)
 
 
-def test_a_lease_that_cannot_be_ended_does_not_fail_the_operation(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lease_that_cannot_be_ended_does_not_fail_the_operation(
+    engine: Engine, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with hold(engine.metadata, engine.content, "test"):
-        connection = sqlite3.connect(tmp_path / "root/stowage.db")
-        connection.execute("DROP TABLE lease_blob")
-        connection.close()
+        rename(database_url, "lease_blob", "away")
+    rename(database_url, "away", "lease_blob")
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def rename(url: str, table: str, name: str) -> None:
+    database = open_engine(url)
+    with transaction(database, writes=True) as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
+    database.dispose()

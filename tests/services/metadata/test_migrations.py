@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, LargeBinary, MetaData, String, insert, text
 
 from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
@@ -19,32 +21,54 @@ from stowage.services.metadata.store import upgrade
 from stowage.services.metadata.tables import METADATA
 from tests.engines import PLATFORM, metadata_store
 from tests.listings import all_records
+from tests.postgresql import Cluster
 from tests.rows import add_image, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/a folder with 100%/stowage.db"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path) -> Path:
+def sqlite_url(tmp_path: Path) -> str:
     folder = tmp_path / "a folder with 100%"
     folder.mkdir()
-    return folder
+    return f"sqlite:///{folder}/stowage.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[str]:
+    """A database without tables."""
+    if request.param == "sqlite":
+        yield sqlite_url
+        return
+    cluster: Cluster = request.getfixturevalue("postgresql")
+    yield cluster.create_database("migrations")
+    cluster.drop_database("migrations")
 
 
 def test_the_revisions_make_the_tables(url: str) -> None:
     upgrade(url, PLATFORM)
     engine = open_engine(url)
     with transaction(engine, writes=False) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-        made = dict(map(tuple, connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")))
+        options = {"include_name": lambda name, _kind, _parents: name not in ("last_write", "generation")}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
     engine.dispose()
+
+
+def test_tables_on_sqlite_are_what_they_are_declared_to_be(sqlite_url: str) -> None:
+    upgrade(sqlite_url, PLATFORM)
+    made = dict(_query(sqlite_url, "SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
     assert [name for name, sql in made.items() if "WITHOUT ROWID" in sql] == ["edge", "lease_blob", "source", "target_label"]
     assert made["image"].count("REFERENCES manifest") == 1
+    assert "last_write" not in made
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_text_on_postgresql_is_compared_by_its_bytes(url: str) -> None:
+    upgrade(url, PLATFORM)
+    columns = _query(url, "SELECT table_name, column_name, collation_name FROM information_schema.columns WHERE data_type = 'text'")
+    ours = [(table, column, collation) for table, column, collation in columns if table in {*METADATA.tables, "last_write"}]
+    assert len(ours) > 20
+    assert [(table, column) for table, column, collation in ours if collation != "C"] == []
 
 
 def test_upgrading_again_keeps_everything(url: str) -> None:
@@ -62,7 +86,7 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
     _upgrade_to(url, revision)
     older = open_engine(url)
     with transaction(older, writes=True) as connection:
-        connection.exec_driver_sql("INSERT INTO blob VALUES (?, 1, 1)", (str(digest("a")),))
+        connection.execute(text("INSERT INTO blob (digest, size, created_at) VALUES (:digest, 1, 1)"), {"digest": str(digest("a"))})
     older.dispose()
     upgrade(url, PLATFORM)
     store = metadata_store(url)
@@ -74,25 +98,43 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
     store.close()
 
 
-def test_upgraded_by_two_processes_at_once(url: str, folder: Path) -> None:
+def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
+    """Migrations only add: a row of every table with the columns of the revision before is accepted."""
+    revisions = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
+    _upgrade_to(url, revisions[-2])
+    engine, before = open_engine(url), MetaData()
+    with transaction(engine, writes=False) as connection:
+        before.reflect(connection)
+    upgrade(url, PLATFORM)
+    with transaction(engine, writes=True) as connection:
+        for table in before.sorted_tables:
+            if table.name != "alembic_version":
+                values = {
+                    column.name: b"7" if isinstance(column.type, LargeBinary) else "7" if _is_text(column) else 7 for column in table.c
+                }
+                connection.execute(insert(table), values)
+    engine.dispose()
+
+
+def test_upgraded_by_two_processes_at_once(url: str) -> None:
     code = "import sys, tests.engines; from stowage.services.metadata.store import upgrade; upgrade(sys.argv[1], tests.engines.PLATFORM)"
     upgrading = [sys.executable, "-c", code, url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
-    assert _revision(folder) == "0007"
+    assert _revision(url) == "0007"
 
 
-def test_a_newer_store_is_refused_and_left_alone(url: str, folder: Path) -> None:
+def test_a_newer_store_is_refused_and_left_alone(url: str) -> None:
     upgrade(url, PLATFORM)
-    _set_revision(folder, "9999")
+    _set_revision(url, "9999")
     with pytest.raises(Unsupported, match=r"this store was written by a newer Stowage \(revision 9999\)"):
         upgrade(url, PLATFORM)
-    assert _revision(folder) == "9999"
+    assert _revision(url) == "9999"
 
 
-def test_the_whole_database_is_one_file_afterwards(url: str, folder: Path) -> None:
-    upgrade(url, PLATFORM)
-    assert [path.name for path in folder.iterdir()] == ["stowage.db"]
+def test_the_whole_database_is_one_file_afterwards(sqlite_url: str) -> None:
+    upgrade(sqlite_url, PLATFORM)
+    assert [path.name for path in Path(sqlite_url.removeprefix("sqlite:///")).parent.iterdir()] == ["stowage.db"]
 
 
 def _upgrade_to(url: str, revision: str) -> None:
@@ -100,21 +142,31 @@ def _upgrade_to(url: str, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(REPOSITORY / "services/metadata/migrations"))
     engine = open_engine(url)
-    with transaction(engine, writes=True) as connection:
+    with transaction(engine, writes=True, migrates=True) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
 
 
-def _set_revision(folder: Path, revision: str) -> None:
-    connection = sqlite3.connect(folder / "stowage.db")
-    connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    connection.commit()
-    connection.close()
+def _is_text(column: Column[Any]) -> bool:
+    return isinstance(column.type, String)
 
 
-def _revision(folder: Path) -> str:
-    connection = sqlite3.connect(folder / "stowage.db")
-    (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    connection.close()
+def _set_revision(url: str, revision: str) -> None:
+    engine = open_engine(url)
+    with transaction(engine, writes=True) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    engine.dispose()
+
+
+def _revision(url: str) -> str:
+    ((revision,),) = _query(url, "SELECT version_num FROM alembic_version")
     return str(revision)
+
+
+def _query(url: str, statement: str) -> list[Any]:
+    engine = open_engine(url)
+    with transaction(engine, writes=False) as connection:
+        rows = list(map(tuple, connection.execute(text(statement))))
+    engine.dispose()
+    return rows

@@ -1,4 +1,4 @@
-"""Transactions on SQLite: durability, forks, and what becomes of the database's own errors."""
+"""Transactions, above all on SQLite: durability, forks, and what becomes of the database's own errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import event
 from stowage.services.errors import EngineError, Internal, OutOfSpace
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.store import SqlMetadataStore
-from tests.engines import metadata_store
+from tests.engines import ON_EVERY_DATABASE, metadata_store
 from tests.rows import add_blobs, digest
 
 
@@ -94,6 +94,7 @@ def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
     store.close()
 
 
+@ON_EVERY_DATABASE
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_child_has_connections_of_its_own(metadata: SqlMetadataStore) -> None:
     with metadata.write() as tx:
@@ -113,6 +114,7 @@ def _read_in_child(metadata: SqlMetadataStore) -> int:
     return 99
 
 
+@ON_EVERY_DATABASE
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_child_of_a_closed_store_starts_with_what_its_parent_compiled(metadata: SqlMetadataStore) -> None:
     with metadata.write() as tx:

@@ -33,7 +33,10 @@ from tests.builders import (
     put_image,
     simple_layout,
 )
+from tests.engines import ON_EVERY_DATABASE
 from tests.listings import all_manifests, all_records
+
+pytestmark = ON_EVERY_DATABASE
 
 AMD64, ARM64 = Platform(os="linux", architecture="amd64"), Platform(os="linux", architecture="arm64", variant="v8")
 

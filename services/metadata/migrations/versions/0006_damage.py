@@ -3,9 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
+from stowage.services.metadata.column_types import TEXT
+
 revision = "0006"
 down_revision = "0005"
 
 
 def upgrade() -> None:
-    op.add_column("blob", sa.Column("damage", sa.Text))
+    op.add_column("blob", sa.Column("damage", TEXT))

@@ -1,10 +1,13 @@
 """What lists, disk usage and the sweep need of each image, instead of reading every manifest; `upgrade` fills it.
 
-The index by target gets the names, of which the first is needed. No process keeps a catalog any more, so none needs its generation.
+The index by target gets the names, of which the first is needed. No process keeps a catalog any more, so nothing uses the table
+`generation` now.
 """
 
 import sqlalchemy as sa
 from alembic import op
+
+from stowage.services.metadata.column_types import TEXT
 
 revision = "0007"
 down_revision = "0006"
@@ -14,10 +17,10 @@ def upgrade() -> None:
     op.create_table(
         "target",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-        sa.Column("digest", sa.Text, sa.ForeignKey("manifest.digest"), nullable=False, unique=True),
-        sa.Column("first_name", sa.Text, nullable=False),
+        sa.Column("digest", TEXT, sa.ForeignKey("manifest.digest"), nullable=False, unique=True),
+        sa.Column("first_name", TEXT, nullable=False),
         sa.Column("created", sa.BigInteger, nullable=False),
-        sa.Column("shown", sa.Text),
+        sa.Column("shown", TEXT),
         sa.Column("is_known", sa.Boolean, nullable=False),
         sa.Column("age", sa.BigInteger),
         sa.Column("shared", sa.BigInteger, nullable=False),
@@ -36,5 +39,4 @@ def upgrade() -> None:
     op.create_index("blob_unused", "blob", ["digest"], sqlite_where=sa.text("users = 0"), postgresql_where=sa.text("users = 0"))
     op.create_index("image_target_name", "image", ["target", "name"])
     op.drop_index("image_target", "image")
-    op.add_column("store", sa.Column("platform", sa.Text))
-    op.drop_table("generation")
+    op.add_column("store", sa.Column("platform", TEXT))

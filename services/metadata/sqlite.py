@@ -1,0 +1,106 @@
+"""Transactions on SQLite.
+
+Write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced. A writer queues at
+BEGIN IMMEDIATE until the timeout. A reader keeps seeing the state of its first query.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
+from stowage.services.metadata.modes import Mode
+
+_IDLE_CONNECTIONS = 8
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -1024",  # KiB; every thread may have a connection
+)
+_LOG_BYTES = 8 << 20
+"""Twice the size at which SQLite starts the log over."""
+
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+
+
+def open_engine(url: str, *, timeout: int) -> Engine:
+    """A pool of connections that grows with the threads that need one at the same time."""
+    engine = create_engine(
+        url,
+        pool_size=_IDLE_CONNECTIONS,
+        max_overflow=-1,
+        pool_use_lifo=True,
+        connect_args={"timeout": timeout, "isolation_level": None},
+    )
+    if engine.url.database:
+        _make_private(engine.url.database)
+    event.listen(engine, "connect", _configure)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
+    """One transaction, rolled back when the context raises."""
+    with engine.connect() as connection, connection.begin():
+        # A listener for this event of SQLAlchemy would make every statement look for listeners.
+        connection.exec_driver_sql("BEGIN" if mode is Mode.READ else "BEGIN IMMEDIATE")
+        yield connection
+
+
+def translate(error: SQLAlchemyError) -> EngineError:
+    """The project's own error for one of SQLite."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", 0)
+    if code in _FULL:
+        return OutOfSpace("no space left on device")
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return Unavailable("the database is busy: try again")
+    return Internal(f"metadata store: {cause}")
+
+
+def require_file(engine: Engine) -> None:
+    """Raise Internal if the file is gone or may not be written."""
+    path = engine.url.database or ""
+    try:
+        os.stat(path)
+        if not os.access(path, os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as exc:
+        raise Internal(f"metadata store: {exc.strerror}") from exc
+
+
+def _make_private(database: str) -> None:
+    """Create the file, if it is missing, for its user alone. SQLite gives the files beside it the same mode, and reports any failure."""
+    with suppress(OSError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _configure(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.execute("PRAGMA database_list")
+    _reserve_log(cursor.fetchall()[0][2])
+    cursor.close()
+
+
+def _reserve_log(database: str) -> None:
+    """Reserve space for the write-ahead log while there is some: otherwise images could not be deleted on a full disk.
+
+    SQLite reads the log up to the first invalid frame, so it ignores zeros at the end.
+    """
+    with suppress(OSError):
+        handle = os.open(f"{database}-wal", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(handle, 0, _LOG_BYTES)
+        finally:
+            os.close(handle)
