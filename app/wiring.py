@@ -61,7 +61,7 @@ def open_engine(config: Config) -> Iterator[Engine]:
     if not Layout(config.content_root).store_id.exists():
         if file and not file.exists():
             raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {file} does not exist.")
-        if not file and not is_current(config.database_url, config.platform, timeout=config.database_timeout, place=place):
+        if not file and not is_current(config.database_url, timeout=config.database_timeout, place=place):
             raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
     upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place)
     engine = build_engine(config)

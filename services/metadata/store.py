@@ -130,8 +130,8 @@ class SqlMetadataStore:
         return engine
 
 
-def is_current(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> bool:
-    """Whether the tables exist, at the newest revision this version knows, and their lists prefer this platform.
+def is_current(url: str, platform: Platform | None = None, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> bool:
+    """Whether the tables exist, at the newest revision this version knows, and their lists prefer this platform, if one is given.
 
     Costs one query, and loads nothing that a migration needs. Raises Unavailable, Unsupported and InvalidParameter if the database cannot
     be used.
@@ -145,7 +145,7 @@ def is_current(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, 
     finally:
         engine.dispose()
     newest = max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
-    return tuple(found) == (newest, dump_platform(platform))
+    return found.version_num == newest and (platform is None or found.platform == dump_platform(platform))
 
 
 def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, place: str = "", change_platform: bool = False) -> None:
