@@ -134,6 +134,10 @@ def _configure(connection: BoundedConnection, timeout: int, third: int) -> None:
     """Bound what the server waits for, in milliseconds, and have a commit on disk when it returns."""
     settings = {
         "statement_timeout": timeout,
+        # What is not scanned as a whole is looked up by an index. The planner does not know how few rows a recursion finds, and would
+        # join them to all rows of a table.
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
         "idle_in_transaction_session_timeout": third,
         "tcp_user_timeout": third,
         "tcp_keepalives_idle": max(1, third // 1000),
