@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
-from itertools import chain, islice, repeat
+from functools import cache
+from itertools import chain, repeat
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -16,8 +16,8 @@ from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.streaming import stream_bytes
 from stowage.blueprints.versioning import ApiVersion, api_version
 
-_WHOLE = 1000
-"""How many items and texts an answer with a Content-Length has at most."""
+_WHOLE = 1 << 20
+"""How many bytes a list with a Content-Length has at most."""
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
@@ -56,15 +56,20 @@ def dump_items(texts: Sequence[bytes], read: Callable[[], Iterator[object]], sch
     """JSON with the shaped values, separated by commas, between each two texts; `read` begins to read the values.
 
     Many are streamed as they come, and an error between them cuts the connection. If the values outlive the request (`kept`), and hash by
-    identity, the JSON of recent ones is not made again.
+    identity, their JSON is kept as long.
     """
-    encode = _encode_kept if kept else _encode
-    parts = _interleave(texts, lambda: _separate(map(encode, read(), repeat(schema))))
-    first = b"".join(islice(parts, _WHOLE))
-    more = next(parts, None)
-    if more is None:
-        return Response(first, content_type=JSON)
-    return stream_bytes(chain((first, more), parts), JSON)
+    parts = _interleave(texts, lambda: _separate(map(_encode_kept if kept else _encode, read(), repeat(schema))))
+    first = bytearray()
+    for part in parts:
+        if len(first) + len(part) > _WHOLE:
+            return stream_bytes(chain((bytes(first), part), parts), JSON)
+        first += part
+    return Response(bytes(first), content_type=JSON)
+
+
+def _declared() -> type[ResponseSchema]:
+    """The schema of the route's answer."""
+    return cast("type[ResponseSchema]", current_route().answer.schema)
 
 
 def _interleave(texts: Sequence[bytes], read: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
@@ -90,9 +95,9 @@ def _encoded(_schema: type[ResponseSchema], _version: ApiVersion) -> WeakKeyDict
     return WeakKeyDictionary()
 
 
-_encode_kept = lru_cache(maxsize=2048)(_encode)
-
-
-def _declared() -> type[ResponseSchema]:
-    """The schema of the route's answer."""
-    return cast("type[ResponseSchema]", current_route().answer.schema)
+def _encode_kept(value: object, schema: ResponseSchema) -> bytes:
+    encoded = _encoded(type(schema), schema.client_version)
+    part = encoded.get(value)
+    if part is None:
+        part = encoded[value] = _encode(value, schema)
+    return part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
@@ -46,13 +47,18 @@ class ListQuery(QuerySchema):
 _NAMES = written_as(nullable(array(TEXT)))
 
 
+def _labels(image: ListedImage) -> orjson.Fragment | None:
+    """The labels as they are stored: there may be very many, so they are not parsed."""
+    return None if image.labels is None else orjson.Fragment(image.labels)
+
+
 class ImageItem(ResponseSchema):
     """An image of the list (moby api/types/image/summary.go)."""
 
     containers = fields.Integer(data_key="Containers")
     created = fields.Integer(data_key="Created")
     id = fields.String(data_key="Id")
-    labels = fields.Raw(data_key="Labels", metadata=written_as(nullable(mapping(TEXT))))
+    labels = fields.Function(_labels, data_key="Labels", metadata=written_as(nullable(mapping(TEXT))))
     parent_id = fields.Constant("", data_key="ParentId")
     descriptor = DescriptorField(data_key="Descriptor", metadata=since("1.48"))
     manifests = fields.List(fields.Nested(ManifestItem), data_key="Manifests", metadata=since("1.47") | OMIT_EMPTY)

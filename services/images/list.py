@@ -6,9 +6,9 @@ Source: moby daemon/containerd/image_list.go (Images, imageSummary, singlePlatfo
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from stowage.services.engine import Engine
 from stowage.services.filters import Filters
@@ -35,19 +35,23 @@ UNKNOWN = -1
 
 _PAGE = 500
 
+_entries: dict[bool, WeakKeyDictionary[Target, ListedImage]] = {False: WeakKeyDictionary(), True: WeakKeyDictionary()}
+"""The entries of targets that are in use, or kept by the metadata store, without and with their shared sizes."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ListedImage:
-    """An entry. `created` in seconds since 1970, sizes in bytes; `labels` is None and `containers` UNKNOWN if no platform can be shown.
+    """An entry. `created` in seconds since 1970, sizes in bytes, `labels` as JSON.
 
-    `repositories` are the full names of those that its target was pulled from or pushed to, if requested.
+    `labels` is None and `containers` UNKNOWN if no platform can be shown. `repositories` are the full names of those that its target was
+    pulled from or pushed to, if requested.
     """
 
     descriptor: Descriptor
     repo_tags: tuple[str, ...]
     repo_digests: tuple[str, ...]
     created: int
-    labels: Mapping[str, str] | None
+    labels: str | None
     size: int
     containers: int
     shared_size: int = UNKNOWN
@@ -82,17 +86,27 @@ def _read_pages(
 ) -> Iterator[ListedImage]:
     for start in range(0, len(ids), _PAGE):
         with engine.metadata.read() as tx:
-            targets = image_filter.read(tx, ids[start : start + _PAGE])
-            entries = [_entry(target, shared_size) for target in targets]
-            if manifests:
-                entries = _with_manifests(tx, entries, targets)
-            if identity:
-                entries = _with_repositories(tx, entries)
-        yield from entries
+            pages = list(tx.targets.batches(ids[start : start + _PAGE]))
+        for page in pages:
+            with engine.metadata.read() as tx:
+                targets = image_filter.read(tx, page)
+                entries = [_entry(target, shared_size) for target in targets]
+                if manifests:
+                    entries = _with_manifests(tx, entries, targets)
+                if identity:
+                    entries = _with_repositories(tx, entries)
+            yield from entries
 
 
-@lru_cache(maxsize=2048)
 def _entry(target: Target, shared_size: bool) -> ListedImage:
+    """The same target has the same entry, which is kept as long."""
+    kept = _entries[shared_size]
+    if target not in kept:
+        kept[target] = _make_entry(target, shared_size)
+    return kept[target]
+
+
+def _make_entry(target: Target, shared_size: bool) -> ListedImage:
     """The entry of one target, described by the last of its records that is a name."""
     named = [record for record in target.records if not is_dangling(record)]
     descriptor = (named or target.records)[-1].target
@@ -102,7 +116,7 @@ def _entry(target: Target, shared_size: bool) -> ListedImage:
     if not target.is_known:
         return ListedImage(descriptor, tags, (str(descriptor.digest),), 0, None, target.size, UNKNOWN, shared)
     digests = tuple(f"{repository}@{descriptor.digest}" for _, repository, *_ in names[-1:])
-    return ListedImage(descriptor, tags, digests, target.created, target.labels or {}, target.size, 0, shared)
+    return ListedImage(descriptor, tags, digests, target.created, target.labels or "{}", target.size, 0, shared)
 
 
 def _with_manifests(tx: Transaction, entries: list[ListedImage], targets: list[Target]) -> list[ListedImage]:

@@ -22,6 +22,11 @@ def label_hash(key: str, value: str | None = None) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True) or 1
 
 
+def weigh_labels(labels: Mapping[str, str]) -> int:
+    """The length of their keys and values."""
+    return sum(len(key) + len(value) for key, value in labels.items())
+
+
 def platform_labels(target: Descriptor, manifests: PresentManifests) -> Iterator[Mapping[str, str]]:
     """The labels of each present platform; attestations are none."""
     for descriptor in walk_manifests(target, manifests):

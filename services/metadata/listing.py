@@ -5,25 +5,28 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, bindparam, cast, exists, func, or_, select
 
+from stowage.services.kept import Kept
 from stowage.services.metadata import tables
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, to_record
 from stowage.services.metadata.labels import MANY_LABELS
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import Selection, Target
-from stowage.services.metadata.rows import CHUNK, in_chunks, load_labels
+from stowage.services.metadata.rows import CHUNK, in_chunks
 from stowage.services.metadata.upkeep import Upkeep
 
-KEPT = 2048
-"""How many targets of recent lists are kept as objects."""
+_BATCH_BYTES = 1 << 20
+_KEPT_BYTES = 8 << 20
+_TARGET_BYTES = 1500
+"""Memory for a target, and again for each of its names, with the entry and its JSON that are derived from it, roughly."""
 
 _Row = tuple[Any, ...]
 
+_kept: Kept[tuple[_Row, tuple[_Row, ...]], Target] = Kept(_KEPT_BYTES)
 _LAST = "\U0010ffff"
 _row, _label, _image, _manifest = tables.target, tables.target_label, tables.image, tables.manifest
 _shown = _manifest.alias("shown")
@@ -37,6 +40,7 @@ _PAGE = (
     .outerjoin(_shown, _shown.c.digest == _row.c.shown)
     .where(_row.c.id.in_(bindparam("ids", expanding=True)))
 )
+_WEIGHTS = select(_row.c.id, _row.c.weight).where(_row.c.id.in_(bindparam("ids", expanding=True)))
 _RECORDS = RECORDS.add_columns(_image.c.target).where(_image.c.target.in_(DIGESTS))
 _BYTES = select(cast(func.sum(tables.blob.c.size), BigInteger)).where(tables.blob.c.users > 0)
 
@@ -59,6 +63,23 @@ class SqlTargets:
         for chunk in in_chunks(selection.among):
             found += map(tuple, self._connection.execute(ranked, {"digests": chunk}))
         return array("q", (identifier for _, _, identifier in sorted(found)))
+
+    def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
+        self._upkeep.flush()
+        waiting = iter(ids)
+        batch: list[int] = []
+        room = _BATCH_BYTES
+        while page := list(islice(waiting, CHUNK)):
+            weights = dict(self._connection.execute(_WEIGHTS, {"ids": page}).all())
+            for each in page:
+                if batch and (len(batch) == CHUNK or weights.get(each, 0) > room):
+                    yield batch
+                    batch, room = [], _BATCH_BYTES
+                if each in weights:
+                    batch.append(each)
+                    room -= weights[each]
+        if batch:
+            yield batch
 
     def read(self, ids: Iterable[int]) -> list[Target]:
         self._upkeep.flush()
@@ -88,11 +109,15 @@ class SqlTargets:
         return records
 
 
-@lru_cache(maxsize=KEPT)
 def _to_target(row: _Row, records: tuple[_Row, ...]) -> Target:
     """The same rows give the same object, so what is derived from it can be kept with it."""
+    kept = _kept.get((row, records))
+    if kept is not None:
+        return kept
     identifier, _, is_known, created, size, shared, labels = row
-    return Target(identifier, tuple(to_record(record[:-1]) for record in records), is_known, created, size, shared, load_labels(labels))
+    target = Target(identifier, tuple(to_record(record[:-1]) for record in records), is_known, created, size, shared, labels)
+    _kept.put((row, records), target, _TARGET_BYTES * (1 + len(records)) + 4 * len(labels or ""))
+    return target
 
 
 def _conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:

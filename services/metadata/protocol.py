@@ -163,6 +163,9 @@ class Targets(Protocol):
     def find(self, selection: Selection) -> array[int]:
         """The ids of these targets, in the order of a list: the newest first, those of the same second by their first name."""
 
+    def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
+        """The ids that are not gone, in this order, in lists of a few hundred whose labels have a MiB together, or of one."""
+
     def read(self, ids: Iterable[int]) -> list[Target]:
         """The targets with these ids, in this order, without those that are gone. Recent ones are the same objects until they change."""
 

@@ -110,12 +110,12 @@ class Selection:
     not_labels: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Target:
     """An image as a list shows it: its records, ordered by name, and the facts of the manifest that describes it, if it `is_known`.
 
     `created` is in seconds since 1970, 0 if unknown. `size` is the bytes of its present content, `shared` those that another target also
-    reaches. `labels` is None without a present manifest, or without any.
+    reaches. `labels` is the JSON of the labels, None without a present manifest, or without any.
     """
 
     id: int
@@ -124,7 +124,7 @@ class Target:
     created: int
     size: int
     shared: int
-    labels: Mapping[str, str] | None
+    labels: str | None
 
     @property
     def digest(self) -> Digest:

@@ -86,6 +86,7 @@ target = Table(
     Column("shown", TEXT),
     Column("is_known", Boolean, nullable=False),
     Column("age", BigInteger),
+    Column("weight", BigInteger, nullable=False),
     Column("shared", BigInteger, nullable=False),
 )
 Index("target_order", target.c.created.desc(), target.c.first_name)

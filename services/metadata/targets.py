@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 
 from stowage.services.metadata import tables
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, read_listed, to_record
-from stowage.services.metadata.labels import hash_labels
+from stowage.services.metadata.labels import hash_labels, platform_labels, weigh_labels
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.rows import in_chunks, load_platform
@@ -42,7 +42,7 @@ class TargetFacts:
     `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
     list describes it by, if there is one (`is_known`) and it is present. `age` is when that of `before` and `since` was created, in
     nanoseconds since 1970 as far as 64 bits reach. `labels` has the hash of each label, and of each key; its value is whether all present
-    platforms have it.
+    platforms have it. `weight` is about how many bytes the labels of all present platforms have.
     """
 
     digest: str
@@ -51,11 +51,12 @@ class TargetFacts:
     shown: str | None
     is_known: bool
     age: int | None
+    weight: int
     labels: Mapping[int, bool]
 
     def columns(self) -> dict[str, Any]:
         """Its row, but for the id and the shared bytes."""
-        columns = ("digest", "first_name", "created", "shown", "is_known", "age")
+        columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight")
         return {column: getattr(self, column) for column in columns}
 
 
@@ -92,6 +93,7 @@ def _derive(first_name: str, record: ImageRecord, manifests: PresentManifests, m
         shown=str(facts.digest) if facts else None,
         is_known=best is not None,
         age=max(-_INT64, min(created.nanoseconds, _INT64)) if created else None,
+        weight=sum(map(weigh_labels, platform_labels(record.target, manifests))),
         labels=hash_labels(record.target, manifests),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,12 +44,12 @@ def test_a_database_at_its_version_needs_no_migration(tmp_path: Path, monkeypatc
 
 
 def test_a_service_on_another_platform_prefers_that_in_lists(tmp_path: Path) -> None:
-    def serve(platform: str) -> list[Mapping[str, str] | None]:
+    def serve(platform: str) -> list[str | None]:
         settings = Config.from_environ({"STOWAGE_ROOT": str(tmp_path / "root"), "STOWAGE_PLATFORM": platform})
         prepare_store(settings)
         return labels()
 
-    def labels() -> list[Mapping[str, str] | None]:
+    def labels() -> list[str | None]:
         store = metadata_store(url)
         told = [target.labels for target in listed(store)]
         store.close()
@@ -66,8 +65,8 @@ def test_a_service_on_another_platform_prefers_that_in_lists(tmp_path: Path) -> 
             tx.graph.add_manifest(replace(image_facts(architecture, []), platform=platform, labels={"of": architecture}), b"{}")
         add_index(tx, "index", ["amd64", "arm64"], name="docker.io/library/a:1")
     store.close()
-    assert labels() == [{"of": "amd64"}]
-    assert serve("linux/arm64") == [{"of": "arm64"}]
+    assert labels() == ['{"of":"amd64"}']
+    assert serve("linux/arm64") == ['{"of":"arm64"}']
     upgrade(url, Platform("linux", "amd64"))
-    assert labels() == [{"of": "arm64"}], "a command of another platform leaves lists as they are"
-    assert serve("linux/amd64") == [{"of": "amd64"}]
+    assert labels() == ['{"of":"arm64"}'], "a command of another platform leaves lists as they are"
+    assert serve("linux/amd64") == ['{"of":"amd64"}']

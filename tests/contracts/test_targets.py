@@ -91,15 +91,15 @@ class TestFacts:
             add(tx, "arm64", created=Timestamp(SECOND), labels={"arch": "arm64"}, platform=ARM64)
             add_index(tx, "index", ["arm64", "amd64"], name="a:1")
         (target,) = listed(store)
-        assert (target.created, target.labels, target.size) == (1, {"arch": "arm64"}, 3 * BLOB_BYTES)
+        assert (target.created, target.labels, target.size) == (1, '{"arch":"arm64"}', 3 * BLOB_BYTES)
         with store.write() as tx:
             add(tx, "amd64", created=Timestamp(2 * SECOND), labels={"arch": "amd64"})
         (target,) = listed(store)
-        assert (target.created, target.labels, target.size) == (2, {"arch": "amd64"}, 5 * BLOB_BYTES)
+        assert (target.created, target.labels, target.size) == (2, '{"arch":"amd64"}', 5 * BLOB_BYTES)
         with store.write() as tx:
             tx.graph.remove([digest("amd64")])
         (target,) = listed(store)
-        assert (target.created, target.labels) == (1, {"arch": "arm64"})
+        assert (target.created, target.labels) == (1, '{"arch":"arm64"}')
 
     def test_an_unchanged_target_is_the_same_object(self, store: MetadataStore) -> None:
         with store.write() as tx:

@@ -54,12 +54,12 @@ def test_an_image_is_listed_once_with_all_its_names(shelf: Engine) -> None:
     image = listed(shelf)[2]
     assert image.repo_tags == ("zoo:2", "team/old:1")
     assert image.repo_digests == (f"team/old@{image.id}",)
-    assert (image.labels, image.containers, image.shared_size, image.manifests) == ({"stage": "prod", "empty": ""}, 0, UNKNOWN, ())
+    assert (image.labels, image.containers, image.shared_size, image.manifests) == ('{"stage":"prod","empty":""}', 0, UNKNOWN, ())
 
 
 def test_a_dangling_image_has_no_names(shelf: Engine) -> None:
     image = listed(shelf)[3]
-    assert (image.repo_tags, image.repo_digests, image.created, image.labels) == ((), (), 0, {})
+    assert (image.repo_tags, image.repo_digests, image.created, image.labels) == ((), (), 0, "{}")
 
 
 def test_a_chart_is_listed_without_a_platform(engine: Engine) -> None:

@@ -110,7 +110,7 @@ def test_the_nameless_image_has_an_id_and_no_names(engine: Engine) -> None:
     assert load_image(engine, dangling()) == [f"Loaded image ID: {DANGLING_ID}\n"]
     inspected = inspect_image(engine, DANGLING_ID)
     assert (inspected.repo_tags, inspected.repo_digests) == ((), ())
-    assert listed(engine).labels == {"org.mobyproject.test.specialimage": "1"}
+    assert listed(engine).labels == '{"org.mobyproject.test.specialimage":"1"}'
     assert (prune_images(engine, filters=Filters()).removals or [])[-1] == Removal(deleted=DANGLING_ID)
 
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("shown", TEXT),
         sa.Column("is_known", sa.Boolean, nullable=False),
         sa.Column("age", sa.BigInteger),
+        sa.Column("weight", sa.BigInteger, nullable=False),
         sa.Column("shared", sa.BigInteger, nullable=False),
     )
     op.create_index("target_order", "target", [sa.text("created DESC"), "first_name"])
