@@ -1,6 +1,6 @@
 """Which images a list, a prune or a push includes.
 
-What an index of the store can tell is asked of it; what it finds is checked again when it is read.
+The database finds candidates by its indexes; each is checked again when it is read.
 
 Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
 """
@@ -74,9 +74,8 @@ class NamePatterns:
             raise InvalidParameter(f"invalid filter: more than {_MAX_GLOBS} patterns; use fewer filters at a time")
         globs = [glob.pattern for glob in map(compile_glob, wild) if glob]
         self._glob = re.compile("|".join(f"(?:{glob})" for glob in globs) or "(?!)", re.DOTALL)
-        self.prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)))
-        if len(self.prefixes) > _MAX_PREFIXES:
-            self.prefixes = [""]
+        prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)))
+        self.prefixes = prefixes if len(prefixes) <= _MAX_PREFIXES else [""]
         """A name that matches begins with one of these."""
 
     def match(self, name: str) -> bool:
