@@ -1,7 +1,7 @@
-"""The health address: whoever reaches it gets probes and metrics, and nothing else.
+"""The health address: it serves probes and metrics to anyone who can reach it, and nothing else.
 
-The worker marks what arrives there: the connection of such a request has `is_health`. It is served by the bare routes, past the rules for
-hosts and peers, but only if its path is one of a few. All other requests take the usual way.
+The worker marks requests that arrive there: their connection has `is_health`. They bypass the checks of hosts and peers, but only a few
+paths are served. All other requests go to the application.
 """
 
 from __future__ import annotations

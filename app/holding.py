@@ -39,10 +39,10 @@ def hold_folders(config: Config) -> None:
 
 
 def hold_place(config: Config) -> str:
-    """What distinguishes the content folder from every other, also from its copies on this and other machines; of no use to SQLite.
+    """A text that distinguishes the content folder from every other, also from its copies on this and other machines; empty for SQLite.
 
-    It is random, and in a file of the folder. Each process that uses the store holds the file until it has ended. Who finds that nobody
-    does changes it. Raises ConfigError if the folder cannot be used.
+    It is random, and in a file of the folder. Each process that uses the store holds the file until it has ended. A process that finds it
+    held by no other changes the text. Raises ConfigError if the folder cannot be used.
     """
     if config.database_file:
         return ""

@@ -1,8 +1,8 @@
 """The metrics of the service, in Prometheus' format; docs/metrics.md describes each.
 
-Every process of the service writes its own files (app/metric_files.py), and whichever worker is asked adds them up. The store is looked at
-when it is asked. Labels have few values: a route is named by its rule, never by a path, and of registries only the first few that an
-operation has succeeded with are named. Values of labels on the hot path are looked up once.
+Every process of the service writes its own files (app/metric_files.py), and the worker that gets the request adds them up. What is in the
+store is read at that time. Labels have few values: a route is named by its rule, never by a path, and only the first few registries with
+which an operation has succeeded are named. Labels on the hot path are looked up once.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _CALLS = ("commit", "publish", "open", "delete")
 _STORE_ERRORS = (Internal, OutOfSpace, Unavailable)
 _QUICK = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60)
 _LONG = (0.1, 0.5, 2.5, 10, 60, 300, 1800)
+"""Upper limits of the buckets of histograms, in seconds."""
 
 
 class Metrics:
@@ -110,7 +111,7 @@ class Metrics:
             self._resumes.labels(entry.operation).inc(tally.resumes)
 
     def _registry_label(self, registry: str, outcome: str) -> str:
-        """A name that anyone can make up is not named before an operation has succeeded with it."""
+        """Clients can make up names, so a registry is named only once an operation with it has succeeded."""
         if registry and registry not in self._named:
             if outcome != OK or len(self._named) >= _REGISTRIES:
                 return _OTHER
@@ -191,7 +192,7 @@ class Metrics:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def exposition(self, read_totals: Callable[[], Totals], *, ready: bool) -> bytes:
-        """All metrics as text; `read_totals` looks at the store, not more often than every few seconds."""
+        """All metrics as text; `read_totals` reads the store, and is called at most every _FRESH_SECONDS."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -224,7 +225,7 @@ class Metrics:
 
 
 class _Now:
-    """A collector of what is so now: whether the service is ready, and what is in the store. What could not be read has no value."""
+    """Collects current values: whether the service is ready, and what is in the store. What could not be read has no value."""
 
     def __init__(self, totals: Totals, ready: bool) -> None:
         self._totals, self._ready = totals, ready

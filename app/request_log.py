@@ -39,8 +39,8 @@ _ID_LENGTH = 64
 
 
 class RequestLog:
-    """Logs one line per request when its answer ends. One without a body is a warning if its answer begins after `slow_seconds`, if that is
-    not 0.
+    """Logs one line per request when its answer ends: a warning if it has no body and its answer begins after `slow_seconds` or more;
+    0 is no limit.
     """
 
     def __init__(self, application: WSGIApplication, slow_seconds: float, metrics: Metrics | None = None) -> None:

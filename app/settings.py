@@ -75,8 +75,8 @@ class Config:
     )
     database_timeout: int = setting(
         "30",
-        "Seconds that a change waits for others, and that a statement may take on PostgreSQL. Connecting and an unfinished change get a "
-        "third of it, and a whole change twice as long.",
+        "Seconds that a change waits for others, and that a statement may take on PostgreSQL. Connecting may take a third of it, and so "
+        "may a pause within a change; a whole change may take twice as long.",
         parsers.parse_count,
     )
     content: Path | None = setting(
@@ -91,18 +91,18 @@ class Config:
         "`debug` adds the requests to registries. See [deployment.md](deployment.md#the-log).",
         parsers.parse_level,
     )
-    metrics: str = setting(
-        "health",
-        "Who gets `/metrics`: `off`, `health` (the addresses of `STOWAGE_HEALTH_BIND`), or `on` (those of `STOWAGE_BIND` too, by the rules "
-        "for all requests there). See [metrics.md](metrics.md).",
-        parsers.parse_metrics,
-    )
     log_format: str = setting("text", "`text`, or `json`: each line of the log is a JSON object.", parsers.parse_format)
     slow_request: int = setting(
         "10",
         "Seconds after which the first byte of an answer is late: the request's line in the log is then a warning. Requests with a body do "
         "not count, since their clients decide how long they take. 0 is no limit.",
         parsers.parse_amount,
+    )
+    metrics: str = setting(
+        "health",
+        "Who gets `/metrics`: `off`, `health` (the addresses of `STOWAGE_HEALTH_BIND`), or `on` (those of `STOWAGE_BIND` too, by the rules "
+        "for all requests there). See [metrics.md](metrics.md).",
+        parsers.parse_metrics,
     )
     least_free: int = setting(
         "268435456",

@@ -135,6 +135,6 @@ def _call(name: str, note: Note) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def _class(error: BaseException | None) -> str:
-    """The class of an error of the store. Others only pass through it: what is not found, or not what it should be."""
+    """The class of an error of the store itself, else empty. Others only pass through it, such as a blob that is not found."""
     is_own = isinstance(error, (Internal, OutOfSpace, Unavailable)) and not isinstance(error, Damaged)
     return type(error).__name__ if is_own else ""

@@ -21,7 +21,7 @@ ROUTE = "stowage.route"
 """Key of the WSGI environment: the Route of the request, or None."""
 
 OK, FAILED, CLIENT_LEFT, CUT_OFF, REFUSED = "ok", "failed", "client-left", "cut-off", "refused"
-"""Outcomes of a stream. It is cut off by the end of the process, and refused with a status below 500, which the log has instead."""
+"""Outcomes of a stream: CUT_OFF by the end of the process, or REFUSED with a status below 500, which the log has instead."""
 
 _SHOWN = 8
 """How many images are named; of more there is only the number."""
@@ -29,8 +29,8 @@ _SHOWN = 8
 
 @dataclass(slots=True)
 class LogEntry:
-    """`operation` is what a stream does, with which `registry`, and `tally` what it counts. `received` are the bytes of the body so far;
-    `lost_body` was raised when the client left before it had sent the whole body.
+    """`operation` is what a stream does, `registry` is the one that it uses, and `tally` has its counts. `received` are the bytes of
+    the body so far; `lost_body` was raised when the client left before it had sent the whole body.
     """
 
     operation: str = ""

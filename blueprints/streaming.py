@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
 
 
 class Places(threading.BoundedSemaphore):
-    """So many places, some of which are taken."""
+    """A bounded semaphore that knows how many of its places are taken."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count)
@@ -102,7 +102,7 @@ def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
 
 
 def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str = "") -> Response:
-    """The same for any content that is worthless without its end."""
+    """The same for any content that is useless without its end."""
     entry = _begin(operation)
     first = next(chunks, b"")
     entry.end(CLIENT_LEFT)

@@ -1,4 +1,4 @@
-"""Values that are kept for later requests, since they never change: the most recently used ones, as many as their weights allow."""
+"""A cache of values that never change: the most recently used ones are kept, up to a total weight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """A mapping whose weights are at most `most` together; a value that alone weighs more than an eighth of that is not kept."""
+    """A mapping whose values together weigh at most `most`; a value that alone weighs more than an eighth of that is not kept."""
 
     def __init__(self, most: int) -> None:
         self._most, self._weight = most, 0
@@ -29,7 +29,7 @@ class Kept(Generic[Key, Value]):
             return self._values[key][0]
 
     def put(self, key: Key, value: Value, weight: int) -> None:
-        """Keep a value, and drop those that were not used for the longest time."""
+        """Keep a value, and drop the least recently used ones if there is too little room."""
         with self._lock:
             if key in self._values or weight > self._most // _SHARE:
                 return

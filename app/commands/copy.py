@@ -1,4 +1,4 @@
-"""`stowage copy`: move the metadata of a store to another database."""
+"""`stowage copy`: copy the metadata of a store to another database."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def run(config: Config, options: Namespace) -> int:
             place=place,
             advance=lambda done, total: line.show(f"copying tables: {done} of {total}"),
         )
-    print(f"copied and compared {rows} rows; the store is used with STOWAGE_DATABASE_URL={target.database_name}")
+    print(f"copied and compared {rows} rows; to use the copy, set STOWAGE_DATABASE_URL={target.database_name}")
     return 0

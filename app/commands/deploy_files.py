@@ -1,4 +1,4 @@
-"""`stowage deploy-files`: say where the files for an installation are."""
+"""`stowage deploy-files`: print where the files for an installation are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Quick answers, whose threads never wait for a client.
 
-As long as an answer is made, its thread sends what the client accepts; afterwards the main thread does. At most a few packets of the rest
-are in memory, however long the answer is and however slowly it is read, and what is beyond them in a spool.
+While an answer is being made, its thread sends what the client accepts; afterwards the main thread does. Of the unsent rest at most a few
+packets are in memory, however long the answer is and however slowly it is read. What is beyond them is in a spool.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from stowage.server.spool import Space, Spool
 
 _PACKET = 1 << 16
-"""How much is sent at once. TLS begins to send no more than this many bytes, and they must then be sent again."""
+"""How many bytes are sent at once. If a TLS socket would block, the same bytes must be sent again."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +43,7 @@ class QuickAnswer:
         return bool(self._packet or self._spool or self._added)
 
     def sendall(self, content: bytes) -> None:
-        """Add to the answer, and send of it what the client accepts now once there is more than a packet.
+        """Add to the answer. Once there is more than a packet, send what the client accepts now.
 
         Raises OSError if the client has left, and ConnectionResetError if the rest cannot be stored.
         """
@@ -66,7 +66,7 @@ class QuickAnswer:
         try:
             self._store()
         except OSError as exc:
-            _log.warning("an answer was cut, since what its client has not read could not be stored: %s", exc.strerror)
+            _log.warning("an answer was cut off, since its unread part could not be stored: %s", exc.strerror)
             raise ConnectionResetError(errno.ECONNRESET, "the answer has no end") from exc
 
     def push(self) -> None:

@@ -1,4 +1,4 @@
-"""The metrics of the workers: each has a number, under which its values are kept, also by the worker that replaces it."""
+"""The metrics of the workers. Each has a number that names its files, and the worker that replaces it continues them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def start_metrics(config: Config) -> Metrics | None:
         for slot in range(config.workers):
             metrics.prepare_worker(slot)
     except OSError as exc:
-        _log.warning("there are no metrics: their files cannot be made: %s", exc.strerror or exc)
+        _log.warning("there are no metrics, since their files cannot be created: %s", exc.strerror or exc)
         return None
     return metrics
 
@@ -38,12 +38,12 @@ def give_slot(arbiter: Arbiter, worker: Worker) -> None:
 
 
 def take_slot(arbiter: Arbiter, worker: Worker) -> None:
-    """Write metrics under that number from now on."""
+    """Write the metrics of this process under that number from now on."""
     if metrics := arbiter.app.metrics:
         metrics.begin_worker(worker.slot)
 
 
 def free_slot(arbiter: Arbiter, worker: Worker) -> None:
-    """Note that a worker has ended, which another one will replace."""
+    """Note that a worker has ended; another one will replace it."""
     if metrics := arbiter.app.metrics:
         metrics.end_worker(worker.slot)

@@ -1,4 +1,4 @@
-"""What clients do not accept of their answers at once, in files without names, so that it takes no memory."""
+"""The parts of answers that clients do not accept at once, in files without names instead of in memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CROWDED_BYTES = 1 << 30
-"""Room for twenty lists of 100,000 images that nobody reads. Beyond it the clients that have accepted nothing for longest are cut."""
+"""Room for twenty unread lists of 100,000 images. Beyond it, those clients are cut off that have accepted nothing for longest."""
 _MOST_BYTES = 2 << 30
-"""The limit, for answers that are made faster than others are cut."""
+"""The limit, for answers that are made faster than others are cut off."""
 
 
 class Space:

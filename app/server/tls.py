@@ -1,7 +1,7 @@
 """TLS on a client's socket, one record at a time, so that no call computes for long, whatever the client sends.
 
-OpenSSL reads on in a socket for as long as records arrive that have no data, such as key updates: a client could keep it busy for ever.
-Here it reads from memory instead, where there is never more than one record and the header of the next.
+OpenSSL continues to read a socket while the records that arrive have no data, such as key updates: a client could keep it busy forever.
+Here it reads from memory instead, which never holds more than one record and the header of the next.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 _WITHOUT_DATA = 64
-"""How many records without data a client may send, those of its handshake among them, and another for every _WITH_DATA with data.
+"""How many records without data a client may send, including those of its handshake, and one more for every _WITH_DATA with data.
 
 A handshake takes about five, or some thirty for a long chain of certificates in records of 512 bytes. Later there are next to none: a key
 is good for 2**24 records (RFC 8446, section 5.5). Go's limit is 16 in a row.
@@ -47,7 +47,7 @@ class TlsSocket:
         self._records = self._with_data = 0
         self._unsent = memoryview(b"")
         self._sending = 0  # bytes of data, of which some records are unsent
-        self._is_shaken = self._has_ended = self._is_shut = False
+        self._has_shaken_hands = self._has_ended = self._is_shut = False
 
     def __getattr__(self, name: str) -> Any:
         if name not in _AS_WITHOUT_TLS:
@@ -66,11 +66,11 @@ class TlsSocket:
         """Continue the handshake to its end. Raises SSLWantReadError or SSLWantWriteError if the socket would block, and OSError if the
         handshake fails.
         """
-        while not self._is_shaken:
+        while not self._has_shaken_hands:
             self._flush_in_handshake()
             try:
                 self._tls.do_handshake()
-                self._is_shaken = True
+                self._has_shaken_hands = True
             except ssl.SSLWantReadError:
                 self._flush_in_handshake()
                 self._take_in_handshake()
@@ -130,7 +130,7 @@ class TlsSocket:
         return content
 
     def _answer(self) -> None:
-        """Send what OpenSSL has to say to the client by itself, if the socket accepts it now."""
+        """Send what OpenSSL answers by itself, such as alerts, if the socket accepts it now."""
         if self._outgoing.pending:
             with suppress(BlockingIOError):
                 self._flush()

@@ -1,4 +1,4 @@
-"""GET and HEAD /readyz: whether the service can do its work, or what is wrong, a sentence a line."""
+"""GET and HEAD /readyz: whether the service can do its work, or what is wrong, one sentence per line."""
 
 from http import HTTPStatus
 from typing import cast

@@ -116,7 +116,7 @@ class ContentStore(Protocol):
         """Try to settle this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
 
     def unsettled(self) -> Iterator[Digest]:
-        """The digests that a process was settling when it was killed: their file may have no row. Settling one ends this."""
+        """The digests that a process was settling when it was killed: their file may have no row. One that is settled again is left out."""
 
     def delete(self, digest: Digest) -> None:
         """Remove the blob, or whatever is in its place, if anything is. The caller holds `locked(digest)` and has removed its row."""

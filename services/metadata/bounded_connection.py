@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL on which nothing waits without bound, and which hold the database for one place.
+"""Connections to PostgreSQL whose waits are all bounded, and which reserve the database for one place.
 
 The place is the folder of the content on its machine. Every connection holds a shared session lock that stands for its place, and none is
-made while another place has one. So a connection that can write proves that no other node or folder uses the database. If all connections
-are lost, the next one holds it again, unless another place came first.
+made while another place has one. So a connection that can write proves that no other machine or folder uses the database. If all
+connections are lost, the next one reserves it again, unless another place has come first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BoundedConnection(Connection[Any]):
     """The last warning from the server. A commit that a standby has not confirmed is one."""
 
     def limit(self, answer_seconds: float, deadline: float) -> None:
-        """From now on wait for each answer so long at most, and not beyond the deadline on the monotonic clock."""
+        """From now on, wait at most this long for each answer, and not beyond the deadline on the monotonic clock."""
         self._answer_seconds, self._deadline = answer_seconds, deadline
 
     @property
@@ -149,7 +149,7 @@ def _configure(connection: BoundedConnection, timeout: int, third: int) -> None:
 
 
 def _join(connection: BoundedConnection, place: str, deadline: float) -> None:
-    """Hold the database for this place. Connections of a process that was just killed may take a moment to end."""
+    """Reserve the database for this place. Connections of a process that was just killed may take a moment to end."""
     statement = _JOIN.format(place=int.from_bytes(hashlib.sha256(place.encode()).digest()[:4]) >> 1)
     while True:
         cursor = connection.execute(statement)

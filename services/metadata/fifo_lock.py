@@ -1,4 +1,4 @@
-"""A lock that threads get in the order in which they asked for it."""
+"""A lock that threads get in the order in which they requested it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class FifoLock:
-    """Without an order, a thread may wait for as long as others keep coming."""
+    """A lock that is handed over in order: otherwise a thread could wait for as long as others keep coming."""
 
     def __init__(self) -> None:
         self._state = threading.Lock()

@@ -28,11 +28,12 @@ _Row = tuple[Any, ...]
 
 _kept: Kept[tuple[_Row, tuple[_Row, ...]], Target] = Kept(_KEPT_BYTES)
 _LAST = "\U0010ffff"
+"""Greater than every character of a name."""
 _row, _label, _image, _manifest = tables.target, tables.target_label, tables.image, tables.manifest
 _shown = _manifest.alias("shown")
 
 _ORDERED = select(_row.c.id).order_by(_row.c.created.desc(), _row.c.first_name)
-# The same order, but not that of an index: the planner then takes the one of the condition, not this one and every row.
+# The same order, written so that no index has it: the planner then uses an index for the condition, instead of reading all rows in order.
 _SORTED = select(_row.c.id).order_by(-_row.c.created, _row.c.first_name)
 _PAGE = (
     select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _manifest.c.content_size, _row.c.shared, _shown.c.labels)

@@ -1,4 +1,4 @@
-"""Transactions on PostgreSQL: one writer at a time, as on SQLite, and nobody is held up without bound.
+"""Transactions on PostgreSQL: one writer at a time, as on SQLite, and every wait is bounded.
 
 A writer takes one advisory lock, as a statement alone so that what follows sees the rows of the writer before, and then runs READ
 COMMITTED. In a process a FIFO gate stands before the lock, and the pool is bounded. A reader is REPEATABLE READ, READ ONLY.
@@ -196,7 +196,7 @@ def _connect(engine: Engine, statement: str) -> Connection:
 
 @contextmanager
 def _ending_overdue(engine: Engine) -> Iterator[None]:
-    """If the lock was not to be had, end the transaction that has it if that is overdue.
+    """If the lock could not be taken, end the transaction that holds it, if that is overdue.
 
     Its client may have been stopped before it read an answer, which no timeout of the server notices on a unix socket.
     """

@@ -252,8 +252,8 @@ class Transaction(Protocol):
 
 
 class MetadataStore(Protocol):
-    """Opens transactions. Raises Internal or OutOfSpace if the database fails, and Unavailable if it is away or busy, or if it is not known
-    whether a change was made: then nothing that the change may need must be removed.
+    """Opens transactions. Raises Internal or OutOfSpace if the database fails, and Unavailable if it is unreachable or busy, or if it
+    is not known whether a change was made: then nothing that the change may need may be removed.
     """
 
     def read(self) -> AbstractContextManager[Transaction]: ...
@@ -261,7 +261,7 @@ class MetadataStore(Protocol):
     def write(self) -> AbstractContextManager[Transaction]: ...
 
     def state(self, wanted: str | Digest) -> State:
-        """The state of an image, in one query without a transaction."""
+        """The state of the image of this name or target, read in one query."""
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""

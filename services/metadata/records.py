@@ -97,8 +97,8 @@ class Selection:
     """Which targets: those `among` these texts of digests, if given, that meet every other condition that is given.
 
     A name of it meets `dangling` (is the internal one of an untagged image, or is not) and `stored_before`, in nanoseconds since 1970.
-    The manifest that represents it was created between `created_after` and `created_before`, exclusive. Each hash of `labels` is one of
-    its labels', and none of `not_labels` is on all its platforms: hashes may be wrong about a few, see targets.py.
+    The manifest that represents it was created between `created_after` and `created_before`, exclusive. It has every hash of
+    `labels`, and none of `not_labels` on all its platforms. Hashes do not decide exactly (see labels.py), so a reader checks again.
     """
 
     among: AbstractSet[str] | None = None

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, bindparam, func, select, update
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.rows import CHUNK, dump_platform, in_chunks
 from stowage.services.metadata.targets import TargetRows, derive
-from stowage.services.metadata.upkeep import hold
+from stowage.services.metadata.upkeep import read_holdings
 from stowage.services.oci.platform import Platform
 
 _above = reach.TARGETS_ABOVE.subquery()
@@ -101,7 +101,7 @@ def _wrong_users(connection: Connection, digests: list[str]) -> tuple[dict[str, 
 
 def _wrong_shared(connection: Connection, targets: list[str]) -> tuple[dict[str, int], dict[str, int]]:
     """The recorded shared bytes of these targets, and those that should be others."""
-    stored, holdings = _read(connection, _SHARED, targets), hold(connection, targets)
+    stored, holdings = _read(connection, _SHARED, targets), read_holdings(connection, targets)
     users: dict[str, int] = {}
     for chunk in in_chunks({digest for holding in holdings.values() for digest in holding}):
         users |= _read(connection, _USERS, chunk)

@@ -1,4 +1,4 @@
-"""Everything about one image that can change, in one query. What is named by a digest never does."""
+"""Everything about one image that can change, in one query. Content that is named by a digest never does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stowage.services.oci.digest import Digest
 
 
 def _rows_about(target: ColumnElement[str]) -> CompoundSelect[Any]:
-    """Its names and sources, and what is present of the manifests, configs and layers below it, each with a size or a time."""
+    """The names and sources of a target, and the present manifests, configs and layers below it, each with a size or a time."""
     first = select(target.label("digest")).cte("down", recursive=True)
     down = first.union(select(edge.c.child).join(first, edge.c.parent == first.c.digest).where(edge.c.role != Role.REFERRER))
     none = literal("")

@@ -17,19 +17,21 @@ _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size)
 
 def find_problems(connection: Connection) -> list[str]:
     """A sentence for each problem; reads the whole database. If SQLite finds it broken, only that is reported: the rest may be unreadable.
-    PostgreSQL has no such checks in itself; it enforces references, whoever changes rows.
+    PostgreSQL has no such check of itself in SQL, and enforces references whoever changes rows.
 
     Source: https://sqlite.org/pragma.html (integrity_check, foreign_key_check).
     """
-    if connection.dialect.name != "sqlite":
-        return list(_wrong_sizes(connection))
-    broken = list(_broken_structure(connection))
-    return broken or [*_dangling_references(connection), *_wrong_sizes(connection), *find_differences(connection)]
+    references: list[str] = []
+    if connection.dialect.name == "sqlite":
+        if broken := list(_broken_structure(connection)):
+            return broken
+        references = list(_dangling_references(connection))
+    return [*references, *_wrong_sizes(connection), *find_differences(connection)]
 
 
 def _broken_structure(connection: Connection) -> Iterator[str]:
-    told = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-    for line in "\n".join(told).splitlines():
+    report = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    for line in "\n".join(report).splitlines():
         if line != "ok" and not line.startswith("***"):
             yield f"database: {line}"
 

@@ -1,11 +1,11 @@
-"""What is kept of each target, an image by its digest, so that lists need not read its manifests: derived from them, and written.
+"""The rows of `target` and `target_label`: what lists need of each target (an image by its digest), derived from its manifests.
 
-It depends on the platform of the store (`store.platform`), which lists prefer.
+They depend on the platform that lists prefer, `store.platform`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, read
 from stowage.services.metadata.labels import hash_labels, platform_labels, weigh_labels
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import ImageRecord
-from stowage.services.metadata.rows import in_chunks, load_platform
+from stowage.services.metadata.rows import CHUNK, in_chunks, load_platform
 from stowage.services.metadata.summary import PresentManifests, any_platform, summarize
 from stowage.services.oci.platform import PlatformMatcher
 
@@ -37,12 +37,12 @@ _PLATFORM = select(tables.store.c.platform)
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
-    """What is kept of a target.
+    """What the database has of a target.
 
     `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
-    list describes it by, if there is one (`is_known`) and it is present. `age` is when that of `before` and `since` was created, in
-    nanoseconds since 1970 as far as 64 bits reach. `labels` has the hash of each label, and of each key; its value is whether all present
-    platforms have it. `weight` is about how many bytes the labels of all present platforms have.
+    list describes it by, if there is one (`is_known`) and it is present. `age` is the time that the filters `before` and
+    `since` compare, in nanoseconds since 1970, limited to 64 bits. `labels` has the hash of each label, and of each key; the value is
+    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have.
     """
 
     digest: str
@@ -55,7 +55,7 @@ class TargetFacts:
     labels: Mapping[int, bool]
 
     def columns(self) -> dict[str, Any]:
-        """Its row, but for the id and the shared bytes."""
+        """Its row, without the id and the shared bytes."""
         columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight")
         return {column: getattr(self, column) for column in columns}
 
@@ -68,7 +68,7 @@ def store_matcher(connection: Connection) -> PlatformMatcher:
 
 
 def derive(connection: Connection, digests: Iterable[str]) -> Iterator[TargetFacts]:
-    """What the other tables say about those of these digests that are targets."""
+    """Derive the facts of those of these digests that are targets from the other tables."""
     matcher = store_matcher(connection)
     for chunk in in_chunks(digests):
         names = {target: (first, last or first) for target, first, last in connection.execute(_NAMES, {"digests": chunk})}
@@ -108,25 +108,26 @@ class TargetRows:
         """The ids of those digests that have a row."""
         return {row.digest: row.id for row in self._read(digests)}
 
-    def store(self, facts: Collection[TargetFacts]) -> None:
-        """Insert or update these rows and their labels, as far as they differ; the shared bytes stay, or begin with none."""
+    def store(self, facts: Sequence[TargetFacts]) -> None:
+        """Insert these rows and their labels, or update those that differ. Shared bytes are not changed, and 0 in a new row."""
         rows = {row.digest: row._mapping for row in self._read(each.digest for each in facts)}
         if new := [each.columns() | {"shared": 0} for each in facts if each.digest not in rows]:
             self._connection.execute(insert(_row), new)
         for each in facts:
             if each.digest in rows and any(rows[each.digest][column] != value for column, value in each.columns().items()):
                 self._connection.execute(update(_row).where(_row.c.digest == each.digest).values(each.columns()))
-        self._store_labels(facts)
+        for start in range(0, len(facts), CHUNK):
+            self._store_labels(facts[start : start + CHUNK])
 
     def remove(self, digests: Iterable[str]) -> None:
         """Delete these rows and their labels."""
-        ids = list(self.ids(digests).values())
-        if ids:
+        for chunk in in_chunks(digests):
+            ids = list(self.ids(chunk).values())
             self._connection.execute(delete(_label).where(_label.c.target.in_(ids)))
             self._connection.execute(delete(_row).where(_row.c.id.in_(ids)))
 
     def labels(self, ids: Collection[int]) -> dict[int, dict[int, bool]]:
-        """The labels of each of these ids that has any, as `TargetFacts.labels`."""
+        """The labels of each of these ids that has any, as `TargetFacts.labels`; there are at most CHUNK ids."""
         found: dict[int, dict[int, bool]] = {}
         for target, hashed, everywhere in self._connection.execute(_LABELS, {"targets": list(ids)}):
             found.setdefault(target, {})[hashed] = everywhere

@@ -1,8 +1,8 @@
-"""Keeps `target`, `target_label` and `blob.users` true to the other tables, in the transaction that changes those.
+"""Keeps `target`, `target_label` and `blob.users` up to date with the other tables, in the transaction that changes those.
 
 A blob's `users` is the number of targets that reach it; a target's `shared` is the bytes of its present blobs that another target also
-reaches. A change costs what it touches: what the changed targets held before and hold afterwards, and for each blob that gets or loses its
-second user, the other one.
+reaches. The cost of a change depends on what the changed targets reached before and reach afterwards, and, for each blob that gets or loses
+its second user, on the other user.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ _ADD_SHARED = (
 
 
 class Upkeep:
-    """Of one write transaction: `touch` before each change, `flush` before the derived columns are read, and at its end."""
+    """The upkeep of one write transaction: call `touch` before each change, and `flush` before derived columns are read and at the end."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._before: Holdings = {}
 
     def touch(self, digests: Iterable[Digest]) -> None:
-        """Note what those of these digests that are, or become, targets hold before they change."""
+        """Note what these digests reach, if they are targets, before their names change."""
         new = {str(digest) for digest in digests} - self._before.keys()
-        self._before |= {target: {} for target in new} | hold(self._connection, self._targets(new))
+        self._before |= {target: {} for target in new} | read_holdings(self._connection, self._targets(new))
 
     def touch_targets(self, manifests: Iterable[Digest]) -> None:
-        """The same for those of these manifests that are targets already."""
-        self._before |= hold(self._connection, self._targets(map(str, manifests)) - self._before.keys())
+        """Note what those of these manifests that are targets reach before that changes."""
+        self._before |= read_holdings(self._connection, self._targets(map(str, manifests)) - self._before.keys())
 
     def flush(self) -> None:
-        """Bring what is derived up to date."""
+        """Update the derived columns."""
         if not self._before:
             return
         before, self._before = self._before, {}
         facts = list(derive(self._connection, before))
-        after: Holdings = {target: {} for target in before} | hold(self._connection, [each.digest for each in facts])
+        after: Holdings = {target: {} for target in before} | read_holdings(self._connection, [each.digest for each in facts])
         rows = TargetRows(self._connection)
         rows.store(facts)
         self._count(before, after)
         rows.remove(before.keys() - {each.digest for each in facts})
 
     def _count(self, before: Holdings, after: Holdings) -> None:
-        held, holds = _users(before), _users(after)
-        changes = {digest: change for digest in held.keys() | holds.keys() if (change := holds[digest] - held[digest])}
+        old, new = _users(before), _users(after)
+        changes = {digest: change for digest in old.keys() | new.keys() if (change := new[digest] - old[digest])}
         users = self._users(changes)
         by_change: dict[int, list[str]] = defaultdict(list)
         for digest in users:
@@ -74,7 +74,7 @@ class Upkeep:
             {
                 digest: sizes[digest] if count == 1 else -sizes[digest]
                 for digest, count in users.items()
-                if count - held[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
+                if count - old[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
             },
             before,
         )
@@ -104,8 +104,8 @@ class Upkeep:
         return {digest: users for chunk in in_chunks(digests) for digest, users in self._connection.execute(_USERS, {"digests": chunk})}
 
 
-def hold(connection: Connection, targets: Iterable[str]) -> Holdings:
-    """What these targets reach."""
+def read_holdings(connection: Connection, targets: Iterable[str]) -> Holdings:
+    """The present blobs that these targets reach, themselves included."""
     holdings: Holdings = defaultdict(dict)
     for chunk in in_chunks(targets):
         for target, digest, size in connection.execute(reach.HOLDINGS, {"digests": chunk}):

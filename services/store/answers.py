@@ -1,4 +1,4 @@
-"""Answers about one image, kept while nothing that they were read from changes. Each time, all that can change is read again."""
+"""Answers about one image, kept while the state of the image is the same. The state is read for every request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PARSED_BYTES = 50
 def keep_answer(engine: Engine, text: str, question: Hashable, read: Callable[[Transaction], Answer]) -> Answer:
     """What `read` returns about the image that `text` names, or the same object as before.
 
-    `question` is all that the answer depends on besides the image. It is read each time if `text` is neither a name nor an ID.
+    `question` is everything that the answer depends on besides the image. Without a name or a whole ID in `text`, it is read each time.
     """
     parsed = parse_any(text)
     wanted = parsed if isinstance(parsed, Digest) else str(parsed.tagged())

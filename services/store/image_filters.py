@@ -1,6 +1,6 @@
 """Which images a list, a prune or a push includes.
 
-What an index of the store can tell is asked of it; what it finds is checked again when it is read.
+The database finds candidates by its indexes; each is checked again when it is read.
 
 Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
 """
@@ -26,6 +26,8 @@ _MAX_LABEL_BYTES = 4096
 _SHOWN_KEY_BYTES = 64
 _MAX_GLOBS = 100
 """Limit of patterns in a request: each takes some time for every image, while any number of whole names takes none."""
+_MAX_HASHES = 50
+"""How many labels of each kind the store is asked for; all are checked again when an image is read."""
 _MAX_PREFIXES = 100
 """With more, all names are read instead of a range of names for each."""
 _LITERAL = re.compile(r"[^*?\[\\]*")
@@ -74,9 +76,8 @@ class NamePatterns:
             raise InvalidParameter(f"invalid filter: more than {_MAX_GLOBS} patterns; use fewer filters at a time")
         globs = [glob.pattern for glob in map(compile_glob, wild) if glob]
         self._glob = re.compile("|".join(f"(?:{glob})" for glob in globs) or "(?!)", re.DOTALL)
-        self.prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)))
-        if len(self.prefixes) > _MAX_PREFIXES:
-            self.prefixes = [""]
+        prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)))
+        self.prefixes = prefixes if len(prefixes) <= _MAX_PREFIXES else [""]
         """A name that matches begins with one of these."""
 
     def match(self, name: str) -> bool:
@@ -102,8 +103,8 @@ class ImageFilter:
         selection = Selection(
             dangling=filters.boolean("dangling", False) if "dangling" in filters else None,
             stored_before=min(moments, default=None),
-            labels=tuple(label_hash(check.key, check.value) for check in labels if not check.negated),
-            not_labels=tuple(label_hash(check.key, check.value) for check in labels if check.negated),
+            labels=tuple(label_hash(check.key, check.value) for check in labels if not check.negated)[:_MAX_HASHES],
+            not_labels=tuple(label_hash(check.key, check.value) for check in labels if check.negated)[:_MAX_HASHES],
         )
         return cls(selection, NamePatterns(patterns) if patterns else None, labels)
 

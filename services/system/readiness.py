@@ -42,7 +42,7 @@ def little_space(engine: Engine) -> str | None:
 
 
 def _problem(check: Callable[[], object]) -> str | None:
-    """Why a check failed. Anyone may read it, so of an error of the system it is the reason without the path."""
+    """Why a check failed. Anyone may read it, so for an error of the system it is the reason without the path."""
     try:
         check()
     except EngineError as exc:
@@ -60,7 +60,7 @@ class Readiness:
         self._began = 0.0
 
     def problems(self) -> list[str]:
-        """What the check found a moment ago or finds now; that it is late, if it takes too long."""
+        """What the check found a moment ago or finds now; if it takes too long, a sentence that says so."""
         with self._lock:
             if self._last is None or (self._last.done() and time.monotonic() >= self._began + FRESH_SECONDS):
                 self._began, self._last = time.monotonic(), self._start()

@@ -32,7 +32,10 @@ def other_store(database_url: str) -> Iterator[MetadataStore]:
     other.close()
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """Every contract of the metadata store is kept on every database."""
-    return str(request.param)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every contract of the metadata store is kept on every database.
+
+    A fixture `database` of this folder would not do: the fixtures that depend on the one of all tests would keep the value of that.
+    """
+    if "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)

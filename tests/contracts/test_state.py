@@ -15,7 +15,7 @@ from tests.rows import add_blobs, add_image, add_index, descriptor, digest, imag
 _INDEX = descriptor("index", mediatypes.OCI_INDEX)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture
 def store(metadata: SqlMetadataStore) -> MetadataStore:
     return metadata
 

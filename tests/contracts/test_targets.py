@@ -13,11 +13,8 @@ from stowage.services.metadata.records import Selection
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.timestamp import ZERO, Timestamp
-from tests.engines import ON_EVERY_DATABASE
 from tests.listings import listed
 from tests.rows import BLOB_BYTES, add_blobs, add_index, descriptor, digest, image_facts
-
-pytestmark = ON_EVERY_DATABASE
 
 SECOND = 1_000_000_000
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

@@ -61,7 +61,7 @@ def test_there_and_back_is_the_same_store(
     listed = images()
     assert main(["copy", "--to-database", other]) == 0
     count = sum(map(len, before.values()))
-    assert capsys.readouterr().out.startswith(f"copied and compared {count} rows; the store is used with STOWAGE_DATABASE_URL=postgresql")
+    assert capsys.readouterr().out.startswith(f"copied and compared {count} rows; to use the copy, set STOWAGE_DATABASE_URL=postgresql")
     assert rows(other) == before
 
     monkeypatch.setenv("STOWAGE_DATABASE_URL", other)

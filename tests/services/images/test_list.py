@@ -106,6 +106,11 @@ def test_any_number_of_names_is_compared_but_only_some_patterns(shelf: Engine) -
         tags(shelf, json.dumps({"reference": [f"{name}*" for name in names]}))
 
 
+@pytest.mark.parametrize(("name", "expected"), [("label", []), ("label!", ["team/new:1", "team/middle:1", "team/old:1", "<none>"])])
+def test_there_may_be_as_many_labels_as_filters(shelf: Engine, name: str, expected: list[str]) -> None:
+    assert tags(shelf, json.dumps({name: [f"key{number}" for number in range(999)]})) == expected
+
+
 def test_a_manifest_that_comes_later_is_told_even_if_the_size_stays(engine: Engine) -> None:
     late = image_facts("late", ())
     with engine.metadata.write() as tx:

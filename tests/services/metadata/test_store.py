@@ -12,9 +12,10 @@ from sqlalchemy import event
 
 from stowage.services.errors import EngineError, Internal, OutOfSpace
 from stowage.services.metadata.database import open_engine, transaction
+from stowage.services.metadata.records import Selection
 from stowage.services.metadata.store import SqlMetadataStore
 from tests.engines import ON_EVERY_DATABASE, metadata_store
-from tests.rows import add_blobs, digest
+from tests.rows import add_blobs, add_image, add_index, digest
 
 
 @pytest.mark.parametrize(
@@ -139,3 +140,23 @@ def test_a_closed_store_has_no_file_open(metadata: SqlMetadataStore, tmp_path: P
 def _open_files(folder: Path) -> list[str]:
     links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
     return [path for path in links if path.startswith(str(folder))]
+
+
+def test_a_change_may_affect_more_targets_than_a_statement_has_parameters(metadata: SqlMetadataStore) -> None:
+    names = [f"a:{number}" for number in range(1100)]
+    with metadata.write() as tx:
+        for name in names:
+            add_index(tx, name, ["shared"], name=name)
+    with metadata.write() as tx:
+        driver = tx.graph._connection.connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1050)
+        add_image(tx, "shared")
+    with metadata.read() as tx:
+        assert all(target.labels for target in tx.targets.read(tx.targets.find(Selection())))
+    with metadata.write() as tx:
+        for name in names:
+            tx.images.delete(name)
+    with metadata.read() as tx:
+        assert tx.images.count() == 0
+    assert metadata.problems() == []

@@ -1,0 +1,33 @@
+"""Rows that are derived from others: every difference is reported, and counting again removes it."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from stowage.services.metadata.store import SqlMetadataStore
+from tests.rows import BLOB_BYTES, add_image
+
+
+@pytest.mark.parametrize(
+    ("statements", "problem"),
+    [
+        pytest.param(["UPDATE target SET created = 7"], "is listed with facts that differ from its manifests", id="a place in lists"),
+        pytest.param(["DELETE FROM target_label"], "is listed with facts that differ from its manifests", id="labels"),
+        pytest.param(["DELETE FROM target_label", "DELETE FROM target"], "is missing in lists", id="an image"),
+        pytest.param(["DELETE FROM image"], "is listed without a name", id="a name"),
+        pytest.param(["UPDATE blob SET users = 5"], "is recorded as part of 5 images instead of 2", id="users"),
+        pytest.param(["UPDATE target SET shared = 5"], f"has 5 recorded shared bytes instead of {BLOB_BYTES}", id="shared bytes"),
+    ],
+)
+def test_a_derived_row_that_is_wrong_is_reported_and_repaired(metadata: SqlMetadataStore, statements: list[str], problem: str) -> None:
+    with metadata.write() as tx:
+        for name in ("a", "b"):
+            add_image(tx, name, ["layer"], name=name)
+    assert metadata.problems() == []
+    with metadata.write() as tx:
+        for statement in statements:
+            tx.graph._connection.execute(text(statement))
+    assert problem in " ".join(metadata.problems())
+    metadata.recount()
+    assert metadata.problems() == []
