@@ -105,7 +105,23 @@ def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence
         with metadata.write() as tx:
             removable = set(locked) - tx.graph.rooted(locked)
             tx.graph.remove(removable)
-        return {digest: size for digest in sorted(removable) if (size := _delete(content, digest)) is not None}
+        return _delete_files(content, sorted(removable))
+
+
+def _delete_files(content: ContentStore, digests: Iterable[Digest]) -> dict[Digest, int]:
+    """Delete blobs that have no row any more, and return their sizes. If some cannot be deleted, raises their error after the others."""
+    sizes: dict[Digest, int] = {}
+    failure: EngineError | None = None
+    for digest in digests:
+        try:
+            size = _delete(content, digest)
+        except EngineError as exc:
+            failure = exc
+        else:
+            sizes |= {} if size is None else {digest: size}
+    if failure:
+        raise failure
+    return sizes
 
 
 def _delete(content: ContentStore, digest: Digest) -> int | None:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, closing, suppress
 import pytest
 
 from stowage.services.engine import Engine
+from stowage.services.errors import Internal
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
 from stowage.services.gc.leases import hold
 from stowage.services.intake.ingest import store_bytes
@@ -73,6 +74,24 @@ def test_the_blobs_that_were_dealt_with_are_reported(engine: Engine) -> None:
     steps: list[tuple[int, int]] = []
     collect_garbage(engine.metadata, engine.content, lambda done, total: steps.append((done, total)))
     assert steps == [(0, 102), (64, 102)]
+
+
+def test_a_file_that_cannot_be_deleted_leaves_no_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = put_image(engine, "app")
+    untag(engine, "app")
+    stuck, *others = sorted(stored(engine))
+    delete = engine.content.delete
+
+    def refuse(digest: Digest) -> None:
+        if digest == stuck:
+            raise Internal("Operation not permitted")
+        delete(digest)
+
+    monkeypatch.setattr(engine.content, "delete", refuse)
+    with pytest.raises(Internal, match="Operation not permitted"):
+        sweep(engine.metadata, engine.content, [target])
+    assert others
+    assert dict(engine.content.blobs()).keys() == {stuck}
 
 
 def test_candidates_that_are_kept_or_unknown_are_left_alone(engine: Engine) -> None:
