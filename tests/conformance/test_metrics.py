@@ -120,7 +120,7 @@ def test_without_space_for_its_files_the_service_starts_without_metrics(tmp_path
     try:
         service.start()
         assert [ask(service, path)[0] for path in ("/readyz", "/metrics")] == [200, 404]
-        assert " WARNING stowage.server.metering there are no metrics: " in service.log.read_text()
+        assert " WARNING stowage.server.metering there are no metrics, since their files cannot be created: " in service.log.read_text()
     finally:
         service.stop()
         folder_of(service).unlink()
