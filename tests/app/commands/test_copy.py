@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, select
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, inspect, select
 
 from stowage.cli import main
 from stowage.services.filters import Filters
@@ -101,7 +103,21 @@ def test_a_store_in_the_other_database_is_left_alone(first: str, other: str, cap
     assert rows(other) == before
 
 
-def test_it_is_refused_while_a_service_runs(first: str, other: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None: ...
+def test_it_is_refused_while_a_service_runs(first: str, other: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root, before = tmp_path / "root", rows(first)
+    service = subprocess.Popen([sys.executable, "-m", "stowage", "serve"], stderr=subprocess.PIPE, text=True)
+    assert service.stderr is not None
+    try:
+        assert any("is ready on" in line for line in service.stderr)
+        assert main(["copy", "--to-database", other]) == 2
+    finally:
+        service.terminate()
+        service.communicate(timeout=30)
+    assert capsys.readouterr().err == f"stowage: STOWAGE_ROOT: another service is running on {root}.\n"
+    assert rows(first) == before
+    engine = open_database(other)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
 
 
 @pytest.mark.parametrize("url", ["", "mysql://user:secret@host/db", "the same"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from stowage.services.errors import EngineError, InvalidParameter, Unavailable, 
 from stowage.services.metadata import bounded_connection
 from stowage.services.metadata.store import is_current, upgrade
 from tests.engines import PLATFORM, metadata_store
-from tests.postgresql import Cluster, as_postgres, free_port, running_cluster
+from tests.postgresql import Cluster, as_postgres, free_port, running_cluster, wait_until
 
 PASSWORD = "s3cr:t,@ /"
 QUOTED = "s3cr%3At%2C%40%20%2F"
@@ -135,21 +134,8 @@ def pgbouncer(cluster: Cluster, mode: str) -> Iterator[str]:
         process = subprocess.Popen([program, str(file)], stdout=log, stderr=log, **as_postgres())
     try:
         url = f"postgresql://postgres@127.0.0.1:{port}/stowage"
-        _wait_for(url)
+        wait_until(lambda: psycopg.connect(url).close())
         yield url
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
