@@ -10,15 +10,13 @@ from sqlalchemy import Column, Connection, bindparam, func, select, update
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.rows import CHUNK, dump_platform, in_chunks
 from stowage.services.metadata.targets import TargetRows, derive
-from stowage.services.metadata.upkeep import read_holdings
+from stowage.services.metadata.upkeep import STORE_SHARED, USERS, read_holdings
 from stowage.services.oci.platform import Platform
 
 _above = reach.TARGETS_ABOVE.subquery()
 _COUNTED = select(_above.c.origin, func.count(_above.c.digest)).group_by(_above.c.origin)
-_USERS = select(tables.blob.c.digest, tables.blob.c.users).where(tables.blob.c.digest.in_(reach.DIGESTS))
 _STORE_USERS = update(tables.blob).where(tables.blob.c.digest == bindparam("of")).values(users=bindparam("counted"))
 _SHARED = select(tables.target.c.digest, tables.target.c.shared).where(tables.target.c.digest.in_(reach.DIGESTS))
-_STORE_SHARED = update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=bindparam("counted"))
 _ROWS = select(tables.target).where(tables.target.c.digest.in_(reach.DIGESTS))
 
 
@@ -52,7 +50,7 @@ def _mend_users(connection: Connection, digests: list[str]) -> None:
 
 def _mend_shared(connection: Connection, targets: list[str]) -> None:
     if wrong := _wrong_shared(connection, targets)[1]:
-        connection.execute(_STORE_SHARED, [{"of": digest, "counted": counted} for digest, counted in wrong.items()])
+        connection.execute(STORE_SHARED, [{"of": digest, "bytes": counted} for digest, counted in wrong.items()])
 
 
 STEPS: tuple[tuple[Column[str], Callable[[Connection, list[str]], None]], ...] = (
@@ -94,7 +92,7 @@ def _wrong_targets(connection: Connection, targets: list[str]) -> Iterator[str]:
 
 def _wrong_users(connection: Connection, digests: list[str]) -> tuple[dict[str, int], dict[str, int]]:
     """The recorded numbers of users of these blobs, and those that should be others."""
-    stored = _read(connection, _USERS, digests)
+    stored = _read(connection, USERS, digests)
     counted = dict.fromkeys(stored, 0) | _read(connection, _COUNTED, digests)
     return stored, {digest: counted[digest] for digest in stored if counted[digest] != stored[digest]}
 
@@ -104,7 +102,7 @@ def _wrong_shared(connection: Connection, targets: list[str]) -> tuple[dict[str,
     stored, holdings = _read(connection, _SHARED, targets), read_holdings(connection, targets)
     users: dict[str, int] = {}
     for chunk in in_chunks({digest for holding in holdings.values() for digest in holding}):
-        users |= _read(connection, _USERS, chunk)
+        users |= _read(connection, USERS, chunk)
     counted = {of: sum(size for digest, size in holdings[of].items() if users[digest] > 1) for of in targets}
     return stored, {digest: counted[digest] for digest in stored if counted[digest] != stored[digest]}
 

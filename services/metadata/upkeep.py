@@ -23,9 +23,11 @@ Holdings = dict[str, dict[str, int]]
 """Per target its present blobs with their sizes."""
 
 _TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGESTS))
-_USERS = select(tables.blob.c.digest, tables.blob.c.users).where(tables.blob.c.digest.in_(DIGESTS))
+USERS = select(tables.blob.c.digest, tables.blob.c.users).where(tables.blob.c.digest.in_(DIGESTS))
+"""(digest, users) of those of DIGESTS that are present."""
 _COUNT = update(tables.blob).where(tables.blob.c.digest.in_(DIGESTS)).values(users=tables.blob.c.users + bindparam("more"))
-_STORE_SHARED = update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=bindparam("bytes"))
+STORE_SHARED = update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=bindparam("bytes"))
+"""Store `bytes` as the shared ones of the target `of`."""
 _ADD_SHARED = (
     update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=tables.target.c.shared + bindparam("more"))
 )
@@ -95,13 +97,13 @@ class Upkeep:
         rows = [
             {"of": target, "bytes": sum(size for digest, size in holding.items() if users[digest] > 1)} for target, holding in after.items()
         ]
-        self._connection.execute(_STORE_SHARED, rows)
+        self._connection.execute(STORE_SHARED, rows)
 
     def _targets(self, digests: Iterable[str]) -> set[str]:
         return {digest for chunk in in_chunks(digests) for digest in self._connection.scalars(_TARGETS, {"digests": chunk})}
 
     def _users(self, digests: Iterable[str]) -> dict[str, int]:
-        return {digest: users for chunk in in_chunks(digests) for digest, users in self._connection.execute(_USERS, {"digests": chunk})}
+        return {digest: users for chunk in in_chunks(digests) for digest, users in self._connection.execute(USERS, {"digests": chunk})}
 
 
 def read_holdings(connection: Connection, targets: Iterable[str]) -> Holdings:
