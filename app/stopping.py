@@ -12,7 +12,9 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
@@ -47,6 +49,7 @@ def raise_stopped(cut: str) -> None:
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer)
     threading.Thread(target=_watch, args=(reader, cut), daemon=True).start()
+    sys.unraisablehook = partial(_end_if_ignored, cut, sys.unraisablehook)
     _handle(_raise)
 
 
@@ -91,6 +94,14 @@ def _end(service: bool, number: int, _: FrameType | None) -> None:
 def _raise(number: int, _: FrameType | None) -> None:
     _handle(_leave_to_watcher)
     raise Stopped(number)
+
+
+def _end_if_ignored(cut: str, otherwise: Callable[[sys.UnraisableHookArgs], object], ignored: sys.UnraisableHookArgs) -> None:
+    """End the process at once if the exception was raised where Python ignores exceptions, as in a destructor."""
+    if isinstance(ignored.exc_value, Stopped):
+        say(ignored.exc_value.number, cut)
+        os._exit(ignored.exc_value.status)
+    otherwise(ignored)
 
 
 def _leave_to_watcher(number: int, _: FrameType | None) -> None:
