@@ -54,10 +54,12 @@ def add_image(tx: Transaction, label: str, layers: Iterable[str] = (), *, name: 
     return digest(label)
 
 
-def add_index(tx: Transaction, label: str, manifests: Iterable[str], *, name: str | None = None) -> Digest:
-    """An index of manifests that may or may not be there."""
+def add_index(
+    tx: Transaction, label: str, listed: Iterable[str], *, name: str | None = None, listed_type: str = mediatypes.OCI_MANIFEST
+) -> Digest:
+    """An index of manifests, or of indexes, that may or may not be there."""
     add_blobs(tx, [label])
-    edges = tuple(Edge(Role.MANIFEST, descriptor(manifest)) for manifest in manifests)
+    edges = tuple(Edge(Role.MANIFEST, descriptor(each, listed_type)) for each in listed)
     tx.graph.add_manifest(ManifestDocument(digest(label), mediatypes.OCI_INDEX, Kind.INDEX, edges=edges), None)
     if name is not None:
         tx.images.put(name, descriptor(label, mediatypes.OCI_INDEX), 1)

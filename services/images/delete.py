@@ -143,8 +143,7 @@ def _begins_id(target: Digest, name: str) -> bool:
 
 def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[Removal]:
     """Remove these names. The internal name of a dangling image is not reported."""
-    for record in records:
-        tx.images.delete(record.name)
+    tx.images.delete(record.name for record in records)
     named = [record for record in records if not is_dangling(record)]
     for record in named:
         log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))

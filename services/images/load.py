@@ -132,7 +132,7 @@ def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Ge
 def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
     """Make the images visible, in transactions of bounded size: their manifests, which the lease keeps, and then the names."""
     manifests = {manifest.document.digest: manifest for image in loaded for manifest in image.graph}
-    weights = graph_weights(manifests.values())
+    weights = graph_weights(engine, manifests.values())
     referrers = {subject: each for image in loaded for subject, each in image.referrers.items()}
     for batch in batches(manifests.values(), lambda manifest: weights[manifest.document.digest]):
         with engine.metadata.write() as tx:

@@ -5,6 +5,7 @@ Source: moby daemon/containerd/image_prune.go.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
@@ -79,17 +80,28 @@ def _forget(engine: Engine, image_filter: ImageFilter) -> list[_Forgotten]:
     with engine.metadata.read() as tx:
         ids = image_filter.find(tx)
     forgotten: list[_Forgotten] = []
-    for batch in batches(ids):
-        with engine.metadata.write() as tx:
-            targets = image_filter.read(tx, batch)
-            manifests = tx.graph.listed(target.digest for target in targets)
+    for page in batches(ids):
+        for batch in _weighed(engine, image_filter, page):
+            with engine.metadata.write() as tx:
+                targets = image_filter.read(tx, batch)
+                manifests = tx.graph.listed(target.digest for target in targets)
+                records = [record for target in targets for record in target.records]
+                tx.images.delete(record.name for record in records)
+                for record in records:
+                    log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
             for target in targets:
                 present = tuple(dict.fromkeys(walk_present(target.digest, manifests)))
                 forgotten += (_Forgotten(record, present) for record in target.records)
-                for record in target.records:
-                    tx.images.delete(record.name)
-                    log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
     return sorted(forgotten, key=lambda each: each.record.name)
+
+
+def _weighed(engine: Engine, image_filter: ImageFilter, ids: list[int]) -> Iterator[list[int]]:
+    """Those of these targets that pass, as many at a time as one transaction removes: some have thousands of names or manifests."""
+    with engine.metadata.read() as tx:
+        targets = image_filter.read(tx, ids)
+        below = tx.graph.numbers_below(target.digest for target in targets)
+    weights = {target.id: len(target.records) + below[target.digest] for target in targets}
+    return batches(weights, weights.__getitem__)
 
 
 def _attribute(forgotten: list[_Forgotten], gone: set[Digest]) -> dict[str, list[Digest]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
@@ -9,7 +11,6 @@ from stowage.services.metadata.records import Actor, Event
 from stowage.services.metadata.tables import event
 
 _LAST = select(func.coalesce(func.max(event.c.id), 0))
-_NEXT = select(func.coalesce(func.max(event.c.id), 0) + 1).scalar_subquery()
 _AFTER = select(event).where(event.c.id > bindparam("position")).order_by(event.c.id).limit(bindparam("count"))
 _OLDEST = delete(event).where(event.c.id <= bindparam("oldest"))
 
@@ -20,19 +21,32 @@ class SqlEvents:
     def __init__(self, connection: Connection, history: int) -> None:
         self._connection = connection
         self._history = history
+        self._appended: list[dict[str, Any]] = []
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
         attributes = orjson.dumps(dict(actor.attributes)).decode()
-        values = {"time": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes}
-        identifier: int = self._connection.scalars(insert(event).values(id=_NEXT, **values).returning(event.c.id)).one()
-        self._connection.execute(_OLDEST, {"oldest": identifier - self._history})
+        self._appended.append({"time": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes})
+
+    def flush(self) -> None:
+        """Write what was appended, and drop the oldest events; at the end of the transaction and before reading."""
+        if not self._appended:
+            return
+        rows = [{"id": identifier, **row} for identifier, row in enumerate(self._appended, self._last() + 1)]
+        self._appended = []
+        self._connection.execute(_OLDEST, {"oldest": rows[-1]["id"] - self._history})
+        self._connection.execute(insert(event), rows[-self._history :])
 
     def last(self) -> int:
-        identifier: int = self._connection.scalars(_LAST).one()
-        return identifier
+        self.flush()
+        return self._last()
 
     def after(self, position: int, *, limit: int) -> list[Event]:
+        self.flush()
         return [_to_event(*row) for row in self._connection.execute(_AFTER, {"position": position, "count": limit})]
+
+    def _last(self) -> int:
+        identifier: int = self._connection.scalars(_LAST).one()
+        return identifier
 
 
 def _to_event(identifier: int, time: int, kind: str, action: str, actor: str, attributes: str) -> Event:

@@ -12,6 +12,7 @@ from stowage.services.errors import BlobNotFound
 from stowage.services.metadata import reach
 from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, read_listed, to_manifest
 from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.reached import read_below, read_rooted
 from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.rows import in_chunks, load_descriptor, to_digest
 from stowage.services.metadata.tables import blob, config, edge, layer, manifest, source
@@ -147,6 +148,10 @@ class SqlGraph:
     def config(self, manifest: Digest) -> bytes | None:
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
+    def numbers_below(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        reached = read_below(self._connection, map(str, digests)).number_by_root()
+        return {to_digest(text): number for text, number in reached.items()}
+
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         among = set(roots)
         return among | self._digests(reach.BELOW, among)
@@ -160,7 +165,7 @@ class SqlGraph:
         self._upkeep.flush()
         found = self._digests(reach.USED, among)
         found |= self._digests(reach.ROOTS, among - found)
-        return found | self._digests(reach.BELOW_ROOTS, among - found)
+        return found | {to_digest(text) for text in read_rooted(self._connection, map(str, among - found))}
 
     def unused(self) -> set[Digest]:
         self._upkeep.flush()
@@ -220,7 +225,7 @@ class SqlGraph:
     def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
         """Count the content of these manifests again."""
         stored = dict(self._rows(_STORED_SIZES, manifests))
-        counted = dict(self._rows(reach.CONTENT_SIZES, stored))
+        counted = read_below(self._connection, stored).bytes_by_root()
         changed = [{"root": root, "counted": size} for root, size in counted.items() if size != stored[root]]
         if changed:
             self._connection.execute(_STORE_SIZE, changed)

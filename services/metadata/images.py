@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, Executable, bindparam, delete, func, insert, select, update
 
 from stowage.services.metadata.facts import RECORDS, to_record
 from stowage.services.metadata.records import ImageRecord, State
-from stowage.services.metadata.rows import dump_descriptor
+from stowage.services.metadata.rows import dump_descriptor, in_chunks, to_digest
 from stowage.services.metadata.state import read_state
 from stowage.services.metadata.tables import image, target
 from stowage.services.metadata.upkeep import Upkeep
@@ -14,6 +16,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
 _BY_NAME = RECORDS.where(image.c.name == bindparam("name"))
+_TARGETS_OF = select(image.c.target).where(image.c.name.in_(bindparam("names", expanding=True))).distinct()
 _BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))
 # Prefixes are ranges of the index: LIKE would ignore case and read every row.
 _TARGETS_BETWEEN = RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
@@ -54,13 +57,10 @@ class SqlImages:
             updated_at = known.updated_at if known.target.digest == target.digest else now
             self._connection.execute(update(image).where(image.c.name == name).values(updated_at=updated_at, **values))
 
-    def delete(self, name: str) -> bool:
-        known = self.get(name)
-        if known is None:
-            return False
-        self._upkeep.touch([known.target.digest])
-        self._connection.execute(delete(image).where(image.c.name == name))
-        return True
+    def delete(self, names: Iterable[str]) -> None:
+        for chunk in in_chunks(names):
+            self._upkeep.touch(map(to_digest, self._connection.scalars(_TARGETS_OF, {"names": chunk})))
+            self._connection.execute(delete(image).where(image.c.name.in_(chunk)))
 
     def count(self) -> int:
         self._upkeep.flush()

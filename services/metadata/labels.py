@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from stowage.services.metadata.records import Kind
@@ -35,15 +36,33 @@ def platform_labels(target: Descriptor, manifests: PresentManifests) -> Iterator
             yield manifest.labels or {}
 
 
-def hash_labels(target: Descriptor, manifests: PresentManifests) -> dict[int, bool]:
-    """The hashes of all labels and their keys; the value is whether every present platform has it."""
-    found: dict[int, int] = {}
-    platforms = 0
-    for labels in platform_labels(target, manifests):
-        platforms += 1
-        for key, value in labels.items():
-            for hashed in (label_hash(key), label_hash(key, value)):
-                found[hashed] = found.get(hashed, 0) + 1
-        if len(found) > _MAX_HASHES:
-            return {MANY_LABELS: False}
-    return {hashed: times == platforms for hashed, times in found.items()}
+@dataclass(frozen=True, slots=True)
+class LabelHashes:
+    """The hashes of all labels and their keys of some platforms, and those that every one of the platforms has.
+
+    With more than a few hundred, MANY_LABELS stands for all.
+    """
+
+    some: frozenset[int]
+    every: frozenset[int]
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> LabelHashes:
+        """Those of one platform."""
+        hashes = frozenset(hashed for key, value in labels.items() for hashed in (label_hash(key), label_hash(key, value)))
+        return cls._limited(hashes, hashes)
+
+    @classmethod
+    def together(cls, parts: Collection[LabelHashes]) -> LabelHashes:
+        """Those of one or more platforms together."""
+        return cls._limited(frozenset().union(*(each.some for each in parts)), frozenset.intersection(*(each.every for each in parts)))
+
+    @classmethod
+    def _limited(cls, some: frozenset[int], every: frozenset[int]) -> LabelHashes:
+        if len(some) > _MAX_HASHES or MANY_LABELS in some:
+            return cls(frozenset([MANY_LABELS]), frozenset())
+        return cls(some, every)
+
+    def columns(self) -> dict[int, bool]:
+        """Each hash, and whether every platform has it."""
+        return {hashed: hashed in self.every for hashed in self.some}

@@ -63,8 +63,8 @@ class Images(Protocol):
         row.
         """
 
-    def delete(self, name: str) -> bool:
-        """Delete a name; returns whether it existed."""
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete those of these names that exist."""
 
     def count(self) -> int:
         """How many distinct targets there are."""
@@ -127,6 +127,9 @@ class Graph(Protocol):
 
     def config(self, manifest: Digest) -> bytes | None:
         """The raw image config of an image manifest."""
+
+    def numbers_below(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """How many digests each present one of these reaches, itself included, present or not."""
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         """The roots and everything reachable from them, present or not."""
@@ -220,7 +223,7 @@ class Events(Protocol):
     """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
-        """Add the newest event; drops the oldest if there are more than the store keeps."""
+        """Add the newest event. At the end of the transaction the oldest are dropped if there are more than the store keeps."""
 
     def last(self) -> int:
         """The id of the newest event, 0 if there never was one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, BigInteger, BindParameter, Select, bindparam, cast, except_, func, or_, select, union
+from sqlalchemy import CTE, BindParameter, ColumnElement, Select, bindparam, except_, or_, select, union
 
 from stowage.services.metadata.leases import NOW
 from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, target
@@ -28,23 +28,20 @@ def _up() -> CTE:
     return up.union(select(edge.c.parent).join(up, edge.c.child == up.c.digest))
 
 
-def _down_by_root() -> CTE:
-    """Pairs (root, digest): what each present digest of DIGESTS reaches, itself included."""
-    first = select(blob.c.digest.label("root"), blob.c.digest.label("digest")).where(blob.c.digest.in_(DIGESTS))
-    down = first.cte("down", recursive=True)
-    return down.union(select(down.c.root, edge.c.child).join(edge, edge.c.parent == down.c.digest))
+def _upwards() -> CTE:
+    """DIGESTS, as far as something lists them, and everything above them."""
+    upwards = select(edge.c.child.label("digest")).where(edge.c.child.in_(DIGESTS)).cte("upwards", recursive=True)
+    return upwards.union(select(edge.c.parent).join(upwards, edge.c.child == upwards.c.digest))
 
 
-def _up_by_origin() -> CTE:
-    """Pairs (origin, digest): what each of DIGESTS is reachable from."""
-    first = select(edge.c.child.label("origin"), edge.c.parent.label("digest")).where(edge.c.child.in_(DIGESTS))
-    up = first.cte("up", recursive=True)
-    return up.union(select(up.c.origin, edge.c.parent).join(edge, edge.c.child == up.c.digest))
+def _is_found(query: Select[str]) -> ColumnElement[bool]:
+    """Whether a correlated query has a row. Of EXISTS PostgreSQL would make a hash of the whole table: it expects millions of digests."""
+    return query.limit(1).scalar_subquery().is_not(None)
 
 
-_origins = _up_by_origin()
+_below = _down(select(blob.c.digest).where(blob.c.digest.in_(DIGESTS)))
+_above = _upwards()
 _rooted = _down(select(union(_TARGETS, _LEASED).subquery().c.digest))
-_reached = _down_by_root()
 
 BELOW = select(_down(_CHILDREN).c.digest)
 """Everything below DIGESTS."""
@@ -61,34 +58,30 @@ USED = select(blob.c.digest).where(blob.c.digest.in_(DIGESTS), blob.c.users > 0)
 UNUSED = select(blob.c.digest).where(blob.c.users == 0)
 """Every present blob that no target reaches; a lease may keep it."""
 
-BELOW_ROOTS = (
-    select(_origins.c.origin)
-    .where(
-        or_(
-            _TARGETS.where(image.c.target == _origins.c.digest).exists(),
-            _LEASED.where(lease_blob.c.digest == _origins.c.digest).exists(),
-        )
-    )
-    .distinct()
-)
-"""Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
-
 UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""
 
 # Outer joins from here on keep SQLite from reading the larger table first: without statistics it takes every blob, and looks it up below.
-CONTENT_SIZES = (
-    select(_reached.c.root, cast(func.sum(blob.c.size), BigInteger))  # PostgreSQL's sum is a decimal
-    .outerjoin(blob, blob.c.digest == _reached.c.digest)
-    .group_by(_reached.c.root)
+GRAPH_BELOW = (
+    select(_below.c.digest, blob.c.size, edge.c.child)
+    .outerjoin(blob, blob.c.digest == _below.c.digest)
+    .outerjoin(edge, edge.c.parent == _below.c.digest)
 )
-"""(root, bytes) of the distinct present blobs that each of DIGESTS reaches."""
+"""(digest, bytes, child) for each edge below the present ones of DIGESTS, and once for what has none; absent digests have no bytes."""
 
-HOLDINGS = select(_reached.c.root, _reached.c.digest, blob.c.size).outerjoin(blob, blob.c.digest == _reached.c.digest)
-"""(root, digest, bytes) of everything that each of DIGESTS reaches; the bytes are null for what is absent."""
+GRAPH_ABOVE = select(
+    _above.c.digest,
+    or_(
+        _is_found(_TARGETS.where(image.c.target == _above.c.digest)),
+        _is_found(_LEASED.where(lease_blob.c.digest == _above.c.digest)),
+    ),
+    edge.c.parent,
+).outerjoin(edge, edge.c.child == _above.c.digest)
+"""(digest, whether it is a target or leased, parent) for each edge above DIGESTS, and once for what has none."""
 
-TARGETS_ABOVE = union(
-    select(target.c.digest.label("origin"), target.c.digest).where(target.c.digest.in_(DIGESTS)),
-    select(_origins.c.origin, target.c.digest).outerjoin(target, target.c.digest == _origins.c.digest),
+TARGETS_ABOVE = (
+    select(_above.c.digest, target.c.digest, edge.c.parent)
+    .outerjoin(target, target.c.digest == _above.c.digest)
+    .outerjoin(edge, edge.c.child == _above.c.digest)
 )
-"""(origin, target) for each target that is, or reaches, one of DIGESTS; the target is null for what else is above it."""
+"""(digest, the same if it is a target, parent) for each edge above DIGESTS, and once for what has none."""

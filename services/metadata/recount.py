@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, func, select, update
+from sqlalchemy import Column, Connection, bindparam, select, update
 
 from stowage.services.metadata import reach, tables
+from stowage.services.metadata.reached import read_below, read_targets_above
 from stowage.services.metadata.rows import CHUNK, dump_platform, in_chunks
 from stowage.services.metadata.targets import TargetRows, derive
-from stowage.services.metadata.upkeep import STORE_SHARED, USERS, read_holdings
+from stowage.services.metadata.upkeep import STORE_SHARED, USERS
 from stowage.services.oci.platform import Platform
 
-_above = reach.TARGETS_ABOVE.subquery()
-_COUNTED = select(_above.c.origin, func.count(_above.c.digest)).group_by(_above.c.origin)
 _STORE_USERS = update(tables.blob).where(tables.blob.c.digest == bindparam("of")).values(users=bindparam("counted"))
 _SHARED = select(tables.target.c.digest, tables.target.c.shared).where(tables.target.c.digest.in_(reach.DIGESTS))
 _ROWS = select(tables.target).where(tables.target.c.digest.in_(reach.DIGESTS))
@@ -93,17 +92,18 @@ def _wrong_targets(connection: Connection, targets: list[str]) -> Iterator[str]:
 def _wrong_users(connection: Connection, digests: list[str]) -> tuple[dict[str, int], dict[str, int]]:
     """The recorded numbers of users of these blobs, and those that should be others."""
     stored = _read(connection, USERS, digests)
-    counted = dict.fromkeys(stored, 0) | _read(connection, _COUNTED, digests)
+    above = read_targets_above(connection, stored)
+    counted = {digest: len(above.get(digest, ())) for digest in stored}
     return stored, {digest: counted[digest] for digest in stored if counted[digest] != stored[digest]}
 
 
 def _wrong_shared(connection: Connection, targets: list[str]) -> tuple[dict[str, int], dict[str, int]]:
     """The recorded shared bytes of these targets, and those that should be others."""
-    stored, holdings = _read(connection, _SHARED, targets), read_holdings(connection, targets)
+    stored, reached = _read(connection, _SHARED, targets), read_below(connection, targets)
     users: dict[str, int] = {}
-    for chunk in in_chunks({digest for holding in holdings.values() for digest in holding}):
+    for chunk in in_chunks(reached.sizes):
         users |= _read(connection, USERS, chunk)
-    counted = {of: sum(size for digest, size in holdings[of].items() if users[digest] > 1) for of in targets}
+    counted = reached.bytes_by_root(lambda digest: users[digest] > 1)
     return stored, {digest: counted[digest] for digest in stored if counted[digest] != stored[digest]}
 
 

@@ -27,9 +27,9 @@ _DIGESTS = 8192
 _shared_platform = lru_cache(maxsize=_PLATFORMS)(Platform)
 
 
-def in_chunks(digests: Iterable[Digest | str]) -> Iterator[list[str]]:
-    """The distinct digests as text, in lists short enough for IN."""
-    texts = iter({str(digest) for digest in digests})
+def in_chunks(values: Iterable[Digest | str]) -> Iterator[list[str]]:
+    """The distinct values as text, in lists short enough for IN."""
+    texts = iter({str(value) for value in values})
     while chunk := list(islice(texts, CHUNK)):
         yield chunk
 

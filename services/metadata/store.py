@@ -110,15 +110,17 @@ class SqlMetadataStore:
     def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
         with transaction(self._engine(), writes=writes) as connection:
             upkeep = Upkeep(connection)
+            events = SqlEvents(connection, self._event_history)
             yield SqlTransaction(
                 SqlImages(connection, upkeep),
                 SqlGraph(connection, upkeep),
                 SqlLeases(connection),
                 SqlSources(connection),
-                SqlEvents(connection, self._event_history),
+                events,
                 SqlTargets(connection, upkeep),
             )
             upkeep.flush()
+            events.flush()
 
     def _engine(self) -> Engine:
         # A parent's engine stays referenced in its child: if collected there, it would close files that the parent is using.

@@ -72,7 +72,7 @@ def summarize(record: ImageRecord, manifests: PresentManifests) -> ImageSummary:
     """Describe an image from all its present manifests."""
     target = manifests[record.target.digest]
     listed = walk_manifests(record.target, manifests)
-    summaries = tuple(_summarize_manifest(descriptor, manifests.get(descriptor.digest)) for descriptor in listed)
+    summaries = tuple(summarize_manifest(descriptor, manifests.get(descriptor.digest)) for descriptor in listed)
     return ImageSummary(record, summaries, target.content_size)
 
 
@@ -139,7 +139,8 @@ def is_pseudo(descriptor: Descriptor) -> bool:
     return disowned or is_reference(descriptor)
 
 
-def _summarize_manifest(descriptor: Descriptor, facts: ManifestFacts | None) -> ManifestSummary:
+def summarize_manifest(descriptor: Descriptor, facts: ManifestFacts | None) -> ManifestSummary:
+    """Describe a manifest that an image is or lists, from its facts if it is present."""
     platform = descriptor.platform or (facts and facts.platform) or Platform()
     if is_reference(descriptor):
         attests = subject_of(descriptor)

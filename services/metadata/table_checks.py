@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from stowage.services.metadata.reach import CONTENT_SIZES
+from stowage.services.metadata.reached import read_below
 from stowage.services.metadata.recount import find_differences
 from stowage.services.metadata.rows import in_chunks
 from stowage.services.metadata.tables import manifest
@@ -45,7 +45,7 @@ def _dangling_references(connection: Connection) -> Iterator[str]:
 def _wrong_sizes(connection: Connection) -> Iterator[str]:
     stored = dict(connection.execute(_STORED_SIZES).all())
     for chunk in in_chunks(stored):
-        counted: dict[str, int] = dict(connection.execute(CONTENT_SIZES, {"digests": chunk}).all())
+        counted = read_below(connection, chunk).bytes_by_root()
         for digest in sorted(chunk):
-            if stored[digest] != counted.get(digest, 0):
-                yield f"manifest {digest} has a recorded content of {stored[digest]} bytes instead of {counted.get(digest, 0)}"
+            if stored[digest] != counted[digest]:
+                yield f"manifest {digest} has a recorded content of {stored[digest]} bytes instead of {counted[digest]}"

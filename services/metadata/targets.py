@@ -13,11 +13,11 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 
 from stowage.services.metadata import tables
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, read_listed, to_record
-from stowage.services.metadata.labels import hash_labels, platform_labels, weigh_labels
+from stowage.services.metadata.listed import Part, Parts
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.rows import CHUNK, in_chunks, load_platform
-from stowage.services.metadata.summary import PresentManifests, any_platform, summarize
+from stowage.services.metadata.summary import any_platform
+from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import PlatformMatcher
 
 _INT64 = (1 << 63) - 1
@@ -76,25 +76,25 @@ def derive(connection: Connection, digests: Iterable[str]) -> Iterator[TargetFac
             record.name: record for record in map(to_record, connection.execute(_RECORDS, {"digests": [n for _, n in names.values()]}))
         }
         manifests = read_listed(connection, names)
+        parts = Parts(manifests, matcher)
         for first, described in names.values():
-            if records[described].target.digest in manifests:  # unless the database is damaged
-                yield _derive(first, records[described], manifests, matcher)
+            target = records[described].target
+            if target.digest in manifests:  # unless the database is damaged
+                yield _derive(first, target, parts.of(target))
 
 
-def _derive(first_name: str, record: ImageRecord, manifests: PresentManifests, matcher: PlatformMatcher) -> TargetFacts:
-    image = summarize(record, manifests)
-    best, oldest = image.best(matcher), image.best_present(matcher)
-    facts = best and best.facts
-    created = oldest.facts.created if oldest and oldest.facts else None
+def _derive(first_name: str, target: Descriptor, part: Part) -> TargetFacts:
+    facts = part.best and part.best.facts
+    created = part.best_present.facts.created if part.best_present and part.best_present.facts else None
     return TargetFacts(
-        digest=str(record.target.digest),
+        digest=str(target.digest),
         first_name=first_name,
         created=facts.created.unix if facts and facts.created else 0,
         shown=str(facts.digest) if facts else None,
-        is_known=best is not None,
+        is_known=part.best is not None,
         age=max(-_INT64, min(created.nanoseconds, _INT64)) if created else None,
-        weight=sum(map(weigh_labels, platform_labels(record.target, manifests))),
-        labels=hash_labels(record.target, manifests),
+        weight=min(part.weight, _INT64),
+        labels=part.labels.columns() if part.labels else {},
     )
 
 

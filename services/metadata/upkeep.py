@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from itertools import chain
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from stowage.services.metadata import reach, tables
+from stowage.services.metadata import tables
 from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.reached import Reached, read_below, read_targets_above
 from stowage.services.metadata.rows import in_chunks
 from stowage.services.metadata.targets import TargetRows, derive
 from stowage.services.oci.digest import Digest
-
-Holdings = dict[str, dict[str, int]]
-"""Per target its present blobs with their sizes."""
 
 _TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGESTS))
 USERS = select(tables.blob.c.digest, tables.blob.c.users).where(tables.blob.c.digest.in_(DIGESTS))
@@ -38,32 +35,44 @@ class Upkeep:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._before: Holdings = {}
+        self._touched: set[str] = set()
+        self._users_before: Counter[str] = Counter()
+        self._sizes: dict[str, int] = {}
 
     def touch(self, digests: Iterable[Digest]) -> None:
         """Note what these digests reach, if they are targets, before their names change."""
-        new = {str(digest) for digest in digests} - self._before.keys()
-        self._before |= {target: {} for target in new} | read_holdings(self._connection, self._targets(new))
+        new = {str(digest) for digest in digests} - self._touched
+        self._note(self._targets(new))
+        self._touched |= new
 
     def touch_targets(self, manifests: Iterable[Digest]) -> None:
         """Note what those of these manifests that are targets reach before that changes."""
-        self._before |= read_holdings(self._connection, self._targets(map(str, manifests)) - self._before.keys())
+        self._note(self._targets(map(str, manifests)) - self._touched)
 
     def flush(self) -> None:
         """Update the derived columns."""
-        if not self._before:
+        if not self._touched:
             return
-        before, self._before = self._before, {}
-        facts = list(derive(self._connection, before))
-        after: Holdings = {target: {} for target in before} | read_holdings(self._connection, [each.digest for each in facts])
+        touched, before, sizes = self._touched, self._users_before, self._sizes
+        self._touched, self._users_before, self._sizes = set(), Counter(), {}
+        facts = list(derive(self._connection, touched))
+        targets = [each.digest for each in facts]
+        after = read_below(self._connection, targets)
         rows = TargetRows(self._connection)
         rows.store(facts)
-        self._count(before, after)
-        rows.remove(before.keys() - {each.digest for each in facts})
+        self._count(touched, before, after.count(), sizes | after.sizes)
+        self._store_shared(targets, after)
+        rows.remove(touched.difference(targets))
 
-    def _count(self, before: Holdings, after: Holdings) -> None:
-        old, new = _users(before), _users(after)
-        changes = {digest: change for digest in old.keys() | new.keys() if (change := new[digest] - old[digest])}
+    def _note(self, targets: set[str]) -> None:
+        held = read_below(self._connection, targets)
+        self._touched |= targets
+        self._users_before += held.count()
+        self._sizes |= held.sizes
+
+    def _count(self, touched: set[str], before: Counter[str], after: Counter[str], sizes: Mapping[str, int]) -> None:
+        """Count the users of what the touched targets reached before, and reach now."""
+        changes = {digest: change for digest in before.keys() | after.keys() if (change := after[digest] - before[digest])}
         users = self._users(changes)
         by_change: dict[int, list[str]] = defaultdict(list)
         for digest in users:
@@ -71,50 +80,32 @@ class Upkeep:
         for change, digests in by_change.items():
             for chunk in in_chunks(digests):
                 self._connection.execute(_COUNT, {"digests": chunk, "more": change})
-        sizes = {digest: size for holding in chain(before.values(), after.values()) for digest, size in holding.items()}
         self._share_with_one(
             {
                 digest: sizes[digest] if count == 1 else -sizes[digest]
                 for digest, count in users.items()
-                if count - old[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
+                if count - before[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
             },
-            before,
+            touched,
         )
-        self._store_shared(after)
 
-    def _share_with_one(self, changes: Mapping[str, int], touched: Holdings) -> None:
+    def _share_with_one(self, changes: Mapping[str, int], touched: set[str]) -> None:
         """Add these bytes, of blobs that exactly one other target reaches, to the shared ones of that target."""
         more: Counter[str] = Counter()
-        for chunk in in_chunks(changes):
-            for digest, target in self._connection.execute(reach.TARGETS_ABOVE, {"digests": chunk}):
-                if target is not None and target not in touched:
-                    more[target] += changes[digest]
+        for digest, targets in read_targets_above(self._connection, changes).items():
+            for target in targets - touched:
+                more[target] += changes[digest]
         if more:
             self._connection.execute(_ADD_SHARED, [{"of": target, "more": change} for target, change in more.items()])
 
-    def _store_shared(self, after: Holdings) -> None:
-        users = self._users(chain.from_iterable(after.values()))
-        rows = [
-            {"of": target, "bytes": sum(size for digest, size in holding.items() if users[digest] > 1)} for target, holding in after.items()
-        ]
-        self._connection.execute(STORE_SHARED, rows)
+    def _store_shared(self, targets: Iterable[str], reached: Reached) -> None:
+        users = self._users(reached.sizes)
+        shared = reached.bytes_by_root(lambda digest: users[digest] > 1)
+        if rows := [{"of": target, "bytes": shared[target]} for target in targets]:
+            self._connection.execute(STORE_SHARED, rows)
 
     def _targets(self, digests: Iterable[str]) -> set[str]:
         return {digest for chunk in in_chunks(digests) for digest in self._connection.scalars(_TARGETS, {"digests": chunk})}
 
     def _users(self, digests: Iterable[str]) -> dict[str, int]:
         return {digest: users for chunk in in_chunks(digests) for digest, users in self._connection.execute(USERS, {"digests": chunk})}
-
-
-def read_holdings(connection: Connection, targets: Iterable[str]) -> Holdings:
-    """The present blobs that these targets reach, themselves included."""
-    holdings: Holdings = defaultdict(dict)
-    for chunk in in_chunks(targets):
-        for target, digest, size in connection.execute(reach.HOLDINGS, {"digests": chunk}):
-            if size is not None:
-                holdings[target][digest] = size
-    return holdings
-
-
-def _users(holdings: Holdings) -> Counter[str]:
-    return Counter(chain.from_iterable(holdings.values()))

@@ -6,7 +6,7 @@ Nothing is recorded here; see services/store/publish.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -107,9 +107,15 @@ def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) 
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
 
 
-def graph_weights(graph: Iterable[ReadManifest]) -> dict[Digest, int]:
-    """What recording each manifest costs: its links, those of the manifests before it that it lists, and one more per KiB of config."""
-    weights: dict[Digest, int] = {}
+def graph_weights(engine: Engine, graph: Collection[ReadManifest]) -> dict[Digest, int]:
+    """What recording each manifest costs: its links, those of the manifests that it lists, and one more per KiB of config.
+
+    The manifests are children before parents; others that they list may be in the store.
+    """
+    read = {manifest.document.digest for manifest in graph}
+    listed = {edge.child.digest for manifest in graph for edge in manifest.document.edges if edge.role is Role.MANIFEST}
+    with engine.metadata.read() as tx:
+        weights = tx.graph.numbers_below(listed - read)
     for manifest in graph:
         edges = manifest.document.edges
         config = sum(edge.child.size for edge in edges if edge.role is Role.CONFIG)

@@ -48,7 +48,7 @@ def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Dig
     if previous is not None and previous.target.digest == target.digest:
         return None
     tx.images.put(name, target, now)
-    tx.images.delete(dangling)
+    tx.images.delete([dangling])
     if previous is None or tx.images.by_target(previous.target.digest):
         return None
     tx.images.put(dangling_name(previous.target.digest), previous.target, now)

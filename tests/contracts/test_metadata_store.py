@@ -99,9 +99,12 @@ class TestImages:
             add_image(tx, "m", name="a:1")
             tx.images.put("a:2", descriptor("m"), 1)
             assert tx.images.count() == 1
-            assert tx.images.delete("a:2")
-            assert not tx.images.delete("a:2")
+            tx.images.delete(["a:2", "unknown:1"])
+            assert [record.name for record in tx.images.by_target(digest("m"))] == ["a:1"]
             assert tx.images.count() == 1
+            tx.images.delete([])
+            tx.images.delete(["a:1"])
+            assert tx.images.count() == 0
 
     def test_a_target_that_is_no_recorded_manifest_is_refused(self, store: MetadataStore) -> None:
         with pytest.raises(Internal), store.write() as tx:
@@ -265,7 +268,7 @@ class TestGraph:
             assert (facts.edges, facts.content_size) == (edges, 6 * BLOB_BYTES)
             tx.graph.remove([digest("r")])
             assert tx.graph.manifest(digest("m")) is not None
-            tx.images.delete("a:1")
+            tx.images.delete(["a:1"])
             tx.graph.remove([digest("m")])
             assert tx.graph.referrers(digest("m")) == []
         assert store.problems() == []
@@ -372,7 +375,7 @@ def take_step(tx: Transaction, verb: str, number: int, others: list[int]) -> Non
             if tx.graph.manifest(digest(f"{label}{number}")):
                 tx.images.put(f"n{name}", descriptor(f"{label}{number}"), 1)
     elif verb == "untag":
-        tx.images.delete(f"n{number}")
+        tx.images.delete([f"n{number}"])
     elif verb == "refer" and tx.graph.manifest(digest(f"m{number}")):
         tx.graph.add_referrers({digest(f"m{number}"): [descriptor(f"m{other}") for other in others]})
     elif verb == "sweep":

@@ -34,7 +34,7 @@ def test_an_image_has_the_same_state_under_its_names_and_its_id(store: MetadataS
     "change",
     [
         pytest.param(lambda tx: tx.images.put("b:1", _INDEX, 1), id="a name is added"),
-        pytest.param(lambda tx: tx.images.delete("a:2"), id="a name is deleted"),
+        pytest.param(lambda tx: tx.images.delete(["a:2"]), id="a name is deleted"),
         pytest.param(lambda tx: tx.images.put("a:2", descriptor("other"), 1), id="a name gets another target"),
         pytest.param(lambda tx: tx.sources.add([digest("index")], registry="r", repository="a"), id="a registry has it"),
         pytest.param(lambda tx: tx.graph.remove([digest("m.config")]), id="a manifest is removed"),

@@ -74,9 +74,9 @@ class TestOrder:
         with store.read() as tx:
             ids = tx.targets.find(Selection())
         with store.write() as tx:
-            tx.images.delete("b:1")
+            tx.images.delete(["b:1"])
             tx.images.put("z:1", descriptor("a"), 1)
-            tx.images.delete("a:1")
+            tx.images.delete(["a:1"])
             add(tx, "new", "0:1")
         with store.read() as tx:
             assert [target.digest for target in tx.targets.read(ids)] == [digest(label) for label in "acd"]

@@ -127,7 +127,7 @@ def break_off(engine: Engine, chance: random.Random, name: str) -> None:
 def untag(engine: Engine, name: str) -> None:
     with engine.metadata.write() as tx:
         record = tx.images.get(name)
-        tx.images.delete(name)
+        tx.images.delete([name])
     if record is not None:
         sweep(engine.metadata, engine.content, [record.target.digest])
 

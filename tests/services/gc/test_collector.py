@@ -34,7 +34,7 @@ def stored(engine: Engine) -> set[Digest]:
 
 def untag(engine: Engine, name: str) -> None:
     with engine.metadata.write() as tx:
-        assert tx.images.delete(f"docker.io/library/{name}:latest")
+        tx.images.delete([f"docker.io/library/{name}:latest"])
 
 
 def write_orphan(engine: Engine, content: bytes, *, age: int = 0) -> Digest:

@@ -143,7 +143,7 @@ def test_a_reader_keeps_everything_below_its_target(engine: Engine) -> None:
     with hold(engine.metadata, engine.content, "save") as lease:
         assert lease.add([target]) == {target}
         with engine.metadata.write() as tx:
-            tx.images.delete("docker.io/library/simple:latest")
+            tx.images.delete(["docker.io/library/simple:latest"])
         assert collect_garbage(engine.metadata, engine.content).bytes == 0
         assert all(is_there(engine, Digest.parse(text)) for text in layout.blobs)
     assert not any(is_there(engine, Digest.parse(text)) for text in layout.blobs)

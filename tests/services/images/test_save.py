@@ -149,7 +149,7 @@ def test_saved_deleted_and_loaded_is_the_same(engine: Engine, archive: bytes) ->
     load_image(engine, archive)
     images, saved = all_records(engine.metadata), save(engine, "any:1")
     with engine.metadata.write() as tx:
-        tx.images.delete("docker.io/library/any:1")
+        tx.images.delete(["docker.io/library/any:1"])
     collect_garbage(engine.metadata, engine.content)
     assert list(engine.content.blobs()) == []
     load_image(engine, saved)
@@ -247,7 +247,7 @@ def test_image_removed_while_it_is_saved_comes_whole(engine: Engine) -> None:
     stream = save_images(engine, ["large:1"])
     pieces = [next(stream)]
     with engine.metadata.write() as tx:
-        tx.images.delete("docker.io/library/large:1")
+        tx.images.delete(["docker.io/library/large:1"])
     collect_garbage(engine.metadata, engine.content)
     pieces.extend(stream)
     assert members(b"".join(pieces))[blob_path(digest_of(layer))] == layer
@@ -276,6 +276,6 @@ def test_closed_stream_lets_go_of_its_lease(engine: Engine) -> None:
     next(stream)
     stream.close()
     with engine.metadata.write() as tx:
-        tx.images.delete("docker.io/library/large:1")
+        tx.images.delete(["docker.io/library/large:1"])
     collect_garbage(engine.metadata, engine.content)
     assert list(engine.content.blobs()) == []

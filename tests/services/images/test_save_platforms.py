@@ -141,7 +141,7 @@ def test_a_saved_platform_is_loaded_as_one_image_with_its_attestation(engine: En
     _, arm64, _, _, attestation, _ = listed(layout)
     saved = save(engine, "multi:1", platforms=[ARM64])
     with engine.metadata.write() as tx:
-        tx.images.delete("docker.io/library/multi:1")
+        tx.images.delete(["docker.io/library/multi:1"])
     collect_garbage(engine.metadata, engine.content)
     assert load_image(engine, saved) == ["Loaded image: multi:1\n"]
     (record,) = all_records(engine.metadata)

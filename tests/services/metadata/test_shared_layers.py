@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import SqlMetadataStore
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, digest, image_facts
-
-STEPS = 100
-"""Instructions of SQLite's virtual machine that are counted as one."""
+from tests.services.metadata.steps import steps
 
 SHARED, INDEXES = digest("shared"), 300
 
@@ -28,25 +24,6 @@ def store(metadata: SqlMetadataStore) -> SqlMetadataStore:
         add_image(tx, "other", ["own"])
         add_index(tx, "index of other", ["other"], name="docker.io/library/other:1")
     return metadata
-
-
-def steps(tx: SqlTransaction, act: Callable[[], object]) -> int:
-    """How much SQLite does for an act."""
-    counted = 0
-
-    def count() -> int:
-        nonlocal counted
-        counted += 1
-        return 0
-
-    connection = tx.graph._connection.connection.driver_connection
-    assert connection is not None
-    connection.set_progress_handler(count, STEPS)
-    try:
-        act()
-    finally:
-        connection.set_progress_handler(None, 0)
-    return counted
 
 
 def test_the_sweep_looks_for_one_image_that_keeps_it(store: SqlMetadataStore) -> None:

@@ -156,7 +156,7 @@ def test_a_change_may_affect_more_targets_than_a_statement_has_parameters(metada
         assert all(target.labels for target in tx.targets.read(tx.targets.find(Selection())))
     with metadata.write() as tx:
         for name in names:
-            tx.images.delete(name)
+            tx.images.delete([name])
     with metadata.read() as tx:
         assert tx.images.count() == 0
     assert metadata.problems() == []

@@ -1,0 +1,137 @@
+"""Which digests reach which others. Every edge between them is read once, however many paths there are."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, select
+
+from stowage.services.metadata import reach, tables
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.rows import in_chunks
+
+Roots = frozenset[str]
+"""The roots that reach a digest. Digests that the same ones reach share one object: images that have thousands in common cost little."""
+
+_NONE: Roots = frozenset()
+_TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGESTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The bytes of each present digest that some roots reach, themselves included, and which of them reach it."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    roots: dict[str, Roots] = field(default_factory=dict)
+
+    def count(self) -> Counter[str]:
+        """How many roots reach each digest."""
+        return Counter({digest: len(self.roots[digest]) for digest in self.sizes})
+
+    def bytes_by_root(self, counts: Callable[[str], bool] = lambda _: True) -> Counter[str]:
+        """The bytes of the digests that count, for each root that reaches any."""
+        by_roots: Counter[Roots] = Counter()
+        for digest, size in self.sizes.items():
+            if counts(digest):
+                by_roots[self.roots[digest]] += size
+        return _per_root(by_roots)
+
+    def number_by_root(self) -> Counter[str]:
+        """How many digests each root reaches, present or not."""
+        return _per_root(Counter(self.roots.values()))
+
+
+def read_below(connection: Connection, digests: Iterable[str]) -> Reached:
+    """What the present ones of these digests reach."""
+    sizes: dict[str, int] = {}
+    children: dict[str, set[str]] = defaultdict(set)
+    present: set[str] = set()
+    for chunk in in_chunks(digests):
+        for digest, size, child in connection.execute(reach.GRAPH_BELOW, {"digests": chunk}):
+            if size is not None:
+                sizes[digest] = size
+            if child is not None:
+                children[digest].add(child)
+        present.update(digest for digest in chunk if digest in sizes)
+    return Reached(sizes, spread(present, children))
+
+
+def read_targets_above(connection: Connection, digests: Iterable[str]) -> dict[str, Roots]:
+    """The targets that are or reach each of these digests, for those that have any."""
+    asked = set(digests)
+    children: dict[str, set[str]] = defaultdict(set)
+    targets: set[str] = set()
+    for chunk in in_chunks(asked):
+        targets.update(connection.scalars(_TARGETS, {"digests": chunk}))
+        for digest, target, parent in connection.execute(reach.TARGETS_ABOVE, {"digests": chunk}):
+            if target is not None:
+                targets.add(target)
+            if parent is not None:
+                children[parent].add(digest)
+    reached = spread(targets, children)
+    return {digest: reached[digest] for digest in asked & reached.keys()}
+
+
+def read_rooted(connection: Connection, digests: Iterable[str]) -> set[str]:
+    """Which of these digests are below a target or a leased digest, or are one that something lists."""
+    asked = set(digests)
+    children: dict[str, set[str]] = defaultdict(set)
+    found: set[str] = set()
+    for chunk in in_chunks(asked):
+        for digest, is_root, parent in connection.execute(reach.GRAPH_ABOVE, {"digests": chunk}):
+            if is_root:
+                found.add(digest)
+            if parent is not None:
+                children[parent].add(digest)
+    waiting = list(found)
+    while waiting:
+        new = children[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return asked & found
+
+
+def spread(roots: Iterable[str], children: Mapping[str, Collection[str]]) -> dict[str, Roots]:
+    """The roots that reach each digest, themselves included, by what the children of each are."""
+    arriving: dict[str, set[Roots]] = defaultdict(set)
+    for root in roots:
+        arriving[root].add(frozenset([root]))
+    order = _parents_first(arriving, children)
+    reached: dict[str, Roots] = {}
+    shared: dict[Roots, Roots] = {}
+    while arriving:  # once, unless there is a cycle: an artifact may have the manifest that it refers to as a layer
+        for digest in order:
+            if sets := arriving.pop(digest, None):
+                known = reached.get(digest, _NONE)
+                new = sets.pop() if len(sets) == 1 and not known else known.union(*sets)
+                if len(new) > len(known):
+                    reached[digest] = new = shared.setdefault(new, new)
+                    for child in children.get(digest, ()):
+                        arriving[child].add(new)
+    return reached
+
+
+def _parents_first(roots: Iterable[str], children: Mapping[str, Collection[str]]) -> list[str]:
+    """These digests and all below them, each after everything that lists it, as far as there is no cycle."""
+    left: list[str] = []
+    entered: set[str] = set()
+    waiting = [(root, False) for root in roots]
+    while waiting:
+        digest, is_left = waiting.pop()
+        if is_left:
+            left.append(digest)
+        elif digest not in entered:
+            entered.add(digest)
+            waiting.append((digest, True))
+            waiting += [(child, False) for child in children.get(digest, ()) if child not in entered]
+    return left[::-1]
+
+
+def _per_root(by_roots: Mapping[Roots, int]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for roots, amount in by_roots.items():
+        for root in roots:
+            total[root] += amount
+    return total

@@ -1,0 +1,96 @@
+"""What hundreds of images have in common is looked at once: a change to it costs about the same however many they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import event
+
+from stowage.services.metadata import labels
+from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.oci import mediatypes
+from tests.rows import add_blobs, add_image, add_index, descriptor, digest, image_facts
+from tests.services.metadata.steps import steps
+
+FEW, MANY = 3, 100
+
+
+def manifests(indexes: int) -> list[str]:
+    return [f"manifest {number} of {indexes}" for number in range(500)]
+
+
+def add_common(store: SqlMetadataStore, indexes: int) -> None:
+    """An index of hundreds of manifests, of which one is present, that this many others list."""
+    present, late, *_ = manifests(indexes)
+    with store.write() as tx:
+        add_image(tx, present, ["layer"])
+        add_index(tx, f"common of {indexes}", manifests(indexes))
+        for number in range(indexes):
+            label = f"index {number} of {indexes}"
+            name = f"docker.io/library/{label.replace(' ', '-')}:1"
+            add_index(tx, label, [f"common of {indexes}"], name=name, listed_type=mediatypes.OCI_INDEX)
+        add_blobs(tx, [late, f"{late}.config"])
+
+
+@pytest.fixture
+def store(metadata: SqlMetadataStore) -> SqlMetadataStore:
+    for indexes in (FEW, MANY):
+        add_common(metadata, indexes)
+    return metadata
+
+
+def add_manifest(tx: SqlTransaction, indexes: int) -> None:
+    tx.graph.add_manifest(image_facts(manifests(indexes)[1], ["layer"]), b"{}")
+
+
+def remove_manifest(tx: SqlTransaction, indexes: int) -> None:
+    tx.graph.remove([digest(manifests(indexes)[0])])
+
+
+def name_index(tx: SqlTransaction, indexes: int) -> None:
+    tx.images.put(f"new:{indexes}", descriptor(f"index 0 of {indexes}", mediatypes.OCI_INDEX), 1)
+
+
+def sweep(tx: SqlTransaction, indexes: int) -> None:
+    tx.graph.rooted(map(digest, manifests(indexes)))
+
+
+@pytest.mark.parametrize("change", [add_manifest, remove_manifest, name_index, sweep])
+def test_a_change_below_many_indexes(store: SqlMetadataStore, change: Callable[[SqlTransaction, int], None]) -> None:
+    def cost(indexes: int) -> int:
+        with store.write() as tx:
+            return steps(tx, lambda: (change(tx, indexes), tx.targets.bytes()))
+
+    assert cost(MANY) < 3 * cost(FEW)
+    assert store.problems() == []
+
+
+def test_the_labels_below_many_indexes_are_read_once(store: SqlMetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    label_hash = labels.label_hash
+
+    def counted(key: str, value: str | None = None) -> int:
+        hashed.append(key)
+        return label_hash(key, value)
+
+    monkeypatch.setattr(labels, "label_hash", counted)
+    with store.write() as tx:
+        add_manifest(tx, MANY)
+    assert len(hashed) <= 8
+
+
+def test_many_names_are_deleted_together(metadata: SqlMetadataStore) -> None:
+    names = [f"docker.io/library/name{number}:1" for number in range(400)]
+    with metadata.write() as tx:
+        add_image(tx, "image", ["layer"])
+        for name in names:
+            tx.images.put(name, descriptor("image"), 1)
+    statements: list[str] = []
+    with metadata.write() as tx:
+        event.listen(tx.graph._connection, "before_cursor_execute", lambda *call: statements.append(call[2]))
+        tx.images.delete(names)
+        tx.events.flush()
+    assert len(statements) < 20
+    with metadata.read() as tx:
+        assert tx.images.count() == 0
