@@ -31,7 +31,7 @@ from stowage.services.oci.reference import Reference, dangling_name
 from stowage.services.progress import Progress, ProgressStream
 from stowage.services.store.batches import batches
 from stowage.services.store.documents import Documents
-from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.events import Action, labels_of_targets, log_image
 from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
 from stowage.services.store.publish import assign_name, record_graph
 from stowage.services.store.unsound import refuse_unsound
@@ -141,8 +141,12 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
             tx.graph.add_referrers({subject: referrers[subject] for subject in recorded})
         yield Progress()
     labels: dict[Digest, Mapping[str, str]] = {}
-    for names in batches(_distinct(loaded), lambda image: weights.pop(image.target.digest, 0)):
-        _name(engine, names, labels)
+    with engine.metadata.read() as tx:
+        below = tx.graph.weights_below({image.target.digest for image in loaded})
+    for images in batches(_distinct(loaded), lambda image: below[image.target.digest]):
+        with engine.metadata.read() as tx:
+            labels |= labels_of_targets(tx, engine, [image.target for image in images if image.target.digest not in labels])
+        _name(engine, images, labels)
         yield Progress()
 
 
@@ -156,15 +160,13 @@ def _one_per_target(loaded: list[_Loaded]) -> list[_Loaded]:
     return list({image.target.digest: image for image in loaded}.values())
 
 
-def _name(engine: Engine, loaded: list[_Loaded], labels: dict[Digest, Mapping[str, str]]) -> None:
-    """Name these images, in one transaction; `labels` has those of named targets, so that one with many names is read once."""
+def _name(engine: Engine, loaded: list[_Loaded], labels: Mapping[Digest, Mapping[str, str]]) -> None:
+    """Name these images, whose labels these are, in one transaction."""
     now = engine.clock()
     with engine.metadata.write() as tx:
         for image in loaded:
             target = image.target.digest
             assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
-            if target not in labels:
-                labels[target] = image_labels(tx, engine, target)
             log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
 
 

@@ -99,8 +99,8 @@ def _weighed(engine: Engine, image_filter: ImageFilter, ids: list[int]) -> Itera
     """Those of these targets that pass, as many at a time as one transaction removes: some have thousands of names or manifests."""
     with engine.metadata.read() as tx:
         targets = image_filter.read(tx, ids)
-        below = tx.graph.numbers_below(target.digest for target in targets)
-    weights = {target.id: len(target.records) + below[target.digest] for target in targets}
+        below = tx.graph.weights_below(target.digest for target in targets)
+    weights = {target.id: {**below[target.digest], target: len(target.records)} for target in targets}
     return batches(weights, weights.__getitem__)
 
 

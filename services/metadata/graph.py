@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -148,9 +148,10 @@ class SqlGraph:
     def config(self, manifest: Digest) -> bytes | None:
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
-    def numbers_below(self, digests: Iterable[Digest]) -> dict[Digest, int]:
-        reached = read_below(self._connection, map(str, digests)).number_by_root()
-        return {to_digest(text): number for text, number in reached.items()}
+    def weights_below(self, digests: Iterable[Digest]) -> dict[Digest, dict[Hashable, int]]:
+        asked = set(digests)
+        weights = read_below(self._connection, map(str, asked)).groups()
+        return {digest: weights.get(str(digest), {}) for digest in asked}
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         among = set(roots)

@@ -22,7 +22,7 @@ readers of the file, and marked. Readers of rows ignore the mark; to writers a m
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -128,8 +128,8 @@ class Graph(Protocol):
     def config(self, manifest: Digest) -> bytes | None:
         """The raw image config of an image manifest."""
 
-    def numbers_below(self, digests: Iterable[Digest]) -> dict[Digest, int]:
-        """How many digests each present one of these reaches, itself included, present or not."""
+    def weights_below(self, digests: Iterable[Digest]) -> dict[Digest, dict[Hashable, int]]:
+        """How many digests each of these reaches, itself included, in groups; what several of them reach is one group with one key."""
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         """The roots and everything reachable from them, present or not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
@@ -36,11 +36,19 @@ class Reached:
         for digest, size in self.sizes.items():
             if counts(digest):
                 by_roots[self.roots[digest]] += size
-        return _per_root(by_roots)
+        total: Counter[str] = Counter()
+        for roots, size in by_roots.items():
+            for root in roots:
+                total[root] += size
+        return total
 
-    def number_by_root(self) -> Counter[str]:
-        """How many digests each root reaches, present or not."""
-        return _per_root(Counter(self.roots.values()))
+    def groups(self) -> dict[str, dict[Hashable, int]]:
+        """How many digests each root reaches, present or not, in groups: those that the same roots reach."""
+        found: dict[str, dict[Hashable, int]] = defaultdict(dict)
+        for roots, number in Counter(self.roots.values()).items():
+            for root in roots:
+                found[root][roots] = number
+        return found
 
 
 def read_below(connection: Connection, digests: Iterable[str]) -> Reached:
@@ -127,11 +135,3 @@ def _parents_first(roots: Iterable[str], children: Mapping[str, Collection[str]]
             waiting.append((digest, True))
             waiting += [(child, False) for child in children.get(digest, ()) if child not in entered]
     return left[::-1]
-
-
-def _per_root(by_roots: Mapping[Roots, int]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for roots, amount in by_roots.items():
-        for root in roots:
-            total[root] += amount
-    return total

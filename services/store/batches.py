@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 BATCH = 200
@@ -18,17 +18,24 @@ _PAUSE_SECONDS = 0.02
 Item = TypeVar("Item")
 
 
-def batches(items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most BATCH and MAX_WEIGHT, with a moment for others in between."""
+def batches(items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}) -> Iterator[list[Item]]:
+    """The items in their order, in lists of at most BATCH and MAX_WEIGHT, with a moment for others in between.
+
+    An item's weight is that of its parts; one that several items of a list have in common counts once.
+    """
     batch: list[Item] = []
+    counted: set[Hashable] = set()
     room = MAX_WEIGHT
     for item in items:
-        weight = weigh(item)
+        parts = weigh(item)
+        weight = sum(parts[part] for part in parts.keys() - counted)
         if len(batch) == BATCH or (batch and weight > room):
             yield batch
             time.sleep(_PAUSE_SECONDS)
-            batch, room = [], MAX_WEIGHT
+            batch, counted, room = [], set(), MAX_WEIGHT
+            weight = sum(parts.values())
         batch.append(item)
+        counted |= parts.keys()
         room -= weight
     if batch:
         yield batch

@@ -7,13 +7,15 @@ Source: moby daemon/containerd/image_events.go (LogImageEvent with the labels of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from stowage.services.engine import Engine
+from stowage.services.metadata.listed import Parts
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Actor
-from stowage.services.metadata.summary import any_platform, read_manifests, summarize
+from stowage.services.metadata.summary import any_platform
+from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
 IMAGE = "image"
@@ -53,10 +55,14 @@ def log_prune(tx: Transaction, engine: Engine, freed: int) -> None:
 def image_labels(tx: Transaction, engine: Engine, target: Digest) -> Mapping[str, str]:
     """The labels in the config of the manifest that represents an image; none if `target` is not an image's."""
     records = tx.images.by_target(target)
-    if not records:
-        return {}
-    best = summarize(records[0], read_manifests(tx, target)).best_present(any_platform(engine.platform))
-    return (best and best.facts and best.facts.labels) or {}
+    return labels_of_targets(tx, engine, [records[0].target])[target] if records else {}
+
+
+def labels_of_targets(tx: Transaction, engine: Engine, targets: Sequence[Descriptor]) -> dict[Digest, Mapping[str, str]]:
+    """The same for each of these; what they have in common is read once."""
+    parts = Parts(tx.graph.listed(target.digest for target in targets), any_platform(engine.platform))
+    best = {target.digest: parts.of(target).best_present for target in targets}
+    return {digest: (shown and shown.facts and shown.facts.labels) or {} for digest, shown in best.items()}
 
 
 def _log(tx: Transaction, engine: Engine, action: Action, actor: Actor) -> None:

@@ -6,7 +6,7 @@ Nothing is recorded here; see services/store/publish.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -107,22 +107,25 @@ def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) 
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
 
 
-def graph_weights(engine: Engine, graph: Collection[ReadManifest]) -> dict[Digest, int]:
-    """What recording each manifest costs: its links, those of the manifests that it lists, and one more per KiB of config.
+def graph_weights(engine: Engine, graph: Collection[ReadManifest]) -> dict[Digest, dict[Hashable, int]]:
+    """What recording each manifest costs: its links and one more per KiB of config, and those of each manifest that it lists.
 
     The manifests are children before parents; others that they list may be in the store.
     """
     read = {manifest.document.digest for manifest in graph}
     listed = {edge.child.digest for manifest in graph for edge in manifest.document.edges if edge.role is Role.MANIFEST}
     with engine.metadata.read() as tx:
-        weights = tx.graph.numbers_below(listed - read)
+        weights = {digest: sum(below.values()) for digest, below in tx.graph.weights_below(listed - read).items()}
+    found: dict[Digest, dict[Hashable, int]] = {}
     for manifest in graph:
         edges = manifest.document.edges
         config = sum(edge.child.size for edge in edges if edge.role is Role.CONFIG)
-        weights[manifest.document.digest] = (
-            len(edges) + (config >> 10) + sum(weights.get(child, 0) for child in {e.child.digest for e in edges})
-        )
-    return weights
+        children = {edge.child.digest for edge in edges}
+        parts: dict[Hashable, int] = {child: weights[child] for child in children & weights.keys()}
+        parts[manifest] = len(edges) + (config >> 10)
+        found[manifest.document.digest] = parts
+        weights[manifest.document.digest] = sum(parts.values())
+    return found
 
 
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:

@@ -27,7 +27,7 @@ def test_bytes_and_numbers_are_those_of_each_root(children: dict[str, set[str]],
     for root in roots:
         assert reached.bytes_by_root()[root] == sum(sizes.get(digest, 0) for digest in below(root, children))
         assert reached.bytes_by_root(lambda digest: digest == "b")[root] == (2 if "b" in below(root, children) else 0)
-        assert reached.number_by_root()[root] == len(below(root, children))
+        assert sum(reached.groups()[root].values()) == len(below(root, children))
 
 
 def test_digests_that_the_same_roots_reach_share_the_set_of_these() -> None:
