@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -72,15 +72,19 @@ def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> Mani
     )
 
 
-def read_listed(connection: Connection, targets: Iterable[str]) -> dict[Digest, ManifestFacts]:
-    """These targets and every present manifest and index that they list. Only the facts of an index have their edges."""
+def read_listed(connection: Connection, targets: Iterable[str], known: Collection[Digest] = ()) -> dict[Digest, ManifestFacts]:
+    """These targets and every present manifest and index that they list, except those that are known, and what these list.
+
+    Only the facts of an index have their edges.
+    """
     found: dict[Digest, ManifestFacts] = {}
-    level = set(targets)
+    level = {target for target in targets if to_digest(target) not in known}
     while level:
         rows = [row for chunk in in_chunks(level) for row in connection.execute(_MANIFESTS, {"digests": chunk})]
         edges = read_edges(connection, [digest for digest, _, kind, *_ in rows if kind == Kind.INDEX])
         found |= {facts.digest: facts for facts in (to_manifest(row, edges) for row in rows)}
-        level = {str(edge.child.digest) for listed in edges.values() for edge in listed if edge.child.digest not in found}
+        children = {edge.child.digest for listed in edges.values() for edge in listed}
+        level = {str(child) for child in children if child not in found and child not in known}
     return found
 
 

@@ -15,9 +15,11 @@ from stowage.services.metadata import tables
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, read_listed, to_record
 from stowage.services.metadata.listed import Part, Parts
 from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.records import ManifestFacts
 from stowage.services.metadata.rows import CHUNK, in_chunks, load_platform
 from stowage.services.metadata.summary import any_platform
 from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import PlatformMatcher
 
 _INT64 = (1 << 63) - 1
@@ -69,14 +71,14 @@ def store_matcher(connection: Connection) -> PlatformMatcher:
 
 def derive(connection: Connection, digests: Iterable[str]) -> Iterator[TargetFacts]:
     """Derive the facts of those of these digests that are targets from the other tables."""
-    matcher = store_matcher(connection)
+    manifests: dict[Digest, ManifestFacts] = {}
+    parts = Parts(manifests, store_matcher(connection))
     for chunk in in_chunks(digests):
         names = {target: (first, last or first) for target, first, last in connection.execute(_NAMES, {"digests": chunk})}
         records = {
             record.name: record for record in map(to_record, connection.execute(_RECORDS, {"digests": [n for _, n in names.values()]}))
         }
-        manifests = read_listed(connection, names)
-        parts = Parts(manifests, matcher)
+        manifests |= read_listed(connection, names, manifests)
         for first, described in names.values():
             target = records[described].target
             if target.digest in manifests:  # unless the database is damaged
