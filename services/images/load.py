@@ -140,13 +140,10 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
             recorded = {manifest.document.digest for manifest in batch} & referrers.keys()
             tx.graph.add_referrers({subject: referrers[subject] for subject in recorded})
         yield Progress()
-    labels: dict[Digest, Mapping[str, str]] = {}
     with engine.metadata.read() as tx:
         below = tx.graph.weights_below({image.target.digest for image in loaded})
     for images in batches(_distinct(loaded), lambda image: below[image.target.digest]):
-        with engine.metadata.read() as tx:
-            labels |= labels_of_targets(tx, engine, [image.target for image in images if image.target.digest not in labels])
-        _name(engine, images, labels)
+        _name(engine, images)
         yield Progress()
 
 
@@ -160,9 +157,11 @@ def _one_per_target(loaded: list[_Loaded]) -> list[_Loaded]:
     return list({image.target.digest: image for image in loaded}.values())
 
 
-def _name(engine: Engine, loaded: list[_Loaded], labels: Mapping[Digest, Mapping[str, str]]) -> None:
-    """Name these images, whose labels these are, in one transaction."""
+def _name(engine: Engine, loaded: list[_Loaded]) -> None:
+    """Name these images, in one transaction."""
     now = engine.clock()
+    with engine.metadata.read() as tx:
+        labels = labels_of_targets(tx, engine, [image.target for image in _one_per_target(loaded)])
     with engine.metadata.write() as tx:
         for image in loaded:
             target = image.target.digest
