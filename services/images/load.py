@@ -159,13 +159,12 @@ def _one_per_target(loaded: list[_Loaded]) -> list[_Loaded]:
 
 def _name(engine: Engine, loaded: list[_Loaded]) -> None:
     """Name these images, in one transaction."""
-    now = engine.clock()
     with engine.metadata.read() as tx:
         labels = labels_of_targets(tx, engine, [image.target for image in _one_per_target(loaded)])
     with engine.metadata.write() as tx:
         for image in loaded:
             target = image.target.digest
-            assign_name(tx, str(image.reference or dangling_name(target)), image.target, now)
+            assign_name(tx, str(image.reference or dangling_name(target)), image.target, engine.clock())
             log_image(tx, engine, Action.LOAD, target, name=target, labels=labels[target])
 
 
