@@ -56,6 +56,11 @@ def query(engine: Engine) -> Iterator[Connection]:
         raise sqlite.translate(exc) from exc
 
 
+def version(engine: Engine) -> object | None:
+    """An object that is the same as before only if nothing was committed since then; None if to find out takes as long as a query."""
+    return sqlite.version(engine) if _database(engine) is sqlite else None
+
+
 def require_database(engine: Engine) -> None:
     """Raise Internal if the file of the database is gone or may not be written: open connections would not notice."""
     if _database(engine) is sqlite:
