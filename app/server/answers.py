@@ -25,6 +25,7 @@ class QuickAnswer:
         """`is_health` is for the application: the request arrived at the health address (app/health_address.py)."""
         sock.setblocking(False)
         self._sock, self.client, self.server, self.is_health = sock, client, server, is_health
+        self.family = sock.family  # several ask for it, and a socket makes it anew each time
         self._packet = memoryview(b"")  # sent first, then the spool, then what was added last
         self._spool = Spool(space)
         self._added = bytearray()

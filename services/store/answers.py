@@ -42,20 +42,19 @@ def keep_answer(engine: Engine, text: str, question: Hashable, read: Callable[[T
 
     `question` is everything that the answer depends on besides the image. Without a name or a whole ID in `text`, it is read each time.
     """
+    version = engine.metadata.version()  # first: whatever is read now is at least as new
+    given = _kept.get((question, text))
+    if given is not None and version is not None and given.version is version:
+        return cast("Answer", given.answer)
     parsed = parse_any(text)
     wanted = parsed if isinstance(parsed, Digest) else str(parsed.tagged())
-    version = engine.metadata.version()  # first: whatever is read now is at least as new
-    given = _kept.get((question, wanted))
-    if given is not None:
-        if version is not None and version is given.version:
-            return cast("Answer", given.answer)
-        if engine.metadata.state(wanted) == given.state:
-            given.version = version
-            return cast("Answer", given.answer)
+    if given is not None and given.state == engine.metadata.state(wanted):
+        given.version = version
+        return cast("Answer", given.answer)
     with engine.metadata.read() as tx:
         answer, state = read(tx), tx.images.state(wanted)
     if state:
-        _kept.put((question, wanted), _Given(answer, state, version), _weight(state))
+        _kept.put((question, text), _Given(answer, state, version), _weight(state))
     return answer
 
 
