@@ -163,7 +163,7 @@ def test_an_answer_weighs_at_least_the_memory_that_it_takes(engine: Engine, monk
         kept: Kept[object, object] = Kept(1 << 30)
         monkeypatch.setattr(answers, "_kept", kept)
         tracemalloc.start()
-        read(engine, "app:1")  # type: ignore[operator]
+        read(engine, "app:1")
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert taken < kept.weight < 4 * taken
