@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -20,6 +20,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
 from stowage.services.metadata.modes import Mode
 from stowage.services.metadata.watch import Watch
+
+Answer = TypeVar("Answer")
 
 _IDLE_CONNECTIONS = 8
 _PRAGMAS = (
@@ -61,6 +63,12 @@ def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
         # A listener for this event of SQLAlchemy would make every statement look for listeners.
         connection.exec_driver_sql("BEGIN" if mode is Mode.READ else "BEGIN IMMEDIATE")
         yield connection
+
+
+def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
+    """What one query finds."""
+    with engine.connect() as connection:
+        return read(connection)
 
 
 def version(engine: Engine) -> object:

@@ -71,8 +71,7 @@ class SqlMetadataStore:
         return version(self._engine())
 
     def state(self, wanted: str | Digest) -> State:
-        with query(self._engine()) as connection:
-            return read_state(connection, wanted)
+        return query(self._engine(), lambda connection: read_state(connection, wanted))
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:
