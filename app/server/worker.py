@@ -56,9 +56,9 @@ class Worker(Reception):
     def _run(self, conn: Connection) -> None:
         """Handle a request. A quick one gets its answer in place of the socket: gunicorn would have that wait for the client."""
         conn.keep, sock = False, conn.sock
-        if conn.kind.quick:
-            conn.sock = conn.answer = QuickAnswer(sock, conn.client, conn.server, conn.door.spools, is_health=conn.door.is_health)
         try:
+            if conn.kind.quick:
+                conn.sock = conn.answer = QuickAnswer(sock, conn.client, conn.server, conn.door.spools, is_health=conn.door.is_health)
             conn.keep = bool(self.handle(conn))
         finally:
             conn.sock = sock
