@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 from werkzeug.routing import Rule
@@ -46,6 +46,10 @@ class Application(Flask):
 
     url_rule_class: type[Rule] = Route
     response_class = DockerResponse
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself: none here is a coroutine, and to find that out for each takes longer than most of them."""
+        return func
 
 
 def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None, metrics: Metrics | None = None) -> Flask:

@@ -98,7 +98,7 @@ class _Request:
             return
         fields: dict[str, str | int] = {
             "method": self.environ["REQUEST_METHOD"],
-            "path": self.environ.get("RAW_URI", quote(self.environ["PATH_INFO"], encoding="latin-1")).partition("?")[0],
+            "path": self._path(),
             "status": int(self.status) if self.status.isdigit() else self.status,
             "bytes": self.size,
             "ms": round((time.monotonic() - self.began) * 1000),
@@ -106,6 +106,11 @@ class _Request:
         if is_slow:
             fields["first_ms"] = round(first * 1000)
         _log.log(level, Fields(fields | {"id": self.id} | noted | describe_peer(self.environ)))
+
+    def _path(self) -> str:
+        """The path as the client has sent it, if the server says that."""
+        sent = self.environ.get("RAW_URI")
+        return quote(self.environ["PATH_INFO"], encoding="latin-1") if sent is None else str(sent).partition("?")[0]
 
     def count(self, outcome: str, metrics: Metrics) -> None:
         """Count the request, and the operation that it was."""

@@ -147,10 +147,10 @@ class Meter:
 
 
 @contextmanager
-def stowage(root: Path, bind: str = "") -> Iterator[Engine]:
-    """A service with default settings, by default on a unix socket."""
+def stowage(root: Path, bind: str = "", database: str = "") -> Iterator[Engine]:
+    """A service with default settings, by default on a unix socket and with SQLite."""
     bind = bind or f"unix:{root}/stowage.sock"
-    environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": bind}
+    environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": bind, "STOWAGE_DATABASE_URL": database}
     root.mkdir(parents=True, exist_ok=True)
     with serving("stowage", [sys.executable, "-m", "stowage", "serve"], bind, environment) as engine:
         yield engine

@@ -1,4 +1,4 @@
-"""Measure short requests: `python -m benchmarks.requests [--turns N] [--seconds S] [--tcp]`.
+"""Measure short requests: `python -m benchmarks.requests [--turns N] [--seconds S] [--tcp] [--database URL]`.
 
 In each turn a constant Flask view, `/_ping`, and inspect and history of one image are each requested for a while by eight clients, which
 keep their connections. The view is served by gunicorn's own threaded worker with the service's numbers of workers and threads, behind the
@@ -120,11 +120,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15, help="default 15")
     parser.add_argument("--seconds", type=float, default=0.8, help="for each kind of request in a turn (default 0.8)")
     parser.add_argument("--tcp", action="store_true", help="over TCP on loopback instead of unix sockets")
+    parser.add_argument("--database", default="", help="the URL of an empty database (default: SQLite)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as temporary, ExitStack() as running:
         folder = Path(temporary)
         binds = [f"127.0.0.1:{free_port()}" if options.tcp else f"unix:{folder}/{name}.sock" for name in ("stowage", "constant")]
-        service = running.enter_context(stowage(folder / "root", binds[0]))
+        service = running.enter_context(stowage(folder / "root", binds[0], options.database))
         constant = running.enter_context(constant_view(binds[1]))
         one_image(folder / "one.tar")
         service.request("POST", "/v1.45/images/load", folder / "one.tar")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from flask import request
 
-from stowage.blueprints.routing import current_route
+from stowage.blueprints.routing import Route
 from stowage.services.meter import Tally
 from stowage.services.registry.redaction import public_url
 
@@ -91,8 +91,9 @@ def log_entry() -> LogEntry:
 
 def log_path() -> None:
     """Note the route, and name the image in the path."""
-    request.environ[ROUTE] = request.url_rule
-    if request.url_rule is not None and current_route().names_image:
+    route = cast("Route | None", request.url_rule)
+    request.environ[ROUTE] = route
+    if route is not None and route.names_image:
         log_entry().add_image((request.view_args or {})["name"])
 
 

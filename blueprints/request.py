@@ -156,13 +156,14 @@ def meta_headers() -> dict[str, str]:
 def _read_form() -> dict[str, list[str]]:
     """Every parameter with its values, in Go's order. A route that Docker does not have takes no form: curl calls any body one."""
     form: dict[str, list[str]] = {}
-    is_form = request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded"
+    environ = request.environ
+    is_form = environ["REQUEST_METHOD"] in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded"
     if is_form and not current_route().is_own:
         body = body_stream().read(_MAX_FORM + 1)
         if len(body) > _MAX_FORM:
             raise InvalidParameter("http: POST too large")
         _parse_urlencoded(body.decode("utf-8", "replace"), form)
-    _parse_urlencoded(request.environ["QUERY_STRING"].encode("latin-1").decode("utf-8", "replace"), form)
+    _parse_urlencoded(environ["QUERY_STRING"].encode("latin-1").decode("utf-8", "replace"), form)
     return form
 
 

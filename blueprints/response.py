@@ -18,6 +18,11 @@ from stowage.blueprints.versioning import ApiVersion, api_version
 
 _WHOLE = 1 << 20
 """How many bytes a list with a Content-Length has at most."""
+_VERSIONS = 4
+"""For how many API versions an answer is kept."""
+
+_answers: WeakKeyDictionary[object, dict[ApiVersion, bytes]] = WeakKeyDictionary()
+"""The kept answers of each owner."""
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
@@ -31,15 +36,21 @@ def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
 
 
 def dump_kept(owner: object, value: object) -> Response:
-    """The same answer as from `dump`, encoded once per API version and kept as long as `owner`, of which `value` is all or a part.
+    """The same answer as from `dump`, kept for a few API versions and as long as `owner`, of which `value` is all or a part.
 
     The owner must be frozen, hash by identity and allow weak references:
     `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
     """
-    encoded = _encoded(_declared(), api_version())
-    if owner not in encoded:
-        encoded[owner] = dump(value).get_data()
-    return Response(encoded[owner], content_type=JSON)
+    versions = _answers.get(owner)
+    if versions is None:
+        versions = _answers[owner] = {}
+    version = api_version()
+    answer = versions.get(version)
+    if answer is None:
+        if len(versions) >= _VERSIONS:
+            versions.clear()
+        answer = versions[version] = dump(value).get_data()
+    return Response(answer, content_type=JSON)
 
 
 def dump_raw(value: object) -> Response:

@@ -117,10 +117,9 @@ def check_version() -> None:
 
     Source: moby daemon/server/middleware/version.go.
     """
-    text = stated_version()
-    if text is None or request.url_rule is None:
+    text, route = stated_version(), cast("Route | None", request.url_rule)
+    if text is None or route is None:
         return
-    route = current_route()
     if route.is_own:
         raise NotFound("page not found")
     version, minimum = api_version(), minimum_api_version()

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from flask import current_app, request
 
@@ -26,8 +25,7 @@ MINIMUM = "stowage.minimum_api_version"
 """Key of the application's extensions: the lowest ApiVersion served."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ApiVersion:
+class ApiVersion(NamedTuple):
     """A version of the Engine API, e.g. 1.45."""
 
     major: int

@@ -1,4 +1,4 @@
-"""A cache of values that never change: the most recently used ones are kept, up to a total weight."""
+"""A cache: the most recently used values are kept, up to a total weight."""
 
 from __future__ import annotations
 
@@ -21,17 +21,24 @@ class Kept(Generic[Key, Value]):
         self._values: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._lock = Lock()
 
+    @property
+    def weight(self) -> int:
+        """The weight of all values."""
+        return self._weight
+
     def get(self, key: Key) -> Value | None:
         with self._lock:
-            if key not in self._values:
+            found = self._values.get(key)
+            if found is None:
                 return None
             self._values.move_to_end(key)
-            return self._values[key][0]
+            return found[0]
 
     def put(self, key: Key, value: Value, weight: int) -> None:
-        """Keep a value, and drop the least recently used ones if there is too little room."""
+        """Keep a value instead of the key's last one, and drop the least recently used ones if there is too little room."""
         with self._lock:
-            if key in self._values or weight > self._most // _SHARE:
+            self._weight -= self._values.pop(key, (None, 0))[1]
+            if weight > self._most // _SHARE:
                 return
             self._values[key] = value, weight
             self._weight += weight

@@ -23,8 +23,10 @@ class QuickAnswer:
 
     def __init__(self, sock: Any, client: object, server: object, space: Space, *, is_health: bool = False) -> None:
         """`is_health` is for the application: the request arrived at the health address (app/health_address.py)."""
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
         self._sock, self.client, self.server, self.is_health = sock, client, server, is_health
+        self.family = sock.family  # several ask for it, and a socket makes it anew each time
         self._packet = memoryview(b"")  # sent first, then the spool, then what was added last
         self._spool = Spool(space)
         self._added = bytearray()
@@ -57,6 +59,9 @@ class QuickAnswer:
 
     def settimeout(self, seconds: float | None) -> None:
         """Do nothing: no thread waits for the client of a quick answer."""
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing, as settimeout."""
 
     def flush(self) -> None:
         """Send what can be sent now, a small answer in one piece. Raises as sendall."""

@@ -149,6 +149,7 @@ class Connection(TConn):
     def init(self) -> None:
         """Called in the thread that has the connection now. Until the application sets its own limit, no client is waited for longer."""
         self.parser.unreader.in_head = True
+        self.parser.mesg = None  # the body of the last request has been read; gunicorn would try again
         if not self.kind.quick:
             self.sock.settimeout(STALL_SECONDS)
 

@@ -7,6 +7,7 @@ import signal
 import socket
 from contextlib import suppress
 from selectors import EVENT_WRITE
+from typing import Any
 
 from gunicorn.http.body import LengthReader
 
@@ -53,25 +54,36 @@ class Worker(Reception):
         self.tpool.submit(self._run, conn)
 
     def _run(self, conn: Connection) -> None:
-        conn.keep = False
+        """Handle a request. A quick one gets its answer in place of the socket: gunicorn would have that wait for the client."""
+        conn.keep, sock = False, conn.sock
         try:
+            if conn.kind.quick:
+                conn.sock = conn.answer = QuickAnswer(sock, conn.client, conn.server, conn.door.spools, is_health=conn.door.is_health)
             conn.keep = bool(self.handle(conn))
         finally:
+            conn.sock = sock
             self.method_queue.defer(self.finish_request, conn)
 
     def handle_request(self, req: object, conn: Connection) -> object:
         """Run the application; the part of a quick answer that the client does not accept at once is left to the main thread."""
         conn.parser.unreader.in_head = False
-        if not conn.kind.quick:
+        answer = conn.sock
+        if not isinstance(answer, QuickAnswer):
             return super().handle_request(req, conn)
-        conn.answer = QuickAnswer(conn.sock, conn.client, conn.server, conn.door.spools, is_health=conn.door.is_health)
         try:
-            keepalive = super().handle_request(req, conn.answer)
-            conn.answer.flush()
+            keepalive = super().handle_request(req, answer)
+            answer.flush()
         except BaseException:
-            conn.answer.discard()
+            answer.discard()
             raise
         return keepalive
+
+    def handle_error(self, req: object, client: Any, addr: object, exc: BaseException) -> None:
+        """Answer a request that cannot be handled."""
+        super().handle_error(req, client, addr, exc)
+        if isinstance(client, QuickAnswer):
+            with suppress(OSError):  # the client has left
+                client.flush()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         """Discard what has arrived of a body that was not read; no thread waits for more. The main thread discards the rest of a body

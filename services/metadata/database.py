@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from stowage.services.errors import Internal
 from stowage.services.metadata import postgresql, sqlite
 from stowage.services.metadata.modes import Mode
+
+Answer = TypeVar("Answer")
 
 TIMEOUT_SECONDS = 30
 """How long a transaction waits for its turn, and PostgreSQL for more; see `stowage.services.metadata.postgresql`."""
@@ -42,18 +45,19 @@ def transaction(engine: Engine, *, writes: bool, migrates: bool = False) -> Iter
         raise database.translate(exc) from exc
 
 
-@contextmanager
-def query(engine: Engine) -> Iterator[Connection]:
-    """A connection for one query, without a transaction where none is needed; raises as `transaction` does."""
-    if _database(engine) is postgresql:  # its transactions set the bounds of a connection, and find one that was lost
-        with transaction(engine, writes=False) as connection:
-            yield connection
-        return
+def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
+    """What `read` finds with one query, outside a transaction; raises as `transaction` does. It may be called twice."""
+    database = _database(engine)
     try:
-        with engine.connect() as connection:
-            yield connection
+        answer: Answer = database.query(engine, read)
     except SQLAlchemyError as exc:
-        raise sqlite.translate(exc) from exc
+        raise database.translate(exc) from exc
+    return answer
+
+
+def version(engine: Engine) -> object | None:
+    """An object that is the same as before only if nothing was committed since then; None if to find out takes as long as a query."""
+    return sqlite.version(engine) if _database(engine) is sqlite else None
 
 
 def require_database(engine: Engine) -> None:

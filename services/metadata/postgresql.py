@@ -21,10 +21,10 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -36,6 +36,8 @@ from stowage.services.metadata.modes import Mode
 
 if TYPE_CHECKING:
     from stowage.services.metadata.bounded_connection import BoundedConnection
+
+Answer = TypeVar("Answer")
 
 _CONNECTIONS = 8
 """How many connections a process has at most: a server allows about a hundred in all."""
@@ -137,6 +139,16 @@ def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
             _require_written(engine, token, lost)
 
 
+def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
+    """What one query finds. A statement alone is a transaction of its own, without the round trips of BEGIN and ROLLBACK."""
+    try:
+        return _query(engine, read)
+    except DBAPIError as exc:
+        if not exc.connection_invalidated:
+            raise
+    return _query(engine, read)  # an idle connection had been lost
+
+
 def translate(error: SQLAlchemyError) -> EngineError:
     """The project's own error for one of PostgreSQL, of its driver or of the pool."""
     cause = error.orig if isinstance(error, DBAPIError) else error
@@ -192,6 +204,12 @@ def _connect(engine: Engine, statement: str) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
+    with engine.connect() as connection:
+        _driver(connection).limit(_state(engine).timeout * 7 / 6, math.inf)
+        return read(connection)
 
 
 @contextmanager

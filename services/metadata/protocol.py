@@ -263,6 +263,12 @@ class MetadataStore(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]: ...
 
+    def version(self) -> object | None:
+        """The same object as before only if no process has committed anything since then, found out without a query; None if it cannot be.
+
+        What is read after a version is at least as new as it.
+        """
+
     def state(self, wanted: str | Digest) -> State:
         """The state of the image of this name or target, read in one query."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -18,6 +19,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
 from stowage.services.metadata.modes import Mode
+from stowage.services.metadata.watch import Watch
+
+Answer = TypeVar("Answer")
 
 _IDLE_CONNECTIONS = 8
 _PRAGMAS = (
@@ -28,6 +32,8 @@ _PRAGMAS = (
 )
 _LOG_BYTES = 8 << 20
 """Twice the size at which SQLite starts the log over."""
+
+_WATCH = "stowage_watch"
 
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
@@ -44,6 +50,9 @@ def open_engine(url: str, *, timeout: int) -> Engine:
     if engine.url.database:
         _make_private(engine.url.database)
     event.listen(engine, "connect", _configure)
+    watch = Watch(lambda: _own_connection(engine))
+    engine.update_execution_options(**{_WATCH: watch})
+    event.listen(engine, "engine_disposed", lambda _: watch.close())
     return engine
 
 
@@ -54,6 +63,18 @@ def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
         # A listener for this event of SQLAlchemy would make every statement look for listeners.
         connection.exec_driver_sql("BEGIN" if mode is Mode.READ else "BEGIN IMMEDIATE")
         yield connection
+
+
+def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
+    """What one query finds."""
+    with engine.connect() as connection:
+        return read(connection)
+
+
+def version(engine: Engine) -> object:
+    """The same object as before if nothing was committed since then."""
+    watch: Watch = engine.get_execution_options()[_WATCH]
+    return watch.version()
 
 
 def translate(error: SQLAlchemyError) -> EngineError:
@@ -76,6 +97,14 @@ def require_file(engine: Engine) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as exc:
         raise Internal(f"metadata store: {exc.strerror}") from exc
+
+
+def _own_connection(engine: Engine) -> DBAPIConnection:
+    """A connection that is configured as all are, and does not belong to the pool."""
+    checked_out = engine.raw_connection()
+    connection = checked_out.driver_connection
+    checked_out.detach()
+    return cast("DBAPIConnection", connection)
 
 
 def _make_private(database: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.counts import count_rows
-from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction
+from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
@@ -67,9 +67,11 @@ class SqlMetadataStore:
     def write(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=True)
 
+    def version(self) -> object | None:
+        return version(self._engine())
+
     def state(self, wanted: str | Digest) -> State:
-        with query(self._engine()) as connection:
-            return read_state(connection, wanted)
+        return query(self._engine(), lambda connection: read_state(connection, wanted))
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:

@@ -82,3 +82,14 @@ def test_a_kept_answer_is_the_same_and_shaped_once_per_version(app: Flask) -> No
         assert kept.data == at(app, version, lambda: dump(Item("kept")), many=False).data
         assert at(app, version, lambda: dump_kept(item, None)).content_type == "application/json"
     assert SHAPED == ["kept"] * 6  # for `dump` each time, for `dump_kept` once per version
+
+
+def test_an_answer_is_kept_for_at_most_four_versions(app: Flask) -> None:
+    item = Item("kept")
+    SHAPED.clear()
+    for version in ("1.45", "1.46", "1.47", "1.48") * 2:
+        at(app, version, lambda: dump_kept(item, item), many=False)
+    assert len(SHAPED) == 4
+    for version in ("1.49", "1.45", "1.49"):
+        at(app, version, lambda: dump_kept(item, item), many=False)
+    assert len(SHAPED) == 6

@@ -55,3 +55,11 @@ def test_whatever_changes_about_an_image_changes_its_state(store: MetadataStore,
     with store.write() as tx:
         change(tx)
     assert store.state("a:1") != before
+
+
+def test_a_version_that_is_the_same_means_that_nothing_was_committed(store: MetadataStore, other_store: MetadataStore) -> None:
+    for writer in (store, other_store):
+        version = store.version()
+        with writer.write() as tx:
+            add_image(tx, "m" if writer is store else "n")
+        assert version is None or store.version() is not version

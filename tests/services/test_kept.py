@@ -28,3 +28,12 @@ def test_a_value_that_is_put_twice_weighs_once() -> None:
     for key in "bcdefgh":
         kept.put(key, 1, 3)
     assert kept.get("a") == 0
+
+
+def test_a_value_replaces_the_last_one_of_its_key() -> None:
+    kept: Kept[str, int] = Kept(24)
+    kept.put("a", 0, 3)
+    kept.put("a", 1, 2)
+    assert (kept.get("a"), kept.weight) == (1, 2)
+    kept.put("a", 2, 4)
+    assert (kept.get("a"), kept.weight) == (None, 0)

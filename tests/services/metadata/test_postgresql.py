@@ -184,6 +184,18 @@ class TestLostConnections:
         terminate(cluster)
         add(store, "b")
         assert blobs(store) == {A, B}
+        terminate(cluster)
+        assert store.state("a:1") == ()
+
+    def test_a_query_of_a_server_that_has_stopped_is_unavailable(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+        add(store, "a")
+        cluster.stop()
+        try:
+            with pytest.raises(Unavailable, match="the database is unreachable"):
+                store.state("a:1")
+        finally:
+            cluster.start()
+        assert store.state("a:1") == ()
 
     def test_a_connection_lost_in_a_transaction_undoes_it(self, store: SqlMetadataStore, cluster: Cluster) -> None:
         def write() -> None:

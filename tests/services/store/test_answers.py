@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine as Database
 
 from stowage.services.engine import Engine
 from stowage.services.errors import ImageNotFound
@@ -12,10 +16,27 @@ from stowage.services.images.delete import delete_image
 from stowage.services.images.history import read_history
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.tag import tag_image
+from stowage.services.kept import Kept
+from stowage.services.metadata.protocol import Transaction
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
+from stowage.services.store import answers
 from stowage.services.store.answers import keep_answer
 from tests.builders import Layout, put_image, simple_layout
+from tests.engines import ON_EVERY_DATABASE, metadata_store
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """The statements that databases get from here on."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(Database, "before_cursor_execute", note)
+    yield seen
+    event.remove(Database, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize("read", [inspect_image, read_history])
@@ -89,3 +110,60 @@ def test_an_answer_to_the_beginning_of_an_id_is_not_kept(engine: Engine) -> None
     assert inspect_image(engine, short).descriptor.digest == digest
     other = put_image(engine, short, simple_layout(author="another"))
     assert inspect_image(engine, short).descriptor.digest == other
+
+
+def test_nothing_is_read_until_something_is_committed(engine: Engine, statements: list[str]) -> None:
+    put_image(engine, "app:1")
+    put_image(engine, "other:1", simple_layout(author="another"))
+    answer = inspect_image(engine, "app:1")
+    del statements[:]
+    assert inspect_image(engine, "app:1") is answer
+    assert statements == []
+    tag_image(engine, "other:1", Reference.parse("other:2"))
+    del statements[:]
+    assert [inspect_image(engine, "app:1") is answer for _ in range(3)] == [True] * 3
+    assert len(statements) == 1
+
+
+@ON_EVERY_DATABASE
+def test_what_another_process_commits_is_seen_at_once(engine: Engine, database_url: str) -> None:
+    put_image(engine, "app:1")
+    with closing(metadata_store(database_url)) as other, other.read() as tx:
+        target = tx.images.by_id_prefix("")[0].target
+    with closing(metadata_store(database_url)) as other:
+        for number in range(2, 9):
+            with other.write() as tx:
+                tx.images.put(f"docker.io/library/app:{number}", target, number)
+            assert len(inspect_image(engine, "app:1").repo_tags) == number
+            assert inspect_image(engine, f"app:{number}").repo_tags == inspect_image(engine, "app:1").repo_tags
+
+
+def test_what_is_committed_while_an_answer_is_made_is_in_the_next(engine: Engine) -> None:
+    put_image(engine, "app:1")
+
+    def read(tx: Transaction) -> tuple[str, ...]:
+        names = tuple(record.name for record in tx.images.in_repository("docker.io/library/app"))
+        if len(names) == 1:
+            tag_image(engine, "app:1", Reference.parse("app:2"))
+        return names
+
+    assert len(keep_answer(engine, "app:1", "names", read)) == 1
+    assert len(keep_answer(engine, "app:1", "names", read)) == 2
+
+
+@pytest.mark.parametrize("repository", ["app", "registry.example.com/team/of/some/application"])
+def test_an_answer_weighs_at_least_the_memory_that_it_takes(engine: Engine, monkeypatch: pytest.MonkeyPatch, repository: str) -> None:
+    digest = put_image(engine, "app:1")
+    with engine.metadata.write() as tx:
+        target = tx.images.by_target(digest)[0].target
+        for number in range(1000):
+            tx.images.put(str(Reference.parse(f"{repository}:v{number}")), target, number)
+    read_history(engine, "app:1")  # what is compiled and read first stays
+    for read in (inspect_image, read_history):
+        kept: Kept[object, object] = Kept(1 << 30)
+        monkeypatch.setattr(answers, "_kept", kept)
+        tracemalloc.start()
+        read(engine, "app:1")
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert taken < kept.weight < 4 * taken
