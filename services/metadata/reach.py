@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, BigInteger, BindParameter, Select, bindparam, cast, except_, func, or_, select, union
+from sqlalchemy import CTE, BigInteger, BindParameter, ColumnElement, Select, bindparam, cast, except_, func, or_, select, union
 
 from stowage.services.metadata.leases import NOW
 from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, target
@@ -42,6 +42,11 @@ def _up_by_origin() -> CTE:
     return up.union(select(up.c.origin, edge.c.parent).join(edge, edge.c.child == up.c.digest))
 
 
+def _is_found(query: Select[str]) -> ColumnElement[bool]:
+    """Whether a correlated query has a row. Of EXISTS PostgreSQL would make a hash of the whole table: it expects millions of digests."""
+    return query.limit(1).scalar_subquery().is_not(None)
+
+
 _origins = _up_by_origin()
 _rooted = _down(select(union(_TARGETS, _LEASED).subquery().c.digest))
 _reached = _down_by_root()
@@ -65,8 +70,8 @@ BELOW_ROOTS = (
     select(_origins.c.origin)
     .where(
         or_(
-            _TARGETS.where(image.c.target == _origins.c.digest).exists(),
-            _LEASED.where(lease_blob.c.digest == _origins.c.digest).exists(),
+            _is_found(_TARGETS.where(image.c.target == _origins.c.digest)),
+            _is_found(_LEASED.where(lease_blob.c.digest == _origins.c.digest)),
         )
     )
     .distinct()
