@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 
 from benchmarks.growth import fill, requests, send
 from stowage.application import create_app
@@ -20,7 +19,7 @@ from stowage.services.images.load import load_image
 from stowage.services.images.save import save_images
 from stowage.services.metadata.store import upgrade
 from stowage.settings import Config
-from tests.blueprints.test_growth import LISTS_ALL, SCANS, Work, counting
+from tests.blueprints.test_growth import LISTS_ALL, SCANS, counting
 from tests.builders import Layout, make_layer
 from tests.engines import PLATFORM, metadata_store, real_engine
 from tests.fake_registry import FakeRegistry
@@ -105,7 +104,9 @@ def new_image(name: str) -> Layout:
 
 
 @pytest.fixture(scope="module", params=[NEVER, WHILE_SMALL, ALWAYS])
-def measured(request: pytest.FixtureRequest, postgresql: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Costs, Costs]]:
+def measured(
+    request: pytest.FixtureRequest, postgresql: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Costs, Costs]]:
     """The costs in a small store and in the same one when it has become large, by when its statistics were made."""
     store = Store(postgresql, "growth", tmp_path_factory.mktemp("growth"))
     with closing(store.engine.metadata), FakeRegistry().serve() as registry:
