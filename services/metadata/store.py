@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from stowage.services.errors import Internal, Unsupported
-from stowage.services.metadata.counts import count_rows
+from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
@@ -86,7 +86,7 @@ class SqlMetadataStore:
 
     def problems(self) -> list[str]:
         with transaction(self._engine(), writes=False) as connection:
-            return find_problems(connection)
+            return find_problems(connection) or list(find_wrong_number(connection))
 
     def recount(self) -> None:
         for column, mend in STEPS:
@@ -99,6 +99,8 @@ class SqlMetadataStore:
                 if not page:
                     break
                 after = page[-1]
+        with transaction(self._engine(), writes=True) as connection:
+            store_number(connection)
 
     def close(self) -> None:
         with self._engines_lock:
@@ -174,5 +176,6 @@ def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, pla
             preferred = connection.scalar(select(store.c.platform))
             if preferred is None or (change_platform and preferred != dump_platform(platform)):
                 rebuild(connection, platform)
+                store_number(connection)
     finally:
         engine.dispose()

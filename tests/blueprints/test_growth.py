@@ -23,7 +23,7 @@ from tests.builders import simple_layout
 SMALL, LARGE = 40, 400
 STEP = 10
 LISTS_ALL = {"list all", "df, items"}
-SCANS = {"list */NAME", "label!=team", "df, totals", "info"}
+SCANS = {"list */NAME", "label!=team", "df, totals"}
 """What has to look at every name, every label or every blob, in one query."""
 
 
