@@ -74,7 +74,7 @@ def test_the_wheel_holds_one_package_with_its_licence_and_what_a_system_needs(wh
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     assert {name.split("/")[0] for name in names} == {"stowage", "stowage-0.1.0.dist-info"}
-    shipped = {f"stowage/deploy/{name}" for name in ("alerts.yml", "grafana.json", "nginx.conf", "stowage.service")}
+    shipped = {f"stowage/deploy/{name}" for name in ("alerts.yml", "grafana.json", "nginx.conf", "stowage.service", "stowage-gc.service", "stowage-gc.timer")}
     wanted = {"stowage-0.1.0.dist-info/licenses/LICENSE", *shipped}
     assert wanted <= set(names)
 
