@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
@@ -26,10 +27,12 @@ from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import SqlSources
 from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
-from stowage.services.metadata.tables import store
+from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
+
+_log = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -175,7 +178,17 @@ def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, pla
             command.upgrade(config, "head")
             preferred = connection.scalar(select(store.c.platform))
             if preferred is None or (change_platform and preferred != dump_platform(platform)):
-                rebuild(connection, platform)
-                store_number(connection)
+                _derive_all(connection, platform)
     finally:
         engine.dispose()
+
+
+def _derive_all(connection: Connection, platform: Platform) -> None:
+    """Derive everything again, and say so if there are images: it may take a while, in which nothing else is shown."""
+    images = connection.scalar(select(func.count(image.c.target.distinct())))
+    if images:
+        _log.warning("deriving the lists of %d images, which takes about 20 seconds for 100,000", images)
+    rebuild(connection, platform)
+    store_number(connection)
+    if images:
+        _log.info("derived the lists of %d images", images)

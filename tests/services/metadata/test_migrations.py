@@ -19,10 +19,11 @@ from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.store import upgrade
 from stowage.services.metadata.tables import METADATA
+from stowage.services.oci.platform import Platform
 from tests.engines import PLATFORM, metadata_store
 from tests.listings import all_records
 from tests.postgresql import Cluster
-from tests.rows import add_image, digest
+from tests.rows import add_image, descriptor, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -82,9 +83,29 @@ def test_upgrading_again_keeps_everything(url: str) -> None:
     store.close()
 
 
+def test_a_derivation_of_lists_is_announced_if_there_are_images(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "stowage.services.metadata")
+    upgrade(url, PLATFORM)
+    upgrade(url, Platform("linux", "s390x"), change_platform=True)
+    assert caplog.messages == []
+    store = metadata_store(url)
+    with store.write() as tx:
+        add_image(tx, "m", ["l"], name="a:1")
+        add_image(tx, "n", ["l"], name="a:2")
+        tx.images.put("a:3", descriptor("n"), 1)
+    store.close()
+    upgrade(url, PLATFORM)
+    assert caplog.messages == []
+    upgrade(url, PLATFORM, change_platform=True)
+    assert caplog.messages == [
+        "deriving the lists of 2 images, which takes about 20 seconds for 100,000",
+        "derived the lists of 2 images",
+    ]
+
+
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
 def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str) -> None:
-    _upgrade_to(url, revision)
+    upgrade_to(url, revision)
     older = open_engine(url)
     with transaction(older, writes=True) as connection:
         connection.execute(text("INSERT INTO blob (digest, size, created_at) VALUES (:digest, 1, 1)"), {"digest": str(digest("a"))})
@@ -102,7 +123,7 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
 def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
     """Migrations only add: a row of every table with the columns of the revision before is accepted."""
     revisions = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
-    _upgrade_to(url, revisions[-2])
+    upgrade_to(url, revisions[-2])
     engine, before = open_engine(url), MetaData()
     with transaction(engine, writes=False) as connection:
         before.reflect(connection)
@@ -135,7 +156,7 @@ def test_the_whole_database_is_one_file_afterwards(sqlite_url: str) -> None:
     assert [path.name for path in Path(sqlite_url.removeprefix("sqlite:///")).parent.iterdir()] == ["stowage.db"]
 
 
-def _upgrade_to(url: str, revision: str) -> None:
+def upgrade_to(url: str, revision: str) -> None:
     """Make the tables as they were at a revision."""
     config = Config()
     config.set_main_option("script_location", str(REPOSITORY / "services/metadata/migrations"))
