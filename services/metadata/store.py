@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
@@ -19,7 +19,7 @@ from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, que
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
-from stowage.services.metadata.leases import SqlLeases
+from stowage.services.metadata.leases import NOW, SqlLeases
 from stowage.services.metadata.listing import SqlTargets
 from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
@@ -82,6 +82,10 @@ class SqlMetadataStore:
     def counts(self) -> RowCounts:
         with transaction(self._engine(), writes=False) as connection:
             return count_rows(connection)
+
+    def note_sweep(self) -> None:
+        with transaction(self._engine(), writes=True) as connection:
+            connection.execute(update(store).values(swept_at=NOW))
 
     def check(self) -> None:
         require_database(self._engine())

@@ -148,4 +148,5 @@ store = Table(
     Column("id", TEXT, primary_key=True),
     Column("platform", TEXT),
     Column("images", BigInteger, nullable=False, server_default="0"),
+    Column("swept_at", BigInteger),
 )

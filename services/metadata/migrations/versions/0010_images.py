@@ -1,6 +1,6 @@
-"""The number of images, and ids of targets that are never used again: a list that is being read would show another image by the same id.
+"""The number of images, when the last sweep ended, and ids of targets that are never used again.
 
-What lists need is derived again by `upgrade`. Nothing has used the table `generation` since 0007.
+A list that is being read would show another image by the same id. What lists need is derived again by `upgrade`. Nothing has used the table `generation` since 0007.
 """
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ down_revision = "0007"
 def upgrade() -> None:
     op.drop_table("generation")
     op.add_column("store", sa.Column("images", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("store", sa.Column("swept_at", sa.BigInteger))
     op.execute("UPDATE store SET platform = NULL")
     op.drop_table("target_label")
     op.drop_table("target")
