@@ -1,6 +1,7 @@
 """The number of images, when the last sweep ended, and ids of targets that are never used again.
 
-A list that is being read would show another image by the same id. What lists need is derived again by `upgrade`. Nothing has used the table `generation` since 0007.
+A list that is being read would show another image by the same id. What lists need is derived again by `upgrade`. Nothing has used the
+table `generation` since 0007.
 """
 
 import sqlalchemy as sa
