@@ -65,6 +65,8 @@ def _differences(route: Route) -> Iterator[str]:
         yield from _field_rows(schema, f"field of {schema.__name__}")
         for rule in schema.rules:
             yield f"| rule of {schema.__name__} | {_span(rule.versions)} | {_first_sentence(rule)} |\n"  # type: ignore[attr-defined]
+    for older in route.answer.older:
+        yield f"| {older.__name__} | {_span(older.versions)} | {_first_sentence(older)} |\n"  # type: ignore[attr-defined]
 
 
 def _shapes(schema: object) -> list[type[ResponseSchema]]:

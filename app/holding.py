@@ -8,6 +8,7 @@ although each creates the application itself.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -36,6 +37,19 @@ def hold_folders(config: Config) -> None:
             raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
         if not held:
             raise ConfigError(f"{setting}: another service is running on {folder}.")
+
+
+def require_unheld(folder: Path, config: Config) -> None:
+    """Raise ConfigError if another service than this process's own holds the folder."""
+    if folder in (config.root, config.content_root):
+        return
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return
+    with contextlib.closing(os.fdopen(lock)):
+        if not _lock(lock, fcntl.LOCK_EX):
+            raise ConfigError(f"--to-database: another service is running on {folder}.")
 
 
 def hold_place(config: Config) -> str:

@@ -77,6 +77,7 @@ class Metrics:
         self._database_errors = self._counter("database_errors", "Failures", "transaction", "error")
         self._content = self._histogram("content_seconds", "Duration", _QUICK, "call")
         self._content_errors = self._counter("content_errors", "Failures", "call", "error")
+        self._sweeps = self._counter("sweeps", "Sweeps ended")
         self._removed = self._counter("removed_blobs", "Blobs and partials removed")
         self._removed_bytes = self._counter("removed_bytes", "Bytes removed")
         self._restarts = self._counter("worker_restarts", "Workers replaced")
@@ -134,6 +135,10 @@ class Metrics:
         """Note that a blob or a partial was removed."""
         self._removed.inc()
         self._removed_bytes.inc(size)
+
+    def swept(self) -> None:
+        """Note that a sweep has ended."""
+        self._sweeps.inc()
 
     def load(self, threads: Mapping[str, tuple[int, int, int]], connections: Mapping[str, int], listeners: int) -> None:
         """Note how busy this worker is: per kind of request, all threads, those in use and the requests that wait for one."""
@@ -235,6 +240,7 @@ class _Now:
         yield _gauge("ready", "Whether /readyz answers 200", int(self._ready))
         yield _gauge("info", "The version", {VERSION: 1}, label="version")
         yield _gauge("leases", "Leases", rows.leases if rows else {}, label="state")
+        yield _gauge("last_sweep_timestamp_seconds", "When the last sweep ended", rows.swept_at if rows else None)
         yield _gauge("store_images", "Images", rows.images if rows else None)
         yield _gauge("store_blobs", "Blobs", rows.blobs if rows else None)
         yield _gauge("store_blob_bytes", "Bytes of blobs", rows.bytes if rows else None)

@@ -16,9 +16,17 @@ Note = Callable[[str, float, str], None]
 """Called with the name of a call, its seconds, and the class of the store's error, empty if there was none."""
 
 
-def timed_metadata(store: MetadataStore, note: Note) -> MetadataStore:
-    """The store with its transactions timed, from their beginning to their end."""
-    return cast(MetadataStore, _Timed(store, {name: _whole(name, note) for name in ("read", "write")}))
+def timed_metadata(store: MetadataStore, note: Note, swept: Callable[[], None]) -> MetadataStore:
+    """The store with its transactions timed, from their beginning to their end; `swept` is called when a sweep has ended."""
+
+    def note_sweep(call: Callable[[], None]) -> Callable[[], None]:
+        def counted() -> None:
+            call()
+            swept()
+
+        return counted
+
+    return cast(MetadataStore, _Timed(store, {name: _whole(name, note) for name in ("read", "write")} | {"note_sweep": note_sweep}))
 
 
 def timed_content(store: ContentStore, note: Note, removed: Callable[[int], None]) -> ContentStore:

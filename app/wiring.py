@@ -48,7 +48,7 @@ def build_engine(config: Config, metrics: Metrics | None = None) -> Engine:
     if metrics is None:
         return _compose(config, metadata, content)
     timed = timed_content(content, metrics.content_call, metrics.removed)
-    return _compose(config, timed_metadata(metadata, metrics.database_call), timed)
+    return _compose(config, timed_metadata(metadata, metrics.database_call, metrics.swept), timed)
 
 
 @contextmanager

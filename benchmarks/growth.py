@@ -95,7 +95,7 @@ def requests(images: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "tag and untag", [("POST", f"/v1.45/images/{image}/tag?repo=again&tag=1"), ("DELETE", "/v1.45/images/again:1")]
     yield "list NAME", [("GET", listing(reference=name(last)))]
     yield "list NAME:TAG", [("GET", listing(reference=image))]
-    yield "list team5/app50*", [("GET", listing(reference="team5/app50?"))]
+    yield "list team5/app?", [("GET", listing(reference="team5/app?"))]
     yield "list */NAME", [("GET", listing(reference=f"*/app{last}"))]
     yield "dangling=true", [("GET", listing(dangling="true"))]
     yield "label=number=N", [("GET", listing(label=f"number={last}"))]

@@ -40,7 +40,8 @@ class Answer:
 
     `media_types` maps the media types that the body may have to what the description adds to each. `empty` is a second successful status,
     without a body. A route that can only fail has the status of its error. `words` describes the answer instead of the status's own
-    phrase; `uses` lists schemas that the answer refers to by name.
+    phrase; `uses` lists schemas that the answer refers to by name, and `older` those of its parts
+    in the older versions that they have as `versions`; the first sentence of their docstrings says what is different.
     """
 
     schema: type[ResponseSchema] | JsonSchema | None = None
@@ -51,6 +52,7 @@ class Answer:
     empty: HTTPStatus | None = None
     words: str = ""
     uses: tuple[type[ResponseSchema], ...] = ()
+    older: tuple[type[ResponseSchema], ...] = ()
 
 
 class Route(Rule):

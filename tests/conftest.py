@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypothesis import settings
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
-from tests.engines import LIMITS, PLATFORM, downloads, memory_budget, metadata_store, registry_client
+from tests.engines import PLATFORM, metadata_store, real_engine
 from tests.fake_registry import FakeRegistry
 from tests.postgresql import Cluster, Database, running_cluster
 
@@ -85,17 +84,8 @@ def content(tmp_path: Path) -> FilesystemStore:
 
 @pytest.fixture
 def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
-    """A real engine: files, SQLite, a registry client that may use plain HTTP on loopback, linux/amd64 preferred."""
-    return Engine(
-        content=content,
-        metadata=metadata,
-        registry=registry_client(insecure=("127.0.0.0/8", "::1/128")),
-        downloads=downloads(),
-        platform=PLATFORM,
-        clock=time.time_ns,
-        limits=LIMITS,
-        memory=memory_budget(),
-    )
+    """A real engine: files, and the test's database."""
+    return real_engine(metadata, content)
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from stowage.services.archive.bounds import Bounds, MemoryBudget
-from stowage.services.engine import Limits
+from stowage.services.content.protocol import ContentStore
+from stowage.services.engine import Engine, Limits
+from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.client import RegistryClient
@@ -47,6 +50,20 @@ def memory_budget(size: int = REQUEST_MEMORY, **options: Any) -> MemoryBudget:
 
 def downloads(*allowed: str) -> UrlDownloads:
     return UrlDownloads(allowed, setting="STOWAGE_IMPORT_URLS")
+
+
+def real_engine(metadata: MetadataStore, content: ContentStore) -> Engine:
+    """An engine on these stores, with a registry client that may use plain HTTP on loopback, and linux/amd64 preferred."""
+    return Engine(
+        content=content,
+        metadata=metadata,
+        registry=registry_client(insecure=("127.0.0.0/8", "::1/128")),
+        downloads=downloads(),
+        platform=PLATFORM,
+        clock=time.time_ns,
+        limits=LIMITS,
+        memory=memory_budget(),
+    )
 
 
 def metadata_store(url: str, *, event_history: int = 4096, timeout: int = 30, place: str = "") -> SqlMetadataStore:

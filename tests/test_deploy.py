@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -13,8 +14,9 @@ from stowage.origin import is_known_host
 from stowage.settings import SETTINGS, Config
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted(path for path in (ROOT / "deploy").iterdir() if path.suffix in (".conf", ".service", ".json", ".yml"))
+SHIPPED = sorted(path for path in (ROOT / "deploy").iterdir() if path.suffix in (".conf", ".service", ".timer", ".json", ".yml"))
 UNIT = ROOT / "deploy" / "stowage.service"
+COLLECTION = ROOT / "deploy" / "stowage-gc.service"
 SITE = ROOT / "deploy" / "nginx.conf"
 DOCUMENT = ROOT / "docs" / "deployment.md"
 
@@ -92,12 +94,40 @@ def test_the_settings_of_the_unit_are_accepted_and_meet_the_site() -> None:
     assert [f"server {bind};" in site for bind in config.bind] == [True]
 
 
-def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
+def test_every_shipped_file_is_installed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup["options.package_data"]["stowage.deploy"].split(", ") == sorted(path.name for path in SHIPPED)
+
+
+def lines(unit: Path) -> set[str]:
+    return {line for line in unit.read_text().splitlines() if line and not line.startswith("#")}
+
+
+def test_the_collection_works_on_the_store_of_the_service_and_may_do_no_more() -> None:
+    service, collection = lines(UNIT), lines(COLLECTION)
+    assert {line for line in collection - service if not line.startswith(("Description=", "After="))} == {
+        "Type=oneshot",
+        "ExecStart=/opt/stowage/.venv/bin/stowage gc",
+        "Nice=19",
+        "IOSchedulingClass=idle",
+    }
+    missing = {line.partition("=")[0] for line in service - collection}
+    assert not any(name.startswith(("Protect", "Private", "Restrict", "SystemCall", "Capability", "NoNew")) for name in missing)
+    # It would remove the folder of the service's socket when it ends.
+    assert "RuntimeDirectory" in missing
+
+
+def test_systemd_knows_every_line_of_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/stowage/.venv/bin/stowage", "/bin/true"))
+    units = [path for path in SHIPPED if path.suffix in (".service", ".timer")]
+    for unit in units:
+        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/stowage/.venv/bin/stowage", "/bin/true"))
     verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(unit)], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / unit.name) for unit in units)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (verified.returncode, verified.stderr) == (0, "")

@@ -30,8 +30,8 @@ def run(config: Config, options: Namespace) -> int:
     """Hold the folders, so that no service starts, and copy every row."""
     from dataclasses import replace
 
-    from stowage.holding import hold_folders, hold_place
-    from stowage.services.metadata.copying import copy_rows
+    from stowage.holding import hold_folders, hold_place, require_unheld
+    from stowage.services.metadata.copying import copy_rows, require_room
     from stowage.services.metadata.store import upgrade
     from stowage.setting_parsers import parse_database
     from stowage.settings import ConfigError
@@ -45,7 +45,11 @@ def run(config: Config, options: Namespace) -> int:
         raise ConfigError("--to-database must name another database.")
     with open_engine(config):
         hold_folders(config)
+    if target.database_file:
+        require_unheld(target.database_file.parent, config)
     place = hold_place(config) or hold_place(target)
+    if target.database_file is None or target.database_file.exists():
+        require_room(target.database_url, timeout=config.database_timeout, place=place)
     with ProgressLine() as line:
         line.show("creating the tables")
         upgrade(target.database_url, config.platform, timeout=config.database_timeout, place=place)

@@ -14,7 +14,7 @@ def add(commands: _SubParsersAction[ArgumentParser], _: ArgumentParser) -> None:
     parser = add_command(
         commands,
         "deploy-files",
-        "print the folder of the unit for systemd, the site for nginx, the alerts and the dashboard",
+        "print the folder of the units for systemd, the site for nginx, the alerts and the dashboard",
         examples=_EXAMPLES,
     )
     parser.set_defaults(run=run, reads_settings=False)

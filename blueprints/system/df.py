@@ -20,9 +20,9 @@ from stowage.blueprints.images import list as list_
 from stowage.blueprints.request import engine, load_query
 from stowage.blueprints.response import dump_items
 from stowage.blueprints.routing import Answer
-from stowage.blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, since
+from stowage.blueprints.schemas.base import OMIT_EMPTY, OMIT_NULL, QuerySchema, ResponseSchema, applies, since, until
 from stowage.blueprints.schemas.json_schema import BOOLEAN, TEXT, JsonSchema, array, component, constant, written_as
-from stowage.blueprints.versioning import MAX_API_VERSION, ApiVersion, api_version
+from stowage.blueprints.versioning import MAX_API_VERSION, api_version
 from stowage.services.errors import InvalidParameter
 from stowage.services.system.df import DiskUsage, ObjectType, read_disk_usage
 
@@ -127,22 +127,27 @@ class DiskUsageResponse(VerboseDiskUsageResponse):
     build_cache = fields.Function(_no_items(ObjectType.BUILD_CACHE), data_key="BuildCache", metadata=_NO_ITEMS)
 
 
-class _OldItem(list_.ImageItem):
-    """An image as the newest version lists it, with `VirtualSize`, which equals `Size`: Docker applies the other rules for old versions
-    only to the list itself.
+class OldItem(list_.ImageItem):
+    """An image has `VirtualSize`, which equals `Size`, and is otherwise as the newest version lists it. Docker applies the other rules for
+    old versions only to the list itself.
     """
+
+    versions: ClassVar[dict[str, object]] = until("1.44")
 
     old_size = fields.Integer(attribute="size", data_key="VirtualSize", dump_only=True)
 
 
 @blueprint.get(
-    "/system/df", query=DiskUsageQuery, answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse, VerboseImageUsageResponse)), quick=True
+    "/system/df",
+    query=DiskUsageQuery,
+    answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse, VerboseImageUsageResponse), older=(OldItem,)),
+    quick=True,
 )
 def system_df() -> Response:
     """GET /system/df."""
     query = load_query()
     usage = read_disk_usage(engine(), types=query["types"])
     schema = {None: DiskUsageResponse, True: VerboseDiskUsageResponse, False: DiskUsageTotals}[query.get("verbose")]
-    item = _OldItem if api_version() < ApiVersion.parse("1.44") else list_.ImageItem
+    item = OldItem if applies(OldItem.versions, api_version()) else list_.ImageItem
     texts = orjson.dumps(schema.at(api_version()).dump(usage), option=orjson.OPT_APPEND_NEWLINE).split(orjson.dumps(_ITEMS_HERE))
     return dump_items(texts, usage.images, item.at(MAX_API_VERSION), kept=True)

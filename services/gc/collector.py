@@ -65,6 +65,7 @@ def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
         if held:
             sweep(metadata, content, held)
             _discard_partials(metadata, content, map(str, held))
+            metadata.note_sweep()
     except EngineError:
         _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
 
@@ -80,8 +81,7 @@ def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
         tx.leases.end_abandoned()
         unused = tx.graph.unused()
     swept = sweep(metadata, content, unused)
-    orphans = _remove_orphans(metadata, content, set(content.unsettled()))
-    return Swept(swept.blobs | orphans, _discard_unheld(metadata, content))
+    return _complete(metadata, content, swept, set(content.unsettled()))
 
 
 def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Advance = unobserved) -> Swept:
@@ -95,8 +95,15 @@ def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Adv
         tx.leases.end_abandoned()
         unrooted = tx.graph.unrooted()
     swept = sweep(metadata, content, unrooted, advance)
-    orphans = _remove_orphans(metadata, content, {digest for digest, _ in content.blobs()})
-    return Swept(swept.blobs | orphans, _discard_unheld(metadata, content))
+    return _complete(metadata, content, swept, {digest for digest, _ in content.blobs()})
+
+
+def _complete(metadata: MetadataStore, content: ContentStore, swept: Swept, files: set[Digest]) -> Swept:
+    """Remove those of these files that are orphans, and partials; returns what was removed in all."""
+    orphans = _remove_orphans(metadata, content, files)
+    partials = _discard_unheld(metadata, content)
+    metadata.note_sweep()
+    return Swept(swept.blobs | orphans, partials)
 
 
 def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence[Digest]) -> dict[Digest, int]:

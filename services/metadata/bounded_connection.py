@@ -138,6 +138,8 @@ def _configure(connection: BoundedConnection, timeout: int, third: int) -> None:
         # join them to all rows of a table.
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
+        # Nor has it any statistics of new tables: it would take longer to compile a query that it expects to be long than to run it.
+        "jit": "off",
         "idle_in_transaction_session_timeout": third,
         "tcp_user_timeout": third,
         "tcp_keepalives_idle": max(1, third // 1000),

@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Column, Connection, Row, Table, delete, exists, func, insert, literal, select
+from sqlalchemy import Column, Connection, Row, Table, delete, exists, func, insert, inspect, literal, select
 
 from stowage.services.errors import Conflict, Internal
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.tables import METADATA, blob
 from stowage.services.progress import Advance
 
+_VERSION = "alembic_version"
+
 _ROWS = 1000
 """How many rows are in memory at once."""
+
+
+def require_room(target: str, *, timeout: int, place: str) -> None:
+    """Raise Conflict if there is a store in the target, of whichever version, or another program's tables; changes nothing.
+
+    Raises as `open_engine` and `transaction` do if it cannot be used, for instance because another Stowage uses it.
+    """
+    engine = open_engine(target, timeout=timeout, place=place)
+    try:
+        with transaction(engine, writes=False) as connection:
+            names = inspect(connection).get_table_names()
+            if names and _VERSION not in names:
+                raise Conflict(f"the other database has tables of another program: {', '.join(sorted(names))}")
+            if blob.name in names:
+                _require_no_store(connection)
+    finally:
+        engine.dispose()
 
 
 def copy_rows(source: str, target: str, *, timeout: int, place: str, advance: Advance) -> int:
@@ -23,8 +42,7 @@ def copy_rows(source: str, target: str, *, timeout: int, place: str, advance: Ad
     one transaction. Raises Conflict if it has blobs, and Internal if the copies differ.
     """
     with _alone(source, timeout, place) as reader, _alone(target, timeout, place) as writer:
-        if writer.scalar(select(exists(select(blob.c.digest)))):
-            raise Conflict("there is a store in the other database")
+        _require_no_store(writer)
         for table in reversed(METADATA.sorted_tables):
             writer.execute(delete(table))
         rows = 0
@@ -32,6 +50,11 @@ def copy_rows(source: str, target: str, *, timeout: int, place: str, advance: Ad
             advance(number, len(METADATA.sorted_tables))
             rows += _copy(table, reader, writer)
         return rows
+
+
+def _require_no_store(connection: Connection) -> None:
+    if connection.scalar(select(exists(select(blob.c.digest)))):
+        raise Conflict("there is a store in the other database")
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, Executable, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, update
 
 from stowage.services.metadata.facts import RECORDS, to_record
 from stowage.services.metadata.records import ImageRecord, State
 from stowage.services.metadata.rows import dump_descriptor, in_chunks, to_digest
 from stowage.services.metadata.state import read_state
-from stowage.services.metadata.tables import image, target
+from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -64,7 +64,7 @@ class SqlImages:
 
     def count(self) -> int:
         self._upkeep.flush()
-        return self._connection.scalar(select(func.count()).select_from(target)) or 0
+        return self._connection.scalars(select(store.c.images)).one()
 
     def _select(self, query: Executable, values: dict[str, str]) -> list[ImageRecord]:
         return [to_record(row) for row in self._connection.execute(query, values)]

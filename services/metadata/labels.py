@@ -19,7 +19,7 @@ _MAX_HASHES = 512
 
 def label_hash(key: str, value: str | None = None) -> int:
     """The hash by which a label, or any label with this key, is found."""
-    text = key if value is None else f"{key}\0{value}"
+    text = f"{len(key)}:{key}" if value is None else f"{len(key)}:{key}={value}"  # either may contain any character
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True) or 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, bindparam, cast, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, bindparam, case, cast, exists, func, or_, select
 
 from stowage.services.kept import Kept
 from stowage.services.metadata import tables
@@ -35,10 +35,12 @@ _shown = _manifest.alias("shown")
 _ORDERED = select(_row.c.id).order_by(_row.c.created.desc(), _row.c.first_name)
 # The same order, written so that no index has it: the planner then uses an index for the condition, instead of reading all rows in order.
 _SORTED = select(_row.c.id).order_by(-_row.c.created, _row.c.first_name)
+# Most targets are the manifest that describes them, which is not looked up twice.
+_labels = case((_row.c.shown == _row.c.digest, _manifest.c.labels), else_=_shown.c.labels)
 _PAGE = (
-    select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _manifest.c.content_size, _row.c.shared, _shown.c.labels)
+    select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _manifest.c.content_size, _row.c.shared, _labels)
     .join(_manifest, _manifest.c.digest == _row.c.digest)
-    .outerjoin(_shown, _shown.c.digest == _row.c.shown)
+    .outerjoin(_shown, _shown.c.digest == func.nullif(_row.c.shown, _row.c.digest))
     .where(_row.c.id.in_(bindparam("ids", expanding=True)))
 )
 _WEIGHTS = select(_row.c.id, _row.c.weight).where(_row.c.id.in_(bindparam("ids", expanding=True)))

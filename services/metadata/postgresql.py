@@ -31,6 +31,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable, Unsupported
+from stowage.services.metadata import arrays  # noqa: F401 - changes how statements for PostgreSQL are written
 from stowage.services.metadata.fifo_lock import FifoLock
 from stowage.services.metadata.modes import Mode
 

@@ -12,7 +12,8 @@ all of it back. A read transaction sees one state.
     source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
-    store      one row: the id of the store, created with its tables and also kept in the content store
+    store      one row: the id of the store, created with its tables and also kept in the content store; the number of targets, and when the
+               last sweep ended
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
 a foreign layer has a blob row; a blob row has its file, as long as only the engine changes files. Other changes are found by verify and by
@@ -277,6 +278,9 @@ class MetadataStore(Protocol):
 
     def counts(self) -> RowCounts:
         """How much there is, counted in the database."""
+
+    def note_sweep(self) -> None:
+        """Note that a sweep has ended now, by the database's clock."""
 
     def check(self) -> None:
         """Raise what a transaction would raise now. Reads a row, and takes no lock that a writer waits for."""

@@ -152,7 +152,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """How many images (targets) and blobs there are, the blobs' size in bytes, and the leases by state.
+    """How many images (targets) and blobs there are, the blobs' size in bytes, the leases by state, and when the last sweep ended.
 
     A lease is `running` while its holder renews it, `kept` when that has ended, and `expired` until the next sweep.
     """
@@ -161,3 +161,4 @@ class RowCounts:
     blobs: int
     bytes: int
     leases: Mapping[str, int]
+    swept_at: int | None = None

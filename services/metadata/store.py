@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -10,15 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
-from stowage.services.metadata.counts import count_rows
+from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
-from stowage.services.metadata.leases import SqlLeases
+from stowage.services.metadata.leases import NOW, SqlLeases
 from stowage.services.metadata.listing import SqlTargets
 from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
@@ -26,10 +27,12 @@ from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import SqlSources
 from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
-from stowage.services.metadata.tables import store
+from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
+
+_log = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -82,13 +85,17 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             return count_rows(connection)
 
+    def note_sweep(self) -> None:
+        with transaction(self._engine(), writes=True) as connection:
+            connection.execute(update(store).values(swept_at=NOW))
+
     def check(self) -> None:
         require_database(self._engine())
         self.store_id()
 
     def problems(self) -> list[str]:
         with transaction(self._engine(), writes=False) as connection:
-            return find_problems(connection)
+            return find_problems(connection) or list(find_wrong_number(connection))
 
     def recount(self) -> None:
         for column, mend in STEPS:
@@ -101,6 +108,8 @@ class SqlMetadataStore:
                 if not page:
                     break
                 after = page[-1]
+        with transaction(self._engine(), writes=True) as connection:
+            store_number(connection)
 
     def close(self) -> None:
         with self._engines_lock:
@@ -177,6 +186,17 @@ def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, pla
             command.upgrade(config, "head")
             preferred = connection.scalar(select(store.c.platform))
             if preferred is None or (change_platform and preferred != dump_platform(platform)):
-                rebuild(connection, platform)
+                _derive_all(connection, platform)
     finally:
         engine.dispose()
+
+
+def _derive_all(connection: Connection, platform: Platform) -> None:
+    """Derive everything again, and say so if there are images: it may take a while, in which nothing else is shown."""
+    images = connection.scalar(select(func.count(image.c.target.distinct())))
+    if images:
+        _log.warning("deriving the lists of %d images, which takes about 20 seconds for 100,000", images)
+    rebuild(connection, platform)
+    store_number(connection)
+    if images:
+        _log.info("derived the lists of %d images", images)

@@ -2,7 +2,7 @@
 
 Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and events are nanoseconds since 1970, those of leases seconds since
 1970 by the database's own clock. What `image`, `edge` and `manifest` imply is kept beside them for lists, disk usage and the sweep, in
-`target`, `target_label` and `blob.users`: see upkeep.py.
+`target`, `target_label`, `blob.users` and `store.images`: see upkeep.py.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ target = Table(
     Column("age", BigInteger),
     Column("weight", BigInteger, nullable=False),
     Column("shared", BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # a list that is being read must not find another image by the id of one that is gone
 )
 Index("target_order", target.c.created.desc(), target.c.first_name)
 Index("target_age", target.c.age)
@@ -141,4 +142,11 @@ event = Table(
     Column("attributes", TEXT, nullable=False),
 )
 
-store = Table("store", METADATA, Column("id", TEXT, primary_key=True), Column("platform", TEXT))
+store = Table(
+    "store",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    Column("platform", TEXT),
+    Column("images", BigInteger, nullable=False, server_default="0"),
+    Column("swept_at", BigInteger),
+)

@@ -115,6 +115,7 @@ class TargetRows:
         rows = {row.digest: row._mapping for row in self._read(each.digest for each in facts)}
         if new := [each.columns() | {"shared": 0} for each in facts if each.digest not in rows]:
             self._connection.execute(insert(_row), new)
+            self._count(len(new))
         for each in facts:
             if each.digest in rows and any(rows[each.digest][column] != value for column, value in each.columns().items()):
                 self._connection.execute(update(_row).where(_row.c.digest == each.digest).values(each.columns()))
@@ -127,6 +128,7 @@ class TargetRows:
             ids = list(self.ids(chunk).values())
             self._connection.execute(delete(_label).where(_label.c.target.in_(ids)))
             self._connection.execute(delete(_row).where(_row.c.id.in_(ids)))
+            self._count(-len(ids))
 
     def labels(self, ids: Collection[int]) -> dict[int, dict[int, bool]]:
         """The labels of each of these ids that has any, as `TargetFacts.labels`; there are at most CHUNK ids."""
@@ -148,6 +150,9 @@ class TargetRows:
         ]
         if rows:
             self._connection.execute(insert(_label), rows)
+
+    def _count(self, more: int) -> None:
+        self._connection.execute(update(tables.store).values(images=tables.store.c.images + more))
 
     def _read(self, digests: Iterable[str]) -> list[Any]:
         return [row for chunk in in_chunks(digests) for row in self._connection.execute(_ROWS, {"digests": chunk})]

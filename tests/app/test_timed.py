@@ -9,6 +9,7 @@ import pytest
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Damaged, ImageNotFound, Internal, InvalidContent, Unavailable
+from stowage.services.gc.collector import collect_expired, collect_unused
 from stowage.services.images.inspect import inspect_image
 from stowage.services.oci.digest import Digest
 from stowage.timed import timed_content, timed_metadata
@@ -19,10 +20,14 @@ class Notes:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.removed: list[int] = []
+        self.sweeps = 0
 
     def note(self, call: str, seconds: float, error: str) -> None:
         assert seconds >= 0
         self.calls.append((call, error))
+
+    def swept(self) -> None:
+        self.sweeps += 1
 
     @property
     def names(self) -> set[str]:
@@ -37,7 +42,7 @@ def notes() -> Notes:
 @pytest.fixture
 def timed(engine: Engine, notes: Notes) -> Engine:
     content = timed_content(engine.content, notes.note, notes.removed.append)
-    return replace(engine, content=content, metadata=timed_metadata(engine.metadata, notes.note))
+    return replace(engine, content=content, metadata=timed_metadata(engine.metadata, notes.note, notes.swept))
 
 
 def test_an_engine_works_as_without(timed: Engine, notes: Notes) -> None:
@@ -94,3 +99,25 @@ def test_a_refused_commit_is_no_error_of_the_store(timed: Engine, notes: Notes) 
         with pytest.raises(InvalidContent):
             ingest.commit(Digest.of(b"other"))
     assert notes.calls == [("commit", "")]
+
+
+def test_a_sweep_is_counted_when_it_has_ended(timed: Engine, notes: Notes) -> None:
+    assert timed.metadata.counts().swept_at is None
+    collect_expired(timed.metadata, timed.content)
+    assert (notes.sweeps, timed.metadata.counts().swept_at) == (0, None), "there was nothing to do"
+    collect_unused(timed.metadata, timed.content)
+    assert notes.sweeps == 1
+    with timed.metadata.write() as tx:
+        tx.leases.add(tx.leases.create("expired", alive=0, expires=0), [Digest.of(b"gone")])
+    collect_expired(timed.metadata, timed.content)
+    assert notes.sweeps == 2
+
+
+def test_a_sweep_that_fails_is_not_counted(timed: Engine, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise Internal("the disk fails")
+
+    monkeypatch.setattr(timed.content, "partials", fail)
+    with pytest.raises(Internal):
+        collect_unused(timed.metadata, timed.content)
+    assert notes.sweeps == 0

@@ -28,6 +28,7 @@ version = "1"
 [tool.setuptools]
 packages = ["app", "blueprints", "services"]
 """
+DEPLOYED = ("alerts.yml", "grafana.json", "nginx.conf", "stowage-gc.service", "stowage-gc.timer", "stowage.service")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,7 +75,7 @@ def test_the_wheel_holds_one_package_with_its_licence_and_what_a_system_needs(wh
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     assert {name.split("/")[0] for name in names} == {"stowage", "stowage-0.1.0.dist-info"}
-    shipped = {f"stowage/deploy/{name}" for name in ("alerts.yml", "grafana.json", "nginx.conf", "stowage.service")}
+    shipped = {f"stowage/deploy/{name}" for name in DEPLOYED}
     wanted = {"stowage-0.1.0.dist-info/licenses/LICENSE", *shipped}
     assert wanted <= set(names)
 
@@ -119,7 +120,7 @@ def test_another_distribution_with_the_same_names_comes_and_goes(environment: Pa
 def test_the_folder_of_the_unit_and_the_site_is_told(environment: Path, tmp_path: Path) -> None:
     folder = Path(run(environment / "stowage", "deploy-files", cwd=tmp_path).strip())
     assert environment.parent in folder.parents
-    for name in ("alerts.yml", "grafana.json", "nginx.conf", "stowage.service"):
+    for name in DEPLOYED:
         assert (folder / name).read_bytes() == (REPOSITORY / "deploy" / name).read_bytes()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stowage.services.metadata.protocol import MetadataStore
@@ -18,6 +20,15 @@ def store(metadata: SqlMetadataStore) -> MetadataStore:
 def test_an_empty_store_has_nothing_and_works(store: MetadataStore) -> None:
     store.check()
     assert store.counts() == RowCounts(0, 0, 0, {"running": 0, "kept": 0, "expired": 0})
+
+
+def test_the_end_of_the_last_sweep_is_kept(store: MetadataStore) -> None:
+    assert store.counts().swept_at is None
+    before = time.time()
+    store.note_sweep()
+    swept_at = store.counts().swept_at
+    assert swept_at is not None
+    assert before - 1 <= swept_at <= time.time()
 
 
 def test_images_are_targets_and_leases_have_states(store: MetadataStore) -> None:

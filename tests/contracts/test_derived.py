@@ -17,6 +17,7 @@ from tests.rows import BLOB_BYTES, add_image
         pytest.param(["DELETE FROM target_label", "DELETE FROM target"], "is missing in lists", id="an image"),
         pytest.param(["DELETE FROM image"], "is listed without a name", id="a name"),
         pytest.param(["UPDATE blob SET users = 5"], "is recorded as part of 5 images instead of 2", id="users"),
+        pytest.param(["UPDATE store SET images = 7"], "7 images are recorded instead of 2", id="their number"),
         pytest.param(["UPDATE target SET shared = 5"], f"has 5 recorded shared bytes instead of {BLOB_BYTES}", id="shared bytes"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, inspect, select
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, inspect, select, text
 
 from stowage.cli import main
 from stowage.services.filters import Filters
@@ -21,6 +21,8 @@ from stowage.settings import Config
 from stowage.wiring import open_engine
 from tests.builders import put_image, simple_layout
 from tests.postgresql import Cluster
+from tests.rows import digest
+from tests.services.metadata.test_migrations import upgrade_to
 
 
 @pytest.fixture
@@ -48,6 +50,22 @@ def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
         found = {table.name: connection.execute(select(table).order_by(*table.primary_key)).all() for table in METADATA.sorted_tables}
     engine.dispose()
     return {name: list(map(tuple, each)) for name, each in found.items()}
+
+
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    engine = open_database(url)
+    with transaction(engine, writes=True, migrates=True) as connection:  # other writes need our tables
+        result = connection.execute(text(statement))
+        found = list(map(tuple, result)) if result.returns_rows else []
+    engine.dispose()
+    return found
+
+
+def tables(url: str) -> list[str]:
+    engine = open_database(url)
+    names = inspect(engine).get_table_names()
+    engine.dispose()
+    return names
 
 
 def images() -> list[tuple[object, ...]]:
@@ -103,6 +121,46 @@ def test_a_store_in_the_other_database_is_left_alone(first: str, other: str, cap
     assert rows(other) == before
 
 
+@pytest.mark.parametrize("revision", ["0001", "0006"])
+def test_a_store_of_an_older_version_in_the_other_database_is_left_alone(
+    first: str, other: str, revision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upgrade_to(other, revision)
+    execute(other, f"INSERT INTO blob (digest, size, created_at) VALUES ('{digest('a')}', 1, 1)")
+    assert main(["copy", "--to-database", other]) == 1
+    assert capsys.readouterr().err == "stowage: there is a store in the other database\n"
+    assert execute(other, "SELECT version_num FROM alembic_version") == [(revision,)]
+
+
+def test_tables_of_another_program_are_left_alone(first: str, other: str, capsys: pytest.CaptureFixture[str]) -> None:
+    execute(other, "CREATE TABLE wages (amount INTEGER)")
+    assert main(["copy", "--to-database", other]) == 1
+    assert capsys.readouterr().err == "stowage: the other database has tables of another program: wages\n"
+    assert tables(other) == ["wages"]
+
+
+def test_a_file_that_a_service_uses_is_left_alone(first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "used"
+    command = [sys.executable, "-m", "stowage", "serve", "--root", str(root)]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert service.stderr is not None
+    try:
+        assert any("is ready on" in line for line in service.stderr)
+        before = rows(f"sqlite:///{root}/stowage.db")
+        assert main(["copy", "--to-database", f"sqlite:///{root}/stowage.db"]) == 2
+    finally:
+        service.terminate()
+        service.communicate(timeout=30)
+    assert capsys.readouterr().err == f"stowage: --to-database: another service is running on {root}.\n"
+    assert rows(f"sqlite:///{root}/stowage.db") == before
+
+
+def test_a_copy_that_is_refused_makes_no_file(first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(first, "UPDATE alembic_version SET version_num = '9999'")
+    assert main(["copy", "--to-database", f"sqlite:///{tmp_path}/new.db"]) != 0
+    assert not (tmp_path / "new.db").exists()
+
+
 def test_it_is_refused_while_a_service_runs(first: str, other: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     root, before = tmp_path / "root", rows(first)
     service = subprocess.Popen([sys.executable, "-m", "stowage", "serve"], stderr=subprocess.PIPE, text=True)
@@ -115,9 +173,7 @@ def test_it_is_refused_while_a_service_runs(first: str, other: str, capsys: pyte
         service.communicate(timeout=30)
     assert capsys.readouterr().err == f"stowage: STOWAGE_ROOT: another service is running on {root}.\n"
     assert rows(first) == before
-    engine = open_database(other)
-    assert inspect(engine).get_table_names() == []
-    engine.dispose()
+    assert tables(other) == []
 
 
 @pytest.mark.parametrize("url", ["", "mysql://user:secret@host/db", "the same"])

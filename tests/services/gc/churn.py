@@ -2,7 +2,7 @@
 
 It says each step before and after on stdout.
 
-Run as a module with the folder of a store, a prefix for the names of this process, and a seed.
+Run as a module with the folder of a store, the URL of its database, a prefix for the names of this process, and a seed.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NAMES = 3
 IMAGES = 6
 
 
-def open_store(root: Path) -> Engine:
-    metadata = metadata_store(f"sqlite:///{root}/stowage.db")
+def open_store(root: Path, url: str) -> Engine:
+    metadata = metadata_store(url)
     ticks = itertools.count(1)
     impatient = dataclasses.replace(LIMITS, turn_seconds=0.005)
     return Engine(
@@ -138,8 +138,8 @@ def take_out(engine: Engine, chance: random.Random, name: str) -> None:
         delete_image(engine, name, force=True, platforms=[Platform("linux", chance.choice(["amd64", "arm64"]))])
 
 
-def main(root: str, prefix: str, seed: str) -> None:
-    engine, chance = open_store(Path(root)), random.Random(seed)
+def main(root: str, url: str, prefix: str, seed: str) -> None:
+    engine, chance = open_store(Path(root), url), random.Random(seed)
     while True:
         name = f"docker.io/library/{prefix}:{chance.randrange(NAMES)}"
         verb = chance.choice(["put", "put", "put", "break", "untag", "untag", "platform", "platform", "collect"])

@@ -10,10 +10,13 @@ import pytest
 from stowage.services.engine import Engine
 from stowage.services.errors import ImageNotFound, InvalidParameter
 from stowage.services.filters import Filters
+from stowage.services.images import list as list_
+from stowage.services.images.delete import delete_image
 from stowage.services.images.list import UNKNOWN, ListedImage, list_images
 from stowage.services.images.tag import tag_image
 from stowage.services.oci.reference import Reference
 from tests.builders import Layout, make_layer, put_image, simple_layout
+from tests.engines import ON_EVERY_DATABASE
 from tests.rows import add_blobs, add_index, digest, image_facts
 
 YEARS = {"old": "2020-01-01T00:00:00Z", "middle": "2022-01-01T00:00:00Z", "new": "2024-01-01T00:00:00Z"}
@@ -194,3 +197,26 @@ def test_filters_without_sense_are_refused_in_dockers_words(engine: Engine, filt
 def test_the_image_to_compare_with_must_be_there(shelf: Engine, filters: str) -> None:
     with pytest.raises(ImageNotFound, match="^No such image: nope:latest$"):
         listed(shelf, filters)
+
+
+@ON_EVERY_DATABASE
+def test_a_list_that_is_being_read_does_not_show_an_image_that_comes_meanwhile(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_, "_PAGE", 1)
+    for name, created in YEARS.items():
+        put_image(engine, f"team/{name}:1", simple_layout(label=name, created=created))
+    put_image(engine, "team/last:1", simple_layout(label="last", created="2023-01-01T00:00:00Z"))
+    reading = list_images(engine, filters=Filters.parse('{"since": ["team/middle:1"]}'))
+    assert next(reading).repo_tags == ("team/new:1",)
+    delete_image(engine, "team/last:1")
+    put_image(engine, "team/ancient:1", simple_layout(label="ancient", created="2019-01-01T00:00:00Z"))
+    assert list(reading) == []
+
+
+@pytest.mark.parametrize("wanted", ["a=b\0c", "a\0b=c", "a\0b"])
+def test_labels_are_told_apart_whatever_characters_they_have(engine: Engine, wanted: str) -> None:
+    labels = {"first": {"a": "b\0c"}, "second": {"a\0b": "c"}, "third": {"a": "b"}}
+    for name, given in labels.items():
+        put_image(engine, f"team/{name}:1", simple_layout(label=name, config={"Labels": given}))
+    expected = {"a=b\0c": "first", "a\0b=c": "second", "a\0b": "second"}[wanted]
+    assert tags(engine, json.dumps({"label": [wanted]})) == [f"team/{expected}:1"]
+    assert sorted(tags(engine, json.dumps({"label!": [wanted]}))) == sorted(f"team/{name}:1" for name in labels if name != expected)

@@ -13,16 +13,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, LargeBinary, MetaData, String, insert, text
+from sqlalchemy import Boolean, Column, LargeBinary, MetaData, String, insert, text
 
 from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.store import upgrade
 from stowage.services.metadata.tables import METADATA
+from stowage.services.oci.platform import Platform
 from tests.engines import PLATFORM, metadata_store
 from tests.listings import all_records
 from tests.postgresql import Cluster
-from tests.rows import add_image, digest
+from tests.rows import add_image, descriptor, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -49,7 +50,7 @@ def test_the_revisions_make_the_tables(url: str) -> None:
     upgrade(url, PLATFORM)
     engine = open_engine(url)
     with transaction(engine, writes=False) as connection:
-        options = {"include_name": lambda name, _kind, _parents: name not in ("last_write", "generation")}
+        options = {"include_name": lambda name, _kind, _parents: name != "last_write"}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
     engine.dispose()
 
@@ -59,6 +60,7 @@ def test_tables_on_sqlite_are_what_they_are_declared_to_be(sqlite_url: str) -> N
     made = dict(_query(sqlite_url, "SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
     assert [name for name, sql in made.items() if "WITHOUT ROWID" in sql] == ["edge", "lease_blob", "source", "target_label"]
     assert made["image"].count("REFERENCES manifest") == 1
+    assert [name for name, sql in made.items() if "AUTOINCREMENT" in sql] == ["target"]
     assert "last_write" not in made
 
 
@@ -81,9 +83,29 @@ def test_upgrading_again_keeps_everything(url: str) -> None:
     store.close()
 
 
+def test_a_derivation_of_lists_is_announced_if_there_are_images(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "stowage.services.metadata")
+    upgrade(url, PLATFORM)
+    upgrade(url, Platform("linux", "s390x"), change_platform=True)
+    assert caplog.messages == []
+    store = metadata_store(url)
+    with store.write() as tx:
+        add_image(tx, "m", ["l"], name="a:1")
+        add_image(tx, "n", ["l"], name="a:2")
+        tx.images.put("a:3", descriptor("n"), 1)
+    store.close()
+    upgrade(url, PLATFORM)
+    assert caplog.messages == []
+    upgrade(url, PLATFORM, change_platform=True)
+    assert caplog.messages == [
+        "deriving the lists of 2 images, which takes about 20 seconds for 100,000",
+        "derived the lists of 2 images",
+    ]
+
+
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
 def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str) -> None:
-    _upgrade_to(url, revision)
+    upgrade_to(url, revision)
     older = open_engine(url)
     with transaction(older, writes=True) as connection:
         connection.execute(text("INSERT INTO blob (digest, size, created_at) VALUES (:digest, 1, 1)"), {"digest": str(digest("a"))})
@@ -101,18 +123,15 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
 def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
     """Migrations only add: a row of every table with the columns of the revision before is accepted."""
     revisions = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
-    _upgrade_to(url, revisions[-2])
+    upgrade_to(url, revisions[-2])
     engine, before = open_engine(url), MetaData()
     with transaction(engine, writes=False) as connection:
         before.reflect(connection)
     upgrade(url, PLATFORM)
     with transaction(engine, writes=True) as connection:
         for table in before.sorted_tables:
-            if table.name != "alembic_version":
-                values = {
-                    column.name: b"7" if isinstance(column.type, LargeBinary) else "7" if _is_text(column) else 7 for column in table.c
-                }
-                connection.execute(insert(table), values)
+            if table.name not in ("alembic_version", "generation"):  # which no version uses that has the revision before
+                connection.execute(insert(table), {column.name: _value(column) for column in table.c})
     engine.dispose()
 
 
@@ -121,7 +140,7 @@ def test_upgraded_by_two_processes_at_once(url: str) -> None:
     upgrading = [sys.executable, "-c", code, url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
-    assert _revision(url) == "0007"
+    assert _revision(url) == "0010"
 
 
 def test_a_newer_store_is_refused_and_left_alone(url: str) -> None:
@@ -137,7 +156,7 @@ def test_the_whole_database_is_one_file_afterwards(sqlite_url: str) -> None:
     assert [path.name for path in Path(sqlite_url.removeprefix("sqlite:///")).parent.iterdir()] == ["stowage.db"]
 
 
-def _upgrade_to(url: str, revision: str) -> None:
+def upgrade_to(url: str, revision: str) -> None:
     """Make the tables as they were at a revision."""
     config = Config()
     config.set_main_option("script_location", str(REPOSITORY / "services/metadata/migrations"))
@@ -148,8 +167,11 @@ def _upgrade_to(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def _is_text(column: Column[Any]) -> bool:
-    return isinstance(column.type, String)
+def _value(column: Column[Any]) -> object:
+    for kind, value in {LargeBinary: b"7", String: "7", Boolean: True}.items():
+        if isinstance(column.type, kind):
+            return value
+    return 7
 
 
 def _set_revision(url: str, revision: str) -> None:

@@ -38,6 +38,21 @@ class TestPlaces:
             blobs(second)
         first.close()
 
+    def test_a_place_that_came_while_the_connection_was_lost_is_left_alone(self, url: str, cluster: Cluster) -> None:
+        first, second = (metadata_store(url, timeout=TIMEOUT, place=place) for place in ("here", "there"))
+        add(first, "a")
+        cluster.stop()
+        cluster.start()
+        add(second, "b")
+        for attempt in (lambda: add(first, "c"), lambda: blobs(first), first.check):
+            with pytest.raises(Unavailable, match="another Stowage uses this database"):
+                attempt()
+        assert blobs(second) == {A, B}
+        second.close()
+        add(first, "b")
+        assert blobs(first) == {A, B}
+        first.close()
+
     def test_each_database_of_a_server_is_held_by_itself(self, url: str, cluster: Cluster) -> None:
         cluster.create_database("elsewhere")
         first, second = metadata_store(url, place="here"), metadata_store(cluster.url("elsewhere"), place="there")
