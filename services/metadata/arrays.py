@@ -18,4 +18,5 @@ def _compile(expression: BinaryExpression[Any], compiler: SQLCompiler, **options
     if expression.operator is in_op and isinstance(values, BindParameter) and values.expanding and not values.unique:
         array = bindparam(values.key, type_=ARRAY(expression.left.type))
         return compiler.process(expression.left == any_(array), **options)
-    return compiler.visit_binary(expression, **options)
+    written: str = compiler.visit_binary(expression, **options)  # type: ignore[no-untyped-call]
+    return written

@@ -64,7 +64,8 @@ class SqlImages:
 
     def count(self) -> int:
         self._upkeep.flush()
-        return self._connection.scalars(select(store.c.images)).one()
+        images: int = self._connection.scalars(select(store.c.images)).one()
+        return images
 
     def _select(self, query: Executable, values: dict[str, str]) -> list[ImageRecord]:
         return [to_record(row) for row in self._connection.execute(query, values)]

@@ -195,7 +195,7 @@ def _derive_all(connection: Connection, platform: Platform) -> None:
     """Derive everything again, and say so if there are images: it may take a while, in which nothing else is shown."""
     images = connection.scalar(select(func.count(image.c.target.distinct())))
     if images:
-        _log.warning("deriving the lists of %d images, which takes about 20 seconds for 100,000", images)
+        _log.warning("deriving the lists of %d images; the store is not available until that is done", images)
     rebuild(connection, platform)
     store_number(connection)
     if images:

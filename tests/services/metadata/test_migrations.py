@@ -98,7 +98,7 @@ def test_a_derivation_of_lists_is_announced_if_there_are_images(url: str, caplog
     assert caplog.messages == []
     upgrade(url, PLATFORM, change_platform=True)
     assert caplog.messages == [
-        "deriving the lists of 2 images, which takes about 20 seconds for 100,000",
+        "deriving the lists of 2 images; the store is not available until that is done",
         "derived the lists of 2 images",
     ]
 
