@@ -202,6 +202,23 @@ class Config:
         "beyond its first MiB. A request that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
         parsers.parse_count,
     )
+    listed_entries: int = setting(
+        "500000",
+        "How many files of a layer are listed by `/stowage/images/NAME/files` and the page; a longer list is cut. An image whose layers "
+        "have more together is only shown layer by layer.",
+        parsers.parse_count,
+    )
+    listing_seconds: int = setting(
+        "120",
+        "Seconds that reading the list of files of a layer may take, at the first look into it.",
+        parsers.parse_count,
+    )
+    listing_bytes: int = setting(
+        "268435456",
+        "Bytes that the lists of files of all layers may take in the database. Beyond them the oldest are removed, and read again from the "
+        "layer when somebody looks. 0 keeps none.",
+        parsers.parse_amount,
+    )
     event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)
     concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", parsers.parse_small_count)
     concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", parsers.parse_small_count)

@@ -11,6 +11,7 @@ all of it back. A read transaction sees one state.
     target     each target of an image, with what lists show of it: derived from the rows above
     source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
+    layer_files  what is in a layer, as it was read at the first look; removed with the blob, and the oldest beyond a limit
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
     store      one row: the id of the store, created with its tables and also kept in the content store
 
@@ -144,7 +145,7 @@ class Graph(Protocol):
         """Every blob that is not rooted, found by following all edges."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Remove these blobs: blob, layer, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
+        """Remove these blobs: blob, layer, list of files, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
 
         The row of a manifest that needs one of them is removed too, while its blob stays: no manifest row is ever incomplete. Raises
         Internal if an image's target would be removed.
@@ -216,6 +217,21 @@ class Sources(Protocol):
         """The full names, `registry/repository`, at every registry, ordered by registry and repository, per blob that has any."""
 
 
+class LayerFiles(Protocol):
+    """Lists of what is in layers, in the form in which services/archive/file_list.py keeps them. They can be read again from the blobs."""
+
+    def get(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        """The lists that are kept of these blobs, without those that were damaged."""
+
+    def put(self, digest: Digest, kept: bytes, now: int, *, most: int) -> bool:
+        """Keep the list of a blob that is present, instead of an older one; the oldest others are removed until all count at most `most`
+        bytes. Returns whether it is kept: not if it alone is larger.
+        """
+
+    def bytes(self) -> int:
+        """How many bytes all of them count."""
+
+
 class Events(Protocol):
     """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
@@ -249,6 +265,9 @@ class Transaction(Protocol):
 
     @property
     def targets(self) -> Targets: ...
+
+    @property
+    def layer_files(self) -> LayerFiles: ...
 
 
 class MetadataStore(Protocol):

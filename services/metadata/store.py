@@ -18,6 +18,7 @@ from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, que
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
+from stowage.services.metadata.layer_files import SqlLayerFiles
 from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.listing import SqlTargets
 from stowage.services.metadata.records import RowCounts, State
@@ -44,6 +45,7 @@ class SqlTransaction:
     sources: SqlSources
     events: SqlEvents
     targets: SqlTargets
+    layer_files: SqlLayerFiles
 
 
 class SqlMetadataStore:
@@ -117,6 +119,7 @@ class SqlMetadataStore:
                 SqlSources(connection),
                 SqlEvents(connection, self._event_history),
                 SqlTargets(connection, upkeep),
+                SqlLayerFiles(connection),
             )
             upkeep.flush()
 

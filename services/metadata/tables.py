@@ -141,4 +141,15 @@ event = Table(
     Column("attributes", TEXT, nullable=False),
 )
 
+layer_files = Table(
+    "layer_files",
+    METADATA,
+    Column("digest", TEXT, ForeignKey("blob.digest"), primary_key=True),
+    Column("kept_at", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("checksum", BigInteger, nullable=False),
+    Column("list", LargeBinary, nullable=False),
+    Index("layer_files_kept_at", "kept_at", "bytes"),
+)
+
 store = Table("store", METADATA, Column("id", TEXT, primary_key=True), Column("platform", TEXT))

@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, LargeBinary, MetaData, String, insert, text
+from sqlalchemy import Boolean, Column, LargeBinary, MetaData, String, insert, text
 
 from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
@@ -100,8 +100,7 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
 
 def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
     """Migrations only add: a row of every table with the columns of the revision before is accepted."""
-    revisions = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
-    _upgrade_to(url, revisions[-2])
+    _upgrade_to(url, _revisions()[-2])
     engine, before = open_engine(url), MetaData()
     with transaction(engine, writes=False) as connection:
         before.reflect(connection)
@@ -109,10 +108,7 @@ def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
     with transaction(engine, writes=True) as connection:
         for table in before.sorted_tables:
             if table.name != "alembic_version":
-                values = {
-                    column.name: b"7" if isinstance(column.type, LargeBinary) else "7" if _is_text(column) else 7 for column in table.c
-                }
-                connection.execute(insert(table), values)
+                connection.execute(insert(table), {column.name: _any_value(column) for column in table.c})
     engine.dispose()
 
 
@@ -121,7 +117,7 @@ def test_upgraded_by_two_processes_at_once(url: str) -> None:
     upgrading = [sys.executable, "-c", code, url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
-    assert _revision(url) == "0007"
+    assert _revision(url) == _revisions()[-1]
 
 
 def test_a_newer_store_is_refused_and_left_alone(url: str) -> None:
@@ -137,6 +133,10 @@ def test_the_whole_database_is_one_file_afterwards(sqlite_url: str) -> None:
     assert [path.name for path in Path(sqlite_url.removeprefix("sqlite:///")).parent.iterdir()] == ["stowage.db"]
 
 
+def _revisions() -> list[str]:
+    return sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
+
+
 def _upgrade_to(url: str, revision: str) -> None:
     """Make the tables as they were at a revision."""
     config = Config()
@@ -148,8 +148,10 @@ def _upgrade_to(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def _is_text(column: Column[Any]) -> bool:
-    return isinstance(column.type, String)
+def _any_value(column: Column[Any]) -> object:
+    """A value that the column may have, the same in every column of its type."""
+    types = {LargeBinary: b"7", String: "7", Boolean: True}
+    return next((value for of, value in types.items() if isinstance(column.type, of)), 7)
 
 
 def _set_revision(url: str, revision: str) -> None:
