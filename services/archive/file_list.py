@@ -69,10 +69,10 @@ Item = TypeVar("Item")
 class FileList:
     """The entries of a layer in their order, a column for each thing that is known of them.
 
-    A path is clean: relative, without `.` and `..`; that of the root is empty. A whiteout has the path that it removes, an opaque mark that
-    of its directory. Sizes are bytes of content as stored, so a sparse file counts without its holes and a hard link counts 0; a checksum is
-    the CRC-32 of that content; times are seconds since 1970. A link is the target of a symlink as written, the path of a hard link's
-    target, or the numbers of a device.
+    A path is clean: relative, without `.` and `..`; that of the root is empty. A whiteout has the path that it removes, an opaque mark
+    that of its directory. Sizes are bytes of content as stored, so a sparse file counts without its holes and a hard link counts 0; a
+    checksum is the CRC-32 of that content; times are seconds since 1970. A link is the target of a symlink as written, the path of a hard
+    link's target, or the numbers of a device.
 
     `problem` is a sentence about what is missing, empty if nothing is. If the list is `cut`, entries are missing; `most` is the number of
     entries that were allowed.
@@ -130,13 +130,19 @@ class FileList:
             for size in head["columns"]:
                 columns.append(raw[start : start + size])
                 start += size
-            paths, kinds, links, *numbers = columns
+            paths, kinds, links, *others = columns
             count = head["entries"]
+            sizes, checksums, modes, uids, gids, times = map(_numbers, others)
             found = cls(
                 _split(paths, count),
                 [_KINDS[letter] for letter in kinds.decode()],
-                *map(_numbers, numbers),
-                links=_split(links, count),
+                sizes,
+                checksums,
+                modes,
+                uids,
+                gids,
+                times,
+                _split(links, count),
                 problem=head["problem"],
                 is_cut=head["cut"],
                 is_tar=head["tar"],

@@ -24,6 +24,8 @@ _WHITEOUT, _AUFS, _OPAQUE = ".wh.", ".wh..wh.", ".wh..wh..opq"
 _TEXT_BYTES = 256
 """How many bytes the names and links of a list may have, for each entry that it may have."""
 _STEP = 4096
+MAX_PATH = 4096
+"""PATH_MAX of Linux: no file is unpacked under a longer name. It also bounds how deep directories are."""
 _KINDS = {
     MemberType.FILE: EntryKind.FILE,
     MemberType.SPARSE: EntryKind.FILE,
@@ -51,6 +53,7 @@ def read_layer_files(chunks: Iterator[bytes], *, most: int, hold: Callable[[int]
             return replace(found, problem="it is not a tar archive", is_tar=False)
         problem = _read(_Contents(stream), found, hold)
     except InvalidContent as exc:
+        found.checksums.extend([0] * (len(found) - len(found.checksums)))
         problem = f"it is damaged after {len(found)} entries: {exc}"
     return replace(found, problem=problem, is_cut=bool(problem))
 
@@ -82,30 +85,39 @@ class _Contents(Chunks):
 
 
 def _read(source: _Contents, found: FileList, hold: Callable[[int], None]) -> str:
-    """Add the members of a tar to the list; returns why it stopped early, if it did."""
+    """Add the members of a tar to the list; returns why some are missing, if they are."""
     reader = TarReader(source.read, source.skip)
     text_left = found.most * _TEXT_BYTES
     held = 0
+    problem = ""
     for number, member in enumerate(reader):
-        if number:
-            found.checksums.append(source.take_checksum())
+        _add_checksum(found, source)
         text_left -= len(member.name) + len(member.link)
         if number == found.most or text_left < 0:
             return f"it has more than {number} entries, of which only these are listed"
         if number % _STEP == 0:
             hold(max(0, found.weight - held))
             held = found.weight
-        _add(found, member, reader)
-    if len(found):
-        found.checksums.append(source.take_checksum())
-    return ""
+        if not _add(found, member, reader):
+            problem = f"names longer than {MAX_PATH} bytes are left out"
+    _add_checksum(found, source)
+    return problem
 
 
-def _add(found: FileList, member: Member, reader: TarReader) -> None:
-    """Add a member, but for its checksum, which is known when the next one begins."""
+def _add_checksum(found: FileList, source: _Contents) -> None:
+    """Complete the last entry, whose content has been skipped."""
+    checksum = source.take_checksum()
+    if len(found.checksums) < len(found):
+        found.checksums.append(checksum)
+
+
+def _add(found: FileList, member: Member, reader: TarReader) -> bool:
+    """Add a member, but for its checksum, which is known when the next one begins; returns whether a file can have such a name."""
     header, more = reader.header, reader.attributes
     name = member.name if not more else more.get(b"GNU.sparse.name", b"").decode("utf-8", "surrogateescape") or member.name
     path, kind = clean_path(name), _KINDS[member.type]
+    if len(path) > MAX_PATH:
+        return False
     if _WHITEOUT in path:
         path, kind = _special(path, kind)
     link = member.link
@@ -127,6 +139,7 @@ def _add(found: FileList, member: Member, reader: TarReader) -> None:
     found.gids.append(_decimal(more[b"gid"]) if b"gid" in more else gid)
     found.times.append(_decimal(more[b"mtime"]) if b"mtime" in more else _number(header[136:148]))
     found.links.append(link)
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +168,7 @@ def _special(path: str, kind: EntryKind) -> tuple[str, EntryKind]:
     if name == _OPAQUE:
         return folder, EntryKind.OPAQUE
     if path.startswith(_AUFS) or name.startswith(_AUFS) or name == _WHITEOUT:
-        return path, kind if path.startswith(_AUFS) and kind is EntryKind.FILE else EntryKind.AUFS
+        return path, EntryKind.AUFS
     if name.startswith(_WHITEOUT):
         return path.removesuffix(name) + name.removeprefix(_WHITEOUT), EntryKind.WHITEOUT
     return path, kind

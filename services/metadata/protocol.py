@@ -145,7 +145,8 @@ class Graph(Protocol):
         """Every blob that is not rooted, found by following all edges."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Remove these blobs: blob, layer, list of files, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
+        """Remove these blobs: blob, layer, layer_files, source and manifest rows and the edges out of them; updates ancestors'
+        `content_size`.
 
         The row of a manifest that needs one of them is removed too, while its blob stays: no manifest row is ever incomplete. Raises
         Internal if an image's target would be removed.

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, select
 
 from stowage.services.metadata.layer_files import damaged_lists
-from stowage.services.metadata.layer_files import damaged_lists
 from stowage.services.metadata.reach import CONTENT_SIZES
 from stowage.services.metadata.recount import find_differences, next_page
 from stowage.services.metadata.rows import in_chunks

@@ -1,0 +1,175 @@
+"""The files of an image, of one platform: all of them as they are seen, or what one layer did.
+
+The lists of layers are kept (services/store/layer_files.py), and the trees that are made of them are cached in each process, the most
+recently used ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from stowage.services.archive.file_list import FileList
+from stowage.services.engine import Engine
+from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
+from stowage.services.images.file_tree import TooManyNodes
+from stowage.services.images.file_views import FileItem, Listing, change_rows, describe, page_of, tree_rows, wasted_rows
+from stowage.services.images.layered_files import LayeredFiles, LayerEffect, Sum, layer_files
+from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
+from stowage.services.kept import Kept
+from stowage.services.oci.platform import Platform
+from stowage.services.store.layer_files import list_layer_files
+
+_KEPT_BYTES = 48 << 20
+_MORE_NODES = 1000
+_kept: Kept[Hashable, LayeredFiles] = Kept(_KEPT_BYTES, share=1)
+
+
+class View(StrEnum):
+    """What to list: what is in a directory, all files below it, or the paths that take bytes for nothing."""
+
+    TREE = "tree"
+    FLAT = "flat"
+    WASTED = "wasted"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """A page of items, of `total`, and what is known of the whole image. `layer` is the number of the layer that the items are about.
+
+    `effects` has what each layer did, None for those that are not looked at. `problem` says what is missing from the whole, if anything.
+    """
+
+    image: PlatformImage
+    effects: tuple[LayerEffect | None, ...]
+    sum: Sum
+    wasted: Sum
+    layer: int | None
+    path: str
+    total: int
+    items: tuple[FileItem, ...]
+    problem: str
+
+
+def list_files(
+    engine: Engine,
+    name: str,
+    *,
+    platform: Platform | None = None,
+    layer: str = "",
+    view: View = View.TREE,
+    listing: Listing | None = None,
+) -> ImageFiles:
+    """List files of an image, or, with the number or the digest of a layer, what that layer added, changed and removed.
+
+    Reads each layer that nobody has looked into before. Raises ImageNotFound, NotFound for a platform, a layer or a path that is not
+    there, Unsupported for what has no layers of files, InvalidParameter, Forbidden for more files than the settings allow, and Damaged.
+    """
+    listing = listing or Listing()
+    image = read_platform_image(engine, name, platform)
+    number = image.find_layer(layer) if layer else None
+    if number is None:
+        whole = read_files(engine, image)
+        return _list_whole(image, whole, view, listing)
+    if view is View.WASTED:
+        raise InvalidParameter("bytes are wasted in a whole image: leave out the layer")
+    return _list_layer(engine, image, number, replace(listing, flat=listing.flat or view is View.FLAT))
+
+
+def read_files(engine: Engine, image: PlatformImage) -> LayeredFiles:
+    """The tree of an image; raises as `list_files` does."""
+    return _read(engine, image, image.layers)
+
+
+def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: Listing) -> ImageFiles:
+    if view is View.WASTED:
+        rows = wasted_rows(files.wasted, listing)
+    elif listing.path and files.tree.find(listing.path) is None:
+        raise NotFound(f"image {image.name} has no file /{listing.path}")
+    else:
+        rows = tree_rows(files.tree, replace(listing, flat=listing.flat or view is View.FLAT))
+    total, page = page_of(rows, listing, "-size")
+    items = tuple(describe(row, files.tree) for row in page)
+    return _answer(image, files, files.effects, None, listing.path, total, items)
+
+
+def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: Listing) -> ImageFiles:
+    """What one layer did; if the image has too many files for a tree, what is in that layer alone."""
+    effects: tuple[LayerEffect | None, ...]
+    try:
+        whole = read_files(engine, image)
+        files = _read(engine, image, image.layers[: number + 1])
+        effects = whole.effects
+    except Forbidden:
+        whole = files = _read(engine, image, image.layers[number : number + 1])
+        effects = (*[None] * number, files.effects[0], *[None] * (len(image.layers) - number - 1))
+    if problem := files.effects[-1].problem if not files.effects[-1].entries else "":
+        raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {problem}")
+    total, page = page_of(change_rows(files.last_changes(), listing), listing, "-size")
+    items = tuple(describe(row, files.tree, is_folder=True) for row in page)
+    return _answer(image, whole, effects, number, listing.path, total, items)
+
+
+def _answer(
+    image: PlatformImage,
+    files: LayeredFiles,
+    effects: tuple[LayerEffect | None, ...],
+    layer: int | None,
+    path: str,
+    total: int,
+    items: tuple[FileItem, ...],
+) -> ImageFiles:
+    root = files.tree.root
+    wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
+    problems = [f"layer {number}: {effect.problem}" for number, effect in enumerate(effects) if effect and effect.problem]
+    return ImageFiles(image, effects, Sum(root.files, root.bytes), wasted, layer, path, total, items, "; ".join(problems))
+
+
+def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) -> LayeredFiles:
+    key = (tuple((layer.descriptor.digest, layer.is_present) for layer in layers), engine.limits.listed_entries)
+    known = _kept.get(key)
+    if known is not None:
+        return known
+    most = engine.limits.listed_entries
+    lists: list[FileList] = []
+    with closing(engine.memory.reservation()) as memory:
+        for layer in layers:
+            lists.append(_list_layer_files(engine, layer, alone=len(layers) == 1))
+            memory.hold(3 * lists[-1].weight)
+            if sum(map(len, lists)) > most:
+                raise _too_many(image, most)
+        _refuse_no_files(image, layers, lists)
+        try:
+            files = layer_files(lists, most=2 * most + _MORE_NODES)
+        except TooManyNodes:
+            raise _too_many(image, most) from None
+    if all(listed.most for listed in lists):  # the others may be there at the next look
+        _kept.put(key, files, files.weight)
+    return files
+
+
+def _list_layer_files(engine: Engine, layer: ImageLayer, *, alone: bool) -> FileList:
+    """The list of a layer, or an empty one that says why it cannot be read now."""
+    if not layer.is_present:
+        return FileList(problem=layer.absence, is_cut=True, is_tar=False, most=1)
+    try:
+        return list_layer_files(engine, layer.descriptor.digest)
+    except (BlobNotFound, Damaged, Forbidden) as exc:
+        if alone:
+            raise
+        return FileList(problem=str(exc), is_cut=True)
+
+
+def _refuse_no_files(image: PlatformImage, layers: Sequence[ImageLayer], lists: Sequence[FileList]) -> None:
+    """Refuse an artifact, whose layers hold no files."""
+    if lists and not any(listed.is_tar for listed in lists):
+        first = layers[0].descriptor
+        raise Unsupported(
+            f"image {image.name} has no layers that are archives of files: layer {first.digest} ({first.media_type}): {lists[0].problem}"
+        )
+
+
+def _too_many(image: PlatformImage, most: int) -> Forbidden:
+    return Forbidden(f"image {image.name} has more than {most} files; look at its layers one by one, or raise STOWAGE_LISTED_ENTRIES")
