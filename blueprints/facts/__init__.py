@@ -2,4 +2,6 @@
 
 from flask import Blueprint
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
+from stowage.blueprints.facts import difference, files
+
+BLUEPRINTS: tuple[Blueprint, ...] = (files.blueprint, difference.blueprint)

@@ -14,6 +14,8 @@ from enum import StrEnum
 from stowage.services.archive.file_list import FileList
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
+from stowage.services.images.file_changes import Change
+from stowage.services.images.file_names import possible_paths, show_path
 from stowage.services.images.file_tree import TooManyNodes
 from stowage.services.images.file_views import FileItem, Listing, change_rows, describe, page_of, tree_rows, wasted_rows
 from stowage.services.images.layered_files import LayeredFiles, LayerEffect, Sum, layer_files
@@ -36,14 +38,41 @@ class View(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShownLayer:
+    """A layer and what it did; the latter is None if it was not looked at, because the image has too many files."""
+
+    layer: ImageLayer
+    effect: LayerEffect | None
+
+    @property
+    def content(self) -> Sum | None:
+        """All that it stores."""
+        return self.effect.content if self.effect else None
+
+    @property
+    def wasted(self) -> Sum | None:
+        """What of that no path of the image leads to."""
+        return self.effect.wasted if self.effect else None
+
+    @property
+    def problem(self) -> str:
+        """What of its files is missing, as a sentence; empty if nothing is."""
+        return self.effect.problem if self.effect else ""
+
+    def did(self, change: Change) -> Sum | None:
+        """What it did in this way."""
+        return self.effect.changes[change] if self.effect else None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFiles:
     """A page of items, of `total`, and what is known of the whole image. `layer` is the number of the layer that the items are about.
 
-    `effects` has what each layer did, None for those that are not looked at. `problem` says what is missing from the whole, if anything.
+    `problem` says what is missing from the whole, if anything.
     """
 
     image: PlatformImage
-    effects: tuple[LayerEffect | None, ...]
+    layers: tuple[ShownLayer, ...]
     sum: Sum
     wasted: Sum
     layer: int | None
@@ -67,15 +96,14 @@ def list_files(
     Reads each layer that nobody has looked into before. Raises ImageNotFound, NotFound for a platform, a layer or a path that is not
     there, Unsupported for what has no layers of files, InvalidParameter, Forbidden for more files than the settings allow, and Damaged.
     """
-    listing = listing or Listing()
+    listing = replace(listing or Listing(), flat=view is View.FLAT)
     image = read_platform_image(engine, name, platform)
     number = image.find_layer(layer) if layer else None
     if number is None:
-        whole = read_files(engine, image)
-        return _list_whole(image, whole, view, listing)
+        return _list_whole(image, read_files(engine, image), view, listing)
     if view is View.WASTED:
         raise InvalidParameter("bytes are wasted in a whole image: leave out the layer")
-    return _list_layer(engine, image, number, replace(listing, flat=listing.flat or view is View.FLAT))
+    return _list_layer(engine, image, number, listing)
 
 
 def read_files(engine: Engine, image: PlatformImage) -> LayeredFiles:
@@ -84,12 +112,13 @@ def read_files(engine: Engine, image: PlatformImage) -> LayeredFiles:
 
 
 def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: Listing) -> ImageFiles:
+    listing = _locate(files, listing)
     if view is View.WASTED:
         rows = wasted_rows(files.wasted, listing)
-    elif listing.path and files.tree.find(listing.path) is None:
-        raise NotFound(f"image {image.name} has no file /{listing.path}")
+    elif files.tree.find(listing.path) is None:
+        raise NotFound(f"image {image.name} has no file {show_path(listing.path)}")
     else:
-        rows = tree_rows(files.tree, replace(listing, flat=listing.flat or view is View.FLAT))
+        rows = tree_rows(files.tree, listing)
     total, page = page_of(rows, listing, "-size")
     items = tuple(describe(row, files.tree) for row in page)
     return _answer(image, files, files.effects, None, listing.path, total, items)
@@ -107,9 +136,16 @@ def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: List
         effects = (*[None] * number, files.effects[0], *[None] * (len(image.layers) - number - 1))
     if problem := files.effects[-1].problem if not files.effects[-1].entries else "":
         raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {problem}")
+    listing = _locate(files, listing)
     total, page = page_of(change_rows(files.last_changes(), listing), listing, "-size")
     items = tuple(describe(row, files.tree, is_folder=True) for row in page)
     return _answer(image, whole, effects, number, listing.path, total, items)
+
+
+def _locate(files: LayeredFiles, listing: Listing) -> Listing:
+    """The listing with a clean path, the one that there is if its text may mean several."""
+    paths = possible_paths(listing.path)
+    return replace(listing, path=next((path for path in paths if files.tree.find(path)), paths[0]))
 
 
 def _answer(
@@ -123,8 +159,9 @@ def _answer(
 ) -> ImageFiles:
     root = files.tree.root
     wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
-    problems = [f"layer {number}: {effect.problem}" for number, effect in enumerate(effects) if effect and effect.problem]
-    return ImageFiles(image, effects, Sum(root.files, root.bytes), wasted, layer, path, total, items, "; ".join(problems))
+    layers = tuple(map(ShownLayer, image.layers, effects))
+    problem = "; ".join(f"layer {number}: {shown.problem}" for number, shown in enumerate(layers) if shown.problem)
+    return ImageFiles(image, layers, Sum(root.files, root.bytes), wasted, layer, path, total, items, problem)
 
 
 def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) -> LayeredFiles:
