@@ -15,7 +15,7 @@ from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, choice, listing_of
-from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, mapping, nullable, record, written_as
+from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.difference import FileDifference, compare_images
 from stowage.services.images.file_names import show_path
@@ -39,6 +39,8 @@ class DifferenceQuery(ListingQuery):
     def _require_both(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
         if not query.get("left") or not query.get("right"):
             raise InvalidParameter("left and right must name the images to compare")
+        if query.get("view") == View.WASTED:
+            raise InvalidParameter("bytes are wasted in one image: view must be tree or flat")
         return query
 
 
@@ -81,12 +83,15 @@ def _steps(steps: tuple[History, ...]) -> list[dict[str, object]]:
     return [{"CreatedBy": step.created_by, "Created": str(step.created or ""), "EmptyLayer": step.empty_layer} for step in steps]
 
 
+_STEPS = array(record({"CreatedBy": TEXT, "Created": TEXT, "EmptyLayer": BOOLEAN}))
+
+
 class HistorySides(ResponseSchema):
     """How many steps at the beginning are the same, and those after them."""
 
     same = fields.Integer(data_key="Same")
-    left = fields.Function(lambda history: _steps(history.left), data_key="Left", metadata=written_as({"type": "array"}))
-    right = fields.Function(lambda history: _steps(history.right), data_key="Right", metadata=written_as({"type": "array"}))
+    left = fields.Function(lambda history: _steps(history.left), data_key="Left", metadata=written_as(_STEPS))
+    right = fields.Function(lambda history: _steps(history.right), data_key="Right", metadata=written_as(_STEPS))
 
 
 def _changes(files: FileDifference) -> dict[str, object]:

@@ -113,8 +113,8 @@ def _add_checksum(found: FileList, source: _Contents) -> None:
 
 def _add(found: FileList, member: Member, reader: TarReader) -> bool:
     """Add a member, but for its checksum, which is known when the next one begins; returns whether a file can have such a name."""
-    header, more = reader.header, reader.attributes
-    name = member.name if not more else more.get(b"GNU.sparse.name", b"").decode("utf-8", "surrogateescape") or member.name
+    header, more = reader.header, reader.attributes or {}
+    name = more[b"GNU.sparse.name"].decode("utf-8", "surrogateescape") if b"GNU.sparse.name" in more else member.name
     path, kind = clean_path(name), _KINDS[member.type]
     if len(path) > MAX_PATH:
         return False

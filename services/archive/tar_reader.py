@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from types import MappingProxyType
 
 from stowage.services.errors import InvalidContent
 
@@ -40,7 +39,6 @@ _MAX_SIZE = (1 << 63) - 1
 _KEYS = frozenset({b"path", b"linkpath", b"size"})
 _ATTRIBUTES = frozenset({b"uid", b"gid", b"mtime", b"GNU.sparse.name"})
 _SPARSE = b"GNU.sparse."
-_NOTHING = MappingProxyType[bytes, bytes]({})
 _LINE_FEED = 0x0A
 
 
@@ -68,7 +66,7 @@ _TYPES = {
     b"6": MemberType.SPECIAL,
     b"S": MemberType.SPARSE,
 }
-_WITH_CONTENT = (MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOWN)  # a set would hash the member, which is slow
+_WITH_CONTENT = (MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOWN)  # a set would hash the type, which is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class _Extension:
     link: str | None = None
     size: int | None = None
     sparse: bool = False
-    attributes: dict[bytes, bytes] | None = None
+    attributes: Mapping[bytes, bytes] | None = None
 
 
 class TarReader:
@@ -107,10 +105,9 @@ class TarReader:
         self._content_left = 0
         self._padding = 0
         self._extension_bytes_left = ARCHIVE_EXTENSION_BYTES
-        self.header = _ZEROS
-        """The header of the current member."""
-        self.attributes: Mapping[bytes, bytes] = _NOTHING
-        """What its PAX records say besides: `uid`, `gid` and `mtime`, and `GNU.sparse.name`, the real name of a sparse file."""
+        self.header = _ZEROS  # of the current member
+        self.attributes: Mapping[bytes, bytes] | None = None
+        """What PAX records say of `uid`, `gid`, `mtime` and `GNU.sparse.name`, the real name of a sparse file; None if nothing."""
 
     def __iter__(self) -> Iterator[Member]:
         while (member := self._next()) is not None:
@@ -160,7 +157,7 @@ class TarReader:
         if member_type not in _WITH_CONTENT:
             size = 0
         self._content_left, self._padding = size, -size % BLOCK
-        self.header, self.attributes = header, extension.attributes or _NOTHING
+        self.header, self.attributes = header, extension.attributes
         return Member(name, member_type, size, link)
 
     def _skip_sparse_map(self, header: bytes) -> None:
@@ -176,8 +173,7 @@ class TarReader:
     def _read_header(self) -> bytes | None:
         """The next header, or None at the end: two blocks of zeros, or the end of the source at a block boundary."""
         self._skip()
-        header = self._read_up_to(self._padding + BLOCK)[self._padding :]
-        self._padding = 0
+        header, self._padding = self._read_up_to(self._padding + BLOCK)[self._padding :], 0
         if header == _ZEROS:
             second = self._read_up_to(BLOCK)
             if second and second != _ZEROS[: len(second)]:
@@ -283,7 +279,7 @@ def _apply_pax(content: bytes, extension: _Extension) -> int:
             raise InvalidContent("archive/tar: invalid tar header")
         key = content[space + 1 : equals]
         if key in _ATTRIBUTES:
-            extension.attributes = (extension.attributes or {}) | {key: content[equals + 1 : end - 1]}
+            extension.attributes = {**(extension.attributes or {}), key: content[equals + 1 : end - 1]}
         if key in _KEYS or key.startswith(_SPARSE):
             _apply_record(key, content[equals + 1 : end - 1], extension)
         start, records = end, records + 1

@@ -27,8 +27,8 @@ class Row(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What the item takes, or took if it is removed."""
-        return self.before if self.change is Change.REMOVED else self.bytes
+        """What the item takes, or took if it takes nothing now."""
+        return self.bytes or self.before
 
     @property
     def growth(self) -> int:

@@ -177,7 +177,8 @@ def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) ->
             memory.hold(3 * lists[-1].weight)
             if sum(map(len, lists)) > most:
                 raise _too_many(image, most)
-        _refuse_no_files(image, layers, lists)
+        if len(layers) == len(image.layers):
+            _refuse_no_files(image, lists)
         try:
             files = layer_files(lists, most=2 * most + _MORE_NODES)
         except TooManyNodes:
@@ -199,10 +200,10 @@ def _list_layer_files(engine: Engine, layer: ImageLayer, *, alone: bool) -> File
         return FileList(problem=str(exc), is_cut=True)
 
 
-def _refuse_no_files(image: PlatformImage, layers: Sequence[ImageLayer], lists: Sequence[FileList]) -> None:
+def _refuse_no_files(image: PlatformImage, lists: Sequence[FileList]) -> None:
     """Refuse an artifact, whose layers hold no files."""
     if lists and not any(listed.is_tar for listed in lists):
-        first = layers[0].descriptor
+        first = image.layers[0].descriptor
         raise Unsupported(
             f"image {image.name} has no layers that are archives of files: layer {first.digest} ({first.media_type}): {lists[0].problem}"
         )

@@ -219,15 +219,13 @@ class Sources(Protocol):
 
 
 class LayerFiles(Protocol):
-    """Lists of what is in layers, in the form in which services/archive/file_list.py keeps them. They can be read again from the blobs."""
+    """Lists of what is in layers, as services/archive/file_list.py dumps them; what is not kept is read again from the blob."""
 
     def get(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
         """The lists that are kept of these blobs, without those that were damaged."""
 
     def put(self, digest: Digest, kept: bytes, now: int, *, most: int) -> bool:
-        """Keep the list of a blob that is present, instead of an older one; the oldest others are removed until all count at most `most`
-        bytes. Returns whether it is kept: not if it alone is larger.
-        """
+        """Keep the list of a present blob, and the newest others up to `most` bytes; returns whether it is kept, not if it is larger."""
 
     def bytes(self) -> int:
         """How many bytes all of them count."""

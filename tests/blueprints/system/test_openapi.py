@@ -172,3 +172,21 @@ def test_answers_are_as_described(
     assert answer.status_code == 200
     schema = description["paths"][route][method.lower()]["responses"]["200"]["content"]["application/json"]["schema"]
     assert [error.message for error in validator(description, schema).iter_errors(answer.get_json())] == []
+
+
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        pytest.param("/stowage/images/{name}/files", "/stowage/images/multi/files", id="files"),
+        pytest.param("/stowage/images/{name}/files", "/stowage/images/multi/files?layer=1&view=flat", id="files of a layer"),
+        pytest.param("/stowage/difference", "/stowage/difference?left=simple&right=multi", id="difference"),
+    ],
+)
+def test_facts_are_as_described(client: FlaskClient, engine: Engine, description: dict[str, Any], route: str, path: str) -> None:
+    layout = Layout()
+    put_image(engine)
+    put_image(engine, "multi", layout, layout.multi_platform())
+    answer = client.get(path)
+    assert answer.status_code == 200
+    schema = description["paths"][route]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert [error.message for error in validator(description, schema).iter_errors(answer.get_json())] == []
