@@ -37,7 +37,7 @@ _RECORD_BYTES = 128
 _ZEROS = bytes(BLOCK)
 _MAX_SIZE = (1 << 63) - 1
 _KEYS = frozenset({b"path", b"linkpath", b"size"})
-_ATTRIBUTES = frozenset({b"uid", b"gid", b"mtime", b"GNU.sparse.name"})
+_ATTRIBUTES = frozenset({b"uid", b"gid", b"mtime", b"GNU.sparse.name"})  # the last one is the real name of a sparse file
 _SPARSE = b"GNU.sparse."
 _LINE_FEED = 0x0A
 
@@ -106,8 +106,7 @@ class TarReader:
         self._padding = 0
         self._extension_bytes_left = ARCHIVE_EXTENSION_BYTES
         self.header = _ZEROS  # of the current member
-        self.attributes: Mapping[bytes, bytes] | None = None
-        """What PAX records say of `uid`, `gid`, `mtime` and `GNU.sparse.name`, the real name of a sparse file; None if nothing."""
+        self.attributes: Mapping[bytes, bytes] | None = None  # its PAX records in _ATTRIBUTES
 
     def __iter__(self) -> Iterator[Member]:
         while (member := self._next()) is not None:

@@ -225,7 +225,7 @@ class LayerFiles(Protocol):
         """The lists that are kept of these blobs, without those that were damaged."""
 
     def put(self, digest: Digest, kept: bytes, now: int, *, most: int) -> bool:
-        """Keep the list of a present blob, and the newest others up to `most` bytes; returns whether it is kept, not if it is larger."""
+        """Keep the list of a present blob, and of the newest others, `most` bytes in all; returns whether it is kept."""
 
     def bytes(self) -> int:
         """How many bytes all of them count."""
