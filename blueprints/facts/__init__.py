@@ -2,4 +2,11 @@
 
 from flask import Blueprint
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
+from stowage.blueprints.facts import disk, family, freed, layer
+
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    disk.blueprint,
+    freed.blueprint,
+    layer.blueprint,
+    family.blueprint,
+)

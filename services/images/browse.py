@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stowage.services.engine import Engine
+from stowage.services.errors import ImageNotFound
 from stowage.services.filters import Filters
 from stowage.services.images.list import ListedImage, find_images, read_images
-from stowage.services.metadata.records import Order
+from stowage.services.metadata.records import Order, Selection
+from stowage.services.store.image_filters import ImageFilter
+from stowage.services.store.resolve import resolve_image
+
+_ANY = ImageFilter(Selection())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +34,13 @@ def browse_images(engine: Engine, *, filters: Filters, order: Order, start: int,
     shown = ids[start : start + count]
     images = read_images(engine, image_filter, shown, shared_size=True, manifests=True, identity=True)
     return ImagePage(len(ids), start, tuple(images))
+
+
+def find_image(engine: Engine, name: str) -> ListedImage:
+    """The entry of the image with this name or ID, as a page has it. Raises InvalidReference and ImageNotFound."""
+    with engine.metadata.read() as tx:
+        target = resolve_image(tx, name).target.digest
+        ids = tx.targets.find(Selection(among={str(target)}))
+    for image in read_images(engine, _ANY, ids, shared_size=True, manifests=True, identity=True):
+        return image
+    raise ImageNotFound(name)  # it was deleted meanwhile

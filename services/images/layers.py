@@ -81,8 +81,8 @@ def read_layer_users(engine: Engine, digest: Digest, *, start: int, count: int) 
         layer = tx.graph.layers([digest]).get(digest)
         users = tx.usage.users([digest])[digest]
         start = max(0, min(start, (users - 1) // count * count))
-        images = _name(tx, tx.usage.users_of(digest, limit=count, offset=start))
-    return LayerUsers(digest, size, layer.size if layer else 0, users, start, tuple(images))
+        images = tuple(_name(tx, tx.usage.users_of(digest, limit=count, offset=start)))
+    return LayerUsers(digest, size, layer.size if layer else 0, users, start, images)
 
 
 def _read(tx: Transaction, manifest: ManifestFacts, config: ImageConfig | None, target: Digest) -> Iterator[ImageLayer]:

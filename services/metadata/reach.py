@@ -73,11 +73,8 @@ BELOW_ROOTS = (
 )
 """Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
 
-LEASED = _LEASED.where(lease_blob.c.digest.in_(DIGESTS)).distinct()
-"""Which of DIGESTS a lease that has not expired names."""
-
-BELOW_LEASED = select(_origins.c.origin).where(_LEASED.where(lease_blob.c.digest == _origins.c.digest).exists()).distinct()
-"""Which of DIGESTS are below a digest that such a lease names."""
+LEASED = select(_down(_LEASED).c.digest)
+"""What leases that have not expired name, and everything below."""
 
 UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""

@@ -92,9 +92,8 @@ class SqlUsage:
         return {to_digest(digest): users for digest, users in self._rows(USERS, digests)}
 
     def leased(self, digests: Iterable[Digest]) -> set[Digest]:
-        among = set(digests)
-        found = {to_digest(digest) for (digest,) in self._rows(reach.LEASED, among)}
-        return found | {to_digest(digest) for (digest,) in self._rows(reach.BELOW_LEASED, among - found)}
+        among = {str(digest) for digest in digests}
+        return {to_digest(digest) for digest in self._connection.scalars(reach.LEASED) if digest in among}
 
     def users_of(self, digest: Digest, *, limit: int, offset: int = 0) -> list[int]:
         self._upkeep.flush()

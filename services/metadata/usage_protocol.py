@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import DANGLING_PREFIX, name_forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class Relative(NamedTuple):
     shown: str
     first_name: str
     size: int
+
+    @property
+    def name(self) -> str:
+        """Its first name as Docker shows it, empty if it has none."""
+        return "" if self.first_name.startswith(DANGLING_PREFIX) else name_forms(self.first_name)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,6 @@ def _amount(sizes: Iterable[int]) -> Amount:
     return Amount(len(found), sum(found))
 
 
-def weigh(image: ListedImage) -> int:
+def unique_bytes(image: ListedImage) -> int:
     """The bytes that only this image has."""
     return image.size - max(0, image.shared_size)
