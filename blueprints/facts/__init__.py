@@ -2,6 +2,13 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.facts import difference, files
+from stowage.blueprints.facts import difference, disk, family, files, freed, layer
 
-BLUEPRINTS: tuple[Blueprint, ...] = (files.blueprint, difference.blueprint)
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    disk.blueprint,
+    freed.blueprint,
+    layer.blueprint,
+    family.blueprint,
+    files.blueprint,
+    difference.blueprint,
+)

@@ -2,14 +2,19 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.page import activity, assets, entrance, family, image, images, overview
+from stowage.blueprints.page import activity, assets, delete, entrance, family, free, image, images, layer, overview, prune, tag
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     entrance.blueprint,
     overview.blueprint,
     images.blueprint,
     image.blueprint,
+    layer.blueprint,
+    free.blueprint,
     family.blueprint,
     activity.blueprint,
+    delete.blueprint,
+    tag.blueprint,
+    prune.blueprint,
     assets.blueprint,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -50,6 +51,8 @@ _TEMPLATES.filters |= {
     "age": words.age,
     "when": words.when,
     "short": words.short_digest,
+    "instruction": words.instruction,
+    "listed": lambda texts: json.dumps(texts, ensure_ascii=False),
     "segment": lambda name: quote(str(name), safe="/:@"),
     "value": lambda name: quote(str(name), safe=""),
 }

@@ -23,7 +23,7 @@ _DELETE = delete(layer_files).where(layer_files.c.digest.in_(DIGESTS))
 
 
 class SqlLayerFiles:
-    """Implements `stowage.services.metadata.protocol.LayerFiles`."""
+    """Implements `stowage.services.metadata.layer_files_protocol.LayerFiles`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

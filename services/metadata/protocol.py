@@ -27,18 +27,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from stowage.services.metadata.layer_files_protocol import LayerFiles
 from stowage.services.metadata.records import (
+    NEWEST,
     Actor,
     Event,
     ImageRecord,
     LayerFacts,
     ManifestDocument,
     ManifestFacts,
+    Order,
     RowCounts,
     Selection,
     State,
     Target,
 )
+from stowage.services.metadata.usage_protocol import Usage
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -162,8 +166,10 @@ class Graph(Protocol):
 class Targets(Protocol):
     """The targets of names, as lists show them."""
 
-    def find(self, selection: Selection) -> array[int]:
-        """The ids of these targets, in the order of a list: the newest first, those of the same second by their first name."""
+    def find(self, selection: Selection, order: Order = NEWEST, *, limit: int | None = None) -> array[int]:
+        """The ids of these targets, all or the first ones, in the order of a list: by default the newest first, those of the same second by
+        their first name.
+        """
 
     def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
         """The ids that are not gone, in this order, in lists of a few hundred whose labels have a MiB together, or of one."""
@@ -218,19 +224,6 @@ class Sources(Protocol):
         """The full names, `registry/repository`, at every registry, ordered by registry and repository, per blob that has any."""
 
 
-class LayerFiles(Protocol):
-    """Lists of what is in layers, as services/archive/file_list.py dumps them; what is not kept is read again from the blob."""
-
-    def get(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
-        """The lists that are kept of these blobs, without those that were damaged."""
-
-    def put(self, digest: Digest, kept: bytes, now: int, *, most: int) -> bool:
-        """Keep the list of a present blob, and of the newest others, `most` bytes in all; returns whether it is kept."""
-
-    def bytes(self) -> int:
-        """How many bytes all of them count."""
-
-
 class Events(Protocol):
     """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
@@ -268,6 +261,9 @@ class Transaction(Protocol):
     @property
     def layer_files(self) -> LayerFiles: ...
 
+    @property
+    def usage(self) -> Usage: ...
+
 
 class MetadataStore(Protocol):
     """Opens transactions. Raises Internal or OutOfSpace if the database fails, and Unavailable if it is unreachable or busy, or if it
@@ -283,6 +279,9 @@ class MetadataStore(Protocol):
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
+
+    def size(self) -> int:
+        """Bytes of the database itself on its disk."""
 
     def counts(self) -> RowCounts:
         """How much there is, counted in the database."""
