@@ -14,7 +14,7 @@ from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
-from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, choice, listing_of
+from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.difference import FileDifference, compare_images
@@ -26,20 +26,19 @@ blueprint = Blueprint("facts_difference", __name__)
 
 
 class DifferenceQuery(ListingQuery):
-    """The names of two images, `platform` for both or one for each, and which files: `view` is `tree` or `flat`."""
+    """The names of two images, `platform` for both or one for each, and which files."""
 
     left = fields.String(load_default="")
     right = fields.String(load_default="")
     platform = PlatformSpecifier(load_default=None)
     left_platform = PlatformSpecifier(load_default=None, data_key="left-platform")
     right_platform = PlatformSpecifier(load_default=None, data_key="right-platform")
-    view = fields.String(load_default=View.TREE.value)
 
     @post_load
     def _require_both(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
         if not query.get("left") or not query.get("right"):
             raise InvalidParameter("left and right must name the images to compare")
-        if query.get("view") == View.WASTED:
+        if query.get("view") is View.WASTED:
             raise InvalidParameter("bytes are wasted in one image: view must be tree or flat")
         return query
 
@@ -136,5 +135,4 @@ def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()
     platforms = {side: query[side] or query["platform"] for side in ("left_platform", "right_platform")}
-    listing = listing_of(query, choice(query["view"], View, "view"))
-    return dump(compare_images(visible(), query["left"], query["right"], listing=listing, **platforms))
+    return dump(compare_images(visible(), query["left"], query["right"], listing=listing_of(query), **platforms))

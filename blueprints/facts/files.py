@@ -12,21 +12,20 @@ from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
-from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, choice, listing_of
+from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, record, written_as
 from stowage.services.images.file_changes import Change
 from stowage.services.images.file_names import show_path
-from stowage.services.images.files import ShownLayer, View, list_files
+from stowage.services.images.files import ShownLayer, list_files
 
 blueprint = Blueprint("facts_files", __name__)
 
 
 class FilesQuery(ListingQuery):
-    """`view` is `tree` (what is in a directory), `flat` (all files below it) or `wasted`; `layer` is a layer's number or digest."""
+    """`layer` is the number, from 0, or the digest of the layer whose changes are listed, instead of the whole image."""
 
     platform = PlatformSpecifier(load_default=None)
     layer = fields.String(load_default="")
-    view = fields.String(load_default=View.TREE.value)
 
 
 def _did(change: Change) -> fields.Function:
@@ -84,6 +83,5 @@ class ImageFilesItem(ResponseSchema):
 def facts_files(name: str) -> ResponseReturnValue:
     """GET /stowage/images/{name}/files."""
     query = load_query()
-    view: View = choice(query["view"], View, "view")
-    listing = listing_of(query, view)
-    return dump(list_files(visible(), name, platform=query["platform"], layer=query["layer"], view=view, listing=listing))
+    chosen = {key: query[key] for key in ("platform", "layer", "view")}
+    return dump(list_files(visible(), name, listing=listing_of(query), **chosen))

@@ -2,7 +2,22 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.page import activity, assets, delete, entrance, family, free, image, images, layer, overview, prune, tag
+from stowage.blueprints.page import (
+    activity,
+    assets,
+    delete,
+    difference,
+    entrance,
+    family,
+    files,
+    free,
+    image,
+    images,
+    layer,
+    overview,
+    prune,
+    tag,
+)
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     entrance.blueprint,
@@ -10,6 +25,8 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     images.blueprint,
     image.blueprint,
     layer.blueprint,
+    files.blueprint,
+    difference.blueprint,
     free.blueprint,
     family.blueprint,
     activity.blueprint,

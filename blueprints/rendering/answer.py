@@ -16,6 +16,7 @@ from stowage.blueprints.rendering import text, words
 from stowage.blueprints.rendering.token import read_token, set_token
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.json_schema import TEXT
+from stowage.services.images.file_names import show_name, show_path
 
 _HTML = "text/html; charset=utf-8"
 PAGE = Answer(TEXT, {_HTML: {}})
@@ -52,6 +53,11 @@ _TEMPLATES.filters |= {
     "when": words.when,
     "short": words.short_digest,
     "instruction": words.instruction,
+    "path": show_path,
+    "file_name": lambda path: show_name(path.rpartition("/")[2]),
+    "file_link": show_name,
+    "mode": words.mode,
+    "growth": words.growth,
     "listed": lambda texts: json.dumps(texts, ensure_ascii=False),
     "segment": lambda name: quote(str(name), safe="/:@"),
     "value": lambda name: quote(str(name), safe=""),

@@ -57,6 +57,23 @@ def instruction(created_by: str) -> str:
     return f"RUN {text.removeprefix('/bin/sh -c ').strip()}" if text.startswith("/bin/sh -c ") else text
 
 
+_RIGHTS = ((0o4000, "s", "S"), (0o2000, "s", "S"), (0o1000, "t", "T"))
+
+
+def mode(bits: int) -> str:
+    """The mode of a file as `ls` writes it, without the kind: rwxr-xr-x."""
+    letters = ["rwx"[number % 3] if bits >> (8 - number) & 1 else "-" for number in range(9)]
+    for number, (special, both, alone) in enumerate(_RIGHTS):
+        if bits & special:
+            letters[3 * number + 2] = both if letters[3 * number + 2] == "x" else alone
+    return "".join(letters)
+
+
+def growth(before: int, after: int) -> str:
+    """By how much something grew, with a sign."""
+    return "±0" if after == before else ("+" if after > before else "\N{MINUS SIGN}") + size(abs(after - before))
+
+
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return "less than a second"

@@ -35,20 +35,20 @@ class DockerBool(fields.Field[bool]):
 
 
 class Count(fields.Field[int]):
-    """A parameter that is a number from 1 to `most`; empty text is the default."""
+    """A parameter that is a number from `least` to `most`; empty text is the default."""
 
     json_schema: ClassVar[JsonSchema] = INTEGER
 
-    def __init__(self, *, load_default: int, most: int) -> None:
-        bounds = {"json_schema": {"minimum": 1, "maximum": most, "default": load_default}}
+    def __init__(self, *, load_default: int, most: int, least: int = 1) -> None:
+        bounds = {"json_schema": {"minimum": least, "maximum": most, "default": load_default}}
         super().__init__(load_default=load_default, metadata=bounds)
-        self._most, self._default = most, load_default
+        self._least, self._most, self._default = least, most, load_default
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int:
         if not value:
             return self._default
-        if not _DIGITS.fullmatch(value) or not 1 <= int(value) <= self._most:
-            raise InvalidParameter(f"{self.data_key or self.name} must be a number from 1 to {self._most}")
+        if not _DIGITS.fullmatch(value) or not self._least <= int(value) <= self._most:
+            raise InvalidParameter(f"{self.data_key or self.name} must be a number from {self._least} to {self._most}")
         return int(value)
 
 

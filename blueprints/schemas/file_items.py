@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 from marshmallow import fields
 
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
+from stowage.blueprints.schemas.fields import Choice, Count
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, written_as
-from stowage.blueprints.schemas.number import Number
 from stowage.services.archive.file_list import EntryKind
-from stowage.services.errors import InvalidParameter
 from stowage.services.images.file_changes import Change
 from stowage.services.images.file_names import show_name, show_path
 from stowage.services.images.file_views import FileItem, Listing
 from stowage.services.images.files import View
 
-
-def choice(text: str, values: type[StrEnum], name: str) -> Any:
-    """The value of this text; raises InvalidParameter with the possible ones."""
-    try:
-        return values(text)
-    except ValueError:
-        raise InvalidParameter(f"{name} must be one of {', '.join(values)}") from None
+_MOST_OFFSET = 10_000_000
 
 
 class ListingQuery(QuerySchema):
-    """Which files: below `path`, with `search` in their paths; and their order and page."""
+    """Which files: below `path`, with `search` in their paths; and their order and page.
 
+    `view` is `tree` (what is in a directory), `flat` (all files below it) or, of a whole image, `wasted`. `sort` is one of name, size,
+    growth, files and layer, with `-` for the largest first.
+    """
+
+    view = Choice(View, load_default=View.TREE)
     path = fields.String(load_default="")
     search = fields.String(load_default="")
     sort = fields.String(load_default="")
-    offset = Number(load_default=0)
-    limit = Number(load_default=100)
+    offset = Count(load_default=0, least=0, most=_MOST_OFFSET)
+    limit = Count(load_default=100, most=1000)
 
 
-def listing_of(query: dict[str, Any], view: View) -> Listing:
-    """The parameters of a ListingQuery as a value; raises InvalidParameter."""
-    is_flat = view is View.FLAT
+def listing_of(query: dict[str, Any]) -> Listing:
+    """The parameters of a ListingQuery as a value; raises InvalidParameter for an unknown order."""
+    is_flat = query["view"] is View.FLAT
     return Listing(query["path"], is_flat, query["search"], query["sort"], query["offset"], query["limit"])
 
 

@@ -36,6 +36,16 @@ def browse_images(engine: Engine, *, filters: Filters, order: Order, start: int,
     return ImagePage(len(ids), start, tuple(images))
 
 
+def browse_siblings(engine: Engine, name: str, count: int) -> tuple[ListedImage, ...]:
+    """The newest other images with a name in the same repository as one of this image's. Raises as `find_image` does."""
+    image = find_image(engine, name)
+    if not image.repo_tags:
+        return ()
+    repository = image.repo_tags[0].rpartition(":")[0] or image.repo_tags[0]
+    found = browse_images(engine, filters=Filters().adding("reference", repository), order=Order(), start=0, count=count + 1)
+    return tuple(each for each in found.images if each.id != image.id)[:count]
+
+
 def find_image(engine: Engine, name: str) -> ListedImage:
     """The entry of the image with this name or ID, as a page has it. Raises InvalidReference and ImageNotFound."""
     with engine.metadata.read() as tx:

@@ -12,8 +12,6 @@ from stowage.services.images.file_changes import Change, ChangedFile
 from stowage.services.images.file_tree import IMPLIED, FileTree, Node
 from stowage.services.images.layered_files import WastedPath
 
-MOST_ITEMS = 1000
-
 
 class Row(NamedTuple):
     """An item before it is described; `before` are the bytes before a change, and `files` those in a directory."""
@@ -71,10 +69,6 @@ class Listing:
     def __post_init__(self) -> None:
         if self.sort.removeprefix("-") not in ("", *_ORDERS):
             raise InvalidParameter(f"sort must be one of {', '.join(_ORDERS)}, with - in front for the largest first")
-        if not 1 <= self.limit <= MOST_ITEMS:
-            raise InvalidParameter(f"limit must be a number from 1 to {MOST_ITEMS}")
-        if self.offset < 0:
-            raise InvalidParameter("offset must not be negative")
 
 
 _ORDERS: dict[str, Callable[[Row], object]] = {

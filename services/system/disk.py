@@ -17,8 +17,8 @@ from stowage.services.metadata.records import Order, Selection, SortKey
 from stowage.services.metadata.usage_protocol import Amount, RepositoryUse, UsedBlob
 from stowage.services.store.image_filters import ImageFilter
 
-DATABASE = "database"
-"""What is derived, or known: names, manifests, facts."""
+DATABASE, FILE_LISTS = "database", "lists of files"
+"""What is derived, or known: names, manifests, facts; and what is in layers, which is in the database too, but counted apart."""
 
 _EVERYTHING = ImageFilter(Selection())
 
@@ -67,6 +67,7 @@ def read_disk(engine: Engine, *, most: int) -> DiskPicture:
         images, dangling = tx.images.count(), len(tx.targets.find(Selection(dangling=True)))
         repositories, layers = tx.usage.repositories(most), tx.usage.shared_blobs(most)
         ids = tx.targets.find(Selection(), Order(SortKey.UNIQUE), limit=most)
+        lists = tx.layer_files.bytes()
     return DiskPicture(
         images=images,
         unique=amounts.unique,
@@ -74,7 +75,7 @@ def read_disk(engine: Engine, *, most: int) -> DiskPicture:
         unneeded=unneeded,
         leased=leased,
         partial=_amount(size for _, size, _ in engine.content.partials()),
-        derived={DATABASE: engine.metadata.size()},
+        derived={DATABASE: max(0, engine.metadata.size() - lists), FILE_LISTS: lists},
         free=engine.content.free(),
         dangling=dangling,
         repositories=tuple(repositories),

@@ -11,7 +11,9 @@ from stowage.services.engine import Engine
 from tests.builders import Layout, Link, digest_of, layers_of, make_tar, put_image
 
 PATH = "/stowage/images/team/app:1/files"
-LAYERS = [make_tar({"etc/passwd": b"root", "big": b"b" * 900, "sh": Link("dash")}), make_tar({".wh.big": b"", "etc/passwd": b"more"})]
+ABSENT_PLATFORM = "image with reference team/app:1 was found but does not provide the specified platform (linux/s390x)"
+BASE: dict[str, bytes | Link | None] = {"etc/passwd": b"root", "big": b"b" * 900, "sh": Link("dash")}
+LAYERS = [make_tar(BASE), make_tar({".wh.big": b"", "etc/passwd": b"more"})]
 
 
 @pytest.fixture
@@ -124,15 +126,15 @@ def test_parameters(client: FlaskClient, query: str, paths: list[str]) -> None:
     ("path", "status", "message"),
     [
         (PATH + "?view=all", 400, "view must be one of tree, flat, wasted"),
-        (PATH + "?limit=many", 400, "limit must be a number, not 'many'"),
+        (PATH + "?limit=many", 400, "limit must be a number from 1 to 1000"),
         (PATH + "?limit=1001", 400, "limit must be a number from 1 to 1000"),
         (PATH + "?sort=color", 400, "sort must be one of name, size, growth, files, layer, with - in front for the largest first"),
-        (PATH + "?platform=linux/s390x", 404, "image with reference team/app:1 was found but does not provide the specified platform (linux/s390x)"),
+        (PATH + "?platform=linux/s390x", 404, ABSENT_PLATFORM),
         (PATH + "?layer=9", 404, "image team/app:1 has no layer 9"),
         (PATH + "?path=/none", 404, "image team/app:1 has no file /none"),
         ("/stowage/images/absent/files", 404, "No such image: absent:latest"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.usefixtures("app_image")
 def test_errors(client: FlaskClient, path: str, status: int, message: str) -> None:
     response = client.get(path)
@@ -150,7 +152,7 @@ def test_what_is_no_archive_is_not_implemented(engine: Engine, client: FlaskClie
 
 def test_names_that_are_no_utf8_are_escaped(engine: Engine, client: FlaskClient) -> None:
     layout = Layout()
-    put_image(engine, "odd", layout, layout.image([make_tar({"caf\udce9\\/x": b"1", "link": Link("\udcff")})]))
+    put_image(engine, "odd", layout, layout.image([make_tar([("caf\udce9\\/x", b"1"), ("link", Link("\udcff"))])]))
     items = client.get("/stowage/images/odd/files").get_json()["Items"]
     assert [(item["Path"], item["Link"]) for item in items] == [(r"/caf\xe9\\", ""), ("/link", r"\xff")]
     below = client.get("/stowage/images/odd/files", query_string={"path": items[0]["Path"]}).get_json()

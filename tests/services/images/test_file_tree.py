@@ -126,7 +126,7 @@ def test_the_last_entry_of_a_path_wins() -> None:
 
 
 def test_symlinked_directories_are_not_followed() -> None:
-    files = layered({"data/big": b"1" * 100, "link": Link("data"), "loop": Link(".")})
+    files = layered([("data/big", b"1" * 100), ("link", Link("data")), ("loop", Link("."))])
     assert shown(files)["link"] == ("symlink", 0)
     assert (files.tree.root.bytes, files.tree.root.files) == (100, 3)
     assert files.tree.find("link/big") is None
