@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, LargeBinary, MetaData, String, insert, text
+from sqlalchemy import Boolean, Column, LargeBinary, MetaData, String, insert, text
 
 from stowage.services.errors import Unsupported
 from stowage.services.metadata.database import open_engine, transaction
@@ -110,10 +110,7 @@ def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
     with transaction(engine, writes=True) as connection:
         for table in before.sorted_tables:
             if table.name != "alembic_version":
-                values = {
-                    column.name: b"7" if isinstance(column.type, LargeBinary) else "7" if _is_text(column) else 7 for column in table.c
-                }
-                connection.execute(insert(table), values)
+                connection.execute(insert(table), {column.name: _any_value(column) for column in table.c})
     engine.dispose()
 
 
@@ -149,8 +146,11 @@ def _upgrade_to(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def _is_text(column: Column[Any]) -> bool:
-    return isinstance(column.type, String)
+def _any_value(column: Column[Any]) -> object:
+    """A value that rows of several tables can have in a column of this type."""
+    if isinstance(column.type, Boolean):
+        return True
+    return b"7" if isinstance(column.type, LargeBinary) else "7" if isinstance(column.type, String) else 7
 
 
 def _set_revision(url: str, revision: str) -> None:
