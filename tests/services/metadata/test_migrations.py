@@ -151,9 +151,10 @@ def _upgrade_to(url: str, revision: str) -> None:
 
 
 def _any_value(column: Column[Any]) -> object:
-    """A value that the column may have, the same in every column of its type."""
-    types = {LargeBinary: b"7", String: "7", Boolean: True}
-    return next((value for of, value in types.items() if isinstance(column.type, of)), 7)
+    """A value that rows of several tables can have in a column of this type."""
+    if isinstance(column.type, Boolean):
+        return True
+    return b"7" if isinstance(column.type, LargeBinary) else "7" if isinstance(column.type, String) else 7
 
 
 def _set_revision(url: str, revision: str) -> None:
