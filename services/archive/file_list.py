@@ -28,8 +28,8 @@ _VERSION = 1
 _LENGTH_BYTES = 4
 _LEVEL = 3
 _NUMBERS = ("sizes", "checksums", "modes", "uids", "gids", "times")
-_ENTRY_BYTES = 200
-"""Memory for an entry, its path apart, roughly."""
+ENTRY_BYTES = 200
+"""Memory for an entry, its path and link apart, roughly."""
 
 
 class EntryKind(StrEnum):
@@ -98,7 +98,7 @@ class FileList:
     @property
     def weight(self) -> int:
         """Bytes of memory, roughly."""
-        return len(self) * _ENTRY_BYTES + sum(map(len, self.paths))
+        return len(self) * ENTRY_BYTES + sum(map(len, self.paths)) + sum(map(len, self.links))
 
     def dump(self) -> bytes:
         """The list as it is kept."""

@@ -15,7 +15,7 @@ from itertools import chain
 
 from isal import isal_zlib
 
-from stowage.services.archive.file_list import EntryKind, FileList
+from stowage.services.archive.file_list import ENTRY_BYTES, EntryKind, FileList
 from stowage.services.archive.stream import Chunks
 from stowage.services.archive.tar_reader import BLOCK, Member, MemberType, TarReader, begins_archive
 from stowage.services.errors import InvalidContent
@@ -87,17 +87,16 @@ class _Contents(Chunks):
 def _read(source: _Contents, found: FileList, hold: Callable[[int], None]) -> str:
     """Add the members of a tar to the list; returns why some are missing, if they are."""
     reader = TarReader(source.read, source.skip)
-    text_left = found.most * _TEXT_BYTES
-    held = 0
+    text = held = 0
     problem = ""
     for number, member in enumerate(reader):
         _add_checksum(found, source)
-        text_left -= len(member.name) + len(member.link)
-        if number == found.most or text_left < 0:
+        text += len(member.name) + len(member.link)
+        if number == found.most or text > found.most * _TEXT_BYTES:
             return f"it has more than {number} entries, of which only these are listed"
         if number % _STEP == 0:
-            hold(max(0, found.weight - held))
-            held = found.weight
+            hold((weight := number * ENTRY_BYTES + text) - held)
+            held = weight
         if not _add(found, member, reader):
             problem = f"names longer than {MAX_PATH} bytes are left out"
     _add_checksum(found, source)
@@ -138,7 +137,7 @@ def _add(found: FileList, member: Member, reader: TarReader) -> bool:
     found.uids.append(_decimal(more[b"uid"]) if b"uid" in more else uid)
     found.gids.append(_decimal(more[b"gid"]) if b"gid" in more else gid)
     found.times.append(_decimal(more[b"mtime"]) if b"mtime" in more else _number(header[136:148]))
-    found.links.append(link)
+    found.links.append(link[:MAX_PATH])
     return True
 
 

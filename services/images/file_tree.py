@@ -12,12 +12,19 @@ Source: OCI image-spec layer.md, "Representing Changes".
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from stowage.services.archive.file_list import EntryKind, FileList
 
 NO_CONTENT = -1
+NODE_BYTES = 270
+"""Memory for a node, its name included, roughly."""
+
+_STEP = 4096
+_FOLDERS = 1000
+"""How many directories are remembered by path: members of an archive come by directory, and paths may be long."""
+
 IMPLIED = -1
 """The entry of a directory that no layer lists, but in which something is."""
 
@@ -63,9 +70,11 @@ class Difference(NamedTuple):
 
 
 class FileTree:
-    """The tree after the layers that were added. `most` limits its nodes; beyond it, `add` raises TooManyNodes."""
+    """The tree after the layers that were added. `most` limits its nodes; beyond it, `add` raises TooManyNodes. `hold` is called with
+    bytes of memory that nodes are about to take.
+    """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, hold: Callable[[int], None] = lambda _: None) -> None:
         self.root = Node(EntryKind.DIRECTORY, 0, IMPLIED, -1)
         self.lists: list[FileList] = []
         self.sizes = array("q")
@@ -74,7 +83,7 @@ class FileTree:
         """The checksum of each content."""
         self.origins: list[tuple[int, int]] = []
         """Layer and entry of each content."""
-        self._left = most
+        self._left, self._hold = most, hold
         self._folders: dict[str, Node] = {}
 
     @property
@@ -190,10 +199,8 @@ class FileTree:
         known = self._folders.get(path)
         if known is not None:
             return known
-        layer = len(self.lists) - 1
-        node, prefix = self.root, ""
+        layer, node = len(self.lists) - 1, self.root
         for part in path.split("/"):
-            prefix = f"{prefix}/{part}" if prefix else part
             children = _children(node)
             found = children.get(part)
             if found is None:
@@ -201,10 +208,14 @@ class FileTree:
             if found is None or found.children is None:
                 found = Node(EntryKind.DIRECTORY, layer, IMPLIED, layer)
             node = children[part] = found.copy_for(layer)
-            self._folders[prefix] = node
+        if len(self._folders) > _FOLDERS:
+            self._folders = {"": self.root}
+        self._folders[path] = node
         return node
 
     def _count(self) -> None:
+        if self._left % _STEP == 0:
+            self._hold(_STEP * NODE_BYTES)
         self._left -= 1
         if self._left < 0:
             raise TooManyNodes

@@ -174,13 +174,13 @@ def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) ->
     with closing(engine.memory.reservation()) as memory:
         for layer in layers:
             lists.append(_list_layer_files(engine, layer, alone=len(layers) == 1))
-            memory.hold(3 * lists[-1].weight)
+            memory.hold(lists[-1].weight)
             if sum(map(len, lists)) > most:
                 raise _too_many(image, most)
         if len(layers) == len(image.layers):
             _refuse_no_files(image, lists)
         try:
-            files = layer_files(lists, most=2 * most + _MORE_NODES)
+            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold)
         except TooManyNodes:
             raise _too_many(image, most) from None
     if all(listed.most for listed in lists):  # the others may be there at the next look

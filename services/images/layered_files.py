@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from stowage.services.archive.file_list import FileList
 from stowage.services.images.file_changes import Change, ChangedFile, find_changes
-from stowage.services.images.file_tree import FileTree, Node
-
-_NODE_BYTES = 270
-"""Memory for a node, its name included, roughly."""
+from stowage.services.images.file_tree import NODE_BYTES, FileTree, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +73,9 @@ class _Sums:
         return Sum(self.files[key], self.bytes[key])
 
 
-def layer_files(lists: Iterable[FileList], *, most: int) -> LayeredFiles:
-    """Put layers on top of each other; raises TooManyNodes beyond `most` nodes."""
-    tree = FileTree(most)
+def layer_files(lists: Iterable[FileList], *, most: int, hold: Callable[[int], None] = lambda _: None) -> LayeredFiles:
+    """Put layers on top of each other; raises TooManyNodes beyond `most` nodes, and what `hold` raises, which reserves their memory."""
+    tree = FileTree(most, hold)
     before, changes, entries = tree.root, list[_Sums](), list[int]()
     for listed in lists:
         before = tree.add(listed)
@@ -93,7 +90,7 @@ def layer_files(lists: Iterable[FileList], *, most: int) -> LayeredFiles:
             gone.add(layer, size)
             if size:
                 wasted.add(tree.lists[layer].paths[entry], size)
-    weight = sum(listed.weight for listed in tree.lists) + (most - tree.nodes_left) * _NODE_BYTES
+    weight = sum(listed.weight for listed in tree.lists) + (most - tree.nodes_left) * NODE_BYTES
     effects = tuple(
         LayerEffect(
             entries[layer],

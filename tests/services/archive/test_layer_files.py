@@ -207,6 +207,11 @@ def test_a_name_that_no_file_can_have_is_left_out() -> None:
     assert (found.problem, found.is_cut) == ("names longer than 4096 bytes are left out", True)
 
 
+def test_a_link_that_no_symlink_can_have_is_cut() -> None:
+    found = read(tar(member("a", type=tarfile.SYMTYPE, linkname="x" * 10_000)))
+    assert found.links == ["x" * 4096]
+
+
 def test_memory_is_asked_for_before_it_is_used() -> None:
     held: list[int] = []
 

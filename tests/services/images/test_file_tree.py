@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Iterable, Mapping
 
 import pytest
@@ -19,7 +20,7 @@ Members = Mapping[str, bytes | Link | None] | Iterable[tuple[str, bytes | Link |
 
 
 def listed(members: Members) -> FileList:
-    return read_layer_files(iter([make_tar(members)]), most=10_000)
+    return read_layer_files(iter([make_tar(members, tar_format=tarfile.GNU_FORMAT)]), most=10_000)
 
 
 def linked(*members: tuple[str, str, int]) -> FileList:
@@ -211,6 +212,19 @@ def test_nodes_that_names_imply_are_limited() -> None:
     with pytest.raises(TooManyNodes):
         layer_files([deep], most=1000)
     assert layer_files([deep], most=1400).tree.root.files == 30
+
+
+def test_memory_of_implied_directories_is_asked_for_and_little_besides() -> None:
+    """A few names can imply very many directories, whose whole paths would take much more memory than themselves."""
+    deep = listed({f"{number}/" + "a/" * 2000 + "f": b"" for number in range(20)})
+    asked: list[int] = []
+    tracemalloc.start()
+    tree = layer_files([deep], most=100_000, hold=asked.append).tree
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tree.root.files == 20
+    assert 30_000 * 200 < sum(asked) < 50_000 * 300
+    assert peak < 2 * sum(asked)
 
 
 def test_a_layer_never_changes_the_tree_below_it() -> None:
