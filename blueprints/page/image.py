@@ -36,5 +36,5 @@ def page_image(name: str) -> Response:
     shown = inspect_image(engine, str(entry.id), platform=platform)
     layers = read_layers(engine, str(entry.id), platform=platform)
     attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
-    predicates = read_predicate_types(engine, attestations)
-    return render("image.html", name=name, entry=entry, shown=shown, layers=layers, predicates=predicates, unique=unique_bytes)
+    given = {"name": name, "platform": platform, "predicates": read_predicate_types(engine, attestations)}
+    return render("image.html", entry=entry, shown=shown, layers=layers, unique=unique_bytes, **given)

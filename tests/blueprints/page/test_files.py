@@ -44,6 +44,12 @@ def test_the_tree_the_layers_and_the_waste(client: FlaskClient) -> None:
     assert 'href="?path=%2Fetc#list"' in client.get("/ui/files/app:1").text
 
 
+def test_each_layer_of_an_image_leads_to_what_it_did(client: FlaskClient) -> None:
+    page = client.get("/ui/images/app:1?platform=linux/amd64").text
+    assert 'href="/ui/files/app:1?layer=2&amp;platform=linux%2Famd64"' in page
+    assert client.get("/ui/files/app:1?layer=2&platform=linux%2Famd64").status_code == 200
+
+
 def test_text_of_images_is_shown_as_text(client: FlaskClient) -> None:
     page = client.get("/ui/files/app:1?path=/etc").text
     assert "<script>alert" not in page and "\u202e" not in page and "<b>dash" not in page

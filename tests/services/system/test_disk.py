@@ -12,6 +12,7 @@ from stowage.services.errors import ImageNotFound, InvalidParameter
 from stowage.services.filters import Filters
 from stowage.services.gc.leases import hold
 from stowage.services.images.delete import delete_image
+from stowage.services.images.files import list_files
 from stowage.services.images.prune import prune_images
 from stowage.services.images.tag import tag_image
 from stowage.services.intake.ingest import store_bytes
@@ -56,6 +57,18 @@ def test_the_parts_add_up_to_what_is_on_disk(filled: Engine, content: Filesystem
     assert picture.unique.bytes == sum(each.unique for each in picture.repositories) == sum(map(unique_bytes, picture.largest))
     assert [image.repo_tags for image in picture.largest] == [("app:2",), ("app:1",), ("alone:1",), ("base:1",)]
     assert len(read_disk(filled, most=1).largest) == 1
+
+
+def test_lists_of_files_are_counted_apart_from_the_rest_of_the_database(filled: Engine) -> None:
+    assert read_disk(filled, most=1).derived["lists of files"] == 0
+    list_files(filled, "app:1")
+    derived = read_disk(filled, most=1).derived
+    with filled.metadata.read() as tx:
+        assert derived["lists of files"] == tx.layer_files.bytes() > 1000
+    assert sum(derived.values()) == filled.metadata.size()
+    before = derived["lists of files"]
+    delete_image(filled, "app:1")
+    assert 0 < read_disk(filled, most=1).derived["lists of files"] < before
 
 
 def test_an_empty_store_has_a_picture(engine: Engine) -> None:
