@@ -19,7 +19,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit conformance tools coverage format documents dist clean
+.PHONY: help run test check unit conformance tools coverage format documents screenshots dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -63,6 +63,9 @@ format: $(VENV)/test ## format the code
 
 documents: $(VENV)/run ## write the documents that are generated from the code
 	$(BIN)/python -m stowage.documents
+
+screenshots: $(VENV)/test tools ## take the pictures of the page in docs/images, with Debian's mmdebstrap and a registry on loopback
+	$(BIN)/python -m benchmarks.screenshots
 
 dist: $(VENV)/dist ## build dist/ from the last commit: wheel, sdist, stowage.pyz, SHA256SUMS
 	@BIN=$(BIN) .ci/make-dist
