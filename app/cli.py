@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from stowage import __version__, stopping
-from stowage.commands import blobs, completion, copy, db, deploy_files, gc, push_all, run, save, serve, settings, verify
+from stowage.commands import blobs, completion, copy, db, deploy_files, gc, push_all, run, save, serve, settings, tree, verify
 
 _EXAMPLES = """examples:
   stowage serve                                 serve the store in ./var on ./var/stowage.sock
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT (default: ./var)")
     commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (serve, run, save, push_all, blobs, verify, gc, db, copy, settings, completion, deploy_files):
+    for command in (serve, run, save, push_all, blobs, tree, verify, gc, db, copy, settings, completion, deploy_files):
         command.add(commands, common)
     return top
 
@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here: `--help` needs none of it.
     from stowage.logs import make_records_safe
     from stowage.services.errors import EngineError
-    from stowage.settings import Config, ConfigError, given_options
+    from stowage.setting_texts import given_options
+    from stowage.settings import Config, ConfigError
 
     make_records_safe()
     try:

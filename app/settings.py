@@ -7,29 +7,20 @@ also options of the command line, which take precedence.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from stowage import setting_parsers as parsers
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
-from stowage.setting_fields import Setting, setting, setting_of
+from stowage.setting_fields import setting, setting_of
 from stowage.setting_parsers import Bind
+from stowage.setting_texts import ConfigError as ConfigError
+from stowage.setting_texts import mask_secrets, read_setting
 
 CONFIG = "stowage.config"
 """Key of the application's extensions: its Config."""
-OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
-"""The settings that are also options of the command line."""
-
-_DATABASE_SECRETS = re.compile(r"(?<=://)\S*@|(?<=\?)\S+")
-_SECRETS = re.compile(r"(?<!file://)(?<!sqlite://)(?<=://)[^\s,]*@|(?<![^\s,])[^\s,/]+:[^\s,/]*@|(?<=\?)[^\s,]+")
-
-
-class ConfigError(Exception):
-    """A setting is invalid; `str(error)` is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +94,13 @@ class Config:
         "Who gets `/metrics`: `off`, `health` (the addresses of `STOWAGE_HEALTH_BIND`), or `on` (those of `STOWAGE_BIND` too, by the rules "
         "for all requests there). See [metrics.md](metrics.md).",
         parsers.parse_metrics,
+    )
+    ui: str = setting(
+        "",
+        "The page for people at `/ui/`, and the facts for scripts that it is made of: `off`, `read`, or `write`, with which the page can "
+        "also tag, delete and prune. By default `read` if every address of `STOWAGE_BIND` is a unix socket or a loopback address, and "
+        "otherwise `off`. See [page.md](page.md).",
+        parsers.parse_page,
     )
     least_free: int = setting(
         "268435456",
@@ -202,6 +200,23 @@ class Config:
         "beyond its first MiB. A request that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
         parsers.parse_count,
     )
+    listed_entries: int = setting(
+        "500000",
+        "How many files of a layer are listed by `/stowage/images/NAME/files` and the page; a longer list is cut. An image whose layers "
+        "have more together is only shown layer by layer.",
+        parsers.parse_count,
+    )
+    listing_seconds: int = setting(
+        "120",
+        "Seconds that reading the list of files of a layer may take, at the first look into it.",
+        parsers.parse_count,
+    )
+    listing_bytes: int = setting(
+        "268435456",
+        "Bytes that the lists of files of all layers may take in the database. Beyond them the oldest are removed, and read again from the "
+        "layer when somebody looks. 0 keeps none.",
+        parsers.parse_amount,
+    )
     event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)
     concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", parsers.parse_small_count)
     concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", parsers.parse_small_count)
@@ -227,6 +242,11 @@ class Config:
     def has_metrics(self) -> bool:
         """Whether there are metrics that anyone can get."""
         return self.metrics == "on" or (self.metrics == "health" and bool(self.health_bind))
+
+    @property
+    def page(self) -> str:
+        """Whether there is a page, and what it may do: off, read or write."""
+        return self.ui or ("read" if all(bind.is_private for bind in self.bind) else "off")
 
     @property
     def database_url(self) -> str:
@@ -266,31 +286,6 @@ class Config:
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:
     """The variables that look like settings and are none, in order."""
     return sorted({name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS.values()})
-
-
-def given_options(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The settings among the parsed arguments of a command, by their variable's name; raises ConfigError for an empty address."""
-    binds = arguments.get("bind")
-    if binds and not all(binds):
-        raise ConfigError("--bind must not be empty.")
-    given = {"STOWAGE_ROOT": arguments.get("root"), "STOWAGE_BIND": ",".join(binds) if binds else None}
-    return {name: text for name, text in given.items() if text is not None}
-
-
-def read_setting(setting: Setting, environ: Mapping[str, str], options: Mapping[str, str]) -> Any:
-    """The value of one setting; raises ConfigError, whose sentence shows no secrets."""
-    text = options.get(setting.name, environ.get(setting.name, setting.default))
-    try:
-        return setting.parse(text)
-    except ValueError as exc:
-        name = OPTIONS[setting.name] if setting.name in options else setting.name
-        raise ConfigError(f"{name} {mask_secrets(str(exc))}.") from None
-
-
-def mask_secrets(text: str) -> str:
-    """The text without the user, password and query of any URL in it, whether or not the URL is valid."""
-    pattern = _DATABASE_SECRETS if text.startswith("postgres") else _SECRETS  # a password may contain commas
-    return pattern.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
 
 
 SETTINGS = {declared.name: setting_of(declared.name, declared.metadata) for declared in fields(Config)}

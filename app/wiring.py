@@ -119,6 +119,9 @@ def _limits(config: Config) -> Limits:
         stall_seconds=config.stall_seconds,
         turn_seconds=min(_TURN_SECONDS, config.stall_seconds),
         least_free=config.least_free,
+        listed_entries=config.listed_entries,
+        listing_seconds=config.listing_seconds,
+        listing_bytes=config.listing_bytes,
     )
 
 

@@ -20,7 +20,8 @@ class Limits:
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
     A download makes no progress if fewer than `least_rate` bytes a second arrive for `stall_seconds`. No operation waits longer than
     `turn_seconds` for another writer of the same blob that is slower than that. With fewer than `least_free` bytes free in the content
-    store the service is not ready.
+    store the service is not ready. `listed_entries` of a layer are listed, and may be in the tree of an image; reading a list may take
+    `listing_seconds`, and all kept lists have `listing_bytes`.
     """
 
     decompression_ratio: int
@@ -33,6 +34,9 @@ class Limits:
     stall_seconds: float
     turn_seconds: float
     least_free: int
+    listed_entries: int
+    listing_seconds: int
+    listing_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

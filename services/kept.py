@@ -14,10 +14,10 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """A mapping whose values together weigh at most `most`; a value that alone weighs more than an eighth of that is not kept."""
+    """A mapping whose values together weigh at most `most`; a value that alone weighs more than its `share`, an eighth, is not kept."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._weight = most, 0
+    def __init__(self, most: int, *, share: int = _SHARE) -> None:
+        self._most, self._weight, self._share = most, 0, share
         self._values: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._lock = Lock()
 
@@ -38,7 +38,7 @@ class Kept(Generic[Key, Value]):
         """Keep a value instead of the key's last one, and drop the least recently used ones if there is too little room."""
         with self._lock:
             self._weight -= self._values.pop(key, (None, 0))[1]
-            if weight > self._most // _SHARE:
+            if weight > self._most // self._share:
                 return
             self._values[key] = value, weight
             self._weight += weight

@@ -32,6 +32,9 @@ LIMITS = Limits(
     stall_seconds=60,
     turn_seconds=10,
     least_free=0,
+    listed_entries=500_000,
+    listing_seconds=120,
+    listing_bytes=256 << 20,
 )
 
 

@@ -12,7 +12,7 @@ Source: POSIX.1-1988 ustar and POSIX.1-2001 pax, GNU tar manual "Basic Tar Forma
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,6 +37,7 @@ _RECORD_BYTES = 128
 _ZEROS = bytes(BLOCK)
 _MAX_SIZE = (1 << 63) - 1
 _KEYS = frozenset({b"path", b"linkpath", b"size"})
+_ATTRIBUTES = frozenset({b"uid", b"gid", b"mtime", b"GNU.sparse.name"})  # the last one is the real name of a sparse file
 _SPARSE = b"GNU.sparse."
 _LINE_FEED = 0x0A
 
@@ -65,7 +66,7 @@ _TYPES = {
     b"6": MemberType.SPECIAL,
     b"S": MemberType.SPARSE,
 }
-_WITH_CONTENT = frozenset({MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOWN})
+_WITH_CONTENT = (MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOWN)  # a set would hash the type, which is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class _Extension:
     link: str | None = None
     size: int | None = None
     sparse: bool = False
+    attributes: Mapping[bytes, bytes] | None = None
 
 
 class TarReader:
@@ -103,6 +105,8 @@ class TarReader:
         self._content_left = 0
         self._padding = 0
         self._extension_bytes_left = ARCHIVE_EXTENSION_BYTES
+        self.header = _ZEROS  # of the current member
+        self.attributes: Mapping[bytes, bytes] | None = None  # its PAX records in _ATTRIBUTES
 
     def __iter__(self) -> Iterator[Member]:
         while (member := self._next()) is not None:
@@ -152,6 +156,7 @@ class TarReader:
         if member_type not in _WITH_CONTENT:
             size = 0
         self._content_left, self._padding = size, -size % BLOCK
+        self.header, self.attributes = header, extension.attributes
         return Member(name, member_type, size, link)
 
     def _skip_sparse_map(self, header: bytes) -> None:
@@ -167,7 +172,7 @@ class TarReader:
     def _read_header(self) -> bytes | None:
         """The next header, or None at the end: two blocks of zeros, or the end of the source at a block boundary."""
         self._skip()
-        header = self._read_up_to(BLOCK)
+        header, self._padding = self._read_up_to(self._padding + BLOCK)[self._padding :], 0
         if header == _ZEROS:
             second = self._read_up_to(BLOCK)
             if second and second != _ZEROS[: len(second)]:
@@ -186,9 +191,6 @@ class TarReader:
             if not skipped:
                 raise InvalidContent("unexpected EOF")
             self._content_left -= skipped
-        if self._padding:
-            self._read_up_to(self._padding)
-        self._padding = 0
 
     def _read_extension(self, kind: bytes, size: int, extension: _Extension) -> None:
         if size > MAX_EXTENSION_BYTES:
@@ -265,7 +267,7 @@ def _name(header: bytes) -> str:
 
 
 def _apply_pax(content: bytes, extension: _Extension) -> int:
-    """Read the records of a PAX header and return their number; only path, linkpath, size and marks of a sparse file matter here."""
+    """Read the records of a PAX header and return their number. Only names, sizes, attributes and marks of a sparse file matter here."""
     start = records = 0
     while start < len(content):
         space = content.find(b" ", start, start + 8)
@@ -275,6 +277,8 @@ def _apply_pax(content: bytes, extension: _Extension) -> int:
         if equals <= space + 1 or end > len(content) or content[end - 1] != _LINE_FEED:
             raise InvalidContent("archive/tar: invalid tar header")
         key = content[space + 1 : equals]
+        if key in _ATTRIBUTES:
+            extension.attributes = {**(extension.attributes or {}), key: content[equals + 1 : end - 1]}
         if key in _KEYS or key.startswith(_SPARSE):
             _apply_record(key, content[equals + 1 : end - 1], extension)
         start, records = end, records + 1

@@ -17,6 +17,7 @@ from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.oci import gojson, mediatypes
 from stowage.services.oci.attestation import first_attestation_of
 from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.store.reading import read_document
@@ -56,6 +57,13 @@ def read_attestations(
         manifest = _find_manifest(tx, target, platform or engine.platform.without_level().normalized())
     found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
     return _with_statements(engine, found) if statements else found
+
+
+def read_predicate_types(engine: Engine, manifests: Collection[Digest]) -> dict[Digest, list[str]]:
+    """The types of the predicates of each of these attestation manifests that is present."""
+    with engine.metadata.read() as tx:
+        found = tx.graph.manifests(manifests)
+    return {digest: [each.predicate_type for each in _attestations(facts)] for digest, facts in found.items()}
 
 
 def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> ManifestFacts | None:

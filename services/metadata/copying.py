@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Row, Table, delete, exists, func, ins
 
 from stowage.services.errors import Conflict, Internal
 from stowage.services.metadata.database import open_engine, transaction
-from stowage.services.metadata.tables import METADATA, blob
+from stowage.services.metadata.tables import METADATA, blob, layer_files
 from stowage.services.progress import Advance
 
 _VERSION = "alembic_version"
@@ -38,6 +38,8 @@ def require_room(target: str, *, timeout: int, place: str) -> None:
 def copy_rows(source: str, target: str, *, timeout: int, place: str, advance: Advance) -> int:
     """Make the target a copy of the source, compare the two, and return the number of rows. Nobody else writes to either meanwhile.
 
+    Lists of files are not copied: they are large, and read again when somebody looks.
+
     Both URLs are of databases at the newest revision. `advance` is called with the number of tables that are done. The target is changed in
     one transaction. Raises Conflict if it has blobs, and Internal if the copies differ.
     """
@@ -46,8 +48,9 @@ def copy_rows(source: str, target: str, *, timeout: int, place: str, advance: Ad
         for table in reversed(METADATA.sorted_tables):
             writer.execute(delete(table))
         rows = 0
-        for number, table in enumerate(METADATA.sorted_tables):
-            advance(number, len(METADATA.sorted_tables))
+        copied = [table for table in METADATA.sorted_tables if table is not layer_files]
+        for number, table in enumerate(copied):
+            advance(number, len(copied))
             rows += _copy(table, reader, writer)
         return rows
 

@@ -15,7 +15,7 @@ from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.reached import read_below, read_rooted
 from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.rows import in_chunks, load_descriptor, to_digest
-from stowage.services.metadata.tables import blob, config, edge, layer, manifest, source
+from stowage.services.metadata.tables import blob, config, edge, layer, layer_files, manifest, source
 from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -185,7 +185,7 @@ class SqlGraph:
         unmade = removed | self._digests(_NEEDING, removed)
         for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
             self._delete(column, unmade)
-        for column in (layer.c.digest, source.c.digest, blob.c.digest):
+        for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
             self._delete(column, removed)
         self._refresh_sizes(above - unmade)
 

@@ -11,6 +11,7 @@ all of it back. A read transaction sees one state.
     target     each target of an image, with what lists show of it: derived from the rows above
     source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
+    layer_files  what is in a layer, as it was read at the first look; removed with the blob, and the oldest beyond a limit
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
     store      one row: the id of the store, created with its tables and also kept in the content store; the number of targets, and when the
                last sweep ended
@@ -27,18 +28,22 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from stowage.services.metadata.layer_files_protocol import LayerFiles
 from stowage.services.metadata.records import (
+    NEWEST,
     Actor,
     Event,
     ImageRecord,
     LayerFacts,
     ManifestDocument,
     ManifestFacts,
+    Order,
     RowCounts,
     Selection,
     State,
     Target,
 )
+from stowage.services.metadata.usage_protocol import Usage
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -148,7 +153,8 @@ class Graph(Protocol):
         """Every blob that is not rooted, found by following all edges."""
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Remove these blobs: blob, layer, source and manifest rows and the edges out of them; updates ancestors' `content_size`.
+        """Remove these blobs: blob, layer, layer_files, source and manifest rows and the edges out of them; updates ancestors'
+        `content_size`.
 
         The row of a manifest that needs one of them is removed too, while its blob stays: no manifest row is ever incomplete. Raises
         Internal if an image's target would be removed.
@@ -164,8 +170,10 @@ class Graph(Protocol):
 class Targets(Protocol):
     """The targets of names, as lists show them."""
 
-    def find(self, selection: Selection) -> array[int]:
-        """The ids of these targets, in the order of a list: the newest first, those of the same second by their first name."""
+    def find(self, selection: Selection, order: Order = NEWEST, *, limit: int | None = None) -> array[int]:
+        """The ids of these targets, all or the first ones, in the order of a list: by default the newest first, those of the same second by
+        their first name.
+        """
 
     def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
         """The ids that are not gone, in this order, in lists of a few hundred whose labels have a MiB together, or of one."""
@@ -254,6 +262,12 @@ class Transaction(Protocol):
     @property
     def targets(self) -> Targets: ...
 
+    @property
+    def layer_files(self) -> LayerFiles: ...
+
+    @property
+    def usage(self) -> Usage: ...
+
 
 class MetadataStore(Protocol):
     """Opens transactions. Raises Internal or OutOfSpace if the database fails, and Unavailable if it is unreachable or busy, or if it
@@ -275,6 +289,9 @@ class MetadataStore(Protocol):
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
+
+    def size(self) -> int:
+        """Bytes of the database itself on its disk."""
 
     def counts(self) -> RowCounts:
         """How much there is, counted in the database."""

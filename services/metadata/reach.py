@@ -58,6 +58,9 @@ USED = select(blob.c.digest).where(blob.c.digest.in_(DIGESTS), blob.c.users > 0)
 UNUSED = select(blob.c.digest).where(blob.c.users == 0)
 """Every present blob that no target reaches; a lease may keep it."""
 
+LEASED = select(_down(_LEASED).c.digest)
+"""What leases that have not expired name, and everything below."""
+
 UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""
 

@@ -19,6 +19,7 @@ from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, que
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
+from stowage.services.metadata.layer_files import SqlLayerFiles
 from stowage.services.metadata.leases import NOW, SqlLeases
 from stowage.services.metadata.listing import SqlTargets
 from stowage.services.metadata.records import RowCounts, State
@@ -29,6 +30,7 @@ from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.metadata.usage import SqlUsage, database_size
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 
@@ -47,6 +49,8 @@ class SqlTransaction:
     sources: SqlSources
     events: SqlEvents
     targets: SqlTargets
+    layer_files: SqlLayerFiles
+    usage: SqlUsage
 
 
 class SqlMetadataStore:
@@ -80,6 +84,10 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def size(self) -> int:
+        with transaction(self._engine(), writes=False) as connection:
+            return database_size(connection)
 
     def counts(self) -> RowCounts:
         with transaction(self._engine(), writes=False) as connection:
@@ -129,6 +137,8 @@ class SqlMetadataStore:
                 SqlSources(connection),
                 events,
                 SqlTargets(connection, upkeep),
+                SqlLayerFiles(connection),
+                SqlUsage(connection, upkeep),
             )
             upkeep.flush()
             events.flush()

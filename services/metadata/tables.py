@@ -88,6 +88,7 @@ target = Table(
     Column("age", BigInteger),
     Column("weight", BigInteger, nullable=False),
     Column("shared", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,  # a list that is being read must not find another image by the id of one that is gone
 )
 Index("target_order", target.c.created.desc(), target.c.first_name)
@@ -140,6 +141,17 @@ event = Table(
     Column("action", TEXT, nullable=False),
     Column("actor", TEXT, nullable=False),
     Column("attributes", TEXT, nullable=False),
+)
+
+layer_files = Table(
+    "layer_files",
+    METADATA,
+    Column("digest", TEXT, ForeignKey("blob.digest"), primary_key=True),
+    Column("kept_at", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("checksum", BigInteger, nullable=False),
+    Column("list", LargeBinary, nullable=False),
+    Index("layer_files_kept_at", "kept_at", "bytes"),
 )
 
 store = Table(

@@ -44,7 +44,8 @@ class TargetFacts:
     `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
     list describes it by, if there is one (`is_known`) and it is present. `age` is the time that the filters `before` and
     `since` compare, in nanoseconds since 1970, limited to 64 bits. `labels` has the hash of each label, and of each key; the value is
-    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have.
+    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have. `size` is the bytes
+    of its present content.
     """
 
     digest: str
@@ -54,11 +55,12 @@ class TargetFacts:
     is_known: bool
     age: int | None
     weight: int
+    size: int
     labels: Mapping[int, bool]
 
     def columns(self) -> dict[str, Any]:
         """Its row, without the id and the shared bytes."""
-        columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight")
+        columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight", "size")
         return {column: getattr(self, column) for column in columns}
 
 
@@ -82,10 +84,10 @@ def derive(connection: Connection, digests: Iterable[str]) -> Iterator[TargetFac
         for first, described in names.values():
             target = records[described].target
             if target.digest in manifests:  # unless the database is damaged
-                yield _derive(first, target, parts.of(target))
+                yield _derive(first, target, manifests[target.digest].content_size, parts.of(target))
 
 
-def _derive(first_name: str, target: Descriptor, part: Part) -> TargetFacts:
+def _derive(first_name: str, target: Descriptor, size: int, part: Part) -> TargetFacts:
     facts = part.best and part.best.facts
     created = part.best_present.facts.created if part.best_present and part.best_present.facts else None
     return TargetFacts(
@@ -96,6 +98,7 @@ def _derive(first_name: str, target: Descriptor, part: Part) -> TargetFacts:
         is_known=part.best is not None,
         age=max(-_INT64, min(created.nanoseconds, _INT64)) if created else None,
         weight=min(part.weight, _INT64),
+        size=size,
         labels=part.labels.columns() if part.labels else {},
     )
 

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, ins
 
 from stowage.cli import main
 from stowage.services.filters import Filters
+from stowage.services.images.files import list_files
 from stowage.services.images.list import list_images
 from stowage.services.metadata import copying
 from stowage.services.metadata.database import open_engine as open_database
@@ -42,6 +43,15 @@ def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         put_image(engine, "one", simple_layout())
         put_image(engine, "two", simple_layout())
     return Config.from_environ().database_url
+
+
+def test_lists_of_files_are_not_copied(first: str, other: str) -> None:
+    with open_engine(Config.from_environ()) as engine:
+        assert list_files(engine, "one").sum.files == 1
+    assert len(rows(first)["layer_files"]) == 1
+    assert main(["copy", "--to-database", other]) == 0
+    copied = rows(other)
+    assert (copied["layer_files"], copied["blob"]) == ([], rows(first)["blob"])
 
 
 def rows(url: str) -> dict[str, list[tuple[object, ...]]]:

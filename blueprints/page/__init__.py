@@ -1,0 +1,37 @@
+"""The page for people: one view, one file. `blueprints/rendering` says how a section is added."""
+
+from flask import Blueprint
+
+from stowage.blueprints.page import (
+    activity,
+    assets,
+    delete,
+    difference,
+    entrance,
+    family,
+    files,
+    free,
+    image,
+    images,
+    layer,
+    overview,
+    prune,
+    tag,
+)
+
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    entrance.blueprint,
+    overview.blueprint,
+    images.blueprint,
+    image.blueprint,
+    layer.blueprint,
+    files.blueprint,
+    difference.blueprint,
+    free.blueprint,
+    family.blueprint,
+    activity.blueprint,
+    delete.blueprint,
+    tag.blueprint,
+    prune.blueprint,
+    assets.blueprint,
+)

@@ -1,0 +1,47 @@
+"""GET /ui/files/{name}: the files of an image, or what one layer of it did."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+from marshmallow import fields
+
+from stowage.blueprints.access import visible
+from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
+from stowage.blueprints.request import load_query
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
+from stowage.services.images.browse import find_image
+from stowage.services.images.file_views import Listing
+from stowage.services.images.files import View, list_files
+
+blueprint = Blueprint("page_files", __name__)
+
+_PER_PAGE = 100
+_ORDER = "-size"
+
+
+class FilesQuery(QuerySchema):
+    """Which files, as in the facts; `layer` counts from 1, as the page shows layers, or is empty."""
+
+    platform = PlatformSpecifier(load_default=None)
+    layer = Count(load_default=0, least=0, most=100_000)
+    view = Choice(View, load_default=View.TREE)
+    path = fields.String(load_default="")
+    search = fields.String(load_default="")
+    sort = fields.String(load_default=_ORDER)
+    page = Count(load_default=1, most=1_000_000)
+
+
+@blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE)
+def page_files(name: str) -> Response:
+    """GET /ui/files/{name}."""
+    query = load_query()
+    listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * _PER_PAGE, limit=_PER_PAGE)
+    layer = str(query["layer"] - 1) if query["layer"] else ""
+    entry = find_image(visible(), name)
+    found = list_files(visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing)
+    pages = {"number": query["page"], "pages": max(1, -(-found.total // _PER_PAGE))}
+    return render(
+        "files.html", entry=entry, found=found, given=query, crumbs=crumbs_of(found.path), link=FileLinks(query, order=_ORDER), **pages
+    )

@@ -1,0 +1,40 @@
+"""GET /ui/images/{name}: one image."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from stowage.blueprints.access import visible
+from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.request import load_query
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import PlatformSpecifier
+from stowage.services.images.attestations import read_predicate_types
+from stowage.services.images.browse import find_image
+from stowage.services.images.inspect import inspect_image
+from stowage.services.images.layers import read_layers
+from stowage.services.metadata.summary import ManifestKind
+from stowage.services.system.disk import unique_bytes
+
+blueprint = Blueprint("page_image", __name__)
+
+_ATTESTATIONS = 100
+"""Of how many attestations the types are shown."""
+
+
+class ImageQuery(QuerySchema):
+    """The platform that is shown; by default the one that lists show."""
+
+    platform = PlatformSpecifier(load_default=None)
+
+
+@blueprint.get("/ui/images/<path:name>", query=ImageQuery, answer=PAGE, quick=True)
+def page_image(name: str) -> Response:
+    """GET /ui/images/{name}."""
+    engine, platform = visible(), load_query()["platform"]
+    entry = find_image(engine, name)
+    shown = inspect_image(engine, str(entry.id), platform=platform)
+    layers = read_layers(engine, str(entry.id), platform=platform)
+    attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
+    given = {"name": name, "platform": platform, "predicates": read_predicate_types(engine, attestations)}
+    return render("image.html", entry=entry, shown=shown, layers=layers, unique=unique_bytes, **given)

@@ -1,0 +1,40 @@
+"""Links within pages of files: to other directories, views, orders and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from stowage.services.images.file_names import show_path
+from stowage.services.images.files import View
+
+_KEYS = ("left", "right", "left-platform", "right-platform", "platform", "layer", "view", "path", "search", "sort")
+
+
+def crumbs_of(path: str) -> list[tuple[str, str]]:
+    """The names on the way to a path, each with the path to it, as text."""
+    parts = path.split("/") if path else []
+    return [(show_path(part)[1:], show_path("/".join(parts[: number + 1]))) for number, part in enumerate(parts)]
+
+
+class FileLinks:
+    """Queries of links within a page of files: as they are, but for some parameters. A changed one begins at the first page again."""
+
+    def __init__(self, given: Mapping[str, Any], *, order: str) -> None:
+        shown = {key: str(given[key.replace("-", "_")]) for key in _KEYS if given.get(key.replace("-", "_"))}
+        self._given = {key: value for key, value in shown.items() if (key, value) not in (("view", View.TREE), ("sort", order))}
+
+    def to(self, **changed: object) -> str:
+        """The query with these parameters; an empty one is left out."""
+        parameters = self._given | {key: str(value) for key, value in changed.items()}
+        return "?" + urlencode({key: value for key, value in parameters.items() if value})
+
+    def but(self, *names: str) -> str:
+        """The query without these parameters, to which others are appended."""
+        parameters = {key: value for key, value in self._given.items() if key not in names}
+        return urlencode(parameters) + "&" if parameters else ""
+
+    def hidden(self, *names: str) -> list[tuple[str, str]]:
+        """The parameters that a form keeps, without these."""
+        return [(key, value) for key, value in self._given.items() if key not in names]

@@ -1,0 +1,213 @@
+"""The files of an image, of one platform: all of them as they are seen, or what one layer did.
+
+The lists of layers are kept (services/store/layer_files.py), and the trees that are made of them are cached in each process, the most
+recently used ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from stowage.services.archive.file_list import FileList
+from stowage.services.engine import Engine
+from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
+from stowage.services.images.file_changes import Change
+from stowage.services.images.file_names import possible_paths, show_path
+from stowage.services.images.file_tree import TooManyNodes
+from stowage.services.images.file_views import FileItem, Listing, change_rows, describe, page_of, tree_rows, wasted_rows
+from stowage.services.images.layered_files import LayeredFiles, LayerEffect, Sum, layer_files
+from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
+from stowage.services.kept import Kept
+from stowage.services.oci.platform import Platform
+from stowage.services.store.layer_files import list_layer_files
+
+_KEPT_BYTES = 48 << 20
+_MORE_NODES = 1000
+_kept: Kept[Hashable, LayeredFiles] = Kept(_KEPT_BYTES, share=1)
+
+
+class View(StrEnum):
+    """What to list: what is in a directory, all files below it, or the paths that take bytes for nothing."""
+
+    TREE = "tree"
+    FLAT = "flat"
+    WASTED = "wasted"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLayer:
+    """A layer and what it did; the latter is None if it was not looked at, because the image has too many files."""
+
+    layer: ImageLayer
+    effect: LayerEffect | None
+
+    @property
+    def content(self) -> Sum | None:
+        """All that it stores."""
+        return self.effect.content if self.effect else None
+
+    @property
+    def wasted(self) -> Sum | None:
+        """What of that no path of the image leads to."""
+        return self.effect.wasted if self.effect else None
+
+    @property
+    def problem(self) -> str:
+        """What of its files is missing, as a sentence; empty if nothing is."""
+        return self.effect.problem if self.effect else ""
+
+    def did(self, change: Change) -> Sum | None:
+        """What it did in this way."""
+        return self.effect.changes[change] if self.effect else None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """A page of items, of `total`, and what is known of the whole image. `layer` is the number of the layer that the items are about.
+
+    `problem` says what is missing from the whole, if anything.
+    """
+
+    image: PlatformImage
+    layers: tuple[ShownLayer, ...]
+    sum: Sum
+    wasted: Sum
+    layer: int | None
+    path: str
+    total: int
+    items: tuple[FileItem, ...]
+    problem: str
+
+
+def list_files(
+    engine: Engine,
+    name: str,
+    *,
+    platform: Platform | None = None,
+    layer: str = "",
+    view: View = View.TREE,
+    listing: Listing | None = None,
+) -> ImageFiles:
+    """List files of an image, or, with the number or the digest of a layer, what that layer added, changed and removed.
+
+    Reads each layer that nobody has looked into before. Raises ImageNotFound, NotFound for a platform, a layer or a path that is not
+    there, Unsupported for what has no layers of files, InvalidParameter, Forbidden for more files than the settings allow, and Damaged.
+    """
+    listing = replace(listing or Listing(), flat=view is View.FLAT)
+    image = read_platform_image(engine, name, platform)
+    number = image.find_layer(layer) if layer else None
+    if number is None:
+        return _list_whole(image, read_files(engine, image), view, listing)
+    if view is View.WASTED:
+        raise InvalidParameter("bytes are wasted in a whole image: leave out the layer")
+    return _list_layer(engine, image, number, listing)
+
+
+def read_files(engine: Engine, image: PlatformImage) -> LayeredFiles:
+    """The tree of an image; raises as `list_files` does."""
+    return _read(engine, image, image.layers)
+
+
+def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: Listing) -> ImageFiles:
+    listing = _locate(files, listing)
+    if view is View.WASTED:
+        rows = wasted_rows(files.wasted, listing)
+    elif files.tree.find(listing.path) is None:
+        raise NotFound(f"image {image.name} has no file {show_path(listing.path)}")
+    else:
+        rows = tree_rows(files.tree, listing)
+    total, page = page_of(rows, listing, "-size")
+    items = tuple(describe(row, files.tree) for row in page)
+    return _answer(image, files, files.effects, None, listing.path, total, items)
+
+
+def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: Listing) -> ImageFiles:
+    """What one layer did; if the image has too many files for a tree, what is in that layer alone."""
+    effects: tuple[LayerEffect | None, ...]
+    try:
+        whole = read_files(engine, image)
+        files = _read(engine, image, image.layers[: number + 1])
+        effects = whole.effects
+    except Forbidden:
+        whole = files = _read(engine, image, image.layers[number : number + 1])
+        effects = (*[None] * number, files.effects[0], *[None] * (len(image.layers) - number - 1))
+    if problem := files.effects[-1].problem if not files.effects[-1].entries else "":
+        raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {problem}")
+    listing = _locate(files, listing)
+    total, page = page_of(change_rows(files.last_changes(), listing), listing, "-size")
+    items = tuple(describe(row, files.tree, is_folder=True) for row in page)
+    return _answer(image, whole, effects, number, listing.path, total, items)
+
+
+def _locate(files: LayeredFiles, listing: Listing) -> Listing:
+    """The listing with a clean path, the one that there is if its text may mean several."""
+    paths = possible_paths(listing.path)
+    return replace(listing, path=next((path for path in paths if files.tree.find(path)), paths[0]))
+
+
+def _answer(
+    image: PlatformImage,
+    files: LayeredFiles,
+    effects: tuple[LayerEffect | None, ...],
+    layer: int | None,
+    path: str,
+    total: int,
+    items: tuple[FileItem, ...],
+) -> ImageFiles:
+    root = files.tree.root
+    wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
+    layers = tuple(map(ShownLayer, image.layers, effects))
+    problem = "; ".join(f"layer {number}: {shown.problem}" for number, shown in enumerate(layers) if shown.problem)
+    return ImageFiles(image, layers, Sum(root.files, root.bytes), wasted, layer, path, total, items, problem)
+
+
+def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) -> LayeredFiles:
+    key = (tuple((layer.descriptor.digest, layer.is_present) for layer in layers), engine.limits.listed_entries)
+    known = _kept.get(key)
+    if known is not None:
+        return known
+    most = engine.limits.listed_entries
+    lists: list[FileList] = []
+    with closing(engine.memory.reservation()) as memory:
+        for layer in layers:
+            lists.append(_list_layer_files(engine, layer, alone=len(layers) == 1))
+            memory.hold(lists[-1].weight)
+            if sum(map(len, lists)) > most:
+                raise _too_many(image, most)
+        if len(layers) == len(image.layers):
+            _refuse_no_files(image, lists)
+        try:
+            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold)
+        except TooManyNodes:
+            raise _too_many(image, most) from None
+    if all(listed.most for listed in lists):  # the others may be there at the next look
+        _kept.put(key, files, files.weight)
+    return files
+
+
+def _list_layer_files(engine: Engine, layer: ImageLayer, *, alone: bool) -> FileList:
+    """The list of a layer, or an empty one that says why it cannot be read now."""
+    if not layer.is_present:
+        return FileList(problem=layer.absence, is_cut=True, is_tar=False, most=1)
+    try:
+        return list_layer_files(engine, layer.descriptor.digest)
+    except (BlobNotFound, Damaged, Forbidden) as exc:
+        if alone:
+            raise
+        return FileList(problem=str(exc), is_cut=True)
+
+
+def _refuse_no_files(image: PlatformImage, lists: Sequence[FileList]) -> None:
+    """Refuse an artifact, whose layers hold no files."""
+    if lists and not any(listed.is_tar for listed in lists):
+        first = image.layers[0].descriptor
+        raise Unsupported(
+            f"image {image.name} has no layers that are archives of files: layer {first.digest} ({first.media_type}): {lists[0].problem}"
+        )
+
+
+def _too_many(image: PlatformImage, most: int) -> Forbidden:
+    return Forbidden(f"image {image.name} has more than {most} files; look at its layers one by one, or raise STOWAGE_LISTED_ENTRIES")

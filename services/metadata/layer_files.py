@@ -1,0 +1,72 @@
+"""Lists of what is in layers, as rows: derived from the blobs, and removed with them or when they take too much room."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+from sqlalchemy import BigInteger, Connection, cast, delete, exists, func, insert, select
+
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.metadata.tables import blob, layer_files
+from stowage.services.oci.digest import Digest
+
+ROW_BYTES = 512
+"""What a row counts besides its list, so that there are never many of them."""
+
+_AT_ONCE = 64
+_LISTS = select(layer_files.c.digest, layer_files.c.list, layer_files.c.checksum).where(layer_files.c.digest.in_(DIGESTS))
+_BYTES = select(cast(func.coalesce(func.sum(layer_files.c.bytes), 0), BigInteger))
+_OLDEST = select(layer_files.c.digest, layer_files.c.bytes).order_by(layer_files.c.kept_at, layer_files.c.digest).limit(_AT_ONCE)
+_DELETE = delete(layer_files).where(layer_files.c.digest.in_(DIGESTS))
+
+
+class SqlLayerFiles:
+    """Implements `stowage.services.metadata.layer_files_protocol.LayerFiles`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(_LISTS, {"digests": chunk}))
+        return {to_digest(digest): kept for digest, kept, checksum in rows if zlib.crc32(kept) == checksum}
+
+    def put(self, digest: Digest, kept: bytes, now: int, *, most: int) -> bool:
+        self._connection.execute(_DELETE, {"digests": [str(digest)]})
+        size = len(kept) + ROW_BYTES
+        if size > most or not self._connection.scalar(select(exists().where(blob.c.digest == str(digest)))):
+            return False
+        self._make_room(most - size)
+        row = {"digest": str(digest), "kept_at": now, "bytes": size, "checksum": zlib.crc32(kept), "list": kept}
+        self._connection.execute(insert(layer_files), row)
+        return True
+
+    def bytes(self) -> int:
+        return self._connection.scalar(_BYTES) or 0
+
+    def _make_room(self, most: int) -> None:
+        """Remove the oldest lists until the others have at most so many bytes."""
+        excess = self.bytes() - most
+        while excess > 0:
+            rows = self._connection.execute(_OLDEST).all()
+            for digest, size in rows:
+                if excess > 0:
+                    self._connection.execute(_DELETE, {"digests": [digest]})
+                    excess -= size
+
+
+def damaged_lists(connection: Connection, digests: Iterable[str]) -> list[str]:
+    """Which of these layers have a list that is not what was kept; each is read alone, since it may be large."""
+    return [
+        digest
+        for digest in digests
+        for _, kept, checksum in connection.execute(_LISTS, {"digests": [digest]})
+        if zlib.crc32(kept) != checksum
+    ]
+
+
+def remove_damaged(connection: Connection, digests: Iterable[str]) -> None:
+    """Remove the lists of these layers that are damaged; they are read again when somebody looks."""
+    if damaged := damaged_lists(connection, digests):
+        connection.execute(_DELETE, {"digests": damaged})

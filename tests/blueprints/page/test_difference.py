@@ -1,0 +1,49 @@
+"""GET /ui/difference: two images side by side."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from stowage.services.engine import Engine
+from tests.blueprints.page.test_files import text_of
+from tests.builders import Layout, make_tar, put_image
+
+BASE = make_tar({"etc/conf": b"1"})
+
+
+@pytest.fixture(autouse=True)
+def images(engine: Engine) -> None:
+    for name, layer, label in (("app:1", {"a": b"1" * 10}, "<b>one"), ("app:2", {"jvm/java": b"j" * 5000}, "\u202etwo")):
+        layout = Layout()
+        put_image(engine, name, layout, layout.image([BASE, make_tar(layer)], config={"Labels": {"v": label}}))
+
+
+def test_what_made_an_image_grow(client: FlaskClient) -> None:
+    shown = text_of(client, "/ui/difference?left=app:1&right=app:2")
+    for part in ("app:1 → app:2", "+4.99kB", "/jvm/", "1 layer is the same", "<b>one", "\\u202etwo", "The first 2 steps are the same."):
+        assert part in shown, part
+    assert "<b>one" not in client.get("/ui/difference?left=app:1&right=app:2").text
+
+
+@pytest.mark.parametrize(
+    ("query", "present"),
+    [
+        ("", "Write the names of two images"),
+        ("left=app:1", "Compare app:1 with"),
+        ("left=app:1&right=app:1", "No file has another size."),
+        ("left=app:1&right=app:2&view=flat", "/jvm/java"),
+        ("left=app:1&right=app:2&path=/jvm", "java"),
+        ("left=app:1&right=app:2&search=none", "No path contains it."),
+    ],
+)
+def test_views(client: FlaskClient, query: str, present: str) -> None:
+    assert present in text_of(client, f"/ui/difference?{query}")
+
+
+def test_other_tags_of_a_repository_are_offered(client: FlaskClient) -> None:
+    assert 'href="/ui/difference?left=app%3A2&amp;right=app%3A1"' in client.get("/ui/difference?left=app:1").text
+
+
+def test_an_absent_image_is_not_found(client: FlaskClient) -> None:
+    assert client.get("/ui/difference?left=app:1&right=absent").status_code == 404

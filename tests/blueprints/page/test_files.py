@@ -1,0 +1,101 @@
+"""GET /ui/files/{name}: what the page shows of files."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from stowage.services.engine import Engine
+from tests.builders import Layout, Link, make_tar, put_image
+
+BASE: dict[str, bytes | Link | None] = {
+    "usr/lib/big": b"b" * 5000,
+    "etc/passwd": b"root",
+    "etc/<script>alert(1)<": b"x",
+    "etc/\u202egnp.exe": b"y",
+    "etc/caf\udce9": b"z",
+    "etc/line\nbreak": b"",
+    "sh": Link("<b>dash"),
+}
+UPPER: dict[str, bytes | Link | None] = {"usr/lib/.wh.big": b"", "etc/passwd": b"more than before"}
+
+
+@pytest.fixture(autouse=True)
+def app_image(engine: Engine) -> None:
+    layout = Layout()
+    steps = [{"created_by": "ADD <i>base"}, {"created_by": "RUN rm /usr/lib/big"}]
+    put_image(engine, "app:1", layout, layout.image([make_tar(BASE), make_tar(UPPER)], history=steps))
+
+
+def text_of(client: FlaskClient, path: str) -> str:
+    """What a page shows, without its markup."""
+    response = client.get(path)
+    assert response.status_code == 200
+    return html.unescape(re.sub(r"<[^>]*>", "", response.text))
+
+
+def test_the_tree_the_layers_and_the_waste(client: FlaskClient) -> None:
+    shown = text_of(client, "/ui/files/app:1")
+    for part in ("usr/", "etc/", "ADD <i>base", "RUN rm /usr/lib/big", "5kB", "still seen"):
+        assert part in shown, part
+    assert 'href="?path=%2Fetc#list"' in client.get("/ui/files/app:1").text
+
+
+def test_each_layer_of_an_image_leads_to_what_it_did(client: FlaskClient) -> None:
+    page = client.get("/ui/images/app:1?platform=linux/amd64").text
+    assert 'href="/ui/files/app:1?layer=2&amp;platform=linux%2Famd64"' in page
+    assert client.get("/ui/files/app:1?layer=2&platform=linux%2Famd64").status_code == 200
+
+
+def test_text_of_images_is_shown_as_text(client: FlaskClient) -> None:
+    page = client.get("/ui/files/app:1?path=/etc").text
+    assert "<script>alert" not in page and "\u202e" not in page and "<b>dash" not in page
+    shown = text_of(client, "/ui/files/app:1?path=/etc")
+    assert "<script>alert(1)<" in shown and "\\u202egnp.exe" in shown and "caf\\xe9" in shown and "line\\nbreak" in shown
+    assert "<b>dash" in text_of(client, "/ui/files/app:1")
+
+
+@pytest.mark.parametrize(
+    ("query", "present", "absent"),
+    [
+        ("layer=2", "was 4B", "wasted bytes"),
+        ("layer=2&view=flat", "/usr/lib/big", "etc/caf"),
+        ("view=wasted", "/usr/lib/big", "/sh"),
+        ("view=flat", "/etc/passwd", "usr/\n"),
+        ("search=PASS", "/etc/passwd", "gnp.exe"),
+        ("search=nothing%3Cb%3E", "No path contains it.", "passwd"),
+        ("path=/usr/lib", "There is nothing in it.", "passwd"),
+    ],
+)
+def test_views(client: FlaskClient, query: str, present: str, absent: str) -> None:
+    shown = text_of(client, f"/ui/files/app:1?{query}")
+    assert present in shown
+    assert absent not in shown
+
+
+@pytest.mark.parametrize(
+    "path", ["/ui/files/absent", "/ui/files/app:1?layer=3", "/ui/files/app:1?path=/none", "/ui/files/app:1?platform=linux/s390x"]
+)
+def test_what_is_not_there_is_not_found(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert "<h1>Not Found</h1>" in response.text
+
+
+def test_many_files_are_paged(engine: Engine, client: FlaskClient) -> None:
+    layout = Layout()
+    put_image(engine, "many", layout, layout.image([make_tar({f"{number:03}": b"" for number in range(250)})]))
+    last = text_of(client, "/ui/files/many?page=3&sort=name")
+    assert "Page 3 of 3" in last and "249" in last and "100" not in last.partition("Name")[2]
+
+
+def test_an_artifact_without_files_says_so(engine: Engine, client: FlaskClient) -> None:
+    layout = Layout()
+    text = layout.add(b"{}", "text/plain")
+    put_image(engine, "text", layout, layout.manifest(layout.add_json({}, "application/vnd.oci.empty.v1+json"), [text]))
+    response = client.get("/ui/files/text")
+    assert response.status_code == 501
+    assert "it is not a tar archive" in response.text

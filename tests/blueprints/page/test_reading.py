@@ -1,0 +1,138 @@
+"""What the pages show of a store."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+
+from stowage.services.engine import Engine
+from tests.builders import Layout, make_layer, partial_layout, put_image
+
+Ids = dict[str | None, str]
+
+
+def show(client: FlaskClient, path: str) -> str:
+    answer = client.get(path)
+    assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8"), answer.text
+    return answer.text
+
+
+def names(page: str) -> list[str]:
+    """The images that the rows of a page lead to, in their order."""
+    return re.findall(r'<th scope="row">\s*<a href="/ui/images/([^"]+)"', page)
+
+
+def test_an_empty_store_has_pages(client: FlaskClient) -> None:
+    assert "There are no images." in show(client, "/ui/")
+    assert "No image matches." in show(client, "/ui/images")
+    assert "There are no images with layers." in show(client, "/ui/family")
+    assert "There is no such image." in show(client, "/ui/free")
+
+
+def test_the_overview_names_what_is_large_and_what_is_shared(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, "/ui/")
+    assert "4 images" in page and "1 image has no name" in page
+    assert 'href="/ui/images?reference=team/app&amp;sort=-unique"' in page.replace("%2F", "/")
+    assert "base:1 +3" in page and "<title>base:1" in page
+    assert "as in" in page and page.count('class="picture treemap') == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [None, "team/app:2", "team/app:1", "base:1"]),
+        ("?sort=created", ["base:1", "team/app:1", "team/app:2", None]),
+        ("?sort=-size", [None, "team/app:2", "team/app:1", "base:1"]),
+        ("?sort=unique", ["base:1", "team/app:1", "team/app:2", None]),
+        ("?sort=name", ["base:1", "team/app:1", "team/app:2", None]),
+        ("?sort=-name", [None, "team/app:2", "team/app:1", "base:1"]),
+        ("?sort=nonsense", [None, "team/app:2", "team/app:1", "base:1"]),
+        ("?reference=team/*", ["team/app:2", "team/app:1"]),
+        ("?reference=team/*&sort=name", ["team/app:1", "team/app:2"]),
+        ("?label=number=0", ["base:1"]),
+        ("?dangling=true", [None]),
+        ("?before=team/app:2", ["team/app:1", "base:1"]),
+        ("?since=team/app:1&reference=team/app", ["team/app:2"]),
+        ("?reference=absent", []),
+        ("?page=7", [None, "team/app:2", "team/app:1", "base:1"]),
+    ],
+)
+def test_the_list_is_sorted_and_filtered(client: FlaskClient, ids: Ids, query: str, found: list[str | None]) -> None:
+    assert names(show(client, f"/ui/images{query}")) == [name or ids[None] for name in found]
+
+
+def test_a_long_list_comes_in_pages(client: FlaskClient, engine: Engine) -> None:
+    for number in range(53):
+        layout = Layout()
+        put_image(engine, f"many:{number:02}", layout, layout.image([make_layer(str(number))]))
+    first, second = show(client, "/ui/images?sort=name&reference=many"), show(client, "/ui/images?sort=name&reference=many&page=2")
+    assert (len(names(first)), names(second)) == (50, ["many:50", "many:51", "many:52"])
+    assert 'rel="next" href="?reference=many&amp;sort=name&amp;page=2"' in first and 'rel="prev"' in second
+
+
+@pytest.mark.parametrize("query", ["?before=absent", "?reference=" + "*" * 2000, "?page=0", "?label=" + "x" * 5000])
+def test_what_makes_no_sense_is_a_page_that_says_so(client: FlaskClient, ids: Ids, query: str) -> None:
+    answer = client.get(f"/ui/images{query}")
+    assert answer.status_code in (400, 404) and "<h1>" in answer.text
+
+
+def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, "/ui/images/team/app:1")
+    assert "COPY layer0 /" in page and "COPY layer1 /" in page
+    assert "also in" in page and "all 4 images" not in page
+    assert ids["team/app:1"] in page and "nobody" in page and "number" in page
+    assert f'data-copy="{ids["team/app:1"]}"' in page
+    assert "/ui/delete" not in page and "/ui/tag" not in page
+    for name in (ids["team/app:1"], ids["team/app:1"][7:19]):
+        assert "COPY layer1 /" in show(client, f"/ui/images/{name}")
+
+
+def test_each_platform_can_be_shown(client: FlaskClient, engine: Engine) -> None:
+    put_image(engine, "multi:1", partial_layout())
+    page = show(client, "/ui/images/multi:1")
+    assert 'href="?platform=linux%2Famd64"' in page and "not stored" in page and "https://spdx.dev/Document" in page
+    assert "COPY layer0 /" in show(client, "/ui/images/multi:1?platform=linux/amd64")
+    assert client.get("/ui/images/multi:1?platform=linux/s390x").status_code == 404
+
+
+def test_a_layer_leads_to_its_images(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, "/ui/images/team/app:1")
+    layer = re.findall(r'aria-label="Layer ([0-9a-f]+)"', page)[1]
+    (layer,) = re.findall(rf'href="/ui/layers/(sha256:{layer}[0-9a-f]+)"', page)
+    assert names(show(client, f"/ui/layers/{layer}")) == [ids["team/app:1"]]
+
+
+def test_the_family_is_a_tree(client: FlaskClient, engine: Engine) -> None:
+    for name, layers in {"base:1": "a", "tools:1": "ab", "app:1": "abc", "other:1": "d"}.items():
+        layout = Layout()
+        put_image(engine, name, layout, layout.image(map(make_layer, layers)))
+    page = show(client, "/ui/family")
+    depths = [page[: page.index(f"<bdi>{name}</bdi>")].count("<ul>") for name in ("base:1", "tools:1", "app:1")]
+    assert depths == [1, 2, 3]
+    assert "other:1" not in show(client, "/ui/family?reference=tools")
+    of = show(client, "/ui/family?of=tools:1")
+    assert of.index("Built on") < of.index("base:1") < of.index("tools:1") < of.index("app:1")
+
+
+def test_more_children_than_fit_are_a_link_away(client: FlaskClient, engine: Engine) -> None:
+    for number in range(15):
+        layout = Layout()
+        put_image(engine, f"app:{number:02}", layout, layout.image([make_layer("base"), make_layer(str(number))]))
+    layout = Layout()
+    put_image(engine, "base:1", layout, layout.image([make_layer("base")]))
+    assert "and 3 more" in show(client, "/ui/family")
+    assert "app:14" in show(client, "/ui/family?of=base:1")
+
+
+def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, "/ui/free?want=50kB")
+    checked = re.findall(r'value="(sha256:[0-9a-f]+)"[^>]* checked', page)
+    assert checked == [ids[None], ids["team/app:2"]][: len(checked)] and checked
+    assert "docker image rm --force" in page and "Delete the selection" not in page
+    mine = show(client, f"/ui/free?want=12kB&chosen=1&image={quote(ids['base:1'])}")
+    assert re.findall(r'value="(sha256:[0-9a-f]+)"[^>]* checked', mine) == [ids["base:1"]]
+    assert "checked" not in show(client, "/ui/free?want=12kB&chosen=1")
+    assert client.get("/ui/free?want=much").status_code == 400

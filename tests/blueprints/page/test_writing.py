@@ -1,0 +1,119 @@
+"""Tag, delete and prune from the page: only with `write`, only from its own forms, and after a question."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from stowage.services.engine import Engine
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference
+from tests.listings import all_records
+
+Ids = dict[str | None, str]
+ORIGIN = {"Origin": "http://localhost"}
+FORMS = ["/ui/delete", "/ui/tag?image=base:1&as=other:1", "/ui/prune"]
+
+
+def tags(engine: Engine) -> list[str]:
+    return [record.name.removeprefix("docker.io/").removeprefix("library/") for record in all_records(engine.metadata)]
+
+
+def token_of(client: FlaskClient, path: str) -> str:
+    """The token of the form on a page."""
+    (token,) = re.findall(r'name="token" value="([^"]+)"', client.get(path).text)
+    return str(token)
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_page_that_reads_has_no_forms_and_takes_none(client: FlaskClient, engine: Engine, ids: Ids, path: str) -> None:
+    before = tags(engine)
+    for answer in (client.get(path), client.post(path, data={"image": "base:1", "token": "x"}, headers=ORIGIN)):
+        assert answer.status_code == 403 and "STOWAGE_UI" in answer.text
+    assert tags(engine) == before
+    assert "Set-Cookie" not in client.get("/ui/").headers
+
+
+def test_a_deletion_is_asked_counted_and_done(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    path = f"/ui/delete?image={ids['team/app:1']}&image={ids[None]}"
+    page = writer.get(path).text
+    assert "Delete 2 images?" in page and "team/app:1" in page and "cannot be undone" in page
+    data = {"token": token_of(writer, path), "image": [ids["team/app:1"], ids[None]]}
+    answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
+    assert (answer.status_code, answer.location) == (303, "/ui/images?done=deleted")
+    assert tags(engine) == ["base:1", "team/app:2"]
+    assert "The images are deleted." in writer.get(answer.location).text
+    assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303, "they are gone already"
+
+
+def test_an_image_goes_with_all_its_names(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    tag_image(engine, "base:1", Reference.parse("base:2"))
+    data = {"token": token_of(writer, "/ui/delete?image=base:1"), "image": [ids["base:1"]]}
+    assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
+    assert "base" not in " ".join(tags(engine))
+
+
+def test_a_name_goes_alone(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    tag_image(engine, "base:1", Reference.parse("base:2"))
+    assert "nothing comes free" in writer.get("/ui/delete?name=base:2").text
+    data = {"token": token_of(writer, "/ui/delete?name=base:2"), "name": "base:2"}
+    assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
+    assert "base:1" in tags(engine) and "base:2" not in tags(engine)
+    assert "It is the last name of this image" in writer.get("/ui/delete?name=base:1").text
+
+
+def test_a_tag_says_who_loses_the_name(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    path = "/ui/tag?image=team/app:1&as=team/app:2"
+    assert "loses it; it stays without a name" in writer.get(path).text
+    assert "It has this name already." in writer.get("/ui/tag?image=base:1&as=base:1").text
+    data = {"token": token_of(writer, path), "image": ids["team/app:1"], "as": "team/new"}
+    answer = writer.post("/ui/tag", data=data, headers=ORIGIN)
+    assert (answer.status_code, answer.location) == (303, "/ui/images/team/new:latest")
+    assert "team/new:latest" in tags(engine)
+    assert writer.get("/ui/tag?image=base:1&as=NOT+A+NAME").status_code == 400
+
+
+def test_a_prune_is_asked_and_done(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    assert "1 image without a name" in writer.get("/ui/prune").text
+    answer = writer.post("/ui/prune", data={"token": token_of(writer, "/ui/prune")}, headers=ORIGIN)
+    assert answer.status_code == 303 and re.fullmatch(r"/ui/\?freed=\d+B", answer.location)
+    assert tags(engine) == ["base:1", "team/app:1", "team/app:2"]
+    assert "The prune has freed" in writer.get(answer.location).text
+
+
+@pytest.mark.parametrize(
+    ("origin", "cookie", "token"),
+    [
+        pytest.param(None, True, True, id="no origin"),
+        pytest.param("http://evil.example", True, True, id="another site"),
+        pytest.param("http://localhost:8080", True, True, id="another port"),
+        pytest.param("null", True, True, id="a page that hides its origin"),
+        pytest.param("http://localhost", False, True, id="no cookie"),
+        pytest.param("http://localhost", True, False, id="no token"),
+    ],
+)
+def test_a_form_of_another_page_is_refused(
+    writer: FlaskClient, engine: Engine, ids: Ids, origin: str | None, cookie: bool, token: bool
+) -> None:
+    given, before = token_of(writer, "/ui/prune"), tags(engine)
+    if not cookie:
+        writer.delete_cookie("stowage_form", path="/ui/")
+    headers = {} if origin is None else {"Origin": origin}
+    answer = writer.post("/ui/prune", data={"token": given} if token else {}, headers=headers)
+    assert (answer.status_code, tags(engine)) == (403, before)
+
+
+def test_the_cookie_is_sent_only_by_pages_of_the_same_site(writer: FlaskClient) -> None:
+    cookie = writer.get("/ui/prune").headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Path=/ui/" in cookie
+    again = writer.get("/ui/prune").headers["Set-Cookie"]
+    assert again.partition(";")[0] == cookie.partition(";")[0], "the forms of several tabs stay valid"
+
+
+def test_a_listed_host_may_use_the_engine_but_does_not_have_the_token(engine: Engine, ids: Ids, client_with: object) -> None:
+    client = client_with(STOWAGE_UI="write", STOWAGE_HOSTS="pages.example")  # type: ignore[operator]
+    headers = {"Origin": "https://pages.example"}
+    assert client.post("/images/prune", headers=headers).status_code == 200
+    assert client.post("/ui/prune", data={"token": "guess"}, headers=headers).status_code == 403

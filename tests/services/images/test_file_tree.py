@@ -1,0 +1,237 @@
+"""Layers on top of each other, as the image specification says."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tracemalloc
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from stowage.services.archive.file_list import FileList
+from stowage.services.archive.layer_files import read_layer_files
+from stowage.services.images.file_changes import Change
+from stowage.services.images.file_tree import FileTree, TooManyNodes
+from stowage.services.images.layered_files import LayeredFiles, Sum, layer_files
+from tests.builders import Link, make_tar
+
+Members = Mapping[str, bytes | Link | None] | Iterable[tuple[str, bytes | Link | None]]
+
+
+def listed(members: Members) -> FileList:
+    return read_layer_files(iter([make_tar(members, tar_format=tarfile.GNU_FORMAT)]), most=10_000)
+
+
+def linked(*members: tuple[str, str, int]) -> FileList:
+    """A layer of files of so many bytes, and of hard links to others."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, link, size in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = (tarfile.LNKTYPE, link, 0) if link else (tarfile.REGTYPE, "", size)
+            archive.addfile(info, io.BytesIO(bytes(size)))
+    return read_layer_files(iter([buffer.getvalue()]), most=10_000)
+
+
+def layered(*layers: Members | FileList) -> LayeredFiles:
+    return layer_files([each if isinstance(each, FileList) else listed(each) for each in layers], most=10_000)
+
+
+def shown(files: LayeredFiles) -> dict[str, tuple[str, int]]:
+    """Every path with its kind and its bytes."""
+    return {path: (str(node.kind), node.bytes) for path, node in files.tree.walk()}
+
+
+def paths(*layers: Members | FileList) -> list[str]:
+    return sorted(path for path, node in layered(*layers).tree.walk() if not node.children)
+
+
+def changes(files: LayeredFiles) -> dict[str, tuple[Change, int, int]]:
+    """What the last layer did."""
+    return {each.path: (each.change, each.before, each.after) for each in files.last_changes()}
+
+
+def test_directories_merge_and_files_are_replaced() -> None:
+    files = layered({"d/a": b"1", "d/b": b"22"}, {"d/": None, "d/b": b"333", "d/c": b"4444"})
+    assert shown(files) == {"d": ("directory", 8), "d/a": ("file", 1), "d/b": ("file", 3), "d/c": ("file", 4)}
+    assert (files.tree.root.bytes, files.tree.root.files) == (8, 3)
+    assert changes(files) == {"d/b": (Change.CHANGED, 2, 3), "d/c": (Change.ADDED, 0, 4)}
+
+
+def test_a_whiteout_removes_a_file_or_all_of_a_directory() -> None:
+    below = {"a": b"1", "d/e/f": b"22", "d/g": b"333"}
+    assert paths(below, {".wh.a": b"", "d/.wh.e": b""}) == ["d/g"]
+    files = layered(below, {".wh.d": b""})
+    assert sorted(shown(files)) == ["a"]
+    assert changes(files) == {"d/e/f": (Change.REMOVED, 2, 0), "d/g": (Change.REMOVED, 3, 0)}
+
+
+@pytest.mark.parametrize("members", [[(".wh.a", b""), ("a", b"new")], [("a", b"new"), (".wh.a", b"")]])
+def test_a_whiteout_does_not_remove_what_its_own_layer_has(members: Members) -> None:
+    files = layered({"a": b"1", "b": b"2"}, members)
+    assert shown(files) == {"a": ("file", 3), "b": ("file", 1)}
+    assert changes(files) == {"a": (Change.CHANGED, 1, 3)}
+
+
+def test_a_whiteout_of_nothing_does_nothing() -> None:
+    assert paths({"a": b"1"}, {".wh.b": b"", "c/.wh.d": b""}) == ["a"]
+
+
+@pytest.mark.parametrize("members", [[("d/.wh..wh..opq", b""), ("d/new", b"1")], [("d/new", b"1"), ("d/.wh..wh..opq", b"")]])
+def test_an_opaque_directory_hides_only_what_lower_layers_have(members: Members) -> None:
+    files = layered({"d/a": b"1", "d/e/f": b"2", "x": b"3"}, members)
+    assert sorted(shown(files)) == ["d", "d/new", "x"]
+    assert {path: change for path, (change, *_) in changes(files).items()} == {
+        "d/a": Change.REMOVED,
+        "d/e/f": Change.REMOVED,
+        "d/new": Change.ADDED,
+    }
+
+
+def test_what_an_opaque_directory_has_again_is_changed_not_removed_and_added() -> None:
+    files = layered({"d/e/a": b"1", "d/e/b": b"2"}, {"d/.wh..wh..opq": b"", "d/e/a": b"11"})
+    assert changes(files) == {"d/e/a": (Change.CHANGED, 1, 2), "d/e/b": (Change.REMOVED, 1, 0)}
+
+
+def test_an_opaque_root_hides_everything() -> None:
+    assert paths({"a": b"1", "d/b": b"2"}, {".wh..wh..opq": b"", "c": b"3"}) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        ({"a/b": b"1"}, {"a": b"22"}, {"a": ("file", 2)}),
+        ({"a": b"22"}, {"a/b": b"1"}, {"a": ("directory", 1), "a/b": ("file", 1)}),
+        ({"a": b"22"}, {"a/": None}, {"a": ("directory", 0)}),
+        ({"usr/lib/x": b"1", "lib": Link("usr/lib")}, {"lib/y": b"2"}, None),
+    ],
+    ids=["a file on a directory", "a directory on a file", "an empty directory on a file", "a directory on a symlink"],
+)
+def test_everything_but_a_directory_is_replaced(below: Members, above: Members, expected: object) -> None:
+    found = shown(layered(below, above))
+    assert found == (
+        expected
+        or {"usr": ("directory", 1), "usr/lib": ("directory", 1), "usr/lib/x": ("file", 1)}
+        | {
+            "lib": ("directory", 1),
+            "lib/y": ("file", 1),
+        }
+    )
+
+
+def test_the_last_entry_of_a_path_wins() -> None:
+    files = layered([("a", b"1"), ("a", b"22"), ("d/x", b"3"), ("d", b"4444"), ("e", b"5"), ("e/f", b"6")])
+    assert shown(files) == {"a": ("file", 2), "d": ("file", 4), "e": ("directory", 1), "e/f": ("file", 1)}
+    assert {each.path: each.bytes for each in files.wasted} == {"a": 1, "d/x": 1, "e": 1}
+
+
+def test_symlinked_directories_are_not_followed() -> None:
+    files = layered([("data/big", b"1" * 100), ("link", Link("data")), ("loop", Link("."))])
+    assert shown(files)["link"] == ("symlink", 0)
+    assert (files.tree.root.bytes, files.tree.root.files) == (100, 3)
+    assert files.tree.find("link/big") is None
+
+
+def test_hard_links_count_once() -> None:
+    files = layered(linked(("bin/git", "", 500), ("lib/git-add", "bin/git", 0), ("lib/git-rm", "bin/git", 0)))
+    assert (files.tree.root.bytes, files.tree.root.files) == (500, 3)
+    assert shown(files)["lib/git-add"] == ("hardlink", 0)
+
+
+def test_a_hard_link_may_lead_to_a_lower_layer_and_outlive_its_file() -> None:
+    files = layered(linked(("a", "", 500)), linked(("b", "a", 0)), {".wh.a": b""})
+    assert shown(files) == {"b": ("hardlink", 500)}
+    assert files.wasted == ()
+    assert layered(linked(("a", "", 500)), linked(("b", "a", 0)), {".wh.a": b"", ".wh.b": b""}).wasted[0].bytes == 500
+
+
+def test_a_hard_link_to_nothing_has_no_content() -> None:
+    assert shown(layered(linked(("a", "gone", 0)))) == {"a": ("hardlink", 0)}
+
+
+def test_what_aufs_kept_is_only_the_content_of_its_hard_links() -> None:
+    files = layered(linked((".wh..wh.plnk/1.2", "", 70), ("a", ".wh..wh.plnk/1.2", 0), ("b", ".wh..wh.plnk/1.2", 0)))
+    assert shown(files) == {"a": ("hardlink", 70), "b": ("hardlink", 0)}
+
+
+def test_wasted_bytes_are_counted_by_path_the_most_first() -> None:
+    files = layered(
+        {"log": b"1" * 10, "cache/a": b"2" * 100, "cache/b": b"3" * 100, "kept": b"4"},
+        {"log": b"1" * 20},
+        {"log": b"1" * 30, ".wh.cache": b""},
+    )
+    assert [(each.path, each.bytes, each.copies, each.remains) for each in files.wasted] == [
+        ("cache/a", 100, 1, False),
+        ("cache/b", 100, 1, False),
+        ("log", 30, 2, True),
+    ]
+    assert [effect.wasted for effect in files.effects] == [Sum(3, 210), Sum(1, 20), Sum(0, 0)]
+    assert [effect.content for effect in files.effects] == [Sum(4, 211), Sum(1, 20), Sum(1, 30)]
+    assert files.tree.root.bytes == 31
+
+
+def test_sums_of_what_each_layer_did() -> None:
+    files = layered({"a": b"1", "b": b"22", "c": b"333"}, {"a": b"1", "b": b"23", "d": b"4444", ".wh.c": b""})
+    assert files.effects[0].changes[Change.ADDED] == Sum(3, 6)
+    assert files.effects[1].changes == {
+        Change.ADDED: Sum(1, 4),
+        Change.CHANGED: Sum(1, 2),
+        Change.ATTRIBUTES: Sum(0, 0),
+        Change.SAME: Sum(1, 1),
+        Change.REMOVED: Sum(1, 3),
+    }
+
+
+def test_a_changed_mode_or_owner_is_not_changed_content() -> None:
+    def with_mode(mode: int) -> FileList:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name, kind in (("tool", tarfile.REGTYPE), ("d", tarfile.DIRTYPE), ("s", tarfile.SYMTYPE)):
+                info = tarfile.TarInfo(name)
+                info.mode, info.type, info.linkname = mode, kind, "tool" if kind == tarfile.SYMTYPE else ""
+                archive.addfile(info)
+        return read_layer_files(iter([buffer.getvalue()]), most=10)
+
+    files = layered(with_mode(0o644), with_mode(0o755))
+    assert {path: change for path, (change, *_) in changes(files).items()} == {
+        "tool": Change.ATTRIBUTES,
+        "d": Change.ATTRIBUTES,
+        "s": Change.SAME,
+    }
+
+
+def test_a_layer_may_be_empty() -> None:
+    files = layered({"a": b"1"}, {}, {})
+    assert sorted(shown(files)) == ["a"]
+    assert changes(files) == {}
+
+
+def test_nodes_that_names_imply_are_limited() -> None:
+    deep = listed({f"{number}/" + "a/" * 40 + "f": b"" for number in range(30)})
+    with pytest.raises(TooManyNodes):
+        layer_files([deep], most=1000)
+    assert layer_files([deep], most=1400).tree.root.files == 30
+
+
+def test_memory_of_implied_directories_is_asked_for_and_little_besides() -> None:
+    """A few names can imply very many directories, whose whole paths would take much more memory than themselves."""
+    deep = listed({f"{number}/" + "a/" * 2000 + "f": b"" for number in range(20)})
+    asked: list[int] = []
+    tracemalloc.start()
+    tree = layer_files([deep], most=100_000, hold=asked.append).tree
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tree.root.files == 20
+    assert 30_000 * 200 < sum(asked) < 50_000 * 300
+    assert peak < 2 * sum(asked)
+
+
+def test_a_layer_never_changes_the_tree_below_it() -> None:
+    tree = FileTree(1000)
+    tree.add(listed({"d/e/a": b"1", "d/b": b"2"}))
+    before = tree.add(listed({"d/e/c": b"3", "d/.wh.b": b"", "x/y": b"4"}))
+    after, tree.root = tree.root, before
+    assert sorted(path for path, _ in tree.walk()) == ["d", "d/b", "d/e", "d/e/a"]
+    tree.root = after
+    assert sorted(path for path, _ in tree.walk()) == ["d", "d/e", "d/e/a", "d/e/c", "x", "x/y"]

@@ -1,0 +1,140 @@
+"""The first look into a layer reads it, verified; the next finds its list kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stowage.services.engine import Engine
+from stowage.services.errors import BlobNotFound, Damaged, Forbidden, OutOfSpace, Unavailable
+from stowage.services.gc.leases import hold
+from stowage.services.intake.ingest import store_blob
+from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.oci.digest import Digest
+from stowage.services.store import layer_files
+from stowage.services.store.layer_files import list_layer_files
+from tests.builders import compress, make_tar
+from tests.damage import blob_file, damages, flip, lose
+from tests.engines import memory_budget
+from tests.services.costs import Costs
+
+FILES = {f"usr/lib/{number}": f"{number}".encode() * 5000 for number in range(50)}
+
+
+@pytest.fixture
+def layer(engine: Engine) -> Iterator[Digest]:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        yield store_blob(engine, lease, [compress(make_tar(FILES), "gzip")]).digest
+
+
+def limited(engine: Engine, **limits: int) -> Engine:
+    return replace(engine, limits=replace(engine.limits, **limits))
+
+
+def kept_bytes(engine: Engine) -> int:
+    with engine.metadata.read() as tx:
+        return tx.layer_files.bytes()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz", "zstd"])
+def test_any_compression_is_read(engine: Engine, compression: str) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_blob(engine, lease, [compress(make_tar(FILES), compression)]).digest
+        found = list_layer_files(engine, digest)
+    assert dict(zip(found.paths, found.sizes, strict=True)) == {name: len(content) for name, content in FILES.items()}
+    assert found.problem == ""
+
+
+def test_the_second_look_does_not_open_the_blob(engine: Engine, layer: Digest, costs: Costs) -> None:
+    first = list_layer_files(engine, layer)
+    opened = costs.opened
+    second = list_layer_files(engine, layer)
+    assert costs.opened == opened == 1
+    assert (second.paths, second.sizes, second.checksums) == (first.paths, first.sizes, first.checksums)
+
+
+def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Digest, costs: Costs) -> None:
+    together = threading.Barrier(5)
+
+    def look() -> None:
+        together.wait()
+        list_layer_files(engine, layer)
+
+    threads = [threading.Thread(target=look) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert costs.opened == 1
+    assert layer_files._turns == {}
+
+
+@pytest.mark.parametrize("spoil", [flip, lose])
+def test_nothing_of_a_damaged_layer_is_kept(engine: Engine, layer: Digest, spoil: object) -> None:
+    spoil(blob_file(engine, layer))  # type: ignore[operator]
+    with pytest.raises((Damaged, BlobNotFound)):
+        list_layer_files(engine, layer)
+    assert kept_bytes(engine) == 0
+    assert bool(damages(engine)) == (spoil is flip)
+
+
+def test_what_is_not_a_tar_is_remembered_too(engine: Engine, costs: Costs) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_blob(engine, lease, [b"chart" * 1000]).digest
+        opened = costs.opened
+        for _ in range(2):
+            assert list_layer_files(engine, digest).problem == "it is not a tar archive"
+    assert costs.opened == opened + 1
+
+
+def test_an_absent_blob_is_not_found(engine: Engine) -> None:
+    with pytest.raises(BlobNotFound):
+        list_layer_files(engine, Digest.of(b"absent"))
+
+
+def test_a_list_that_was_cut_is_read_again_at_a_higher_limit(engine: Engine, layer: Digest) -> None:
+    assert len(list_layer_files(limited(engine, listed_entries=10), layer)) == 10
+    assert len(list_layer_files(limited(engine, listed_entries=5), layer)) == 10
+    found = list_layer_files(engine, layer)
+    assert (len(found), found.is_cut) == (len(FILES), False)
+
+
+def test_reading_ends_when_it_takes_too_long(engine: Engine, layer: Digest) -> None:
+    with pytest.raises(Forbidden, match=r"takes more than -1 seconds; STOWAGE_LISTING_SECONDS allows more$"):
+        list_layer_files(limited(engine, listing_seconds=-1), layer)
+    assert kept_bytes(engine) == 0
+
+
+def test_reading_takes_no_more_memory_than_is_free(engine: Engine) -> None:
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_blob(engine, lease, [make_tar({f"{number:020}": b"" for number in range(30_000)})]).digest
+        small = memory_budget(4 << 20, wait_seconds=0.01)
+        with pytest.raises((Forbidden, Unavailable)):
+            list_layer_files(replace(engine, memory=small), digest)
+    assert small.free == 4 << 20
+
+
+def test_a_list_that_cannot_be_kept_is_shown_all_the_same(engine: Engine, layer: Digest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: SqlMetadataStore) -> None:
+        raise OutOfSpace("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlMetadataStore, "write", full)
+        assert len(list_layer_files(engine, layer)) == len(FILES)
+    assert kept_bytes(engine) == 0
+
+
+def test_no_list_is_kept_without_room_for_any(engine: Engine, layer: Digest) -> None:
+    assert len(list_layer_files(limited(engine, listing_bytes=0), layer)) == len(FILES)
+    assert kept_bytes(engine) == 0
+
+
+def test_looking_does_not_change_the_blob(engine: Engine, layer: Digest) -> None:
+    path: Path = blob_file(engine, layer)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    list_layer_files(engine, layer)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
