@@ -114,7 +114,7 @@ class _Request:
         entry = cast("LogEntry | None", self.environ.get(ENTRY))
         if entry is not None and entry.operation:
             ended = outcome or str(entry.fields.get("outcome", REFUSED if self.status < "500" else FAILED))
-            moved = entry.tally.bytes if entry.tally else (entry.received or self.size)
+            moved = entry.tally.bytes if entry.tally and entry.registry else (entry.received or self.size)
             metrics.operation(entry, ended, seconds, moved)
 
     def _level(self, outcome: object, is_slow: bool) -> int:

@@ -15,22 +15,26 @@ import select
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar, cast
 
 import orjson
-from flask import Response, current_app
+from flask import Response, current_app, request
 
-from stowage.blueprints.client import Client, watched_client
-from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry, log_entry
+from stowage.blueprints.client import Client, client_cutter, client_name, watched_client
+from stowage.blueprints.log_entry import CLIENT_LEFT, ENDED, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import Disconnected, EngineError, Unavailable
+from stowage.services.meter import Parts
 from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer.retry import awaited
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: Places for the live streams of the process."""
+TRANSFERS = "stowage.transfers"
+"""Key of the application's extensions: its Transfers."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
@@ -80,20 +84,21 @@ def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body
     until something is written. With `errors_in_stream`, where the status is known, the head of the answer is sent then: if the client has
     disconnected, the connection breaks.
 
-    The log has the operation, its images and its outcome.
+    The log has the operation, its images and its outcome. While it runs it is one of the service's transfers, and ends with an error if
+    somebody ends it there.
     """
-    entry = _begin(operation)
-    client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
-    try:
-        first = _first(progress, client, answers_early=errors_in_stream)
-    except EngineError as exc:
-        if not errors_in_stream:
-            raise
-        entry.fail(exc, str(exc))
-        return Response(_error_line(str(exc)), content_type=JSON)
-    entry.end(CLIENT_LEFT)  # unless the stream comes to its end
-    response = Response(_lines(first, progress, client, entry), content_type=JSON)
-    return _closing(response, progress)
+    with ExitStack() as running:
+        entry = running.enter_context(_running(operation, request.content_length if reads_body else None))
+        client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
+        try:
+            first = _first(progress, client, entry, answers_early=errors_in_stream)
+        except EngineError as exc:
+            if not errors_in_stream:
+                raise
+            entry.fail(exc, str(exc))
+            return Response(_error_line(str(exc)), content_type=JSON)
+        entry.end(CLIENT_LEFT)  # unless the stream comes to its end
+        return _closing(Response(_lines(first, progress, client, entry), content_type=JSON), progress, running)
 
 
 def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
@@ -103,10 +108,11 @@ def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
 
 def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str = "") -> Response:
     """The same for any content that is useless without its end."""
-    entry = _begin(operation)
-    first = next(chunks, b"")
-    entry.end(CLIENT_LEFT)
-    return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks)
+    with ExitStack() as running:
+        entry = running.enter_context(_running(operation))
+        first = next(chunks, b"")
+        entry.end(CLIENT_LEFT)
+        return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks, running)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -144,17 +150,42 @@ def while_connected(call: Callable[[], _T]) -> _T:
             raise Disconnected("the client has disconnected")
 
 
-def _begin(operation: str) -> LogEntry:
+@contextmanager
+def _running(operation: str, length: int | None = None) -> Iterator[LogEntry]:
+    """The entry of a stream. While the context is open the stream is one of the transfers, if it is an operation."""
     entry = log_entry()
     entry.operation = operation
-    return entry
+    if not operation:
+        yield entry
+        return
+    entry.running = running = Running(
+        operation,
+        entry.tally.parts if entry.tally else Parts(),
+        names=entry.images,
+        count=lambda: entry.count,
+        received=lambda: entry.received,
+        length=length,
+        registry=entry.registry,
+        client=client_name(),
+        cut=client_cutter(),
+    )
+    transfers = cast("Transfers", current_app.extensions[TRANSFERS])
+    transfers.begin(running)
+    try:
+        yield entry
+    finally:
+        transfers.close(running)
+        if running.is_ended and entry.fields.get("outcome") == CLIENT_LEFT:  # it waited for its client and was cut
+            entry.end(ENDED)
 
 
 def _whole(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:
     """The chunks. After an error it raises what servers take for a broken connection, which they close without a word."""
     try:
         yield first
-        yield from chunks
+        for chunk in chunks:
+            entry.check()
+            yield chunk
     except Exception as exc:
         entry.fail(exc, _reason(exc))
         raise ConnectionResetError(errno.ECONNRESET, "the answer has no end") from exc
@@ -185,18 +216,20 @@ def _leaves(client: Client | None) -> bool:
     return False
 
 
-def _closing(response: Response, stream: Iterator[object]) -> Response:
-    """Close the generator with the response, even if not one byte of it was sent."""
+def _closing(response: Response, stream: Iterator[object], running: ExitStack) -> Response:
+    """Close the generator with the response, even if not one byte of it was sent, and then what is open while it runs."""
     if isinstance(stream, Generator):
-        response.call_on_close(stream.close)
+        running.callback(stream.close)
+    response.call_on_close(running.pop_all().close)
     return response
 
 
-def _first(progress: ProgressStream, client: Client | None, *, answers_early: bool) -> Progress | None:
+def _first(progress: ProgressStream, client: Client | None, entry: LogEntry, *, answers_early: bool) -> Progress | None:
     """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins
     without an item.
     """
     while (item := next(progress, None)) == Progress():
+        entry.check()
         if client is not None:
             if client.is_gone():
                 return None
@@ -224,6 +257,7 @@ def _lines(first: Progress | None, progress: ProgressStream, client: Client | No
                 return
             looked = time.monotonic()
         try:
+            entry.check()
             item = next(progress, None)
         except Exception as exc:  # noqa: BLE001 - the status has been sent, so the stream must report it
             reason = _reason(exc)

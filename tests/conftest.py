@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from stowage.services.content.board import FileBoard
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
@@ -84,7 +85,7 @@ def content(tmp_path: Path) -> FilesystemStore:
 
 
 @pytest.fixture
-def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
+def engine(metadata: SqlMetadataStore, content: FilesystemStore, tmp_path: Path) -> Engine:
     """A real engine: files, SQLite, a registry client that may use plain HTTP on loopback, linux/amd64 preferred."""
     return Engine(
         content=content,
@@ -95,6 +96,7 @@ def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
         clock=time.time_ns,
         limits=LIMITS,
         memory=memory_budget(),
+        board=FileBoard(tmp_path / "root" / "transfers"),
     )
 
 

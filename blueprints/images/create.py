@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from stowage.blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth, registry_engine
+from stowage.blueprints.request import body_stream, load_query, meta_headers, operation_engine, registry_auth
 from stowage.blueprints.routing import TAR
 from stowage.blueprints.schemas.base import QuerySchema, since
 from stowage.blueprints.schemas.fields import PlatformSpecifier
@@ -43,7 +43,7 @@ def image_create() -> ResponseReturnValue:
 def _pull(query: dict[str, Any]) -> ProgressStream:
     reference = pull_reference(query["from_image"], query["tag"])
     return pull_image(
-        registry_engine(reference.domain),
+        operation_engine(reference.domain),
         reference,
         platform=query["platform"],
         credentials=registry_auth(),
@@ -61,5 +61,5 @@ def _import(query: dict[str, Any]) -> ProgressStream:
         "changes": query["changes"],
     }
     if source == "-":
-        return import_image(engine(), body_stream(), **options)
-    return import_url(engine(), source, **options)
+        return import_image(operation_engine(), body_stream(), **options)
+    return import_url(operation_engine(), source, **options)

@@ -8,7 +8,7 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from stowage.blueprints.request import load_query, meta_headers, push_auth, registry_engine
+from stowage.blueprints.request import load_query, meta_headers, operation_engine, push_auth
 from stowage.blueprints.schemas.base import QuerySchema, since
 from stowage.blueprints.schemas.fields import PlatformJson
 from stowage.blueprints.streaming import PROGRESS, stream_progress
@@ -33,7 +33,7 @@ def image_push(name: str) -> ResponseReturnValue:
     query = load_query()
     reference = push_reference(name, query["tag"])
     lines = push_image(
-        registry_engine(reference.domain),
+        operation_engine(reference.domain),
         reference,
         platform=query["platform"],
         credentials=push_auth(),

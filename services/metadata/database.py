@@ -43,6 +43,16 @@ def transaction(engine: Engine, *, writes: bool, migrates: bool = False) -> Iter
 
 
 @contextmanager
+def aside(engine: Engine) -> Iterator[Connection]:
+    """A transaction on PostgreSQL that changes rows of which no other depends, and so takes no turn; raises as `transaction` does."""
+    try:
+        with postgresql.transaction(engine, Mode.ASIDE) as connection:
+            yield connection
+    except SQLAlchemyError as exc:
+        raise postgresql.translate(exc) from exc
+
+
+@contextmanager
 def query(engine: Engine) -> Iterator[Connection]:
     """A connection for one query, without a transaction where none is needed; raises as `transaction` does."""
     if _database(engine) is postgresql:  # its transactions set the bounds of a connection, and find one that was lost

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from stowage.services.errors import Internal, Unsupported
+from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.counts import count_rows
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction
 from stowage.services.metadata.events import SqlEvents
@@ -99,6 +100,10 @@ class SqlMetadataStore:
                 if not page:
                     break
                 after = page[-1]
+
+    def board(self) -> SqlBoard:
+        """The board of all nodes; only on PostgreSQL."""
+        return SqlBoard(self._engine)
 
     def close(self) -> None:
         with self._engines_lock:
