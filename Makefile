@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 # The package as it is installed, for tools that look for a package in one folder.
 SOURCE := $(VENV)/source
 PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input
-# Debian packages whose programs the tests run, each with a program that shows that it is installed.
+# Debian packages whose programs the tests run, each with a program (or a file) that shows that it is installed.
 TOOLS := docker-cli:docker docker-registry:docker-registry skopeo:skopeo mmdebstrap:mmdebstrap openssl:openssl nginx-light:nginx docker.io:dockerd \
 	docker-compose:docker-compose docker-buildx:docker-buildx \
-	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm prometheus:prometheus postgresql:initdb pgbouncer:pgbouncer
+	pipx:pipx git:git buildah:buildah netavark:netavark nodejs:node npm:npm prometheus:prometheus postgresql:initdb pgbouncer:pgbouncer \
+	chromium:chromium chromium-driver:chromedriver fonts-dejavu-core:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 MISSING := $(strip $(foreach tool,$(TOOLS),$(if $(shell PATH="$$PATH:/usr/sbin:/usr/libexec/docker/cli-plugins:/usr/lib/podman:$(lastword $(wildcard /usr/lib/postgresql/*/bin))" command -v $(lastword $(subst :, ,$(tool)))),,$(firstword $(subst :, ,$(tool))))))
 # moby's description of its API. The package is only unpacked: its dependencies are a tree of Go sources.
 API_PACKAGE := golang-github-docker-docker-dev

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 from werkzeug.routing import Rule
 
-from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
+from stowage.blueprints.access import PAGE_MODE
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
@@ -82,7 +83,8 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.before_request(check_version)
     app.before_request(limit_idleness)
     register_errors(app)
-    for blueprint in BLUEPRINTS:
+    app.extensions[PAGE_MODE] = config.page
+    for blueprint in BLUEPRINTS + (PAGE_BLUEPRINTS if config.page != "off" else ()):
         app.register_blueprint(blueprint)
     _wrap(app, config, metrics)
     return app

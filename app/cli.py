@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here: `--help` needs none of it.
     from stowage.logs import make_records_safe
     from stowage.services.errors import EngineError
-    from stowage.settings import Config, ConfigError, given_options
+    from stowage.setting_texts import given_options
+    from stowage.settings import Config, ConfigError
 
     make_records_safe()
     try:

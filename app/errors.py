@@ -1,4 +1,4 @@
-"""Error responses: one table that maps error classes to HTTP statuses, and `{"message": ...}` as the body."""
+"""Error responses: one table that maps error classes to HTTP statuses, and `{"message": ...}` as the body, or a page for people."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from stowage.blueprints.access import has_page
 from stowage.blueprints.log_entry import log_entry
-from stowage.blueprints.routing import JSON
+from stowage.blueprints.rendering.answer import render_error
+from stowage.blueprints.routing import JSON, is_page
 from stowage.blueprints.versioning import below_json_errors
 from stowage.services import errors
 
@@ -74,4 +76,6 @@ def _unexpected_error(error: Exception) -> Response:
 
 
 def _message(status: int, message: str) -> Response:
+    if is_page(request.path) and has_page():
+        return render_error(status, message)
     return Response(orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE), status, content_type=JSON)

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from flask import Flask, Response, request
 
-from stowage.blueprints.routing import JSON
-from stowage.blueprints.versioning import MAX_API_VERSION
+from stowage.blueprints.rendering.answer import PAGE_HEADERS
+from stowage.blueprints.routing import JSON, is_own, is_page
+from stowage.blueprints.versioning import MAX_API_VERSION, split_version
 from stowage.origin import is_known_host, is_own_origin
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ _FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAG
 
 
 def register_headers(app: Flask) -> None:
-    """Add the headers of moby's version and experimental middlewares to the answer of every matched request.
+    """Add the headers of moby's version and experimental middlewares to the answer of every matched request, and the page's own headers to
+    what is under its path.
 
     Every status line gets the phrase that Go writes, since docker-py shows it to users.
     """
@@ -42,7 +44,9 @@ def register_headers(app: Flask) -> None:
     def add_headers(response: Response) -> Response:
         if response.status_code != HTTPStatus.OK:
             response.status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
-        if request.url_rule is not None:
+        if is_page(request.path):
+            response.headers.update(PAGE_HEADERS)
+        elif request.url_rule is not None:
             response.headers.extend(_MOBY_HEADERS)
         return response
 
@@ -51,8 +55,9 @@ class HostGuard:
     """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP.
 
     After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
-    Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked:
-    the proxy or tunnel in front of it knows under which names it is reached, and this service does not.
+    Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked for
+    Docker's clients: the proxy or tunnel in front of it knows under which names it is reached, and this service does not. Our own paths are
+    for browsers and scripts, so there it is checked on every transport.
     """
 
     def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str]) -> None:
@@ -64,7 +69,8 @@ class HostGuard:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
             return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, JSON)
-        if schemes == _PLAIN_TCP and not self._is_known(host):
+        is_checked = schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))
+        if is_checked and not self._is_known(host):
             return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, JSON)
         return self._application(environ, start_response)
 

@@ -117,6 +117,13 @@ def parse_metrics(text: str) -> str:
     return text
 
 
+def parse_page(text: str) -> str:
+    """What the page may do; empty text means that it depends on the addresses."""
+    if text not in ("", "off", "read", "write"):
+        raise ValueError("must be off, read or write")
+    return text
+
+
 def parse_format(text: str) -> str:
     """How the log is written."""
     if text not in ("text", "json"):

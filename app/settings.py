@@ -7,29 +7,20 @@ also options of the command line, which take precedence.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from stowage import setting_parsers as parsers
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
-from stowage.setting_fields import Setting, setting, setting_of
+from stowage.setting_fields import setting, setting_of
 from stowage.setting_parsers import Bind
+from stowage.setting_texts import ConfigError as ConfigError
+from stowage.setting_texts import mask_secrets, read_setting
 
 CONFIG = "stowage.config"
 """Key of the application's extensions: its Config."""
-OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
-"""The settings that are also options of the command line."""
-
-_DATABASE_SECRETS = re.compile(r"(?<=://)\S*@|(?<=\?)\S+")
-_SECRETS = re.compile(r"(?<!file://)(?<!sqlite://)(?<=://)[^\s,]*@|(?<![^\s,])[^\s,/]+:[^\s,/]*@|(?<=\?)[^\s,]+")
-
-
-class ConfigError(Exception):
-    """A setting is invalid; `str(error)` is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +94,13 @@ class Config:
         "Who gets `/metrics`: `off`, `health` (the addresses of `STOWAGE_HEALTH_BIND`), or `on` (those of `STOWAGE_BIND` too, by the rules "
         "for all requests there). See [metrics.md](metrics.md).",
         parsers.parse_metrics,
+    )
+    ui: str = setting(
+        "",
+        "The page for people at `/ui/`, and the facts for scripts that it is made of: `off`, `read`, or `write`, with which the page can "
+        "also tag, delete and prune. By default `read` if every address of `STOWAGE_BIND` is a unix socket or a loopback address, and "
+        "otherwise `off`. See [page.md](page.md).",
+        parsers.parse_page,
     )
     least_free: int = setting(
         "268435456",
@@ -229,6 +227,11 @@ class Config:
         return self.metrics == "on" or (self.metrics == "health" and bool(self.health_bind))
 
     @property
+    def page(self) -> str:
+        """Whether there is a page, and what it may do: off, read or write."""
+        return self.ui or ("read" if all(bind.is_private for bind in self.bind) else "off")
+
+    @property
     def database_url(self) -> str:
         """The database, by default in the root."""
         return self.database or f"sqlite:///{self.root}/stowage.db"
@@ -266,31 +269,6 @@ class Config:
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:
     """The variables that look like settings and are none, in order."""
     return sorted({name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS.values()})
-
-
-def given_options(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The settings among the parsed arguments of a command, by their variable's name; raises ConfigError for an empty address."""
-    binds = arguments.get("bind")
-    if binds and not all(binds):
-        raise ConfigError("--bind must not be empty.")
-    given = {"STOWAGE_ROOT": arguments.get("root"), "STOWAGE_BIND": ",".join(binds) if binds else None}
-    return {name: text for name, text in given.items() if text is not None}
-
-
-def read_setting(setting: Setting, environ: Mapping[str, str], options: Mapping[str, str]) -> Any:
-    """The value of one setting; raises ConfigError, whose sentence shows no secrets."""
-    text = options.get(setting.name, environ.get(setting.name, setting.default))
-    try:
-        return setting.parse(text)
-    except ValueError as exc:
-        name = OPTIONS[setting.name] if setting.name in options else setting.name
-        raise ConfigError(f"{name} {mask_secrets(str(exc))}.") from None
-
-
-def mask_secrets(text: str) -> str:
-    """The text without the user, password and query of any URL in it, whether or not the URL is valid."""
-    pattern = _DATABASE_SECRETS if text.startswith("postgres") else _SECRETS  # a password may contain commas
-    return pattern.sub(lambda secret: "xxxxx@" if secret[0].endswith("@") else "xxxxx", text)
 
 
 SETTINGS = {declared.name: setting_of(declared.name, declared.metadata) for declared in fields(Config)}

@@ -78,7 +78,7 @@ class _Plugin(MarshmallowPlugin):
 
 
 def describe(routes: Iterable[Route], views: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """The document for these routes; `views` maps their endpoints to views."""
+    """The document for these routes, without the page's; `views` maps their endpoints to views."""
     plugin = _Plugin()
     spec = APISpec(
         title="Stowage",
@@ -90,7 +90,7 @@ def describe(routes: Iterable[Route], views: Mapping[str, Callable[..., Any]]) -
     )
     spec.components.schema("ErrorResponse", ERROR)
     spec.components.schema("ProgressLine", PROGRESS_LINE)
-    for route in sorted(routes, key=lambda route: route.rule):
+    for route in sorted((route for route in routes if not route.is_page), key=lambda route: route.rule):
         summary = _summary(views[route.endpoint])
         methods = {method.lower(): _operation(plugin.converter, route, method, summary) for method in sorted(route.methods or ())}
         spec.path(path=route.plain_path, operations=methods)

@@ -167,10 +167,12 @@ def meta_headers() -> dict[str, str]:
 
 
 def _read_form() -> dict[str, list[str]]:
-    """Every parameter with its values, in Go's order. A route that Docker does not have takes no form: curl calls any body one."""
+    """Every parameter with its values, in Go's order. Of the routes that Docker does not have, only the page's take a form: curl calls any
+    body one.
+    """
     form: dict[str, list[str]] = {}
     is_form = request.method in ("POST", "PUT", "PATCH") and request.mimetype == "application/x-www-form-urlencoded"
-    if is_form and not current_route().is_own:
+    if is_form and (current_route().is_page or not current_route().is_own):
         body = body_stream().read(_MAX_FORM + 1)
         if len(body) > _MAX_FORM:
             raise InvalidParameter("http: POST too large")

@@ -30,6 +30,8 @@ LINES = "text/plain"
 ANY_BYTES = "application/octet-stream"
 OWN_PREFIX = "/stowage/"
 """Where routes are that Docker does not have. They have no API version in front."""
+PAGE_PREFIX = "/ui/"
+"""Where the page is: HTML for people, which no other program reads."""
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Routes of our own that are where load balancers and Prometheus look for them."""
 
@@ -84,7 +86,8 @@ class Route(Rule):
         self.answer = answer
         self.credentials = credentials
         self.quick = quick
-        self.is_own = string.startswith(OWN_PREFIX) or string in PROBES
+        self.is_page = is_page(string)
+        self.is_own = is_own(string) or string in PROBES
         self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))
 
     @property
@@ -103,6 +106,16 @@ class NameConverter(PathConverter):
 
     regex = ".*?"
     part_isolating = False
+
+
+def is_page(path: str) -> bool:
+    """Whether the page is at this path."""
+    return path.startswith(PAGE_PREFIX) or path == PAGE_PREFIX.rstrip("/")
+
+
+def is_own(path: str) -> bool:
+    """Whether this path is one of our own, for the page or for scripts."""
+    return path.startswith(OWN_PREFIX) or is_page(path)
 
 
 def current_route() -> Route:

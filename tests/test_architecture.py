@@ -16,7 +16,7 @@ from flask import Blueprint, Flask
 
 import stowage.blueprints
 from stowage.application import create_app
-from stowage.blueprints import BLUEPRINTS
+from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.routing import Route
 from stowage.blueprints.system import absent
 from stowage.settings import Config
@@ -25,7 +25,7 @@ from stowage.wiring import build_engine
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("app", "blueprints", "services")
 MODULES = [ROOT / "wsgi.py", *(path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))]
-ENDPOINT_FOLDERS = ("images", "distribution", "system")
+ENDPOINT_FOLDERS = ("facts", "images", "distribution", "page", "system")
 
 MODULE_LINES = 300
 TEST_MODULE_LINES = 400
@@ -107,12 +107,12 @@ def test_nobody_imports_the_entry_point(path: Path) -> None:
 def test_an_endpoint_has_one_registered_blueprint_named_after_its_view(name: str) -> None:
     module = importlib.import_module(name)
     own = endpoint_blueprint(module)
-    assert own in BLUEPRINTS
+    assert own in (*BLUEPRINTS, *PAGE_BLUEPRINTS)
     assert inspect.isfunction(getattr(module, own.name))
 
 
 def test_every_registered_blueprint_is_in_a_file_of_its_own() -> None:
-    assert sorted(blueprint.import_name for blueprint in BLUEPRINTS) == sorted(endpoint_modules())
+    assert sorted(blueprint.import_name for blueprint in (*BLUEPRINTS, *PAGE_BLUEPRINTS)) == sorted(endpoint_modules())
     assert inspect.getdoc(stowage.blueprints)
 
 

@@ -84,6 +84,14 @@ def test_any_host_is_served_over_tls_and_on_a_unix_socket(unix: socket.socket, t
     assert {status_of({"gunicorn.socket": connection}, "evil.example") for connection in (unix, tls)} == {"200"}
 
 
+@pytest.mark.parametrize("path", ["/ui", "/ui/", "//ui/images", "/x/../ui/", "/stowage/disk", "/v1.45/stowage/disk"])
+def test_our_own_paths_check_the_host_on_every_transport(unix: socket.socket, tls: socket.socket, tcp: socket.socket, path: str) -> None:
+    connections = (unix, tls, tcp)
+    assert {status_of({"gunicorn.socket": each, "PATH_INFO": path}, "evil.example") for each in connections} == {"403"}
+    for known in ("engine.example", "localhost:8080", "192.0.2.1", "docker"):
+        assert {status_of({"gunicorn.socket": each, "PATH_INFO": path}, known) for each in connections} == {"200"}
+
+
 @pytest.mark.parametrize(
     ("environ", "status"),
     [

@@ -10,7 +10,8 @@ import pytest
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 from stowage.setting_parsers import Bind
-from stowage.settings import SETTINGS, Config, ConfigError, mask_secrets
+from stowage.setting_texts import mask_secrets
+from stowage.settings import SETTINGS, Config, ConfigError
 
 
 def test_defaults_are_a_unix_socket_and_sqlite_under_the_root() -> None:

@@ -1,0 +1,48 @@
+"""Who may see and change what through the page and its facts: the one place that decides it.
+
+Whoever is served may see everything so far. Rights per repository will be applied here, and nowhere else: every view of the page and of its
+facts takes its engine from `visible` or `changeable`.
+"""
+
+from __future__ import annotations
+
+from flask import current_app, request
+
+from stowage.blueprints.rendering.token import require_token
+from stowage.blueprints.request import engine
+from stowage.services.engine import Engine
+from stowage.services.errors import Forbidden
+
+PAGE_MODE = "stowage.page"
+"""Key of the application's extensions: what the page may do: off, read or write."""
+
+
+def visible() -> Engine:
+    """The engine with what the sender of this request may see."""
+    return engine()
+
+
+def changeable(token: str) -> Engine:
+    """The engine with what the sender of this form, which has this token, may change.
+
+    Raises Forbidden unless STOWAGE_UI is `write` and the form comes from a page of this service.
+    """
+    require_write()
+    require_token(request, token)
+    return engine()
+
+
+def require_write() -> None:
+    """Raise Forbidden unless the page may change the store."""
+    if not can_write():
+        raise Forbidden("this page only reads: set STOWAGE_UI to write to tag, delete and prune here")
+
+
+def can_write() -> bool:
+    """Whether the page may change the store."""
+    return bool(current_app.extensions[PAGE_MODE] == "write")
+
+
+def has_page() -> bool:
+    """Whether there is a page."""
+    return bool(current_app.extensions[PAGE_MODE] != "off")

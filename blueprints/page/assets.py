@@ -1,0 +1,34 @@
+"""GET /ui/static/{file}: stylesheet, scripts and icon, which are read once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+
+from stowage.blueprints.rendering.answer import FOLDER, PAGE
+from stowage.services.errors import NotFound
+
+blueprint = Blueprint("page_assets", __name__)
+
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, str]]:
+    """The content and the media type of each file, by name."""
+    paths: list[Path] = [path for path in (FOLDER / "static").iterdir() if path.suffix in _TYPES]
+    return {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in paths}
+
+
+@blueprint.get("/ui/static/<path:file>", answer=PAGE, quick=True)
+def page_assets(file: str) -> ResponseReturnValue:
+    """GET /ui/static/{file}."""
+    if file not in _files():
+        raise NotFound("page not found")
+    content, media_type = _files()[file]
+    response = Response(content, content_type=media_type)
+    response.add_etag()
+    return response.make_conditional(request)

@@ -1,0 +1,71 @@
+"""Answers of the page: HTML from a template, and the headers of everything under its path."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+from flask import Response, request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stowage.blueprints.access import can_write
+from stowage.blueprints.rendering import text, words
+from stowage.blueprints.rendering.token import read_token, set_token
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.json_schema import TEXT
+
+_HTML = "text/html; charset=utf-8"
+PAGE = Answer(TEXT, {_HTML: {}})
+"""The answer of a route of the page."""
+FOLDER = Path(__file__).parent.parent / "page"
+"""Where the templates and the static files of the page are."""
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # with `no-referrer`, browsers would send `Origin: null` with forms
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-cache",
+}
+"""Nothing but this service's own files is loaded or run, and no other page may contain this one."""
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_TEMPLATES.filters |= {
+    "text": text.shown,
+    "plain": text.plain,
+    "size": words.size,
+    "number": words.number,
+    "percent": words.percent,
+    "age": words.age,
+    "when": words.when,
+    "short": words.short_digest,
+    "segment": lambda name: quote(str(name), safe="/:@"),
+    "value": lambda name: quote(str(name), safe=""),
+}
+
+
+def render(template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
+    """HTML from a template, which gets these values besides `now`, `path`, `can_write` and, for forms, `token`."""
+    token = read_token(request) if can_write() else ""
+    common = {"now": time.time(), "path": request.path, "can_write": can_write(), "token": token}
+    response = Response(_TEMPLATES.get_template(template).render(common | values), status, content_type=_HTML)
+    if token:
+        set_token(request, response, token)
+    return response
+
+
+def render_error(status: int, message: str) -> Response:
+    """What a browser shows instead of a page that failed."""
+    known = HTTPStatus(status)
+    return render("error.html", status=known, phrase=known.phrase, message=message)

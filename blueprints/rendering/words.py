@@ -1,0 +1,64 @@
+"""Sizes, numbers and times in words, as Docker's CLI writes them.
+
+Source: docker/go-units size.go (HumanSizeWithPrecision, 3 digits) and duration.go (HumanDuration).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_WEEK, _MONTH, _YEAR = 7 * _DAY, 30 * _DAY, 365 * _DAY
+_FIRST, _LAST = -62135596800, 253402300799
+"""The seconds that Python has dates for."""
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units, with three digits: 1.23MB."""
+    value, unit = float(count), 0
+    while abs(value) >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g}{_UNITS[unit]}" if abs(value) < 999.5 else f"{value:.0f}{_UNITS[unit]}"
+
+
+def number(count: int) -> str:
+    """With separators of thousands."""
+    return f"{count:,}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A part of a whole; 0% if there is nothing."""
+    share = 100 * part / whole if whole else 0
+    return "<1%" if 0 < share < 1 else f"{share:.0f}%"
+
+
+def age(seconds: float, now: float) -> str:
+    """How long ago a time in seconds since 1970 is."""
+    return f"{_duration(now - seconds)} ago"
+
+
+def when(seconds: float) -> str:
+    """A time in seconds since 1970 as ISO 8601, or nothing for a year beyond calendars."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if _FIRST <= seconds <= _LAST else ""
+
+
+def short_digest(digest: object) -> str:
+    """The first twelve characters after the algorithm."""
+    return str(digest).partition(":")[2][:12]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    if seconds < _MINUTE:
+        return "1 second" if int(seconds) == 1 else f"{int(seconds)} seconds"
+    minutes, hours = int(seconds // _MINUTE), round(seconds / _HOUR)
+    if minutes < 60:
+        return "about a minute" if minutes == 1 else f"{minutes} minutes"
+    if hours < 48:
+        return "about an hour" if hours == 1 else f"{hours} hours"
+    for unit, length, most in (("days", _DAY, 2 * _WEEK), ("weeks", _WEEK, 2 * _MONTH), ("months", _MONTH, 2 * _YEAR)):
+        if seconds < most:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds // _YEAR)} years"

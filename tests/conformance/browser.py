@@ -1,0 +1,89 @@
+"""A real browser for tests of the page: Debian's Chromium without a window, and what it asks for on the network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service as Driver
+from selenium.webdriver.chrome.webdriver import WebDriver
+
+from tests.conformance.conftest import Service, needs
+
+CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+AXE = "axe-core@4.14.1"
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # the tests run as root
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--window-size=1280,1000",
+    "--lang=en",
+)
+
+
+def open_browser(*options: str) -> WebDriver:
+    """A browser that notes every request; the caller quits it."""
+    chosen = Options()
+    chosen.binary_location = CHROMIUM
+    for option in (*_OPTIONS, *options):
+        chosen.add_argument(option)
+    chosen.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    return webdriver.Chrome(chosen, Driver(CHROMEDRIVER))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[WebDriver]:
+    """A browser that all tests of a module share, one after the other."""
+    needs("chromium")
+    needs("chromedriver")
+    driver = open_browser()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, which finds what keeps people out."""
+    needs("npm")
+    folder = tmp_path_factory.mktemp("axe")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--fetch-retries=0", AXE]
+    try:
+        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm did not install axe-core within a minute")
+    if done.returncode != 0:
+        pytest.skip(f"npm could not install axe-core: {done.stderr}")
+    return (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def page_of(service: Service, path: str) -> str:
+    """The address of a page of this service."""
+    return f"http://127.0.0.1:{service.port}{path}"
+
+
+def hosts_asked(browser: WebDriver) -> set[str]:
+    """The hosts that pages have asked since the last time; data in addresses is from none."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
+    addresses = [urlsplit(each["params"]["request"]["url"]) for each in messages if each["method"] == "Network.requestWillBeSent"]
+    return {address.netloc for address in addresses if address.scheme not in ("data", "about")}
+
+
+def complaints(browser: WebDriver) -> list[str]:
+    """What the browser has refused or failed to do since the last time, such as what the Content-Security-Policy does not allow."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+
+
+def violations(browser: WebDriver, axe: str) -> dict[str, list[str]]:
+    """What axe-core finds on the current page: each broken rule with the places."""
+    browser.execute_script(axe)
+    found: dict[str, Any] = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return {rule["id"]: [node["html"][:200] + " " + node["failureSummary"] for node in rule["nodes"]] for rule in found["violations"]}
