@@ -2,4 +2,6 @@
 
 from flask import Blueprint
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
+from stowage.blueprints.facts import transfer_end, transfers
+
+BLUEPRINTS: tuple[Blueprint, ...] = (transfers.blueprint, transfer_end.blueprint)

@@ -2,7 +2,18 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.page import activity, assets, entrance, family, image, images, overview
+from stowage.blueprints.page import (
+    activity,
+    activity_events,
+    activity_transfers,
+    assets,
+    entrance,
+    family,
+    image,
+    images,
+    overview,
+    transfer_end,
+)
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     entrance.blueprint,
@@ -11,5 +22,8 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     image.blueprint,
     family.blueprint,
     activity.blueprint,
+    activity_transfers.blueprint,
+    activity_events.blueprint,
+    transfer_end.blueprint,
     assets.blueprint,
 )

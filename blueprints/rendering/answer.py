@@ -48,6 +48,7 @@ _TEMPLATES.filters |= {
     "number": words.number,
     "percent": words.percent,
     "age": words.age,
+    "duration": words.duration,
     "when": words.when,
     "short": words.short_digest,
     "segment": lambda name: quote(str(name), safe="/:@"),

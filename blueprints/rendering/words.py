@@ -35,7 +35,7 @@ def percent(part: float, whole: float) -> str:
 
 def age(seconds: float, now: float) -> str:
     """How long ago a time in seconds since 1970 is."""
-    return f"{_duration(now - seconds)} ago"
+    return f"{duration(now - seconds)} ago"
 
 
 def when(seconds: float) -> str:
@@ -48,7 +48,8 @@ def short_digest(digest: object) -> str:
     return str(digest).partition(":")[2][:12]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Roughly how long that is: 34 seconds, 5 minutes."""
     if seconds < 1:
         return "less than a second"
     if seconds < _MINUTE:

@@ -1,7 +1,7 @@
 """A board in a folder, for the processes of one machine.
 
-    <folder>/<process>.page      what a process runs; replaced by a rename, and as old as its last renewal
-    <folder>/<transfer>.end      somebody wants this transfer to end; removed by the process that runs it
+<folder>/<process>.page      what a process runs; replaced by a rename, and as old as its last renewal
+<folder>/<transfer>.end      somebody wants this transfer to end; removed by the process that runs it
 """
 
 from __future__ import annotations

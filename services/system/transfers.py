@@ -139,9 +139,7 @@ class Transfers:
             raise NotFound(f"no transfer with the id {identifier[:_SHOWN_LENGTH]} is running")
 
     def _others(self) -> list[Transfer]:
-        return [
-            transfer for process, page in self._board().pages().items() if process != self._process for transfer in read_page(page)
-        ]
+        return [transfer for process, page in self._board().pages().items() if process != self._process for transfer in read_page(page)]
 
     def _watch(self) -> None:
         """Write on the board until nothing runs any more, never twice within two seconds."""
