@@ -23,7 +23,9 @@ ROUTE = "stowage.route"
 """Key of the WSGI environment: the Route of the request, or None."""
 
 OK, FAILED, CLIENT_LEFT, CUT_OFF, ENDED, REFUSED = "ok", "failed", "client-left", "cut-off", "ended", "refused"
-"""Outcomes of a stream: CUT_OFF by the end of the process, ENDED by an administrator, or REFUSED with a status below 500, which the log has instead."""
+"""Outcomes of a stream: CUT_OFF by the end of the process, ENDED by an administrator, or REFUSED with a status below 500, which the log has
+instead.
+"""
 
 _SHOWN = 8
 """How many images are named; of more there is only the number."""

@@ -48,7 +48,7 @@ class SqlBoard:
 
     def pages(self) -> dict[str, str]:
         with transaction(self._engine(), writes=False) as connection:
-            return {process: page for process, page in connection.exec_driver_sql(_PAGES)}
+            return {row.process: row.page for row in connection.exec_driver_sql(_PAGES)}
 
     def end(self, transfer: str) -> None:
         with aside(self._engine()) as connection:

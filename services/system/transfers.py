@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from stowage.services.errors import Ended, EngineError, NotFound
 from stowage.services.meter import Extent, Parts, Rate, seconds_left
