@@ -30,6 +30,7 @@ from stowage.services.meter import Parts
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer.retry import awaited
+from stowage.services.transfer.totals import with_totals
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: Places for the live streams of the process."""
@@ -38,7 +39,7 @@ TRANSFERS = "stowage.transfers"
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
-_DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT})
+_DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT, "rate": INTEGER, "left": INTEGER})
 PROGRESS_LINE = {"minProperties": 1} | record(
     {},
     {
@@ -75,7 +76,9 @@ class Places(threading.BoundedSemaphore):
         return self._count - self._value
 
 
-def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False) -> Response:
+def stream_progress(
+    progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False, totals: bool = False
+) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
     An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the
@@ -85,10 +88,12 @@ def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body
     disconnected, the connection breaks.
 
     The log has the operation, its images and its outcome. While it runs it is one of the service's transfers, and ends with an error if
-    somebody ends it there.
+    somebody ends it there. With `totals` it has lines about the whole operation as well.
     """
     with ExitStack() as running:
         entry = running.enter_context(_running(operation, request.content_length if reads_body else None))
+        if totals and entry.tally:
+            progress = with_totals(progress, entry.tally.parts)
         client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
         try:
             first = _first(progress, client, entry, answers_early=errors_in_stream)
@@ -284,7 +289,14 @@ def _line(item: Progress) -> bytes:
 
 
 def _detail(detail: Detail) -> dict[str, object]:
-    fields = {"current": detail.current, "total": detail.total, "hidecounts": detail.hide_counts, "units": detail.units}
+    fields = {
+        "current": detail.current,
+        "total": detail.total,
+        "hidecounts": detail.hide_counts,
+        "units": detail.units,
+        "rate": detail.rate,
+        "left": detail.left,
+    }
     return {key: value for key, value in fields.items() if value}
 
 

@@ -60,7 +60,8 @@ class Engine:
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
     `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `board` shows what
-    every process transfers; `costs` counts what one operation costs, in an engine that is made for that operation, and `tally` what it moves.
+    every process transfers; `costs` counts what one operation costs, in an engine that is made for that operation, and `tally` what it
+    moves.
     """
 
     content: ContentStore

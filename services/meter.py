@@ -12,6 +12,7 @@ from stowage.services.oci.digest import Digest
 
 _WINDOW_SECONDS = 10.0
 _SAMPLE_SECONDS = 0.25
+_LEAST_SECONDS = 1.0
 
 PartName = Digest | str
 """A blob, or whatever else is transferred as one."""
@@ -107,14 +108,14 @@ class Rate:
         self._samples = deque([(began, 0)])
 
     def at(self, now: float, moved: int) -> int:
-        """The rate if this many bytes have been moved by now, on the clock on which it began."""
+        """The rate if this many bytes have been moved by now, on the clock on which it began; 0 in the first second, which says little."""
         with self._lock:
             while len(self._samples) > 1 and self._samples[1][0] <= now - _WINDOW_SECONDS:
                 self._samples.popleft()
             first, before = self._samples[0]
             if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
                 self._samples.append((now, moved))
-            return max(0, round((moved - before) / (now - first))) if now > first else 0
+            return max(0, round((moved - before) / (now - first))) if now >= first + _LEAST_SECONDS else 0
 
 
 def seconds_left(extent: Extent, rate: int) -> int | None:

@@ -10,8 +10,9 @@ from marshmallow import fields
 
 from stowage.blueprints.request import body_stream, load_query, meta_headers, operation_engine, registry_auth
 from stowage.blueprints.routing import TAR
-from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.schemas.base import since
 from stowage.blueprints.schemas.fields import PlatformSpecifier
+from stowage.blueprints.schemas.totals import TotalsQuery, wants_totals
 from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.import_ import import_image, import_url
 from stowage.services.images.pull import pull_image, pull_reference
@@ -21,7 +22,7 @@ from stowage.services.store.names import repo_tag_reference
 blueprint = Blueprint("image_create", __name__)
 
 
-class CreateQuery(QuerySchema):
+class CreateQuery(TotalsQuery):
     from_image = fields.String(data_key="fromImage", load_default="")
     from_src = fields.String(data_key="fromSrc", load_default="")
     repo = fields.String(load_default="")
@@ -36,7 +37,7 @@ def image_create() -> ResponseReturnValue:
     """POST /images/create."""
     query = load_query()
     if query["from_image"]:
-        return stream_progress(_pull(query), operation="pull")
+        return stream_progress(_pull(query), operation="pull", totals=wants_totals(query))
     return stream_progress(_import(query), operation="import", reads_body=query["from_src"] == "-")
 
 

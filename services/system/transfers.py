@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from stowage.services.errors import Ended, EngineError, NotFound
 from stowage.services.meter import Extent, Parts, Rate, seconds_left
@@ -146,7 +147,7 @@ class Transfers:
         has_shown = False
         while running := self._watched():
             has_shown = True
-            self._tell(lambda board, running=running: self._renew(board, running))
+            self._tell(partial(self._renew, running))
             time.sleep(_SECONDS)
         if has_shown:
             self._tell(lambda board: board.clear(self._process))
@@ -159,7 +160,7 @@ class Transfers:
             self._is_watched, self._due = bool(self._running), time.monotonic() + _SECONDS
             return list(self._running.values())
 
-    def _renew(self, board: TransferBoard, running: list[Running]) -> None:
+    def _renew(self, running: list[Running], board: TransferBoard) -> None:
         page = write_page([each.show() for each in running])
         for identifier in board.post(self._process, page, [each.id for each in running]):
             with self._lock:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -247,6 +248,23 @@ def test_a_page_that_reads_ends_nothing(tmp_path: Path, slow: Slow) -> None:
             assert (status, "STOWAGE_UI" in answer["message"]) == (403, True)
         assert pulling.poll() is None
     service.stop()
+
+
+def test_the_totals_of_a_pull_in_a_docker_cli(service: Service, slow: Slow) -> None:
+    """A terminal shows the line with a bar beside those of the layers, and its end stays. Without the header nothing is different."""
+    assert "Total" not in service.docker("pull", slow.name).stdout.decode()
+    service.docker("rmi", slow.name)
+    slow.registry.rates[slow.layer["digest"]] = 8 * RATE
+    config = service.root.parent / "docker-config" / "config.json"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text(json.dumps({"HttpHeaders": {"X-Stowage-Totals": "1"}}))
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{service.socket}", "DOCKER_CONFIG": str(config.parent), "TERM": "xterm"}
+    terminal = ["script", "--quiet", "--return", "--command", f"stty cols 150; docker pull {slow.name}", "/dev/null"]
+    shown = subprocess.run(terminal, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert re.search(r"Total: [\d.]+MB/s, \d+s left \[=*> *\] +[\d.]+MB/33\.56MB", shown), shown
+    assert re.search(r"Total: 33\.56MB in \d+s, [\d.]+MB/s", shown)
+    service.docker("rmi", slow.name)
+    assert re.search(r"^Total: 33\.56MB in \d+s", service.docker("pull", slow.name).stdout.decode(), re.MULTILINE)
 
 
 def _archive() -> bytes:
