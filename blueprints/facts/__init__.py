@@ -2,6 +2,13 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.facts import transfer_end, transfers
+from stowage.blueprints.facts import disk, family, freed, layer, transfer_end, transfers
 
-BLUEPRINTS: tuple[Blueprint, ...] = (transfers.blueprint, transfer_end.blueprint)
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    disk.blueprint,
+    freed.blueprint,
+    layer.blueprint,
+    family.blueprint,
+    transfers.blueprint,
+    transfer_end.blueprint,
+)

@@ -6,12 +6,36 @@ from flask import Blueprint, Response
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.request import load_query
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import PlatformSpecifier
+from stowage.services.images.attestations import attestations_of
+from stowage.services.images.browse import find_image
 from stowage.services.images.inspect import inspect_image
+from stowage.services.images.layers import read_layers
+from stowage.services.metadata.summary import ManifestKind, ManifestSummary
+from stowage.services.system.disk import unique_bytes
 
 blueprint = Blueprint("page_image", __name__)
 
 
-@blueprint.get("/ui/images/<path:name>", answer=PAGE, quick=True)
+class ImageQuery(QuerySchema):
+    """The platform that is shown; by default the one that lists show."""
+
+    platform = PlatformSpecifier(load_default=None)
+
+
+@blueprint.get("/ui/images/<path:name>", query=ImageQuery, answer=PAGE, quick=True)
 def page_image(name: str) -> Response:
     """GET /ui/images/{name}."""
-    return render("image.html", name=name, image=inspect_image(visible(), name))
+    engine, platform = visible(), load_query()["platform"]
+    entry = find_image(engine, name)
+    shown = inspect_image(engine, str(entry.id), platform=platform)
+    layers = read_layers(engine, str(entry.id), platform=platform)
+    predicates = {each.descriptor.digest: _predicates(each) for each in entry.manifests if each.kind is ManifestKind.ATTESTATION}
+    return render("image.html", name=name, entry=entry, shown=shown, layers=layers, predicates=predicates, unique=unique_bytes)
+
+
+def _predicates(manifest: ManifestSummary) -> list[str]:
+    """The types of the statements of an attestation."""
+    return [each.predicate_type for each in attestations_of(manifest.facts)] if manifest.facts else []

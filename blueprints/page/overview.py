@@ -1,4 +1,4 @@
-"""GET /ui/: what fills the disk."""
+"""GET /ui/: what fills the disk, and what can be deleted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,28 @@ from flask import Blueprint, Response
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
-from stowage.services.system.totals import read_totals
+from stowage.blueprints.rendering.disk_picture import NARROW, WIDE, draw_disk, familiar_repository
+from stowage.blueprints.request import load_query
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import Bytes
+from stowage.services.system.disk import read_disk, unique_bytes
 
 blueprint = Blueprint("page_overview", __name__)
 
+_MOST = 12
+"""How many repositories, layers and images are told apart."""
 
-@blueprint.get("/ui/", answer=PAGE, quick=True)
+
+class OverviewQuery(QuerySchema):
+    """`freed` is what a prune has just freed."""
+
+    freed = Bytes(load_default=None)
+
+
+@blueprint.get("/ui/", query=OverviewQuery, answer=PAGE, quick=True)
 def page_overview() -> Response:
     """GET /ui/."""
-    return render("overview.html", totals=read_totals(visible()))
+    picture = read_disk(visible(), most=_MOST)
+    drawings = [("wide", WIDE, draw_disk(picture, WIDE)), ("narrow", NARROW, draw_disk(picture, NARROW))]
+    freed = load_query()["freed"]
+    return render("overview.html", disk=picture, freed=freed, drawings=drawings, repository_name=familiar_repository, unique=unique_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -51,6 +52,8 @@ _TEMPLATES.filters |= {
     "duration": words.duration,
     "when": words.when,
     "short": words.short_digest,
+    "instruction": words.instruction,
+    "listed": lambda texts: json.dumps(texts, ensure_ascii=False),
     "segment": lambda name: quote(str(name), safe="/:@"),
     "value": lambda name: quote(str(name), safe=""),
 }

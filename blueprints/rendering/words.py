@@ -48,6 +48,15 @@ def short_digest(digest: object) -> str:
     return str(digest).partition(":")[2][:12]
 
 
+def instruction(created_by: str) -> str:
+    """A step of a history as the line of a Dockerfile that made it, if it says so."""
+    text = created_by.strip()
+    if text.startswith("/bin/sh -c #(nop)"):
+        return text.removeprefix("/bin/sh -c #(nop)").strip()
+    text = text.removesuffix("# buildkit").strip()
+    return f"RUN {text.removeprefix('/bin/sh -c ').strip()}" if text.startswith("/bin/sh -c ") else text
+
+
 def duration(seconds: float) -> str:
     """Roughly how long that is: 34 seconds, 5 minutes."""
     if seconds < 1:

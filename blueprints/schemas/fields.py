@@ -1,16 +1,18 @@
-"""Fields that marshmallow does not have: Docker's booleans, filters and platforms.
+"""Fields that marshmallow does not have: Docker's booleans, filters and platforms, and bounded numbers.
 
 Source: moby daemon/server/httputils/form.go.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from marshmallow import fields
 
-from stowage.blueprints.schemas.json_schema import BOOLEAN, TEXT, JsonSchema
+from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, JsonSchema
 from stowage.services.errors import EngineError, InvalidParameter
 from stowage.services.filters import Filters
 from stowage.services.oci import gojson
@@ -18,6 +20,8 @@ from stowage.services.oci.fields import Fields
 from stowage.services.oci.platform import Platform
 
 _JSON_TEXT = TEXT | {"contentMediaType": "application/json"}
+_DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgtp])?b?", re.ASCII | re.IGNORECASE)
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
 
@@ -28,6 +32,50 @@ class DockerBool(fields.Field[bool]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> bool:
         return str(value).strip().lower() not in _FALSE
+
+
+class Count(fields.Field[int]):
+    """A parameter that is a number from 1 to `most`; empty text is the default."""
+
+    json_schema: ClassVar[JsonSchema] = INTEGER
+
+    def __init__(self, *, load_default: int, most: int) -> None:
+        bounds = {"json_schema": {"minimum": 1, "maximum": most, "default": load_default}}
+        super().__init__(load_default=load_default, metadata=bounds)
+        self._most, self._default = most, load_default
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int:
+        if not value:
+            return self._default
+        if not _DIGITS.fullmatch(value) or not 1 <= int(value) <= self._most:
+            raise InvalidParameter(f"{self.data_key or self.name} must be a number from 1 to {self._most}")
+        return int(value)
+
+
+class Bytes(fields.Field[int]):
+    """A parameter that is a size as Docker's CLI reads it, such as `1.5GB`, in decimal units (go-units FromHumanSize)."""
+
+    json_schema: ClassVar[JsonSchema] = TEXT
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int:
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise InvalidParameter(f"{self.data_key or self.name} must be a size such as 500MB or 1.5GB")
+        return int(float(match[1]) * 1000 ** ("kmgtp".index(match[2].lower()) + 1 if match[2] else 0))
+
+
+class Choice(fields.Field[StrEnum]):
+    """A parameter that is one of the values of an enumeration; empty text is the default."""
+
+    def __init__(self, choices: type[StrEnum], *, load_default: StrEnum) -> None:
+        described = {"json_schema": TEXT | {"enum": [str(choice) for choice in choices], "default": str(load_default)}}
+        super().__init__(load_default=load_default, metadata=described)
+        self._choices, self._default = choices, load_default
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> StrEnum:
+        if value and value not in list(self._choices):
+            raise InvalidParameter(f"{self.data_key or self.name} must be one of {', '.join(self._choices)}")
+        return self._choices(value) if value else self._default
 
 
 class FiltersField(fields.Field[Filters]):

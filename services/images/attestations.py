@@ -54,7 +54,7 @@ def read_attestations(
         if target.media_type != mediatypes.OCI_INDEX:
             return []
         manifest = _find_manifest(tx, target, platform or engine.platform.without_level().normalized())
-    found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
+    found = [each for each in attestations_of(manifest) if not types or each.predicate_type in types] if manifest else []
     return _with_statements(engine, found) if statements else found
 
 
@@ -83,7 +83,8 @@ def _go_words(platform: Platform) -> str:
     )
 
 
-def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
+def attestations_of(manifest: ManifestFacts) -> Iterator[Attestation]:
+    """The statements of an attestation manifest, without their JSON."""
     for edge in manifest.edges:
         predicate_type = edge.child.annotations.get(_PREDICATE_TYPE, "")
         if edge.role is Role.LAYER and predicate_type:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from stowage.services.engine import Engine
 from stowage.services.filters import Filters
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import Selection, Target
+from stowage.services.metadata.records import NEWEST, Order, Selection, Target
 from stowage.services.metadata.summary import (
     ManifestSummary,
     PresentManifests,
@@ -72,18 +72,30 @@ def list_images(
     was deleted meanwhile is left out. Without manifests and identity, recent entries are the same objects until their image changes.
     Raises InvalidParameter for filters that make no sense, and ImageNotFound if the image of `before` or `since` does not exist.
     """
+    image_filter, ids = find_images(engine, filters)
+    return read_images(engine, image_filter, ids, shared_size=shared_size, manifests=manifests, identity=identity)
+
+
+def find_images(engine: Engine, filters: Filters, order: Order = NEWEST) -> tuple[ImageFilter, array[int]]:
+    """The filter and the ids of the images that pass it, for `read_images`. Raises as `list_images`."""
     filters.validate(ACCEPTED_FILTERS)
     image_filter = ImageFilter.parse(filters, engine.clock())
     with engine.metadata.read() as tx:
         selection = _select_by_age(tx, engine, filters, image_filter.selection)
         image_filter = replace(image_filter, selection=selection)
-        ids = image_filter.find(tx)
-    return _read_pages(engine, image_filter, ids, shared_size=shared_size, manifests=manifests, identity=identity)
+        return image_filter, image_filter.find(tx, order)
 
 
-def _read_pages(
-    engine: Engine, image_filter: ImageFilter, ids: array[int], *, shared_size: bool, manifests: bool, identity: bool
+def read_images(
+    engine: Engine,
+    image_filter: ImageFilter,
+    ids: array[int],
+    *,
+    shared_size: bool = False,
+    manifests: bool = False,
+    identity: bool = False,
 ) -> Iterator[ListedImage]:
+    """The entries of these ids in their order, those that still pass the filter; read a page at a time."""
     for start in range(0, len(ids), _PAGE):
         with engine.metadata.read() as tx:
             pages = list(tx.targets.batches(ids[start : start + _PAGE]))

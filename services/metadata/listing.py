@@ -6,16 +6,17 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, bindparam, cast, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, case, cast, exists, func, or_, select
 
 from stowage.services.kept import Kept
 from stowage.services.metadata import tables
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, to_record
 from stowage.services.metadata.labels import MANY_LABELS
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.records import Selection, Target
+from stowage.services.metadata.records import NEWEST, Order, Selection, SortKey, Target
 from stowage.services.metadata.rows import CHUNK, in_chunks
 from stowage.services.metadata.upkeep import Upkeep
 
@@ -35,6 +36,13 @@ _shown = _manifest.alias("shown")
 _ORDERED = select(_row.c.id).order_by(_row.c.created.desc(), _row.c.first_name)
 # The same order, written so that no index has it: the planner then uses an index for the condition, instead of reading all rows in order.
 _SORTED = select(_row.c.id).order_by(-_row.c.created, _row.c.first_name)
+_is_dangling = and_(_row.c.first_name >= DANGLING, _row.c.first_name < NO_DANGLING)
+_KEYS: dict[SortKey, ColumnElement[Any]] = {
+    SortKey.CREATED: _row.c.created,
+    SortKey.NAME: case((_is_dangling, _LAST), else_="").concat(_row.c.first_name),
+    SortKey.SIZE: _row.c.size,
+    SortKey.UNIQUE: _row.c.size - _row.c.shared,
+}
 _PAGE = (
     select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _manifest.c.content_size, _row.c.shared, _shown.c.labels)
     .join(_manifest, _manifest.c.digest == _row.c.digest)
@@ -53,17 +61,19 @@ class SqlTargets:
         self._connection = connection
         self._upkeep = upkeep
 
-    def find(self, selection: Selection) -> array[int]:
+    def find(self, selection: Selection, order: Order = NEWEST, *, limit: int | None = None) -> array[int]:
         self._upkeep.flush()
         conditions = list(_conditions(selection))
         if selection.among is None:
-            query = _SORTED.where(*conditions) if conditions else _ORDERED
+            query = _ordered(order, has_conditions=bool(conditions)).where(*conditions).limit(limit)
             return array("q", self._connection.scalars(query))
-        found: list[tuple[int, str, int]] = []
-        ranked = select(-_row.c.created, _row.c.first_name, _row.c.id).where(_row.c.digest.in_(DIGESTS), *conditions)
+        found: list[tuple[Any, str, int]] = []
+        ranked = select(_KEYS[order.key], _row.c.first_name, _row.c.id).where(_row.c.digest.in_(DIGESTS), *conditions)
         for chunk in in_chunks(selection.among):
             found += map(tuple, self._connection.execute(ranked, {"digests": chunk}))
-        return array("q", (identifier for _, _, identifier in sorted(found)))
+        found.sort(key=itemgetter(1))
+        found.sort(key=itemgetter(0), reverse=order.descending)
+        return array("q", (identifier for _, _, identifier in found[:limit]))
 
     def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
         self._upkeep.flush()
@@ -108,6 +118,13 @@ class SqlTargets:
             for row in self._connection.execute(_RECORDS, {"digests": chunk}).all():
                 records[row.target].append(tuple(row))
         return records
+
+
+def _ordered(order: Order, *, has_conditions: bool) -> Select[int]:
+    if order == NEWEST:
+        return _SORTED if has_conditions else _ORDERED
+    key = _KEYS[order.key]
+    return select(_row.c.id).order_by(key.desc() if order.descending else key, _row.c.first_name)
 
 
 def _to_target(row: _Row, records: tuple[_Row, ...]) -> Target:

@@ -27,17 +27,20 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stowage.services.metadata.records import (
+    NEWEST,
     Actor,
     Event,
     ImageRecord,
     LayerFacts,
     ManifestDocument,
     ManifestFacts,
+    Order,
     RowCounts,
     Selection,
     State,
     Target,
 )
+from stowage.services.metadata.usage_protocol import Usage
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
@@ -160,8 +163,10 @@ class Graph(Protocol):
 class Targets(Protocol):
     """The targets of names, as lists show them."""
 
-    def find(self, selection: Selection) -> array[int]:
-        """The ids of these targets, in the order of a list: the newest first, those of the same second by their first name."""
+    def find(self, selection: Selection, order: Order = NEWEST, *, limit: int | None = None) -> array[int]:
+        """The ids of these targets, all or the first ones, in the order of a list: by default the newest first, those of the same second by
+        their first name.
+        """
 
     def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
         """The ids that are not gone, in this order, in lists of a few hundred whose labels have a MiB together, or of one."""
@@ -250,6 +255,9 @@ class Transaction(Protocol):
     @property
     def targets(self) -> Targets: ...
 
+    @property
+    def usage(self) -> Usage: ...
+
 
 class MetadataStore(Protocol):
     """Opens transactions. Raises Internal or OutOfSpace if the database fails, and Unavailable if it is unreachable or busy, or if it
@@ -265,6 +273,9 @@ class MetadataStore(Protocol):
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
+
+    def size(self) -> int:
+        """Bytes of the database itself on its disk."""
 
     def counts(self) -> RowCounts:
         """How much there is, counted in the database."""

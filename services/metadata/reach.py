@@ -73,6 +73,9 @@ BELOW_ROOTS = (
 )
 """Which of DIGESTS are below a target or a leased digest; the cost depends on DIGESTS, not on the store."""
 
+LEASED = select(_down(_LEASED).c.digest)
+"""What leases that have not expired name, and everything below."""
+
 UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""
 

@@ -110,6 +110,27 @@ class Selection:
     not_labels: tuple[int, ...] = ()
 
 
+class SortKey(StrEnum):
+    """What a list of targets is ordered by; `UNIQUE` is the bytes that no other target reaches."""
+
+    CREATED = "created"
+    NAME = "name"
+    SIZE = "size"
+    UNIQUE = "unique"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order of a list. Equal targets are ordered by their first name; untagged ones come last, or first, by name."""
+
+    key: SortKey = SortKey.CREATED
+    descending: bool = True
+
+
+NEWEST = Order()
+"""As Docker lists images."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Target:
     """An image as a list shows it: its records, ordered by name, and the facts of the manifest that describes it, if it `is_known`.

@@ -29,6 +29,7 @@ from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import store
 from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.metadata.usage import SqlUsage, database_size
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 
@@ -45,6 +46,7 @@ class SqlTransaction:
     sources: SqlSources
     events: SqlEvents
     targets: SqlTargets
+    usage: SqlUsage
 
 
 class SqlMetadataStore:
@@ -76,6 +78,10 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def size(self) -> int:
+        with transaction(self._engine(), writes=False) as connection:
+            return database_size(connection)
 
     def counts(self) -> RowCounts:
         with transaction(self._engine(), writes=False) as connection:
@@ -122,6 +128,7 @@ class SqlMetadataStore:
                 SqlSources(connection),
                 SqlEvents(connection, self._event_history),
                 SqlTargets(connection, upkeep),
+                SqlUsage(connection, upkeep),
             )
             upkeep.flush()
 

@@ -88,6 +88,7 @@ target = Table(
     Column("age", BigInteger),
     Column("weight", BigInteger, nullable=False),
     Column("shared", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
 )
 Index("target_order", target.c.created.desc(), target.c.first_name)
 Index("target_age", target.c.age)

@@ -42,7 +42,8 @@ class TargetFacts:
     `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
     list describes it by, if there is one (`is_known`) and it is present. `age` is the time that the filters `before` and
     `since` compare, in nanoseconds since 1970, limited to 64 bits. `labels` has the hash of each label, and of each key; the value is
-    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have.
+    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have. `size` is the bytes
+    of its present content.
     """
 
     digest: str
@@ -52,11 +53,12 @@ class TargetFacts:
     is_known: bool
     age: int | None
     weight: int
+    size: int
     labels: Mapping[int, bool]
 
     def columns(self) -> dict[str, Any]:
         """Its row, without the id and the shared bytes."""
-        columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight")
+        columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight", "size")
         return {column: getattr(self, column) for column in columns}
 
 
@@ -94,6 +96,7 @@ def _derive(first_name: str, record: ImageRecord, manifests: PresentManifests, m
         is_known=best is not None,
         age=max(-_INT64, min(created.nanoseconds, _INT64)) if created else None,
         weight=sum(map(weigh_labels, platform_labels(record.target, manifests))),
+        size=image.size,
         labels=hash_labels(record.target, manifests),
     )
 

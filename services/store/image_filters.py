@@ -17,7 +17,7 @@ from stowage.services.errors import InvalidParameter
 from stowage.services.filters import Filters, compile_glob, is_glob
 from stowage.services.metadata.labels import label_hash, platform_labels
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import ImageRecord, Selection, Target
+from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Selection, Target
 from stowage.services.moments import parse_moment
 from stowage.services.oci.reference import DANGLING_PREFIX, name_forms
 from stowage.services.store.resolve import is_dangling
@@ -108,12 +108,13 @@ class ImageFilter:
         )
         return cls(selection, NamePatterns(patterns) if patterns else None, labels)
 
-    def find(self, tx: Transaction) -> array[int]:
+    def find(self, tx: Transaction, order: Order = NEWEST) -> array[int]:
         """The ids of the targets, in the order of a list; a few may turn out not to pass when they are read."""
         if self.names is None:
-            return tx.targets.find(self.selection)
+            return tx.targets.find(self.selection, order)
         named = tx.targets.names(self.names.prefixes, self.selection)
-        return tx.targets.find(replace(self.selection, among={target for name, target in named if self.names.match(name)}))
+        among = {target for name, target in named if self.names.match(name)}
+        return tx.targets.find(replace(self.selection, among=among), order)
 
     def read(self, tx: Transaction, ids: Iterable[int]) -> list[Target]:
         """The targets that pass, each with those of its records that do."""

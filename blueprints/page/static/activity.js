@@ -22,7 +22,7 @@ async function showTransfers() {
 }
 
 async function showEvents() {
-  const newest = events.rows.length ? events.rows[0].dataset.event : 0;
+  const newest = events.rows.length ? events.rows[0].dataset.event : "";
   events.insertAdjacentHTML("afterbegin", await ask(`${events.dataset.source}?after=${newest}`));
   while (events.rows.length > MOST_EVENTS) events.deleteRow(-1);
 }

@@ -26,6 +26,8 @@ from tests.rows import add_image, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ONLY_ON_POSTGRESQL = {"last_write", "running_transfers", "transfer_end"}
+REVISIONS = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
+NEWEST = REVISIONS[-1]
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_an_older_database_is_upgraded_with_all_its_rows(url: str, revision: str
 
 def test_the_version_before_can_write_into_the_newest_tables(url: str) -> None:
     """Migrations only add: a row of every table with the columns of the revision before is accepted."""
-    _upgrade_to(url, _revisions()[-2])
+    _upgrade_to(url, REVISIONS[-2])
     engine, before = open_engine(url), MetaData()
     with transaction(engine, writes=False) as connection:
         before.reflect(connection)
@@ -118,7 +120,7 @@ def test_upgraded_by_two_processes_at_once(url: str) -> None:
     upgrading = [sys.executable, "-c", code, url]
     processes = [subprocess.Popen(upgrading, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in processes] == [(b"", 0), (b"", 0)]
-    assert _revision(url) == _revisions()[-1]
+    assert _revision(url) == NEWEST
 
 
 def test_a_newer_store_is_refused_and_left_alone(url: str) -> None:
@@ -143,10 +145,6 @@ def _upgrade_to(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
-
-
-def _revisions() -> list[str]:
-    return sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
 
 
 def _seven(column: Column[Any]) -> object:

@@ -1,0 +1,62 @@
+"""GET and POST /ui/delete: delete images, or remove a name, after a question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
+from marshmallow import fields
+
+from stowage.blueprints.access import changeable, require_write, visible
+from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.request import load_query
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.services.errors import ImageNotFound
+from stowage.services.images.browse import find_image
+from stowage.services.images.delete import delete_image
+from stowage.services.system.freed import count_freed
+
+blueprint = Blueprint("page_delete", __name__)
+
+_NAMED = 100
+"""How many images are named in the question."""
+
+
+class DeleteForm(QuerySchema):
+    """Images as a whole, by name or ID, or one `name` to remove, with the form's token."""
+
+    images = fields.List(fields.String(), data_key="image", load_default=())
+    name = fields.String(load_default="")
+    token = fields.String(load_default="")
+
+
+@blueprint.route("/ui/delete", methods=["GET", "POST"], query=DeleteForm, answer=PAGE, quick=True)
+def page_delete() -> ResponseReturnValue:
+    """GET and POST /ui/delete."""
+    require_write()
+    form = load_query()
+    return _ask(form) if request.method == "GET" else _delete(form)
+
+
+def _ask(form: dict[str, Any]) -> ResponseReturnValue:
+    if form["name"]:
+        entry = find_image(visible(), form["name"])
+        freed = count_freed(visible(), [form["name"]]) if len(entry.repo_tags) <= 1 else None
+        return render("delete_name.html", entry=entry, name=form["name"], freed=freed)
+    freed = count_freed(visible(), form["images"])
+    entries = [find_image(visible(), str(digest)) for digest in freed.images[:_NAMED]]
+    return render("delete.html", entries=entries, freed=freed)
+
+
+def _delete(form: dict[str, Any]) -> ResponseReturnValue:
+    engine = changeable(form["token"])
+    if form["name"]:
+        delete_image(engine, form["name"])
+        return redirect("/ui/images?done=untagged", 303)
+    for image in form["images"]:
+        try:
+            delete_image(engine, image, force=True)
+        except ImageNotFound:  # another request has deleted it
+            continue
+    return redirect("/ui/images?done=deleted", 303)

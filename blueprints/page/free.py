@@ -1,0 +1,49 @@
+"""GET /ui/free: images to delete so that a number of bytes come free, with what the selection frees exactly."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+from marshmallow import fields
+
+from stowage.blueprints.access import visible
+from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.request import load_query
+from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.schemas.fields import Bytes, Choice
+from stowage.services.system.disk import unique_bytes
+from stowage.services.system.freed import Strategy, Suggestion, count_freed, suggest_deletions
+
+blueprint = Blueprint("page_free", __name__)
+
+_MORE = 40
+"""How many images can be chosen besides the suggested ones."""
+
+
+class FreeQuery(QuerySchema):
+    """The selection is what is suggested, or the `image` parameters if there are any, or with `chosen` none."""
+
+    want = Bytes(load_default=1_000_000_000)
+    by = Choice(Strategy, load_default=Strategy.LARGEST)
+    images = fields.List(fields.String(), data_key="image", load_default=())
+    chosen = fields.String(load_default="")
+
+
+@blueprint.get("/ui/free", query=FreeQuery, answer=PAGE, quick=True)
+def page_free() -> Response:
+    """GET /ui/free."""
+    query = load_query()
+    suggestion = suggest_deletions(visible(), wanted=query["want"], strategy=query["by"])
+    freed = count_freed(visible(), query["images"]) if query["images"] or query["chosen"] else suggestion.freed
+    selected = {str(digest) for digest in freed.images}
+    shown = _shown(suggestion, selected)
+    asked = request.args.get("want") or "1GB"
+    return render(
+        "free.html", freed=freed, selected=selected, images=shown, want=query["want"], asked=asked, by=query["by"], unique=unique_bytes
+    )
+
+
+def _shown(suggestion: Suggestion, selected: set[str]) -> list[object]:
+    """The images that are selected or suggested, and a few more."""
+    suggested = {str(digest) for digest in suggestion.selected} | selected
+    more = [image for image in suggestion.candidates if str(image.id) not in suggested][:_MORE]
+    return [image for image in suggestion.candidates if str(image.id) in suggested or image in more]

@@ -1,0 +1,146 @@
+"""Who uses which blobs, counted by the database from the derived rows."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, literal, select, text
+
+from stowage.services.metadata import reach, tables
+from stowage.services.metadata.facts import DANGLING
+from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.records import Role
+from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.metadata.upkeep import USERS, Upkeep, read_holdings
+from stowage.services.metadata.usage_protocol import Amount, BlobAmounts, Chain, Relative, RepositoryUse, UsedBlob
+from stowage.services.oci.digest import Digest
+
+_FEW = 50
+"""How many parents of a blob are looked at to find a few images that use it."""
+
+_blob, _target, _edge, _layer = tables.blob, tables.target, tables.edge, tables.layer
+_use = case((_blob.c.users > 1, 2), else_=_blob.c.users)
+_AMOUNTS = select(_use, func.count(), cast(func.sum(_blob.c.size), BigInteger)).group_by(_use)
+# What is left of a name without the characters after its last colon: SQL has no function that looks from the end.
+_repository = func.rtrim(_target.c.first_name, func.replace(_target.c.first_name, ":", ""))
+_unique_bytes = cast(func.sum(_target.c.size - _target.c.shared), BigInteger)
+_REPOSITORIES = (
+    select(_repository, func.count(), _unique_bytes)
+    .group_by(_repository)
+    .order_by(_unique_bytes.desc(), _repository)
+    .limit(bindparam("most"))
+)
+_SHARED = (
+    select(_blob.c.digest, _blob.c.size, _blob.c.users)
+    .where(_blob.c.users > 1)
+    .order_by(_blob.c.size.desc(), _blob.c.digest)
+    .limit(bindparam("most"))
+)
+_above = reach.TARGETS_ABOVE.subquery()
+_USERS_OF = (
+    select(_target.c.id)
+    .join(_above, _above.c.digest == _target.c.digest)
+    .order_by(_target.c.first_name)
+    .limit(bindparam("most"))
+    .offset(bindparam("skipped"))
+)
+_SOME_PARENTS = select(_edge.c.parent).where(_edge.c.child.in_(DIGESTS)).limit(_FEW)
+_TARGETS_AMONG = select(_target.c.id, _target.c.digest).where(_target.c.digest.in_(DIGESTS))
+_RELATIVES = select(_target.c.id, _target.c.digest, _target.c.shown, _target.c.first_name, _target.c.size).where(
+    _target.c.shown.is_not(None)
+)
+_CHAINS = (
+    select(_edge.c.parent, func.coalesce(_layer.c.diff_id, _edge.c.child), func.coalesce(_blob.c.size, literal(0)))
+    .outerjoin(_layer, _layer.c.digest == _edge.c.child)
+    .outerjoin(_blob, _blob.c.digest == _edge.c.child)
+    .where(_edge.c.parent.in_(DIGESTS), _edge.c.role == Role.LAYER)
+    .order_by(_edge.c.parent, _edge.c.position)
+)
+
+
+class SqlUsage:
+    """Implements `stowage.services.metadata.usage_protocol.Usage`."""
+
+    def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
+        self._connection = connection
+        self._upkeep = upkeep
+
+    def amounts(self) -> BlobAmounts:
+        self._upkeep.flush()
+        found = {use: Amount(count, size) for use, count, size in self._connection.execute(_AMOUNTS)}
+        return BlobAmounts(*(found.get(use, Amount()) for use in range(3)))
+
+    def repositories(self, limit: int) -> list[RepositoryUse]:
+        self._upkeep.flush()
+        rows = self._connection.execute(_REPOSITORIES, {"most": limit})
+        return [RepositoryUse(_repository_of(prefix), images, unique) for prefix, images, unique in rows]
+
+    def shared_blobs(self, limit: int) -> list[UsedBlob]:
+        self._upkeep.flush()
+        return [UsedBlob(to_digest(digest), size, users) for digest, size, users in self._connection.execute(_SHARED, {"most": limit})]
+
+    def holdings(self, targets: Iterable[Digest]) -> dict[Digest, Mapping[Digest, int]]:
+        held = read_holdings(self._connection, map(str, targets))
+        return {to_digest(target): {to_digest(digest): size for digest, size in blobs.items()} for target, blobs in held.items()}
+
+    def users(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        self._upkeep.flush()
+        return {to_digest(digest): users for digest, users in self._rows(USERS, digests)}
+
+    def leased(self, digests: Iterable[Digest]) -> set[Digest]:
+        among = {str(digest) for digest in digests}
+        return {to_digest(digest) for digest in self._connection.scalars(reach.LEASED) if digest in among}
+
+    def users_of(self, digest: Digest, *, limit: int, offset: int = 0) -> list[int]:
+        self._upkeep.flush()
+        return list(self._connection.scalars(_USERS_OF, {"digests": [str(digest)], "most": limit, "skipped": offset}))
+
+    def some_users(self, digest: Digest, limit: int) -> list[int]:
+        self._upkeep.flush()
+        found: dict[int, None] = {}
+        level, seen = {str(digest)}, set[str]()
+        while level and len(found) < limit:
+            found |= dict.fromkeys(row.id for row in self._connection.execute(_TARGETS_AMONG, {"digests": list(level)}))
+            seen |= level
+            level = set(self._connection.scalars(_SOME_PARENTS, {"digests": list(level)})) - seen
+        return list(found)[:limit]
+
+    def relatives(self) -> list[Relative]:
+        self._upkeep.flush()
+        return list(map(Relative._make, self._connection.execute(_RELATIVES)))
+
+    def chains(self, manifests: Iterable[str]) -> dict[str, Chain]:
+        layers: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for parent, diff_id, size in self._rows(_CHAINS, manifests):
+            layers[parent].append((diff_id, size))
+        return {manifest: _chain(found) for manifest, found in layers.items()}
+
+    def _rows(self, query: Any, digests: Iterable[Digest | str]) -> Iterable[Any]:
+        return (row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk}))
+
+
+def database_size(connection: Connection) -> int:
+    """Bytes that the database has on its disk: all of its pages, without the log of what is not yet written into them."""
+    if connection.dialect.name == "sqlite":
+        return int(connection.scalar(text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")) or 0)
+    return int(connection.scalar(text("SELECT pg_database_size(current_database())")) or 0)
+
+
+def _repository_of(prefix: str) -> str:
+    """The repository of a name that ends after its last colon: `NAME:`, or `NAME@sha256:`."""
+    return "" if prefix.startswith(DANGLING) else prefix.rstrip(":").partition("@")[0]
+
+
+def _chain(layers: Iterable[tuple[str, int]]) -> Chain:
+    hashes, sizes = [], []
+    so_far, total = b"", 0
+    for diff_id, size in layers:
+        so_far = blake2b(so_far + diff_id.encode(), digest_size=8).digest()
+        total += size
+        hashes.append(int.from_bytes(so_far, "big", signed=True))
+        sizes.append(total)
+    return Chain(array("q", hashes), array("q", sizes))
