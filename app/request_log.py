@@ -36,6 +36,8 @@ _NOT_HERE = "501"
 """The answer to requests about containers and builds: the service works, and cannot do that."""
 _ODD = re.compile(r"[^A-Za-z0-9._:/+=-]")
 _ID_LENGTH = 64
+_ROUTINE = PROBES | {"/ui/activity/transfers", "/ui/activity/events"}
+"""What load balancers, Prometheus and open pages ask for every few seconds."""
 
 
 class RequestLog:
@@ -122,8 +124,8 @@ class _Request:
             return logging.ERROR
         if is_slow or outcome == CUT_OFF:
             return logging.WARNING
-        is_probe = self.status == "200" and self.environ["PATH_INFO"] in PROBES  # every few seconds, from every load balancer
-        return logging.DEBUG if is_probe else logging.INFO
+        is_routine = self.status == "200" and self.environ["PATH_INFO"] in _ROUTINE
+        return logging.DEBUG if is_routine else logging.INFO
 
 
 class _Counted(Iterator[bytes]):
