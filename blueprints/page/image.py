@@ -9,14 +9,17 @@ from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
-from stowage.services.images.attestations import attestations_of
+from stowage.services.images.attestations import read_predicate_types
 from stowage.services.images.browse import find_image
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.layers import read_layers
-from stowage.services.metadata.summary import ManifestKind, ManifestSummary
+from stowage.services.metadata.summary import ManifestKind
 from stowage.services.system.disk import unique_bytes
 
 blueprint = Blueprint("page_image", __name__)
+
+_ATTESTATIONS = 100
+"""Of how many attestations the types are shown."""
 
 
 class ImageQuery(QuerySchema):
@@ -32,10 +35,6 @@ def page_image(name: str) -> Response:
     entry = find_image(engine, name)
     shown = inspect_image(engine, str(entry.id), platform=platform)
     layers = read_layers(engine, str(entry.id), platform=platform)
-    predicates = {each.descriptor.digest: _predicates(each) for each in entry.manifests if each.kind is ManifestKind.ATTESTATION}
+    attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
+    predicates = read_predicate_types(engine, attestations)
     return render("image.html", name=name, entry=entry, shown=shown, layers=layers, predicates=predicates, unique=unique_bytes)
-
-
-def _predicates(manifest: ManifestSummary) -> list[str]:
-    """The types of the statements of an attestation."""
-    return [each.predicate_type for each in attestations_of(manifest.facts)] if manifest.facts else []

@@ -81,7 +81,10 @@ def _repositories(picture: DiskPicture) -> Iterator[Part]:
 
 def _layers(picture: DiskPicture) -> Iterator[Part]:
     for each in picture.layers:
-        yield Part("shared", short_digest(each.digest), each.size, f"{each.users:,} images share this layer", f"/ui/layers/{each.digest}")
+        label = plain(each.name, 100) or short_digest(each.digest)
+        yield Part(
+            "shared", f"{label} +{each.users - 1}", each.size, f"{each.users:,} images share this layer", f"/ui/layers/{each.digest}"
+        )
 
 
 def _with_rest(parts: list[Part], total: int, kind: str, label: str, words: str, link: str) -> list[Part]:

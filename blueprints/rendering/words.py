@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_SHELL = "/bin/sh -c "
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _WEEK, _MONTH, _YEAR = 7 * _DAY, 30 * _DAY, 365 * _DAY
 _FIRST, _LAST = -62135596800, 253402300799
@@ -54,7 +55,8 @@ def instruction(created_by: str) -> str:
     if text.startswith("/bin/sh -c #(nop)"):
         return text.removeprefix("/bin/sh -c #(nop)").strip()
     text = text.removesuffix("# buildkit").strip()
-    return f"RUN {text.removeprefix('/bin/sh -c ').strip()}" if text.startswith("/bin/sh -c ") else text
+    command = text.removeprefix("RUN ")
+    return f"RUN {command.removeprefix(_SHELL).strip()}" if command.startswith(_SHELL) else text
 
 
 def duration(seconds: float) -> str:
@@ -63,12 +65,12 @@ def duration(seconds: float) -> str:
         return "less than a second"
     if seconds < _MINUTE:
         return "1 second" if int(seconds) == 1 else f"{int(seconds)} seconds"
-    minutes, hours = int(seconds // _MINUTE), round(seconds / _HOUR)
+    minutes, hours = int(seconds // _MINUTE), int(seconds / _HOUR + 0.5)
     if minutes < 60:
         return "about a minute" if minutes == 1 else f"{minutes} minutes"
     if hours < 48:
         return "about an hour" if hours == 1 else f"{hours} hours"
     for unit, length, most in (("days", _DAY, 2 * _WEEK), ("weeks", _WEEK, 2 * _MONTH), ("months", _MONTH, 2 * _YEAR)):
-        if seconds < most:
-            return f"{int(seconds // length)} {unit}"
+        if hours * _HOUR < most:
+            return f"{hours * _HOUR // length} {unit}"
     return f"{int(seconds // _YEAR)} years"

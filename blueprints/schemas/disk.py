@@ -27,11 +27,12 @@ class RepositoryItem(ResponseSchema):
 
 
 class SharedLayerItem(ResponseSchema):
-    """A blob that several images have, and how many do."""
+    """A blob that several images have, how many do, and the name of one of these, which may be empty."""
 
     digest = fields.String(data_key="Digest")
     size = fields.Integer(data_key="Size")
     users = fields.Integer(data_key="Images")
+    name = fields.String(data_key="Example")
 
 
 class DiskImageItem(ResponseSchema):

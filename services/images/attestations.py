@@ -17,6 +17,7 @@ from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.oci import gojson, mediatypes
 from stowage.services.oci.attestation import first_attestation_of
 from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.store.reading import read_document
@@ -54,8 +55,15 @@ def read_attestations(
         if target.media_type != mediatypes.OCI_INDEX:
             return []
         manifest = _find_manifest(tx, target, platform or engine.platform.without_level().normalized())
-    found = [each for each in attestations_of(manifest) if not types or each.predicate_type in types] if manifest else []
+    found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
     return _with_statements(engine, found) if statements else found
+
+
+def read_predicate_types(engine: Engine, manifests: Collection[Digest]) -> dict[Digest, list[str]]:
+    """The types of the predicates of each of these attestation manifests that is present."""
+    with engine.metadata.read() as tx:
+        found = tx.graph.manifests(manifests)
+    return {digest: [each.predicate_type for each in _attestations(facts)] for digest, facts in found.items()}
 
 
 def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> ManifestFacts | None:
@@ -83,8 +91,7 @@ def _go_words(platform: Platform) -> str:
     )
 
 
-def attestations_of(manifest: ManifestFacts) -> Iterator[Attestation]:
-    """The statements of an attestation manifest, without their JSON."""
+def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
     for edge in manifest.edges:
         predicate_type = edge.child.annotations.get(_PREDICATE_TYPE, "")
         if edge.role is Role.LAYER and predicate_type:

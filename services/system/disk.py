@@ -13,14 +13,29 @@ from dataclasses import dataclass
 from stowage.services.engine import Engine
 from stowage.services.images.list import ListedImage, read_images
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import Order, Selection, SortKey
+from stowage.services.metadata.records import Order, Selection, SortKey, Target
 from stowage.services.metadata.usage_protocol import Amount, RepositoryUse, UsedBlob
+from stowage.services.oci.digest import Digest
 from stowage.services.store.image_filters import ImageFilter
+from stowage.services.store.resolve import familiar_name, is_dangling
 
 DATABASE = "database"
 """What is derived, or known: names, manifests, facts."""
 
+_EXAMPLES = 12
+"""How many images with a shared layer are looked at to find one that names it."""
+
 _EVERYTHING = ImageFilter(Selection())
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLayer:
+    """A blob that several images have, and the first name of one of the smallest of these, which says best what is in it."""
+
+    digest: Digest
+    size: int
+    users: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +60,7 @@ class DiskPicture:
     free: int
     dangling: int
     repositories: tuple[RepositoryUse, ...]
-    layers: tuple[UsedBlob, ...]
+    layers: tuple[SharedLayer, ...]
     largest: tuple[ListedImage, ...]
 
     @property
@@ -65,7 +80,8 @@ def read_disk(engine: Engine, *, most: int) -> DiskPicture:
         amounts = tx.usage.amounts()
         unneeded, leased = _split_unused(tx) if amounts.unused.count else (Amount(), Amount())
         images, dangling = tx.images.count(), len(tx.targets.find(Selection(dangling=True)))
-        repositories, layers = tx.usage.repositories(most), tx.usage.shared_blobs(most)
+        repositories = tx.usage.repositories(most)
+        layers = [_name_layer(tx, blob) for blob in tx.usage.shared_blobs(most)]
         ids = tx.targets.find(Selection(), Order(SortKey.UNIQUE), limit=most)
     return DiskPicture(
         images=images,
@@ -86,6 +102,16 @@ def read_disk(engine: Engine, *, most: int) -> DiskPicture:
 def read_listed(engine: Engine, ids: array[int]) -> Iterable[ListedImage]:
     """The images with these ids, with their shared bytes."""
     return read_images(engine, _EVERYTHING, ids, shared_size=True)
+
+
+def _name_layer(tx: Transaction, blob: UsedBlob) -> SharedLayer:
+    users = tx.targets.read(tx.usage.some_users(blob.digest, _EXAMPLES))
+    names = [familiar_name(record) for user in sorted(users, key=_size) for record in user.records if not is_dangling(record)]
+    return SharedLayer(blob.digest, blob.size, blob.users, names[0] if names else "")
+
+
+def _size(target: Target) -> int:
+    return target.size
 
 
 def _split_unused(tx: Transaction) -> tuple[Amount, Amount]:

@@ -15,3 +15,38 @@ document.querySelectorAll("button[data-copy]").forEach((button) => {
     setTimeout(() => { button.textContent = label; }, 1500);
   });
 });
+
+// Bytes in decimal units with three digits, as the server writes them.
+const inUnits = (bytes) => {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  while (bytes >= 1000 && unit < units.length - 1) { bytes /= 1000; unit += 1; }
+  return (bytes < 999.5 ? Number(bytes.toPrecision(3)) : Math.round(bytes)) + units[unit];
+};
+
+// A selection of images: what deleting it frees is counted again with every change.
+const selection = document.querySelector("#selection");
+if (selection) {
+  let asked = 0;
+  const show = (name, text) => { selection.querySelector(`[data-${name}]`).textContent = text; };
+  selection.querySelector("[data-count-again]").hidden = true;
+  selection.addEventListener("change", async (event) => {
+    if (event.target.name !== "image") return;
+    const chosen = [...selection.querySelectorAll("input[name=image]:checked")].map((box) => box.value);
+    const turn = ++asked;
+    const answer = await fetch(`${selection.dataset.freed}?${new URLSearchParams(chosen.map((id) => ["image", id]))}`);
+    if (!answer.ok || turn !== asked) return;
+    const freed = await answer.json();
+    show("bytes", inUnits(freed.Freed));
+    show("kept", inUnits(freed.Shared));
+    show("count", `${chosen.length} image${chosen.length === 1 ? "" : "s"}`);
+    const wanted = Number(selection.dataset.want);
+    selection.querySelector("[data-bar]").setAttribute("width", wanted ? Math.min(1000, 1000 * freed.Freed / wanted) : 1000);
+    const command = document.querySelector("[data-command]");
+    if (command) {
+      command.hidden = !chosen.length;
+      command.querySelector("button").dataset.copy = `docker image rm --force ${chosen.join(" ")}`;
+      command.querySelector("code").textContent = `docker image rm --force ${chosen.map((id) => id.slice(7, 19)).join(" ")}`;
+    }
+  });
+}

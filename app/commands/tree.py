@@ -1,0 +1,62 @@
+"""`stowage tree`: which images are built on which."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from stowage.commands import add_command
+
+if TYPE_CHECKING:
+    from stowage.services.images.family import Family, Member
+    from stowage.settings import Config
+
+_EXAMPLES = """  stowage tree                  every image
+  stowage tree 'team/*'         what matches, what that is built on, and what is built on it"""
+
+
+def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
+    """Declare the command."""
+    summary = "show which images are built on which, and what each adds"
+    parser = add_command(commands, "tree", summary, common, examples=_EXAMPLES)
+    parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="a name or a pattern, as in `docker images PATTERN`")
+    parser.set_defaults(run=run)
+
+
+def run(config: Config, options: Namespace) -> int:
+    """Print a member of the family a line, below what it is built on."""
+    from stowage.services.images.family import read_family
+    from stowage.wiring import open_engine
+
+    with open_engine(config) as engine:
+        family = read_family(engine, patterns=(options.pattern,) if options.pattern else ())
+    for line in _lines(family):
+        print(line)
+    return 0
+
+
+def _lines(family: Family) -> Iterator[str]:
+    from stowage.terminal import shown_size
+
+    drawn = [(_branches(member), member) for member in family.members]
+    width = max((len(branches) + len(_name(member)) for branches, member in drawn), default=0)
+    for branches, member in drawn:
+        sign = "+" if member.parent else " "
+        layers = f"{member.added_layers} layer{'' if member.added_layers == 1 else 's'}"
+        yield f"{branches}{_name(member)}".ljust(width) + f"  {sign}{shown_size(member.added):<7}  {layers}"
+
+
+def _branches(member: Member) -> str:
+    """The lines that lead to a member from those that it is built on."""
+    text, below = "", member
+    while below.parent is not None:
+        is_last = below is below.parent.children[-1]
+        line = ("└── " if is_last else "├── ") if below is member else ("    " if is_last else "│   ")
+        text, below = line + text, below.parent
+    return text
+
+
+def _name(member: Member) -> str:
+    """The first name of each image, or its ID as Docker shortens it."""
+    return ", ".join(image.name or image.digest.partition(":")[2][:12] for image in member.images)

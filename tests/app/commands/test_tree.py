@@ -1,0 +1,53 @@
+"""`stowage tree`: the family of the images in a terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from stowage.cli import main
+from stowage.settings import Config
+from stowage.wiring import open_engine
+from tests.builders import Layout, make_layer, put_image
+
+IMAGES = {"base:1": "a", "tools:1": "ab", "app:1": "abc", "app:2": "abd", "side:1": "ae", "other:1": "f"}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_ROOT", str(tmp_path_factory.mktemp("tree")))
+    assert main(["db", "upgrade"]) == 0
+    with open_engine(Config.from_environ()) as engine:
+        for name, layers in IMAGES.items():
+            layout = Layout()
+            put_image(engine, name, layout, layout.image(map(make_layer, layers), compression="none"))
+        layout = Layout()
+        put_image(engine, None, layout, layout.image(map(make_layer, "abg"), compression="none"))
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    capsys.readouterr()
+    assert main(["tree", *arguments]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_what_is_built_on_an_image_is_below_it(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys)
+    assert [re.sub(r"[0-9a-f]{12}", "ID", line.partition("  +")[0].partition("   1")[0].rstrip()) for line in lines] == [
+        "base:1",
+        "├── tools:1",
+        "│   ├── app:1",
+        "│   ├── app:2",
+        "│   └── ID",
+        "└── side:1",
+        "other:1",
+    ]
+    assert lines[0].split()[1:] == ["10.24kB", "1", "layer"]
+    assert lines[1].split()[2:] == ["+10.24kB", "1", "layer"]
+
+
+def test_a_pattern_shows_the_relatives_of_what_matches(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, "app:2")
+    assert [line.split("  +")[0].rstrip() for line in lines[1:]] == ["└── tools:1", "    └── app:2"]
+    assert printed(capsys, "absent") == []
