@@ -60,6 +60,7 @@ def turns(checkouts: list[Path], address: str, count: int) -> Iterator[dict[str,
             ):
                 for title, names in _PULLS.items():
                     costs[title][which] = pull(engine, address, names)
+        print(f"turn {number + 1}: {costs}", file=sys.stderr, flush=True)
         yield costs
 
 
