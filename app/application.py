@@ -14,7 +14,8 @@ from stowage.blueprints.access import PAGE_MODE
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
-from stowage.blueprints.streaming import LISTENERS, SERVING, TRANSFERS, Places
+from stowage.blueprints.running import TRANSFERS
+from stowage.blueprints.streaming import LISTENERS, SERVING, Places
 from stowage.blueprints.system.metrics import EVERYWHERE, EXPOSITION
 from stowage.blueprints.system.readyz import READINESS
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix

@@ -15,27 +15,24 @@ import select
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TypeVar, cast
 
 import orjson
 from flask import Response, current_app, request
 
-from stowage.blueprints.client import Client, client_cutter, client_name, watched_client
-from stowage.blueprints.log_entry import CLIENT_LEFT, ENDED, OK, LogEntry, log_entry
+from stowage.blueprints.client import Client, watched_client
+from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
+from stowage.blueprints.running import running_operation
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import Disconnected, EngineError, Unavailable
-from stowage.services.meter import Parts
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer.retry import awaited
 from stowage.services.transfer.totals import with_totals
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: Places for the live streams of the process."""
-TRANSFERS = "stowage.transfers"
-"""Key of the application's extensions: its Transfers."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
@@ -91,7 +88,7 @@ def stream_progress(
     somebody ends it there. With `totals` it has lines about the whole operation as well.
     """
     with ExitStack() as running:
-        entry = running.enter_context(_running(operation, request.content_length if reads_body else None))
+        entry = running.enter_context(running_operation(operation, request.content_length if reads_body else None))
         if totals and entry.tally:
             progress = with_totals(progress, entry.tally.parts)
         client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
@@ -114,7 +111,7 @@ def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
 def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str = "") -> Response:
     """The same for any content that is useless without its end."""
     with ExitStack() as running:
-        entry = running.enter_context(_running(operation))
+        entry = running.enter_context(running_operation(operation))
         first = next(chunks, b"")
         entry.end(CLIENT_LEFT)
         return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks, running)
@@ -153,35 +150,6 @@ def while_connected(call: Callable[[], _T]) -> _T:
             waiting.close()
             log_entry().end(CLIENT_LEFT)
             raise Disconnected("the client has disconnected")
-
-
-@contextmanager
-def _running(operation: str, length: int | None = None) -> Iterator[LogEntry]:
-    """The entry of a stream. While the context is open the stream is one of the transfers, if it is an operation."""
-    entry = log_entry()
-    entry.operation = operation
-    if not operation:
-        yield entry
-        return
-    entry.running = running = Running(
-        operation,
-        entry.tally.parts if entry.tally else Parts(),
-        names=entry.images,
-        count=lambda: entry.count,
-        received=lambda: entry.received,
-        length=length,
-        registry=entry.registry,
-        client=client_name(),
-        cut=client_cutter(),
-    )
-    transfers = cast("Transfers", current_app.extensions[TRANSFERS])
-    transfers.begin(running)
-    try:
-        yield entry
-    finally:
-        transfers.close(running)
-        if running.is_ended and entry.fields.get("outcome") == CLIENT_LEFT:  # it waited for its client and was cut
-            entry.end(ENDED)
 
 
 def _whole(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:

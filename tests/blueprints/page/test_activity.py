@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from stowage.application import create_app
-from stowage.blueprints.streaming import TRANSFERS
+from stowage.blueprints.running import TRANSFERS
 from stowage.services.engine import Engine
 from stowage.services.metadata.records import Actor
 from stowage.services.meter import Parts
