@@ -14,6 +14,7 @@ from stowage.blueprints.access import PAGE_MODE
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
+from stowage.blueprints.running import TRANSFERS
 from stowage.blueprints.streaming import LISTENERS, SERVING, Places
 from stowage.blueprints.system.metrics import EVERYWHERE, EXPOSITION
 from stowage.blueprints.system.readyz import READINESS
@@ -29,6 +30,7 @@ from stowage.request_log import REQUEST_LOG, RequestLog
 from stowage.services.engine import Engine
 from stowage.services.system.readiness import Readiness, find_problems
 from stowage.services.system.totals import read_totals
+from stowage.services.system.transfers import Transfers
 from stowage.settings import CONFIG, Config
 from stowage.wiring import build_engine
 
@@ -78,6 +80,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds
     app.extensions[LISTENERS] = Places(max(1, config.threads // 4))
+    app.extensions[TRANSFERS] = Transfers(lambda: engine().board)
     app.extensions[SERVING] = lambda: True
     app.extensions[ADMITS] = (lambda _: True) if config.allow_insecure_tcp else is_admitted
     register_headers(app)

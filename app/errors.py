@@ -34,6 +34,7 @@ STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
     errors.NotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Disconnected: HTTPStatus.BAD_REQUEST,
+    errors.Ended: HTTPStatus.CONFLICT,
     errors.ResourceExhausted: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RegistryFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -52,7 +53,7 @@ def register_errors(app: Flask) -> None:
 def _engine_error(error: errors.EngineError) -> Response:
     """Answer a known failure with its own message. A client of a version without JSON errors gets plain text, as from moby."""
     status = STATUSES[type(error)]
-    log_entry().note_left(error)
+    log_entry().note_cause(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # what a client did wrong is not logged: it may repeat any part of the request
         log_entry().explain(error, str(error))
     if below_json_errors():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, FAILED, OK, REFUSED, LogEntry
+from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENDED, FAILED, OK, REFUSED, LogEntry
 from stowage.blueprints.routing import Route
 from stowage.metric_files import PARENT, allocate, make_folder, mark_dead
 from stowage.services.errors import Internal, OutOfSpace, Unavailable
@@ -105,7 +105,7 @@ class Metrics:
         self._operations.labels(*labels).inc()
         self._operation_bytes.labels(*labels).inc(moved)
         self._operation_seconds.labels(*labels[:2]).observe(seconds)
-        if tally := entry.tally:
+        if (tally := entry.tally) and entry.registry:
             self._pulled_blobs.labels("store").inc(tally.reused)
             self._pulled_blobs.labels("registry").inc(tally.fetched)
             self._retries.labels(entry.operation).inc(tally.retries)
@@ -176,7 +176,7 @@ class Metrics:
             for call in _CALLS:
                 self._content_errors.labels(call, error.__name__)
         for operation, registry in _OPERATIONS.items():
-            for outcome in (OK, FAILED, CLIENT_LEFT, CUT_OFF, REFUSED):
+            for outcome in (OK, FAILED, CLIENT_LEFT, CUT_OFF, ENDED, REFUSED):
                 self._operations.labels(operation, outcome, registry)
                 self._operation_bytes.labels(operation, outcome, registry)
                 self._operation_seconds.labels(operation, outcome)

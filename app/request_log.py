@@ -36,6 +36,8 @@ _NOT_HERE = "501"
 """The answer to requests about containers and builds: the service works, and cannot do that."""
 _ODD = re.compile(r"[^A-Za-z0-9._:/+=-]")
 _ID_LENGTH = 64
+_ROUTINE = PROBES | {"/ui/activity/transfers", "/ui/activity/events"}
+"""What load balancers, Prometheus and open pages ask for every few seconds."""
 
 
 class RequestLog:
@@ -119,7 +121,7 @@ class _Request:
         entry = cast("LogEntry | None", self.environ.get(ENTRY))
         if entry is not None and entry.operation:
             ended = outcome or str(entry.fields.get("outcome", REFUSED if self.status < "500" else FAILED))
-            moved = entry.tally.bytes if entry.tally else (entry.received or self.size)
+            moved = entry.tally.bytes if entry.tally and entry.registry else (entry.received or self.size)
             metrics.operation(entry, ended, seconds, moved)
 
     def _level(self, outcome: object, is_slow: bool) -> int:
@@ -127,8 +129,8 @@ class _Request:
             return logging.ERROR
         if is_slow or outcome == CUT_OFF:
             return logging.WARNING
-        is_probe = self.status == "200" and self.environ["PATH_INFO"] in PROBES  # every few seconds, from every load balancer
-        return logging.DEBUG if is_probe else logging.INFO
+        is_routine = self.status == "200" and self.environ["PATH_INFO"] in _ROUTINE
+        return logging.DEBUG if is_routine else logging.INFO
 
 
 class _Counted(Iterator[bytes]):

@@ -9,6 +9,8 @@ import time
 from types import TracebackType
 from typing import Self
 
+from stowage.services.units import human_size
+
 _REDRAW_SECONDS = 0.1
 _CLEAR = "\r\x1b[K"
 
@@ -57,12 +59,7 @@ class ProgressLine:
 
 def shown_size(size: int) -> str:
     """A number of bytes as Docker shows it: `12.3MB`."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.4g}{unit}"
-        amount /= 1000
-    return f"{amount:.4g}TB"
+    return human_size(size)
 
 
 def shown_share(done: int, total: int) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from stowage.holding import hold_place
 from stowage.metrics import Metrics
 from stowage.services.archive.bounds import MemoryBudget
+from stowage.services.content.board import FileBoard
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
@@ -21,6 +22,7 @@ from stowage.services.registry.proxies import Proxies
 from stowage.services.registry.search import HUB_INDEX
 from stowage.services.registry.urls import UrlDownloads
 from stowage.services.store.identity import is_one_store
+from stowage.services.transfer_board import TransferBoard
 from stowage.settings import SETTINGS, Config, ConfigError
 from stowage.timed import timed_content, timed_metadata
 
@@ -45,10 +47,11 @@ def build_engine(config: Config, metrics: Metrics | None = None) -> Engine:
     except BaseException:
         metadata.close()
         raise
+    board = FileBoard(config.root / "transfers") if config.database_file else metadata.board()
     if metrics is None:
-        return _compose(config, metadata, content)
+        return _compose(config, metadata, content, board)
     timed = timed_content(content, metrics.content_call, metrics.removed)
-    return _compose(config, timed_metadata(metadata, metrics.database_call, metrics.swept), timed)
+    return _compose(config, timed_metadata(metadata, metrics.database_call, metrics.swept), timed, board)
 
 
 @contextmanager
@@ -81,7 +84,7 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
         )
 
 
-def _compose(config: Config, metadata: MetadataStore, content: ContentStore) -> Engine:
+def _compose(config: Config, metadata: MetadataStore, content: ContentStore, board: TransferBoard) -> Engine:
     proxies = Proxies.from_environ(os.environ)
     return Engine(
         content=content,
@@ -103,6 +106,7 @@ def _compose(config: Config, metadata: MetadataStore, content: ContentStore) -> 
         clock=time.time_ns,
         limits=_limits(config),
         memory=MemoryBudget(config.request_memory, setting=SETTINGS["request_memory"].name),
+        board=board,
         shown=_shown(config, proxies.masked),
     )
 

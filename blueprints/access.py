@@ -6,12 +6,17 @@ facts takes its engine from `visible` or `changeable`.
 
 from __future__ import annotations
 
+from typing import cast
+
 from flask import current_app, request
 
 from stowage.blueprints.rendering.token import require_token
 from stowage.blueprints.request import engine
+from stowage.blueprints.running import TRANSFERS
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden
+from stowage.services.system.transfers import Transfers
+from stowage.services.transfer_board import Transfer
 
 PAGE_MODE = "stowage.page"
 """Key of the application's extensions: what the page may do: off, read or write."""
@@ -20,6 +25,16 @@ PAGE_MODE = "stowage.page"
 def visible() -> Engine:
     """The engine with what the sender of this request may see."""
     return engine()
+
+
+def visible_transfers() -> list[Transfer]:
+    """The running transfers that the sender of this request may see."""
+    return _transfers().find()
+
+
+def end_transfer(identifier: str) -> None:
+    """End one of them; the caller has checked that the sender may change anything. Raises NotFound."""
+    _transfers().end(identifier)
 
 
 def changeable(token: str) -> Engine:
@@ -46,3 +61,7 @@ def can_write() -> bool:
 def has_page() -> bool:
     """Whether there is a page."""
     return bool(current_app.extensions[PAGE_MODE] != "off")
+
+
+def _transfers() -> Transfers:
+    return cast("Transfers", current_app.extensions[TRANSFERS])

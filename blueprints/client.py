@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 
 from flask import request
+
+_PRODUCT = re.compile(r"[!#$%&'*+.^_`|~\w-]+(/[!#$%&'*+.^_`|~\w-]+)?", re.ASCII)
+_NAME_LENGTH = 64
 
 
 class Client:
@@ -32,6 +40,28 @@ class Client:
 def is_at_health_address() -> bool:
     """Whether the request arrived at the health address; the worker says so (app/health_address.py)."""
     return getattr(request.environ.get("gunicorn.socket"), "is_health", False)
+
+
+def client_name() -> str:
+    """The product that the client says it is, such as `Docker-Client/26.1.5`; empty if it says nothing."""
+    product = _PRODUCT.match(request.headers.get("User-Agent", ""))
+    return product[0][:_NAME_LENGTH] if product else ""
+
+
+def client_cutter() -> Callable[[bool], None]:
+    """A function that ends what a thread may wait for: that this client sends, and with True also that it accepts anything.
+
+    It may be called from any thread while the request runs. It does nothing if the server does not expose the connection.
+    """
+    connection = request.environ.get("gunicorn.socket")
+
+    def cut(wholly: bool) -> None:
+        if connection is None:
+            return
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:  # below TLS, which stays able to send
+            same.shutdown(socket.SHUT_RDWR if wholly else socket.SHUT_RD)
+
+    return cut
 
 
 def watched_client(gone: int = select.POLLRDHUP) -> Client | None:

@@ -12,16 +12,20 @@ from typing import Any, cast
 from flask import request
 
 from stowage.blueprints.routing import Route
+from stowage.services.errors import Ended
 from stowage.services.meter import Tally
 from stowage.services.registry.redaction import public_url
+from stowage.services.system.transfers import Running
 
 ENTRY = "stowage.log_entry"
 """Key of the WSGI environment."""
 ROUTE = "stowage.route"
 """Key of the WSGI environment: the Route of the request, or None."""
 
-OK, FAILED, CLIENT_LEFT, CUT_OFF, REFUSED = "ok", "failed", "client-left", "cut-off", "refused"
-"""Outcomes of a stream: CUT_OFF by the end of the process, or REFUSED with a status below 500, which the log has instead."""
+OK, FAILED, CLIENT_LEFT, CUT_OFF, ENDED, REFUSED = "ok", "failed", "client-left", "cut-off", "ended", "refused"
+"""Outcomes of a stream: CUT_OFF by the end of the process, ENDED by an administrator, or REFUSED with a status below 500, which the log has
+instead.
+"""
 
 _SHOWN = 8
 """How many images are named; of more there is only the number."""
@@ -30,7 +34,8 @@ _SHOWN = 8
 @dataclass(slots=True)
 class LogEntry:
     """`operation` is what a stream does, `registry` is the one that it uses, and `tally` has its counts. `received` are the bytes of
-    the body so far; `lost_body` was raised when the client left before it had sent the whole body.
+    the body so far; `lost_body` was raised when the client left before it had sent the whole body. `running` is the transfer that the
+    stream is, while it runs.
     """
 
     operation: str = ""
@@ -41,6 +46,7 @@ class LogEntry:
     received: int = 0
     tally: Tally | None = None
     lost_body: Exception | None = None
+    running: Running | None = None
 
     def add_image(self, name: str) -> None:
         """Name one more image."""
@@ -55,17 +61,24 @@ class LogEntry:
     def fail(self, error: Exception, reason: str) -> None:
         """Note why there is no good end. An error that comes from a client's leaving is no failure."""
         self.end(FAILED)
-        self.note_left(error)
+        self.note_cause(error)
         self.explain(error, reason)
 
     def explain(self, error: Exception, reason: str) -> None:
         """Note the class of an error, and what is said of it."""
         self.fields |= {"error": type(error).__name__, "reason": reason}
 
-    def note_left(self, error: Exception) -> None:
-        """Note that the client left, if the error comes from that."""
-        if any(cause is self.lost_body for cause in _causes(error)):
+    def note_cause(self, error: Exception) -> None:
+        """Note that the client left, or that the stream was ended, if the error comes from that."""
+        if any(isinstance(cause, Ended) for cause in _causes(error)):
+            self.end(ENDED)
+        elif any(cause is self.lost_body for cause in _causes(error)):
             self.end(CLIENT_LEFT)
+
+    def check(self) -> None:
+        """Raise Ended if the stream was ended by an administrator."""
+        if self.running is not None:
+            self.running.check()
 
     def all_fields(self) -> dict[str, str | int]:
         """The operation, the images, their number if there are several, and the rest."""

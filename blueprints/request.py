@@ -48,8 +48,8 @@ def engine() -> Engine:
     return cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
 
 
-def registry_engine(registry: str) -> Engine:
-    """The engine for an operation with this registry, which counts what the operation moves."""
+def operation_engine(registry: str = "") -> Engine:
+    """The engine for an operation, with this registry if it uses one; it counts what the operation moves."""
     entry = log_entry()
     entry.registry, entry.tally = registry, Tally()
     return replace(engine(), tally=entry.tally)
@@ -104,13 +104,26 @@ class _Body(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1) -> bytes:
+        self._entry.check()
+        chunk = self._receive(size)
+        self._entry.received += len(chunk)
+        return chunk
+
+    def _receive(self, size: int | None) -> bytes:
+        """Some of the body. If the operation has been ended, that is why it is not whole."""
+        try:
+            return self._read_whole(size)
+        except InvalidContent:
+            self._entry.check()
+            raise
+
+    def _read_whole(self, size: int | None) -> bytes:
         try:
             chunk = self._source.read(-1 if size is None else size)
         except TimeoutError as exc:
             raise InvalidContent(f"the client sent nothing of the request's body for {self._idle} seconds") from exc
         except Exception as exc:  # WSGI defines no class for it
             raise self._broken() from exc
-        self._entry.received += len(chunk)
         if self._missing is not None:
             self._missing -= len(chunk)
             if self._missing > 0 and size != 0 and (not chunk or size is None or size < 0):

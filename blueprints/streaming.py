@@ -19,22 +19,24 @@ from contextlib import ExitStack
 from typing import TypeVar, cast
 
 import orjson
-from flask import Response, current_app
+from flask import Response, current_app, request
 
 from stowage.blueprints.client import Client, watched_client
 from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
+from stowage.blueprints.running import running_operation
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import Disconnected, EngineError, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.transfer.retry import awaited
+from stowage.services.transfer.totals import with_totals
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: Places for the live streams of the process."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
-_DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT})
+_DETAIL = record({}, {"current": INTEGER, "total": INTEGER, "hidecounts": BOOLEAN, "units": TEXT, "rate": INTEGER, "left": INTEGER})
 PROGRESS_LINE = {"minProperties": 1} | record(
     {},
     {
@@ -71,7 +73,9 @@ class Places(threading.BoundedSemaphore):
         return self._count - self._value
 
 
-def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False) -> Response:
+def stream_progress(
+    progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False, totals: bool = False
+) -> Response:
     """Answer 200 with a JSON line per item; with `errors_in_stream` an error before the first item is a line too.
 
     An item with nothing set is a tick. It writes nothing, and is only a chance to notice that the client has disconnected, which ends the
@@ -80,20 +84,23 @@ def stream_progress(progress: ProgressStream, *, operation: str = "", reads_body
     until something is written. With `errors_in_stream`, where the status is known, the head of the answer is sent then: if the client has
     disconnected, the connection breaks.
 
-    The log has the operation, its images and its outcome.
+    The log has the operation, its images and its outcome. While it runs it is one of the service's transfers, and ends with an error if
+    somebody ends it there. With `totals` it has lines about the whole operation as well.
     """
-    entry = _begin(operation)
-    client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
-    try:
-        first = _first(progress, client, answers_early=errors_in_stream)
-    except EngineError as exc:
-        if not errors_in_stream:
-            raise
-        entry.fail(exc, str(exc))
-        return Response(_error_line(str(exc)), content_type=JSON)
-    entry.end(CLIENT_LEFT)  # unless the stream comes to its end
-    response = Response(_lines(first, progress, client, entry), content_type=JSON)
-    return _closing(response, progress)
+    with ExitStack() as running:
+        entry = running.enter_context(running_operation(operation, request.content_length if reads_body else None))
+        if totals and entry.tally:
+            progress = with_totals(progress, entry.tally.parts)
+        client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
+        try:
+            first = _first(progress, client, entry, answers_early=errors_in_stream)
+        except EngineError as exc:
+            if not errors_in_stream:
+                raise
+            entry.fail(exc, str(exc))
+            return Response(_error_line(str(exc)), content_type=JSON)
+        entry.end(CLIENT_LEFT)  # unless the stream comes to its end
+        return _closing(Response(_lines(first, progress, client, entry), content_type=JSON), progress, running)
 
 
 def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
@@ -103,10 +110,11 @@ def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
 
 def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str = "") -> Response:
     """The same for any content that is useless without its end."""
-    entry = _begin(operation)
-    first = next(chunks, b"")
-    entry.end(CLIENT_LEFT)
-    return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks)
+    with ExitStack() as running:
+        entry = running.enter_context(running_operation(operation))
+        first = next(chunks, b"")
+        entry.end(CLIENT_LEFT)
+        return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks, running)
 
 
 def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
@@ -144,17 +152,13 @@ def while_connected(call: Callable[[], _T]) -> _T:
             raise Disconnected("the client has disconnected")
 
 
-def _begin(operation: str) -> LogEntry:
-    entry = log_entry()
-    entry.operation = operation
-    return entry
-
-
 def _whole(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:
     """The chunks. After an error it raises what servers take for a broken connection, which they close without a word."""
     try:
         yield first
-        yield from chunks
+        for chunk in chunks:
+            entry.check()
+            yield chunk
     except Exception as exc:
         entry.fail(exc, _reason(exc))
         raise ConnectionResetError(errno.ECONNRESET, "the answer has no end") from exc
@@ -185,18 +189,20 @@ def _leaves(client: Client | None) -> bool:
     return False
 
 
-def _closing(response: Response, stream: Iterator[object]) -> Response:
-    """Close the generator with the response, even if not one byte of it was sent."""
+def _closing(response: Response, stream: Iterator[object], running: ExitStack) -> Response:
+    """Close the generator with the response, even if not one byte of it was sent, and then what is open while it runs."""
     if isinstance(stream, Generator):
-        response.call_on_close(stream.close)
+        running.callback(stream.close)
+    response.call_on_close(running.pop_all().close)
     return response
 
 
-def _first(progress: ProgressStream, client: Client | None, *, answers_early: bool) -> Progress | None:
+def _first(progress: ProgressStream, client: Client | None, entry: LogEntry, *, answers_early: bool) -> Progress | None:
     """The first item that is not a tick, or None if there is none or the client has disconnected before it. A tick if the answer begins
     without an item.
     """
     while (item := next(progress, None)) == Progress():
+        entry.check()
         if client is not None:
             if client.is_gone():
                 return None
@@ -224,6 +230,7 @@ def _lines(first: Progress | None, progress: ProgressStream, client: Client | No
                 return
             looked = time.monotonic()
         try:
+            entry.check()
             item = next(progress, None)
         except Exception as exc:  # noqa: BLE001 - the status has been sent, so the stream must report it
             reason = _reason(exc)
@@ -250,7 +257,14 @@ def _line(item: Progress) -> bytes:
 
 
 def _detail(detail: Detail) -> dict[str, object]:
-    fields = {"current": detail.current, "total": detail.total, "hidecounts": detail.hide_counts, "units": detail.units}
+    fields = {
+        "current": detail.current,
+        "total": detail.total,
+        "hidecounts": detail.hide_counts,
+        "units": detail.units,
+        "rate": detail.rate,
+        "left": detail.left,
+    }
     return {key: value for key, value in fields.items() if value}
 
 

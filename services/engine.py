@@ -11,6 +11,7 @@ from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.meter import Tally
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.protocol import Downloads, Registry
+from stowage.services.transfer_board import TransferBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
-    `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `costs` counts
-    what one operation costs, in an engine that is made for that operation, and `tally` what it moves.
+    `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `board` shows what
+    every process transfers; `costs` counts what one operation costs, in an engine that is made for that operation, and `tally` what it
+    moves.
     """
 
     content: ContentStore
@@ -74,6 +76,7 @@ class Engine:
     clock: Callable[[], int]
     limits: Limits
     memory: MemoryBudget
+    board: TransferBoard
     shown: ShownSettings = ShownSettings()
     costs: Costs | None = None
     tally: Tally = field(default_factory=Tally)

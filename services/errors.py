@@ -71,6 +71,10 @@ class Disconnected(EngineError):
     """The client has disconnected, so its request has ended and nobody gets the answer."""
 
 
+class Ended(EngineError):
+    """An administrator has ended the request."""
+
+
 class ResourceExhausted(Unavailable):
     """A registry answers that there were too many requests."""
 

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """The progress of one layer, in bytes (or `units`); all zero if only the status counts."""
+    """The progress of one layer, in bytes (or `units`); all zero if only the status counts.
+
+    Of a whole operation also the `rate`, in bytes a second, and the seconds that are `left`, if they can be said.
+    """
 
     current: int = 0
     total: int = 0
     units: str = ""
     hide_counts: bool = False
+    rate: int = 0
+    left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,9 @@ def content(tmp_path: Path) -> FilesystemStore:
 
 
 @pytest.fixture
-def engine(metadata: SqlMetadataStore, content: FilesystemStore) -> Engine:
+def engine(metadata: SqlMetadataStore, content: FilesystemStore, tmp_path: Path) -> Engine:
     """A real engine: files, and the test's database."""
-    return real_engine(metadata, content)
+    return real_engine(metadata, content, tmp_path / "root" / "transfers")
 
 
 @pytest.fixture

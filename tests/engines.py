@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stowage.services.archive.bounds import Bounds, MemoryBudget
+from stowage.services.content.board import FileBoard
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits
 from stowage.services.metadata.protocol import MetadataStore
@@ -55,8 +57,8 @@ def downloads(*allowed: str) -> UrlDownloads:
     return UrlDownloads(allowed, setting="STOWAGE_IMPORT_URLS")
 
 
-def real_engine(metadata: MetadataStore, content: ContentStore) -> Engine:
-    """An engine on these stores, with a registry client that may use plain HTTP on loopback, and linux/amd64 preferred."""
+def real_engine(metadata: MetadataStore, content: ContentStore, transfers: Path) -> Engine:
+    """An engine on these stores, with a folder for transfers, a registry client that may use plain HTTP on loopback, and linux/amd64 preferred."""
     return Engine(
         content=content,
         metadata=metadata,
@@ -66,6 +68,7 @@ def real_engine(metadata: MetadataStore, content: ContentStore) -> Engine:
         clock=time.time_ns,
         limits=LIMITS,
         memory=memory_budget(),
+        board=FileBoard(transfers),
     )
 
 

@@ -10,11 +10,22 @@ from pathlib import Path
 
 def sockets(pid: int | str = "self") -> int:
     """How many sockets a process has open."""
-    count = 0
+    return len(_sockets(pid))
+
+
+def sockets_of(pid: int | str) -> set[str]:
+    """The sockets of a process, by the numbers that they have in /proc/net."""
+    return {name.removeprefix("socket:[").removesuffix("]") for name in _sockets(pid)}
+
+
+def _sockets(pid: int | str) -> list[str]:
+    found = []
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):
-            count += os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith("socket:")
-    return count
+            name = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            if name.startswith("socket:"):
+                found.append(name)
+    return found
 
 
 def held() -> tuple[int, int]:

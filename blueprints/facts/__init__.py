@@ -2,7 +2,7 @@
 
 from flask import Blueprint
 
-from stowage.blueprints.facts import difference, disk, family, files, freed, layer
+from stowage.blueprints.facts import difference, disk, family, files, freed, layer, transfer_end, transfers
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     disk.blueprint,
@@ -11,4 +11,6 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     family.blueprint,
     files.blueprint,
     difference.blueprint,
+    transfers.blueprint,
+    transfer_end.blueprint,
 )

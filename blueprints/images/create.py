@@ -8,10 +8,11 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from stowage.blueprints.request import body_stream, engine, load_query, meta_headers, registry_auth, registry_engine
+from stowage.blueprints.request import body_stream, load_query, meta_headers, operation_engine, registry_auth
 from stowage.blueprints.routing import TAR
-from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.schemas.base import since
 from stowage.blueprints.schemas.fields import PlatformSpecifier
+from stowage.blueprints.schemas.totals import TotalsQuery, wants_totals
 from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.import_ import import_image, import_url
 from stowage.services.images.pull import pull_image, pull_reference
@@ -21,7 +22,7 @@ from stowage.services.store.names import repo_tag_reference
 blueprint = Blueprint("image_create", __name__)
 
 
-class CreateQuery(QuerySchema):
+class CreateQuery(TotalsQuery):
     from_image = fields.String(data_key="fromImage", load_default="")
     from_src = fields.String(data_key="fromSrc", load_default="")
     repo = fields.String(load_default="")
@@ -36,14 +37,14 @@ def image_create() -> ResponseReturnValue:
     """POST /images/create."""
     query = load_query()
     if query["from_image"]:
-        return stream_progress(_pull(query), operation="pull")
+        return stream_progress(_pull(query), operation="pull", totals=wants_totals(query))
     return stream_progress(_import(query), operation="import", reads_body=query["from_src"] == "-")
 
 
 def _pull(query: dict[str, Any]) -> ProgressStream:
     reference = pull_reference(query["from_image"], query["tag"])
     return pull_image(
-        registry_engine(reference.domain),
+        operation_engine(reference.domain),
         reference,
         platform=query["platform"],
         credentials=registry_auth(),
@@ -61,5 +62,5 @@ def _import(query: dict[str, Any]) -> ProgressStream:
         "changes": query["changes"],
     }
     if source == "-":
-        return import_image(engine(), body_stream(), **options)
-    return import_url(engine(), source, **options)
+        return import_image(operation_engine(), body_stream(), **options)
+    return import_url(operation_engine(), source, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from stowage.blueprints.request import body_stream, engine, load_query
+from stowage.blueprints.request import body_stream, load_query, operation_engine
 from stowage.blueprints.routing import TAR
 from stowage.blueprints.schemas.fields import DockerBool
 from stowage.blueprints.schemas.platforms import PlatformsQuery
@@ -25,5 +25,5 @@ class LoadQuery(PlatformsQuery):
 def image_load() -> ResponseReturnValue:
     """POST /images/load."""
     query = load_query()
-    lines = load_image(engine(), body_stream(), platforms=query["platforms"])
+    lines = load_image(operation_engine(), body_stream(), platforms=query["platforms"])
     return stream_progress(lines, operation="load", reads_body=True, errors_in_stream=True)

@@ -8,16 +8,17 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from stowage.blueprints.request import load_query, meta_headers, push_auth, registry_engine
-from stowage.blueprints.schemas.base import QuerySchema, since
+from stowage.blueprints.request import load_query, meta_headers, operation_engine, push_auth
+from stowage.blueprints.schemas.base import since
 from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.blueprints.schemas.totals import TotalsQuery, wants_totals
 from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.push import push_image, push_reference
 
 blueprint = Blueprint("image_push", __name__)
 
 
-class PushQuery(QuerySchema):
+class PushQuery(TotalsQuery):
     tag = fields.String(load_default="")
     platform = PlatformJson(load_default=None, metadata=since("1.46"))
 
@@ -33,10 +34,10 @@ def image_push(name: str) -> ResponseReturnValue:
     query = load_query()
     reference = push_reference(name, query["tag"])
     lines = push_image(
-        registry_engine(reference.domain),
+        operation_engine(reference.domain),
         reference,
         platform=query["platform"],
         credentials=push_auth(),
         headers=meta_headers(),
     )
-    return stream_progress(lines, operation="push")
+    return stream_progress(lines, operation="push", totals=wants_totals(query))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.request import load_query, operation_engine
 from stowage.blueprints.schemas.platforms import PlatformsQuery
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
 from stowage.services.images.save import save_images
@@ -17,4 +17,4 @@ blueprint = Blueprint("image_save", __name__)
 def image_save(name: str) -> ResponseReturnValue:
     """GET /images/{name}/get."""
     query = load_query()
-    return stream_tar(save_images(engine(), [name], platforms=query["platforms"]), operation="save")
+    return stream_tar(save_images(operation_engine(), [name], platforms=query["platforms"]), operation="save")

@@ -6,7 +6,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.request import load_query, operation_engine
 from stowage.blueprints.schemas.platforms import PlatformsQuery
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
 from stowage.services.images.save import save_images
@@ -22,4 +22,4 @@ class GetSeveralQuery(PlatformsQuery):
 def image_save_several() -> ResponseReturnValue:
     """GET /images/get."""
     query = load_query()
-    return stream_tar(save_images(engine(), query["names"], platforms=query["platforms"]), operation="save")
+    return stream_tar(save_images(operation_engine(), query["names"], platforms=query["platforms"]), operation="save")

@@ -6,7 +6,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from stowage.blueprints.request import body_stream, engine, load_query
+from stowage.blueprints.request import body_stream, load_query, operation_engine
 from stowage.blueprints.routing import ANY_BYTES
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import PlatformJson
@@ -25,4 +25,5 @@ class SaveSinceQuery(QuerySchema):
 def image_save_since() -> ResponseReturnValue:
     """POST /stowage/images/save."""
     query = load_query()
-    return stream_tar(save_since(engine(), query["names"], platforms=query["platforms"], source=body_stream()))
+    chunks = save_since(operation_engine(), query["names"], platforms=query["platforms"], source=body_stream())
+    return stream_tar(chunks, operation="save")

@@ -4,6 +4,8 @@ from flask import Blueprint
 
 from stowage.blueprints.page import (
     activity,
+    activity_events,
+    activity_transfers,
     assets,
     delete,
     difference,
@@ -17,6 +19,7 @@ from stowage.blueprints.page import (
     overview,
     prune,
     tag,
+    transfer_end,
 )
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
@@ -30,6 +33,9 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     free.blueprint,
     family.blueprint,
     activity.blueprint,
+    activity_transfers.blueprint,
+    activity_events.blueprint,
+    transfer_end.blueprint,
     delete.blueprint,
     tag.blueprint,
     prune.blueprint,

@@ -50,6 +50,7 @@ _TEMPLATES.filters |= {
     "number": words.number,
     "percent": words.percent,
     "age": words.age,
+    "duration": words.duration,
     "when": words.when,
     "short": words.short_digest,
     "instruction": words.instruction,

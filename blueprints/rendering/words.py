@@ -36,7 +36,7 @@ def percent(part: float, whole: float) -> str:
 
 def age(seconds: float, now: float) -> str:
     """How long ago a time in seconds since 1970 is."""
-    return f"{_duration(now - seconds)} ago"
+    return f"{duration(now - seconds)} ago"
 
 
 def when(seconds: float) -> str:
@@ -76,7 +76,8 @@ def growth(before: int, after: int) -> str:
     return "±0" if after == before else ("+" if after > before else "\N{MINUS SIGN}") + size(abs(after - before))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Roughly how long that is: 34 seconds, 5 minutes."""
     if seconds < 1:
         return "less than a second"
     if seconds < _MINUTE:

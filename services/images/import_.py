@@ -37,6 +37,7 @@ from stowage.services.store.publish import assign_name, record_graph
 from stowage.services.transfer.retry import awaited
 
 _PROGRESS_SECONDS = 0.1
+_DOWNLOAD = "download"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,9 @@ def _import_download(engine: Engine, address: str, plan: _Plan) -> Generator[Pro
             leaving.callback(left.set)
             importing = worker.submit(_finish, _import(engine, download, plan), left)
             while not wait([importing], timeout=_PROGRESS_SECONDS).done:
-                yield _importing(download)
+                yield _importing(engine, download)
         image = importing.result()
-    yield _importing(download)
+    yield _importing(engine, download)
     return image
 
 
@@ -118,7 +119,10 @@ def _finish(steps: Generator[Progress, None, Digest], left: Event) -> Digest:
     raise InvalidContent("context canceled")
 
 
-def _importing(download: Download) -> Progress:
+def _importing(engine: Engine, download: Download) -> Progress:
+    if download.size:
+        engine.tally.parts.expect({_DOWNLOAD: download.size})
+        engine.tally.parts.reach(_DOWNLOAD, download.position)
     return Progress(status="Importing", detail=Detail(current=download.position, total=download.size))
 
 

@@ -104,6 +104,7 @@ def save_images(
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
         _log(engine, chosen)
+        engine.tally.parts.expect({digest: plan.sizes[digest] for digest in plan.blobs})
         blobs = {blob_member(digest): _blob(engine, digest, plan.sizes[digest]) for digest in plan.blobs}
         yield from write_tar(blobs | documents)
 
@@ -270,8 +271,12 @@ def _manifest_entry(plan: _Plan, digest: Digest) -> tuple[Digest, list[str], lis
 
 def _blob(engine: Engine, digest: Digest, size: int) -> NewMember:
     def chunks() -> Iterator[bytes]:
+        parts, position = engine.tally.parts, 0
         with open_verified(engine, digest, size) as blob:
             while chunk := blob.read(CHUNK):
                 yield chunk
+                position += len(chunk)
+                parts.reach(digest, position)
+        parts.finish(digest)
 
     return NewMember(_BLOB_MODE, size, chunks)

@@ -45,6 +45,16 @@ def transaction(engine: Engine, *, writes: bool, migrates: bool = False) -> Iter
         raise database.translate(exc) from exc
 
 
+@contextmanager
+def aside(engine: Engine) -> Iterator[Connection]:
+    """A transaction on PostgreSQL that changes rows of which no other depends, and so takes no turn; raises as `transaction` does."""
+    try:
+        with postgresql.transaction(engine, Mode.ASIDE) as connection:
+            yield connection
+    except SQLAlchemyError as exc:
+        raise postgresql.translate(exc) from exc
+
+
 def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
     """What `read` finds with one query, outside a transaction; raises as `transaction` does. It may be called twice."""
     database = _database(engine)

@@ -1,7 +1,8 @@
 """Transactions on PostgreSQL: one writer at a time, as on SQLite, and every wait is bounded.
 
 A writer takes one advisory lock, as a statement alone so that what follows sees the rows of the writer before, and then runs READ
-COMMITTED. In a process a FIFO gate stands before the lock, and the pool is bounded. A reader is REPEATABLE READ, READ ONLY.
+COMMITTED. In a process a FIFO gate stands before the lock, and the pool is bounded. A reader is REPEATABLE READ, READ ONLY. What may be
+lost is written aside, without the lock.
 
 Every bound follows from one timeout:
 

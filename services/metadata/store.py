@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
+from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
@@ -118,6 +119,10 @@ class SqlMetadataStore:
                 after = page[-1]
         with transaction(self._engine(), writes=True) as connection:
             store_number(connection)
+
+    def board(self) -> SqlBoard:
+        """The board of all nodes; only on PostgreSQL."""
+        return SqlBoard(self._engine)
 
     def close(self) -> None:
         with self._engines_lock:

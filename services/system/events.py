@@ -49,6 +49,12 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
             yield None
 
 
+def newest_events(engine: Engine, *, after: int = 0) -> list[Event]:
+    """The last few events, of those with a higher id, the newest first."""
+    with engine.metadata.read() as tx:
+        return tx.events.after(max(after, tx.events.last() - _PAGE), limit=_PAGE)[::-1]
+
+
 def _read_page(engine: Engine, position: int) -> list[Event]:
     with engine.metadata.read() as tx:
         return tx.events.after(position, limit=_PAGE)

@@ -29,6 +29,7 @@ def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: 
     The first failure, or closing the stream, ends every transfer before it is raised. What has been received is kept for the next try,
     unless the registry lies or does not have a blob, which another try would not change.
     """
+    engine.tally.parts.expect({blob.digest: blob.size for blob in blobs})
     try:
         yield from _download(_Downloads(engine, lease, repository), blobs, engine.limits.concurrent_downloads)
     except (InvalidParameter, NotFound):
@@ -65,6 +66,7 @@ class _Downloads(Transfers):
         except NotFound:
             if not mediatypes.is_foreign_layer(blob.media_type):
                 raise
+            self._parts.drop(blob.digest)
         return Progress("Download complete", blob.digest.short, Detail(hide_counts=True))
 
     def _store(self, blob: Descriptor) -> None:
@@ -115,6 +117,10 @@ class _Downloads(Transfers):
                 self._tally.add(resumes=stream.offset > 0)
                 return stream
 
+    def begin(self, offset: int) -> None:
+        """Note that a blob's transfer begins behind bytes that an earlier one has left."""
+        self._parts.skip(offset)
+
     def count(self, received: int) -> None:
         """Count bytes that a registry has sent."""
         self._tally.add(moved=received)
@@ -145,6 +151,7 @@ class _Transfer:
         self._patience = downloads.patience()
         self._stream = downloads.open(blob, offset, self._patience)
         self.offset = self._stream.offset
+        downloads.begin(self.offset)
 
     def __iter__(self) -> Iterator[bytes]:
         received = self.offset

@@ -31,7 +31,7 @@ class Transfers:
     """Transfers whose lines say `advancing` as bytes pass. Those that have not begun say `waiting`, or nothing if it is empty."""
 
     def __init__(self, engine: Engine, advancing: str, *, waiting: str = "") -> None:
-        self._limits, self._tally = engine.limits, engine.tally
+        self._limits, self._tally, self._parts = engine.limits, engine.tally, engine.tally.parts
         self._advancing = advancing
         self._waiting = waiting
         self._cancelled = threading.Event()
@@ -48,6 +48,7 @@ class Transfers:
             done, pending = wait(pending, timeout=max(0.0, due - time.monotonic()), return_when=FIRST_COMPLETED)
             for future in done:
                 last = future.result()
+                self._parts.finish(futures[future].digest)
                 if is_shown(futures[future]):
                     yield last
             if time.monotonic() >= due:
@@ -67,6 +68,7 @@ class Transfers:
     def advance(self, blob: Descriptor, passed: int) -> None:
         """Note how many bytes of the blob were transferred."""
         self._passed[blob.digest] = passed
+        self._parts.reach(blob.digest, passed)
 
     def patience(self) -> Patience:
         """A new count of tries for one blob."""

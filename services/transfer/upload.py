@@ -50,6 +50,7 @@ class Uploads(Transfers):
         Yields lines about the shown blobs and empty ticks in between. The first failure, or closing the stream, ends every transfer
         before it is raised.
         """
+        self._parts.expect({blob.digest: blob.size for blob in blobs})
         yield from (_line("Preparing", blob) for blob in blobs if is_shown(blob))
         yield from self._run(blobs, lambda blob: self._push_blob(blob, sources.get(blob.digest, "")))
 
@@ -75,6 +76,7 @@ class Uploads(Transfers):
 
     def _push_blob(self, blob: Descriptor, source: str) -> Progress:
         if self._try_again(blob, lambda: self._destination.has_blob(blob), lambda: 0):
+            self._parts.drop(blob.digest)
             return _line("Layer already exists" if mediatypes.is_layer(blob.media_type) else "Already exists", blob)
         self.has_sent = True
         opened = partial(open_verified, self._engine, blob.digest, blob.size)
@@ -87,6 +89,8 @@ class Uploads(Transfers):
         if blob.digest in self._passed and self._destination.has_blob(blob):
             return _line("Pushed", blob)
         mounted = upload.proceed()
+        if mounted:
+            self._parts.drop(blob.digest)
         return _line(f"Mounted from {source}" if mounted and source else "Pushed", blob)
 
     def _try_again(self, descriptor: Descriptor, attempt: Callable[[], _T], reached: Callable[[], int]) -> _T:

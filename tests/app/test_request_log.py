@@ -220,3 +220,11 @@ def test_a_level_hides_lines_of_requests_but_not_of_failures(client: FlaskClient
     client.get("/_ping", buffered=True)
     client.post("/images/load", data=b"no archive", buffered=True)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("path", ["/ui/activity/transfers", "/ui/activity/events"])
+def test_what_open_pages_ask_for_now_and_then_is_not_in_the_usual_log(client: FlaskClient, logged: Lines, path: str) -> None:
+    assert client.get(path, buffered=True).status_code == 200
+    assert logged.count == 0
+    client.get("/ui/activity", buffered=True)
+    assert logged.count == 1

@@ -51,7 +51,7 @@ class Store:
         self._cluster, self._database = cluster, database
         url = cluster.create_database(database)
         upgrade(url, PLATFORM)
-        self.engine = real_engine(metadata_store(url), FilesystemStore(folder))
+        self.engine = real_engine(metadata_store(url), FilesystemStore(folder), folder / "transfers")
         self._client = create_app(Config.from_environ({"STOWAGE_ROOT": str(folder)}), build=lambda _: self.engine).test_client()
 
     def grow(self, images: int, *, first: int = 0, analyze: bool) -> None:

@@ -23,7 +23,7 @@ from tests.builders import Json, Layout, digest_of
 from tests.fake_registry.answers import Answer as Answer
 from tests.fake_registry.answers import Document as Document
 from tests.fake_registry.server import Request, serving
-from tests.fake_registry.slow import Slowness, answer_slowly, drip
+from tests.fake_registry.slow import Slowness, answer_slowly, drip, send_at
 from tests.fake_registry.uploads import ENDLESS, UploadHandler, Uploads
 
 TOKEN = "a-token-that-opens"
@@ -78,8 +78,8 @@ class FakeRegistry:
     """One registry; `auth` is "", "basic" (`user:password`) or "bearer" (a token from /token, given to anyone or to that user).
 
     `faults` and `answers` stay, the faults of `passing` happen to one request each. A token server that `echoes` refuses with what it was
-    sent. `sent` counts the bytes of bodies. A blob of `pause_after` comes up to that byte, and the rest when `resume` is set. `slow` is by
-    the last part of a path.
+    sent. `sent` counts the bytes of bodies. A blob of `rates` comes with so many bytes a second. A blob of `pause_after` comes up to that
+    byte, and the rest when `resume` is set. `slow` is by the last part of a path.
     """
 
     auth: str = ""
@@ -100,6 +100,7 @@ class FakeRegistry:
     challenge: str = ""
     echoes: bool = False
     sent: int = 0
+    rates: dict[str, int] = field(default_factory=dict)
     pause_after: dict[str, int] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     resume: threading.Event = field(default_factory=threading.Event)
@@ -305,6 +306,9 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
     def _write(self, content: bytes) -> None:
         if content and self._last_part in self.registry.slow:
             drip(self.connection, content, self.registry.stalled)
+            return
+        if rate := self.registry.rates.get(self._last_part):
+            send_at(rate, self.connection, content)
             return
         limit = self.registry.pause_after.get(self._last_part)
         if limit is not None and len(content) > limit:

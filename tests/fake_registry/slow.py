@@ -7,6 +7,7 @@ import threading
 from enum import StrEnum
 
 DRIP_SECONDS = 0.005
+_PIECE_SECONDS = 0.05
 
 
 class Slowness(StrEnum):
@@ -47,3 +48,11 @@ def drip(connection: socket.socket, content: bytes, began: threading.Event) -> N
         connection.sendall(content[position : position + 1])
         began.set()
         gone.wait(DRIP_SECONDS)
+
+
+def send_at(rate: int, connection: socket.socket, content: bytes) -> None:
+    """Send so many bytes a second."""
+    gone, piece = threading.Event(), max(1, round(rate * _PIECE_SECONDS))
+    for position in range(0, len(content), piece):
+        connection.sendall(content[position : position + piece])
+        gone.wait(_PIECE_SECONDS)

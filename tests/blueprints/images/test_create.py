@@ -10,7 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
-from tests.builders import make_tar
+from tests.builders import make_tar, simple_layout
+from tests.fake_registry import FakeRegistry
 
 ROOTFS = make_tar({"hello": b"world"})
 
@@ -122,3 +123,21 @@ def test_garbage_is_refused_with_a_status(client: FlaskClient) -> None:
 def test_a_pull_that_is_refused_answers_a_status(client: FlaskClient, parameters: dict[str, str], status: int, message: str) -> None:
     response = create(client, {"fromSrc": "-"} | parameters, body=b"")
     assert (response.status_code, response.json) == (status, {"message": message})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "headers", "has_totals"),
+    [
+        pytest.param({}, {}, False, id="as Docker"),
+        pytest.param({"stowage.totals": "1"}, {}, True, id="parameter"),
+        pytest.param({"stowage.totals": "0"}, {}, False, id="parameter that says no"),
+        pytest.param({}, {"X-Stowage-Totals": "true"}, True, id="header"),
+    ],
+)
+def test_the_totals_of_a_pull_are_told_to_those_who_ask(
+    client: FlaskClient, registry: FakeRegistry, parameters: dict[str, str], headers: dict[str, str], has_totals: bool
+) -> None:
+    layout = simple_layout()
+    name = registry.publish(layout, layout.manifests[0])
+    found = lines(create(client, {"fromImage": name, "tag": "1", **parameters}, body=b"", headers=headers))
+    assert any(line.get("id") == "Total" for line in found) == has_totals

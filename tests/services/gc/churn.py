@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from stowage.services.content.board import FileBoard
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, NotFound
@@ -49,6 +50,7 @@ def open_store(root: Path, url: str) -> Engine:
         lambda: next(ticks),
         impatient,
         memory_budget(),
+        FileBoard(root / "transfers"),
     )
 
 

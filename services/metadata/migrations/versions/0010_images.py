@@ -10,7 +10,7 @@ from alembic import op
 from stowage.services.metadata.column_types import TEXT
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 
 def upgrade() -> None:
