@@ -58,7 +58,7 @@ def downloads(*allowed: str) -> UrlDownloads:
 
 
 def real_engine(metadata: MetadataStore, content: ContentStore, transfers: Path) -> Engine:
-    """An engine on these stores, with a folder for transfers, a registry client that may use plain HTTP on loopback, and linux/amd64 preferred."""
+    """An engine on these stores and this folder, with a registry client that may use plain HTTP on loopback; linux/amd64 preferred."""
     return Engine(
         content=content,
         metadata=metadata,
