@@ -34,6 +34,12 @@ def _upwards() -> CTE:
     return upwards.union(select(edge.c.parent).join(upwards, edge.c.child == upwards.c.digest))
 
 
+def present_and_above() -> CTE:
+    """The present ones of DIGESTS, and everything above them."""
+    upwards = select(blob.c.digest.label("digest")).where(blob.c.digest.in_(DIGESTS)).cte("upwards", recursive=True)
+    return upwards.union(select(edge.c.parent).join(upwards, edge.c.child == upwards.c.digest))
+
+
 def _is_found(query: Select[str]) -> ColumnElement[bool]:
     """Whether a correlated query has a row. Of EXISTS PostgreSQL would make a hash of the whole table: it expects millions of digests."""
     return query.limit(1).scalar_subquery().is_not(None)

@@ -13,9 +13,10 @@ from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, lite
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.facts import DANGLING
 from stowage.services.metadata.reach import DIGESTS
+from stowage.services.metadata.reached import read_below
 from stowage.services.metadata.records import Role
 from stowage.services.metadata.rows import in_chunks, to_digest
-from stowage.services.metadata.upkeep import USERS, Upkeep, read_holdings
+from stowage.services.metadata.upkeep import USERS, Upkeep
 from stowage.services.metadata.usage_protocol import Amount, BlobAmounts, Chain, Relative, RepositoryUse, UsedBlob
 from stowage.services.oci.digest import Digest
 
@@ -40,7 +41,7 @@ _SHARED = (
     .order_by(_blob.c.size.desc(), _blob.c.digest)
     .limit(bindparam("most"))
 )
-_above = reach.TARGETS_ABOVE.subquery()
+_above = reach.present_and_above()
 _USERS_OF = (
     select(_target.c.id)
     .join(_above, _above.c.digest == _target.c.digest)
@@ -84,8 +85,12 @@ class SqlUsage:
         return [UsedBlob(to_digest(digest), size, users) for digest, size, users in self._connection.execute(_SHARED, {"most": limit})]
 
     def holdings(self, targets: Iterable[Digest]) -> dict[Digest, Mapping[Digest, int]]:
-        held = read_holdings(self._connection, map(str, targets))
-        return {to_digest(target): {to_digest(digest): size for digest, size in blobs.items()} for target, blobs in held.items()}
+        reached = read_below(self._connection, map(str, targets))
+        held: dict[Digest, dict[Digest, int]] = defaultdict(dict)
+        for digest, size in reached.sizes.items():
+            for target in reached.roots[digest]:
+                held[to_digest(target)][to_digest(digest)] = size
+        return dict(held)
 
     def users(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         self._upkeep.flush()
