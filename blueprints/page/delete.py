@@ -31,7 +31,7 @@ class DeleteForm(QuerySchema):
     token = fields.String(load_default="")
 
 
-@blueprint.route("/ui/delete", methods=["GET", "POST"], query=DeleteForm, answer=PAGE, quick=True)
+@blueprint.route("/ui/delete", methods=["GET", "POST"], query=DeleteForm, answer=PAGE)
 def page_delete() -> ResponseReturnValue:
     """GET and POST /ui/delete."""
     require_write()

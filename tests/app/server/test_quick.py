@@ -22,6 +22,8 @@ SLOW = {
     "image_load.image_load": "reads a body, and streams",
     "image_prune.image_prune": "removes any number of images",
     "image_push.image_push": "streams",
+    "page_delete.page_delete": "removes any number of images",
+    "page_prune.page_prune": "removes any number of images",
     "image_search.image_search": "asks a registry",
     "system_auth.system_auth": "reads a body, and asks a registry",
     "system_events.system_events": "streams",
