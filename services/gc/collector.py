@@ -19,7 +19,7 @@ from stowage.services.progress import Advance, unobserved
 
 ORPHAN_GRACE_SECONDS = 60 * 60
 _BATCH = 64
-_EXPIRED_AT_ONCE = 4
+_LEASES_AT_ONCE = 4
 """More leases than one transfer leaves behind, so their number shrinks, but few enough not to keep the caller waiting."""
 
 _log = logging.getLogger(__name__)
@@ -61,13 +61,21 @@ def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
     """
     try:
         with metadata.write() as tx:
-            held = tx.leases.end_expired(limit=_EXPIRED_AT_ONCE)
+            held = tx.leases.end_expired(limit=_LEASES_AT_ONCE)
         if held:
             sweep(metadata, content, held)
             _discard_partials(metadata, content, map(str, held))
             metadata.note_sweep()
     except EngineError:
         _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
+
+
+def end_abandoned(metadata: MetadataStore) -> None:
+    """End the leases that expired or whose holder stopped renewing them, a few in a transaction: each may name thousands of blobs."""
+    more = True
+    while more:
+        with metadata.write() as tx:
+            more = tx.leases.end_abandoned(limit=_LEASES_AT_ONCE)
 
 
 def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
@@ -77,8 +85,8 @@ def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
     row in its first hour, are left for the writer that may continue with them. Looks neither at the files nor at the rows of blobs that
     are in use.
     """
-    with metadata.write() as tx:
-        tx.leases.end_abandoned()
+    end_abandoned(metadata)
+    with metadata.read() as tx:
         unused = tx.graph.unused()
     swept = sweep(metadata, content, unused)
     return _complete(metadata, content, swept, set(content.unsettled()))
@@ -91,8 +99,8 @@ def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Adv
     called as by `sweep`.
     """
     metadata.recount()
-    with metadata.write() as tx:
-        tx.leases.end_abandoned()
+    end_abandoned(metadata)
+    with metadata.read() as tx:
         unrooted = tx.graph.unrooted()
     swept = sweep(metadata, content, unrooted, advance)
     return _complete(metadata, content, swept, {digest for digest, _ in content.blobs()})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, InvalidParameter, NotFound
-from stowage.services.gc.collector import collect_expired, sweep
+from stowage.services.gc.collector import collect_expired, end_abandoned, sweep
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, Role
 from stowage.services.metadata.summary import ManifestSummary, platform_not_found, read_manifests, summarize
@@ -86,9 +86,9 @@ def _find(tx: Transaction, name: str) -> _Found:
 
 def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:
     """Remove the manifests under their content locks, so no writer reuses one before its file is removed, and sweep what was below."""
+    end_abandoned(engine.metadata)  # only a running transfer may block the removal
     with ExitStack() as locks:
         with engine.metadata.write() as tx:
-            tx.leases.end_abandoned()  # only a running transfer may block the removal
             found = _find(tx, name)
             below: set[Digest] = set()
             removed: list[Digest] = []

@@ -36,6 +36,8 @@ _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _MANIFESTS = MANIFESTS.where(manifest.c.digest.in_(DIGESTS))
 _OPTIONAL = (Role.MANIFEST, Role.REFERRER)
 _NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
+_LISTED = select(edge.c.child).where(edge.c.parent.in_(DIGESTS), edge.c.role == Role.MANIFEST).distinct()
+_LISTING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role == Role.MANIFEST).distinct()
 _LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
 _REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
 _RECORDED = select(manifest.c.digest).where(manifest.c.digest.in_(DIGESTS))
@@ -153,6 +155,9 @@ class SqlGraph:
         weights = read_below(self._connection, map(str, asked)).groups()
         return {digest: weights.get(str(digest), {}) for digest in asked}
 
+    def nesting(self, digests: Collection[Digest], *, most: int) -> int:
+        return sum(self._levels(query, set(digests), most) for query in (_LISTED, _LISTING))
+
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         among = set(roots)
         return among | self._digests(reach.BELOW, among)
@@ -194,6 +199,14 @@ class SqlGraph:
 
     def _digests(self, query: Executable, digests: Iterable[Digest]) -> set[Digest]:
         return {to_digest(text) for (text,) in self._rows(query, digests)}
+
+    def _levels(self, query: Executable, level: set[Digest], most: int) -> int:
+        """How often this query finds further digests, counted up to one more than `most`."""
+        for levels in range(most + 1):
+            level = self._digests(query, level)
+            if not level:
+                return levels
+        return most + 1
 
     def _delete(self, column: Column[str], digests: Iterable[Digest]) -> None:
         for chunk in in_chunks(digests):

@@ -82,10 +82,12 @@ class SqlLeases:
             self.end(identifier)
         return held
 
-    def end_abandoned(self) -> None:
+    def end_abandoned(self, *, limit: int) -> bool:
         abandoned = or_(tables.lease.c.expires_at <= NOW, tables.lease.c.alive_until <= NOW)
-        for identifier in self._connection.scalars(select(tables.lease.c.id).where(abandoned)).all():
+        found = self._connection.scalars(select(tables.lease.c.id).where(abandoned).limit(limit)).all()
+        for identifier in found:
             self.end(identifier)
+        return bool(found)
 
     def _require(self, lease: str) -> None:
         """Refuse a lease that was ended as abandoned while its holder did not renew it: what it held may have been removed."""

@@ -24,7 +24,7 @@ readers of the file, and marked. Readers of rows ignore the mark; to writers a m
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -135,7 +135,10 @@ class Graph(Protocol):
         """The raw image config of an image manifest."""
 
     def weights_below(self, digests: Iterable[Digest]) -> dict[Digest, dict[Hashable, int]]:
-        """How many digests each of these reaches, itself included, in groups; what several of them reach is one group with one key."""
+        """How many digests and links each of these reaches, itself included, in groups; what several of them reach has one key."""
+
+    def nesting(self, digests: Collection[Digest], *, most: int) -> int:
+        """How many levels of indexes are above and below these manifests, by the highest and the lowest; not counted far beyond `most`."""
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         """The roots and everything reachable from them, present or not."""
@@ -211,8 +214,8 @@ class Leases(Protocol):
     def end_expired(self, *, limit: int) -> set[Digest]:
         """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
 
-    def end_abandoned(self) -> None:
-        """End every lease that expired or whose holder stopped renewing it."""
+    def end_abandoned(self, *, limit: int) -> bool:
+        """End leases that expired or whose holder stopped renewing them, at most `limit`; returns whether there were any."""
 
 
 class Sources(Protocol):

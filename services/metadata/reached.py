@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
@@ -21,10 +21,11 @@ _TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGES
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The bytes of each present digest that some roots reach, themselves included, and which of them reach it."""
+    """The bytes of each present digest that some roots reach, themselves included, which of them reach it, and what lists what."""
 
-    sizes: dict[str, int] = field(default_factory=dict)
-    roots: dict[str, Roots] = field(default_factory=dict)
+    sizes: dict[str, int]
+    roots: dict[str, Roots]
+    children: Mapping[str, Collection[str]]
 
     def count(self) -> Counter[str]:
         """How many roots reach each digest."""
@@ -43,9 +44,12 @@ class Reached:
         return total
 
     def groups(self) -> dict[str, dict[Hashable, int]]:
-        """How many digests each root reaches, present or not, in groups: those that the same roots reach."""
+        """How many digests, present or not, and links from them each root reaches, in groups: what the same roots reach."""
+        groups: Counter[Roots] = Counter()
+        for digest, roots in self.roots.items():
+            groups[roots] += 1 + len(self.children.get(digest, ()))
         found: dict[str, dict[Hashable, int]] = defaultdict(dict)
-        for roots, number in Counter(self.roots.values()).items():
+        for roots, number in groups.items():
             for root in roots:
                 found[root][roots] = number
         return found
@@ -63,7 +67,7 @@ def read_below(connection: Connection, digests: Iterable[str]) -> Reached:
             if child is not None:
                 children[digest].add(child)
         present.update(digest for digest in chunk if digest in sizes)
-    return Reached(sizes, spread(present, children))
+    return Reached(sizes, spread(present, children), children)
 
 
 def read_targets_above(connection: Connection, digests: Iterable[str]) -> dict[str, Roots]:
@@ -106,23 +110,42 @@ def spread(roots: Iterable[str], children: Mapping[str, Collection[str]]) -> dic
     arriving: dict[str, set[Roots]] = defaultdict(set)
     for root in roots:
         arriving[root].add(frozenset([root]))
-    order = _parents_first(arriving, children)
     reached: dict[str, Roots] = {}
     shared: dict[Roots, Roots] = {}
-    while arriving:  # once, unless there is a cycle: an artifact may have the manifest that it refers to as a layer
-        for digest in order:
-            if sets := arriving.pop(digest, None):
-                known = reached.get(digest, _NONE)
-                new = sets.pop() if len(sets) == 1 and not known else known.union(*sets)
-                if len(new) > len(known):
-                    reached[digest] = new = shared.setdefault(new, new)
-                    for child in children.get(digest, ()):
-                        arriving[child].add(new)
+    for component in _components(list(arriving), children):
+        sets = {each for digest in component for each in arriving.pop(digest, ())}
+        new = sets.pop() if len(sets) == 1 else _NONE.union(*sets)
+        new = shared.setdefault(new, new)
+        reached |= dict.fromkeys(component, new)
+        for child in {child for digest in component for child in children.get(digest, ()) if child not in reached}:
+            arriving[child].add(new)
     return reached
 
 
-def _parents_first(roots: Iterable[str], children: Mapping[str, Collection[str]]) -> list[str]:
-    """These digests and all below them, each after everything that lists it, as far as there is no cycle."""
+def _components(roots: Iterable[str], children: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
+    """These digests and all below them, each after everything that reaches it, and those that reach each other together.
+
+    There are such: an artifact may have manifests as layers, and these have it as what refers to them. Source: S. R. Kosaraju's algorithm.
+    """
+    order = _left_last_first(roots, children)
+    parents: dict[str, set[str]] = defaultdict(set)
+    for digest in order:
+        for child in children.get(digest, ()):
+            parents[child].add(digest)
+    found: set[str] = set()
+    for digest in order:
+        component: list[str] = []
+        waiting = {digest} - found
+        while waiting:
+            found |= waiting
+            component += waiting
+            waiting = {parent for each in waiting for parent in parents[each]} - found
+        if component:
+            yield component
+
+
+def _left_last_first(roots: Iterable[str], children: Mapping[str, Collection[str]]) -> list[str]:
+    """These digests and all below them, in the reverse of the order in which a search in depth leaves them."""
     left: list[str] = []
     entered: set[str] = set()
     waiting = [(root, False) for root in roots]

@@ -6,22 +6,31 @@ image visible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import bytes_problem, damaged
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import dangling_name
-from stowage.services.store.graph import ReadManifest
+from stowage.services.store.graph import MAX_DEPTH, ReadManifest
+
+_MAX_NESTING = 2 * MAX_DEPTH
+"""Levels of indexes that several operations may make together, however they are divided."""
 
 
-def record_graph(tx: Transaction, content: ContentStore, graph: Iterable[ReadManifest]) -> None:
-    """Record every manifest of the graph inside the caller's transaction, with its config, whose bytes are read again."""
+def record_graph(tx: Transaction, content: ContentStore, graph: Sequence[ReadManifest]) -> None:
+    """Record every manifest of the graph inside the caller's transaction, with its config, whose bytes are read again.
+
+    Raises InvalidContent if the store then has indexes that are nested too deeply: each level multiplies what a change below costs.
+    """
     tx.graph.add_manifests(
         (manifest.document, None if manifest.config is None else _read_config(content, manifest.config)) for manifest in graph
     )
+    if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
+        raise InvalidContent(f"index {graph[-1].document.digest} is nested too deeply together with others in the store")
 
 
 def _read_config(content: ContentStore, digest: Digest) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 import pytest
 
 from stowage.services.engine import Engine
+from stowage.services.errors import InvalidContent
 from stowage.services.images import load
 from stowage.services.images.load import _children as children
 from stowage.services.images.load import load_image as stream_load
@@ -143,3 +144,29 @@ def test_an_index_of_many_names_is_gone_through_once(
     lines = load_image(engine, layout.to_tar(), platforms=platforms)
     assert lines == [f"Loaded image: index:{number}\n" for number in range(40)]
     assert len(calls) <= 10
+
+
+NESTED = "nested too deeply together with others in the store"
+
+
+@pytest.mark.parametrize("first", ["lowest", "highest"])
+def test_indexes_that_several_loads_nest_too_deeply_are_refused(engine: Engine, first: str) -> None:
+    """An archive alone may nest only a few. One that is refused is missing, so the next ones begin anew."""
+    layout = Layout()
+    indexes = [layout.index([on_platform(layout.image([make_layer()]), "linux/amd64")])]
+    for _ in range(11):
+        indexes.append(layout.index([indexes[-1]]))
+    refused = []
+    for number, index in enumerate(indexes if first == "lowest" else reversed(indexes)):
+        archive = Layout(blobs={index["digest"]: layout.blobs[index["digest"]]})
+        archive.tag(index, f"docker.io/library/nested{number}:1")
+        if not any("Loaded image" in line for line in loaded_or_refused(engine, archive)):
+            refused.append(number)
+    assert refused == [8]
+
+
+def loaded_or_refused(engine: Engine, archive: Layout) -> list[str]:
+    try:
+        return load_image(engine, archive.to_tar())
+    except InvalidContent as exc:
+        return [NESTED] if NESTED in str(exc) else pytest.fail(str(exc))
