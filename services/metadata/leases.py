@@ -35,7 +35,7 @@ NOW = _Now()
 
 
 class SqlLeases:
-    """Implements `stowage.services.metadata.protocol.Leases`."""
+    """Implements `stowage.services.metadata.leases_protocol.Leases`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

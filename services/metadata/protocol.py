@@ -29,6 +29,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stowage.services.metadata.layer_files_protocol import LayerFiles
+from stowage.services.metadata.leases_protocol import Leases
 from stowage.services.metadata.records import (
     NEWEST,
     Actor,
@@ -192,30 +193,6 @@ class Targets(Protocol):
 
     def bytes(self) -> int:
         """The bytes of all present blobs that a target reaches, each counted once."""
-
-
-class Leases(Protocol):
-    """Leases. Times are seconds from now, by the database's clock. `add` and `renew` raise Internal for a lease that has ended."""
-
-    def create(self, note: str, *, alive: int, expires: int) -> str:
-        """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`."""
-
-    def add(self, lease: str, digests: Iterable[Digest]) -> None: ...
-
-    def renew(self, lease: str, *, alive: int, expires: int) -> None: ...
-
-    def digests(self, lease: str) -> set[Digest]: ...
-
-    def held(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Which of these an unexpired lease names; blobs that are only reachable from a named one are not included."""
-
-    def end(self, lease: str) -> None: ...
-
-    def end_expired(self, *, limit: int) -> set[Digest]:
-        """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
-
-    def end_abandoned(self, *, limit: int) -> bool:
-        """End leases that expired or whose holder stopped renewing them, at most `limit`; returns whether there were any."""
 
 
 class Sources(Protocol):

@@ -74,7 +74,7 @@ def test_an_error_removes_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0B"), (999, "999B"), (1000, "1kB"), (12_345_678, "12.35MB"), (2 * 10**9, "2GB"), (3 * 10**15, "3000TB")]
+    ("size", "text"), [(0, "0B"), (999, "999B"), (1000, "1kB"), (12_345_678, "12.35MB"), (2 * 10**9, "2GB"), (3 * 10**15, "3PB")]
 )
 def test_sizes_are_shown_as_docker_shows_them(size: int, text: str) -> None:
     assert shown_size(size) == text

@@ -19,7 +19,7 @@ from stowage.services.images.load import load_image
 from stowage.services.images.save import save_images
 from stowage.services.metadata.store import upgrade
 from stowage.settings import Config
-from tests.blueprints.test_growth import LISTS_ALL, SCANS, counting
+from tests.blueprints.test_growth import LISTS_ALL, PAGES, SCANS, counting
 from tests.builders import Layout, make_layer
 from tests.engines import PLATFORM, metadata_store, real_engine
 from tests.fake_registry import FakeRegistry
@@ -33,7 +33,7 @@ ROWS = 8
 """How many rows and index entries a statement reads in the mean, roughly."""
 NEVER, WHILE_SMALL, ALWAYS = "never analyzed", "analyzed while small", "analyzed"
 OWN = ("load, save and delete", "push, delete and pull")
-ONE = [*(what for what, _ in requests(SMALL) if what not in LISTS_ALL | SCANS), *OWN]
+ONE = [*(what for what, _ in requests(SMALL) if what not in LISTS_ALL | SCANS | PAGES), *OWN]
 """What is about one image, or few."""
 
 _READ = """SELECT (SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables)

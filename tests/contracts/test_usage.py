@@ -45,7 +45,7 @@ def test_blobs_are_counted_by_how_many_images_use_them(store: MetadataStore) -> 
 def test_repositories_are_ordered_by_what_only_one_of_their_images_has(store: MetadataStore) -> None:
     with store.write() as tx:
         tx.images.put(f"moby-dangling@{digest('three')}", descriptor("three"), 1)
-        tx.images.delete("localhost:5000/team/other:1")
+        tx.images.delete(["localhost:5000/team/other:1"])
         add_image(tx, "four", [], name=f"localhost:5000/x@{digest('four')}")
     with store.read() as tx:
         assert tx.usage.repositories(10) == [
@@ -76,7 +76,7 @@ def test_lists_have_an_order_with_and_without_conditions(store: MetadataStore, o
 def test_images_without_a_name_come_after_all_names(store: MetadataStore) -> None:
     with store.write() as tx:
         tx.images.put(f"moby-dangling@{digest('one')}", descriptor("one"), 1)
-        tx.images.delete(f"{HUB}app:1")
+        tx.images.delete([f"{HUB}app:1"])
     by_name = names(store, Selection(), Order(SortKey.NAME, descending=False))
     assert by_name[:2] == ["app:2", "other:1"] and by_name[2].startswith("moby-dangling@")
 

@@ -99,6 +99,7 @@ def test_many_transfers_are_one_write_in_two_seconds(here: Transfers, board: Cou
 
 
 def test_a_short_transfer_writes_nothing_and_leaves_no_thread(here: Transfers, board: CountingBoard) -> None:
+    poll(lambda: "transfers" not in [thread.name for thread in threading.enumerate()])  # of other tests
     for _ in range(100):
         with shown(here, running()):
             pass
