@@ -20,7 +20,7 @@ from stowage.services.metadata.upkeep import USERS, Upkeep
 from stowage.services.metadata.usage_protocol import Amount, BlobAmounts, Chain, Relative, RepositoryUse, UsedBlob
 from stowage.services.oci.digest import Digest
 
-_FEW = 50
+_FEW = 8
 """How many parents of a blob are looked at to find a few images that use it."""
 
 _blob, _target, _edge, _layer = tables.blob, tables.target, tables.edge, tables.layer
@@ -108,8 +108,10 @@ class SqlUsage:
         self._upkeep.flush()
         found: dict[int, None] = {}
         level, seen = {str(digest)}, set[str]()
-        while level and len(found) < limit:
+        while level:
             found |= dict.fromkeys(row.id for row in self._connection.execute(_TARGETS_AMONG, {"digests": list(level)}))
+            if len(found) >= limit:
+                break
             seen |= level
             level = set(self._connection.scalars(_SOME_PARENTS, {"digests": list(level)})) - seen
         return list(found)[:limit]

@@ -32,8 +32,10 @@ SMALL, LARGE = 40, 1000
 ROWS = 8
 """How many rows and index entries a statement reads in the mean, roughly."""
 NEVER, WHILE_SMALL, ALWAYS = "never analyzed", "analyzed while small", "analyzed"
+CHOOSE_A_FEW = {"page, one image"}
+"""What looks up a few of many parents, and scans instead while the tables are small."""
 OWN = ("load, save and delete", "push, delete and pull")
-ONE = [*(what for what, _ in requests(SMALL) if what not in LISTS_ALL | SCANS | PAGES), *OWN]
+ONE = [*(what for what, _ in requests(SMALL) if what not in LISTS_ALL | SCANS | PAGES | CHOOSE_A_FEW), *OWN]
 """What is about one image, or few."""
 
 _READ = """SELECT (SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables)
