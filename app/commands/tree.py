@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ def run(config: Config, options: Namespace) -> int:
         family = read_family(engine, patterns=(options.pattern,) if options.pattern else ())
     for line in _lines(family):
         print(line)
+    if options.pattern and not family.members:
+        print(f"stowage: no image is called {options.pattern!r}", file=sys.stderr)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, request
 from marshmallow import fields
 
@@ -33,13 +35,13 @@ def page_free() -> Response:
     """GET /ui/free."""
     query = load_query()
     suggestion = suggest_deletions(visible(), wanted=query["want"], strategy=query["by"])
-    freed = count_freed(visible(), query["images"]) if query["images"] or query["chosen"] else suggestion.freed
+    is_chosen = bool(query["images"] or query["chosen"])
+    freed = count_freed(visible(), query["images"]) if is_chosen else suggestion.freed
     selected = {str(digest) for digest in freed.images}
-    shown = _shown(suggestion, selected)
+    facts: dict[str, Any] = {"freed": freed, "selected": selected, "images": _shown(suggestion, selected), "unique": unique_bytes}
+    is_short = not is_chosen and freed.bytes < query["want"]
     asked = request.args.get("want") or "1GB"
-    return render(
-        "free.html", freed=freed, selected=selected, images=shown, want=query["want"], asked=asked, by=query["by"], unique=unique_bytes
-    )
+    return render("free.html", want=query["want"], asked=asked, by=query["by"], is_short=is_short, **facts)
 
 
 def _shown(suggestion: Suggestion, selected: set[str]) -> list[object]:

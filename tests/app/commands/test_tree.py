@@ -50,4 +50,9 @@ def test_what_is_built_on_an_image_is_below_it(capsys: pytest.CaptureFixture[str
 def test_a_pattern_shows_the_relatives_of_what_matches(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, "app:2")
     assert [line.split("  +")[0].rstrip() for line in lines[1:]] == ["└── tools:1", "    └── app:2"]
-    assert printed(capsys, "absent") == []
+
+
+def test_a_pattern_that_matches_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["tree", "absent"]) == 0
+    assert capsys.readouterr() == ("", "stowage: no image is called 'absent'\n")

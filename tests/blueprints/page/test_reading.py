@@ -136,3 +136,10 @@ def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> 
     assert re.findall(r'value="(sha256:[0-9a-f]+)"[^>]* checked', mine) == [ids["base:1"]]
     assert "checked" not in show(client, "/ui/free?want=12kB&chosen=1")
     assert client.get("/ui/free?want=much").status_code == 400
+
+
+def test_a_suggestion_says_that_it_is_less_than_wanted(client: FlaskClient, ids: Ids) -> None:
+    less = "That is less than you want, and there is no more to suggest."
+    assert less in show(client, "/ui/free?want=1TB")
+    assert less not in show(client, "/ui/free?want=1B")
+    assert less not in show(client, f"/ui/free?want=1TB&chosen=1&image={quote(ids['base:1'])}")
