@@ -5,7 +5,9 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, literal, select, text
@@ -131,9 +133,13 @@ class SqlUsage:
 
 
 def database_size(connection: Connection) -> int:
-    """Bytes that the database has on its disk: all of its pages, without the log of what is not yet written into them."""
+    """Bytes that the database has on its disk: all of its pages, and SQLite's log of what is not yet written into them."""
     if connection.dialect.name == "sqlite":
-        return int(connection.scalar(text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")) or 0)
+        path = connection.scalar(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
+        pages = connection.scalar(text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"))
+        with suppress(FileNotFoundError):
+            return int(pages or 0) + Path(f"{path}-wal").stat().st_size
+        return int(pages or 0)
     return int(connection.scalar(text("SELECT pg_database_size(current_database())")) or 0)
 
 

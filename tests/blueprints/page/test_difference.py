@@ -26,6 +26,16 @@ def test_what_made_an_image_grow(client: FlaskClient) -> None:
     assert "<b>one" not in client.get("/ui/difference?left=app:1&right=app:2").text
 
 
+def test_a_file_that_is_replaced_at_the_same_size_counts_in_the_layers(client: FlaskClient, engine: Engine) -> None:
+    layers = [make_tar({"library": fill * 40_000}) for fill in (b"1", b"2")]
+    for name, number in (("lib:1", 1), ("lib:2", 2)):
+        layout = Layout()
+        put_image(engine, name, layout, layout.image(layers[:number], compression="none"))
+    shown = text_of(client, "/ui/difference?left=lib:1&right=lib:2")
+    assert "±0 40kB → 40kB unpacked" in shown
+    assert "+51.2kB 51.2kB → 102kB stored" in shown
+
+
 @pytest.mark.parametrize(
     ("query", "present"),
     [

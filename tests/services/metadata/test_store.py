@@ -160,3 +160,10 @@ def test_a_change_may_affect_more_targets_than_a_statement_has_parameters(metada
     with metadata.read() as tx:
         assert tx.images.count() == 0
     assert metadata.problems() == []
+
+
+def test_the_size_of_the_database_has_the_log(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+    for number in range(100):
+        with metadata.write() as tx:
+            add_image(tx, f"image {number}")
+    assert metadata.size() > (tmp_path / "root" / "stowage.db-wal").stat().st_size > 400_000
