@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conformance.conftest import Service, needs
 
@@ -68,6 +72,20 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def page_of(service: Service, path: str) -> str:
     """The address of a page of this service."""
     return f"http://127.0.0.1:{service.port}{path}"
+
+
+@contextmanager
+def leading_elsewhere(browser: WebDriver) -> Iterator[None]:
+    """Wait until what is done here has led to another page: a click may return before the browser begins to leave."""
+    left = browser.find_element(By.TAG_NAME, "html")
+    yield
+    WebDriverWait(browser, 20).until(staleness_of(left))
+
+
+def follow(browser: WebDriver, by: str, what: str) -> None:
+    """Click on what leads to another page, and wait for that."""
+    with leading_elsewhere(browser):
+        browser.find_element(by, what).click()
 
 
 def hosts_asked(browser: WebDriver) -> set[str]:

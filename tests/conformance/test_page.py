@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.builders import Json, Layout, make_layer
-from tests.conformance.browser import axe, browser, complaints, hosts_asked, open_browser, page_of, violations
+from tests.conformance.browser import axe, browser, complaints, follow, hosts_asked, leading_elsewhere, open_browser, page_of, violations
 from tests.conformance.conftest import Service, free_port, needs
 
 __all__ = ["axe", "browser"]
@@ -121,21 +121,21 @@ def test_a_phone_shows_it_without_scrolling_sideways(shown: Service, browser: We
 def test_the_list_is_sorted_and_filtered_by_mouse(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/images"))
     names = "tbody th a"
-    browser.find_element(By.LINK_TEXT, "Size").click()
+    follow(browser, By.LINK_TEXT, "Size")
     assert texts(browser, names)[:2] == ["team/app:2", "team/app:1"]
-    browser.find_element(By.PARTIAL_LINK_TEXT, "Size").click()
+    follow(browser, By.PARTIAL_LINK_TEXT, "Size")
     assert texts(browser, names)[-1] == "team/app:2"
     assert browser.find_element(By.CSS_SELECTOR, "th[aria-sort]").get_attribute("aria-sort") == "ascending"
     browser.find_element(By.NAME, "reference").send_keys("team/*")
-    browser.find_element(By.XPATH, "//button[text()='Filter']").click()
+    follow(browser, By.XPATH, "//button[text()='Filter']")
     assert texts(browser, names) == ["team/app:1", "team/app:2"], "the order stays"
-    browser.find_element(By.LINK_TEXT, "Clear").click()
+    follow(browser, By.LINK_TEXT, "Clear")
     assert len(texts(browser, names)) == 4
 
 
 def test_which_images_use_a_layer(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/"))
-    browser.find_element(By.CSS_SELECTOR, "#shared ~ .scroll tbody a").click()
+    follow(browser, By.CSS_SELECTOR, "#shared ~ .scroll tbody a")
     assert texts(browser, "tbody th a") == ["base:1", "team/app:1", "team/app:2"]
 
 
@@ -144,7 +144,7 @@ def test_what_a_selection_frees_is_counted_with_every_click(shown: Service, brow
     want = browser.find_element(By.NAME, "want")
     want.clear()
     want.send_keys("30kB")
-    browser.find_element(By.XPATH, "//button[text()='Suggest images']").click()
+    follow(browser, By.XPATH, "//button[text()='Suggest images']")
     bytes_freed = "[data-bytes]"
     (first,) = texts(browser, bytes_freed)
     assert not browser.find_element(By.CSS_SELECTOR, "[data-count-again]").is_displayed()
@@ -199,13 +199,14 @@ def test_a_page_that_reads_cannot_delete(shown: Service, browser: WebDriver) -> 
 
 def test_an_image_is_named_and_deleted_after_a_question(writable: Service, browser: WebDriver) -> None:
     browser.get(page_of(writable, "/ui/images/team/app:1"))
-    browser.find_element(By.NAME, "as").send_keys("team/kept:1", Keys.ENTER)
-    browser.find_element(By.XPATH, "//button[text()='Tag']").click()
+    with leading_elsewhere(browser):
+        browser.find_element(By.NAME, "as").send_keys("team/kept:1", Keys.ENTER)
+    follow(browser, By.XPATH, "//button[text()='Tag']")
     assert texts(browser, "h1") == ["team/app:1"] or texts(browser, "h1") == ["team/kept:1"]
-    browser.find_element(By.XPATH, "//button[text()='Delete this image …']").click()
+    follow(browser, By.XPATH, "//button[text()='Delete this image …']")
     assert texts(browser, "h1") == ["Delete 1 image?"]
     assert b"team/app" in writable.docker("image", "ls").stdout, "nothing is done before the answer"
-    browser.find_element(By.XPATH, "//button[text()='Delete']").click()
+    follow(browser, By.XPATH, "//button[text()='Delete']")
     assert texts(browser, "[role=status]") == ["The images are deleted."]
     listed = writable.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().split()
     assert sorted(listed) == ["base:1", "other:1", "team/app:2"]
@@ -221,7 +222,7 @@ def test_without_scripts_nothing_is_missing(shown: Service) -> None:
         for box in plain.find_elements(By.NAME, "image"):
             if not box.is_selected():
                 box.click()
-        plain.find_element(By.XPATH, "//button[text()='Count my selection']").click()
+        follow(plain, By.XPATH, "//button[text()='Count my selection']")
         assert texts(plain, "[data-count]") == ["4 images"] and texts(plain, "[data-bytes]") != [first]
         assert not any(button.is_displayed() for button in plain.find_elements(By.CSS_SELECTOR, "button[data-copy]"))
     finally:

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.builders import Layout, Link, make_tar
-from tests.conformance.browser import axe, browser, complaints, hosts_asked, page_of, violations
+from tests.conformance.browser import axe, browser, complaints, hosts_asked, leading_elsewhere, page_of, violations
 from tests.conformance.conftest import Service, free_port, needs
 
 __all__ = ["axe", "browser"]
@@ -68,7 +68,8 @@ def names(browser: WebDriver) -> list[str]:
 
 def follow(browser: WebDriver, text: str) -> None:
     """Follow a link by keyboard."""
-    browser.find_element(By.LINK_TEXT, text).send_keys(Keys.ENTER)
+    with leading_elsewhere(browser):
+        browser.find_element(By.LINK_TEXT, text).send_keys(Keys.ENTER)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -107,7 +108,8 @@ def test_names_are_shown_as_text(shown: Service, browser: WebDriver) -> None:
 def test_what_a_layer_did_and_what_is_wasted(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/files/team/app:1"))
     assert [row[-1] for row in rows(browser, "table.layers")] == ["803kB", "\N{EN DASH}"]
-    browser.find_elements(By.CSS_SELECTOR, "table.layers a")[1].send_keys(Keys.ENTER)
+    with leading_elsewhere(browser):
+        browser.find_elements(By.CSS_SELECTOR, "table.layers a")[1].send_keys(Keys.ENTER)
     follow(browser, "Largest files")
     assert [row[:2] for row in rows(browser)] == [["/usr/lib/libbig.so", "removed"], ["/usr/bin/tool", "changed"]]
     browser.get(page_of(shown, "/ui/files/team/app:1"))
@@ -129,7 +131,8 @@ def test_a_search_by_keyboard(shown: Service, browser: WebDriver) -> None:
 def test_the_largest_and_the_smallest_first(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/files/team/app:2?view=flat"))
     assert names(browser)[0] == "/opt/jvm/java"
-    browser.find_element(By.CSS_SELECTOR, "table.files").find_element(By.PARTIAL_LINK_TEXT, "Size").send_keys(Keys.ENTER)
+    with leading_elsewhere(browser):
+        browser.find_element(By.CSS_SELECTOR, "table.files").find_element(By.PARTIAL_LINK_TEXT, "Size").send_keys(Keys.ENTER)
     assert names(browser)[-1] == "/opt/jvm/java"
 
 
