@@ -32,7 +32,7 @@ _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _GLOB_CHARACTERS = frozenset("*?[\\")
 _GLOB_MEMBER = r"(\\.|[^\\\]-])(?:-(\\.|[^\\\]-]))?"
 _GLOB_RANGE = re.compile(_GLOB_MEMBER, re.DOTALL)
-_GLOB_TOKEN = re.compile(rf"\[(?>\^?)(?:{_GLOB_MEMBER})+\]|\\.|[^\[\\]", re.DOTALL)
+GLOB_TOKEN = re.compile(rf"\[(?>\^?)(?:{_GLOB_MEMBER})+\]|\\.|[^\[\\]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def compile_glob(pattern: str) -> re.Pattern[str] | None:
             chunks.append("")
             position += 1
             continue
-        match = _GLOB_TOKEN.match(pattern, position)
+        match = GLOB_TOKEN.match(pattern, position)
         if match is None:
             return None
         chunks[-1] += _glob_token(match[0])

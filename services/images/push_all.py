@@ -17,7 +17,8 @@ from stowage.services.errors import Conflict, InvalidReference, NotFound
 from stowage.services.metadata.records import ImageRecord, Selection
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
-from stowage.services.store.image_filters import ImageFilter, NamePatterns
+from stowage.services.store.image_filters import ImageFilter
+from stowage.services.store.name_patterns import NamePatterns
 
 _SHOWN_COLLISIONS = 5
 

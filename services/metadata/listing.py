@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -104,9 +104,11 @@ class SqlTargets:
             found += (_to_target(rows[each], tuple(records[rows[each][1]])) for each in page if each in rows)
         return found
 
-    def names(self, prefixes: Iterable[str], selection: Selection) -> Iterator[tuple[str, str]]:
+    def names(self, prefixes: Iterable[str], selection: Selection, likes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
         ranges = or_(*(and_(_image.c.name >= prefix, _image.c.name <= prefix + _LAST) for prefix in prefixes))
         query = select(_image.c.name, _image.c.target).where(ranges, *_name_conditions(selection))
+        if likes:
+            query = query.where(or_(*(_image.c.name.like(like, escape="\\") for like in likes)))
         for names in self._connection.execute(query).partitions(CHUNK):
             yield from names
 

@@ -24,7 +24,7 @@ readers of the file, and marked. Readers of rows ignore the mark; to writers a m
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -185,10 +185,10 @@ class Targets(Protocol):
     def read(self, ids: Iterable[int]) -> list[Target]:
         """The targets with these ids, in this order, without those that are gone. Recent ones are the same objects until they change."""
 
-    def names(self, prefixes: Iterable[str], selection: Selection) -> Iterator[tuple[str, str]]:
+    def names(self, prefixes: Iterable[str], selection: Selection, likes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
         """Each name that begins with one of these prefixes and meets the selection's conditions for names, and its target as text.
 
-        The prefixes do not begin with each other.
+        The prefixes do not begin with each other. With `likes`, patterns of SQL's LIKE, only names that meet one; case may be ignored.
         """
 
     def bytes(self) -> int:

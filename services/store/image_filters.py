@@ -7,31 +7,23 @@ Source: moby daemon/containerd/image_list.go (setupFilters, setupLabelFilter).
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from stowage.services.errors import InvalidParameter
-from stowage.services.filters import Filters, compile_glob, is_glob
+from stowage.services.filters import Filters
 from stowage.services.metadata.labels import label_hash, platform_labels
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Selection, Target
 from stowage.services.moments import parse_moment
-from stowage.services.oci.reference import DANGLING_PREFIX, name_forms
+from stowage.services.store.name_patterns import NamePatterns
 from stowage.services.store.resolve import is_dangling
 
 _MAX_LABEL_BYTES = 4096
 _SHOWN_KEY_BYTES = 64
-_MAX_GLOBS = 100
-"""Limit of patterns in a request: each takes some time for every image, while any number of whole names takes none."""
 _MAX_HASHES = 50
 """How many labels of each kind the store is asked for; all are checked again when an image is read."""
-_MAX_PREFIXES = 100
-"""With more, all names are read instead of a range of names for each."""
-_LITERAL = re.compile(r"[^*?\[\\]*")
-_OFFICIAL = "docker.io/library/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +55,6 @@ class LabelCheck:
         return has != self.negated
 
 
-class NamePatterns:
-    """Patterns of a `reference` filter: they match the familiar and the canonical name, each with and without its tag.
-
-    A malformed pattern matches nothing. Raises InvalidParameter for a pattern that is too long, and for too many.
-    """
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._whole = {pattern for pattern in patterns if not is_glob(pattern)}
-        wild = [pattern for pattern in patterns if is_glob(pattern)]
-        if len(wild) > _MAX_GLOBS:
-            raise InvalidParameter(f"invalid filter: more than {_MAX_GLOBS} patterns; use fewer filters at a time")
-        globs = [glob.pattern for glob in map(compile_glob, wild) if glob]
-        self._glob = re.compile("|".join(f"(?:{glob})" for glob in globs) or "(?!)", re.DOTALL)
-        prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)))
-        self.prefixes = prefixes if len(prefixes) <= _MAX_PREFIXES else [""]
-        """A name that matches begins with one of these."""
-
-    def match(self, name: str) -> bool:
-        """Whether a record's name matches."""
-        forms = name_forms(name)
-        return not self._whole.isdisjoint(forms) or any(map(self._glob.fullmatch, forms))
-
-
 @dataclass(frozen=True, slots=True)
 class ImageFilter:
     """The conditions that each image, and each of its names, passes."""
@@ -112,7 +81,7 @@ class ImageFilter:
         """The ids of the targets, in the order of a list; a few may turn out not to pass when they are read."""
         if self.names is None:
             return tx.targets.find(self.selection, order)
-        named = tx.targets.names(self.names.prefixes, self.selection)
+        named = tx.targets.names(self.names.prefixes, self.selection, self.names.likes)
         among = {target for name, target in named if self.names.match(name)}
         return tx.targets.find(replace(self.selection, among=among), order)
 
@@ -152,33 +121,3 @@ def _moment(value: str, now: int) -> int:
         return parse_moment(value, now)
     except InvalidParameter as exc:
         raise InvalidParameter(f"invalid value for 'until' filter: {exc}") from exc
-
-
-def _prefixes(pattern: str) -> list[str]:
-    """What a record's name begins with if it matches this pattern."""
-    literal = _literal(pattern)
-    repository = literal.partition("@")[0]
-    head, colon, tag = repository.rpartition(":")
-    if colon and "/" not in tag:
-        repository = head
-    ends = (":", "@") if literal == pattern or repository != literal else ("",)
-    starts = [repository, f"docker.io/{repository}", _OFFICIAL + repository]
-    if repository.startswith(_OFFICIAL):
-        starts.append(repository.removeprefix(_OFFICIAL))
-    dangling = [DANGLING_PREFIX] if _OFFICIAL.startswith(repository) else []
-    return [start + end for start in starts for end in ends] + dangling
-
-
-def _literal(pattern: str) -> str:
-    """What a pattern begins with before its first special character."""
-    match = _LITERAL.match(pattern)
-    return match[0] if match else ""
-
-
-def _outermost(prefixes: Iterable[str]) -> list[str]:
-    """These without those that begin with another one."""
-    kept: list[str] = []
-    for prefix in sorted(prefixes):
-        if not kept or not prefix.startswith(kept[-1]):
-            kept.append(prefix)
-    return kept

@@ -151,6 +151,7 @@ class TestFind:
             assert set(tx.targets.names(["one:", "lat"], Selection())) == {("one:1", str(digest("one"))), ("late:1", str(digest("two")))}
             assert set(tx.targets.names(["l", "o"], Selection(stored_before=50))) == {("one:1", str(digest("one")))}
             assert len(list(tx.targets.names([""], Selection(dangling=False)))) == 3
+            assert [name for name, _ in tx.targets.names([""], Selection(), ["%ne:_", r"l\%"])] == ["one:1"]
 
 
 class TestLabels:

@@ -1,8 +1,10 @@
-"""Filters of lists: which names patterns match, and where the store looks for them."""
+"""Patterns of names: what they match, and where the store looks for it."""
 
 from __future__ import annotations
 
+import sqlite3
 import string
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference, dangling_name, name_forms
-from stowage.services.store.image_filters import NamePatterns
+from stowage.services.store.name_patterns import NamePatterns
 
 DIGEST = Digest.of(b"target")
 
@@ -27,6 +29,11 @@ def reference_forms(name: str) -> tuple[str, ...]:
     return reference.familiar, reference.familiar_name, str(reference.tagged()), reference.name
 
 
+def is_like(name: str, like: str) -> bool:
+    with closing(sqlite3.connect(":memory:")) as database:
+        return bool(database.execute(r"SELECT ? LIKE ? ESCAPE '\'", (name, like)).fetchone()[0])
+
+
 @given(NAMES)
 def test_the_quick_forms_of_a_name_are_those_of_its_reference(name: str) -> None:
     assert name_forms(name) == reference_forms(name)
@@ -37,13 +44,14 @@ def test_the_forms_of_a_dangling_name_are_those_of_its_reference() -> None:
 
 
 @given(NAMES | st.just(dangling_name(DIGEST)), st.data())
-def test_a_name_that_matches_begins_with_one_of_the_prefixes(name: str, data: st.DataObject) -> None:
+def test_a_name_that_matches_is_found_by_what_it_begins_with_and_is_like(name: str, data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(reference_forms(name)))
     cut = data.draw(st.integers(0, len(form)))
     pattern = data.draw(st.sampled_from([form, f"{form[:cut]}*{form[cut + 1 :]}", f"{form[:cut]}?{form[cut + 1 :]}", f"{form[:cut]}*"]))
     patterns = NamePatterns([pattern])
     if patterns.match(name):
         assert any(name.startswith(prefix) for prefix in patterns.prefixes)
+        assert not patterns.likes or any(is_like(name, like) for like in patterns.likes)
     else:
         assert pattern != form
 
@@ -70,3 +78,22 @@ def test_the_store_looks_at_a_range_of_names(pattern: str, prefixes: list[str] |
 
 def test_so_many_patterns_are_compared_with_all_names() -> None:
     assert NamePatterns([f"app{number}" for number in range(50)]).prefixes == [""]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "likes"),
+    [
+        pytest.param("*/app", ["%/app", "%/app:%", "%/app@%"], id="a leading star"),
+        pytest.param("*/a?[b-d]\\_%*", [r"%/a__\_\%%"], id="characters that are special to SQL"),
+        pytest.param("app", None, id="a whole name"),
+        pytest.param("*/[", [], id="malformed"),
+        pytest.param("*a*b*c*d*e", None, id="many stars"),
+    ],
+)
+def test_the_store_leaves_out_names_that_are_not_like_a_pattern(pattern: str, likes: list[str] | None) -> None:
+    found = NamePatterns([pattern]).likes
+    assert found == ([] if likes is None else [*likes, "moby-dangling@%"])
+
+
+def test_so_many_patterns_are_no_conditions() -> None:
+    assert NamePatterns([f"*{number}" for number in range(50)]).likes == []
