@@ -1,4 +1,4 @@
-"""Measure what requests cost in stores of different sizes: `python -m benchmarks.growth [IMAGES ...] [--database URL]`.
+"""Measure what requests cost in stores of different sizes: `python -m benchmarks.growth [IMAGES ...] [--postgresql | --database URL]`.
 
 For each size it makes a store of that many images of two layers, of which one is in every image, and sends each request to the
 application in this process. An image has 3 labels. The rows are recorded as a load records them; the layers have no files, since no
@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from itertools import islice
@@ -31,6 +32,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.settings import Config
 from stowage.wiring import open_engine
+from tests.postgresql import running_cluster
 
 _BATCH = 500
 _RUNS = 5
@@ -156,9 +158,15 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=int, default=[1_000, 10_000, 100_000])
-    parser.add_argument("--database", help="the URL of an empty database, for one size; SQLite in a temporary folder by default")
+    databases = parser.add_mutually_exclusive_group()
+    databases.add_argument("--postgresql", action="store_true", help="on a server that is started for it; by default on SQLite")
+    databases.add_argument("--database", help="the URL of an empty database, for one size")
     arguments = parser.parse_args()
-    columns = {images: measure(images, arguments.database) for images in arguments.images}
+    with running_cluster() if arguments.postgresql else nullcontext() as cluster:
+        columns = {
+            images: measure(images, cluster.create_database(f"images{images}") if cluster else arguments.database)
+            for images in arguments.images
+        }
     print("| request |", " | ".join(f"{images:,} images" for images in columns), "|")
     print("|---|" + "---|" * len(columns))
     for what in next(iter(columns.values())):
