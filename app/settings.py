@@ -217,6 +217,12 @@ class Config:
         "layer when somebody looks. 0 keeps none.",
         parsers.parse_amount,
     )
+    family_images: int = setting(
+        "20000",
+        "How many images the page and `/stowage/family` compare at once to show which are built on which. A pattern, or one image, is "
+        "compared with the images that have its first layer. `stowage tree` has no limit.",
+        parsers.parse_count,
+    )
     event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)
     concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", parsers.parse_small_count)
     concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", parsers.parse_small_count)

@@ -289,7 +289,9 @@ def test_a_terminal_shows_how_to_use_the_service_and_ctrl_c_stops_it(tmp_path: P
 @pytest.mark.parametrize("options", [(), ("--bind", "unix:own.sock")])
 def test_a_terminal_shows_the_command_that_makes_a_page(tmp_path: Path, options: tuple[str, ...]) -> None:
     with terminal(*STOWAGE, "serve", "--root", "its own", *options, cwd=tmp_path) as screen:
-        (command,) = re.findall(r"^  In a browser: stop it, run this, and open (\S+)\n +(.+)$", screen.read(until="Ctrl-C stops it.\n"), re.M)
+        (command,) = re.findall(
+            r"^  In a browser: stop it, run this, and open (\S+)\n +(.+)$", screen.read(until="Ctrl-C stops it.\n"), re.M
+        )
         screen.type("\x03")
         assert screen.wait() == 0
     port = free_port()
