@@ -149,7 +149,7 @@ class SqlUsage:
         first: dict[int, str] = {}
         waiting = iter(targets)
         while ids := list(islice(waiting, CHUNK)):
-            first |= {target: child for target, child in self._connection.execute(_LAYERS_OF, {"ids": ids})}
+            first |= {row[0]: row[1] for row in self._connection.execute(_LAYERS_OF, {"ids": ids})}
         return set(first.values())
 
     def chains(self, manifests: Iterable[str]) -> dict[str, Chain]:

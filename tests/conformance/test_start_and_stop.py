@@ -289,9 +289,8 @@ def test_a_terminal_shows_how_to_use_the_service_and_ctrl_c_stops_it(tmp_path: P
 @pytest.mark.parametrize("options", [(), ("--bind", "unix:own.sock")])
 def test_a_terminal_shows_the_command_that_makes_a_page(tmp_path: Path, options: tuple[str, ...]) -> None:
     with terminal(*STOWAGE, "serve", "--root", "its own", *options, cwd=tmp_path) as screen:
-        (command,) = re.findall(
-            r"^  In a browser: stop it, run this, and open (\S+)\n +(.+)$", screen.read(until="Ctrl-C stops it.\n"), re.M
-        )
+        shown = screen.read(until="Ctrl-C stops it.\n")
+        (command,) = re.findall(r"^  In a browser: stop it, run this, and open (\S+)\n +(.+)$", shown, re.MULTILINE)
         screen.type("\x03")
         assert screen.wait() == 0
     port = free_port()
@@ -299,7 +298,7 @@ def test_a_terminal_shows_the_command_that_makes_a_page(tmp_path: Path, options:
     with terminal("/bin/sh", "-c", f"exec {again}", cwd=tmp_path) as screen:
         shown = screen.read(until="Ctrl-C stops it.\n")
         assert f"unix:{tmp_path / ('own.sock' if options else 'its own/stowage.sock')}\n" in shown
-        (page,) = re.findall(r"^  In a browser: (.+)$", shown, re.M)
+        (page,) = re.findall(r"^  In a browser: (.+)$", shown, re.MULTILINE)
         assert page == command[0].replace("2375", str(port))
         with urllib.request.urlopen(page, timeout=START_SECONDS) as answer:
             assert b"What fills the disk" in answer.read()
