@@ -138,6 +138,10 @@ def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> 
     assert client.get("/ui/free?want=much").status_code == 400
 
 
+def test_the_amount_to_free_fits_the_store(client: FlaskClient, ids: Ids) -> None:
+    assert 'name="want" value="1MB"' in show(client, "/ui/") and 'name="want" value="1MB"' in show(client, "/ui/free")
+
+
 def test_a_suggestion_says_that_it_is_less_than_wanted(client: FlaskClient, ids: Ids) -> None:
     less = "That is less than you want, and there is no more to suggest."
     assert less in show(client, "/ui/free?want=1TB")
