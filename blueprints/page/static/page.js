@@ -39,6 +39,8 @@ if (selection) {
     const freed = await answer.json();
     show("bytes", inUnits(freed.Freed));
     show("kept", inUnits(freed.Shared));
+    show("leased", inUnits(freed.Leased));
+    selection.querySelector("[data-while]").hidden = !freed.Leased;
     show("count", `${chosen.length} image${chosen.length === 1 ? "" : "s"}`);
     const wanted = Number(selection.dataset.want);
     selection.querySelector("[data-bar]").setAttribute("width", wanted ? Math.min(1000, 1000 * freed.Freed / wanted) : 1000);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,25 @@ def pull(app: Flask) -> Iterator[Running]:
 @pytest.fixture
 def writable_pull(writable: Flask) -> Iterator[Running]:
     yield from _running(writable)
+
+
+@pytest.mark.parametrize(("operation", "words"), [("load", "an archive of 4MB, which names its images at its end"), ("push", "no name")])
+def test_a_transfer_without_a_name_has_what_is_known(app: Flask, client: FlaskClient, operation: str, words: str) -> None:
+    transfers: Transfers = app.extensions[TRANSFERS]
+    running = Running(operation, Parts(), names=[], count=lambda: 0, received=lambda: 1_000_000, length=4_000_000)
+    transfers.begin(running)
+    try:
+        assert words in client.get("/ui/activity").text
+    finally:
+        transfers.close(running)
+
+
+def test_times_are_for_people_with_the_exact_ones_as_titles(client: FlaskClient, engine: Engine) -> None:
+    with engine.metadata.write() as tx:
+        moment = time.time_ns() - 300 * 10**9
+        tx.events.append(time=moment, event_type="image", action="pull", actor=Actor("app:1", {"name": "app:1"}))
+    exact = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.search(rf'<time datetime="({exact})" title="\1">5 minutes ago</time>', client.get("/ui/activity").text)
 
 
 def _running(app: Flask) -> Iterator[Running]:

@@ -9,6 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
+from stowage.services.gc.leases import hold
+from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image
 
 Ids = dict[str | None, str]
@@ -140,6 +142,14 @@ def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> 
 
 def test_the_amount_to_free_fits_the_store(client: FlaskClient, ids: Ids) -> None:
     assert 'name="want" value="1MB"' in show(client, "/ui/") and 'name="want" value="1MB"' in show(client, "/ui/free")
+
+
+def test_what_a_running_load_uses_is_said_to_stay(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    page = f"/ui/free?chosen=1&image={quote(ids['team/app:1'])}"
+    assert "<span data-while hidden>" in show(client, page)
+    with hold(engine.metadata, engine.content, "test") as lease:
+        lease.add([Digest.parse(ids["team/app:1"])])
+        assert "<span data-while>" in show(client, page) and "are kept for a while, since a pull or load" in show(client, page)
 
 
 def test_a_suggestion_says_that_it_is_less_than_wanted(client: FlaskClient, ids: Ids) -> None:
