@@ -25,7 +25,7 @@ _MORE = 40
 class FreeQuery(QuerySchema):
     """The selection is what is suggested, or the `image` parameters if there are any, or with `chosen` none."""
 
-    want = Bytes(load_default=None)
+    want = Bytes(load_default=None, metadata={"label": "To free"})
     by = Choice(Strategy, load_default=Strategy.LARGEST)
     images = fields.List(fields.String(), data_key="image", load_default=())
     chosen = fields.String(load_default="")

@@ -16,6 +16,18 @@ document.querySelectorAll("button[data-copy]").forEach((button) => {
   });
 });
 
+// Tables that are cut can be scrolled by keyboard; others are not a stop of the Tab key.
+const cut = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth) {
+    target.tabIndex = 0;
+    target.setAttribute("role", "group");
+    if (!target.hasAttribute("aria-label")) target.setAttribute("aria-label", "Table that can be scrolled sideways");
+  } else {
+    target.removeAttribute("tabindex");
+  }
+}));
+document.querySelectorAll(".scroll").forEach((each) => cut.observe(each));
+
 // Bytes in decimal units with three digits, as the server writes them.
 const inUnits = (bytes) => {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];

@@ -81,6 +81,30 @@ def test_what_makes_no_sense_is_a_page_that_says_so(client: FlaskClient, ids: Id
     assert answer.status_code in (400, 404) and "<h1>" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "message", "kept"),
+    [
+        ("/ui/free?want=much%22&by=oldest", "To free must be a size such as 500MB or 1.5GB", 'name="want" value="much&#34;"'),
+        ("/ui/free?want=much&by=oldest", "To free must be", '<option value="oldest" selected>'),
+        ("/ui/images?before=absent&label=a&sort=-size", "No such image: absent:latest", 'name="before" value="absent"'),
+        ("/ui/images?before=absent&label=a&sort=-size", "No such image", 'name="sort" value="-size"'),
+        ("/ui/difference?left=base:1&right=absent&left-platform=linux/amd64", "No such image", 'name="left-platform" value="linux/amd64"'),
+        ("/ui/difference?left=base:1&right=team/app:1&right-platform=%3Cb%3E", "&lt;b&gt;", 'name="right-platform" value="&lt;b&gt;"'),
+        ("/ui/family?reference=team/*&of=absent", "No such image", 'name="reference" value="team/*"'),
+    ],
+)
+def test_a_form_with_a_mistake_is_shown_again(client: FlaskClient, ids: Ids, path: str, message: str, kept: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code in (400, 404) and 'role="alert"' in answer.text
+    assert message in answer.text and kept in answer.text
+
+
+def test_an_error_of_another_page_has_no_form(client: FlaskClient) -> None:
+    for path in ("/ui/absent", "/ui/images/absent"):
+        answer = client.get(path)
+        assert answer.status_code == 404 and "<form" not in answer.text
+
+
 def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient, ids: Ids) -> None:
     page = show(client, "/ui/images/team/app:1")
     assert "COPY layer0 /" in page and "COPY layer1 /" in page
