@@ -18,6 +18,7 @@ from stowage.services.metadata.records import Actor
 from stowage.services.meter import Parts
 from stowage.services.system.transfers import Running, Transfers
 from stowage.settings import Config
+from tests.builders import Layout, make_layer, put_image
 
 HOSTILE = '<script>alert(1)</script>\u202eevil"'
 
@@ -54,6 +55,18 @@ def test_times_are_for_people_with_the_exact_ones_as_titles(client: FlaskClient,
         tx.events.append(time=moment, event_type="image", action="pull", actor=Actor("app:1", {"name": "app:1"}))
     exact = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     assert re.search(rf'<time datetime="({exact})" title="\1">5 minutes ago</time>', client.get("/ui/activity").text)
+
+
+def test_a_loaded_image_has_the_name_that_it_has_now(client: FlaskClient, engine: Engine) -> None:
+    layout, other = Layout(), Layout()
+    named = put_image(engine, "team/app:1", layout, layout.image([make_layer("one")]))
+    nameless = put_image(engine, None, other, other.image([make_layer("two")]))
+    for digest in (named, nameless, HOSTILE):
+        _add_event(engine, "load", str(digest))
+    rows = client.get("/ui/activity").text
+    assert 'href="/ui/images/team/app:1"><bdi>team/app:1</bdi>' in rows and str(named)[7:19] in rows
+    assert f'href="/ui/images/{nameless}"' in rows
+    assert "<bdi>team/app:1</bdi>" in client.get("/ui/activity/events?after=").text
 
 
 def _running(app: Flask) -> Iterator[Running]:
