@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from stowage import setting_parsers as parsers
+from stowage.bind_checks import check_binds
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 from stowage.setting_fields import setting, setting_of
@@ -278,9 +279,7 @@ class Config:
         """Refuse an incomplete TLS configuration and addresses that are open to everyone."""
         if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
             raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
-        for bind in set(self.bind) & set(self.health_bind):
-            if bind.path or bind.port:  # the system chooses another port for each 0
-                raise ConfigError(f"STOWAGE_HEALTH_BIND: {bind} is also an address of STOWAGE_BIND.")
+        check_binds(self.bind, self.health_bind)
         for bind in self.bind:
             if not (bind.is_private or self.tls or self.allow_insecure_tcp):
                 raise ConfigError(
