@@ -133,7 +133,7 @@ def suggest_amount(engine: Engine) -> int:
     with engine.metadata.read() as tx:
         amounts = tx.usage.amounts()
     most = min(max((amounts.unique.bytes + amounts.shared.bytes) // 4, _LEAST_WANTED), _USUALLY_WANTED)
-    power = int(f"1{'0' * (len(str(most)) - 1)}")
+    power = int(10 ** (len(str(most)) - 1))
     return max(digit * power for digit in (1, 2, 5) if digit * power <= most)
 
 
