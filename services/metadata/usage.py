@@ -45,7 +45,7 @@ _SHARED = (
     .order_by(_blob.c.size.desc(), _blob.c.digest)
     .limit(bindparam("most"))
 )
-_above = reach.present_and_above()
+_above = reach.PRESENT_AND_ABOVE
 _USERS_OF = (
     select(_target.c.id)
     .join(_above, _above.c.digest == _target.c.digest)
