@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from stowage.blueprints.routing import JSON, PROBES
+from stowage.blueprints.routing import PROBES
+from stowage.plain_answer import answer_plainly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -29,5 +30,4 @@ class HealthAddress:
             return self._application(environ, start_response)
         if environ["PATH_INFO"] in PROBES and environ["REQUEST_METHOD"] in _METHODS:
             return self._routes(environ, start_response)
-        start_response("404 Not Found", [("Content-Type", JSON), ("Content-Length", str(len(_NOT_HERE)))])
-        return [_NOT_HERE]
+        return answer_plainly(environ, start_response, "404 Not Found", _NOT_HERE)

@@ -14,15 +14,17 @@ from urllib.parse import quote
 from flask import Flask, Response, request
 
 from stowage.blueprints.rendering.answer import PAGE_HEADERS
-from stowage.blueprints.routing import JSON, is_own, is_page
+from stowage.blueprints.routing import is_own, is_page
 from stowage.blueprints.versioning import MAX_API_VERSION, split_version
 from stowage.origin import is_known_host, is_own_origin
+from stowage.plain_answer import answer_plainly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MOBY_HEADERS = [("Api-Version", str(MAX_API_VERSION)), ("Docker-Experimental", "false"), ("Ostype", "linux")]
+_TEXT = "text/plain; charset=utf-8"
 _HOSTS = 64
 """How many answers about Host headers are kept."""
 _SCHEMES = ("http", "https")
@@ -68,10 +70,10 @@ class HostGuard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
-            return _plain(start_response, "403 Forbidden", _FOREIGN_ORIGIN, JSON)
+            return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_ORIGIN)
         is_checked = schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))
         if is_checked and not self._is_known(host):
-            return _plain(start_response, "403 Forbidden", _FOREIGN_HOST, JSON)
+            return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_HOST)
         return self._application(environ, start_response)
 
 
@@ -85,9 +87,9 @@ class GoServer:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if _BAD_ESCAPE.search(environ.get("RAW_URI", "").partition("?")[0]):
-            return _plain(start_response, "400 Bad Request", b"400 Bad Request", "text/plain; charset=utf-8")
+            return answer_plainly(environ, start_response, "400 Bad Request", b"400 Bad Request", _TEXT)
         if environ["SERVER_PROTOCOL"] == "HTTP/1.1" and "HTTP_HOST" not in environ:
-            return _plain(start_response, "400 Bad Request", b"400 Bad Request: missing required Host header", "text/plain; charset=utf-8")
+            return answer_plainly(environ, start_response, "400 Bad Request", b"400 Bad Request: missing required Host header", _TEXT)
         cleaned = clean_path(path)
         if cleaned != path:
             query = environ.get("QUERY_STRING", "")
@@ -101,11 +103,6 @@ def clean_path(path: str) -> str:
     """The shortest equivalent path, with a trailing slash kept: gorilla/mux cleanPath."""
     cleaned = posixpath.normpath("/" + path.lstrip("/"))
     return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned
-
-
-def _plain(start_response: StartResponse, status: str, body: bytes, content_type: str) -> list[bytes]:
-    start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
-    return [body]
 
 
 def _schemes(environ: WSGIEnvironment) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from stowage.blueprints.routing import JSON
+from stowage.plain_answer import answer_plainly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -59,8 +59,7 @@ class PeerGuard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if is_admitted(environ):
             return self._application(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", JSON), ("Content-Length", str(len(_REFUSAL)))])
-        return [_REFUSAL]
+        return answer_plainly(environ, start_response, "403 Forbidden", _REFUSAL)
 
 
 def is_admitted(environ: WSGIEnvironment) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from stowage import setting_parsers as parsers
+from stowage.bind_checks import check_binds
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 from stowage.setting_fields import setting, setting_of
@@ -217,6 +218,12 @@ class Config:
         "layer when somebody looks. 0 keeps none.",
         parsers.parse_amount,
     )
+    family_images: int = setting(
+        "20000",
+        "How many images the page and `/stowage/family` compare at once to show which are built on which. A pattern, or one image, is "
+        "compared with the images that have its first layer. `stowage tree` has no limit.",
+        parsers.parse_count,
+    )
     event_history: int = setting("4096", "How many events are kept for `docker events --since`.", parsers.parse_count)
     concurrent_downloads: int = setting("3", "Layers that one pull fetches at once.", parsers.parse_small_count)
     concurrent_uploads: int = setting("5", "Blobs that one push sends at once.", parsers.parse_small_count)
@@ -272,9 +279,7 @@ class Config:
         """Refuse an incomplete TLS configuration and addresses that are open to everyone."""
         if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
             raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
-        for bind in set(self.bind) & set(self.health_bind):
-            if bind.path or bind.port:  # the system chooses another port for each 0
-                raise ConfigError(f"STOWAGE_HEALTH_BIND: {bind} is also an address of STOWAGE_BIND.")
+        check_binds(self.bind, self.health_bind)
         for bind in self.bind:
             if not (bind.is_private or self.tls or self.allow_insecure_tcp):
                 raise ConfigError(

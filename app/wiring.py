@@ -126,6 +126,7 @@ def _limits(config: Config) -> Limits:
         listed_entries=config.listed_entries,
         listing_seconds=config.listing_seconds,
         listing_bytes=config.listing_bytes,
+        family_images=config.family_images,
     )
 
 

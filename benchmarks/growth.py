@@ -144,7 +144,7 @@ def send(client: FlaskClient, several: list[tuple[str, str]]) -> None:
 def measure(images: int, database: str | None) -> dict[str, float]:
     """Milliseconds per request in a store of this size; its folder goes afterwards."""
     with tempfile.TemporaryDirectory() as root:
-        settings = {"STOWAGE_ROOT": root} | ({"STOWAGE_DATABASE_URL": database} if database else {})
+        settings = {"STOWAGE_ROOT": root, "STOWAGE_FAMILY_IMAGES": "1000000"} | ({"STOWAGE_DATABASE_URL": database} if database else {})
         os.environ |= settings
         config = Config.from_environ(settings)
         prepare_store(config)

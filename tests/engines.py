@@ -37,6 +37,7 @@ LIMITS = Limits(
     listed_entries=500_000,
     listing_seconds=120,
     listing_bytes=256 << 20,
+    family_images=20_000,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterator
@@ -11,10 +12,15 @@ from stowage.commands import add_command
 
 if TYPE_CHECKING:
     from stowage.services.images.family import Family, Member
+    from stowage.services.metadata.usage_protocol import Relative
     from stowage.settings import Config
 
 _EXAMPLES = """  stowage tree                  every image
-  stowage tree 'team/*'         what matches, what that is built on, and what is built on it"""
+  stowage tree 'team/*'         what matches, what that is built on, and what is built on it
+
+It reads the store itself, in the folder of --root or STOWAGE_ROOT, whether or not a service runs there. DOCKER_HOST is not used."""
+_NAMED = 4
+"""How many images with the same layers are named."""
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
@@ -34,8 +40,10 @@ def run(config: Config, options: Namespace) -> int:
         family = read_family(engine, patterns=(options.pattern,) if options.pattern else ())
     for line in _lines(family):
         print(line)
-    if options.pattern and not family.members:
-        print(f"stowage: no image is called {options.pattern!r}", file=sys.stderr)
+    if not family.members:
+        problem = f"no image is called {options.pattern!r}" if options.pattern else "no image has layers"
+        unused = "; DOCKER_HOST is not used" if "DOCKER_HOST" in os.environ else ""
+        print(f"stowage: {problem} in the store {config.root}{unused}", file=sys.stderr)
     return 0
 
 
@@ -61,5 +69,11 @@ def _branches(member: Member) -> str:
 
 
 def _name(member: Member) -> str:
-    """The first name of each image, or its ID as Docker shortens it."""
-    return ", ".join(image.name or image.digest.partition(":")[2][:12] for image in member.images)
+    """The first names of a few images, and how many there are besides."""
+    more = len(member.images) - _NAMED
+    return ", ".join(map(_name_of, member.images[:_NAMED])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _name_of(image: Relative) -> str:
+    """Its first name, or its ID as Docker shortens it."""
+    return image.name or image.digest.partition(":")[2][:12]

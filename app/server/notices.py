@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterable
 
 from gunicorn.sock import BaseSocket
 
+from stowage.blueprints.routing import PAGE_PREFIX
 from stowage.services.system.version import VERSION
 from stowage.setting_parsers import Bind
 from stowage.settings import Config
 
 _log = logging.getLogger("stowage")
+_FOR_BROWSERS = Bind(host="127.0.0.1", port=2375)
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -47,12 +50,13 @@ def notify_ready(config: Config, listeners: Iterable[BaseSocket], images: int | 
         return
     address = "\n            ".join(map(str, binds))
     probes = f"Health    {', '.join(map(str, health))}\n  " if health else ""
+    browser = f"In a browser: {_way_to_page(binds, tls=config.tls)}\n  " if config.page != "off" else ""
     lines = f"""Stowage {VERSION} is ready.
   Address   {address}
   {probes}Folder    {config.root}{holds}
   To use it, run this in another terminal:
             {use}
-  Ctrl-C stops it."""
+  {browser}Ctrl-C stops it."""
     _show(lines)
 
 
@@ -61,8 +65,34 @@ def docker_environment(binds: list[Bind], *, tls: bool) -> str:
     best = next((bind for bind in binds if bind.path is not None), binds[0])
     if best.path is not None:
         return f"export DOCKER_HOST={shlex.quote(f'unix://{best.path}')}"
-    reached = Bind(host=_ANY.get(best.host, best.host), port=best.port)
-    return f"export DOCKER_HOST=tcp://{shlex.quote(str(reached))}" + (" DOCKER_TLS_VERIFY=1" if tls else "")
+    return f"export DOCKER_HOST=tcp://{shlex.quote(str(_reached(best)))}" + (" DOCKER_TLS_VERIFY=1" if tls else "")
+
+
+def _reached(bind: Bind) -> Bind:
+    """An address at which this machine reaches it."""
+    return Bind(host=_ANY.get(bind.host, bind.host), port=bind.port)
+
+
+def _way_to_page(binds: list[Bind], *, tls: bool) -> str:
+    """The address of the page, or else how to start the service so that there is one: browsers do not open unix sockets."""
+    tcp = next((bind for bind in binds if bind.path is None), None)
+    if tcp is None:
+        return f"stop it, run this, and open {_page_url(_FOR_BROWSERS, tls=tls)}\n            {_command_with(binds)}"
+    return _page_url(tcp, tls=tls)
+
+
+def _page_url(bind: Bind, *, tls: bool) -> str:
+    return f"{'https' if tls else 'http'}://{_reached(bind)}{PAGE_PREFIX}"
+
+
+def _command_with(binds: list[Bind]) -> str:
+    """The command that started the service, with an address for browsers besides those that it has."""
+    arguments = sys.orig_argv
+    if arguments[1:2] == sys.argv[:1] and "/" in sys.argv[0] and os.access(sys.argv[0], os.X_OK):
+        arguments = arguments[1:]  # a script that names its interpreter
+    has_option = any(argument.startswith("--b") for argument in arguments)
+    added = [_FOR_BROWSERS] if has_option else [*binds, _FOR_BROWSERS]
+    return shlex.join([*arguments, *(word for bind in added for word in ("--bind", str(bind)))])
 
 
 def _show(text: str) -> None:

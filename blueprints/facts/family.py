@@ -56,7 +56,8 @@ class FamilyItem(ResponseSchema):
 @blueprint.get("/stowage/family", query=FamilyQuery, answer=Answer(FamilyItem, many=True), quick=True)
 def facts_family() -> Response:
     """GET /stowage/family."""
-    family = read_family(visible(), patterns=tuple(load_query()["references"]))
+    engine = visible()
+    family = read_family(engine, patterns=tuple(load_query()["references"]), most=engine.limits.family_images)
     return dump_long_list(_flatten(family), kept=False)
 
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from stowage.blueprints.access import visible, visible_transfers
 from stowage.blueprints.rendering.answer import PAGE, render
-from stowage.services.system.events import newest_events
+from stowage.services.system.events import names_now, newest_events
 
 blueprint = Blueprint("page_activity", __name__)
 
@@ -17,4 +17,5 @@ blueprint = Blueprint("page_activity", __name__)
 @blueprint.get("/ui/activity", answer=PAGE, quick=True)
 def page_activity() -> Response:
     """GET /ui/activity."""
-    return render("activity.html", transfers=visible_transfers(), events=newest_events(visible()))
+    events = newest_events(visible())
+    return render("activity.html", transfers=visible_transfers(), events=events, names=names_now(visible(), events))

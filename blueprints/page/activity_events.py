@@ -9,7 +9,7 @@ from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Count
-from stowage.services.system.events import newest_events
+from stowage.services.system.events import names_now, newest_events
 
 blueprint = Blueprint("page_activity_events", __name__)
 
@@ -21,4 +21,5 @@ class NewEventsQuery(QuerySchema):
 @blueprint.get("/ui/activity/events", query=NewEventsQuery, answer=PAGE, quick=True)
 def page_activity_events() -> Response:
     """GET /ui/activity/events."""
-    return render("activity_events.html", events=newest_events(visible(), after=load_query()["after"]))
+    events = newest_events(visible(), after=load_query()["after"])
+    return render("activity_events.html", events=events, names=names_now(visible(), events))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
-from flask import Blueprint, Response
+from flask import Blueprint, redirect
+from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
@@ -12,8 +14,8 @@ from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
-from stowage.services.images.browse import browse_siblings
+from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
+from stowage.services.images.browse import browse_siblings, find_image, find_previous
 from stowage.services.images.difference import compare_images
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View
@@ -26,8 +28,9 @@ _SIBLINGS = 20
 
 
 class DifferenceQuery(QuerySchema):
-    """The two images, and which of their files."""
+    """The two images, and which of their files. With `previous` and one image, the other is the one before it in its repository."""
 
+    previous = DockerBool(load_default=False)
     left = fields.String(load_default="")
     right = fields.String(load_default="")
     left_platform = PlatformSpecifier(load_default=None, data_key="left-platform")
@@ -40,19 +43,29 @@ class DifferenceQuery(QuerySchema):
 
 
 @blueprint.get("/ui/difference", query=DifferenceQuery, answer=PAGE)
-def page_difference() -> Response:
+def page_difference() -> ResponseReturnValue:
     """GET /ui/difference."""
     query = load_query()
     left, right = query["left"].strip(), query["right"].strip()
     if not left or not right:
-        siblings = browse_siblings(visible(), left or right, _SIBLINGS) if left or right else ()
-        return render("difference.html", found=None, given=query, siblings=siblings)
+        return _choose(query, left or right)
     platforms = {side: query[side] for side in ("left_platform", "right_platform")}
     found = compare_images(visible(), left, right, listing=_listing(query), **platforms)
     total = found.files.total if found.files else 0
     pages = {"number": query["page"], "pages": max(1, -(-total // _PER_PAGE))}
     crumbs = crumbs_of(found.files.path if found.files else "")
-    return render("difference.html", found=found, given=query, siblings=(), crumbs=crumbs, link=FileLinks(query, order=_ORDER), **pages)
+    return render("difference.html", found=found, given=query, crumbs=crumbs, link=FileLinks(query, order=_ORDER), **pages)
+
+
+def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
+    """Offer images to compare this one with, or go to the comparison with the previous one."""
+    if not name:
+        return render("difference.html", found=None, given=query, siblings=())
+    image, previous = find_image(visible(), name), find_previous(visible(), name)
+    if query["previous"] and previous:
+        return redirect(f"/ui/difference?left={quote(previous.repo_tags[0], safe='')}&right={quote(name, safe='')}")
+    siblings = browse_siblings(visible(), name, _SIBLINGS)
+    return render("difference.html", found=None, given=query, siblings=siblings, image=image, previous=previous)
 
 
 def _listing(query: dict[str, Any]) -> Listing:

@@ -33,9 +33,9 @@ class FamilyQuery(QuerySchema):
 def page_family() -> Response:
     """GET /ui/family."""
     query = load_query()
-    pattern = query["reference"].strip()
-    family = read_family(visible(), patterns=(pattern,) if pattern else ())
-    member = find_member(visible(), family, query["of"]) if query["of"] else None
+    engine, pattern, name = visible(), query["reference"].strip(), query["of"].strip()
+    family = read_family(engine, patterns=(pattern,) if pattern else (), name=name, most=engine.limits.family_images)
+    member = find_member(engine, family, name) if name else None
     members = member.children if member else family.roots
     part, numbers = _cut(members, query["page"])
     branches = [branch_of(member, children=part)] if member else [branch_of(each) for each in part]

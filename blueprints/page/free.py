@@ -9,11 +9,12 @@ from marshmallow import fields
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.rendering.words import size
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Bytes, Choice
 from stowage.services.system.disk import unique_bytes
-from stowage.services.system.freed import Strategy, Suggestion, count_freed, suggest_deletions
+from stowage.services.system.freed import Strategy, Suggestion, count_freed, suggest_amount, suggest_deletions
 
 blueprint = Blueprint("page_free", __name__)
 
@@ -24,7 +25,7 @@ _MORE = 40
 class FreeQuery(QuerySchema):
     """The selection is what is suggested, or the `image` parameters if there are any, or with `chosen` none."""
 
-    want = Bytes(load_default=1_000_000_000)
+    want = Bytes(load_default=None, metadata={"label": "To free"})
     by = Choice(Strategy, load_default=Strategy.LARGEST)
     images = fields.List(fields.String(), data_key="image", load_default=())
     chosen = fields.String(load_default="")
@@ -34,14 +35,15 @@ class FreeQuery(QuerySchema):
 def page_free() -> Response:
     """GET /ui/free."""
     query = load_query()
-    suggestion = suggest_deletions(visible(), wanted=query["want"], strategy=query["by"])
+    want = suggest_amount(visible()) if query["want"] is None else query["want"]
+    suggestion = suggest_deletions(visible(), wanted=want, strategy=query["by"])
     is_chosen = bool(query["images"] or query["chosen"])
     freed = count_freed(visible(), query["images"]) if is_chosen else suggestion.freed
     selected = {str(digest) for digest in freed.images}
     facts: dict[str, Any] = {"freed": freed, "selected": selected, "images": _shown(suggestion, selected), "unique": unique_bytes}
-    is_short = not is_chosen and freed.bytes < query["want"]
-    asked = request.args.get("want") or "1GB"
-    return render("free.html", want=query["want"], asked=asked, by=query["by"], is_short=is_short, **facts)
+    is_short = not is_chosen and freed.bytes < want
+    asked = request.args.get("want") or size(want)
+    return render("free.html", want=want, asked=asked, by=query["by"], is_short=is_short, **facts)
 
 
 def _shown(suggestion: Suggestion, selected: set[str]) -> list[object]:

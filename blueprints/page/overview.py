@@ -11,6 +11,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Bytes
 from stowage.services.system.disk import read_disk, unique_bytes
+from stowage.services.system.freed import suggest_amount
 
 blueprint = Blueprint("page_overview", __name__)
 
@@ -29,5 +30,5 @@ def page_overview() -> Response:
     """GET /ui/."""
     picture = read_disk(visible(), most=_MOST)
     drawings = [("wide", WIDE, draw_disk(picture, WIDE)), ("narrow", NARROW, draw_disk(picture, NARROW))]
-    freed = load_query()["freed"]
-    return render("overview.html", disk=picture, freed=freed, drawings=drawings, repository_name=familiar_repository, unique=unique_bytes)
+    facts = {"disk": picture, "freed": load_query()["freed"], "drawings": drawings, "want": suggest_amount(visible())}
+    return render("overview.html", repository_name=familiar_repository, unique=unique_bytes, **facts)

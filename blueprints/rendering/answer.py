@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -34,6 +35,9 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 """Nothing but this service's own files is loaded or run, and no other page may contain this one."""
+
+_FORMS = {f"page_{name}": f"{name}_form.html" for name in ("images", "free", "difference", "family", "tag")}
+"""The form of each page that people fill in, by the page's blueprint."""
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
@@ -76,6 +80,9 @@ def render(template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: objec
 
 
 def render_error(status: int, message: str) -> Response:
-    """What a browser shows instead of a page that failed."""
+    """What a browser shows instead of a page that failed; its form is there as it was sent."""
     known = HTTPStatus(status)
-    return render("error.html", status=known, phrase=known.phrase, message=message)
+    form = _FORMS.get(request.blueprint or "") if can_write() or request.blueprint != "page_tag" else None
+    given = defaultdict[str, str](str, {key.replace("-", "_"): value for key, value in request.args.items()})
+    parts = {"sort": given["sort"], "asked": given["want"], "by": given["by"], "dangling": 0}
+    return render("error.html", status=known, phrase=known.phrase, message=message, form=form, given=given, **parts)

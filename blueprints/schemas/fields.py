@@ -53,14 +53,17 @@ class Count(fields.Field[int]):
 
 
 class Bytes(fields.Field[int]):
-    """A parameter that is a size as Docker's CLI reads it, such as `1.5GB`, in decimal units (go-units FromHumanSize)."""
+    """A parameter that is a size as Docker's CLI reads it, such as `1.5GB`, in decimal units (go-units FromHumanSize).
+
+    Errors name it by the `label` of its metadata, which is what a form calls it.
+    """
 
     json_schema: ClassVar[JsonSchema] = TEXT
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> int:
         match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise InvalidParameter(f"{self.data_key or self.name} must be a size such as 500MB or 1.5GB")
+            raise InvalidParameter(f"{self.metadata.get('label') or self.data_key or self.name} must be a size such as 500MB or 1.5GB")
         return int(float(match[1]) * 1000 ** ("kmgtp".index(match[2].lower()) + 1 if match[2] else 0))
 
 

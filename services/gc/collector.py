@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidDigest
+from stowage.services.gc.layer_lists import remove_unreadable_lists
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
 from stowage.services.progress import Advance, unobserved
@@ -99,6 +100,8 @@ def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Adv
     called as by `sweep`.
     """
     metadata.recount()
+    for digest in remove_unreadable_lists(metadata):
+        _log.warning("the list of files of layer %s was unreadable and is removed", digest)
     end_abandoned(metadata)
     with metadata.read() as tx:
         unrooted = tx.graph.unrooted()

@@ -19,6 +19,7 @@ from stowage.services.content.errors import storage_errors
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
+from stowage.services.gc.layer_lists import remove_unreadable_lists
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role, Selection
 from stowage.services.oci.descriptor import Descriptor
@@ -55,11 +56,17 @@ def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool =
 
     With `deep` every layer is also inflated and compared with its recorded diff_id and size, at several times the cost. If there is no
     finding of kind DAMAGE, every image is whole; the images that damage affects follow it. Reads every blob, with `deep` layers twice.
-    Marks blobs whose file is missing, has another size or, read to its end, another digest. Removes the marks of sound blobs, and changes
-    nothing else. `advance` is called with the bytes that were hashed. Raises Internal for a database that cannot be read at all.
+    Marks blobs whose file is missing, has another size or, read to its end, another digest. Removes the marks of sound blobs and lists
+    of files that cannot be read, and changes nothing else. `advance` is called with the bytes that were hashed. Raises Internal for a
+    database that cannot be read at all.
     """
-    for problem in metadata.problems():
+    problems = metadata.problems()
+    for problem in problems:
         yield Finding(FindingKind.DAMAGE, problem)
+    is_broken = any(problem.startswith("database:") for problem in problems)  # then nothing is changed that need not be
+    for digest in () if is_broken else remove_unreadable_lists(metadata):
+        sentence = f"the list of files of layer {digest} was unreadable and is removed; it is read again when somebody looks"
+        yield Finding(FindingKind.DAMAGE, sentence)
     damaged: set[Digest] = set()
     for digest, sentence in chain(_verify_blobs(metadata, content, deep, advance), _verify_manifests(metadata, content, damaged)):
         damaged.add(digest)

@@ -41,9 +41,18 @@ def browse_siblings(engine: Engine, name: str, count: int) -> tuple[ListedImage,
     image = find_image(engine, name)
     if not image.repo_tags:
         return ()
-    repository = image.repo_tags[0].rpartition(":")[0] or image.repo_tags[0]
-    found = browse_images(engine, filters=Filters().adding("reference", repository), order=Order(), start=0, count=count + 1)
+    filters = Filters().adding("reference", _repository_of(image))
+    found = browse_images(engine, filters=filters, order=Order(), start=0, count=count + 1)
     return tuple(each for each in found.images if each.id != image.id)[:count]
+
+
+def find_previous(engine: Engine, name: str) -> ListedImage | None:
+    """The newest image with a name in the same repository that was created before this one. Raises as `find_image` does."""
+    image = find_image(engine, name)
+    if not image.repo_tags or not image.created:
+        return None
+    filters = Filters().adding("reference", _repository_of(image)).adding("before", str(image.id))
+    return next(iter(browse_images(engine, filters=filters, order=Order(), start=0, count=1).images), None)
 
 
 def find_image(engine: Engine, name: str) -> ListedImage:
@@ -54,3 +63,7 @@ def find_image(engine: Engine, name: str) -> ListedImage:
     for image in read_images(engine, _ANY, ids, shared_size=True, manifests=True, identity=True):
         return image
     raise ImageNotFound(name)  # it was deleted meanwhile
+
+
+def _repository_of(image: ListedImage) -> str:
+    return image.repo_tags[0].rpartition(":")[0] or image.repo_tags[0]

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stowage.services.engine import Engine
+from stowage.services.errors import Forbidden
 from stowage.services.filters import Filters
 from stowage.services.images.list import find_images
 from stowage.services.kept import Kept
 from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Selection
 from stowage.services.metadata.usage_protocol import Chain, Relative
 from stowage.services.oci.digest import Digest
 from stowage.services.store.resolve import resolve_image
@@ -63,19 +65,22 @@ class Family:
         return [member for member in self.members if member.parent is None]
 
 
-def read_family(engine: Engine, *, patterns: tuple[str, ...] = ()) -> Family:
+def read_family(engine: Engine, *, patterns: tuple[str, ...] = (), name: str = "", most: int | None = None) -> Family:
     """The family of all images, or, with patterns as in the filter `reference`, of those that match: what they are built on, and what is
-    built on them.
+    built on them. With a `name` or ID and no pattern it is the family of that image.
 
-    Raises InvalidParameter for patterns that make no sense.
+    Raises InvalidParameter for patterns that make no sense, InvalidReference, ImageNotFound, and Forbidden if more images than `most` would
+    have to be compared.
     """
-    filters = Filters()
-    for pattern in patterns:
-        filters = filters.adding("reference", pattern)
+    wanted = _find_wanted(engine, patterns, name)
+    if most is not None and len(wanted or ()) > most:
+        raise _too_many(most)
     with engine.metadata.read() as tx:
-        members = _relate(_read_members(tx))
-    if patterns:
-        wanted = set(find_images(engine, filters)[1])
+        relatives = tx.usage.relatives(of=wanted, most=None if most is None else most + 1)
+        if most is not None and len(relatives) > most:
+            raise _too_many(most)
+        members = _relate(_read_members(tx, relatives))
+    if wanted is not None:
         members = _related([member for member in members if not wanted.isdisjoint(image.id for image in member.images)])
     return Family(list(_in_order([member for member in members if member.parent is None], set(map(id, members)))))
 
@@ -92,9 +97,25 @@ def digest_of(image: Relative) -> Digest:
     return Digest.parse(image.digest)
 
 
-def _read_members(tx: Transaction) -> dict[int, tuple[Member, Chain]]:
+def _find_wanted(engine: Engine, patterns: tuple[str, ...], name: str) -> set[int] | None:
+    """The ids of the images whose family is wanted, or None for all images."""
+    if patterns:
+        filters = Filters()
+        for pattern in patterns:
+            filters = filters.adding("reference", pattern)
+        return set(find_images(engine, filters)[1])
+    if not name:
+        return None
+    with engine.metadata.read() as tx:
+        return set(tx.targets.find(Selection(among={str(resolve_image(tx, name).target.digest)})))
+
+
+def _too_many(most: int) -> Forbidden:
+    return Forbidden(f"more than {most:,} images would be compared: name some by a pattern such as team/*, or raise STOWAGE_FAMILY_IMAGES")
+
+
+def _read_members(tx: Transaction, relatives: list[Relative]) -> dict[int, tuple[Member, Chain]]:
     """The members by the hash of all their layers. Images without layers, which all others would be built on, are left out."""
-    relatives = tx.usage.relatives()
     chains = {image.shown: chain for image in relatives if (chain := _kept.get(image.shown)) is not None}
     missing = [image.shown for image in relatives if image.shown not in chains]
     read = dict.fromkeys(missing, _NONE) | tx.usage.chains(missing)

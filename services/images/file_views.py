@@ -92,15 +92,18 @@ def page_of(rows: Iterable[Row], listing: Listing, sort: str) -> tuple[int, list
 
 
 def tree_rows(tree: FileTree, listing: Listing) -> Iterator[Row]:
-    """The files of a tree below a directory, or what is directly in it."""
+    """The files of a tree below a directory, or what is directly in it; of a file that itself, as `ls` lists it."""
     if listing.flat or listing.search:
         for path, node in tree.walk(listing.path):
             if node.children is None:
                 yield Row(path, node.bytes, 0, 1, None, node)
         return
-    folder = tree.find(listing.path)
+    found = tree.find(listing.path)
+    if found and found.children is None:
+        yield Row(listing.path, found.bytes, 0, 1, None, found)
+        return
     prefix = f"{listing.path}/" if listing.path else ""
-    for name, node in ((folder and folder.children) or {}).items():
+    for name, node in ((found and found.children) or {}).items():
         yield Row(prefix + name, node.bytes, 0, node.files, None, node)
 
 
@@ -113,7 +116,7 @@ def change_rows(changes: Iterable[ChangedFile], listing: Listing) -> Iterator[Ro
         return
     sums: dict[str, Row] = {}
     for each in below:
-        path = prefix + each.path[len(prefix) :].partition("/")[0]
+        path = each.path if each.path == listing.path else prefix + each.path[len(prefix) :].partition("/")[0]
         known = sums.get(path)
         own = path == each.path
         files = 1 if each.node.children is None else 0
@@ -132,7 +135,7 @@ def wasted_rows(wasted: Iterable[WastedPath], listing: Listing) -> Iterator[Row]
     """The paths below a directory whose content is stored for nothing; `files` is how many times."""
     prefix = f"{listing.path}/" if listing.path else ""
     for each in wasted:
-        if each.path.startswith(prefix):
+        if each.path.startswith(prefix) or each.path == listing.path:
             yield Row(each.path, each.bytes, 0, each.copies, None if each.remains else Change.REMOVED, None)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from uuid import uuid4
 
 from isal import igzip_threaded
@@ -56,7 +57,7 @@ def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> Generator[Pr
     compression = Compression.detect(head)
     with engine.content.ingest(uuid4().hex) as ingest:
         try:
-            facts = yield from _fill(ingest, compression, _chain(head, received), engine.bounds)
+            facts = yield from _fill(ingest, compression, chain([head] if head else (), received), engine.bounds)
         except InvalidContent as exc:
             raise InvalidContent(f"invalid root file system archive: {exc}") from exc
         if not lease.add([ingest.digest]):
@@ -77,12 +78,6 @@ def _blocks(source: Readable) -> Iterator[bytes]:
             yield b"".join(parts) if len(parts) > 1 else parts[0]
         if missing:
             return
-
-
-def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from rest
 
 
 def _fill(ingest: Ingest, compression: Compression, received: Iterator[bytes], bounds: Bounds) -> Generator[Progress, None, LayerFacts]:

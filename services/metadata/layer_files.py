@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, Connection, cast, delete, exists, func, insert, select
+from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, exists, func, insert, select
 
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.metadata.rows import CHUNK, in_chunks, to_digest
 from stowage.services.metadata.tables import blob, layer_files
 from stowage.services.oci.digest import Digest
 
@@ -19,6 +19,7 @@ _AT_ONCE = 64
 _LISTS = select(layer_files.c.digest, layer_files.c.list, layer_files.c.checksum).where(layer_files.c.digest.in_(DIGESTS))
 _BYTES = select(cast(func.coalesce(func.sum(layer_files.c.bytes), 0), BigInteger))
 _OLDEST = select(layer_files.c.digest, layer_files.c.bytes).order_by(layer_files.c.kept_at, layer_files.c.digest).limit(_AT_ONCE)
+_PAGE = select(layer_files.c.digest).where(layer_files.c.digest > bindparam("after")).order_by(layer_files.c.digest).limit(CHUNK)
 _DELETE = delete(layer_files).where(layer_files.c.digest.in_(DIGESTS))
 
 
@@ -42,6 +43,16 @@ class SqlLayerFiles:
         self._connection.execute(insert(layer_files), row)
         return True
 
+    def has(self, digest: Digest) -> bool:
+        return bool(self._connection.scalar(select(exists().where(layer_files.c.digest == str(digest)))))
+
+    def digests(self, after: Digest | None) -> list[Digest]:
+        return [to_digest(digest) for digest in self._connection.scalars(_PAGE, {"after": str(after or "")})]
+
+    def remove(self, digests: Iterable[Digest]) -> None:
+        for chunk in in_chunks(digests):
+            self._connection.execute(_DELETE, {"digests": chunk})
+
     def bytes(self) -> int:
         return self._connection.scalar(_BYTES) or 0
 
@@ -54,19 +65,3 @@ class SqlLayerFiles:
                 if excess > 0:
                     self._connection.execute(_DELETE, {"digests": [digest]})
                     excess -= size
-
-
-def damaged_lists(connection: Connection, digests: Iterable[str]) -> list[str]:
-    """Which of these layers have a list that is not what was kept; each is read alone, since it may be large."""
-    return [
-        digest
-        for digest in digests
-        for _, kept, checksum in connection.execute(_LISTS, {"digests": [digest]})
-        if zlib.crc32(kept) != checksum
-    ]
-
-
-def remove_damaged(connection: Connection, digests: Iterable[str]) -> None:
-    """Remove the lists of these layers that are damaged; they are read again when somebody looks."""
-    if damaged := damaged_lists(connection, digests):
-        connection.execute(_DELETE, {"digests": damaged})

@@ -19,5 +19,14 @@ class LayerFiles(Protocol):
         bytes. Returns whether it is kept: not if it alone is larger.
         """
 
+    def has(self, digest: Digest) -> bool:
+        """Whether there is a list of this blob, be it damaged."""
+
+    def digests(self, after: Digest | None) -> list[Digest]:
+        """Some blobs that have a list, in the order of their digests, after this one; none at the end."""
+
+    def remove(self, digests: Iterable[Digest]) -> None:
+        """Remove the lists of these blobs; they are read again when somebody looks."""
+
     def bytes(self) -> int:
         """How many bytes all of them count."""

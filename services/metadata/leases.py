@@ -87,7 +87,7 @@ class SqlLeases:
         found = self._connection.scalars(select(tables.lease.c.id).where(abandoned).limit(limit)).all()
         for identifier in found:
             self.end(identifier)
-        return bool(found)
+        return len(found) == limit
 
     def _require(self, lease: str) -> None:
         """Refuse a lease that was ended as abandoned while its holder did not renew it: what it held may have been removed."""

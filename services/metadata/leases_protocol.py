@@ -29,4 +29,4 @@ class Leases(Protocol):
         """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
 
     def end_abandoned(self, *, limit: int) -> bool:
-        """End leases that expired or whose holder stopped renewing them, at most `limit`; returns whether there were any."""
+        """End leases that expired or whose holder stopped renewing them, at most `limit`; returns whether there may be more."""

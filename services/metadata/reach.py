@@ -22,22 +22,10 @@ def _down(first: Select[str]) -> CTE:
     return down.union(select(edge.c.child).join(down, edge.c.parent == down.c.digest))
 
 
-def _up() -> CTE:
-    """Everything above DIGESTS."""
-    up = _PARENTS.cte("up", recursive=True)
+def _up(first: Select[str]) -> CTE:
+    """These digests and everything above them."""
+    up = first.cte("up", recursive=True)
     return up.union(select(edge.c.parent).join(up, edge.c.child == up.c.digest))
-
-
-def _upwards() -> CTE:
-    """DIGESTS, as far as something lists them, and everything above them."""
-    upwards = select(edge.c.child.label("digest")).where(edge.c.child.in_(DIGESTS)).cte("upwards", recursive=True)
-    return upwards.union(select(edge.c.parent).join(upwards, edge.c.child == upwards.c.digest))
-
-
-def present_and_above() -> CTE:
-    """The present ones of DIGESTS, and everything above them."""
-    upwards = select(blob.c.digest.label("digest")).where(blob.c.digest.in_(DIGESTS)).cte("upwards", recursive=True)
-    return upwards.union(select(edge.c.parent).join(upwards, edge.c.child == upwards.c.digest))
 
 
 def _is_found(query: Select[str]) -> ColumnElement[bool]:
@@ -45,15 +33,19 @@ def _is_found(query: Select[str]) -> ColumnElement[bool]:
     return query.limit(1).scalar_subquery().is_not(None)
 
 
-_below = _down(select(blob.c.digest).where(blob.c.digest.in_(DIGESTS)))
-_above = _upwards()
+_PRESENT = select(blob.c.digest.label("digest")).where(blob.c.digest.in_(DIGESTS))
+_below = _down(_PRESENT)
+_above = _up(select(edge.c.child.label("digest")).where(edge.c.child.in_(DIGESTS)))  # as far as something lists them
 _rooted = _down(select(union(_TARGETS, _LEASED).subquery().c.digest))
 
 BELOW = select(_down(_CHILDREN).c.digest)
 """Everything below DIGESTS."""
 
-ABOVE = select(_up().c.digest)
+ABOVE = select(_up(_PARENTS).c.digest)
 """Everything above DIGESTS."""
+
+PRESENT_AND_ABOVE = _up(_PRESENT)
+"""The present ones of DIGESTS, and everything above them, to join with."""
 
 ROOTS = union(_TARGETS.where(image.c.target.in_(DIGESTS)), _LEASED.where(lease_blob.c.digest.in_(DIGESTS)))
 """Which of DIGESTS are a target or leased."""

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, select, update
 
 from stowage.services.metadata import reach, tables
-from stowage.services.metadata.layer_files import remove_damaged
 from stowage.services.metadata.reached import read_below, read_targets_above
 from stowage.services.metadata.rows import CHUNK, dump_platform, in_chunks
 from stowage.services.metadata.targets import TargetRows, derive
@@ -58,7 +57,6 @@ STEPS: tuple[tuple[Column[str], Callable[[Connection, list[str]], None]], ...] =
     (tables.target.c.digest, _remove_nameless),
     (tables.blob.c.digest, _mend_users),
     (tables.target.c.digest, _mend_shared),
-    (tables.layer_files.c.digest, remove_damaged),
 )
 """What to count again, in this order: for each page of a column's values, what mends the rows that depend on them."""
 

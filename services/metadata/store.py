@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
-from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
+from stowage.services.metadata.counts import count_rows, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
@@ -104,7 +104,7 @@ class SqlMetadataStore:
 
     def problems(self) -> list[str]:
         with transaction(self._engine(), writes=False) as connection:
-            return find_problems(connection) or list(find_wrong_number(connection))
+            return find_problems(connection)
 
     def recount(self) -> None:
         for column, mend in STEPS:

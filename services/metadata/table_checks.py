@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from stowage.services.metadata.layer_files import damaged_lists
+from stowage.services.metadata.counts import find_wrong_number
 from stowage.services.metadata.reached import read_below
-from stowage.services.metadata.recount import find_differences, next_page
+from stowage.services.metadata.recount import find_differences
 from stowage.services.metadata.rows import in_chunks
-from stowage.services.metadata.tables import layer_files, manifest
+from stowage.services.metadata.tables import manifest
 
 _STORED_SIZES = select(manifest.c.digest, manifest.c.content_size)
 
@@ -27,7 +27,7 @@ def find_problems(connection: Connection) -> list[str]:
         if broken := list(_broken_structure(connection)):
             return broken
         references = list(_dangling_references(connection))
-    return [*references, *_wrong_sizes(connection), *find_differences(connection), *_damaged_lists(connection)]
+    return [*references, *_wrong_sizes(connection), *find_differences(connection), *find_wrong_number(connection)]
 
 
 def _broken_structure(connection: Connection) -> Iterator[str]:
@@ -50,11 +50,3 @@ def _wrong_sizes(connection: Connection) -> Iterator[str]:
         for digest in sorted(chunk):
             if stored[digest] != counted[digest]:
                 yield f"manifest {digest} has a recorded content of {stored[digest]} bytes instead of {counted[digest]}"
-
-
-def _damaged_lists(connection: Connection) -> Iterator[str]:
-    after = ""
-    while page := next_page(connection, layer_files.c.digest, after):
-        for digest in damaged_lists(connection, page):
-            yield f"the list of files of layer {digest} is damaged; `stowage gc` removes it, and it is read again when somebody looks"
-        after = page[-1]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from stowage.services.metadata.facts import DANGLING
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.reached import read_below
 from stowage.services.metadata.records import Role
-from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.metadata.rows import CHUNK, in_chunks, to_digest
 from stowage.services.metadata.upkeep import USERS, Upkeep
 from stowage.services.metadata.usage_protocol import Amount, BlobAmounts, Chain, Relative, RepositoryUse, UsedBlob
 from stowage.services.oci.digest import Digest
 
+_ALL = 1 << 62
 _FEW = 8
 """How many parents of a blob are looked at to find a few images that use it."""
 
@@ -43,7 +45,7 @@ _SHARED = (
     .order_by(_blob.c.size.desc(), _blob.c.digest)
     .limit(bindparam("most"))
 )
-_above = reach.present_and_above()
+_above = reach.PRESENT_AND_ABOVE
 _USERS_OF = (
     select(_target.c.id)
     .join(_above, _above.c.digest == _target.c.digest)
@@ -53,9 +55,21 @@ _USERS_OF = (
 )
 _SOME_PARENTS = select(_edge.c.parent).where(_edge.c.child.in_(DIGESTS)).limit(_FEW)
 _TARGETS_AMONG = select(_target.c.id, _target.c.digest).where(_target.c.digest.in_(DIGESTS))
-_RELATIVES = select(_target.c.id, _target.c.digest, _target.c.shown, _target.c.first_name, _target.c.size).where(
+_relatives = select(_target.c.id, _target.c.digest, _target.c.shown, _target.c.first_name, _target.c.size).where(
     _target.c.shown.is_not(None)
 )
+_RELATIVES = _relatives.limit(bindparam("most"))
+_WITH_LAYER = _relatives.where(
+    _target.c.shown.in_(select(_edge.c.parent).where(_edge.c.child.in_(DIGESTS), _edge.c.role == Role.LAYER))
+).limit(bindparam("most"))
+_LAYERS_OF = (
+    select(_target.c.id, _edge.c.child)
+    .join(_edge, _edge.c.parent == _target.c.shown)
+    .where(_target.c.id.in_(bindparam("ids", expanding=True)), _edge.c.role == Role.LAYER)
+    .order_by(_target.c.id, _edge.c.position.desc())
+)
+_diff_ids = select(_layer.c.diff_id).where(_layer.c.digest.in_(DIGESTS))
+_SAME_LAYERS = select(_layer.c.digest).where(_layer.c.diff_id.in_(_diff_ids))
 _CHAINS = (
     select(_edge.c.parent, func.coalesce(_layer.c.diff_id, _edge.c.child), func.coalesce(_blob.c.size, literal(0)))
     .outerjoin(_layer, _layer.c.digest == _edge.c.child)
@@ -118,9 +132,25 @@ class SqlUsage:
             level = set(self._connection.scalars(_SOME_PARENTS, {"digests": list(level)})) - seen
         return list(found)[:limit]
 
-    def relatives(self) -> list[Relative]:
+    def relatives(self, *, of: Iterable[int] | None = None, most: int | None = None) -> list[Relative]:
         self._upkeep.flush()
-        return list(map(Relative._make, self._connection.execute(_RELATIVES)))
+        limit = {"most": _ALL if most is None else most}
+        if of is None:
+            return list(map(Relative._make, self._connection.execute(_RELATIVES, limit)))
+        first = self._first_layers(of)
+        same = {row[0] for row in self._rows(_SAME_LAYERS, first)}
+        found: dict[int, Relative] = {}
+        for chunk in in_chunks(first | same):
+            for row in self._connection.execute(_WITH_LAYER, {"digests": chunk} | limit):
+                found[row[0]] = Relative._make(row)
+        return list(found.values())[:most]
+
+    def _first_layers(self, targets: Iterable[int]) -> set[str]:
+        first: dict[int, str] = {}
+        waiting = iter(targets)
+        while ids := list(islice(waiting, CHUNK)):
+            first |= {row[0]: row[1] for row in self._connection.execute(_LAYERS_OF, {"ids": ids})}
+        return set(first.values())
 
     def chains(self, manifests: Iterable[str]) -> dict[str, Chain]:
         layers: dict[str, list[tuple[str, int]]] = defaultdict(list)

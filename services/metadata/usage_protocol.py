@@ -102,8 +102,11 @@ class Usage(Protocol):
         that very many manifests contain, there may be fewer than could be.
         """
 
-    def relatives(self) -> list[Relative]:
-        """Every target that is described by a present manifest."""
+    def relatives(self, *, of: Iterable[int] | None = None, most: int | None = None) -> list[Relative]:
+        """Every target that is described by a present manifest, or at most so many of them.
+
+        With ids of targets, those that can be relatives of one of these: they have a layer that is the first one of it.
+        """
 
     def chains(self, manifests: Iterable[str]) -> dict[str, Chain]:
         """The layers of each of these manifests that has any."""

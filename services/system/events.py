@@ -5,14 +5,15 @@ Source: moby daemon/server/router/system/system_routes.go (getEvents), daemon/ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidReference
 from stowage.services.filters import Filters
-from stowage.services.metadata.records import Event
+from stowage.services.metadata.records import Event, Selection
 from stowage.services.oci.reference import Reference
 from stowage.services.store.events import IMAGE
+from stowage.services.store.resolve import familiar_name, is_dangling
 
 SCOPE = "local"
 """The scope of all events."""
@@ -53,6 +54,15 @@ def newest_events(engine: Engine, *, after: int = 0) -> list[Event]:
     """The last few events, of those with a higher id, the newest first."""
     with engine.metadata.read() as tx:
         return tx.events.after(max(after, tx.events.last() - _PAGE), limit=_PAGE)[::-1]
+
+
+def names_now(engine: Engine, events: Iterable[Event]) -> dict[str, str]:
+    """The first name that the image of each event has now, by its ID, if it has one: an archive's images are reported by their IDs."""
+    ids = {event.actor.id for event in events}
+    with engine.metadata.read() as tx:
+        found = tx.targets.read(tx.targets.find(Selection(among=ids)))
+    named = {str(target.digest): [record for record in target.records if not is_dangling(record)] for target in found}
+    return {identifier: familiar_name(records[0]) for identifier, records in named.items() if records}
 
 
 def _read_page(engine: Engine, position: int) -> list[Event]:

@@ -19,6 +19,7 @@ from stowage.services.system.disk import read_listed
 MOST_IMAGES = 1000
 """How many images one question may be about."""
 
+_LEAST_WANTED, _USUALLY_WANTED = 1_000_000, 1_000_000_000
 _CANDIDATES = 300
 """How many images a suggestion is chosen from."""
 
@@ -76,6 +77,18 @@ class _Count:
             if self.found[digest] == self.users[digest] and digest not in self.leased:
                 self.freed += size
 
+    def freed_by(self, holding: Mapping[Digest, int]) -> int:
+        """How much less would be freed without an image that was added."""
+        last = (digest for digest in holding if self.found[digest] == self.users[digest] and digest not in self.leased)
+        return sum(holding[digest] for digest in last)
+
+    def remove(self, holding: Mapping[Digest, int]) -> None:
+        self.freed -= self.freed_by(holding)
+        for digest in holding:
+            self.found[digest] -= 1
+            if not self.found[digest]:
+                del self.sizes[digest]
+
     def result(self, images: Iterable[Digest]) -> Freed:
         leased = sum(size for digest, size in self.sizes.items() if digest in self.leased and self.found[digest] == self.users[digest])
         return Freed(tuple(images), self.freed, sum(self.sizes.values()) - self.freed - leased, leased)
@@ -97,7 +110,9 @@ def count_freed(engine: Engine, names: Sequence[str]) -> Freed:
 
 
 def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Suggestion:
-    """Suggest images to delete, the first ones by the strategy that free at least the wanted bytes together."""
+    """Suggest images to delete, the first ones by the strategy that free at least the wanted bytes together, without those that are not
+    needed for that.
+    """
     selection, order = _ORDERS[strategy]
     with engine.metadata.read() as tx:
         ids = tx.targets.find(selection, order, limit=_CANDIDATES)
@@ -109,7 +124,25 @@ def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Sug
             break
         count.add(holdings[target])
         chosen.append(target)
+    _drop_needless(chosen, holdings, count, min(wanted, count.freed))
     return Suggestion(tuple(read_listed(engine, ids)), frozenset(chosen), count.result(chosen))
+
+
+def suggest_amount(engine: Engine) -> int:
+    """How many bytes to ask for if nobody says: about a quarter of what images have, at most a GB, as 1, 2 or 5 and zeros."""
+    with engine.metadata.read() as tx:
+        amounts = tx.usage.amounts()
+    most = min(max((amounts.unique.bytes + amounts.shared.bytes) // 4, _LEAST_WANTED), _USUALLY_WANTED)
+    power = int(10 ** (len(str(most)) - 1))
+    return max(digit * power for digit in (1, 2, 5) if digit * power <= most)
+
+
+def _drop_needless(chosen: list[Digest], holdings: Mapping[Digest, Mapping[Digest, int]], count: _Count, wanted: int) -> None:
+    """Remove what a later image, or what it shares with it, has made needless, the last one by the strategy first."""
+    for target in chosen[::-1]:
+        if count.freed - count.freed_by(holdings[target]) >= wanted:
+            count.remove(holdings[target])
+            chosen.remove(target)
 
 
 def _read(tx: Transaction, targets: Iterable[Digest]) -> tuple[dict[Digest, Mapping[Digest, int]], _Count]:

@@ -242,3 +242,25 @@ def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, mach
 def test_an_address_has_one_purpose() -> None:
     with pytest.raises(ConfigError, match=r"^STOWAGE_HEALTH_BIND: 127\.0\.0\.1:1 is also an address of STOWAGE_BIND\.$"):
         Config.from_environ({"STOWAGE_BIND": "127.0.0.1:1", "STOWAGE_HEALTH_BIND": "127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    ("binds", "health", "setting", "sentence"),
+    [
+        ("127.0.0.1:1", "0.0.0.0:1", "STOWAGE_HEALTH_BIND", "0.0.0.0:1 stands for every address, 127.0.0.1:1 too"),
+        ("127.0.0.1:2,0.0.0.0:1", "localhost:1", "STOWAGE_HEALTH_BIND", "0.0.0.0:1 stands for every address, localhost:1 too"),
+        ("[::]:1", "127.0.0.1:1", "STOWAGE_HEALTH_BIND", "[::]:1 stands for every address, 127.0.0.1:1 too"),
+        ("[::1]:1,[::]:1", "", "STOWAGE_BIND", "[::]:1 stands for every address, [::1]:1 too"),
+    ],
+)
+def test_a_wildcard_and_one_of_its_addresses_need_two_ports(binds: str, health: str, setting: str, sentence: str) -> None:
+    environ = {"STOWAGE_BIND": binds, "STOWAGE_HEALTH_BIND": health, "STOWAGE_ALLOW_INSECURE_TCP": "1"}
+    with pytest.raises(ConfigError) as refused:
+        Config.from_environ(environ)
+    assert str(refused.value) == f"{setting}: {sentence}; give one of them another port."
+
+
+@pytest.mark.parametrize("health", ["0.0.0.0:2", "[::1]:1", "unix:health.sock", "0.0.0.0:0"])
+def test_other_addresses_beside_a_wildcard_are_accepted(health: str) -> None:
+    environ = {"STOWAGE_BIND": "0.0.0.0:1", "STOWAGE_HEALTH_BIND": health, "STOWAGE_ALLOW_INSECURE_TCP": "1"}
+    assert len(Config.from_environ(environ).health_bind) == 1

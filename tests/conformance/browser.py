@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +18,7 @@ from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conformance.conftest import Service, needs
+from tests.conformance.npm import install
 
 CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 AXE = "axe-core@4.14.1"
@@ -57,16 +56,7 @@ def browser() -> Iterator[WebDriver]:
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script of axe-core, which finds what keeps people out."""
-    needs("npm")
-    folder = tmp_path_factory.mktemp("axe")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--fetch-retries=0", AXE]
-    try:
-        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not install axe-core within a minute")
-    if done.returncode != 0:
-        pytest.skip(f"npm could not install axe-core: {done.stderr}")
-    return (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    return (install(AXE, tmp_path_factory.mktemp("axe")) / "axe-core" / "axe.min.js").read_text()
 
 
 def page_of(service: Service, path: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.builders import Json, Layout, make_layer
 from tests.conformance.conftest import Service, needs, skopeo
+from tests.conformance.npm import install
 
 DOCKERODE = "dockerode@5.0.1"
 IN_OWN_RUN = 'mount -t tmpfs tmpfs /run && ln -s "$1" /run/docker.sock && shift && exec "$@"'
@@ -118,16 +119,7 @@ def test_an_image_that_buildah_made_is_handed_over(service: Service, buildah: Bu
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The node_modules folder with dockerode."""
     needs("node")
-    needs("npm")
-    folder = tmp_path_factory.mktemp("dockerode")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--fetch-retries=0", DOCKERODE]
-    try:
-        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not install dockerode within a minute")
-    if done.returncode != 0:
-        pytest.skip(f"npm could not install dockerode: {done.stderr}")
-    return folder / "node_modules"
+    return install(DOCKERODE, tmp_path_factory.mktemp("dockerode"))
 
 
 @pytest.mark.node

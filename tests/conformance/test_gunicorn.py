@@ -94,6 +94,19 @@ def test_workers_share_the_root_through_a_reload_and_everybody_else_is_refused(g
     assert serve_is_refused(gunicorn)
 
 
+def test_the_documented_option_makes_gunicorn_ignore_the_header_script_name(tmp_path: Path) -> None:
+    option = "--forwarder-headers"
+    assert f"{option} ''" in (REPOSITORY / "docs" / "deployment.md").read_text()
+    gunicorn = Gunicorn(tmp_path / "stowage", free_port(), options=(*THREADS, option, ""))
+    gunicorn.start()
+    try:
+        request = urllib.request.Request(f"http://127.0.0.1:{gunicorn.port}/images/json", headers={"SCRIPT_NAME": "/x"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.read() == b"[]\n"
+    finally:
+        gunicorn.stop()
+
+
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=["workers", "preload"])
 def test_gunicorn_is_refused_beside_the_service(service: Service, options: tuple[str, ...]) -> None:
     assert refused(beside(service, *options))

@@ -118,6 +118,21 @@ def test_a_phone_shows_it_without_scrolling_sideways(shown: Service, browser: We
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_a_table_that_is_cut_shows_it_and_is_scrolled_by_keyboard(shown: Service, browser: WebDriver) -> None:
+    scrolled = "return document.querySelector('.scroll').scrollLeft"
+    browser.get(page_of(shown, "/ui/images"))
+    assert browser.find_element(By.CSS_SELECTOR, ".scroll").get_attribute("tabindex") is None, "it is not cut"
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True})
+    try:
+        until(browser, lambda _: browser.find_element(By.CSS_SELECTOR, ".scroll").get_attribute("tabindex") == "0")
+        browser.execute_script("document.querySelector('.scroll').focus()")
+        browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT * 3)
+        until(browser, lambda _: browser.execute_script(scrolled) > 0)
+        assert "linear-gradient" in browser.find_element(By.CSS_SELECTOR, ".scroll").value_of_css_property("background-image")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_the_list_is_sorted_and_filtered_by_mouse(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/images"))
     names = "tbody th a"

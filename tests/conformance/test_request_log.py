@@ -161,3 +161,16 @@ def test_plain_gunicorn_has_the_same_log_at_the_same_level(plain: Gunicorn) -> N
     *before, line = lines_of(plain, fail, "/images/load")
     assert [other for other in before if "stowage.request" in other] == []
     assert re.search(r" ERROR stowage\.request .* reason=\"unexpected EOF\" address=127\.0\.0\.1:\d+$", line)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"), [("/_ping", "localhost\r\nOrigin: https://foreign.example", "403"), ("/%zz", "localhost", "400")]
+)
+def test_a_head_that_is_refused_has_one_line(running: Service, path: str, host: str, status: str) -> None:
+    def act() -> None:
+        with connected(running) as connection:
+            connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert connection.makefile("rb").read().startswith(f"HTTP/1.1 {status} ".encode())
+
+    (line,) = lines_of(running, act, path)
+    assert f"status={status} bytes=0" in line

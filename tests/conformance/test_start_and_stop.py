@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import START_SECONDS, STOWAGE, needs
+from tests.conformance.conftest import START_SECONDS, STOWAGE, free_port, needs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
@@ -242,12 +243,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*command: str, cwd: Path) -> Iterator[Terminal]:
+def terminal(*command: str, cwd: Path, **settings: str) -> Iterator[Terminal]:
     pid, screen = pty.fork()
     if pid == 0:  # the child, which must not return into pytest
         try:
             os.chdir(cwd)
-            os.execv(command[0], command)
+            os.execve(command[0], command, os.environ | settings)
         finally:
             os._exit(127)
     opened = Terminal(pid, screen)
@@ -272,7 +273,8 @@ def test_a_terminal_shows_how_to_use_the_service_and_ctrl_c_stops_it(tmp_path: P
         (export,) = re.findall(r"^ +(export DOCKER_HOST=.*)$", shown, re.MULTILINE)
         assert shown == (
             f"Stowage 0.1.0 is ready.\n  Address   unix:{root}/s.sock\n            127.0.0.1:{port[1]}\n  Folder    {root} (0 images)\n"
-            f"  To use it, run this in another terminal:\n            {export}\n  Ctrl-C stops it.\n"
+            f"  To use it, run this in another terminal:\n            {export}\n"
+            f"  In a browser: http://127.0.0.1:{port[1]}/ui/\n  Ctrl-C stops it.\n"
         )
         script = f"{export} DOCKER_CONFIG=nowhere\ndocker version --format '{{{{.Server.Version}}}}'"
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=START_SECONDS)
@@ -282,6 +284,29 @@ def test_a_terminal_shows_how_to_use_the_service_and_ctrl_c_stops_it(tmp_path: P
         assert screen.wait() == 0
     lines = [line for line in rest.splitlines() if "stowage.request" not in line]
     assert lines == ["^C", "stowage: stopped by Ctrl-C"]
+
+
+@pytest.mark.parametrize("options", [(), ("--bind", "unix:own.sock")])
+def test_a_terminal_shows_the_command_that_makes_a_page(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with terminal(*STOWAGE, "serve", "--root", "its own", *options, cwd=tmp_path) as screen:
+        shown = screen.read(until="Ctrl-C stops it.\n")
+        (command,) = re.findall(r"^  In a browser: stop it, run this, and open (\S+)\n +(.+)$", shown, re.MULTILINE)
+        screen.type("\x03")
+        assert screen.wait() == 0
+    port = free_port()
+    again = command[1].replace("127.0.0.1:2375", f"127.0.0.1:{port}")
+    with terminal("/bin/sh", "-c", f"exec {again}", cwd=tmp_path) as screen:
+        shown = screen.read(until="Ctrl-C stops it.\n")
+        assert f"unix:{tmp_path / ('own.sock' if options else 'its own/stowage.sock')}\n" in shown
+        (page,) = re.findall(r"^  In a browser: (.+)$", shown, re.MULTILINE)
+        assert page == command[0].replace("2375", str(port))
+        with urllib.request.urlopen(page, timeout=START_SECONDS) as answer:
+            assert b"What fills the disk" in answer.read()
+
+
+def test_a_terminal_shows_no_page_that_is_off(tmp_path: Path) -> None:
+    with terminal(*STOWAGE, "serve", cwd=tmp_path, STOWAGE_UI="off") as screen:
+        assert "browser" not in screen.read(until="Ctrl-C stops it.\n")
 
 
 def test_a_closed_terminal_stops_the_service(tmp_path: Path) -> None:

@@ -32,3 +32,13 @@ def test_a_derived_row_that_is_wrong_is_reported_and_repaired(metadata: SqlMetad
     assert problem in " ".join(metadata.problems())
     metadata.recount()
     assert metadata.problems() == []
+
+
+def test_a_wrong_number_of_images_is_reported_beside_other_problems(metadata: SqlMetadataStore) -> None:
+    with metadata.write() as tx:
+        add_image(tx, "a", ["layer"], name="a")
+    with metadata.write() as tx:
+        for statement in ("UPDATE store SET images = 7", "UPDATE blob SET users = 5"):
+            tx.graph._connection.execute(text(statement))
+    found = " ".join(metadata.problems())
+    assert "7 images are recorded instead of 1" in found and "is recorded as part of 5 images" in found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from stowage.services.archive.file_list import FileList
 from stowage.services.errors import Internal
+from stowage.services.gc.layer_lists import remove_unreadable_lists
 from stowage.services.metadata.layer_files import ROW_BYTES
 from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.metadata.store import SqlMetadataStore
@@ -91,18 +93,27 @@ def test_a_list_goes_with_its_blob_in_one_transaction(store: MetadataStore) -> N
         assert kept(tx) == {"b"}
 
 
-def test_a_damaged_list_is_absent_reported_and_removed(metadata: SqlMetadataStore, store: MetadataStore) -> None:
-    with metadata.write() as tx:
-        for label in "ab":
+def test_lists_are_found_a_page_at_a_time_and_removed(store: MetadataStore) -> None:
+    with store.write() as tx:
+        for label in "abc":
             tx.layer_files.put(digest(label), LIST, 1, most=MOST)
-        tx.graph._connection.execute(
-            text("UPDATE layer_files SET list = :other WHERE digest = :of"), {"of": str(digest("a")), "other": b"?"}
-        )
+        found = tx.layer_files.digests(None)
+        assert found == sorted(map(digest, "abc"), key=str) and tx.layer_files.digests(found[0]) == found[1:]
+        tx.layer_files.remove([digest("a"), digest("d")])
+        assert kept(tx) == {"b", "c"} and not tx.layer_files.has(digest("a")) and tx.layer_files.has(digest("b"))
+        assert tx.layer_files.digests(found[-1]) == []
+
+
+def test_a_list_that_cannot_be_read_is_absent_found_and_removed(metadata: SqlMetadataStore, store: MetadataStore) -> None:
+    whole = FileList().dump()
+    with metadata.write() as tx:
+        for label in "abcd":
+            tx.layer_files.put(digest(label), b"no list" if label == "c" else whole, 1, most=MOST)
+        change = text("UPDATE layer_files SET list = :other WHERE digest = :of")
+        tx.graph._connection.execute(change, {"of": str(digest("a")), "other": b"?"})
     with metadata.read() as tx:
-        assert kept(tx) == {"b"}
-    (problem,) = metadata.problems()
-    assert problem.startswith(f"the list of files of layer {digest('a')} is damaged")
-    metadata.recount()
-    assert metadata.problems() == []
+        assert kept(tx) == {"b", "c", "d"}
+    assert set(remove_unreadable_lists(metadata)) == {digest("a"), digest("c")}
+    assert list(remove_unreadable_lists(metadata)) == []
     with metadata.read() as tx:
-        assert kept(tx) == {"b"}
+        assert kept(tx) == {"b", "d"} and not tx.layer_files.has(digest("a"))

@@ -126,6 +126,12 @@ def test_chains_of_the_same_layers_are_equal(store: MetadataStore) -> None:
             (f"{HUB}app:2", str(digest("two")), 3 * ONE),
             ("localhost:5000/team/other:1", str(digest("three")), 3 * ONE),
         }
+        ids = {each.first_name: each.id for each in tx.usage.relatives()}
+        assert len(ids) == 3 and len(tx.usage.relatives(most=2)) == 2
+        first, other = ids[f"{HUB}app:1"], ids["localhost:5000/team/other:1"]
+        assert {each.first_name for each in tx.usage.relatives(of=[first])} == {f"{HUB}app:1", f"{HUB}app:2"}
+        assert len(tx.usage.relatives(of=[first, other], most=2)) == 2
+        assert [each.id for each in tx.usage.relatives(of=[other])] == [other] and tx.usage.relatives(of=[]) == []
         chains = tx.usage.chains([str(digest(label)) for label in ("one", "two", "three", "absent")])
     one, two, three = (chains[str(digest(label))] for label in ("one", "two", "three"))
     assert (list(one.sizes), list(two.sizes), len(chains)) == ([ONE, 2 * ONE, 3 * ONE], [ONE], 3)

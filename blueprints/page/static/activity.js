@@ -27,6 +27,24 @@ async function showEvents() {
   while (events.rows.length > MOST_EVENTS) events.deleteRow(-1);
 }
 
+// How long ago something was, in the words of the server, by whose clock it is counted.
+const ahead = Number(events.dataset.now) - Date.now() / 1000;
+function age(time) {
+  const seconds = Math.floor(Date.now() / 1000 + ahead - Date.parse(time) / 1000);
+  const minutes = Math.floor(seconds / 60), hours = Math.round(seconds / 3600);
+  if (seconds < 1) return "less than a second ago";
+  if (seconds < 60) return seconds === 1 ? "1 second ago" : `${seconds} seconds ago`;
+  if (minutes < 60) return minutes === 1 ? "about a minute ago" : `${minutes} minutes ago`;
+  return hours === 1 ? "about an hour ago" : `${hours} hours ago`;
+}
+
+// Times of two days ago and before do not change while somebody looks.
+function showAges() {
+  events.querySelectorAll("time").forEach((each) => {
+    if (Date.now() / 1000 + ahead - Date.parse(each.dateTime) / 1000 < 47 * 3600) each.textContent = age(each.dateTime);
+  });
+}
+
 function say(words) {
   if (live.textContent !== words) live.textContent = words;
 }
@@ -35,6 +53,7 @@ async function follow() {
   if (!document.hidden) {
     try {
       await Promise.all([showTransfers(), showEvents()]);
+      showAges();
       say(live.dataset.live);
     } catch {
       say(live.dataset.lost);

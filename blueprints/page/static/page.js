@@ -16,6 +16,18 @@ document.querySelectorAll("button[data-copy]").forEach((button) => {
   });
 });
 
+// Tables that are cut can be scrolled by keyboard; others are not a stop of the Tab key.
+const cut = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth) {
+    target.tabIndex = 0;
+    target.setAttribute("role", "group");
+    if (!target.hasAttribute("aria-label")) target.setAttribute("aria-label", "Table that can be scrolled sideways");
+  } else {
+    target.removeAttribute("tabindex");
+  }
+}));
+document.querySelectorAll(".scroll").forEach((each) => cut.observe(each));
+
 // Bytes in decimal units with three digits, as the server writes them.
 const inUnits = (bytes) => {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -39,6 +51,8 @@ if (selection) {
     const freed = await answer.json();
     show("bytes", inUnits(freed.Freed));
     show("kept", inUnits(freed.Shared));
+    show("leased", inUnits(freed.Leased));
+    selection.querySelector("[data-while]").hidden = !freed.Leased;
     show("count", `${chosen.length} image${chosen.length === 1 ? "" : "s"}`);
     const wanted = Number(selection.dataset.want);
     selection.querySelector("[data-bar]").setAttribute("width", wanted ? Math.min(1000, 1000 * freed.Freed / wanted) : 1000);

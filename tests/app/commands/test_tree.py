@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -55,4 +57,21 @@ def test_a_pattern_shows_the_relatives_of_what_matches(capsys: pytest.CaptureFix
 def test_a_pattern_that_matches_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["tree", "absent"]) == 0
-    assert capsys.readouterr() == ("", "stowage: no image is called 'absent'\n")
+    assert capsys.readouterr() == ("", f"stowage: no image is called 'absent' in the store {os.environ['STOWAGE_ROOT']}\n")
+
+
+def test_an_empty_store_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_ROOT", str(tmp_path / "empty"))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")
+    assert main(["db", "upgrade"]) == 0
+    capsys.readouterr()
+    assert main(["tree"]) == 0
+    assert capsys.readouterr() == ("", f"stowage: no image has layers in the store {tmp_path / 'empty'}; DOCKER_HOST is not used\n")
+
+
+def test_a_line_names_a_few_of_many_images_with_the_same_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_engine(Config.from_environ()) as engine:
+        for number in range(7):
+            layout = Layout()
+            put_image(engine, f"twin:{number}", layout, layout.image([make_layer("twin")], config={"Labels": {"n": str(number)}}))
+    assert any(line.startswith("twin:0, twin:1, twin:2, twin:3 and 3 more  ") for line in printed(capsys))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from stowage.application import create_app
 from stowage.services.engine import Engine
+from stowage.settings import Config
 from tests.builders import Layout, make_layer, put_image
 
 
@@ -72,6 +76,14 @@ def test_the_family(client: FlaskClient, ids: dict[str, str]) -> None:
         ("app:2", ids["base:1"], 1),
     ]
     assert [each["Name"] for each in ask(client, "/stowage/family?reference=app:2")] == ["base:1", "app:2"]
+
+
+def test_a_family_of_too_many_images_is_refused(engine: Engine, ids: dict[str, str], tmp_path: Path) -> None:
+    small = replace(engine, limits=replace(engine.limits, family_images=2))
+    client = create_app(Config.from_environ({"STOWAGE_ROOT": str(tmp_path / "root")}), build=lambda _: small).test_client()
+    for path in ("/stowage/family", "/ui/family", "/ui/family?of=base:1"):
+        answer = client.get(path)
+        assert answer.status_code == 403 and "more than 2 images" in answer.text and "STOWAGE_FAMILY_IMAGES" in answer.text
 
 
 def test_images_with_the_same_layers_name_the_first_of_them(client: FlaskClient, engine: Engine, ids: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stowage.services.metadata.records import Actor
 from stowage.services.meter import Parts
 from stowage.services.system.transfers import Running, Transfers
 from stowage.settings import Config
+from tests.builders import Layout, make_layer, put_image
 
 HOSTILE = '<script>alert(1)</script>\u202eevil"'
 
@@ -34,6 +36,37 @@ def pull(app: Flask) -> Iterator[Running]:
 @pytest.fixture
 def writable_pull(writable: Flask) -> Iterator[Running]:
     yield from _running(writable)
+
+
+@pytest.mark.parametrize(("operation", "words"), [("load", "an archive of 4MB, which names its images at its end"), ("push", "no name")])
+def test_a_transfer_without_a_name_has_what_is_known(app: Flask, client: FlaskClient, operation: str, words: str) -> None:
+    transfers: Transfers = app.extensions[TRANSFERS]
+    running = Running(operation, Parts(), names=[], count=lambda: 0, received=lambda: 1_000_000, length=4_000_000)
+    transfers.begin(running)
+    try:
+        assert words in client.get("/ui/activity").text
+    finally:
+        transfers.close(running)
+
+
+def test_times_are_for_people_with_the_exact_ones_as_titles(client: FlaskClient, engine: Engine) -> None:
+    with engine.metadata.write() as tx:
+        moment = time.time_ns() - 300 * 10**9
+        tx.events.append(time=moment, event_type="image", action="pull", actor=Actor("app:1", {"name": "app:1"}))
+    exact = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.search(rf'<time datetime="({exact})" title="\1">5 minutes ago</time>', client.get("/ui/activity").text)
+
+
+def test_a_loaded_image_has_the_name_that_it_has_now(client: FlaskClient, engine: Engine) -> None:
+    layout, other = Layout(), Layout()
+    named = put_image(engine, "team/app:1", layout, layout.image([make_layer("one")]))
+    nameless = put_image(engine, None, other, other.image([make_layer("two")]))
+    for digest in (named, nameless, HOSTILE):
+        _add_event(engine, "load", str(digest))
+    rows = client.get("/ui/activity").text
+    assert 'href="/ui/images/team/app:1"><bdi>team/app:1</bdi>' in rows and str(named)[7:19] in rows
+    assert f'href="/ui/images/{nameless}"' in rows
+    assert "<bdi>team/app:1</bdi>" in client.get("/ui/activity/events?after=").text
 
 
 def _running(app: Flask) -> Iterator[Running]:

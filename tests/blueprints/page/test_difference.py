@@ -15,8 +15,8 @@ BASE = make_tar({"etc/conf": b"1"})
 @pytest.fixture(autouse=True)
 def images(engine: Engine) -> None:
     for name, layer, label in (("app:1", {"a": b"1" * 10}, "<b>one"), ("app:2", {"jvm/java": b"j" * 5000}, "\u202etwo")):
-        layout = Layout()
-        put_image(engine, name, layout, layout.image([BASE, make_tar(layer)], config={"Labels": {"v": label}}))
+        layout, created = Layout(), f"202{name[-1]}-01-01T00:00:00Z"
+        put_image(engine, name, layout, layout.image([BASE, make_tar(layer)], config={"Labels": {"v": label}}, created=created))
 
 
 def test_what_made_an_image_grow(client: FlaskClient) -> None:
@@ -52,7 +52,23 @@ def test_views(client: FlaskClient, query: str, present: str) -> None:
 
 
 def test_other_tags_of_a_repository_are_offered(client: FlaskClient) -> None:
-    assert 'href="/ui/difference?left=app%3A2&amp;right=app%3A1"' in client.get("/ui/difference?left=app:1").text
+    for query in ("left=app:1", "right=app:1", "right=app:1&previous=1"):
+        page = client.get(f"/ui/difference?{query}").text
+        assert 'href="/ui/difference?left=app%3A1&amp;right=app%3A2"' in page and "the one before" not in page
+    page = client.get("/ui/difference?right=app:2").text
+    assert 'href="/ui/difference?left=app%3A1&amp;right=app%3A2"' in page and "the one before" in page
+
+
+def test_an_image_is_compared_with_the_one_before_it(client: FlaskClient, engine: Engine) -> None:
+    for tag, created in (("3", "2023-01-01T00:00:00Z"), ("unknown", None)):
+        layout = Layout()
+        put_image(engine, f"app:{tag}", layout, layout.image([BASE, make_tar({tag: b"3"})], created=created))
+    link = '<a href="/ui/difference?right=app%3A3&amp;previous=1">Compare</a>'
+    assert link in client.get("/ui/images/app:3").text
+    answer = client.get("/ui/difference?right=app%3A3&previous=1")
+    assert (answer.status_code, answer.location) == (302, "/ui/difference?left=app%3A2&right=app%3A3")
+    assert "app:2 → app:3" in text_of(client, answer.location or "")
+    assert "Compare app:unknown with" in text_of(client, "/ui/difference?right=app:unknown&previous=1")
 
 
 def test_an_absent_image_is_not_found(client: FlaskClient) -> None:

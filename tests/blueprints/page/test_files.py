@@ -68,6 +68,10 @@ def test_text_of_images_is_shown_as_text(client: FlaskClient) -> None:
         ("search=PASS", "/etc/passwd", "gnp.exe"),
         ("search=nothing%3Cb%3E", "No path contains it.", "passwd"),
         ("path=/usr/lib", "There is nothing in it.", "passwd"),
+        ("path=/etc/passwd", "1 entry", "There is nothing in it."),
+        ("path=/etc/passwd&view=flat", "16B", "There is nothing in it."),
+        ("path=/etc/passwd&layer=2", "was 4B", "It changed nothing here."),
+        ("path=/etc/passwd&view=wasted", "replaced", "No bytes are wasted."),
     ],
 )
 def test_views(client: FlaskClient, query: str, present: str, absent: str) -> None:

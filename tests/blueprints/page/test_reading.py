@@ -9,6 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
+from stowage.services.gc.leases import hold
+from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image
 
 Ids = dict[str | None, str]
@@ -79,6 +81,30 @@ def test_what_makes_no_sense_is_a_page_that_says_so(client: FlaskClient, ids: Id
     assert answer.status_code in (400, 404) and "<h1>" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "message", "kept"),
+    [
+        ("/ui/free?want=much%22&by=oldest", "To free must be a size such as 500MB or 1.5GB", 'name="want" value="much&#34;"'),
+        ("/ui/free?want=much&by=oldest", "To free must be", '<option value="oldest" selected>'),
+        ("/ui/images?before=absent&label=a&sort=-size", "No such image: absent:latest", 'name="before" value="absent"'),
+        ("/ui/images?before=absent&label=a&sort=-size", "No such image", 'name="sort" value="-size"'),
+        ("/ui/difference?left=base:1&right=absent&left-platform=linux/amd64", "No such image", 'name="left-platform" value="linux/amd64"'),
+        ("/ui/difference?left=base:1&right=team/app:1&right-platform=%3Cb%3E", "&lt;b&gt;", 'name="right-platform" value="&lt;b&gt;"'),
+        ("/ui/family?reference=team/*&of=absent", "No such image", 'name="reference" value="team/*"'),
+    ],
+)
+def test_a_form_with_a_mistake_is_shown_again(client: FlaskClient, ids: Ids, path: str, message: str, kept: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code in (400, 404) and 'role="alert"' in answer.text
+    assert message in answer.text and kept in answer.text
+
+
+def test_an_error_of_another_page_has_no_form(client: FlaskClient) -> None:
+    for path in ("/ui/absent", "/ui/images/absent"):
+        answer = client.get(path)
+        assert answer.status_code == 404 and "<form" not in answer.text
+
+
 def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient, ids: Ids) -> None:
     page = show(client, "/ui/images/team/app:1")
     assert "COPY layer0 /" in page and "COPY layer1 /" in page
@@ -136,6 +162,18 @@ def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> 
     assert re.findall(r'value="(sha256:[0-9a-f]+)"[^>]* checked', mine) == [ids["base:1"]]
     assert "checked" not in show(client, "/ui/free?want=12kB&chosen=1")
     assert client.get("/ui/free?want=much").status_code == 400
+
+
+def test_the_amount_to_free_fits_the_store(client: FlaskClient, ids: Ids) -> None:
+    assert 'name="want" value="1MB"' in show(client, "/ui/") and 'name="want" value="1MB"' in show(client, "/ui/free")
+
+
+def test_what_a_running_load_uses_is_said_to_stay(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    page = f"/ui/free?chosen=1&image={quote(ids['team/app:1'])}"
+    assert "<span data-while hidden>" in show(client, page)
+    with hold(engine.metadata, engine.content, "test") as lease:
+        lease.add([Digest.parse(ids["team/app:1"])])
+        assert "<span data-while>" in show(client, page) and "are kept for a while, since a pull or load" in show(client, page)
 
 
 def test_a_suggestion_says_that_it_is_less_than_wanted(client: FlaskClient, ids: Ids) -> None:

@@ -117,3 +117,9 @@ def test_a_listed_host_may_use_the_engine_but_does_not_have_the_token(engine: En
     headers = {"Origin": "https://pages.example"}
     assert client.post("/images/prune", headers=headers).status_code == 200
     assert client.post("/ui/prune", data={"token": "guess"}, headers=headers).status_code == 403
+
+
+def test_a_new_name_that_is_none_can_be_corrected(writer: FlaskClient, ids: dict[str | None, str]) -> None:
+    answer = writer.get(f"/ui/tag?image={ids['base:1']}&as=Not%20a%20name")
+    assert answer.status_code == 400 and 'name="as" value="Not a name"' in answer.text
+    assert f'name="image" value="{ids["base:1"]}"' in answer.text

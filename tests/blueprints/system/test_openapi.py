@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from stowage.blueprints.routing import Route
+from stowage.blueprints.system.openapi import system_openapi
 from stowage.services.engine import Engine
 from stowage.services.metadata.records import Actor
 from tests.builders import Layout, put_image, simple_layout
@@ -32,6 +33,12 @@ def description(client: FlaskClient) -> dict[str, Any]:
 def test_it_is_a_valid_document_of_openapi(description: dict[str, Any]) -> None:
     assert description["openapi"].startswith("3.1.")
     assert [error.message for error in OpenAPIV31SpecValidator(description).iter_errors()] == []
+
+
+def test_it_is_made_once(client: FlaskClient, app: Flask, description: dict[str, Any]) -> None:
+    app.view_functions.clear()  # so it cannot be made again, and only a kept view can answer
+    app.view_functions["system_openapi.system_openapi"] = system_openapi
+    assert client.get("/openapi.json").get_json() == description
 
 
 def test_every_route_but_the_page_is_in_it_and_has_a_name_of_its_own(app: Flask, description: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ import pytest
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.gc.verify import Finding, FindingKind, verify_store
+from stowage.services.images.layers import read_layers
 from stowage.services.oci.digest import Digest
-from tests.builders import Layout, load_image, partial_layout, put_image, simple_layout
+from tests.builders import Layout, load_image, make_layer, partial_layout, put_image, simple_layout
 from tests.damage import blob_file, flip, lose, shorten
 from tests.listings import all_manifests
 
@@ -185,3 +186,14 @@ def test_leftovers_are_no_damage(engine: Engine) -> None:
         Finding(FindingKind.ORPHAN, f"blob {orphan} has a file of 6 bytes and no row"),
         Finding(FindingKind.PARTIAL, "partial blob left: 4 bytes that no writer holds"),
     ]
+
+
+def test_an_unreadable_list_of_files_is_reported_and_removed(engine: Engine) -> None:
+    layout = Layout()
+    put_image(engine, "app:1", layout, layout.image([make_layer("one")]))
+    (layer,) = (layer.digest for layer in read_layers(engine, "app:1"))
+    with engine.metadata.write() as tx:
+        tx.layer_files.put(layer, b"no list", 1, most=1 << 20)
+    (finding,) = verify_store(engine.metadata, engine.content)
+    assert (finding.kind, str(layer) in finding.sentence) == (FindingKind.DAMAGE, True)
+    assert list(verify_store(engine.metadata, engine.content)) == []

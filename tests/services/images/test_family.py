@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import ImageNotFound
+from stowage.services.errors import Forbidden, ImageNotFound
 from stowage.services.images.delete import delete_image
 from stowage.services.images.family import Member, find_member, read_family
 from tests.builders import Layout, make_layer, put_image
@@ -89,6 +89,30 @@ def test_what_an_image_adds_is_the_stored_bytes_of_its_own_layers(related: Engin
 )
 def test_a_pattern_leaves_what_is_above_and_below(related: Engine, pattern: str, names: list[str]) -> None:
     assert [found for found, *_ in tree(related, pattern)] == names
+
+
+def test_relatives_of_a_pattern_may_be_compressed_otherwise(related: Engine) -> None:
+    put(related, "zstd:1", "base", "tools", "zstd", compression="zstd")
+    assert ("zstd:1", "tools:1", 1, 0) in tree(related, "tools")
+    assert tree(related, "zstd:1") == [("base:1", "", 1, 4), ("tools:1", "base:1", 1, 3), ("zstd:1", "tools:1", 1, 0)]
+
+
+def test_the_family_of_one_image_is_what_it_is_built_on_and_what_is_built_on_it(related: Engine) -> None:
+    assert [name(member) for member in read_family(related, name="tools:1").members] == ["base:1", "tools:1", "app:1", "app:2"]
+    with pytest.raises(ImageNotFound):
+        read_family(related, name="absent")
+
+
+def test_more_images_than_allowed_are_refused_unless_fewer_are_wanted(related: Engine) -> None:
+    assert len(read_family(related, most=5).members) == 5
+    sentence = r"^more than 4 images would be compared: name some by a pattern such as team/\*, or raise STOWAGE_FAMILY_IMAGES$"
+    for patterns in ((), ("*",), ("other", "app*", "base*", "tools*")):
+        with pytest.raises(Forbidden, match=sentence):
+            read_family(related, patterns=patterns, most=4)
+    assert [name(member) for member in read_family(related, patterns=("other",), most=1).members] == ["other:1"]
+    assert len(read_family(related, name="app:1", most=4).members) == 3
+    with pytest.raises(Forbidden):
+        read_family(related, name="app:1", most=3)
 
 
 def test_a_member_is_found_by_any_name_or_id(related: Engine) -> None:

@@ -20,7 +20,7 @@ from stowage.services.metadata.usage_protocol import Amount
 from stowage.services.oci.mediatypes import OCI_MANIFEST
 from stowage.services.oci.reference import Reference
 from stowage.services.system.disk import read_disk, unique_bytes
-from stowage.services.system.freed import MOST_IMAGES, Strategy, count_freed, suggest_deletions
+from stowage.services.system.freed import MOST_IMAGES, Strategy, count_freed, suggest_amount, suggest_deletions
 from tests.builders import Layout, make_layer, put_image
 
 
@@ -148,6 +148,7 @@ def test_unknown_and_too_many_images_are_refused(filled: Engine) -> None:
         (0, []),
         (1, ["app:2"]),
         (35_000, ["app:2", "app:1"]),
+        (110_000, ["app:2", "app:1", "base:1"]),
         (1 << 40, ["app:2", "app:1", "alone:1", "base:1"]),
     ],
 )
@@ -156,6 +157,24 @@ def test_a_suggestion_takes_the_largest_first_until_it_is_enough(filled: Engine,
     assert [image.repo_tags[0] for image in found.candidates if image.id in found.selected] == names
     assert found.freed == count_freed(filled, names)
     assert len(found.candidates) == 4
+
+
+def test_a_suggestion_leaves_out_what_a_later_image_has_made_needless(filled: Engine) -> None:
+    put(filled, "old:1", {"old": 1000}, created="2001-01-01T00:00:00Z")
+    put(filled, "old:2", {"old": 1000, "large": 90_000}, created="2002-01-01T00:00:00Z")
+    put(filled, "old:3", {"small": 10}, created="2000-01-01T00:00:00Z")
+    found = suggest_deletions(filled, wanted=80_000, strategy=Strategy.OLDEST)
+    assert [image.repo_tags for image in found.candidates if image.id in found.selected] == [("old:2",)]
+    assert found.freed == count_freed(filled, ["old:2"]) and found.freed.kept > 1000
+
+
+@pytest.mark.parametrize(
+    ("size", "amount"),
+    [(100, 1_000_000), (10_000_000, 2_000_000), (22_000_000, 5_000_000), (39_900_000, 5_000_000), (41_000_000, 10_000_000)],
+)
+def test_the_amount_to_free_is_a_part_of_what_there_is(engine: Engine, size: int, amount: int) -> None:
+    put(engine, "app:1", {"app": size})
+    assert suggest_amount(engine) == amount
 
 
 def test_a_suggestion_takes_the_oldest_or_those_without_a_name(filled: Engine) -> None:
