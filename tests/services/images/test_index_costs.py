@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import pytest
+from sqlalchemy import Connection
 
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.images import load
 from stowage.services.images.load import _children as children
 from stowage.services.images.load import load_image as stream_load
+from stowage.services.metadata import upkeep
+from stowage.services.metadata.effects import Change, Effects, find_effects
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.records import ManifestDocument
 from stowage.services.oci.descriptor import Descriptor
-from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.progress import Progress
 from stowage.services.store.graph import ReadManifest
@@ -52,14 +54,14 @@ def signed_index() -> Layout:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many manifests were counted, each time that some were."""
     counts: list[int] = []
-    refresh = SqlGraph._refresh_sizes
 
-    def counting(graph: SqlGraph, manifests: Collection[Digest]) -> None:
-        if manifests:
-            counts.append(len(manifests))
-        refresh(graph, manifests)
+    def counting(connection: Connection, change: Change) -> Effects:
+        effects = find_effects(connection, change)
+        if counted := sum(map(bool, effects.content.values())):
+            counts.append(counted)
+        return effects
 
-    monkeypatch.setattr(SqlGraph, "_refresh_sizes", counting)
+    monkeypatch.setattr(upkeep, "find_effects", counting)
     return counts
 
 
