@@ -134,7 +134,10 @@ def _add_group(effects: Effects, blobs: _Blobs, reached_by: tuple[Roots, Roots],
             effects.users[digest] = more
         if users - len(targets_before) == 1 and counted[0] != counted[1]:
             effects.others[digest] = counted[1] - counted[0]
-    for total, roots, (before, after) in ((effects.content, (was, now), content), (effects.shared, (targets_before, targets_after), shared)):
+    for total, roots, (before, after) in (
+        (effects.content, (was, now), content),
+        (effects.shared, (targets_before, targets_after), shared),
+    ):
         for root in roots[0]:
             total[root] -= before
         for root in roots[1]:

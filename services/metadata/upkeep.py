@@ -37,7 +37,9 @@ STORE_SHARED = update(_target).where(_target.c.digest == bindparam("of")).values
 """Store `bytes` as the shared ones of the target `of`."""
 _ADD_SHARED = update(_target).where(_target.c.digest == bindparam("of")).values(shared=_target.c.shared + bindparam("more"))
 _ADD_SIZE = update(_target).where(_target.c.digest == bindparam("of")).values(size=_target.c.size + bindparam("more"))
-_ADD_CONTENT = update(_manifest).where(_manifest.c.digest == bindparam("of")).values(content_size=_manifest.c.content_size + bindparam("more"))
+_ADD_CONTENT = (
+    update(_manifest).where(_manifest.c.digest == bindparam("of")).values(content_size=_manifest.c.content_size + bindparam("more"))
+)
 _OUTDATE = update(_target).where(_target.c.digest.in_(DIGESTS)).values(outdated=True)
 _OUTDATED = select(_target.c.digest).where(_target.c.outdated).order_by(_target.c.digest).limit(CHUNK)
 
