@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -37,9 +36,6 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 
 _log = logging.getLogger(__name__)
-
-_PAUSE_SECONDS = 0.02
-"""Between transactions of one task, so that other writers need not wait for all of it."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -151,8 +147,7 @@ class SqlMetadataStore:
             while is_behind:
                 with self._transaction(writes=True) as tx:
                     tx.upkeep.is_behind = True
-                if is_behind := tx.upkeep.is_behind:
-                    time.sleep(_PAUSE_SECONDS)
+                is_behind = tx.upkeep.is_behind
         except EngineError:
             _log.warning("could not update what lists show; the next change will", exc_info=True)
 
