@@ -55,7 +55,7 @@ class Effects:
 
     `content` is for manifests, `shared` for the targets among them, `others` for blobs of which some other target becomes, or stops being,
     the only user. `targets` are all that are above a change, and
-    `relists` says whether it is one of what they list.
+    `relists` says whether it is one of what they list. `links` is how many the manifests above it have themselves.
     """
 
     targets: set[str] = field(default_factory=set)
@@ -64,6 +64,7 @@ class Effects:
     shared: Counter[str] = field(default_factory=Counter)
     others: dict[str, int] = field(default_factory=dict)
     relists: bool = False
+    links: int = 0
 
 
 def find_effects(connection: Connection, change: Change) -> Effects:
@@ -80,7 +81,10 @@ def find_effects(connection: Connection, change: Change) -> Effects:
     children = _follow(connection, _BELOW, first)
     affected = first.union(*children.values())
     if staying:
-        _add_links(children, _between(connection, staying, affected | change.changed))
+        effects.links = _count(connection, _COUNT_BELOW, staying)
+        below = affected | change.changed
+        is_up = _count(connection, _COUNT_ABOVE, below) <= effects.links
+        _add_links(children, _follow(connection, _ABOVE, below) if is_up else _follow(connection, _BELOW, staying))
     before = spread(staying, children)
     for parent in change.unmade:
         children.pop(parent, None)
@@ -142,13 +146,6 @@ def _add_group(effects: Effects, blobs: _Blobs, reached_by: tuple[Roots, Roots],
             total[root] -= before
         for root in roots[1]:
             total[root] += after
-
-
-def _between(connection: Connection, above: set[str], below: set[str]) -> Children:
-    """Links that have every path from the ones to the others among them."""
-    if _count(connection, _COUNT_ABOVE, below) <= _count(connection, _COUNT_BELOW, above):
-        return _follow(connection, _ABOVE, below)
-    return _follow(connection, _BELOW, above)
 
 
 def _follow(connection: Connection, links: Select[Any], level: set[str]) -> Children:

@@ -161,6 +161,9 @@ class SqlGraph:
         among = set(digests)
         return among | self._digests(reach.ABOVE, among)
 
+    def needing(self, digests: Iterable[Digest]) -> set[Digest]:
+        return self._digests(_NEEDING, digests)
+
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         among = set(digests)
         self._upkeep.flush()

@@ -5,8 +5,8 @@ reaches. These and the sizes change in the transaction of what changes them: eff
 The cost of a new or lost target depends on what it reaches, and, for each blob that gets or loses its second user, on the other user.
 
 What else lists need of the targets above a change is derived from all that they list, which may be much. So these targets are marked as
-`outdated`. A transaction derives a bounded part of them at its end, which usually is all; the store derives the rest in further
-transactions. Until then they are listed as before.
+`outdated`. If they are few, the same transaction derives them at its end; otherwise the store does so in further transactions, each of
+which derives a bounded part. Until then they are listed as before.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class Upkeep:
         if effects.relists and effects.targets:
             self._execute(_OUTDATE, effects.targets)
             self.is_behind = self.outdates = True
+            self._room.links -= effects.links
 
     def flush(self) -> None:
         """Update the derived columns, but for what takes too long of outdated targets."""

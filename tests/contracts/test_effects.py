@@ -118,7 +118,7 @@ def test_sizes_are_right_at_once_and_lists_when_the_writer_is_done(store: SqlMet
     with store.write() as tx:
         add_image(tx, "m0", ["layer"])
         tx.upkeep.flush()
-        assert 0 < outdated(tx) < INDEXES
+        assert outdated(tx) == INDEXES
         assert {tx.usage.users([digest("layer")])[digest("layer")], tx.usage.users([digest("m0")])[digest("m0")]} == {INDEXES}
         assert {each.size for each in tx.targets.read(tx.targets.find(Selection()))} == {4 * BLOB_BYTES}
     with store.read() as tx:
@@ -153,3 +153,20 @@ def test_counting_again_mends_it_too(store: SqlMetadataStore) -> None:
     with store.read() as tx:
         assert (outdated(tx), shown(tx, range(INDEXES))) == (0, {str(digest("m0"))})
     assert store.problems() == []
+
+
+def test_what_one_image_lists_is_derived_in_a_transaction_of_its_own_if_it_is_much(metadata: SqlMetadataStore) -> None:
+    def add(number: int) -> int:
+        with metadata._transaction(writes=True) as tx:
+            add_image(tx, f"m{number}")
+            tx.upkeep.flush()
+            return outdated(tx)
+
+    with metadata.write() as tx:
+        add_index(tx, "i", [f"m{entry}" for entry in range(ENTRIES)], name="i:1")
+    assert add(0) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upkeep, "MAX_LINKS", ENTRIES - 1)
+        assert add(1) == 1
+    metadata.recount()
+    assert metadata.problems() == []

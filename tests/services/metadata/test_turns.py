@@ -87,4 +87,3 @@ def test_a_writer_that_waits_too_long_gives_up_and_leaves_its_turn_to_others(dat
     with impatient.write() as tx:
         assert tx.graph.present([digest("a")]) == {digest("a")}
     impatient.close()
-
