@@ -7,7 +7,8 @@ So a manifest that is added below hundreds of indexes costs what it brings, not 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +37,13 @@ _NONE: Roots = frozenset()
 class Change:
     """What will change.
 
-    `sizes` has each blob that is added, gets another size, or is removed (None). `links` has what is added below each manifest, which may be
-    a new one. `unmade` are the manifests that are removed with their links.
+    `sizes` has each blob that is added, gets another size, or is removed (None). `links` has what is added below each manifest, new ones
+    among them. `unmade` are the manifests that are removed with their links.
     """
 
     sizes: Mapping[str, int | None] = field(default_factory=dict)
     links: Mapping[str, Collection[str]] = field(default_factory=dict)
-    unmade: Set[str] = frozenset()
+    unmade: AbstractSet[str] = frozenset()
 
     @property
     def changed(self) -> set[str]:

@@ -74,13 +74,8 @@ class SqlMetadataStore:
     def read(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=False)
 
-    @contextmanager
-    def write(self) -> Iterator[SqlTransaction]:
-        is_first = self._is_behind is None
-        with self._transaction(writes=True) as tx:
-            yield tx
-        if is_first or (tx.upkeep.outdates and tx.upkeep.is_behind):
-            self._catch_up()
+    def write(self) -> AbstractContextManager[SqlTransaction]:
+        return self._writing()
 
     def version(self) -> object | None:
         return version(self._engine())
@@ -136,6 +131,14 @@ class SqlMetadataStore:
             if engine := self._engines.pop(os.getpid(), None):
                 engine.dispose()
                 self._unconnected = engine
+
+    @contextmanager
+    def _writing(self) -> Iterator[SqlTransaction]:
+        is_first = self._is_behind is None
+        with self._transaction(writes=True) as tx:
+            yield tx
+        if is_first or (tx.upkeep.outdates and tx.upkeep.is_behind):
+            self._catch_up()
 
     def _catch_up(self) -> None:
         """Derive what lists show of all outdated targets, also those that a process left which was killed.

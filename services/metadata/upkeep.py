@@ -12,7 +12,8 @@ which derives a bounded part. Until then they are listed as before.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Update, bindparam, select, update
@@ -68,7 +69,7 @@ class Upkeep:
         *,
         sizes: Mapping[Digest, int | None] | None = None,
         links: Mapping[Digest, Collection[Digest]] | None = None,
-        unmade: Set[Digest] = frozenset(),
+        unmade: AbstractSet[Digest] = frozenset(),
     ) -> Iterator[None]:
         """Make a change inside: see `Change`."""
         self._flush_names()

@@ -31,9 +31,6 @@ MAX_DEPTH = 4
 MAX_REPEATS = 100
 """How often an index may list one digest: nested, such lists would otherwise multiply to billions of paths from a name to a blob."""
 
-MAX_LISTED = 100_000
-"""How many entries the indexes of an image may have together: it is named and counted in one transaction."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
@@ -49,9 +46,7 @@ class ReadManifest:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A graph while it is read: what the operation stored, the manifests found so far, what was visited below the target, and how much each
-    index lists.
-    """
+    """A graph while it is read: what the operation stored, the manifests found so far, and what was visited below the target."""
 
     engine: Engine
     tx: Transaction
@@ -61,7 +56,6 @@ class _Reading:
     documents: Documents
     found: list[ReadManifest] = field(default_factory=list)
     visited: set[Digest] = field(default_factory=set)
-    listed: Counter[Digest] = field(default_factory=Counter)
 
 
 def read_graph(
@@ -145,9 +139,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
         raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
     _check_repeats(index)
-    reading.listed[descriptor.digest] = len(index.manifests)
-    if reading.listed.total() > MAX_LISTED:
-        raise InvalidContent(f"the indexes of the image list more than {MAX_LISTED} manifests")
+    reading.documents.count_listed(len(index.manifests))
     present = _sound(reading, _check_sizes(reading, index.manifests))
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
     for child in sorted(wanted, key=is_pseudo):  # images, which are checked, before the same digest as a non-image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,25 @@ STEPS = st.tuples(st.sampled_from(VERBS), NUMBERS, st.lists(NUMBERS, max_size=3)
 
 
 def take_step(tx: Transaction, verb: str, number: int, others: list[int]) -> None:
+    if verb in ("image", "index", "outer", "both"):
+        record(tx, verb, number, others)
+    else:
+        change(tx, verb, number, others)
+
+
+def record(tx: Transaction, verb: str, number: int, others: list[int]) -> None:
     if verb == "image":
         add_image(tx, f"m{number}", [f"l{other}" for other in others])
     elif verb == "index":
         add_index(tx, f"i{number}", [f"m{other}" for other in others])
     elif verb == "outer":
         add_index(tx, f"o{number}", [f"i{other}" for other in others], listed_type=mediatypes.OCI_INDEX)
-    elif verb == "both":
+    else:
         add_together(tx, number, others)
-    elif verb == "name":
+
+
+def change(tx: Transaction, verb: str, number: int, others: list[int]) -> None:
+    if verb == "name":
         for label in (f"m{number}", f"i{number}", f"o{number}"):
             if tx.graph.manifest(digest(label)):
                 tx.images.put(f"{label}:{len(others)}", described(label), 1)
@@ -63,7 +74,7 @@ def add_together(tx: Transaction, number: int, others: list[int]) -> None:
     tx.graph.add_blobs({digest(label): BLOB_BYTES for label in (*labels, f"m{number}.config", *layers)}, 1)
     indexes = [
         ManifestDocument(digest(label), mediatypes.OCI_INDEX, Kind.INDEX, edges=(Edge(Role.MANIFEST, described(child)),))
-        for child, label in zip(labels, labels[1:], strict=False)
+        for child, label in pairwise(labels)
     ]
     tx.graph.add_manifests([(image_facts(labels[0], layers), b"{}"), *((index, None) for index in indexes)])
 

@@ -174,14 +174,15 @@ def loaded_or_refused(engine: Engine, archive: Layout) -> list[str]:
         return [NESTED] if NESTED in str(exc) else pytest.fail(str(exc))
 
 
-def test_an_image_that_lists_too_much_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_list_too_much_together_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout()
     image = on_platform(layout.image([make_layer()]), "linux/amd64")
-    inner = [layout.index([image] * 10, annotations={"i": str(number)}) for number in range(3)]
-    layout.tag(layout.index(inner), "docker.io/library/wide:1")
-    monkeypatch.setattr("stowage.services.store.graph.MAX_LISTED", 32)
-    with pytest.raises(InvalidContent, match="^the indexes of the image list more than 32 manifests$"):
+    inner = [layout.index([image] * 10, annotations={"i": str(number)}) for number in range(2)]
+    for number in range(3):
+        layout.tag(layout.index(inner, annotations={"o": str(number)}), f"docker.io/library/wide:{number}")
+    monkeypatch.setattr("stowage.services.store.documents.MAX_LISTED", 65)
+    with pytest.raises(InvalidContent, match="^the indexes of the images list more than 65 manifests$"):
         load_image(engine, layout.to_tar())
     assert (names(engine), blobs(engine), all_manifests(engine.metadata)) == ({}, set(), {})
-    monkeypatch.setattr("stowage.services.store.graph.MAX_LISTED", 33)
-    assert load_image(engine, layout.to_tar()) == ["Loaded image: wide:1\n"]
+    monkeypatch.setattr("stowage.services.store.documents.MAX_LISTED", 66)
+    assert load_image(engine, layout.to_tar()) == [f"Loaded image: wide:{number}\n" for number in range(3)]
