@@ -26,8 +26,10 @@ MAX_KEPT_BYTES = 256 << 20
 An archive of a few KiB can hold thousands of large documents, since it is compressed.
 """
 
-MAX_LISTED = 100_000
-"""How many manifests the indexes of one operation may list, counted for each of its images: to read and record them takes seconds."""
+MAX_INDEXES, MAX_LISTED = 20_000, 100_000
+"""How many indexes the images of one operation may have, and how many manifests these may list, each counted for every image that has it:
+to read and record them takes seconds.
+"""
 
 _MAX_KEPT_DIFF_IDS = 100_000
 """The limit for configs that may be needed again; 20 MB of memory."""
@@ -61,7 +63,7 @@ class Documents:
         self._diff_ids = 0
         self._repeated = 0
         self._kept = 0
-        self._listed = 0
+        self._indexes = self._listed = 0
 
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
@@ -94,7 +96,10 @@ class Documents:
             self._costs.keep(_VALUE_BYTES * values)
 
     def count_listed(self, manifests: int) -> None:
-        """Count what an index of an image lists; raises InvalidContent if it is too much together with that of the others."""
+        """Count an index of an image and what it lists; raises InvalidContent if it is too much together with the others."""
+        self._indexes += 1
+        if self._indexes > MAX_INDEXES:
+            raise InvalidContent(f"the images have more than {MAX_INDEXES} indexes")
         self._listed += manifests
         if self._listed > MAX_LISTED:
             raise InvalidContent(f"the indexes of the images list more than {MAX_LISTED} manifests")

@@ -174,15 +174,29 @@ def loaded_or_refused(engine: Engine, archive: Layout) -> list[str]:
         return [NESTED] if NESTED in str(exc) else pytest.fail(str(exc))
 
 
-def test_images_that_list_too_much_together_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def wide_images() -> bytes:
+    """Three images whose indexes list two others, which have twenty entries."""
     layout = Layout()
     image = on_platform(layout.image([make_layer()]), "linux/amd64")
     inner = [layout.index([image] * 10, annotations={"i": str(number)}) for number in range(2)]
     for number in range(3):
         layout.tag(layout.index(inner, annotations={"o": str(number)}), f"docker.io/library/wide:{number}")
-    monkeypatch.setattr("stowage.services.store.documents.MAX_LISTED", 65)
-    with pytest.raises(InvalidContent, match="^the indexes of the images list more than 65 manifests$"):
-        load_image(engine, layout.to_tar())
+    return layout.to_tar()
+
+
+@pytest.mark.parametrize(
+    ("limit", "enough", "message"),
+    [
+        ("MAX_LISTED", 3 * (2 + 20), "the indexes of the images list more than 65 manifests"),
+        ("MAX_INDEXES", 3 * (1 + 2), "the images have more than 8 indexes"),
+    ],
+)
+def test_images_with_too_much_in_indexes_are_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, limit: str, enough: int, message: str
+) -> None:
+    monkeypatch.setattr(f"stowage.services.store.documents.{limit}", enough - 1)
+    with pytest.raises(InvalidContent, match=f"^{message}$"):
+        load_image(engine, wide_images())
     assert (names(engine), blobs(engine), all_manifests(engine.metadata)) == ({}, set(), {})
-    monkeypatch.setattr("stowage.services.store.documents.MAX_LISTED", 66)
-    assert load_image(engine, layout.to_tar()) == [f"Loaded image: wide:{number}\n" for number in range(3)]
+    monkeypatch.setattr(f"stowage.services.store.documents.{limit}", enough)
+    assert load_image(engine, wide_images()) == [f"Loaded image: wide:{number}\n" for number in range(3)]
