@@ -13,7 +13,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, end_abandoned, sweep
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import ImageRecord, Role
+from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.summary import ManifestSummary, platform_not_found, read_manifests, summarize
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
@@ -125,8 +125,7 @@ def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
     if digest == target:
         return "it is the image itself"
     above = tx.graph.ancestors([digest])
-    parents = tx.graph.manifests(above).values()
-    if any(edge.child.digest == digest and edge.role is not Role.MANIFEST for parent in parents for edge in parent.edges):
+    if tx.graph.needing([digest]):
         return "another manifest needs it"
     if any(tx.images.by_target(each) for each in above - {target}):
         return "another image needs it"

@@ -41,8 +41,6 @@ _LISTING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role ==
 _LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
 _REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
 _RECORDED = select(manifest.c.digest).where(manifest.c.digest.in_(DIGESTS))
-_STORED_SIZES = select(manifest.c.digest, manifest.c.content_size).where(manifest.c.digest.in_(DIGESTS))
-_STORE_SIZE = update(manifest).where(manifest.c.digest == bindparam("root")).values(content_size=bindparam("counted"))
 
 
 class SqlGraph:
@@ -83,15 +81,13 @@ class SqlGraph:
             for position, (digest, size) in enumerate(sizes.items())
             if digest not in known
         ]
-        resized = {digest for digest, (size, _) in known.items() if size != sizes[digest]}
-        above = self._digests(reach.ABOVE, sizes.keys() - known.keys()) | self.ancestors(resized)
-        self._upkeep.touch_targets(above)
-        if rows:
-            self._connection.execute(insert(blob), rows)
-        for digest, state in known.items():
-            if state != (sizes[digest], None):
-                self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
-        self._refresh_sizes(above)
+        changed = {digest: size for digest, size in sizes.items() if digest not in known or known[digest][0] != size}
+        with self._upkeep.changing(sizes=changed):
+            if rows:
+                self._connection.execute(insert(blob), rows)
+            for digest, state in known.items():
+                if state != (sizes[digest], None):
+                    self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         self.add_layers({digest: facts})
@@ -122,15 +118,14 @@ class SqlGraph:
         if not new:
             return
         self._require_children([document for document, _ in new])
-        above = self.ancestors(document.digest for document, _ in new)
-        self._upkeep.touch_targets(above)
-        self._insert_manifests(new)
-        self._refresh_sizes(above)
+        with self._upkeep.changing(links={document.digest: {edge.child.digest for edge in document.edges} for document, _ in new}):
+            self._insert_manifests(new)
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
-        self._upkeep.touch_targets(self.ancestors(referrers))
-        changed = {subject for subject, each in referrers.items() if self._insert_referrers(subject, each)}
-        self._refresh_sizes(self.ancestors(changed))
+        new = {subject: self._unknown_referrers(subject, each) for subject, each in referrers.items()}
+        with self._upkeep.changing(links={subject: {referrer.digest for referrer in each} for subject, each in new.items() if each}):
+            for subject, each in new.items():
+                self._insert_referrers(subject, each)
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
         return [load_descriptor(text) for text in self._connection.scalars(_REFERRERS, {"subject": str(subject)})]
@@ -166,6 +161,9 @@ class SqlGraph:
         among = set(digests)
         return among | self._digests(reach.ABOVE, among)
 
+    def needing(self, digests: Iterable[Digest]) -> set[Digest]:
+        return self._digests(_NEEDING, digests)
+
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         among = set(digests)
         self._upkeep.flush()
@@ -185,14 +183,12 @@ class SqlGraph:
         if not removed:
             return
         self._upkeep.flush()  # a manifest that has just lost its last name is no target any more
-        above = self._digests(reach.ABOVE, removed)
-        self._upkeep.touch_targets(above)
         unmade = removed | self._digests(_NEEDING, removed)
-        for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
-            self._delete(column, unmade)
-        for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
-            self._delete(column, removed)
-        self._refresh_sizes(above - unmade)
+        with self._upkeep.changing(sizes=dict.fromkeys(removed), unmade=unmade):
+            for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
+                self._delete(column, unmade)
+            for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
+                self._delete(column, removed)
 
     def _rows(self, query: Executable, digests: Iterable[Digest | str]) -> list[Row[*tuple[Any, ...]]]:
         return [row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk})]
@@ -227,19 +223,13 @@ class SqlGraph:
         if configs := [{"manifest": str(document.digest), "raw": raw} for document, raw in manifests if raw is not None]:
             self._connection.execute(insert(config), configs)
 
-    def _insert_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> bool:
-        """Record those that are not known yet, and return whether there were any."""
+    def _unknown_referrers(self, subject: Digest, referrers: Iterable[Descriptor]) -> list[Descriptor]:
+        """Those that are not kept with this manifest yet."""
         known = {referrer.digest for referrer in self.referrers(subject)}
-        new = tuple(Edge(Role.REFERRER, referrer) for referrer in referrers if referrer.digest not in known)
-        if new:
-            last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
-            self._connection.execute(insert(edge), edge_rows(subject, new, first=0 if last is None else last + 1))
-        return bool(new)
+        return [referrer for referrer in referrers if referrer.digest not in known]
 
-    def _refresh_sizes(self, manifests: Collection[Digest]) -> None:
-        """Count the content of these manifests again."""
-        stored = dict(self._rows(_STORED_SIZES, manifests))
-        counted = read_below(self._connection, stored).bytes_by_root()
-        changed = [{"root": root, "counted": size} for root, size in counted.items() if size != stored[root]]
-        if changed:
-            self._connection.execute(_STORE_SIZE, changed)
+    def _insert_referrers(self, subject: Digest, referrers: Sequence[Descriptor]) -> None:
+        if referrers:
+            last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
+            edges = [Edge(Role.REFERRER, referrer) for referrer in referrers]
+            self._connection.execute(insert(edge), edge_rows(subject, edges, first=0 if last is None else last + 1))

@@ -147,6 +147,9 @@ class Graph(Protocol):
     def ancestors(self, digests: Iterable[Digest]) -> set[Digest]:
         """The digests and everything that they are reachable from."""
 
+    def needing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """The manifests of which one of these is the config or a layer."""
+
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
 

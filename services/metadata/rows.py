@@ -27,10 +27,10 @@ _DIGESTS = 8192
 _shared_platform = lru_cache(maxsize=_PLATFORMS)(Platform)
 
 
-def in_chunks(values: Iterable[Digest | str]) -> Iterator[list[str]]:
+def in_chunks(values: Iterable[Digest | str], most: int = CHUNK) -> Iterator[list[str]]:
     """The distinct values as text, in lists short enough for IN."""
     texts = iter({str(value) for value in values})
-    while chunk := list(islice(texts, CHUNK)):
+    while chunk := list(islice(texts, most)):
         yield chunk
 
 

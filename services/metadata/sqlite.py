@@ -1,7 +1,7 @@
 """Transactions on SQLite.
 
-Write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced. A writer queues at
-BEGIN IMMEDIATE until the timeout. A reader keeps seeing the state of its first query.
+Write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced. A writer waits for
+its turn (turns.py) and at BEGIN IMMEDIATE, until the timeout. A reader keeps seeing the state of its first query.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
 from stowage.services.metadata.modes import Mode
+from stowage.services.metadata.turns import Turns
 from stowage.services.metadata.watch import Watch
 
 Answer = TypeVar("Answer")
@@ -34,6 +35,7 @@ _LOG_BYTES = 8 << 20
 """Twice the size at which SQLite starts the log over."""
 
 _WATCH = "stowage_watch"
+_TURNS = "stowage_turns"
 
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
@@ -51,7 +53,7 @@ def open_engine(url: str, *, timeout: int) -> Engine:
         _make_private(engine.url.database)
     event.listen(engine, "connect", _configure)
     watch = Watch(lambda: _own_connection(engine))
-    engine.update_execution_options(**{_WATCH: watch})
+    engine.update_execution_options(**{_WATCH: watch, _TURNS: Turns(engine.url.database or "", timeout)})
     event.listen(engine, "engine_disposed", lambda _: watch.close())
     return engine
 
@@ -61,7 +63,10 @@ def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
     """One transaction, rolled back when the context raises."""
     with engine.connect() as connection, connection.begin():
         # A listener for this event of SQLAlchemy would make every statement look for listeners.
-        connection.exec_driver_sql("BEGIN" if mode is Mode.READ else "BEGIN IMMEDIATE")
+        if mode is Mode.READ:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _begin_writing(connection)
         yield connection
 
 
@@ -97,6 +102,18 @@ def require_file(engine: Engine) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as exc:
         raise Internal(f"metadata store: {exc.strerror}") from exc
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Wait for a turn and then for whoever writes now, together no longer than the timeout."""
+    turns: Turns = connection.engine.get_execution_options()[_TURNS]
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    with turns.taken() as seconds:
+        driver.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {1000 * turns.timeout}")
 
 
 def _own_connection(engine: Engine) -> DBAPIConnection:

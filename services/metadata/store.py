@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, select, update
 
-from stowage.services.errors import Internal, Unsupported
+from stowage.services.errors import EngineError, Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.counts import count_rows, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
@@ -52,6 +52,7 @@ class SqlTransaction:
     targets: SqlTargets
     layer_files: SqlLayerFiles
     usage: SqlUsage
+    upkeep: Upkeep
 
 
 class SqlMetadataStore:
@@ -68,12 +69,13 @@ class SqlMetadataStore:
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
         self._engines_lock = threading.Lock()
+        self._is_behind: bool | None = None
 
     def read(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=False)
 
     def write(self) -> AbstractContextManager[SqlTransaction]:
-        return self._transaction(writes=True)
+        return self._writing()
 
     def version(self) -> object | None:
         return version(self._engine())
@@ -131,9 +133,31 @@ class SqlMetadataStore:
                 self._unconnected = engine
 
     @contextmanager
+    def _writing(self) -> Iterator[SqlTransaction]:
+        is_first = self._is_behind is None
+        with self._transaction(writes=True) as tx:
+            yield tx
+        if is_first or (tx.upkeep.outdates and tx.upkeep.is_behind):
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Derive what lists show of all outdated targets, also those that a process left which was killed.
+
+        The change that outdated them is made, so a failure is left to the next writer.
+        """
+        try:
+            is_behind = True
+            while is_behind:
+                with self._transaction(writes=True) as tx:
+                    tx.upkeep.is_behind = True
+                is_behind = tx.upkeep.is_behind
+        except EngineError:
+            _log.warning("could not update what lists show; the next change will", exc_info=True)
+
+    @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
         with transaction(self._engine(), writes=writes) as connection:
-            upkeep = Upkeep(connection)
+            upkeep = Upkeep(connection, is_behind=writes and bool(self._is_behind))
             events = SqlEvents(connection, self._event_history)
             yield SqlTransaction(
                 SqlImages(connection, upkeep),
@@ -144,9 +168,12 @@ class SqlMetadataStore:
                 SqlTargets(connection, upkeep),
                 SqlLayerFiles(connection),
                 SqlUsage(connection, upkeep),
+                upkeep,
             )
             upkeep.flush()
             events.flush()
+        if writes:
+            self._is_behind = upkeep.is_behind
 
     def _engine(self) -> Engine:
         # A parent's engine stays referenced in its child: if collected there, it would close files that the parent is using.

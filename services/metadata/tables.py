@@ -7,7 +7,7 @@ Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and event
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, false
 
 from stowage.services.metadata.column_types import TEXT
 
@@ -89,10 +89,12 @@ target = Table(
     Column("weight", BigInteger, nullable=False),
     Column("shared", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False, server_default="0"),
+    Column("outdated", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,  # a list that is being read must not find another image by the id of one that is gone
 )
 Index("target_order", target.c.created.desc(), target.c.first_name)
 Index("target_age", target.c.age)
+Index("target_outdated", target.c.digest, sqlite_where=target.c.outdated, postgresql_where=target.c.outdated)
 
 target_label = Table(
     "target_label",

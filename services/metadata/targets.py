@@ -23,6 +23,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import PlatformMatcher
 
 _INT64 = (1 << 63) - 1
+_FEW = 20
 
 _row, _label = tables.target, tables.target_label
 _is_name = (tables.image.c.name < DANGLING) | (tables.image.c.name >= NO_DANGLING)
@@ -61,7 +62,7 @@ class TargetFacts:
     def columns(self) -> dict[str, Any]:
         """Its row, without the id and the shared bytes."""
         columns = ("digest", "first_name", "created", "shown", "is_known", "age", "weight", "size")
-        return {column: getattr(self, column) for column in columns}
+        return {column: getattr(self, column) for column in columns} | {"outdated": False}
 
 
 def store_matcher(connection: Connection) -> PlatformMatcher:
@@ -71,20 +72,35 @@ def store_matcher(connection: Connection) -> PlatformMatcher:
     return any_platform(platform)
 
 
-def derive(connection: Connection, digests: Iterable[str]) -> Iterator[TargetFacts]:
-    """Derive the facts of those of these digests that are targets from the other tables."""
+@dataclass(slots=True)
+class Room:
+    """How many links may still be followed."""
+
+    links: int
+
+
+def derive(connection: Connection, digests: Iterable[str], room: Room | None = None) -> Iterator[TargetFacts]:
+    """Derive the facts of those of these digests that are targets from the other tables.
+
+    With a room, a few of them at a time, as long as there is some; what is followed is taken from it.
+    """
     manifests: dict[Digest, ManifestFacts] = {}
     parts = Parts(manifests, store_matcher(connection))
-    for chunk in in_chunks(digests):
+    for chunk in in_chunks(digests, _FEW if room else CHUNK):
         names = {target: (first, last or first) for target, first, last in connection.execute(_NAMES, {"digests": chunk})}
         records = {
             record.name: record for record in map(to_record, connection.execute(_RECORDS, {"digests": [n for _, n in names.values()]}))
         }
-        manifests |= read_listed(connection, names, manifests)
+        new = read_listed(connection, names, manifests)
+        manifests |= new
         for first, described in names.values():
             target = records[described].target
             if target.digest in manifests:  # unless the database is damaged
                 yield _derive(first, target, manifests[target.digest].content_size, parts.of(target))
+        if room:
+            room.links -= sum(1 + len(facts.edges) for facts in new.values())
+            if room.links <= 0:
+                break
 
 
 def _derive(first_name: str, target: Descriptor, size: int, part: Part) -> TargetFacts:

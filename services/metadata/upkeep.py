@@ -1,93 +1,140 @@
-"""Keeps `target`, `target_label` and `blob.users` up to date with the other tables, in the transaction that changes those.
+"""Keeps `target`, `target_label`, `manifest.content_size` and `blob.users` up to date with the other tables.
 
 A blob's `users` is the number of targets that reach it; a target's `shared` is the bytes of its present blobs that another target also
-reaches. The cost of a change depends on what the changed targets reached before and reach afterwards, and, for each blob that gets or loses
-its second user, on the other user.
+reaches. These and the sizes change in the transaction of what changes them: effects.py finds what a change of blobs and links does to them.
+The cost of a new or lost target depends on what it reaches, and, for each blob that gets or loses its second user, on the other user.
+
+What else lists need of the targets above a change is derived from all that they list, which may be much. So these targets are marked as
+`outdated`. If they are few, the same transaction derives them at its end; otherwise the store does so in further transactions, each of
+which derives a bounded part. Until then they are listed as before.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Update, bindparam, select, update
 
 from stowage.services.metadata import tables
+from stowage.services.metadata.effects import Change, find_effects
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.reached import Reached, read_below, read_targets_above
-from stowage.services.metadata.rows import in_chunks
-from stowage.services.metadata.targets import TargetRows, derive
+from stowage.services.metadata.rows import CHUNK, in_chunks
+from stowage.services.metadata.targets import Room, TargetRows, derive
 from stowage.services.oci.digest import Digest
 
-_TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGESTS))
-USERS = select(tables.blob.c.digest, tables.blob.c.users).where(tables.blob.c.digest.in_(DIGESTS))
+MAX_LINKS = 20_000
+"""How many links are followed, roughly, to derive again what lists show of outdated targets in one transaction."""
+
+_target, _blob, _manifest = tables.target, tables.blob, tables.manifest
+_TARGETS = select(_target.c.digest).where(_target.c.digest.in_(DIGESTS))
+USERS = select(_blob.c.digest, _blob.c.users).where(_blob.c.digest.in_(DIGESTS))
 """(digest, users) of those of DIGESTS that are present."""
-_COUNT = update(tables.blob).where(tables.blob.c.digest.in_(DIGESTS)).values(users=tables.blob.c.users + bindparam("more"))
-STORE_SHARED = update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=bindparam("bytes"))
+_COUNT = update(_blob).where(_blob.c.digest.in_(DIGESTS)).values(users=_blob.c.users + bindparam("more"))
+STORE_SHARED = update(_target).where(_target.c.digest == bindparam("of")).values(shared=bindparam("bytes"))
 """Store `bytes` as the shared ones of the target `of`."""
-_ADD_SHARED = (
-    update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=tables.target.c.shared + bindparam("more"))
+_ADD_SHARED = update(_target).where(_target.c.digest == bindparam("of")).values(shared=_target.c.shared + bindparam("more"))
+_ADD_SIZE = update(_target).where(_target.c.digest == bindparam("of")).values(size=_target.c.size + bindparam("more"))
+_ADD_CONTENT = (
+    update(_manifest).where(_manifest.c.digest == bindparam("of")).values(content_size=_manifest.c.content_size + bindparam("more"))
 )
+_OUTDATE = update(_target).where(_target.c.digest.in_(DIGESTS)).values(outdated=True)
+_OUTDATED = select(_target.c.digest).where(_target.c.outdated).order_by(_target.c.digest).limit(CHUNK)
 
 
 class Upkeep:
-    """The upkeep of one write transaction: call `touch` before each change, and `flush` before derived columns are read and at the end."""
+    """The upkeep of one write transaction.
 
-    def __init__(self, connection: Connection) -> None:
+    Call `touch` before names change, make other changes in the context of `changing`, and call `flush` before derived columns are read and
+    at the end. `is_behind` says whether there may be outdated targets, and `outdates` whether there are some by this transaction.
+    """
+
+    def __init__(self, connection: Connection, *, is_behind: bool = False) -> None:
         self._connection = connection
         self._touched: set[str] = set()
-        self._users_before: Counter[str] = Counter()
-        self._sizes: dict[str, int] = {}
+        self._room = Room(MAX_LINKS)
+        self.is_behind = is_behind
+        self.outdates = False
 
     def touch(self, digests: Iterable[Digest]) -> None:
-        """Note what these digests reach, if they are targets, before their names change."""
-        new = {str(digest) for digest in digests} - self._touched
-        self._note(self._targets(new))
-        self._touched |= new
+        """Note that names of these digests change."""
+        self._touched |= {str(digest) for digest in digests}
 
-    def touch_targets(self, manifests: Iterable[Digest]) -> None:
-        """Note what those of these manifests that are targets reach before that changes."""
-        self._note(self._targets(map(str, manifests)) - self._touched)
+    @contextmanager
+    def changing(
+        self,
+        *,
+        sizes: Mapping[Digest, int | None] | None = None,
+        links: Mapping[Digest, Collection[Digest]] | None = None,
+        unmade: AbstractSet[Digest] = frozenset(),
+    ) -> Iterator[None]:
+        """Make a change inside: see `Change`."""
+        self._flush_names()
+        change = Change(
+            {str(digest): size for digest, size in (sizes or {}).items()},
+            {str(parent): set(map(str, children)) for parent, children in (links or {}).items()},
+            set(map(str, unmade)),
+        )
+        effects = find_effects(self._connection, change)
+        yield
+        self._add(_ADD_CONTENT, effects.content)
+        self._add(_ADD_SIZE, {target: effects.content[target] for target in effects.targets})
+        self._add(_ADD_SHARED, effects.shared)
+        self._add_users(effects.users)
+        self._share_with_one(effects.others, effects.targets)
+        if effects.relists and effects.targets:
+            self._execute(_OUTDATE, effects.targets)
+            self.is_behind = self.outdates = True
+            self._room.links -= effects.links
 
     def flush(self) -> None:
-        """Update the derived columns."""
+        """Update the derived columns, but for what takes too long of outdated targets."""
+        self._flush_names()
+        if self.is_behind and self._room.links > 0:
+            self._derive_outdated()
+
+    def _flush_names(self) -> None:
+        """Add or remove the rows of the digests whose names changed."""
         if not self._touched:
             return
-        touched, before, sizes = self._touched, self._users_before, self._sizes
-        self._touched, self._users_before, self._sizes = set(), Counter(), {}
+        touched, self._touched = self._touched, set()
+        before = self._targets(touched)
         facts = list(derive(self._connection, touched))
-        targets = [each.digest for each in facts]
-        after = read_below(self._connection, targets)
+        after = {each.digest for each in facts}
+        lost, found = read_below(self._connection, before - after), read_below(self._connection, after - before)
         rows = TargetRows(self._connection)
         rows.store(facts)
-        self._count(touched, before, after.count(), sizes | after.sizes)
-        self._store_shared(targets, after)
-        rows.remove(touched.difference(targets))
+        self._count(before ^ after, lost.count(), found.count(), lost.sizes | found.sizes)
+        self._store_shared(after - before, found)
+        rows.remove(before - after)
 
-    def _note(self, targets: set[str]) -> None:
-        held = read_below(self._connection, targets)
-        self._touched |= targets
-        self._users_before += held.count()
-        self._sizes |= held.sizes
+    def _derive_outdated(self) -> None:
+        outdated = list(self._connection.scalars(_OUTDATED))
+        facts = list(derive(self._connection, outdated, self._room))
+        TargetRows(self._connection).store(facts)
+        self.is_behind = bool(facts) and (len(facts) < len(outdated) or len(outdated) == CHUNK)
 
     def _count(self, touched: set[str], before: Counter[str], after: Counter[str], sizes: Mapping[str, int]) -> None:
-        """Count the users of what the touched targets reached before, and reach now."""
+        """Count the users of what these lost and new targets reach."""
         changes = {digest: change for digest in before.keys() | after.keys() if (change := after[digest] - before[digest])}
         users = self._users(changes)
+        self._add_users({digest: changes[digest] for digest in users})
+        others = {
+            digest: sizes[digest] if count == 1 else -sizes[digest]
+            for digest, count in users.items()
+            if count - before[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
+        }
+        self._share_with_one(others, touched)
+
+    def _add_users(self, changes: Mapping[str, int]) -> None:
         by_change: dict[int, list[str]] = defaultdict(list)
-        for digest in users:
-            by_change[changes[digest]].append(digest)
+        for digest, change in changes.items():
+            by_change[change].append(digest)
         for change, digests in by_change.items():
-            for chunk in in_chunks(digests):
-                self._connection.execute(_COUNT, {"digests": chunk, "more": change})
-        self._share_with_one(
-            {
-                digest: sizes[digest] if count == 1 else -sizes[digest]
-                for digest, count in users.items()
-                if count - before[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
-            },
-            touched,
-        )
+            self._execute(_COUNT, digests, more=change)
 
     def _share_with_one(self, changes: Mapping[str, int], touched: set[str]) -> None:
         """Add these bytes, of blobs that exactly one other target reaches, to the shared ones of that target."""
@@ -95,14 +142,21 @@ class Upkeep:
         for digest, targets in read_targets_above(self._connection, changes).items():
             for target in targets - touched:
                 more[target] += changes[digest]
-        if more:
-            self._connection.execute(_ADD_SHARED, [{"of": target, "more": change} for target, change in more.items()])
+        self._add(_ADD_SHARED, more)
 
     def _store_shared(self, targets: Iterable[str], reached: Reached) -> None:
         users = self._users(reached.sizes)
         shared = reached.bytes_by_root(lambda digest: users[digest] > 1)
         if rows := [{"of": target, "bytes": shared[target]} for target in targets]:
             self._connection.execute(STORE_SHARED, rows)
+
+    def _add(self, statement: Update, more: Mapping[str, int]) -> None:
+        if rows := [{"of": digest, "more": each} for digest, each in more.items() if each]:
+            self._connection.execute(statement, rows)
+
+    def _execute(self, statement: Update, digests: Iterable[str], **values: int) -> None:
+        for chunk in in_chunks(digests):
+            self._connection.execute(statement, {"digests": chunk, **values})
 
     def _targets(self, digests: Iterable[str]) -> set[str]:
         return {digest for chunk in in_chunks(digests) for digest in self._connection.scalars(_TARGETS, {"digests": chunk})}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -12,14 +11,11 @@ BATCH = 200
 MAX_WEIGHT = 20_000
 """How many links from manifests to others one transaction writes or follows, in a fraction of a second; a single manifest may have more."""
 
-_PAUSE_SECONDS = 0.02
-"""A writer that waits for SQLite does not queue, but retries up to ten times a second."""
-
 Item = TypeVar("Item")
 
 
 def batches(items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most BATCH and MAX_WEIGHT, with a moment for others in between.
+    """The items in their order, in lists of at most BATCH and MAX_WEIGHT.
 
     An item's weight is that of its parts; one that several items of a list have in common counts once.
     """
@@ -31,7 +27,6 @@ def batches(items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int
         weight = sum(parts[part] for part in parts.keys() - counted)
         if len(batch) == BATCH or (batch and weight > room):
             yield batch
-            time.sleep(_PAUSE_SECONDS)
             batch, counted, room = [], set(), MAX_WEIGHT
             weight = sum(parts.values())
         batch.append(item)

@@ -26,6 +26,11 @@ MAX_KEPT_BYTES = 256 << 20
 An archive of a few KiB can hold thousands of large documents, since it is compressed.
 """
 
+MAX_INDEXES, MAX_LISTED = 20_000, 100_000
+"""How many indexes the images of one operation may have, and how many manifests these may list, each counted for every image that has it:
+to read and record them takes seconds.
+"""
+
 _MAX_KEPT_DIFF_IDS = 100_000
 """The limit for configs that may be needed again; 20 MB of memory."""
 
@@ -58,6 +63,7 @@ class Documents:
         self._diff_ids = 0
         self._repeated = 0
         self._kept = 0
+        self._indexes = self._listed = 0
 
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
@@ -88,6 +94,15 @@ class Documents:
         values = self._count(raw)
         if self._costs:
             self._costs.keep(_VALUE_BYTES * values)
+
+    def count_listed(self, manifests: int) -> None:
+        """Count an index of an image and what it lists; raises InvalidContent if it is too much together with the others."""
+        self._indexes += 1
+        if self._indexes > MAX_INDEXES:
+            raise InvalidContent(f"the images have more than {MAX_INDEXES} indexes")
+        self._listed += manifests
+        if self._listed > MAX_LISTED:
+            raise InvalidContent(f"the indexes of the images list more than {MAX_LISTED} manifests")
 
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
         """Whether a small blob of any type has members that only manifests and indexes have; it is read once, whatever its types."""

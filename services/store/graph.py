@@ -139,6 +139,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
         raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
     _check_repeats(index)
+    reading.documents.count_listed(len(index.manifests))
     present = _sound(reading, _check_sizes(reading, index.manifests))
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
     for child in sorted(wanted, key=is_pseudo):  # images, which are checked, before the same digest as a non-image

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import pytest
+from sqlalchemy import Connection
 
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.images import load
 from stowage.services.images.load import _children as children
 from stowage.services.images.load import load_image as stream_load
+from stowage.services.metadata import upkeep
+from stowage.services.metadata.effects import Change, Effects, find_effects
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.records import ManifestDocument
 from stowage.services.oci.descriptor import Descriptor
-from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.progress import Progress
 from stowage.services.store.graph import ReadManifest
@@ -52,14 +54,14 @@ def signed_index() -> Layout:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many manifests were counted, each time that some were."""
     counts: list[int] = []
-    refresh = SqlGraph._refresh_sizes
 
-    def counting(graph: SqlGraph, manifests: Collection[Digest]) -> None:
-        if manifests:
-            counts.append(len(manifests))
-        refresh(graph, manifests)
+    def counting(connection: Connection, change: Change) -> Effects:
+        effects = find_effects(connection, change)
+        if counted := sum(map(bool, effects.content.values())):
+            counts.append(counted)
+        return effects
 
-    monkeypatch.setattr(SqlGraph, "_refresh_sizes", counting)
+    monkeypatch.setattr(upkeep, "find_effects", counting)
     return counts
 
 
@@ -170,3 +172,31 @@ def loaded_or_refused(engine: Engine, archive: Layout) -> list[str]:
         return load_image(engine, archive.to_tar())
     except InvalidContent as exc:
         return [NESTED] if NESTED in str(exc) else pytest.fail(str(exc))
+
+
+def wide_images() -> bytes:
+    """Three images whose indexes list two others, which have twenty entries."""
+    layout = Layout()
+    image = on_platform(layout.image([make_layer()]), "linux/amd64")
+    inner = [layout.index([image] * 10, annotations={"i": str(number)}) for number in range(2)]
+    for number in range(3):
+        layout.tag(layout.index(inner, annotations={"o": str(number)}), f"docker.io/library/wide:{number}")
+    return layout.to_tar()
+
+
+@pytest.mark.parametrize(
+    ("limit", "enough", "message"),
+    [
+        ("MAX_LISTED", 3 * (2 + 20), "the indexes of the images list more than 65 manifests"),
+        ("MAX_INDEXES", 3 * (1 + 2), "the images have more than 8 indexes"),
+    ],
+)
+def test_images_with_too_much_in_indexes_are_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, limit: str, enough: int, message: str
+) -> None:
+    monkeypatch.setattr(f"stowage.services.store.documents.{limit}", enough - 1)
+    with pytest.raises(InvalidContent, match=f"^{message}$"):
+        load_image(engine, wide_images())
+    assert (names(engine), blobs(engine), all_manifests(engine.metadata)) == ({}, set(), {})
+    monkeypatch.setattr(f"stowage.services.store.documents.{limit}", enough)
+    assert load_image(engine, wide_images()) == [f"Loaded image: wide:{number}\n" for number in range(3)]
