@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
-from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
+from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
@@ -34,6 +35,9 @@ from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.metadata.usage import SqlUsage, database_size
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from stowage.services.metadata.session_locks import SessionLocks
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class SqlMetadataStore:
 
     def __init__(self, url: str, *, event_history: int, timeout: int = TIMEOUT_SECONDS, place: str = "") -> None:
         self._open = partial(open_engine, url, timeout=timeout, place=place)
+        self._open_locks = partial(open_locks, url, timeout=timeout, place=place)
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
@@ -123,6 +128,10 @@ class SqlMetadataStore:
     def board(self) -> SqlBoard:
         """The board of all nodes; only on PostgreSQL."""
         return SqlBoard(self._engine)
+
+    def locks(self) -> SessionLocks:
+        """Locks between all nodes; only on PostgreSQL."""
+        return self._open_locks()
 
     def close(self) -> None:
         with self._engines_lock:
