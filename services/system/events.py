@@ -29,8 +29,8 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
 
     Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens after the call.
     An `until` of 0 or less excludes nothing: the whole history is yielded, and then the stream ends.
-    None means that there is nothing more now, or that the database is away, which loses no event: the caller should wait before asking again.
-    Raises Unavailable only if the database is away at the beginning.
+    None means that there is nothing more now, or that the database is away, which loses no event: the caller should wait before asking
+    again. Raises Unavailable only if the database is away at the beginning.
     """
     with engine.metadata.read() as tx:
         now = tx.events.last()
