@@ -52,6 +52,7 @@ _STATE = "stowage_state"
 _LOCK = int.from_bytes(b"stowage")
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ALONE = f"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT pg_advisory_xact_lock({_LOCK})"
+_ASIDE = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
 _MIGRATE = f"{_ALONE}; SET LOCAL statement_timeout = 0; SET LOCAL application_name = 'stowage migration'"
 _END_OVERDUE = f"""SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = {_LOCK >> 32} AND objid = {_LOCK & 0xFFFFFFFF} AND objsubid = 1 AND granted
@@ -128,6 +129,11 @@ def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
     if mode is Mode.READ:
         with _begun(engine, _READ) as connection:
             yield connection
+        return
+    if mode is Mode.ASIDE:
+        with _begun(engine, _ASIDE) as connection:
+            yield connection
+            connection.commit()
         return
     with state.gate.held(state.timeout) as got:
         if not got:

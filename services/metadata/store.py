@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
+from stowage.services.metadata.arrivals import SqlArrivals
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
@@ -128,6 +129,10 @@ class SqlMetadataStore:
     def board(self) -> SqlBoard:
         """The board of all nodes; only on PostgreSQL."""
         return SqlBoard(self._engine)
+
+    def arrivals(self) -> SqlArrivals:
+        """What arrives on all nodes; only on PostgreSQL."""
+        return SqlArrivals(self._engine)
 
     def locks(self) -> SessionLocks:
         """Locks between all nodes; only on PostgreSQL."""
