@@ -81,6 +81,7 @@ class Cluster:
                 [program("postgres"), "-D", f"{self.folder}/data", *options],
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever started it
                 preexec_fn=lambda: end_with_parent(parent, signal.SIGQUIT),  # noqa: PLW1509 - it only calls the system
                 **as_postgres(),
             )

@@ -96,6 +96,7 @@ class Seaweed:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                start_new_session=True,  # Ctrl-C is for whoever started it
                 preexec_fn=lambda: end_with_parent(parent, signal.SIGKILL),  # noqa: PLW1509 - it only calls the system
             )
         self._wait()
