@@ -207,7 +207,7 @@ def _running_postgresql(folder: Path) -> Iterator[Cluster]:
         cluster.create()
     cluster.start()
     try:
-        if not cluster.execute(f"SELECT FROM pg_database WHERE datname = '{DATABASE}'"):
+        if not cluster.execute(f"SELECT datname FROM pg_database WHERE datname = '{DATABASE}'"):
             cluster.create_database(DATABASE)
         yield cluster
     finally:

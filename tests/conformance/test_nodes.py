@@ -44,6 +44,7 @@ def cluster_folder(folder: Path) -> Iterator[Path]:
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     needs("docker")
     program("initdb")
+    pytest.importorskip("stowage.services.content.object_store")
     with cluster_folder(tmp_path / "c") as folder, running_nodes(folder, free_port(), STOWAGE_DATABASE_TIMEOUT="9") as running:
         yield running
 
