@@ -19,7 +19,7 @@ from stowage.services.oci.digest import Digest
 
 
 @contextmanager
-def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[set[Digest]]:
+def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[dict[Digest, str]]:
     """Publish the blobs whose locks are free, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
     key = uuid4().hex
     with wait_lock(layout.lock(key)), ExitStack() as held:
@@ -34,7 +34,7 @@ def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[set[D
         finally:
             with storage_errors():
                 remove_partial(layout.partial(key))
-        yield set(free)
+        yield dict.fromkeys(free, "")
 
 
 @storage_errors()

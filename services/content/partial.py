@@ -38,6 +38,7 @@ class FileIngest:
         self._file: FileIO | None = None
         self._keep = False
         self._published = False
+        self.location = ""
         self._begin()
 
     def _begin(self) -> None:

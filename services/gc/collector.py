@@ -120,30 +120,7 @@ def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence
         with metadata.write() as tx:
             removable = set(locked) - tx.graph.rooted(locked)
             tx.graph.remove(removable)
-        return _delete_files(content, sorted(removable))
-
-
-def _delete_files(content: ContentStore, digests: Iterable[Digest]) -> dict[Digest, int]:
-    """Delete blobs that have no row any more, and return their sizes. If some cannot be deleted, raises their error after the others."""
-    sizes: dict[Digest, int] = {}
-    failure: EngineError | None = None
-    for digest in digests:
-        try:
-            size = _delete(content, digest)
-        except EngineError as exc:
-            failure = exc
-        else:
-            sizes |= {} if size is None else {digest: size}
-    if failure:
-        raise failure
-    return sizes
-
-
-def _delete(content: ContentStore, digest: Digest) -> int | None:
-    """Delete a blob; returns the bytes freed, or None if there was no file."""
-    size = content.size(digest)
-    content.delete(digest)
-    return size
+        return content.delete(removable)
 
 
 def _remove_orphans(metadata: MetadataStore, content: ContentStore, files: set[Digest]) -> dict[Digest, int]:
@@ -154,8 +131,8 @@ def _remove_orphans(metadata: MetadataStore, content: ContentStore, files: set[D
     removed: dict[Digest, int] = {}
     for digest in sorted(_old_orphans(metadata, content, files)):
         with content.locked(digest) as alone, metadata.read() as tx:
-            if alone and not tx.graph.present([digest]) and not tx.leases.held([digest]) and (size := _delete(content, digest)) is not None:
-                removed[digest] = size
+            if alone and not tx.graph.present([digest]) and not tx.leases.held([digest]):
+                removed |= content.delete([digest])
     return removed
 
 

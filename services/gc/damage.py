@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from stowage.services.content.protocol import ContentStore
+from stowage.services.content.protocol import ContentStore, Version
 from stowage.services.errors import Damaged, EngineError
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
@@ -56,9 +56,7 @@ def damaged(digest: Digest, damage: str) -> Damaged:
     return Damaged(f"blob {digest} {damage}; load or pull the image again to repair it, or delete it")
 
 
-def mark_blob(
-    metadata: MetadataStore, content: ContentStore, digest: Digest, damage: str | None, *, version: tuple[int, ...] | None
-) -> None:
+def mark_blob(metadata: MetadataStore, content: ContentStore, digest: Digest, damage: str | None, *, version: Version | None) -> None:
     """Mark a blob as damaged, or as sound again, unless its file is no longer the `version` that was examined, or a writer is writing it.
 
     A failure is only logged: reporting the damage itself matters more.

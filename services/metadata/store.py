@@ -15,14 +15,16 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
+from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.layer_files import SqlLayerFiles
-from stowage.services.metadata.leases import NOW, SqlLeases
+from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.listing import SqlTargets
+from stowage.services.metadata.objects import SqlObjects
 from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
@@ -52,6 +54,7 @@ class SqlTransaction:
     targets: SqlTargets
     layer_files: SqlLayerFiles
     usage: SqlUsage
+    objects: SqlObjects
 
 
 class SqlMetadataStore:
@@ -144,6 +147,7 @@ class SqlMetadataStore:
                 SqlTargets(connection, upkeep),
                 SqlLayerFiles(connection),
                 SqlUsage(connection, upkeep),
+                SqlObjects(connection),
             )
             upkeep.flush()
             events.flush()

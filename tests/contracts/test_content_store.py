@@ -176,8 +176,8 @@ def test_opening_an_ingest_leaves_a_published_blob_alone(store: ContentStore) ->
 def test_deleting_again_changes_nothing(store: ContentStore) -> None:
     put(store, CONTENT)
     with store.open(DIGEST) as blob, store.locked(DIGEST):
-        store.delete(DIGEST)
-        store.delete(DIGEST)
+        store.delete([DIGEST])
+        store.delete([DIGEST])
         assert blob.read() == CONTENT
     assert_holds(store)
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, suppress
 
 import pytest
 
+from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
@@ -80,14 +81,15 @@ def test_a_file_that_cannot_be_deleted_leaves_no_others(engine: Engine, monkeypa
     target = put_image(engine, "app")
     untag(engine, "app")
     stuck, *others = sorted(stored(engine))
-    delete = engine.content.delete
+    assert isinstance(engine.content, FilesystemStore)
+    delete = engine.content._delete
 
-    def refuse(digest: Digest) -> None:
+    def refuse(digest: Digest) -> int | None:
         if digest == stuck:
             raise Internal("Operation not permitted")
-        delete(digest)
+        return delete(digest)
 
-    monkeypatch.setattr(engine.content, "delete", refuse)
+    monkeypatch.setattr(engine.content, "_delete", refuse)
     with pytest.raises(Internal, match="Operation not permitted"):
         sweep(engine.metadata, engine.content, [target])
     assert others
