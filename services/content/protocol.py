@@ -33,6 +33,11 @@ Version = tuple[int | str, ...]
 """What distinguishes the bytes that are in the place of a blob from those that are there later."""
 
 
+def location_of(version: Version | None) -> str:
+    """The location in the version of a blob in a bucket; empty for that of a file."""
+    return version[0] if version and isinstance(version[0], str) else ""
+
+
 class Ingest(Protocol):
     """One writer's hold on a partial blob. It begins empty; `resume` takes over what an earlier writer left."""
 
@@ -120,7 +125,10 @@ class ContentStore(Protocol):
         """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
 
     def version(self, digest: Digest) -> Version | None:
-        """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there."""
+        """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there.
+
+        In a bucket it begins with the location, and is no more than that if the object is gone.
+        """
 
     def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, exclusively. Leaving without commit throws the partial away unless `keep` was called.

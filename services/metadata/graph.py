@@ -68,8 +68,8 @@ class SqlGraph:
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
         return {to_digest(digest): damage for digest, damage in self._rows(_DAMAGES, digests)}
 
-    def mark(self, digest: Digest, damage: str | None) -> None:
-        self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(damage=damage))
+    def mark(self, digest: Digest, damage: str | None, location: str = "") -> None:
+        self._connection.execute(update(blob).where(blob.c.digest == str(digest), blob.c.location == location).values(damage=damage))
 
     def all_blobs(self) -> dict[Digest, int]:
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}

@@ -31,6 +31,10 @@ class SqlObjects:
         rows = (row for chunk in in_chunks(locations) for row in self._connection.execute(query.where(blob.c.location.in_(chunk))))
         return {location: to_digest(digest) for location, digest in rows}
 
+    def sizes(self) -> dict[Digest, int]:
+        query = select(blob.c.digest, blob.c.size).where(blob.c.location != "")
+        return {to_digest(digest): size for digest, size in self._connection.execute(query)}
+
     def named(self, locations: Collection[str]) -> set[str]:
         found: set[str] = set()
         for chunk in in_chunks(locations):

@@ -21,6 +21,9 @@ class Objects(Protocol):
     def digests(self, locations: Iterable[str]) -> dict[str, Digest]:
         """The blobs that have these locations."""
 
+    def sizes(self) -> dict[Digest, int]:
+        """Every blob that has a location, and its size."""
+
     def named(self, locations: Collection[str]) -> set[str]:
         """Which of these locations a blob, an intent or a doomed row has."""
 

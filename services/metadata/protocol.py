@@ -93,8 +93,8 @@ class Graph(Protocol):
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
         """Which of these are marked as damaged, and what was found wrong with them."""
 
-    def mark(self, digest: Digest, damage: str | None) -> None:
-        """Mark a blob as damaged, in the words of the finding, or remove the mark; a blob without a row stays without one."""
+    def mark(self, digest: Digest, damage: str | None, location: str = "") -> None:
+        """Mark a blob as damaged, in the words of the finding, or remove the mark, unless it has no row or another location."""
 
     def add_blob(self, digest: Digest, size: int, now: int, location: str = "") -> None:
         """Record a blob whose file is committed; if it is already recorded, only remove its mark and correct its size.

@@ -20,6 +20,7 @@ from stowage.services.metadata.counts import count_rows, find_wrong_number, stor
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.identity import identify
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.layer_files import SqlLayerFiles
 from stowage.services.metadata.leases import SqlLeases
@@ -88,6 +89,11 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def identity(self) -> str:
+        """Which database this is, in words that a copy of it elsewhere does not share."""
+        with transaction(self._engine(), writes=False) as connection:
+            return identify(connection)
 
     def size(self) -> int:
         with transaction(self._engine(), writes=False) as connection:

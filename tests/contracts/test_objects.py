@@ -92,7 +92,7 @@ def test_an_object_that_is_replaced_is_doomed(store: MetadataStore) -> None:
     begin(store, "one", "two")
     record(store, "one")
     with store.write() as tx:
-        tx.graph.mark(A, "holds other bytes")
+        tx.graph.mark(A, "holds other bytes", "one")
     record(store, "two")
     with store.read() as tx:
         assert (tx.objects.locations([A]), doomed(tx), tx.graph.damages([A])) == ({A: "two"}, {("one", BLOB_BYTES)}, {})

@@ -219,7 +219,7 @@ class TestCollectGarbage:
             ingest.keep()
             raise RuntimeError
         swept = collect_garbage(engine.metadata, engine.content)
-        assert (swept.partial_bytes, swept.bytes, swept.blobs) == (7, 7, {})
+        assert (swept.other_bytes, swept.bytes, swept.blobs) == (7, 7, {})
 
     def test_the_partial_of_a_blob_that_is_leased_is_left(self, engine: Engine) -> None:
         key = Digest.of(b"whole blob")
@@ -243,7 +243,7 @@ class TestCollectGarbage:
         with engine.content.ingest("import") as ingest:
             ingest.write(b"half")
             ingest.keep()
-        assert collect_garbage(engine.metadata, engine.content).partial_bytes == 4
+        assert collect_garbage(engine.metadata, engine.content).other_bytes == 4
         assert list(engine.content.partials()) == []
 
     @pytest.mark.parametrize("marked", [True, False])
@@ -254,4 +254,4 @@ class TestCollectGarbage:
             ingest.keep()
         with engine.metadata.write() as tx:
             tx.graph.mark(digest, "has no file" if marked else None)
-        assert collect_garbage(engine.metadata, engine.content).partial_bytes == (0 if marked else 4)
+        assert collect_garbage(engine.metadata, engine.content).other_bytes == (0 if marked else 4)
