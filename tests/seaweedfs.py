@@ -88,7 +88,7 @@ class Seaweed:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(_PROGRAM, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder}/data", "-s3", *ports, *grpc),
+                    *(str(_PROGRAM), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder}/data", "-s3", *ports, *grpc),
                     *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={self.folder}/s3.json", "-master.telemetry=false"),
                     *("-volume.max=10000", "-master.volumeSizeLimitMB=1024", f"-filer.localSocket={self.folder}/filer.sock"),
                     f"-s3.localSocket={self.folder}/s3.sock",

@@ -17,14 +17,17 @@ from sqlalchemy import Connection, Engine, func, select, update
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.arrivals import SqlArrivals
 from stowage.services.metadata.board import SqlBoard
+from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.counts import count_rows, find_wrong_number, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.identity import identify
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.layer_files import SqlLayerFiles
-from stowage.services.metadata.leases import NOW, SqlLeases
+from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.listing import SqlTargets
+from stowage.services.metadata.objects import SqlObjects
 from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
@@ -57,6 +60,7 @@ class SqlTransaction:
     targets: SqlTargets
     layer_files: SqlLayerFiles
     usage: SqlUsage
+    objects: SqlObjects
 
 
 class SqlMetadataStore:
@@ -91,6 +95,11 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def identity(self) -> str:
+        """Which database this is, in words that a copy of it elsewhere does not share."""
+        with transaction(self._engine(), writes=False) as connection:
+            return identify(connection)
 
     def size(self) -> int:
         with transaction(self._engine(), writes=False) as connection:
@@ -158,6 +167,7 @@ class SqlMetadataStore:
                 SqlTargets(connection, upkeep),
                 SqlLayerFiles(connection),
                 SqlUsage(connection, upkeep),
+                SqlObjects(connection),
             )
             upkeep.flush()
             events.flush()
