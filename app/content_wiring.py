@@ -47,11 +47,12 @@ def open_bucket(config: Config, metadata: SqlMetadataStore, *, timeout: int = 0)
         config.root,
         Bucket(config.bucket, timeout=timeout or config.content_timeout),
         MetadataObjects(metadata),
-        FileLocks(Layout(config.root).locks),
+        FileLocks(Layout(config.root).locks) if config.database_file else metadata.locks(),
         owner=metadata.identity(),
         keep_seconds=config.keep_removed_days * _DAY,
         upload_bytes=config.upload_memory,
         spool_bytes=config.spool_bytes,
+        arrivals=None if config.database_file else metadata.arrivals(),
     )
 
 

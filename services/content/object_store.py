@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from uuid import uuid4
 
+from stowage.services.content.arrivals import Arrivals, NoArrivals
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.bucket_errors import Absent, Denied
 from stowage.services.content.bucket_uploads import abort_upload, list_uploads
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import remove_partial
 from stowage.services.content.group import check_content
-from stowage.services.content.locks import Locks, clear_unheld, try_lock, wait_lock
+from stowage.services.content.locks import Locks, clear_unheld, is_locked, try_lock, wait_lock
 from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, spooled_bytes
 from stowage.services.content.object_reader import ObjectReader
 from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partials import Partials
-from stowage.services.content.paths import SETTLE, Layout
+from stowage.services.content.paths import SETTLE, Layout, target_of
 from stowage.services.content.protocol import Unnamed, Version
 from stowage.services.content.upload import UploadMemory
 from stowage.services.errors import BlobNotFound, Internal
@@ -58,9 +59,10 @@ class S3Store(Partials):
         keep_seconds: int,
         upload_bytes: int,
         spool_bytes: int,
+        arrivals: Arrivals | None = None,
     ) -> None:
         super().__init__(Layout(root))
-        self._bucket, self._records, self._locks = bucket, records, locks
+        self._bucket, self._records, self._locks, self._arrivals = bucket, records, locks, arrivals or NoArrivals()
         self._owner, self._keep_seconds, self._spool_bytes = owner, keep_seconds, spool_bytes
         self._memory = UploadMemory(upload_bytes)
         with storage_errors():
@@ -124,7 +126,10 @@ class S3Store(Partials):
 
     @contextmanager
     def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[ObjectIngest]:
-        with self._locks.held(key, waiting), wait_lock(self._layout.lock(key), waiting):
+        with ExitStack() as held:
+            if is_shared := target_of(key)[0] is not None:  # otherwise nobody else has the key
+                held.enter_context(self._locks.held(key, waiting))
+            held.enter_context(wait_lock(self._layout.lock(key), waiting))
             ingest = ObjectIngest(
                 self._layout,
                 key,
@@ -135,10 +140,15 @@ class S3Store(Partials):
                 memory=self._memory,
                 spool_bytes=self._spool_bytes,
             )
-            try:
-                yield ingest
-            finally:
-                ingest.close()
+            held.callback(ingest.close)
+            if is_shared:
+                held.enter_context(self._arrivals.showing(key, lambda: ingest.offset))
+            yield ingest
+
+    def partial_size(self, key: str) -> int:
+        """That of the writer, wherever it is; without one, of what is left on this node."""
+        here = super().partial_size(key)
+        return here if is_locked(self._layout.lock(key)) else self._arrivals.size(key) or here
 
     @contextmanager
     def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> Iterator[Mapping[Digest, str]]:
@@ -222,13 +232,12 @@ class S3Store(Partials):
         self._records.forget(locations)
 
     def _is_free(self, held: ExitStack, digest: Digest) -> bool:
-        """Try to settle a digest that nobody is transferring; what an earlier writer has left of it is removed."""
+        """Try to settle a digest that nobody transfers on this node; what an earlier writer has left of it is removed.
+
+        Other nodes are not asked: for something small that takes longer than to write it twice.
+        """
         key = str(digest)
-        if not (
-            held.enter_context(self._locks.attempt(key))
-            and held.enter_context(try_lock(self._layout.lock(key)))
-            and held.enter_context(self.locked(digest))
-        ):
+        if not (held.enter_context(try_lock(self._layout.lock(key))) and held.enter_context(self.locked(digest))):
             return False
         with storage_errors():
             remove_partial(self._layout.partial(key))

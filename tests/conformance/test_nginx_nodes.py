@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import re
 import signal
 import socket
@@ -110,6 +111,15 @@ def test_what_a_lost_node_may_have_done_is_not_done_again(folder: Path, method: 
     with running_node(cut) as first, running_node(cut) as second, before(folder, first.address, second.address) as port:
         assert ask(port, method, path) == 502
         assert len(first.requests + second.requests) == 1
+
+
+@pytest.mark.parametrize(("method", "path"), REQUESTS, ids=lambda text: text)
+def test_that_no_node_answers_is_said_as_docker_says_it(folder: Path, method: str, path: str) -> None:
+    with before(folder, f"127.0.0.1:{free_port()}") as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request(method, path)
+        assert json.loads(connection.getresponse().read()) == {"message": "Stowage does not answer"}
+        connection.close()
 
 
 def test_what_only_asks_is_asked_again_and_a_lost_node_gets_no_request_for_a_while(folder: Path) -> None:

@@ -9,7 +9,7 @@ from alembic import op
 from stowage.services.metadata.column_types import TEXT
 
 revision = "0030"
-down_revision = "0011"
+down_revision = "0012"
 
 
 def upgrade() -> None:
