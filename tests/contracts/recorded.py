@@ -24,7 +24,8 @@ def open_bucket(root: Path, url: str, metadata: SqlMetadataStore, **options: Any
     """The store in a bucket as the tests use it."""
     defaults: dict[str, Any] = {"owner": "the tests", "keep_seconds": 0, "upload_bytes": 64 << 20, "spool_bytes": 1 << 40}
     bucket = Bucket(BucketAddress.parse(url), timeout=options.pop("timeout", TIMEOUT))
-    return S3Store(root, bucket, MetadataObjects(metadata), FileLocks(root / "locks"), **(defaults | options))
+    locks = options.pop("locks", None) or FileLocks(root / "locks")
+    return S3Store(root, bucket, MetadataObjects(metadata), locks, **(defaults | options))
 
 
 class _Ingest:
