@@ -18,7 +18,7 @@ import docker
 import pytest
 import requests
 
-from benchmarks.cluster import BUCKET, Nodes, running_nodes
+from benchmarks.cluster import BUCKET, Node, Nodes, running_nodes
 from tests.conformance.conftest import free_port, needs
 from tests.conformance.test_crash import archive
 from tests.postgresql import program
@@ -72,6 +72,19 @@ def stored(nodes: Nodes) -> list[str]:
     status, answer = nodes.s3.request("GET", f"/{BUCKET}", {"list-type": "2", "prefix": "store/blobs/"})
     assert status == 200
     return [part.partition(b"</Key>")[0].decode() for part in answer.split(b"<Key>")[1:]]
+
+
+def test_whoever_has_another_place_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+    own, other = nodes.nodes[0].environment, nodes.s3.create_bucket()
+    (tmp_path / "image.tar").write_bytes(archive("team/app:1", 1, layer_bytes=1000))
+    cli(nodes.host, "load", "--input", str(tmp_path / "image.tar"))
+    elsewhere = {"STOWAGE_ROOT": str(tmp_path / "stranger"), "STOWAGE_BIND": f"unix:{tmp_path}/stranger.sock", "STOWAGE_HEALTH_BIND": ""}
+    for content in (str(tmp_path / "folder"), nodes.s3.url(other)):
+        refused = Node(tmp_path / "stranger", {**own, **elsewhere, "STOWAGE_CONTENT_URL": content}).run("serve")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("stowage: another Stowage uses this database, on another machine or with another content folder")
+    clash = Node(tmp_path / "clash", {**own, "STOWAGE_BIND": f"unix:{tmp_path}/clash.sock"}).run("serve")
+    assert (clash.returncode, clash.stderr) == (2, f"stowage: STOWAGE_ROOT: another service is running on {nodes.nodes[0].root}.\n")
 
 
 class Traffic(threading.Thread):

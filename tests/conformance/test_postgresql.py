@@ -110,7 +110,7 @@ def test_a_service_on_a_copy_of_the_folder_is_refused_while_the_first_runs(servi
     copy = Service(tmp_path / "copy", free_port(), service.environment)
     refused = copy.run("serve")
     assert refused.returncode == 1
-    assert refused.stderr == "stowage: another Stowage uses this database, on another machine or with another content folder\n"
+    assert refused.stderr == "stowage: another Stowage uses this database, on another machine or with another content folder or bucket\n"
     assert service.run("verify").stdout == "every image is whole\n"
     service.stop()
     copy.start()
