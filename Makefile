@@ -19,7 +19,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit conformance tools coverage format documents screenshots dist clean
+.PHONY: help run cluster test check unit conformance tools coverage format documents screenshots dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -27,6 +27,9 @@ help: ## list the commands
 
 run: $(VENV)/run ## install, migrate the database and serve on ./var/stowage.sock
 	@exec $(BIN)/stowage serve
+
+cluster: $(VENV)/test tools ## run PostgreSQL, an S3 server, two nodes and nginx on this machine, with data in ./var/cluster
+	@exec $(BIN)/python -m benchmarks.cluster
 
 test: tools check unit conformance ## run every check and test
 

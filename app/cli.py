@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from stowage import __version__, stopping
-from stowage.commands import blobs, completion, copy, db, deploy_files, gc, push_all, run, save, serve, settings, tree, verify
+from stowage.commands import adopt, blobs, completion, copy, db, deploy_files, gc, push_all, run, save, serve, settings, tree, verify
 
 _EXAMPLES = """examples:
   stowage serve                                 serve the store in ./var on ./var/stowage.sock
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--root", metavar="DIR", help="folder of the store, instead of STOWAGE_ROOT (default: ./var)")
     commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in (serve, run, save, push_all, blobs, tree, verify, gc, db, copy, settings, completion, deploy_files):
+    for command in (serve, run, save, push_all, blobs, tree, verify, gc, db, adopt, copy, settings, completion, deploy_files):
         command.add(commands, common)
     return top
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
 from stowage.origin import Authority
+from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.errors import EngineError
 from stowage.services.oci.cpu import amd64_level, read_flags
 from stowage.services.oci.platform import Platform
@@ -175,13 +176,15 @@ def parse_database(text: str) -> str:
     return text
 
 
-def parse_content(text: str) -> Path | None:
-    """A folder or a file:// URL of one; empty text means none."""
+def parse_content(text: str) -> Path | BucketAddress | None:
+    """A folder, a file:// URL of one, or an s3:// URL; empty text means none."""
     if not text:
         return None
+    if text.startswith("s3://"):
+        return BucketAddress.parse(text)
     path = text.removeprefix("file://")
     if "://" in path or not path:
-        raise ValueError("must be a folder or file:///FOLDER; no other content store is supported")
+        raise ValueError("must be a folder, file:///FOLDER or s3://BUCKET/PREFIX; no other content store is supported")
     return Path(path).absolute()
 
 

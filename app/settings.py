@@ -12,9 +12,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from stowage import setting_parsers as parsers
-from stowage.bind_checks import check_binds
 from stowage.blueprints.versioning import ApiVersion
+from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.oci.platform import Platform
+from stowage.setting_checks import check_addresses
 from stowage.setting_fields import setting, setting_of
 from stowage.setting_parsers import Bind
 from stowage.setting_texts import ConfigError as ConfigError
@@ -71,11 +72,24 @@ class Config:
         "may a pause within a change; a whole change may take twice as long.",
         parsers.parse_count,
     )
-    content: Path | None = setting(
+    content: Path | BucketAddress | None = setting(
         "",
-        "Folder of the blobs, as a path or `file:///FOLDER`. By default the root.",
+        "Folder of the blobs, as a path or `file:///FOLDER`, by default the root. Or `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`; "
+        "see [deployment.md](deployment.md#a-bucket).",
         parsers.parse_content,
         variable="STOWAGE_CONTENT_URL",
+    )
+    content_timeout: int = setting(
+        "30", "Seconds that a request to the bucket may take, and as long that it is tried again.", parsers.parse_count
+    )
+    upload_memory: int = setting(
+        "201326592",
+        "Bytes that a process may keep in memory for uploads to the bucket; each upload of more than 8 MiB takes 24 MiB of them.",
+        parsers.parse_count,
+    )
+    spool_bytes: int = setting("68719476736", "Bytes that partial blobs may take on the disk of the root.", parsers.parse_count)
+    keep_removed_days: int = setting(
+        "0", "Days for which the bucket keeps what nothing needs any more, for older backups of the database.", parsers.parse_amount
     )
     log_level: str = setting(
         "info",
@@ -237,7 +251,8 @@ class Config:
         if unknown := unknown_settings(environ):
             raise ConfigError(f"{unknown[0]} is not a setting of Stowage; `stowage settings` lists them.")
         config = cls(**{name: read_setting(setting, environ, options or {}) for name, setting in SETTINGS.items()})
-        config._check()
+        tls = (config.tls_cert, config.tls_key, config.tls_ca)
+        check_addresses(config.bind, config.health_bind, tls=tls, allow_insecure_tcp=config.allow_insecure_tcp)
         return config if config.bind else replace(config, bind=(Bind(path=config.root / "stowage.sock"),))
 
     @property
@@ -272,20 +287,13 @@ class Config:
 
     @property
     def content_root(self) -> Path:
-        """The folder of the blobs, by default the root."""
-        return self.content or self.root
+        """The folder of the blobs, by default the root; if they are in a bucket, of the partial ones."""
+        return self.content if isinstance(self.content, Path) else self.root
 
-    def _check(self) -> None:
-        """Refuse an incomplete TLS configuration and addresses that are open to everyone."""
-        if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) == 2:
-            raise ConfigError("STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA must be set together.")
-        check_binds(self.bind, self.health_bind)
-        for bind in self.bind:
-            if not (bind.is_private or self.tls or self.allow_insecure_tcp):
-                raise ConfigError(
-                    f"STOWAGE_BIND: {bind} can be reached from other machines; set STOWAGE_TLS_CERT, STOWAGE_TLS_KEY and STOWAGE_TLS_CA "
-                    "so that clients are verified, or STOWAGE_ALLOW_INSECURE_TCP=1 if everyone there may own the store."
-                )
+    @property
+    def bucket(self) -> BucketAddress | None:
+        """Where the blobs are, if in a bucket."""
+        return self.content if isinstance(self.content, BucketAddress) else None
 
 
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:

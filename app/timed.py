@@ -36,13 +36,13 @@ def timed_content(store: ContentStore, note: Note, removed: Callable[[int], None
         return lambda *arguments, **options: _Ingest(call(*arguments, **options), note)
 
     def delete(call: Callable[..., Any]) -> Callable[..., Any]:
-        def delete_blob(digest: Any) -> None:
-            size = store.size(digest)
-            call(digest)
-            if size is not None:
+        def delete_blobs(digests: Any) -> Any:
+            sizes = call(digests)
+            for size in sizes.values():
                 removed(size)
+            return sizes
 
-        return _call("delete", note)(delete_blob)
+        return _call("delete", note)(delete_blobs)
 
     def discard(call: Callable[..., Any]) -> Callable[..., Any]:
         def discard_partial(key: str) -> int:
@@ -122,7 +122,7 @@ def _whole(name: str, note: Note) -> Callable[[Callable[..., Any]], Callable[...
 
 
 def _entry(name: str, note: Note) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return lambda call: lambda *arguments: _Context(call(*arguments), name, note, with_body=False)
+    return lambda call: lambda *arguments, **options: _Context(call(*arguments, **options), name, note, with_body=False)
 
 
 def _call(name: str, note: Note) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

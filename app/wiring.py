@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stowage.content_wiring import open_content
 from stowage.holding import hold_place
 from stowage.metrics import Metrics
 from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.board import FileBoard
-from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits, ShownSettings
@@ -21,7 +21,6 @@ from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.proxies import Proxies
 from stowage.services.registry.search import HUB_INDEX
 from stowage.services.registry.urls import UrlDownloads
-from stowage.services.store.identity import is_one_store
 from stowage.services.transfer_board import TransferBoard
 from stowage.settings import SETTINGS, Config, ConfigError
 from stowage.timed import timed_content, timed_metadata
@@ -36,14 +35,13 @@ _TURN_SECONDS = 10.0
 def build_engine(config: Config, metrics: Metrics | None = None) -> Engine:
     """The engine for this configuration, for the life of the process. The database must already be at the newest revision.
 
-    Raises ConfigError if the database and the content folder do not belong to the same store.
+    Raises ConfigError if the database and the content do not belong to the same store, or a bucket cannot be used.
     """
     metadata = SqlMetadataStore(
         config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=hold_place(config)
     )
-    content = FilesystemStore(config.content_root)
     try:
-        _require_one_store(config, metadata, content)
+        content = open_content(config, metadata)
     except BaseException:
         metadata.close()
         raise
@@ -60,13 +58,8 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
     Raises ConfigError if there is no store, rather than create an empty one.
     """
-    file, place = config.database_file, hold_place(config)
-    if not Layout(config.content_root).store_id.exists():
-        if file and not file.exists():
-            raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {file} does not exist.")
-        if not file and not is_current(config.database_url, timeout=config.database_timeout, place=place):
-            raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
-    upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place)
+    with open_metadata(config):
+        pass
     engine = build_engine(config)
     try:
         yield engine
@@ -74,14 +67,21 @@ def open_engine(config: Config) -> Iterator[Engine]:
         engine.metadata.close()
 
 
-def _require_one_store(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> None:
-    if not is_one_store(metadata, content):
-        raise ConfigError(
-            f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {config.database_name} and the content folder {config.content_root} "
-            "belong to different stores, so the blobs in the folder would be removed as garbage. "
-            "Set or restore the one that belongs to the other. To make these two one store, "
-            f"write {metadata.store_id()} into {Layout(config.content_root).store_id}."
-        )
+@contextmanager
+def open_metadata(config: Config) -> Iterator[SqlMetadataStore]:
+    """Upgrade the database to the newest revision, and open it for the duration of a command; raises as `open_engine` does."""
+    file, place = config.database_file, hold_place(config)
+    if config.bucket or not Layout(config.content_root).store_id.exists():
+        if file and not file.exists():
+            raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {file} does not exist.")
+        if not file and not is_current(config.database_url, timeout=config.database_timeout, place=place):
+            raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
+    upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place)
+    metadata = SqlMetadataStore(config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=place)
+    try:
+        yield metadata
+    finally:
+        metadata.close()
 
 
 def _compose(config: Config, metadata: MetadataStore, content: ContentStore, board: TransferBoard) -> Engine:
@@ -133,7 +133,7 @@ def _limits(config: Config) -> Limits:
 def _shown(config: Config, proxies: Proxies) -> ShownSettings:
     return ShownSettings(
         root=str(config.root),
-        store="filesystem",
+        store="s3" if config.bucket else "filesystem",
         database="sqlite" if config.database_file else "postgresql",
         registry_mirrors=config.registry_mirrors,
         insecure_registries=config.insecure_registries,

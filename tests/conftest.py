@@ -16,6 +16,7 @@ from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from tests.engines import PLATFORM, metadata_store, real_engine
 from tests.fake_registry import FakeRegistry
 from tests.postgresql import Cluster, Database, running_cluster
+from tests.seaweedfs import Seaweed, running_seaweed
 
 settings.register_profile("stowage", deadline=None)  # how long an example takes says more about the machine than about the code
 settings.load_profile("stowage")
@@ -46,6 +47,20 @@ def postgresql() -> Iterator[Cluster]:
 def migrated_postgresql(postgresql: Cluster) -> Iterator[Database]:
     with closing(Database(postgresql.create_database("stowage"))) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[Seaweed]:
+    """A running S3 server, which every test shares: each makes a bucket of its own."""
+    with running_seaweed() as server:
+        yield server
+
+
+@pytest.fixture
+def own_seaweedfs() -> Iterator[Seaweed]:
+    """A running S3 server that the test may stop."""
+    with running_seaweed() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

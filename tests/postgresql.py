@@ -81,6 +81,7 @@ class Cluster:
                 [program("postgres"), "-D", f"{self.folder}/data", *options],
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever started it
                 preexec_fn=lambda: end_with_parent(parent, signal.SIGQUIT),  # noqa: PLW1509 - it only calls the system
                 **as_postgres(),
             )
@@ -164,7 +165,7 @@ class Database:
         with transaction(self._engine, writes=True, migrates=True) as connection:
             for table in reversed(METADATA.sorted_tables):
                 connection.execute(delete(table))
-            connection.exec_driver_sql("DELETE FROM running_transfers; DELETE FROM transfer_end")
+            connection.exec_driver_sql("DELETE FROM running_transfers; DELETE FROM transfer_end; DELETE FROM arrival")
             for table, rows in self._first_rows.items():
                 connection.execute(insert(table), rows)
         return self.url

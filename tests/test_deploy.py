@@ -16,6 +16,7 @@ from stowage.settings import SETTINGS, Config
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(path for path in (ROOT / "deploy").iterdir() if path.suffix in (".conf", ".service", ".timer", ".json", ".yml"))
 UNIT = ROOT / "deploy" / "stowage.service"
+TEMPLATE = ROOT / "deploy" / "stowage@.service"
 COLLECTION = ROOT / "deploy" / "stowage-gc.service"
 SITE = ROOT / "deploy" / "nginx.conf"
 DOCUMENT = ROOT / "docs" / "deployment.md"
@@ -118,14 +119,21 @@ def test_the_collection_works_on_the_store_of_the_service_and_may_do_no_more() -
     assert "RuntimeDirectory" in missing
 
 
+def test_each_node_of_a_machine_has_its_own_places_and_may_do_no_more_than_one_alone() -> None:
+    node = {line.replace("-%i", "").replace(", node %i", "") for line in lines(TEMPLATE)}
+    assert node - lines(UNIT) == {"EnvironmentFile=/etc/stowage/stowage.env", "RestartSec=5"}
+    assert lines(UNIT) - node == {"EnvironmentFile=-/etc/stowage/stowage.env"}
+    assert sum("%i" in line for line in lines(TEMPLATE)) == 6
+
+
 def test_systemd_knows_every_line_of_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    units = [path for path in SHIPPED if path.suffix in (".service", ".timer")]
-    for unit in units:
-        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/stowage/.venv/bin/stowage", "/bin/true"))
+    units = {path.name.replace("@", "@1"): path.read_text() for path in SHIPPED if path.suffix in (".service", ".timer")}
+    for name, text in units.items():
+        (tmp_path / name).write_text(text.replace("/opt/stowage/.venv/bin/stowage", "/bin/true"))
     verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / unit.name) for unit in units)],
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / name) for name in units)],
         capture_output=True,
         text=True,
         timeout=60,

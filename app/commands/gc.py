@@ -29,5 +29,7 @@ def run(config: Config, _: Namespace) -> int:
     with open_engine(config) as engine, ProgressLine() as line:
         line.show("looking for what nothing needs")
         swept = collect_garbage(engine.metadata, engine.content, lambda done, total: line.show(f"removing blobs: {done} of {total}"))
+    for sentence in swept.unseen:
+        print(sentence)
     print(f"removed {len(swept.blobs)} blobs, freed {swept.bytes} bytes")
     return 0

@@ -42,7 +42,7 @@ def run(_: None, options: Namespace) -> int:
     if not problems:
         try:
             config = Config.from_environ(environ, given)
-            values |= {"bind": config.bind, "database": config.database_url, "content": config.content_root}
+            values |= {"bind": config.bind, "database": config.database_url, "content": config.bucket or config.content_root}
         except ConfigError as exc:
             problems.append(str(exc))
     rows = [(setting.name, *_shown(setting, values.get(field), environ, given)) for field, setting in SETTINGS.items()]

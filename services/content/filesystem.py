@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 from stowage.services.content.errors import storage_errors
-from stowage.services.content.files import clear_place, file_state, open_file, partial_bytes, remove_partial, state, sync_folder
+from stowage.services.content.files import clear_place, file_state, open_file, state, sync_folder
 from stowage.services.content.group import publish_all
 from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
 from stowage.services.content.partial import FileIngest
-from stowage.services.content.paths import SETTLE, Layout, digest_of, key_of, settled_by
-from stowage.services.errors import BlobNotFound
+from stowage.services.content.partials import Partials, entries
+from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
+from stowage.services.content.protocol import Unnamed, Version
+from stowage.services.errors import BlobNotFound, EngineError
 from stowage.services.oci.digest import Digest
 
 _CHECK_BYTES = 4096
 
 
-class FilesystemStore:
+class FilesystemStore(Partials):
     """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes on one machine may share a root."""
 
     def __init__(self, root: Path) -> None:
         """Open the store and create missing folders."""
-        self._layout = Layout(root)
+        super().__init__(Layout(root))
         with storage_errors():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._layout.blobs, self._layout.ingests, self._layout.locks):
@@ -79,12 +81,12 @@ class FilesystemStore:
         found = _checked(file_state, path)
         return found.st_size if found and os.access(path, os.R_OK, effective_ids=True) else None
 
-    def version(self, digest: Digest) -> tuple[int, ...] | None:
+    def version(self, digest: Digest) -> Version | None:
         found = _checked(state, self._layout.blob(digest))
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
 
     @contextmanager
-    def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
+    def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
         with wait_lock(self._layout.lock(key), waiting):
             ingest = FileIngest(self._layout, key, waiting)
             try:
@@ -92,26 +94,44 @@ class FilesystemStore:
             finally:
                 ingest.close()
 
-    def publish(self, blobs: Mapping[Digest, bytes]) -> AbstractContextManager[set[Digest]]:
+    def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> AbstractContextManager[Mapping[Digest, str]]:
         return publish_all(self._layout, blobs)
 
-    def locked(self, digest: Digest) -> AbstractContextManager[bool]:
-        return try_lock(self._layout.settle_lock(digest))
+    def exclusive(self, name: str) -> AbstractContextManager[bool]:
+        return try_lock(self._layout.lock(name))
 
     def unsettled(self) -> Iterator[Digest]:
-        for entry in _entries(self._layout.locks):
+        for entry in entries(self._layout.locks):
             digest = settled_by(entry.name)
             if digest is not None and not is_locked(Path(entry.path)):
                 yield digest
 
-    def delete(self, digest: Digest) -> None:
-        with storage_errors():
-            clear_place(self._layout, self._layout.blob(digest))
-            self._layout.blob(digest).unlink(missing_ok=True)
+    def delete(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        sizes: dict[Digest, int] = {}
+        failure: EngineError | None = None
+        for digest in sorted(digests):
+            try:
+                size = self._delete(digest)
+            except EngineError as exc:
+                failure = exc
+            else:
+                sizes |= {} if size is None else {digest: size}
+        if failure:
+            raise failure
+        return sizes
+
+    def remove_doomed(self) -> int:
+        return 0
+
+    def unnamed(self, grace: int) -> Iterator[Unnamed]:
+        return iter(())
+
+    def remove_unnamed(self, found: Iterable[Unnamed]) -> int:
+        return 0
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
-        for folder in filter(os.DirEntry.is_dir, _entries(self._layout.blobs)):
-            for entry in _entries(Path(folder)):
+        for folder in filter(os.DirEntry.is_dir, entries(self._layout.blobs)):
+            for entry in entries(Path(folder)):
                 digest = digest_of(folder.name, entry.name)
                 size = self.size(digest) if digest else None
                 if digest is not None and size is not None:
@@ -121,26 +141,12 @@ class FilesystemStore:
         found = _checked(file_state, self._layout.blob(digest))
         return found.st_mtime if found else None
 
-    def partials(self) -> Iterator[tuple[str, int, bool]]:
-        for folder in _entries(self._layout.ingests):
-            key = key_of(folder.name)
-            if key is not None:
-                with storage_errors():
-                    size = partial_bytes(self._layout.partial(key))
-                yield key, size, is_locked(self._layout.lock(key))
-
-    def partial_size(self, key: str) -> int:
-        found = _checked(file_state, self._layout.partial(key))
-        return found.st_size if found else 0
-
-    def discard_partial(self, key: str) -> int:
-        with try_lock(self._layout.lock(key)) as held, storage_errors():
-            return remove_partial(self._layout.partial(key)) if held else 0
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with storage_errors(), os.scandir(folder) as entries:
-        yield from entries
+    @storage_errors()
+    def _delete(self, digest: Digest) -> int | None:
+        size = self.size(digest)
+        clear_place(self._layout, self._layout.blob(digest))
+        self._layout.blob(digest).unlink(missing_ok=True)
+        return size
 
 
 def _write_durably(path: Path, text: str) -> None:

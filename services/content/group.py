@@ -19,7 +19,7 @@ from stowage.services.oci.digest import Digest
 
 
 @contextmanager
-def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[set[Digest]]:
+def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[dict[Digest, str]]:
     """Publish the blobs whose locks are free, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
     key = uuid4().hex
     with wait_lock(layout.lock(key)), ExitStack() as held:
@@ -34,7 +34,7 @@ def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[set[D
         finally:
             with storage_errors():
                 remove_partial(layout.partial(key))
-        yield set(free)
+        yield dict.fromkeys(free, "")
 
 
 @storage_errors()
@@ -43,7 +43,7 @@ def _write(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
     with ExitStack() as opened:
         files: list[int] = []
         for digest, content in blobs.items():
-            _check(digest, content)
+            check_content(digest, content)
             handle = os.open(layout.member(key, digest), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             file = opened.enter_context(os.fdopen(handle, "wb"))
             file.write(content)
@@ -54,7 +54,8 @@ def _write(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
             os.fsync(handle)
 
 
-def _check(digest: Digest, content: bytes) -> None:
+def check_content(digest: Digest, content: bytes) -> None:
+    """Raise InvalidContent if the content has another digest."""
     actual = Digest.of(content, digest.algorithm)
     if actual != digest:
         raise InvalidContent(f"unexpected commit digest {actual}, expected {digest}")

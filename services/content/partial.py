@@ -38,6 +38,7 @@ class FileIngest:
         self._file: FileIO | None = None
         self._keep = False
         self._published = False
+        self.location = ""
         self._begin()
 
     def _begin(self) -> None:
@@ -114,8 +115,6 @@ class FileIngest:
         if digest is not None and digest != actual:
             self._refuse(f"unexpected commit digest {actual}, expected {digest}")
         self._locks.enter_context(wait_lock(self._layout.settle_lock(actual), self._waiting))
-        with storage_errors():
-            os.fsync(self._cut().fileno())
         self._publish(actual)
         return actual
 
@@ -153,6 +152,7 @@ class FileIngest:
 
     @storage_errors()
     def _publish(self, digest: Digest) -> None:
+        os.fsync(self._cut().fileno())
         blob = self._layout.blob(digest)
         make_folder(blob.parent)
         clear_place(self._layout, blob)

@@ -14,16 +14,28 @@ digest's text, a colon and another such text.
 A second lock is held while the file and the row of a digest are created or removed. Its holder waits only for the disk and the database. A
 digest is *settled* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
 
-Every method may raise OutOfSpace or Internal if the storage fails.
+In a bucket, a blob is an object with a *location* of its own, which its row names. Objects are never replaced, and an object without a row
+is not a blob; see `stowage.services.content.objects`. Settling then only saves work.
+
+Every method may raise OutOfSpace or Internal if the storage fails, and Unavailable if it cannot be reached for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from stowage.services.oci.digest import Digest
+
+Version = tuple[int | str, ...]
+"""What distinguishes the bytes that are in the place of a blob from those that are there later."""
+
+
+def location_of(version: Version | None) -> str:
+    """The location in the version of a blob in a bucket; empty for that of a file."""
+    return version[0] if version and isinstance(version[0], str) else ""
 
 
 class Ingest(Protocol):
@@ -36,6 +48,10 @@ class Ingest(Protocol):
     @property
     def digest(self) -> Digest:
         """The digest of these bytes, by the algorithm of the key's digest, or sha256."""
+
+    @property
+    def location(self) -> str:
+        """The location of the committed blob, which its row gets; empty in a folder."""
 
     def settling(self) -> AbstractContextManager[None]:
         """Settle the key's digest while inside: its file and its row do not change. Waits for any other holder."""
@@ -71,6 +87,19 @@ class Ingest(Protocol):
         """Leave the partial on disk when the context ends without commit, for a later writer of the same key; never one beside another."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unnamed:
+    """An object or an unfinished upload of a bucket that no row names. `upload` is the id of an upload, whose size is not known.
+
+    What could not be looked at has no location: the sentence says what it is.
+    """
+
+    location: str
+    size: int = 0
+    upload: str = ""
+    sentence: str = ""
+
+
 class ContentStore(Protocol):
     """Blobs by digest, and the id of their store: only a database with the same id knows them."""
 
@@ -95,18 +124,23 @@ class ContentStore(Protocol):
     def size(self, digest: Digest) -> int | None:
         """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
 
-    def version(self, digest: Digest) -> tuple[int, ...] | None:
-        """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there."""
+    def version(self, digest: Digest) -> Version | None:
+        """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there.
 
-    def ingest(self, key: str, *, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
+        In a bucket it begins with the location, and is no more than that if the object is gone.
+        """
+
+    def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, exclusively. Leaving without commit throws the partial away unless `keep` was called.
+
+        A bucket needs the id of the lease under which the blob is going to be recorded.
 
         Waits for another holder, and later for another settler of the digest. Calls `waiting` about every 50 ms while waiting; it may
         raise to stop waiting.
         """
 
-    def publish(self, blobs: Mapping[Digest, bytes]) -> AbstractContextManager[set[Digest]]:
-        """Ingest and commit small blobs together, and settle their digests while inside; yields which were published.
+    def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> AbstractContextManager[Mapping[Digest, str]]:
+        """Ingest and commit small blobs together, and settle their digests while inside; yields the locations of those published.
 
         Each file is synced, but the folder only once. A blob that is being transferred or settled elsewhere is left out: waiting for it
         would make others wait for all of them. Raises InvalidContent if a digest differs; then none is visible.
@@ -118,8 +152,23 @@ class ContentStore(Protocol):
     def unsettled(self) -> Iterator[Digest]:
         """The digests that a process was settling when it was killed: their file may have no row. One that is settled again is left out."""
 
-    def delete(self, digest: Digest) -> None:
-        """Remove the blob, or whatever is in its place, if anything is. The caller holds `locked(digest)` and has removed its row."""
+    def exclusive(self, name: str) -> AbstractContextManager[bool]:
+        """Try to hold the lock of this name, which belongs to no blob, while inside; yields whether that succeeded. Never waits."""
+
+    def delete(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        """Remove these blobs, or whatever is in their place; returns the size of each that was there, 0 if its bytes are kept for a while.
+
+        The caller holds `locked` for each and has removed its row. If some cannot be removed, raises the error of one after the others.
+        """
+
+    def remove_doomed(self) -> int:
+        """Remove the objects that their rows doom, and return their bytes; in a folder there are none."""
+
+    def unnamed(self, grace: int) -> Iterator[Unnamed]:
+        """What is in a bucket without any row that names it, since `grace` seconds at least, as far as can be seen; none in a folder."""
+
+    def remove_unnamed(self, found: Iterable[Unnamed]) -> int:
+        """Remove these, and return their bytes."""
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
         """Every blob and its size in bytes, in no particular order."""

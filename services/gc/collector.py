@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidDigest
@@ -28,14 +28,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed: blobs by digest with their sizes, and the bytes of partials."""
+    """What a sweep removed: blobs by digest with their sizes, and the bytes of partials and of objects of no blob.
+
+    `unseen` has a sentence for whatever could not be looked at.
+    """
 
     blobs: dict[Digest, int]
-    partial_bytes: int = 0
+    other_bytes: int = 0
+    unseen: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
-        return sum(self.blobs.values()) + self.partial_bytes
+        return sum(self.blobs.values()) + self.other_bytes
 
 
 def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[Digest], advance: Advance = unobserved) -> Swept:
@@ -67,6 +71,7 @@ def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
             sweep(metadata, content, held)
             _discard_partials(metadata, content, map(str, held))
             metadata.note_sweep()
+        content.remove_doomed()
     except EngineError:
         _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
 
@@ -106,15 +111,18 @@ def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Adv
     with metadata.read() as tx:
         unrooted = tx.graph.unrooted()
     swept = sweep(metadata, content, unrooted, advance)
-    return _complete(metadata, content, swept, {digest for digest, _ in content.blobs()})
+    collected = _complete(metadata, content, swept, {digest for digest, _ in content.blobs()})
+    unnamed = list(content.unnamed(ORPHAN_GRACE_SECONDS))
+    unseen = tuple(each.sentence for each in unnamed if not each.location)
+    return replace(collected, other_bytes=collected.other_bytes + content.remove_unnamed(unnamed), unseen=unseen)
 
 
 def _complete(metadata: MetadataStore, content: ContentStore, swept: Swept, files: set[Digest]) -> Swept:
     """Remove those of these files that are orphans, and partials; returns what was removed in all."""
     orphans = _remove_orphans(metadata, content, files)
-    partials = _discard_unheld(metadata, content)
+    other = _discard_unheld(metadata, content) + content.remove_doomed()
     metadata.note_sweep()
-    return Swept(swept.blobs | orphans, partials)
+    return Swept(swept.blobs | orphans, other)
 
 
 def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence[Digest]) -> dict[Digest, int]:
@@ -123,30 +131,7 @@ def _sweep_batch(metadata: MetadataStore, content: ContentStore, batch: Sequence
         with metadata.write() as tx:
             removable = set(locked) - tx.graph.rooted(locked)
             tx.graph.remove(removable)
-        return _delete_files(content, sorted(removable))
-
-
-def _delete_files(content: ContentStore, digests: Iterable[Digest]) -> dict[Digest, int]:
-    """Delete blobs that have no row any more, and return their sizes. If some cannot be deleted, raises their error after the others."""
-    sizes: dict[Digest, int] = {}
-    failure: EngineError | None = None
-    for digest in digests:
-        try:
-            size = _delete(content, digest)
-        except EngineError as exc:
-            failure = exc
-        else:
-            sizes |= {} if size is None else {digest: size}
-    if failure:
-        raise failure
-    return sizes
-
-
-def _delete(content: ContentStore, digest: Digest) -> int | None:
-    """Delete a blob; returns the bytes freed, or None if there was no file."""
-    size = content.size(digest)
-    content.delete(digest)
-    return size
+        return content.delete(removable)
 
 
 def _remove_orphans(metadata: MetadataStore, content: ContentStore, files: set[Digest]) -> dict[Digest, int]:
@@ -157,8 +142,8 @@ def _remove_orphans(metadata: MetadataStore, content: ContentStore, files: set[D
     removed: dict[Digest, int] = {}
     for digest in sorted(_old_orphans(metadata, content, files)):
         with content.locked(digest) as alone, metadata.read() as tx:
-            if alone and not tx.graph.present([digest]) and not tx.leases.held([digest]) and (size := _delete(content, digest)) is not None:
-                removed[digest] = size
+            if alone and not tx.graph.present([digest]) and not tx.leases.held([digest]):
+                removed |= content.delete([digest])
     return removed
 
 

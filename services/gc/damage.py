@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from stowage.services.content.protocol import ContentStore
+from stowage.services.content.protocol import ContentStore, Version, location_of
 from stowage.services.errors import Damaged, EngineError
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
@@ -42,7 +42,10 @@ def file_problem(content: ContentStore, digest: Digest, size: int) -> str | None
     """What is wrong with a blob's file, as far as that can be seen without reading it."""
     found = content.size(digest)
     if found is None:
-        return "has no file" if content.version(digest) is None else "is not a readable file"
+        version = content.version(digest)
+        if location := location_of(version):
+            return f"has no object: {location} is gone from the bucket"
+        return "has no file" if version is None else "is not a readable file"
     return None if found == size else f"has {found} bytes instead of {size}"
 
 
@@ -56,9 +59,7 @@ def damaged(digest: Digest, damage: str) -> Damaged:
     return Damaged(f"blob {digest} {damage}; load or pull the image again to repair it, or delete it")
 
 
-def mark_blob(
-    metadata: MetadataStore, content: ContentStore, digest: Digest, damage: str | None, *, version: tuple[int, ...] | None
-) -> None:
+def mark_blob(metadata: MetadataStore, content: ContentStore, digest: Digest, damage: str | None, *, version: Version | None) -> None:
     """Mark a blob as damaged, or as sound again, unless its file is no longer the `version` that was examined, or a writer is writing it.
 
     A failure is only logged: reporting the damage itself matters more.
@@ -67,8 +68,8 @@ def mark_blob(
         with content.locked(digest) as alone:
             if not alone:
                 return
-            with metadata.write() as tx:
-                if content.version(digest) == version:
-                    tx.graph.mark(digest, damage)
+            if content.version(digest) == version:
+                with metadata.write() as tx:
+                    tx.graph.mark(digest, damage, location_of(version))
     except EngineError:
         _log.warning("could not mark blob %s", digest, exc_info=True)

@@ -35,6 +35,10 @@ class Lease:
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
             self._unmarked = self._add(tx, digests)
 
+    @property
+    def id(self) -> str:
+        return self._id
+
     def sound(self) -> set[Digest]:
         """Those of the first digests that are present and sound, as `add` returns them."""
         return sound_blobs(self._content, self._unmarked)

@@ -18,6 +18,7 @@ from stowage.services.archive.windows import MAX_WINDOW
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidContent
+from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
 from stowage.services.gc.layer_lists import remove_unreadable_lists
 from stowage.services.metadata.protocol import MetadataStore
@@ -33,14 +34,15 @@ _CHUNK_BYTES = 1 << 20
 
 
 class FindingKind(StrEnum):
-    """Damage is a broken promise, and affects images. An orphan (a file without a row) and a partial are leftovers for the next
-    collection.
+    """Damage is a broken promise, and affects images. An orphan (a file or an object without a row) and a partial are leftovers for the
+    next collection. Unseen is what could not be looked at.
     """
 
     DAMAGE = "damage"
     AFFECTED = "affected"
     ORPHAN = "orphan"
     PARTIAL = "partial"
+    UNSEEN = "unseen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def verify_store(metadata: MetadataStore, content: ContentStore, *, deep: bool =
     yield from _verify_images(metadata)
     yield from _find_affected(metadata, damaged)
     yield from _find_orphans(metadata, content)
+    for each in content.unnamed(ORPHAN_GRACE_SECONDS):
+        yield Finding(FindingKind.ORPHAN if each.location else FindingKind.UNSEEN, each.sentence)
     for key, size, held in content.partials():
         if not held:
             yield Finding(FindingKind.PARTIAL, f"partial blob {key}: {size} bytes that no writer holds")

@@ -99,8 +99,7 @@ def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) 
                 below |= tx.graph.descendants([digest])
                 tx.graph.remove([digest])
                 removed.append(digest)
-        for digest in removed:
-            engine.content.delete(digest)
+        engine.content.delete(removed)
     sweep(engine.metadata, engine.content, below.difference(removed))
     return [Removal(deleted=str(digest)) for digest in removed]
 

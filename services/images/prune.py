@@ -23,8 +23,7 @@ from stowage.services.store.resolve import familiar_name
 
 ACCEPTED_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 
-_LOCK = Digest.of(b"stowage: one prune at a time")
-"""Prunes lock a blob that does not exist: the lock works across processes and disappears with its holder."""
+_LOCK = "prune"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
     Costs what it removes, and nothing for the images that stay. Abandoned partials and leases count as garbage; those of a running
     transfer do not. Raises InvalidParameter for filters that make no sense, and Conflict while another prune runs.
     """
-    with engine.content.locked(_LOCK) as alone:
+    with engine.content.exclusive(_LOCK) as alone:
         if not alone:
             raise Conflict("a prune operation is already running")
         filters.validate(ACCEPTED_FILTERS)

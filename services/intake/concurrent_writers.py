@@ -14,11 +14,12 @@ from uuid import uuid4
 
 from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine
+from stowage.services.gc.leases import Lease
 from stowage.services.oci.digest import Digest
 
 
 @contextmanager
-def take_turn(engine: Engine, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[Ingest]:
+def take_turn(engine: Engine, lease: Lease, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[Ingest]:
     """Hold the ingest of a digest, or one beside it if its holder is slower than the least rate or writes more than the blob's `size`.
 
     Writers that the holder delayed wait in the same way for the first of them, and then continue independently. A blob that many want is
@@ -28,13 +29,13 @@ def take_turn(engine: Engine, digest: Digest, size: int | None, waiting: Callabl
         for key in (str(digest), f"{digest}:beside"):
             watch = _Watch(engine, digest, size, key, waiting)
             try:
-                ingest = held.enter_context(engine.content.ingest(key, waiting=watch))
+                ingest = held.enter_context(engine.content.ingest(key, lease=lease.id, waiting=watch))
             except _TooSlow:
                 continue
             watch.is_over = True
             yield ingest
             return
-        yield held.enter_context(engine.content.ingest(f"{digest}:{uuid4().hex}", waiting=waiting))
+        yield held.enter_context(engine.content.ingest(f"{digest}:{uuid4().hex}", lease=lease.id, waiting=waiting))
 
 
 class _TooSlow(Exception):

@@ -85,7 +85,7 @@ def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, dig
     """
     ingest.commit(digest, size)
     with engine.metadata.write() as tx:
-        tx.graph.add_blob(digest, ingest.offset, engine.clock())
+        tx.graph.add_blob(digest, ingest.offset, engine.clock(), ingest.location)
         if facts is not None:
             tx.graph.add_layer(digest, facts)
     return StoredBlob(digest, ingest.offset, facts)
@@ -103,7 +103,7 @@ def _single_flight(
     """The blob, and whether it was filled here: not if it is already sound, or another writer stores it first."""
     if lease.add([digest]):
         return _present(engine, digest, size), False
-    with take_turn(engine, digest, size, waiting) as ingest:
+    with take_turn(engine, lease, digest, size, waiting) as ingest:
         with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
             if _is_sound(engine, digest):
                 return _present(engine, digest, size), False
@@ -116,7 +116,7 @@ def _single_flight(
 
 def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
     """The digest is known only at the end. It is leased before the file appears; the bytes are dropped if it is already present."""
-    with engine.content.ingest(uuid4().hex) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
+    with engine.content.ingest(uuid4().hex, lease=lease.id) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
         _pour(chunks, ingest, layer, size)
         if lease.add([ingest.digest]):
             return _present(engine, ingest.digest, size)

@@ -55,7 +55,7 @@ def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> Generator[Pr
     received = _blocks(source)
     head = next(received, b"")
     compression = Compression.detect(head)
-    with engine.content.ingest(uuid4().hex) as ingest:
+    with engine.content.ingest(uuid4().hex, lease=lease.id) as ingest:
         try:
             facts = yield from _fill(ingest, compression, chain([head] if head else (), received), engine.bounds)
         except InvalidContent as exc:

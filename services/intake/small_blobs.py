@@ -60,11 +60,12 @@ class SmallBlobs:
 
     def _store(self, contents: Mapping[Digest, bytes], waiting: Mapping[Digest, tuple[StoredBlob, bytes]]) -> set[Digest]:
         """Publish and record the blobs that no other writer is writing; returns which."""
-        with self._engine.content.publish(contents) as published, self._engine.metadata.write() as tx:
+        with self._engine.content.publish(contents, lease=self._lease.id) as published, self._engine.metadata.write() as tx:
             blobs = [waiting[digest][0] for digest in contents if digest in published]
-            tx.graph.add_blobs({blob.digest: blob.size for blob in blobs}, self._engine.clock())
+            locations = {digest: location for digest, location in published.items() if location}
+            tx.graph.add_blobs({blob.digest: blob.size for blob in blobs}, self._engine.clock(), locations)
             tx.graph.add_layers({blob.digest: blob.layer for blob in blobs if blob.layer})
-        return published
+        return set(published)
 
     def _examine(self, content: bytes, digest: Digest | None) -> StoredBlob:
         algorithm = digest.algorithm if digest else "sha256"

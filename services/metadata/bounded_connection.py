@@ -160,5 +160,5 @@ def _join(connection: BoundedConnection, place: str, deadline: float) -> None:
         if cursor.fetchone() is not None:
             return
         if time.monotonic() > deadline:
-            raise Unavailable("another Stowage uses this database, on another machine or with another content folder")
+            raise Unavailable("another Stowage uses this database, on another machine or with another content folder or bucket")
         time.sleep(_RETRY_SECONDS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, case, func, select, update
 
-from stowage.services.metadata.leases import NOW
+from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.records import RowCounts
 from stowage.services.metadata.tables import blob, lease, store, target
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, f
 from stowage.services.errors import BlobNotFound
 from stowage.services.metadata import reach
 from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, read_listed, to_manifest
+from stowage.services.metadata.objects import consume_intents, doom_blobs
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.reached import read_below, read_rooted
 from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
@@ -20,9 +21,12 @@ from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
+NOWHERE: Mapping[Digest, str] = {}
+"""The locations of blobs that are in files of their digests."""
+
 _BLOBS = select(blob.c.digest, blob.c.size)
 _SIZES = _BLOBS.where(blob.c.digest.in_(DIGESTS))
-_STATE = select(blob.c.digest, blob.c.size, blob.c.damage).where(blob.c.digest.in_(DIGESTS))
+_STATE = select(blob.c.digest, blob.c.size, blob.c.damage, blob.c.location).where(blob.c.digest.in_(DIGESTS))
 _UNMARKED = _SIZES.where(blob.c.damage.is_(None))
 _DAMAGES = select(blob.c.digest, blob.c.damage).where(blob.c.digest.in_(DIGESTS), blob.c.damage.is_not(None))
 _LAYERS = select(layer.c.digest, layer.c.diff_id, layer.c.size).where(layer.c.digest.in_(DIGESTS))
@@ -62,8 +66,8 @@ class SqlGraph:
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
         return {to_digest(digest): damage for digest, damage in self._rows(_DAMAGES, digests)}
 
-    def mark(self, digest: Digest, damage: str | None) -> None:
-        self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(damage=damage))
+    def mark(self, digest: Digest, damage: str | None, location: str = "") -> None:
+        self._connection.execute(update(blob).where(blob.c.digest == str(digest), blob.c.location == location).values(damage=damage))
 
     def all_blobs(self) -> dict[Digest, int]:
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
@@ -71,13 +75,14 @@ class SqlGraph:
     def all_manifests(self) -> set[Digest]:
         return {to_digest(digest) for digest in self._connection.scalars(select(manifest.c.digest))}
 
-    def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        self.add_blobs({digest: size}, now)
+    def add_blob(self, digest: Digest, size: int, now: int, location: str = "") -> None:
+        self.add_blobs({digest: size}, now, {digest: location} if location else {})
 
-    def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
-        known = {to_digest(digest): (size, damage) for digest, size, damage in self._rows(_STATE, sizes)}
+    def add_blobs(self, sizes: Mapping[Digest, int], now: int, locations: Mapping[Digest, str] = NOWHERE) -> None:
+        consume_intents(self._connection, locations)
+        known = {to_digest(digest): state for digest, *state in self._rows(_STATE, sizes)}
         rows = [
-            {"digest": str(digest), "size": size, "created_at": now + position}
+            {"digest": str(digest), "size": size, "created_at": now + position, "location": locations.get(digest, "")}
             for position, (digest, size) in enumerate(sizes.items())
             if digest not in known
         ]
@@ -85,9 +90,12 @@ class SqlGraph:
         with self._upkeep.changing(sizes=changed):
             if rows:
                 self._connection.execute(insert(blob), rows)
+            moved = (digest for digest, (_, _, location) in known.items() if location != locations.get(digest, ""))
+            doom_blobs(self._connection, moved)
             for digest, state in known.items():
-                if state != (sizes[digest], None):
-                    self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(size=sizes[digest], damage=None))
+                new = {"size": sizes[digest], "damage": None, "location": locations.get(digest, "")}
+                if state != list(new.values()):
+                    self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(new))
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         self.add_layers({digest: facts})
@@ -187,6 +195,7 @@ class SqlGraph:
         with self._upkeep.changing(sizes=dict.fromkeys(removed), unmade=unmade):
             for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
                 self._delete(column, unmade)
+            doom_blobs(self._connection, removed)
             for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
                 self._delete(column, removed)
 

@@ -5,33 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, delete, insert, or_, select, update
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from stowage.services.errors import Internal
 from stowage.services.metadata import tables
+from stowage.services.metadata.clock import NOW
+from stowage.services.metadata.objects import doom_intents, require_lease
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.oci.digest import Digest
-
-
-class _Now(ColumnElement[int]):
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(_Now, "sqlite")
-def _now_of_sqlite(*_: object, **__: object) -> str:
-    return "CAST(strftime('%s', 'now') AS INTEGER)"
-
-
-@compiles(_Now, "postgresql")
-def _now_of_postgresql(*_: object, **__: object) -> str:
-    # Not the time of the transaction, which began before it waited for its turn; and not clock_timestamp(), which uses no index.
-    return "CAST(floor(extract(epoch FROM statement_timestamp())) AS bigint)"
-
-
-NOW = _Now()
-"""The database's clock, in seconds since 1970: one clock for every node."""
 
 
 class SqlLeases:
@@ -47,7 +27,7 @@ class SqlLeases:
         return identifier
 
     def add(self, lease: str, digests: Iterable[Digest]) -> None:
-        self._require(lease)
+        require_lease(self._connection, lease)
         for chunk in in_chunks(digests):
             among = select(tables.lease_blob.c.digest).where(tables.lease_blob.c.lease == lease, tables.lease_blob.c.digest.in_(chunk))
             known = set(self._connection.scalars(among))
@@ -55,7 +35,7 @@ class SqlLeases:
                 self._connection.execute(insert(tables.lease_blob), rows)
 
     def renew(self, lease: str, *, alive: int, expires: int) -> None:
-        self._require(lease)
+        require_lease(self._connection, lease)
         renewal = update(tables.lease).where(tables.lease.c.id == lease)
         self._connection.execute(renewal.values(alive_until=NOW + alive, expires_at=NOW + expires))
 
@@ -71,6 +51,7 @@ class SqlLeases:
         }
 
     def end(self, lease: str) -> None:
+        doom_intents(self._connection, lease)
         self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))
         self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
 
@@ -88,8 +69,3 @@ class SqlLeases:
         for identifier in found:
             self.end(identifier)
         return len(found) == limit
-
-    def _require(self, lease: str) -> None:
-        """Refuse a lease that was ended as abandoned while its holder did not renew it: what it held may have been removed."""
-        if self._connection.scalar(select(tables.lease.c.id).where(tables.lease.c.id == lease)) is None:
-            raise Internal(f"the lease {lease} has ended: it was not renewed in time")

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine
@@ -51,6 +52,7 @@ _STATE = "stowage_state"
 _LOCK = int.from_bytes(b"stowage")
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ALONE = f"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT pg_advisory_xact_lock({_LOCK})"
+_ASIDE = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
 _MIGRATE = f"{_ALONE}; SET LOCAL statement_timeout = 0; SET LOCAL application_name = 'stowage migration'"
 _END_OVERDUE = f"""SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = {_LOCK >> 32} AND objid = {_LOCK & 0xFFFFFFFF} AND objsubid = 1 AND granted
@@ -99,14 +101,9 @@ def is_url(url: str) -> bool:
 
 def open_engine(url: str, *, timeout: int, place: str) -> Engine:
     """A pool of a few connections; raises Unsupported if the driver is not installed."""
-    try:
-        from stowage.services.metadata.bounded_connection import connect
-    except ImportError as exc:
-        raise Unsupported(f"PostgreSQL needs psycopg: pip install 'stowage[postgresql]' ({exc})") from exc
-    conninfo = _URL.sub(r"postgresql://\1", url)
     return create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect(conninfo, timeout=timeout, place=place),
+        creator=connector(url, timeout=timeout, place=place),
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=timeout,
@@ -114,6 +111,15 @@ def open_engine(url: str, *, timeout: int, place: str) -> Engine:
         use_native_hstore=False,
         execution_options={_STATE: _State(timeout)},
     )
+
+
+def connector(url: str, *, timeout: int, place: str) -> Callable[[], BoundedConnection]:
+    """A function that makes a connection; raises Unsupported if the driver is not installed."""
+    try:
+        from stowage.services.metadata.bounded_connection import connect
+    except ImportError as exc:
+        raise Unsupported(f"PostgreSQL needs psycopg: pip install 'stowage[postgresql]' ({exc})") from exc
+    return partial(connect, _URL.sub(r"postgresql://\1", url), timeout=timeout, place=place)
 
 
 @contextmanager
@@ -124,9 +130,14 @@ def transaction(engine: Engine, mode: Mode) -> Iterator[Connection]:
         with _begun(engine, _READ) as connection:
             yield connection
         return
+    if mode is Mode.ASIDE:
+        with _begun(engine, _ASIDE) as connection:
+            yield connection
+            connection.commit()
+        return
     with state.gate.held(state.timeout) as got:
         if not got:
-            raise _busy()
+            raise busy()
         token = secrets.token_hex(16)
         try:
             with (
@@ -153,21 +164,29 @@ def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
 
 def translate(error: SQLAlchemyError) -> EngineError:
     """The project's own error for one of PostgreSQL, of its driver or of the pool."""
+    if isinstance(error, PoolTimeoutError):
+        return busy()
     cause = error.orig if isinstance(error, DBAPIError) else error
+    return explain(cause, is_operational=isinstance(error, OperationalError))
+
+
+def explain(cause: BaseException | None, *, is_operational: bool = True) -> EngineError:
+    """The project's own error for one of the driver; an operational one without a code is that of a connection."""
     message = " ".join(str(cause).split())
     code = getattr(cause, "sqlstate", None) or ""
     if code == _FULL:
         return OutOfSpace("no space left on device")
-    if code in _BUSY or isinstance(error, PoolTimeoutError):
-        return _busy()
+    if code in _BUSY:
+        return busy()
     if code == _READ_ONLY:
         return Unavailable(f"the database is read-only: {message}")
-    if code.startswith(_AWAY) or (not code and isinstance(error, OperationalError)):
+    if code.startswith(_AWAY) or (not code and is_operational):
         return Unavailable(f"the database is unreachable: {message}")
     return Internal(f"metadata store: {message}")
 
 
-def _busy() -> Unavailable:
+def busy() -> Unavailable:
+    """A wait was too long."""
     return Unavailable("the database is busy: try again")
 
 

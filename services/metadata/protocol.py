@@ -13,6 +13,7 @@ all of it back. A read transaction sees one state.
     event      what happened to an image, in the order of commits; the oldest are dropped
     layer_files  what is in a layer, as it was read at the first look; removed with the blob, and the oldest beyond a limit
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
+    intent, doomed  objects of a bucket that are being written, and that are to be removed: see objects_protocol.py
     store      one row: the id of the store, created with its tables and also kept in the content store; the number of targets, and when the
                last sweep ended
 
@@ -30,6 +31,7 @@ from typing import Protocol
 
 from stowage.services.metadata.layer_files_protocol import LayerFiles
 from stowage.services.metadata.leases_protocol import Leases
+from stowage.services.metadata.objects_protocol import Objects
 from stowage.services.metadata.records import (
     NEWEST,
     Actor,
@@ -91,13 +93,16 @@ class Graph(Protocol):
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
         """Which of these are marked as damaged, and what was found wrong with them."""
 
-    def mark(self, digest: Digest, damage: str | None) -> None:
-        """Mark a blob as damaged, in the words of the finding, or remove the mark; a blob without a row stays without one."""
+    def mark(self, digest: Digest, damage: str | None, location: str = "") -> None:
+        """Mark a blob as damaged, in the words of the finding, or remove the mark, unless it has no row or another location."""
 
-    def add_blob(self, digest: Digest, size: int, now: int) -> None:
-        """Record a blob whose file is committed; if it is already recorded, only remove its mark and correct its size."""
+    def add_blob(self, digest: Digest, size: int, now: int, location: str = "") -> None:
+        """Record a blob whose file is committed; if it is already recorded, only remove its mark and correct its size.
 
-    def add_blobs(self, sizes: Mapping[Digest, int], now: int) -> None:
+        The location of an object consumes its intent and dooms the one before; raises Internal without one: its lease has ended.
+        """
+
+    def add_blobs(self, sizes: Mapping[Digest, int], now: int, locations: Mapping[Digest, str] = ...) -> None:
         """The same for several, recorded one nanosecond apart to keep their order."""
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None: ...
@@ -250,6 +255,9 @@ class Transaction(Protocol):
 
     @property
     def usage(self) -> Usage: ...
+
+    @property
+    def objects(self) -> Objects: ...
 
 
 class MetadataStore(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import CTE, BindParameter, ColumnElement, Select, bindparam, except_, or_, select, union
 
-from stowage.services.metadata.leases import NOW
+from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, target
 
 DIGESTS: BindParameter[list[str]] = bindparam("digests", expanding=True)

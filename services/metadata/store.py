@@ -10,19 +10,24 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, func, select, update
 
 from stowage.services.errors import EngineError, Internal, Unsupported
+from stowage.services.metadata.arrivals import SqlArrivals
 from stowage.services.metadata.board import SqlBoard
+from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.counts import count_rows, store_number
-from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
+from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
 from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.identity import identify
 from stowage.services.metadata.images import SqlImages
 from stowage.services.metadata.layer_files import SqlLayerFiles
-from stowage.services.metadata.leases import NOW, SqlLeases
+from stowage.services.metadata.leases import SqlLeases
 from stowage.services.metadata.listing import SqlTargets
+from stowage.services.metadata.objects import SqlObjects
 from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
@@ -34,6 +39,9 @@ from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.metadata.usage import SqlUsage, database_size
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from stowage.services.metadata.session_locks import SessionLocks
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +60,7 @@ class SqlTransaction:
     targets: SqlTargets
     layer_files: SqlLayerFiles
     usage: SqlUsage
+    objects: SqlObjects
     upkeep: Upkeep
 
 
@@ -65,6 +74,7 @@ class SqlMetadataStore:
 
     def __init__(self, url: str, *, event_history: int, timeout: int = TIMEOUT_SECONDS, place: str = "") -> None:
         self._open = partial(open_engine, url, timeout=timeout, place=place)
+        self._open_locks = partial(open_locks, url, timeout=timeout, place=place)
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
@@ -87,6 +97,11 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
+
+    def identity(self) -> str:
+        """Which database this is, in words that a copy of it elsewhere does not share."""
+        with transaction(self._engine(), writes=False) as connection:
+            return identify(connection)
 
     def size(self) -> int:
         with transaction(self._engine(), writes=False) as connection:
@@ -125,6 +140,14 @@ class SqlMetadataStore:
     def board(self) -> SqlBoard:
         """The board of all nodes; only on PostgreSQL."""
         return SqlBoard(self._engine)
+
+    def arrivals(self) -> SqlArrivals:
+        """What arrives on all nodes; only on PostgreSQL."""
+        return SqlArrivals(self._engine)
+
+    def locks(self) -> SessionLocks:
+        """Locks between all nodes; only on PostgreSQL."""
+        return self._open_locks()
 
     def close(self) -> None:
         with self._engines_lock:
@@ -168,6 +191,7 @@ class SqlMetadataStore:
                 SqlTargets(connection, upkeep),
                 SqlLayerFiles(connection),
                 SqlUsage(connection, upkeep),
+                SqlObjects(connection),
                 upkeep,
             )
             upkeep.flush()

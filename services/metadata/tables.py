@@ -21,6 +21,7 @@ blob = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("damage", TEXT),
     Column("users", Integer, nullable=False, server_default="0"),
+    Column("location", TEXT, nullable=False, server_default=""),
 )
 Index("blob_unused", blob.c.digest, sqlite_where=blob.c.users == 0, postgresql_where=blob.c.users == 0)
 
@@ -123,6 +124,25 @@ lease_blob = Table(
     Column("digest", TEXT, primary_key=True),
     Index("lease_blob_digest", "digest"),
     sqlite_with_rowid=False,
+)
+
+intent = Table(
+    "intent",
+    METADATA,
+    Column("location", TEXT, primary_key=True),
+    Column("lease", TEXT, ForeignKey("lease.id"), nullable=False),
+    Column("written", BigInteger, nullable=False),
+    Index("intent_lease", "lease"),
+)
+
+doomed = Table(
+    "doomed",
+    METADATA,
+    Column("location", TEXT, primary_key=True),
+    Column("digest", TEXT),
+    Column("size", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Index("doomed_since", "since"),
 )
 
 source = Table(

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from stowage.services.archive.stage import Stage
 from stowage.services.content.errors import storage_errors
+from stowage.services.content.protocol import Version
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import bytes_problem, damaged, file_problem, mark_blob
@@ -61,7 +62,7 @@ class VerifiedBlob:
     Used by one thread. Raises Damaged in place of the last bytes, Internal if the disk cannot be read.
     """
 
-    def __init__(self, engine: Engine, digest: Digest, size: int, file: BinaryIO, version: tuple[int, ...] | None) -> None:
+    def __init__(self, engine: Engine, digest: Digest, size: int, file: BinaryIO, version: Version | None) -> None:
         self._engine = engine
         self._digest = digest
         self._size = size
@@ -101,7 +102,7 @@ class VerifiedBlob:
         self._hashing.close()
 
 
-def _check(engine: Engine, digest: Digest, actual: Digest, version: tuple[int, ...] | None) -> None:
+def _check(engine: Engine, digest: Digest, actual: Digest, version: Version | None) -> None:
     """Mark a blob that holds other bytes, and raise Damaged."""
     if damage := bytes_problem(digest, actual):
         mark_blob(engine.metadata, engine.content, digest, damage, version=version)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stowage.services.engine import Engine
-from stowage.services.errors import InvalidReference
+from stowage.services.errors import InvalidReference, Unavailable
 from stowage.services.filters import Filters
 from stowage.services.metadata.records import Event, Selection
 from stowage.services.oci.reference import Reference
@@ -30,14 +30,19 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
 
     Times are nanoseconds since 1970. With either of them the history between them comes first, then what happens after the call.
     An `until` of 0 or less excludes nothing: the whole history is yielded, and then the stream ends.
-    None means that there is nothing more now: the caller should wait before asking again.
+    None means that there is nothing more now, or that the database is away, which loses no event: the caller should wait before asking
+    again. Raises Unavailable only if the database is away at the beginning.
     """
     with engine.metadata.read() as tx:
         now = tx.events.last()
     position = now if since is None and until is None else 0
     while True:
         over = until is not None and until < engine.clock()
-        page = _read_page(engine, position)
+        try:
+            page = _read_page(engine, position)
+        except Unavailable:
+            yield None
+            continue
         for event in page:
             position = event.id
             too_early = event.id <= now and event.time < (since or 0)

@@ -71,7 +71,9 @@ def test_commands_use_a_store_together_but_not_one_of_its_copies(root: Path, url
         shutil.copytree(root, tmp_path / "copy")
         assert run(root, url, "verify").stdout == "every image is whole\n"
         refused = run(tmp_path / "copy", url, "gc")
-        assert refused.stderr == "stowage: another Stowage uses this database, on another machine or with another content folder\n"
+        assert (
+            refused.stderr == "stowage: another Stowage uses this database, on another machine or with another content folder or bucket\n"
+        )
         assert refused.returncode == 1
     assert run(tmp_path / "copy", url, "verify").stdout == "every image is whole\n"
 

@@ -60,10 +60,10 @@ def test_a_partial_blob_goes_through(timed: Engine, notes: Notes) -> None:
     with timed.content.open(digest) as blob:
         assert blob.read() == b"abc"
     with timed.content.publish({Digest.of(b"small"): b"small"}) as published:
-        assert published == {Digest.of(b"small")}
+        assert published.keys() == {Digest.of(b"small")}
     with timed.content.locked(digest):
-        timed.content.delete(digest)
-    timed.content.delete(digest)
+        timed.content.delete([digest])
+    timed.content.delete([digest])
     with timed.content.ingest("kept") as ingest:
         ingest.write(b"partial")
         ingest.keep()

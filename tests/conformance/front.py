@@ -38,6 +38,21 @@ http {{
 """
 
 
+def site(folder: Path, port: int, tls_port: int, nodes: list[str]) -> str:
+    """The shipped site with the paths and ports of a test, and a line for each node; every one of them must stand in it."""
+    text = SITE.read_text()
+    for shipped, here in (
+        ("    server unix:/run/stowage/stowage.sock;\n", "".join(f"    server {node};\n" for node in nodes)),
+        ("listen 127.0.0.1:2375;", f"listen 127.0.0.1:{port};"),
+        ("listen 2376 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
+        ("/etc/stowage/", f"{folder}/"),
+        ("/var/log/nginx/", f"{folder}/"),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, here)
+    return text
+
+
 @dataclass
 class Front:
     """nginx: its folder with logs and certificates, the plain port and the TLS port, and the service behind it."""
@@ -49,18 +64,7 @@ class Front:
 
     @property
     def site(self) -> str:
-        """The shipped site with the paths and ports of this test; every one of them must stand in it."""
-        text = SITE.read_text()
-        for shipped, here in (
-            ("unix:/run/stowage/stowage.sock", f"unix:{self.service.socket}"),
-            ("listen 127.0.0.1:2375;", f"listen 127.0.0.1:{self.port};"),
-            ("listen 2376 ssl;", f"listen 127.0.0.1:{self.tls_port} ssl;"),
-            ("/etc/stowage/", f"{self.folder}/"),
-            ("/var/log/nginx/", f"{self.folder}/"),
-        ):
-            assert shipped in text
-            text = text.replace(shipped, here)
-        return text
+        return site(self.folder, self.port, self.tls_port, [f"unix:{self.service.socket}"])
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -99,12 +103,21 @@ def fronted(service: Service, folder: Path) -> Iterator[Front]:
     needs("openssl")
     front = Front(folder, free_port(), free_port(), service)
     make_certificates(folder)
-    (folder / "site.conf").write_text(front.site)
+    with running_nginx(folder, front.site, front.port, front.tls_port):
+        yield front
+
+
+@contextmanager
+def running_nginx(folder: Path, text: str, *ports: int) -> Iterator[subprocess.Popen[bytes]]:
+    """nginx with a site that listens on these ports."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    (folder / "site.conf").write_text(text)
     (folder / "main.conf").write_text(MAIN.format(folder=folder, user=f"user {pwd.getpwuid(0).pw_name};" if os.getuid() == 0 else ""))
     process = subprocess.Popen([NGINX, "-c", f"{folder}/main.conf", "-p", str(folder), "-e", f"{folder}/error.log"])
     try:
-        wait_for(lambda: listens(front.port) and listens(front.tls_port), process, f"nginx (log: {folder}/error.log)")
-        yield front
+        wait_for(lambda: all(map(listens, ports)), process, f"nginx (log: {folder}/error.log)")
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=START_SECONDS)

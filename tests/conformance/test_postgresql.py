@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import shutil
@@ -89,12 +90,27 @@ def test_while_the_database_is_away_every_answer_says_so(service: Service, clust
     assert [image["RepoTags"] for image in listed] == [["outage/before:1"]]
 
 
+def test_a_listener_gets_every_event_in_order_although_the_database_was_away(service: Service, cluster: Cluster) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    connection.request("GET", "/events")
+    stream = connection.getresponse()
+    for number in range(3):
+        assert b"Loaded image" in request(service, "POST", "/images/load", archive(f"heard/image:{number}", number, layer_bytes=1000))[1]
+        cluster.stop()
+        time.sleep(1)  # the listener looks several times
+        cluster.start()
+    history = request(service, "GET", f"/events?since=0&until={time.time():.9f}")[1].splitlines(keepends=True)
+    assert len(history) >= 3
+    assert [stream.readline() for _ in history] == history
+    connection.close()
+
+
 def test_a_service_on_a_copy_of_the_folder_is_refused_while_the_first_runs(service: Service, tmp_path: Path) -> None:
     shutil.copytree(service.root, tmp_path / "copy", ignore=shutil.ignore_patterns("*.sock"))
     copy = Service(tmp_path / "copy", free_port(), service.environment)
     refused = copy.run("serve")
     assert refused.returncode == 1
-    assert refused.stderr == "stowage: another Stowage uses this database, on another machine or with another content folder\n"
+    assert refused.stderr == "stowage: another Stowage uses this database, on another machine or with another content folder or bucket\n"
     assert service.run("verify").stdout == "every image is whole\n"
     service.stop()
     copy.start()

@@ -21,6 +21,7 @@ OPENER = """
 import sys
 from pathlib import Path
 from stowage.services.content.filesystem import FilesystemStore
+from tests.contracts.recorded import open_recorded
 
 """
 WRITER = (
@@ -88,3 +89,4 @@ def assert_holds(store: ContentStore, *contents: bytes) -> None:
     for content in contents:
         assert store.read(Digest.of(content)) == content
     assert list(store.partials()) == []
+    assert list(store.unnamed(0)) == []

@@ -155,17 +155,6 @@ def test_a_partial_may_be_resumed_in_part(store: ContentStore) -> None:
     assert_holds(store, content)
 
 
-def test_a_whole_file_is_adopted_and_resumed(store: ContentStore) -> None:
-    put(store, CONTENT)
-    with store.ingest(KEY) as ingest:
-        with ingest.settling():
-            ingest.adopt()
-        assert b"".join(ingest.resume()) == CONTENT
-        assert store.size(DIGEST) is None
-        ingest.commit(DIGEST, len(CONTENT))
-    assert_holds(store, CONTENT)
-
-
 def test_opening_an_ingest_leaves_a_published_blob_alone(store: ContentStore) -> None:
     put(store, CONTENT)
     with store.ingest(KEY):
@@ -175,10 +164,10 @@ def test_opening_an_ingest_leaves_a_published_blob_alone(store: ContentStore) ->
 
 def test_deleting_again_changes_nothing(store: ContentStore) -> None:
     put(store, CONTENT)
-    with store.open(DIGEST) as blob, store.locked(DIGEST):
-        store.delete(DIGEST)
-        store.delete(DIGEST)
-        assert blob.read() == CONTENT
+    with store.locked(DIGEST):
+        assert store.delete([DIGEST]) == {DIGEST: len(CONTENT)}
+        assert store.delete([DIGEST]) == {}
+    assert store.size(DIGEST) is None
     assert_holds(store)
 
 

@@ -158,7 +158,7 @@ def test_a_writer_waits_for_the_sweep(store: ContentStore) -> None:
         assert held
         thread.start()
         assert waits.wait(10)
-        store.delete(DIGEST)
+        store.delete([DIGEST])
     thread.join(10)
     assert resumed == [b""]
     assert_holds(store, CONTENT)

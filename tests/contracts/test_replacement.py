@@ -43,7 +43,7 @@ def test_the_version_is_that_of_one_file_and_its_bytes(store: ContentStore) -> N
         ingest.write(CONTENT)
         ingest.commit(DIGEST)
     assert len({first, second, store.version(DIGEST)}) == 3
-    store.delete(DIGEST)
+    store.delete([DIGEST])
     assert store.version(DIGEST) is None
 
 

@@ -165,3 +165,23 @@ def test_a_full_disk_while_writing_is_out_of_space_and_leaves_nothing(tmp_path: 
         ingest.write(CONTENT)
     assert list(store.partials()) == []
     assert list(store.blobs()) == []
+
+
+def test_a_whole_file_is_adopted_and_resumed(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store)
+    with store.ingest(str(DIGEST)) as ingest:
+        with ingest.settling():
+            ingest.adopt()
+        assert b"".join(ingest.resume()) == CONTENT
+        assert store.size(DIGEST) is None
+        ingest.commit(DIGEST, len(CONTENT))
+    assert (dict(store.blobs()), list(store.partials())) == ({DIGEST: len(CONTENT)}, [])
+
+
+def test_an_open_file_can_be_read_after_it_was_deleted(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store)
+    with store.open(DIGEST) as blob, store.locked(DIGEST):
+        store.delete([DIGEST])
+        assert blob.read() == CONTENT

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, suppress
 
 import pytest
 
+from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
@@ -80,14 +81,15 @@ def test_a_file_that_cannot_be_deleted_leaves_no_others(engine: Engine, monkeypa
     target = put_image(engine, "app")
     untag(engine, "app")
     stuck, *others = sorted(stored(engine))
-    delete = engine.content.delete
+    assert isinstance(engine.content, FilesystemStore)
+    delete = engine.content._delete
 
-    def refuse(digest: Digest) -> None:
+    def refuse(digest: Digest) -> int | None:
         if digest == stuck:
             raise Internal("Operation not permitted")
-        delete(digest)
+        return delete(digest)
 
-    monkeypatch.setattr(engine.content, "delete", refuse)
+    monkeypatch.setattr(engine.content, "_delete", refuse)
     with pytest.raises(Internal, match="Operation not permitted"):
         sweep(engine.metadata, engine.content, [target])
     assert others
@@ -217,7 +219,7 @@ class TestCollectGarbage:
             ingest.keep()
             raise RuntimeError
         swept = collect_garbage(engine.metadata, engine.content)
-        assert (swept.partial_bytes, swept.bytes, swept.blobs) == (7, 7, {})
+        assert (swept.other_bytes, swept.bytes, swept.blobs) == (7, 7, {})
 
     def test_the_partial_of_a_blob_that_is_leased_is_left(self, engine: Engine) -> None:
         key = Digest.of(b"whole blob")
@@ -241,7 +243,7 @@ class TestCollectGarbage:
         with engine.content.ingest("import") as ingest:
             ingest.write(b"half")
             ingest.keep()
-        assert collect_garbage(engine.metadata, engine.content).partial_bytes == 4
+        assert collect_garbage(engine.metadata, engine.content).other_bytes == 4
         assert list(engine.content.partials()) == []
 
     @pytest.mark.parametrize("marked", [True, False])
@@ -252,4 +254,4 @@ class TestCollectGarbage:
             ingest.keep()
         with engine.metadata.write() as tx:
             tx.graph.mark(digest, "has no file" if marked else None)
-        assert collect_garbage(engine.metadata, engine.content).partial_bytes == (0 if marked else 4)
+        assert collect_garbage(engine.metadata, engine.content).other_bytes == (0 if marked else 4)

@@ -108,7 +108,7 @@ def test_a_statement_is_read_only_when_asked_for(engine: Engine, content: Filesy
     raw = b'{ "_type": "x",\n "n": 1.0e2 }'
     attest(engine, raw)
     assert [each.statement for each in read_attestations(engine, "attested", statements=True)] == [raw]
-    content.delete(Digest.of(raw))
+    content.delete([Digest.of(raw)])
     assert [each.statement for each in read_attestations(engine, "attested")] == [None]
     with pytest.raises(NotFound, match=f"^attestation statement {Digest.of(raw)} is not available locally"):
         read_attestations(engine, "attested", statements=True)

@@ -265,7 +265,7 @@ def test_a_blob_that_is_lost_on_the_way_breaks_the_stream(engine: Engine) -> Non
     stream = save_images(engine, ["large:1"])
     next(stream)
     for layer in layers:
-        engine.content.delete(Digest.parse(digest_of(layer)))
+        engine.content.delete([Digest.parse(digest_of(layer))])
     with pytest.raises(BlobNotFound):
         list(stream)
 

@@ -1,0 +1,92 @@
+"""Where the blobs are: the folder or the bucket of the settings, and whether it belongs to the database."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from stowage.child import run_in_child
+from stowage.services.content.bucket import Bucket
+from stowage.services.content.filesystem import FilesystemStore
+from stowage.services.content.locks import FileLocks
+from stowage.services.content.object_store import S3Store
+from stowage.services.content.paths import Layout
+from stowage.services.content.protocol import ContentStore
+from stowage.services.errors import Conflict
+from stowage.services.metadata.object_records import MetadataObjects
+from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.store.identity import is_one_store
+from stowage.settings import Config, ConfigError
+
+_DAY = 24 * 60 * 60
+_START_SECONDS = 5
+"""How long a request to the bucket may take while the service starts."""
+
+
+def open_content(config: Config, metadata: SqlMetadataStore) -> ContentStore:
+    """The content store of this configuration. Raises ConfigError if it cannot be used, or belongs to another database."""
+    if config.bucket is None:
+        folder = FilesystemStore(config.content_root)
+        _require_one_store(config, metadata, folder)
+        return folder
+    if find_spec("obstore") is None:
+        raise ConfigError("STOWAGE_CONTENT_URL: a bucket needs the package obstore: install stowage[s3].")
+    # In a child: obstore, once used in a process, hangs in those that it forks, such as the workers of the service.
+    problem = run_in_child(
+        lambda: _require_own_bucket(metadata, open_bucket(config, metadata, timeout=min(_START_SECONDS, config.content_timeout))),
+        ended="the check of the bucket was ended",
+    )
+    if problem:
+        raise ConfigError(f"STOWAGE_CONTENT_URL: {problem}.")
+    return open_bucket(config, metadata)
+
+
+def open_bucket(config: Config, metadata: SqlMetadataStore, *, timeout: int = 0) -> S3Store:
+    """The store in the bucket of this configuration, which no request has reached yet."""
+    assert config.bucket is not None
+    return S3Store(
+        config.root,
+        Bucket(config.bucket, timeout=timeout or config.content_timeout),
+        MetadataObjects(metadata),
+        FileLocks(Layout(config.root).locks) if config.database_file else metadata.locks(),
+        owner=metadata.identity(),
+        keep_seconds=config.keep_removed_days * _DAY,
+        upload_bytes=config.upload_memory,
+        spool_bytes=config.spool_bytes,
+        arrivals=None if config.database_file else metadata.arrivals(),
+    )
+
+
+def _require_one_store(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> None:
+    if not is_one_store(metadata, content):
+        raise ConfigError(
+            f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {config.database_name} and the content folder {config.content_root} "
+            "belong to different stores, so the blobs in the folder would be removed as garbage. "
+            "Set or restore the one that belongs to the other. To make these two one store, "
+            f"write {metadata.store_id()} into {Layout(config.content_root).store_id}."
+        )
+
+
+def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
+    """Raise Conflict unless the bucket is that of this very database, which claims it if both are empty."""
+    own = (metadata.store_id(), metadata.identity())
+    mark = content.mark()
+    if mark is None:
+        with metadata.read() as tx:
+            is_empty = tx.images.count() == 0
+        if not is_empty or any(each.location for each in content.unnamed(0)):
+            raise Conflict(
+                f"the bucket has no mark that it belongs to this database, and {'it' if is_empty else 'the database'} is not empty; "
+                "if the two belong together, run 'stowage adopt'"
+            )
+        content.claim(own[0])
+        mark = content.mark()
+    if mark == own:
+        return
+    if mark is not None and mark[0] == own[0]:
+        raise Conflict(
+            f"the bucket belongs to the same store in another database ({mark[1]}, not {own[1]}): a copy would remove blobs that the other "
+            "needs; if this database has replaced the other, run 'stowage adopt'"
+        )
+    raise Conflict(
+        "the bucket belongs to another store, whose blobs would be removed as garbage; set the prefix or database that belong together"
+    )

@@ -1,0 +1,181 @@
+"""Objects of a bucket, through obstore, which begins after the fork: used in a parent it hangs in the child."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket_errors import bucket_errors
+from stowage.services.content.signature import Credentials
+from stowage.services.errors import Unsupported
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+PART_BYTES = 8 << 20
+"""The size of a part; an object has at most 10,000 parts."""
+
+PARTS_AT_ONCE = 2
+"""How many parts of one upload are sent at once; one more is being filled."""
+
+_RETRIES = 5
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object: its location, size, ETag, and when it was written, in seconds since 1970."""
+
+    location: str
+    size: int
+    etag: str
+    modified: float
+
+
+class Bucket:
+    """The objects below the prefix of an address. Raises as `bucket_errors` does; `timeout` is that of a request, in seconds."""
+
+    def __init__(self, address: BucketAddress, *, timeout: int) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._stores: dict[int, S3Store] = {}
+        self._opening = threading.Lock()
+
+    def head(self, location: str) -> Found | None:
+        import obstore
+
+        with bucket_errors(self.address.bucket):
+            try:
+                return _found(obstore.head(self._store(), self._path(location)), location)
+            except FileNotFoundError as exc:
+                if "NoSuchBucket" in str(exc):
+                    raise
+                return None
+
+    def get(self, location: str) -> bytes:
+        """The whole of a small object; raises Absent."""
+        import obstore
+
+        with bucket_errors(self.address.bucket):
+            return bytes(obstore.get(self._store(), self._path(location)).bytes())
+
+    def get_range(self, location: str, start: int, length: int) -> bytes:
+        """These bytes of an object; raises Absent."""
+        import obstore
+
+        with bucket_errors(self.address.bucket):
+            return bytes(obstore.get_range(self._store(), self._path(location), start=start, length=length))
+
+    def put(self, location: str, content: bytes) -> None:
+        import obstore
+
+        with bucket_errors(self.address.bucket):
+            obstore.put(self._store(), self._path(location), content, use_multipart=False)
+
+    def create(self, location: str, content: bytes) -> bool:
+        """Write an object unless there is one; returns whether it was written."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with bucket_errors(self.address.bucket):
+            try:
+                obstore.put(self._store(), self._path(location), content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def put_parts(self, location: str, parts: Iterator[bytes]) -> None:
+        """Write an object from parts as they come. If the iterator raises, nothing becomes visible, and no parts stay."""
+        import obstore
+
+        with bucket_errors(self.address.bucket):
+            obstore.put(
+                self._store(), self._path(location), parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            )
+
+    def delete(self, locations: Sequence[str]) -> None:
+        """Delete these objects; those that do not exist are no error."""
+        import obstore
+
+        with bucket_errors(self.address.bucket):
+            if locations:
+                obstore.delete(self._store(), [self._path(location) for location in locations])
+
+    def list(self, folder: str) -> Iterator[list[Found]]:
+        """The objects whose locations begin with this folder, in pages."""
+        import obstore
+
+        prefix = f"{self.address.prefix}/"
+        with bucket_errors(self.address.bucket):
+            for page in obstore.list(self._store(), self._path(folder), chunk_size=_PAGE):
+                yield [_found(meta, str(meta["path"]).removeprefix(prefix)) for meta in page]
+
+    def credentials(self) -> Credentials | None:
+        """The access key, if it is in the environment or in a profile: that of a role is only known to obstore."""
+        if "AWS_ACCESS_KEY_ID" in os.environ:
+            token = os.environ.get("AWS_SESSION_TOKEN", "")
+            return Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ.get("AWS_SECRET_ACCESS_KEY", ""), token)
+        if provider := _profile():
+            found = provider()
+            return Credentials(found["access_key_id"], found["secret_access_key"], found.get("token") or "")
+        return None
+
+    @property
+    def region(self) -> str:
+        return self.address.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+    def _path(self, location: str) -> str:
+        return f"{self.address.prefix}/{location}"
+
+    def _store(self) -> S3Store:
+        # A parent's store stays referenced in its child: if collected there, it would wait for threads that do not exist.
+        store = self._stores.get(os.getpid())
+        if store is None:
+            with self._opening:
+                store = self._stores.get(os.getpid()) or self._open()
+                self._stores[os.getpid()] = store
+        return store
+
+    def _open(self) -> S3Store:
+        from obstore.store import S3Store
+
+        options: dict[str, Any] = {"endpoint": self.address.endpoint} if self.address.endpoint else {}
+        if "AWS_ACCESS_KEY_ID" not in os.environ and (provider := _profile()):
+            options["credential_provider"] = provider
+        return S3Store(
+            self.address.bucket,
+            region=self.region,
+            virtual_hosted_style_request=not self.address.endpoint,
+            client_options={
+                "allow_http": self.address.endpoint.startswith("http://"),
+                "timeout": f"{self._timeout}s",
+                "connect_timeout": f"{max(1, self._timeout // 6)}s",
+            },
+            retry_config={
+                "max_retries": _RETRIES,
+                "retry_timeout": timedelta(seconds=self._timeout),
+                "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+            },
+            **options,
+        )
+
+
+def _profile() -> Any:
+    """What gives the credentials of the profile that AWS_PROFILE names; None without one."""
+    if not os.environ.get("AWS_PROFILE"):
+        return None
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        raise Unsupported("AWS_PROFILE needs boto3: install stowage[s3-profiles]") from None
+    return Boto3CredentialProvider()
+
+
+def _found(meta: Any, location: str) -> Found:
+    modified: datetime = meta["last_modified"]
+    return Found(location, meta["size"], meta["e_tag"] or "", modified.timestamp())

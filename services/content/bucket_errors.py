@@ -1,0 +1,80 @@
+"""The boundary to a bucket, where its errors become the engine's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stowage.services.errors import EngineError, Internal, Unavailable
+
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+_CREDENTIALS = {
+    "ExpiredToken": "the credentials have expired",
+    "TokenRefreshRequired": "the credentials have expired",
+    "InvalidToken": "the credentials are not valid",
+    "InvalidAccessKeyId": "the access key does not exist",
+    "SignatureDoesNotMatch": "the secret of the access key is wrong",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+}
+_BUSY = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "InternalError", "RequestTimeout", "Busy"})
+_ROLES = "169.254."
+"""Where roles of machines have their credentials, which are asked for if there are no others."""
+
+_BUSY_STATUSES = frozenset({"429", "500", "502", "503", "504"})
+
+
+class Absent(Exception):
+    """There is no object at this location."""
+
+
+class Denied(Internal):
+    """The bucket denies what it was asked for."""
+
+
+@contextmanager
+def bucket_errors(bucket: str) -> Iterator[None]:
+    """Raise Absent for an object that does not exist, Unavailable for what passes, and Denied or Internal for anything else."""
+    try:
+        yield
+    except (EngineError, Absent):
+        raise
+    except Exception as exc:
+        # obstore's classes distinguish too little: a missing bucket from a missing object, and listing that is denied from a lost network
+        if not type(exc).__module__.startswith("obstore") and not isinstance(exc, FileNotFoundError):
+            raise
+        raise _translated(bucket, str(exc), isinstance(exc, FileNotFoundError)) from exc
+
+
+def _translated(bucket: str, text: str, is_absent: bool) -> Exception:
+    if _ROLES in text and "<Code>" not in text:
+        return Internal(f"the bucket {bucket} cannot be used: no credentials were found")
+    code = "".join(_CODE.findall(text)[:1])
+    status = "".join(_STATUS.findall(text)[:1])
+    return refusal(bucket, code, status) or (Absent(text) if is_absent else _lost(bucket))
+
+
+def refusal(bucket: str, code: str, status: str) -> EngineError | None:
+    """The error for an answer of the server with this code and status; None if there is none of the two, or no object."""
+    shown = f"the bucket {bucket}"
+    if code == "NoSuchBucket":
+        return Internal(f"{shown} does not exist")
+    if code in _CREDENTIALS:
+        return Denied(f"{shown} cannot be used: {_CREDENTIALS[code]} ({code})")
+    if code in _BUSY or status in _BUSY_STATUSES:
+        error = Unavailable(f"{shown} is busy or fails for a while ({code or status}): try again later")
+        error.retry_after = 0
+        return error
+    if status in ("401", "403"):
+        return Denied(f"{shown} denies access ({code or status})")
+    if status and status != "404":
+        return Internal(f"{shown} answered with an error ({code or status})")
+    return None
+
+
+def _lost(bucket: str) -> EngineError:
+    """The error for a request without an answer."""
+    error = Unavailable(f"the bucket {bucket} cannot be reached, or did not answer in time")
+    error.retry_after = 0
+    return error

@@ -1,0 +1,107 @@
+"""A blob in a bucket, read in blocks, a few of which are fetched ahead."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from stowage.services.content.bucket import Bucket
+from stowage.services.content.bucket_errors import Absent
+from stowage.services.errors import Internal, Unavailable
+
+_FIRST_BYTES = 64 << 10
+_BLOCK_BYTES = 4 << 20
+_AHEAD = 2
+_ATTEMPTS = 4
+_RETRY_SECONDS = 0.5
+
+
+class ObjectReader:
+    """The part of a binary file that readers of blobs use; used by one thread. Keeps at most three blocks in memory.
+
+    Raises Unavailable if a block cannot be read after several tries, and Internal if the object is gone. `relocate` returns the location
+    that the blob has now, since a writer may have replaced it.
+    """
+
+    def __init__(self, bucket: Bucket, location: str, size: int, relocate: Callable[[], str]) -> None:
+        self._bucket, self._location, self._size, self._relocate = bucket, location, size, relocate
+        self._fetched: deque[Future[bytes]] = deque()
+        self._fetching: ThreadPoolExecutor | None = None
+        self._position = self._next = 0
+        self._block = memoryview(b"")
+
+    def read(self, size: int = -1, /) -> bytes:
+        wanted = self._size - self._position if size < 0 else min(size, self._size - self._position)
+        parts: list[memoryview] = []
+        while wanted > 0:
+            if not self._block:
+                self._block = memoryview(self._next_block())
+            part = self._block[:wanted]
+            self._block = self._block[len(part) :]
+            self._position += len(part)
+            wanted -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def seek(self, offset: int, /) -> int:
+        self._drop()
+        self._position = self._next = min(offset, self._size)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        self._drop()
+        if self._fetching:
+            self._fetching.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _drop(self) -> None:
+        for block in self._fetched:
+            block.cancel()
+        self._fetched.clear()
+        self._block = memoryview(b"")
+
+    def _next_block(self) -> bytes:
+        """The block at the position; only a reader that wants more than the first one gets others ahead of it."""
+        if self._position == 0:
+            block = self._fetch(0, min(_FIRST_BYTES, self._size))
+            self._next = len(block)
+            return block
+        self._fetching = self._fetching or ThreadPoolExecutor(_AHEAD, thread_name_prefix="read-ahead")
+        while self._next < self._size and len(self._fetched) < _AHEAD:
+            length = min(_BLOCK_BYTES, self._size - self._next)
+            self._fetched.append(self._fetching.submit(self._fetch, self._next, length))
+            self._next += length
+        return self._fetched.popleft().result()
+
+    def _fetch(self, start: int, length: int) -> bytes:
+        relocated = False
+        for attempt in range(_ATTEMPTS):
+            try:
+                block = self._bucket.get_range(self._location, start, length)
+            except Absent:
+                location = "" if relocated else self._relocate()
+                if not location or location == self._location:
+                    raise Internal(f"the object {self._location} of a blob is gone from the bucket") from None
+                self._location, relocated = location, True
+                continue
+            except Unavailable:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_RETRY_SECONDS * 2**attempt * random.uniform(0.5, 1))
+                continue
+            if len(block) == length:
+                return block
+        raise Internal(f"the object {self._location} of a blob is shorter than it was")

@@ -1,0 +1,87 @@
+"""Objects in a bucket as rows: intents, doomed objects, and the locations of blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sqlalchemy import Connection, delete, insert, literal, null, select, union_all
+
+from stowage.services.errors import Internal
+from stowage.services.metadata.clock import NOW
+from stowage.services.metadata.rows import in_chunks, to_digest
+from stowage.services.metadata.tables import blob, doomed, intent, lease
+from stowage.services.oci.digest import Digest
+
+_DOOMED = [doomed.c.location, doomed.c.digest, doomed.c.size, doomed.c.since]
+
+
+class SqlObjects:
+    """Implements `stowage.services.metadata.objects_protocol.Objects`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        query = select(blob.c.digest, blob.c.location)
+        rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(query.where(blob.c.digest.in_(chunk))))
+        return {to_digest(digest): location for digest, location in rows}
+
+    def digests(self, locations: Iterable[str]) -> dict[str, Digest]:
+        query = select(blob.c.location, blob.c.digest)
+        rows = (row for chunk in in_chunks(locations) for row in self._connection.execute(query.where(blob.c.location.in_(chunk))))
+        return {location: to_digest(digest) for location, digest in rows}
+
+    def sizes(self) -> dict[Digest, int]:
+        query = select(blob.c.digest, blob.c.size).where(blob.c.location != "")
+        return {to_digest(digest): size for digest, size in self._connection.execute(query)}
+
+    def named(self, locations: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for chunk in in_chunks(locations):
+            columns = (blob.c.location, intent.c.location, doomed.c.location)
+            found.update(self._connection.scalars(union_all(*(select(column).where(column.in_(chunk)) for column in columns))))
+        return found
+
+    def intend(self, lease: str, locations: Collection[str]) -> None:
+        require_lease(self._connection, lease)
+        self._connection.execute(insert(intent).values(written=NOW), [{"location": location, "lease": lease} for location in locations])
+
+    def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        query = select(doomed.c.location, doomed.c.size).where(doomed.c.since <= NOW - age).order_by(doomed.c.since).limit(limit)
+        return [(location, size) for location, size in self._connection.execute(query)]
+
+    def doomed_of(self, digests: Iterable[Digest]) -> list[tuple[str, Digest, int, int]]:
+        query = select(doomed.c.location, doomed.c.digest, doomed.c.size, (NOW - doomed.c.since).label("age"))
+        rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(query.where(doomed.c.digest.in_(chunk))))
+        return [(location, to_digest(digest), size, age) for location, digest, size, age in rows]
+
+    def forget(self, locations: Iterable[str]) -> None:
+        for chunk in in_chunks(locations):
+            self._connection.execute(delete(doomed).where(doomed.c.location.in_(chunk)))
+
+
+def require_lease(connection: Connection, identifier: str) -> None:
+    """Refuse a lease that was ended as abandoned while its holder did not renew it: what it held may have been removed."""
+    if connection.scalar(select(lease.c.id).where(lease.c.id == identifier)) is None:
+        raise Internal(f"the lease {identifier} has ended: it was not renewed in time")
+
+
+def consume_intents(connection: Connection, locations: Mapping[Digest, str]) -> None:
+    """Remove the intents of these blobs' objects, which get a row now. Raises Internal if one is gone: its object may be removed."""
+    for chunk in in_chunks(locations.values()):
+        if connection.execute(delete(intent).where(intent.c.location.in_(chunk))).rowcount != len(chunk):
+            raise Internal("the lease under which a blob was written has ended: it was not renewed in time")
+
+
+def doom_intents(connection: Connection, identifier: str) -> None:
+    """Doom the objects that were written under a lease and have got no row."""
+    columns = select(intent.c.location, null(), literal(0), NOW).where(intent.c.lease == identifier)
+    if connection.execute(insert(doomed).from_select(_DOOMED, columns)).rowcount:
+        connection.execute(delete(intent).where(intent.c.lease == identifier))
+
+
+def doom_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
+    """Doom the objects of these blobs, whose rows are removed or get another location."""
+    columns = select(blob.c.location, blob.c.digest, blob.c.size, NOW).where(blob.c.location != "")
+    for chunk in in_chunks(digests):
+        connection.execute(insert(doomed).from_select(_DOOMED, columns.where(blob.c.digest.in_(chunk))))
