@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stowage.setting_fields import Setting
@@ -36,6 +36,11 @@ def read_setting(setting: Setting, environ: Mapping[str, str], options: Mapping[
     except ValueError as exc:
         name = OPTIONS[setting.name] if setting.name in options else setting.name
         raise ConfigError(f"{name} {mask_secrets(str(exc))}.") from None
+
+
+def unknown_settings(environ: Mapping[str, str], settings: Iterable[Setting]) -> list[str]:
+    """The variables that look like settings and are none, in order."""
+    return sorted({name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in settings})
 
 
 def mask_secrets(text: str) -> str:

@@ -19,7 +19,7 @@ from stowage.setting_checks import check_addresses
 from stowage.setting_fields import setting, setting_of
 from stowage.setting_parsers import Bind
 from stowage.setting_texts import ConfigError as ConfigError
-from stowage.setting_texts import mask_secrets, read_setting
+from stowage.setting_texts import mask_secrets, read_setting, unknown_settings
 
 CONFIG = "stowage.config"
 """Key of the application's extensions: its Config."""
@@ -248,7 +248,7 @@ class Config:
 
         Raises ConfigError.
         """
-        if unknown := unknown_settings(environ):
+        if unknown := unknown_settings(environ, SETTINGS.values()):
             raise ConfigError(f"{unknown[0]} is not a setting of Stowage; `stowage settings` lists them.")
         config = cls(**{name: read_setting(setting, environ, options or {}) for name, setting in SETTINGS.items()})
         tls = (config.tls_cert, config.tls_key, config.tls_ca)
@@ -294,11 +294,6 @@ class Config:
     def bucket(self) -> BucketAddress | None:
         """Where the blobs are, if in a bucket."""
         return self.content if isinstance(self.content, BucketAddress) else None
-
-
-def unknown_settings(environ: Mapping[str, str]) -> list[str]:
-    """The variables that look like settings and are none, in order."""
-    return sorted({name for name in environ if name.startswith("STOWAGE_")} - {setting.name for setting in SETTINGS.values()})
 
 
 SETTINGS = {declared.name: setting_of(declared.name, declared.metadata) for declared in fields(Config)}

@@ -28,11 +28,11 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(_: None, options: Namespace) -> int:
     """Print a line for each setting; the status is 2 if they would be refused, with a sentence for each reason."""
-    from stowage.setting_texts import given_options, read_setting
-    from stowage.settings import SETTINGS, Config, ConfigError, unknown_settings
+    from stowage.setting_texts import given_options, read_setting, unknown_settings
+    from stowage.settings import SETTINGS, Config, ConfigError
 
     given, environ = given_options(vars(options)), os.environ
-    problems = [f"{name} is not a setting of Stowage." for name in unknown_settings(environ)]
+    problems = [f"{name} is not a setting of Stowage." for name in unknown_settings(environ, SETTINGS.values())]
     values: dict[str, object] = {}
     for field, setting in SETTINGS.items():
         try:

@@ -24,8 +24,7 @@ readers of the file, and marked. Readers of rows ignore the mark; to writers a m
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -33,19 +32,16 @@ from stowage.services.metadata.layer_files_protocol import LayerFiles
 from stowage.services.metadata.leases_protocol import Leases
 from stowage.services.metadata.objects_protocol import Objects
 from stowage.services.metadata.records import (
-    NEWEST,
     Actor,
     Event,
     ImageRecord,
     LayerFacts,
     ManifestDocument,
     ManifestFacts,
-    Order,
     RowCounts,
-    Selection,
     State,
-    Target,
 )
+from stowage.services.metadata.targets_protocol import Targets
 from stowage.services.metadata.usage_protocol import Usage
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -177,30 +173,6 @@ class Graph(Protocol):
 
     def all_manifests(self) -> set[Digest]:
         """Every manifest row, for verify."""
-
-
-class Targets(Protocol):
-    """The targets of names, as lists show them."""
-
-    def find(self, selection: Selection, order: Order = NEWEST, *, limit: int | None = None) -> array[int]:
-        """The ids of these targets, all or the first ones, in the order of a list: by default the newest first, those of the same second by
-        their first name.
-        """
-
-    def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
-        """The ids that are not gone, in this order, in lists of a few hundred whose labels have a MiB together, or of one."""
-
-    def read(self, ids: Iterable[int]) -> list[Target]:
-        """The targets with these ids, in this order, without those that are gone. Recent ones are the same objects until they change."""
-
-    def names(self, prefixes: Iterable[str], selection: Selection, likes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
-        """Each name that begins with one of these prefixes and meets the selection's conditions for names, and its target as text.
-
-        The prefixes do not begin with each other. With `likes`, patterns of SQL's LIKE, only names that meet one; case may be ignored.
-        """
-
-    def bytes(self) -> int:
-        """The bytes of all present blobs that a target reaches, each counted once."""
 
 
 class Sources(Protocol):
