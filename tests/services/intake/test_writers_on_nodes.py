@@ -18,7 +18,7 @@ from stowage.services.gc.leases import hold
 from stowage.services.images.prune import prune_images
 from stowage.services.intake.ingest import fetch_blob
 from stowage.services.registry.protocol import BlobStream
-from tests.contracts.recorded import open_bucket
+from tests.buckets import open_bucket
 from tests.engines import LIMITS, metadata_store, real_engine
 from tests.postgresql import Database
 from tests.seaweedfs import Seaweed
