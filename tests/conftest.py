@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import cast
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -13,6 +15,7 @@ from hypothesis import settings
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from tests.buckets import open_bucket
 from tests.engines import PLATFORM, metadata_store, real_engine
 from tests.fake_registry import FakeRegistry
 from tests.postgresql import Cluster, Database, running_cluster
@@ -92,8 +95,31 @@ def metadata(database_url: str) -> Iterator[SqlMetadataStore]:
     store.close()
 
 
+@pytest.fixture(scope="session")
+def bucket(seaweedfs: Seaweed) -> str:
+    """A bucket for all tests: each has a prefix of its own."""
+    return seaweedfs.create_bucket()
+
+
 @pytest.fixture
-def content(tmp_path: Path) -> FilesystemStore:
+def bucket_url(seaweedfs: Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty prefix, for which the environment has credentials."""
+    for name, value in seaweedfs.environ().items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs.url(bucket, f"tests/{uuid4().hex}")
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> str:
+    """Where a test has its blobs: in a "folder", unless its parameter says "s3"."""
+    return str(getattr(request, "param", "folder"))
+
+
+@pytest.fixture
+def content(request: pytest.FixtureRequest, storage: str, tmp_path: Path) -> FilesystemStore:
+    if storage == "s3":
+        store = open_bucket(tmp_path / "root", request.getfixturevalue("bucket_url"), request.getfixturevalue("metadata"))
+        return cast(FilesystemStore, store)  # most tests need no files
     return FilesystemStore(tmp_path / "root")
 
 

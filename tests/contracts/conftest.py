@@ -6,35 +6,24 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
-from uuid import uuid4
 
 import pytest
 
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.protocol import MetadataStore
-from tests.contracts.recorded import RecordedStore, open_bucket
+from tests.buckets import RecordedStore, open_bucket
 from tests.contracts.stores import Backend
 from tests.engines import metadata_store
-from tests.seaweedfs import Seaweed
-
-
-@pytest.fixture(scope="session")
-def bucket(seaweedfs: Seaweed) -> str:
-    """A bucket for all tests: each has a prefix of its own."""
-    return seaweedfs.create_bucket()
 
 
 @pytest.fixture(params=["filesystem", "s3"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     root = tmp_path / "store"
     if request.param == "filesystem":
         yield Backend(FilesystemStore(root), f"FilesystemStore(Path({str(root)!r}))")
         return
-    server: Seaweed = request.getfixturevalue("seaweedfs")
-    for name, value in server.environ().items():
-        monkeypatch.setenv(name, value)
-    url = server.url(request.getfixturevalue("bucket"), f"tests/{uuid4().hex}")
+    url: str = request.getfixturevalue("bucket_url")
     database = f"sqlite:///{tmp_path}/rows.db"
     shutil.copy(request.getfixturevalue("migrated_database"), tmp_path / "rows.db")
     metadata = metadata_store(database)

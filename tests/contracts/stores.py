@@ -21,7 +21,7 @@ OPENER = """
 import sys
 from pathlib import Path
 from stowage.services.content.filesystem import FilesystemStore
-from tests.contracts.recorded import open_recorded
+from tests.buckets import open_recorded
 
 """
 WRITER = (

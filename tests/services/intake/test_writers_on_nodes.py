@@ -17,7 +17,8 @@ from stowage.services.filters import Filters
 from stowage.services.gc.leases import hold
 from stowage.services.images.prune import prune_images
 from stowage.services.intake.ingest import fetch_blob
-from tests.contracts.recorded import open_bucket
+from stowage.services.registry.protocol import BlobStream
+from tests.buckets import open_bucket
 from tests.engines import LIMITS, metadata_store, real_engine
 from tests.postgresql import Database
 from tests.seaweedfs import Seaweed
@@ -46,7 +47,7 @@ def nodes(migrated_postgresql: Database, seaweedfs: Seaweed, tmp_path: Path) -> 
         poll(lambda: not {"arrivals", "session locks"} & {thread.name for thread in threading.enumerate()})
 
 
-def fetch(engine: Engine, remote: Callable[[int], Stream]) -> None:
+def fetch(engine: Engine, remote: Callable[[int], BlobStream]) -> None:
     with hold(engine.metadata, engine.content, "fetch", keep_on_failure=True) as lease:
         fetch_blob(engine, lease, remote, digest=DIGEST, size=len(CONTENT))
 
