@@ -89,12 +89,13 @@ class ObjectReader:
     def _fetch(self, start: int, length: int) -> bytes:
         relocated = False
         for attempt in range(_ATTEMPTS):
+            tried = self._location  # another block may find out meanwhile that the blob was replaced
             try:
-                block = self._bucket.get_range(self._location, start, length)
+                block = self._bucket.get_range(tried, start, length)
             except Absent:
                 location = "" if relocated else self._relocate()
-                if not location or location == self._location:
-                    raise Internal(f"the object {self._location} of a blob is gone from the bucket") from None
+                if not location or location == tried:
+                    raise Internal(f"the object {tried} of a blob is gone from the bucket") from None
                 self._location, relocated = location, True
                 continue
             except Unavailable:
