@@ -109,6 +109,13 @@ def bucket_url(seaweedfs: Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch)
     return seaweedfs.url(bucket, f"tests/{uuid4().hex}")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module whose tests are about any content store names them in STORAGES."""
+    storages = getattr(metafunc.module, "STORAGES", None)
+    if storages and "storage" in metafunc.fixturenames:
+        metafunc.parametrize("storage", storages, indirect=True)
+
+
 @pytest.fixture
 def storage(request: pytest.FixtureRequest) -> str:
     """Where a test has its blobs: in a "folder", unless its parameter says "s3"."""

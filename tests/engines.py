@@ -22,9 +22,6 @@ PLATFORM = Platform("linux", "amd64")
 ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 """Run tests that use the fixture `metadata`, and so `engine`, on each database."""
 
-ON_EVERY_STORAGE = pytest.mark.parametrize("storage", ["folder", "s3"], indirect=True)
-"""Run tests that use the fixture `content`, and so `engine`, on each content store."""
-
 REQUEST_MEMORY = 512 << 20
 LIMITS = Limits(
     decompression_ratio=200,

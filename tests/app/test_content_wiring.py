@@ -13,14 +13,13 @@ from stowage.settings import Config, ConfigError
 from tests.seaweedfs import Seaweed
 
 STORE = """
-from stowage.services.gc.leases import hold
-from stowage.services.images.tag import tag_image
 from stowage.settings import Config
 from stowage.wiring import build_engine
 from stowage.services.metadata.store import upgrade
 from tests.builders import put_image
 
 config = Config.from_environ()
+config.root.mkdir()
 upgrade(config.database_url, config.platform)
 put_image(build_engine(config))
 """

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -372,28 +371,6 @@ def test_a_writer_that_is_killed_loses_nothing_recorded_and_leaves_nothing_else(
     assert list(store.partials()) == []
     assert len(objects(bucket_url, seaweedfs)) == (step == "after")
     assert dict(store.blobs()) == ({digest: size} if step == "after" else {})
-
-
-def test_an_address_is_parsed() -> None:
-    address = BucketAddress.parse("s3://some-bucket/a/b?endpoint=https://host:9000/&region=eu")
-    assert address == BucketAddress("some-bucket", "a/b", "https://host:9000", "eu")
-    assert str(replace(address, endpoint="")) == "s3://some-bucket/a/b"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "s3://some-bucket",
-        "s3://B/a",
-        "s3://key:secret@some-bucket/a",
-        "s3://some-bucket/a/../b",
-        "s3://some-bucket/a?key=1",
-        "s3://some-bucket/a?endpoint=host",
-    ],
-)
-def test_other_addresses_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must"):
-        BucketAddress.parse(text)
 
 
 def test_records_are_committed_reads(metadata: SqlMetadataStore, lease: str) -> None:

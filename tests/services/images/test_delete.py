@@ -22,10 +22,9 @@ from stowage.services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from tests.builders import Layout, load_image, make_layer, on_platform, put_image, simple_layout
-from tests.engines import ON_EVERY_STORAGE
 from tests.listings import all_records
 
-pytestmark = ON_EVERY_STORAGE
+STORAGES = ["folder", "s3"]
 
 
 def untagged(*names: str) -> list[Removal]:

@@ -37,11 +37,10 @@ from tests.builders import (
     simple_layout,
     to_json,
 )
-from tests.engines import ON_EVERY_STORAGE
 from tests.listings import all_records
 from tests.services.images.archives import blobs, chart, multi, names, nested, zstd
 
-pytestmark = ON_EVERY_STORAGE
+STORAGES = ["folder", "s3"]
 
 
 def layer_types(engine: Engine, name: str) -> list[str]:

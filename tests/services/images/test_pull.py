@@ -21,11 +21,11 @@ from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference, dangling_name
 from stowage.services.progress import Detail, Progress
 from tests.builders import Json, Layout, layers_of, make_config, make_layer, put_image, short, simple_layout
-from tests.engines import ON_EVERY_STORAGE, registry_client
+from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
 from tests.services.images.pulls import first_line, is_empty, present, pull, target_of
 
-pytestmark = ON_EVERY_STORAGE
+STORAGES = ["folder", "s3"]
 
 
 def texts(lines: list[Progress]) -> list[str]:
