@@ -89,12 +89,13 @@ class ObjectReader:
     def _fetch(self, start: int, length: int) -> bytes:
         relocated = False
         for attempt in range(_ATTEMPTS):
+            used = self._location  # another thread may learn the new one meanwhile
             try:
-                block = self._bucket.get_range(self._location, start, length)
+                block = self._bucket.get_range(used, start, length)
             except Absent:
                 location = "" if relocated else self._relocate()
-                if not location or location == self._location:
-                    raise Internal(f"the object {self._location} of a blob is gone from the bucket") from None
+                if not location or location == used:
+                    raise Internal(f"the object {used} of a blob is gone from the bucket") from None
                 self._location, relocated = location, True
                 continue
             except Unavailable:
