@@ -34,6 +34,7 @@ class Lease:
         with metadata.write() as tx:
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
             self._unmarked = self._add(tx, digests)
+        self._held = set(digests)
 
     @property
     def id(self) -> str:
@@ -44,9 +45,19 @@ class Lease:
         return sound_blobs(self._content, self._unmarked)
 
     def add(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Hold these; returns those that are present and sound, which stay until the lease ends."""
-        with self._metadata.write() as tx:
-            unmarked = self._add(tx, set(digests))
+        """Hold these; returns those that are present and sound, which stay until the lease ends. Writes nothing if it holds them already.
+
+        Raises Internal if the lease has ended.
+        """
+        wanted = set(digests)
+        if wanted <= self._held:
+            with self._metadata.read() as tx:
+                tx.leases.require(self._id)
+                unmarked = tx.graph.unmarked(wanted)
+        else:
+            with self._metadata.write() as tx:
+                unmarked = self._add(tx, wanted)
+            self._held |= wanted
         return sound_blobs(self._content, unmarked)
 
     def _add(self, tx: Transaction, digests: Collection[Digest]) -> dict[Digest, int]:

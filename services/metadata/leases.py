@@ -26,6 +26,9 @@ class SqlLeases:
         self._connection.execute(insert(tables.lease).values(values))
         return identifier
 
+    def require(self, lease: str) -> None:
+        require_lease(self._connection, lease)
+
     def add(self, lease: str, digests: Iterable[Digest]) -> None:
         require_lease(self._connection, lease)
         for chunk in in_chunks(digests):
