@@ -62,18 +62,25 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
 def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
     """Remove what only expired leases held, a few leases per call: the blobs and partials of broken transfers.
 
-    Costs one indexed query if there are none. It is never the caller's main task, so a failure is only logged.
+    Costs one indexed query if there are none, and no write. It is never the caller's main task, so a failure is only logged.
     """
     try:
-        with metadata.write() as tx:
-            held = tx.leases.end_expired(limit=_LEASES_AT_ONCE)
-        if held:
-            sweep(metadata, content, held)
-            _discard_partials(metadata, content, map(str, held))
-            metadata.note_sweep()
+        with metadata.read() as tx:
+            have_expired = tx.leases.have_expired()
+        if have_expired:
+            _end_expired(metadata, content)
         content.remove_doomed()
     except EngineError:
         _log.warning("could not remove what expired leases held; a prune will remove it", exc_info=True)
+
+
+def _end_expired(metadata: MetadataStore, content: ContentStore) -> None:
+    with metadata.write() as tx:
+        held = tx.leases.end_expired(limit=_LEASES_AT_ONCE)
+    if held:
+        sweep(metadata, content, held)
+        _discard_partials(metadata, content, map(str, held))
+        metadata.note_sweep()
 
 
 def end_abandoned(metadata: MetadataStore) -> None:

@@ -58,6 +58,9 @@ class SqlLeases:
         self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))
         self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
 
+    def have_expired(self) -> bool:
+        return self._connection.scalar(select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).limit(1)) is not None
+
     def end_expired(self, *, limit: int) -> set[Digest]:
         expired = select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).order_by(tables.lease.c.expires_at).limit(limit)
         held: set[Digest] = set()

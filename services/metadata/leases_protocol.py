@@ -27,6 +27,9 @@ class Leases(Protocol):
 
     def end(self, lease: str) -> None: ...
 
+    def have_expired(self) -> bool:
+        """Whether any lease has expired."""
+
     def end_expired(self, *, limit: int) -> set[Digest]:
         """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
 
