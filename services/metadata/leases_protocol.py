@@ -9,7 +9,10 @@ from stowage.services.oci.digest import Digest
 
 
 class Leases(Protocol):
-    """Leases. Times are seconds from now, by the database's clock. `require`, `add` and `renew` raise Internal for a lease that has ended."""
+    """Leases. Times are seconds from now, by the database's clock.
+
+    `require`, `add` and `renew` raise Internal for a lease that has ended.
+    """
 
     def create(self, note: str, *, alive: int, expires: int) -> str:
         """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`."""
