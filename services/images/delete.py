@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, end_abandoned, sweep
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord
-from stowage.services.metadata.summary import ManifestSummary, platform_not_found, read_manifests, summarize
+from stowage.services.metadata.summary import ImageSummary, platform_not_found, read_manifests, summarize
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
+
+_MAX_PLATFORMS = 50
+"""They are removed in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
     not present, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
     """
     check_not_blank(name)
+    if len(platforms) > _MAX_PLATFORMS:
+        raise InvalidParameter(f"{len(platforms)} platforms, of which at most {_MAX_PLATFORMS} can be removed at a time")
     if platforms:
         if not force:
             raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")
@@ -90,33 +95,34 @@ def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) 
     with ExitStack() as locks:
         with engine.metadata.write() as tx:
             found = _find(tx, name)
-            below: set[Digest] = set()
+            image = summarize(found.record or found.sharing[0], read_manifests(tx, found.target))
             removed: list[Digest] = []
             for platform in platforms:
-                digest = _choose(tx, found.record or found.sharing[0], platform).descriptor.digest
+                digest = _choose(tx, image, platform, removed)
                 if not locks.enter_context(engine.content.locked(digest)):
                     raise _conflict(digest, "cannot be forced", "it is being written")
-                below |= tx.graph.descendants([digest])
-                tx.graph.remove([digest])
                 removed.append(digest)
+            below = tx.graph.descendants(removed)
+            tx.graph.remove(removed)
         engine.content.delete(removed)
     sweep(engine.metadata, engine.content, below.difference(removed))
     return [Removal(deleted=str(digest)) for digest in removed]
 
 
-def _choose(tx: Transaction, record: ImageRecord, platform: Platform) -> ManifestSummary:
-    """The present manifest for exactly this platform, which only this image may need."""
-    target = record.target.digest
-    best = summarize(record, read_manifests(tx, target)).best_present(PlatformMatcher.only_strict(platform))
+def _choose(tx: Transaction, image: ImageSummary, platform: Platform, removed: Sequence[Digest]) -> Digest:
+    """The present manifest for exactly this platform, which only this image may need, other than those that are removed."""
+    target = image.record.target.digest
+    left = tuple(manifest for manifest in image.manifests if manifest.descriptor.digest not in removed)
+    best = replace(image, manifests=left).best_present(PlatformMatcher.only_strict(platform))
     shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
     if best is None:
-        raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(record), None)}")
+        raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(image.record), None)}")
     need = _need(tx, best.descriptor.digest, target)
     if need:
         raise Conflict(
             f"failed to delete platform {shown} for image {target}: {_conflict(best.descriptor.digest, 'cannot be forced', need)}"
         )
-    return best
+    return best.descriptor.digest
 
 
 def _need(tx: Transaction, digest: Digest, target: Digest) -> str:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from stowage.services.engine import Engine
 from stowage.services.filters import Filters
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import NEWEST, Order, Selection, Target
+from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Selection, Target
 from stowage.services.metadata.summary import (
     ManifestSummary,
     PresentManifests,
@@ -148,15 +148,22 @@ def _with_repositories(tx: Transaction, entries: list[ListedImage]) -> list[List
 
 def _select_by_age(tx: Transaction, engine: Engine, filters: Filters, selection: Selection) -> Selection:
     """Add the conditions of `before` and `since`: created before, or after, another image."""
-    pivots = {name: [_created_of(tx, engine, value) for value in filters.get(name)] for name in ("before", "since")}
+    created: dict[Digest, int | None] = {}
+    pivots = {name: [_created_of(tx, engine, value, created) for value in filters.get(name)] for name in ("before", "since")}
     before = [moment for moment in pivots["before"] if moment is not None]
     after = [moment for moment in pivots["since"] if moment is not None]
     return replace(selection, created_before=min(before, default=None), created_after=max(after, default=None))
 
 
-def _created_of(tx: Transaction, engine: Engine, name: str) -> int | None:
-    """When the image with this name was created, in nanoseconds since 1970."""
+def _created_of(tx: Transaction, engine: Engine, name: str, known: dict[Digest, int | None]) -> int | None:
+    """When the image with this name was created, in nanoseconds since 1970; it is looked up once for all names of a target."""
     record = resolve_image(tx, name)
+    if record.target.digest not in known:
+        known[record.target.digest] = _read_created(tx, engine, record)
+    return known[record.target.digest]
+
+
+def _read_created(tx: Transaction, engine: Engine, record: ImageRecord) -> int | None:
     image = summarize(record, read_manifests(tx, record.target.digest))
     best = image.best_present(any_platform(engine.platform))
     if best is None:

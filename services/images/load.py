@@ -136,9 +136,8 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
     referrers = {subject: each for image in loaded for subject, each in image.referrers.items()}
     for batch in batches(manifests.values(), lambda manifest: weights[manifest.document.digest]):
         with engine.metadata.write() as tx:
-            record_graph(tx, engine.content, batch)
             recorded = {manifest.document.digest for manifest in batch} & referrers.keys()
-            tx.graph.add_referrers({subject: referrers[subject] for subject in recorded})
+            record_graph(tx, engine.content, batch, {subject: referrers[subject] for subject in recorded})
         yield Progress()
     with engine.metadata.read() as tx:
         below = tx.graph.weights_below({image.target.digest for image in loaded})

@@ -70,7 +70,7 @@ class Intake:
 
 
 def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None:
-    """Take the next member of the archive; folders are ignored.
+    """Take the next member of the archive; folders are only counted.
 
     Raises InvalidContent for what the module refuses and for bytes that are not what the member's name promises, and what storing raises.
     """
@@ -79,8 +79,9 @@ def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None
         raise InvalidContent(f"refusing {quote(member.name)}: a {member.type.value} in an image archive")
     if member.type is MemberType.SYMLINK:
         _take_link(intake, name, member.link)
-    elif member.type is MemberType.FILE:
-        _remember(intake, len(name))
+        return
+    _remember(intake, len(name))
+    if member.type is MemberType.FILE:
         try:
             _take_file(intake, name, member.size, chunks)
         except InvalidContent as exc:

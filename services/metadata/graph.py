@@ -6,7 +6,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, or_, select, update
 
 from stowage.services.errors import BlobNotFound
 from stowage.services.metadata import reach
@@ -40,8 +40,13 @@ _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _MANIFESTS = MANIFESTS.where(manifest.c.digest.in_(DIGESTS))
 _OPTIONAL = (Role.MANIFEST, Role.REFERRER)
 _NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
-_LISTED = select(edge.c.child).where(edge.c.parent.in_(DIGESTS), edge.c.role == Role.MANIFEST).distinct()
-_LISTING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role == Role.MANIFEST).distinct()
+_LISTED = (
+    select(edge.c.child)
+    .outerjoin(manifest, manifest.c.digest == edge.c.child)
+    .where(edge.c.parent.in_(DIGESTS), or_(edge.c.role == Role.MANIFEST, manifest.c.digest.is_not(None)))
+    .distinct()
+)
+_LISTING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS)).distinct()
 _LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
 _REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
 _RECORDED = select(manifest.c.digest).where(manifest.c.digest.in_(DIGESTS))

@@ -140,7 +140,11 @@ class Graph(Protocol):
         """How many digests and links each of these reaches, itself included, in groups; what several of them reach has one key."""
 
     def nesting(self, digests: Collection[Digest], *, most: int) -> int:
-        """How many levels of indexes are above and below these manifests, by the highest and the lowest; not counted far beyond `most`."""
+        """How many levels of manifests are above and below these, by the highest and the lowest; not counted far beyond `most`.
+
+        A level is a link of any kind from one manifest to another: what an index lists, what refers to an image, the layer of an artifact.
+        A circle has levels without end.
+        """
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         """The roots and everything reachable from them, present or not."""

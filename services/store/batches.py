@@ -25,7 +25,7 @@ def batches(items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int
     for item in items:
         parts = weigh(item)
         weight = sum(parts[part] for part in parts.keys() - counted)
-        if len(batch) == BATCH or (batch and weight > room):
+        if len(batch) == BATCH or (batch and weight > max(room, 0)):
             yield batch
             batch, counted, room = [], set(), MAX_WEIGHT
             weight = sum(parts.values())

@@ -6,7 +6,7 @@ image visible.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import InvalidContent
@@ -17,20 +17,27 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import dangling_name
 from stowage.services.store.graph import MAX_DEPTH, ReadManifest
 
+NONE: Mapping[Digest, Iterable[Descriptor]] = {}
+"""No referrers."""
+
 _MAX_NESTING = 2 * MAX_DEPTH
-"""Levels of indexes that several operations may make together, however they are divided."""
+"""Levels of manifests that several operations may make together, however they are divided."""
 
 
-def record_graph(tx: Transaction, content: ContentStore, graph: Sequence[ReadManifest]) -> None:
-    """Record every manifest of the graph inside the caller's transaction, with its config, whose bytes are read again.
+def record_graph(
+    tx: Transaction, content: ContentStore, graph: Sequence[ReadManifest], referrers: Mapping[Digest, Iterable[Descriptor]] = NONE
+) -> None:
+    """Record every manifest of the graph inside the caller's transaction, with its config, whose bytes are read again, and what refers to
+    which of them.
 
-    Raises InvalidContent if the store then has indexes that are nested too deeply: each level multiplies what a change below costs.
+    Raises InvalidContent if the store then has manifests that are nested too deeply: each level multiplies what a change below costs.
     """
     tx.graph.add_manifests(
         (manifest.document, None if manifest.config is None else _read_config(content, manifest.config)) for manifest in graph
     )
+    tx.graph.add_referrers(referrers)
     if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
-        raise InvalidContent(f"index {graph[-1].document.digest} is nested too deeply together with others in the store")
+        raise InvalidContent(f"manifest {graph[-1].document.digest} is nested too deeply together with others in the store")
 
 
 def _read_config(content: ContentStore, digest: Digest) -> bytes:

@@ -167,6 +167,18 @@ def test_indexes_that_several_loads_nest_too_deeply_are_refused(engine: Engine, 
     assert refused == [8]
 
 
+def test_a_chain_of_artifacts_that_have_each_other_as_layers_is_refused(engine: Engine) -> None:
+    """It would be followed anew from each of them; what refers to each other in a circle has no more levels for that."""
+    layout = Layout()
+    chain = [layout.add(b"bottom", "a/b")]
+    for _ in range(20):
+        chain.append(layout.manifest(layout.add(b"{}", "a/config"), [chain[-1] | {"mediaType": "a/b"}]))
+    layout.tag(layout.index(chain[:0:-1]), "docker.io/library/chain:1")
+    with pytest.raises(InvalidContent, match=NESTED):
+        load_image(engine, layout.to_tar())
+    assert (names(engine), blobs(engine)) == ({}, set())
+
+
 def loaded_or_refused(engine: Engine, archive: Layout) -> list[str]:
     try:
         return load_image(engine, archive.to_tar())

@@ -14,8 +14,9 @@ from stowage.services.images import list as list_
 from stowage.services.images.delete import delete_image
 from stowage.services.images.list import UNKNOWN, ListedImage, list_images
 from stowage.services.images.tag import tag_image
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
-from tests.builders import Layout, make_layer, put_image, simple_layout
+from tests.builders import Layout, load_image, make_layer, put_image, simple_layout
 from tests.engines import ON_EVERY_DATABASE
 from tests.rows import add_blobs, add_index, digest, image_facts
 
@@ -220,3 +221,16 @@ def test_labels_are_told_apart_whatever_characters_they_have(engine: Engine, wan
     expected = {"a=b\0c": "first", "a\0b=c": "second", "a\0b": "second"}[wanted]
     assert tags(engine, json.dumps({"label": [wanted]})) == [f"team/{expected}:1"]
     assert sorted(tags(engine, json.dumps({"label!": [wanted]}))) == sorted(f"team/{name}:1" for name in labels if name != expected)
+
+
+def test_an_image_is_looked_at_once_for_all_of_its_names(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = simple_layout("docker.io/library/many:0")
+    for number in range(1, 20):
+        layout.tag(layout.manifests[0], f"docker.io/library/many:{number}")
+    load_image(engine, layout.to_tar())
+    looked: list[Digest] = []
+    read_manifests = list_.read_manifests
+    monkeypatch.setattr(list_, "read_manifests", lambda tx, target: looked.append(target) or read_manifests(tx, target))
+    names = [f"many:{number}" for number in range(20)]
+    assert list(list_images(engine, filters=Filters({"before": dict.fromkeys(names, True), "since": dict.fromkeys(names, True)}))) == []
+    assert len(looked) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import random
 import tarfile
 from collections.abc import Callable, Iterable
@@ -303,3 +304,15 @@ def test_members_without_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(archive_members, "_MEMORY_BYTES", 10_000)
     with pytest.raises(InvalidContent, match="the archive has too many members"):
         load_image(engine, make_tar({f"member{number}": b"" for number in range(50)}))
+
+
+def test_folders_without_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_members, "_MEMORY_BYTES", 10_000)
+    flood = io.BytesIO()
+    with tarfile.open(fileobj=flood, mode="w") as archive:
+        for number in range(50):
+            folder = tarfile.TarInfo(f"folder{number}")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+    with pytest.raises(InvalidContent, match="the archive has too many members"):
+        load_image(engine, flood.getvalue())

@@ -1,0 +1,26 @@
+"""Long work in short transactions."""
+
+from __future__ import annotations
+
+from stowage.services.store.batches import BATCH, MAX_WEIGHT, batches
+
+
+def sizes(weights: list[dict[str, int]]) -> list[int]:
+    return [len(batch) for batch in batches(range(len(weights)), lambda number: dict(weights[number]))]
+
+
+def test_items_that_weigh_nothing_are_together() -> None:
+    assert sizes([{}] * (BATCH + 1)) == [BATCH, 1]
+
+
+def test_a_batch_weighs_no_more_than_its_limit() -> None:
+    half = MAX_WEIGHT // 2
+    assert sizes([{"a": half}, {"b": half}, {"c": 1}]) == [2, 1]
+
+
+def test_what_items_have_in_common_counts_once() -> None:
+    assert sizes([{"a": MAX_WEIGHT}] * 5) == [5]
+
+
+def test_what_items_have_in_common_counts_once_even_if_it_is_too_much() -> None:
+    assert sizes([{"a": 3 * MAX_WEIGHT}] * 5 + [{"b": 1}]) == [5, 1]
