@@ -14,6 +14,9 @@ from stowage.services.images import list as list_
 from stowage.services.images.delete import delete_image
 from stowage.services.images.list import UNKNOWN, ListedImage, list_images
 from stowage.services.images.tag import tag_image
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ManifestFacts
+from stowage.services.metadata.summary import read_manifests
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
 from tests.builders import Layout, load_image, make_layer, put_image, simple_layout
@@ -229,8 +232,12 @@ def test_an_image_is_looked_at_once_for_all_of_its_names(engine: Engine, monkeyp
         layout.tag(layout.manifests[0], f"docker.io/library/many:{number}")
     load_image(engine, layout.to_tar())
     looked: list[Digest] = []
-    read_manifests = list_.read_manifests
-    monkeypatch.setattr(list_, "read_manifests", lambda tx, target: looked.append(target) or read_manifests(tx, target))
+
+    def looking(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
+        looked.append(target)
+        return read_manifests(tx, target)
+
+    monkeypatch.setattr(list_, "read_manifests", looking)
     names = [f"many:{number}" for number in range(20)]
     assert list(list_images(engine, filters=Filters({"before": dict.fromkeys(names, True), "since": dict.fromkeys(names, True)}))) == []
     assert len(looked) == 1

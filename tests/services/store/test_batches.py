@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from stowage.services.store.batches import BATCH, MAX_WEIGHT, batches
 
 
 def sizes(weights: list[dict[str, int]]) -> list[int]:
-    return [len(batch) for batch in batches(range(len(weights)), lambda number: dict(weights[number]))]
+    return [len(batch) for batch in batches(range(len(weights)), lambda number: dict[Hashable, int](weights[number]))]
 
 
 def test_items_that_weigh_nothing_are_together() -> None:
