@@ -7,8 +7,8 @@ from collections.abc import Hashable
 from stowage.services.store.batches import BATCH, MAX_WEIGHT, batches
 
 
-def sizes(weights: list[dict[str, int]]) -> list[int]:
-    return [len(batch) for batch in batches(range(len(weights)), lambda number: dict[Hashable, int](weights[number]))]
+def sizes(weights: list[dict[Hashable, int]]) -> list[int]:
+    return [len(batch) for batch in batches(range(len(weights)), weights.__getitem__)]
 
 
 def test_items_that_weigh_nothing_are_together() -> None:
