@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 
 from stowage.services.store.batches import BATCH, MAX_WEIGHT, batches
 
 
-def sizes(weights: list[dict[Hashable, int]]) -> list[int]:
+def sizes(weights: Sequence[Mapping[Hashable, int]]) -> list[int]:
     return [len(batch) for batch in batches(range(len(weights)), weights.__getitem__)]
 
 
@@ -25,4 +25,5 @@ def test_what_items_have_in_common_counts_once() -> None:
 
 
 def test_what_items_have_in_common_counts_once_even_if_it_is_too_much() -> None:
-    assert sizes([{"a": 3 * MAX_WEIGHT}] * 5 + [{"b": 1}]) == [5, 1]
+    weights: list[dict[Hashable, int]] = [{"a": 3 * MAX_WEIGHT} for _ in range(5)]
+    assert sizes([*weights, {"b": 1}]) == [5, 1]
