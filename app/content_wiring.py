@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from stowage.child import run_in_child
 from stowage.services.content.bucket import Bucket
+from stowage.services.content.copy_targets import BucketTarget, CopyTarget, FolderTarget, is_unfinished
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.locks import FileLocks
 from stowage.services.content.object_store import S3Store
@@ -17,6 +18,8 @@ from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.store.identity import is_one_store
 from stowage.settings import Config, ConfigError
 
+_UNFINISHED = "the copy of a store to this place is not complete; run the 'stowage copy' that was cut off again, which continues it"
+
 _DAY = 24 * 60 * 60
 _START_SECONDS = 5
 """How long a request to the bucket may take while the service starts."""
@@ -26,10 +29,11 @@ def open_content(config: Config, metadata: SqlMetadataStore) -> ContentStore:
     """The content store of this configuration. Raises ConfigError if it cannot be used, or belongs to another database."""
     if config.bucket is None:
         folder = FilesystemStore(config.content_root)
+        if is_unfinished(folder.store_id()):
+            raise ConfigError(f"STOWAGE_CONTENT_URL: {_UNFINISHED}.")
         _require_one_store(config, metadata, folder)
         return folder
-    if find_spec("obstore") is None:
-        raise ConfigError("STOWAGE_CONTENT_URL: a bucket needs the package obstore: install stowage[s3].")
+    _require_obstore("STOWAGE_CONTENT_URL")
     # In a child: obstore, once used in a process, hangs in those that it forks, such as the workers of the service.
     problem = run_in_child(
         lambda: _require_own_bucket(metadata, open_bucket(config, metadata, timeout=min(_START_SECONDS, config.content_timeout))),
@@ -56,6 +60,19 @@ def open_bucket(config: Config, metadata: SqlMetadataStore, *, timeout: int = 0)
     )
 
 
+def open_copy_target(config: Config) -> CopyTarget:
+    """Where `stowage copy` sends blobs: the folder or the bucket of this configuration, of which nothing is known yet."""
+    if config.bucket is None:
+        return FolderTarget(config.content_root)
+    _require_obstore("--to-content")
+    return BucketTarget(Bucket(config.bucket, timeout=config.content_timeout))
+
+
+def _require_obstore(setting: str) -> None:
+    if find_spec("obstore") is None:
+        raise ConfigError(f"{setting}: a bucket needs the package obstore: install stowage[s3].")
+
+
 def _require_one_store(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> None:
     if not is_one_store(metadata, content):
         raise ConfigError(
@@ -70,6 +87,8 @@ def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
     """Raise Conflict unless the bucket is that of this very database, which claims it if both are empty."""
     own = (metadata.store_id(), metadata.identity())
     mark = content.mark()
+    if mark is not None and is_unfinished(mark[0]):
+        raise Conflict(_UNFINISHED)
     if mark is None:
         with metadata.read() as tx:
             is_empty = tx.images.count() == 0

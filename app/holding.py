@@ -30,13 +30,18 @@ def hold_folders(config: Config) -> None:
     Raises ConfigError if another service holds one of them. A process may hold its folders again.
     """
     for folder, setting in {config.content_root: "STOWAGE_CONTENT_URL", config.root: "STOWAGE_ROOT"}.items():
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            held = _hold(folder)
-        except OSError as exc:
-            raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
-        if not held:
-            raise ConfigError(f"{setting}: another service is running on {folder}.")
+        hold_folder(folder, setting)
+
+
+def hold_folder(folder: Path, setting: str) -> None:
+    """Hold one folder, which this setting names; as `hold_folders`."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = _hold(folder)
+    except OSError as exc:
+        raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
+    if not held:
+        raise ConfigError(f"{setting}: another service is running on {folder}.")
 
 
 def require_unheld(folder: Path, config: Config) -> None:

@@ -51,6 +51,10 @@ class FilesystemStore(Partials):
             _write_durably(self._layout.store_id, f"{store_id}\n")
             return store_id
 
+    def adopt(self, store_id: str) -> None:
+        """Make the folder belong to this store, whoever it belonged to."""
+        _write_durably(self._layout.store_id, f"{store_id}\n")
+
     def check(self) -> None:
         with storage_errors():
             with os.scandir(self._layout.blobs):  # raises why it is no folder

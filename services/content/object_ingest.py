@@ -19,7 +19,9 @@ from stowage.services.oci.digest import Digest
 BLOBS = "blobs"
 """The folder of the objects that are blobs."""
 
-_MOST_PARTS = 10_000
+MOST_OBJECT_BYTES = 10_000 * PART_BYTES
+"""An object has at most 10,000 parts."""
+
 _LOOK_BYTES = 64 << 20
 
 
@@ -141,8 +143,8 @@ class ObjectIngest(FileIngest):
 
     def _require_space(self, size: int) -> None:
         """Raise OutOfSpace for a blob that has too many parts, and for a spool beyond its limit, which is looked at now and then."""
-        if self._offset + size > _MOST_PARTS * PART_BYTES:
-            raise OutOfSpace(f"a blob in a bucket may have at most {_MOST_PARTS * PART_BYTES} bytes")
+        if self._offset + size > MOST_OBJECT_BYTES:
+            raise OutOfSpace(f"a blob in a bucket may have at most {MOST_OBJECT_BYTES} bytes")
         self._unlooked += size
         if self._unlooked < _LOOK_BYTES:
             return

@@ -18,7 +18,8 @@ from uuid import uuid4
 
 from stowage.services.content.arrivals import Arrivals, NoArrivals
 from stowage.services.content.bucket import Bucket
-from stowage.services.content.bucket_errors import Absent, Denied
+from stowage.services.content.bucket_errors import Denied
+from stowage.services.content.bucket_mark import MARK, create_mark, read_mark, write_mark
 from stowage.services.content.bucket_uploads import abort_upload, list_uploads
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import remove_partial
@@ -34,7 +35,6 @@ from stowage.services.content.upload import UploadMemory
 from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.oci.digest import Digest
 
-_MARK = "store-id"
 _AT_ONCE = 8
 """How many small objects are written at once."""
 
@@ -73,27 +73,23 @@ class S3Store(Partials):
 
     def mark(self) -> tuple[str, str] | None:
         """The id of the store that the bucket belongs to, and its database; None if it has no mark yet."""
-        try:
-            identifier, _, owner = self._bucket.get(_MARK).decode(errors="replace").partition("\n")
-        except Absent:
-            return None
-        return identifier, owner.strip()
+        return read_mark(self._bucket)
 
     def adopt(self, store_id: str) -> None:
         """Make the bucket belong to this store and its database, whoever it belonged to."""
-        self._bucket.put(_MARK, self._mark(store_id))
+        write_mark(self._bucket, store_id, self._owner)
 
     def store_id(self) -> str | None:
         mark = self.mark()
         return None if mark is None else mark[0]
 
     def claim(self, store_id: str) -> str:
-        self._bucket.create(_MARK, self._mark(store_id))
+        create_mark(self._bucket, store_id, self._owner)
         return self.store_id() or ""
 
     def check(self) -> None:
         if self.mark() is None:
-            raise Internal(f"the bucket {self._bucket.address.bucket} has lost the object {_MARK} below {self._bucket.address}")
+            raise Internal(f"the bucket {self._bucket.address.bucket} has lost the object {MARK} below {self._bucket.address}")
         location = f"check/{uuid4().hex}"
         self._bucket.put(location, b"may be removed")
         self._bucket.delete([location])
@@ -222,9 +218,6 @@ class S3Store(Partials):
 
     def _location(self, digest: Digest) -> str:
         return self._records.locations([digest]).get(digest, "")
-
-    def _mark(self, store_id: str) -> bytes:
-        return f"{store_id}\n{self._owner}\n".encode()
 
     def _remove(self, locations: list[str]) -> None:
         """Remove doomed objects, and then their rows."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Table, delete, exists, func, insert, inspect, literal, select
+from sqlalchemy import Column, Connection, Table, delete, exists, func, insert, inspect, literal, select
 
 from stowage.services.errors import Conflict, Internal
 from stowage.services.metadata.database import open_engine, transaction
-from stowage.services.metadata.tables import METADATA, blob, layer_files
+from stowage.services.metadata.tables import METADATA, blob, doomed, intent, layer_files
 from stowage.services.progress import Advance
 
 _VERSION = "alembic_version"
@@ -17,10 +18,14 @@ _VERSION = "alembic_version"
 _ROWS = 1000
 """How many rows are in memory at once."""
 
+Locate = Callable[[str], str]
+"""Returns the location that the blob of a digest has in the copy. Raises Conflict for one that was not copied."""
 
-def require_room(target: str, *, timeout: int, place: str) -> None:
+
+def require_room(target: str, *, timeout: int, place: str, continues: bool = False) -> None:
     """Raise Conflict if there is a store in the target, of whichever version, or another program's tables; changes nothing.
 
+    `continues` if it may be a copy that `copy_rows` has made, which that checks.
     Raises as `open_engine` and `transaction` do if it cannot be used, for instance because another Stowage uses it.
     """
     engine = open_engine(target, timeout=timeout, place=place)
@@ -29,35 +34,53 @@ def require_room(target: str, *, timeout: int, place: str) -> None:
             names = inspect(connection).get_table_names()
             if names and _VERSION not in names:
                 raise Conflict(f"the other database has tables of another program: {', '.join(sorted(names))}")
-            if blob.name in names:
+            if blob.name in names and not continues:
                 _require_no_store(connection)
     finally:
         engine.dispose()
 
 
-def copy_rows(source: str, target: str, *, timeout: int, place: str, advance: Advance) -> int:
+def copy_rows(
+    source: str, target: str, *, timeout: int, place: str, advance: Advance, target_place: str = "", locate: Locate | None = None
+) -> int:
     """Make the target a copy of the source, compare the two, and return the number of rows. Nobody else writes to either meanwhile.
 
-    Lists of files are not copied: they are large, and read again when somebody looks.
+    Lists of files are not copied: they are large, and read again when somebody looks. If the blobs were copied too, `locate` says where
+    each is, and `target_place` what `place` says of the content of the target. Then objects that are being written or removed are left out.
 
     Both URLs are of databases at the newest revision. `advance` is called with the number of tables that are done. The target is changed in
-    one transaction. Raises Conflict if it has blobs, and Internal if the copies differ.
+    one transaction. Raises Conflict if it has blobs, unless `locate` is given and it is such a copy already; Internal if the copies differ.
     """
-    with _alone(source, timeout, place) as reader, _alone(target, timeout, place) as writer:
+    with _alone(source, timeout, place) as reader, _alone(target, timeout, target_place or place) as writer:
+        left_out = (layer_files,) if locate is None else (layer_files, intent, doomed)
+        copied = [table for table in METADATA.sorted_tables if table not in left_out]
+        if locate is not None and _has_store(writer):
+            return _require_copy(copied, reader, writer, locate)
         _require_no_store(writer)
         for table in reversed(METADATA.sorted_tables):
             writer.execute(delete(table))
         rows = 0
-        copied = [table for table in METADATA.sorted_tables if table is not layer_files]
         for number, table in enumerate(copied):
             advance(number, len(copied))
-            rows += _copy(table, reader, writer)
+            rows += _copy(table, reader, writer, locate)
         return rows
 
 
 def _require_no_store(connection: Connection) -> None:
-    if connection.scalar(select(exists(select(blob.c.digest)))):
+    if _has_store(connection):
         raise Conflict("there is a store in the other database")
+
+
+def _has_store(connection: Connection) -> bool:
+    return bool(connection.scalar(select(exists(select(blob.c.digest)))))
+
+
+def _require_copy(tables: Sequence[Table], reader: Connection, writer: Connection, locate: Locate) -> int:
+    """Raise Conflict unless the rows of the target are what would be copied; returns their number."""
+    counts = [_compare(table, reader, writer, locate) for table in tables]
+    if None in counts:
+        raise Conflict("there is a store in the other database, which is no copy of this one as it is now; empty that database")
+    return sum(filter(None, counts))
 
 
 @contextmanager
@@ -71,17 +94,25 @@ def _alone(url: str, timeout: int, place: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _copy(table: Table, reader: Connection, writer: Connection) -> int:
-    count = 0
-    for rows in _partitions(table, reader):
-        writer.execute(insert(table), [row._asdict() for row in rows])
-        count += len(rows)
+def _copy(table: Table, reader: Connection, writer: Connection, locate: Locate | None = None) -> int:
+    for rows in _partitions(table, reader, locate):
+        writer.execute(insert(table), rows)
     if table.autoincrement_column is not None and writer.dialect.name == "postgresql":
         _set_sequence(table, table.autoincrement_column, writer)
-    copied = _partitions(table, writer)
-    if any(rows != next(copied, ()) for rows in _partitions(table, reader)) or next(copied, ()):
+    count = _compare(table, reader, writer, locate)
+    if count is None:
         raise Internal(f"the rows of table {table.name} differ after they were copied")
     return count
+
+
+def _compare(table: Table, reader: Connection, writer: Connection, locate: Locate | None) -> int | None:
+    """The number of rows if both have the same, otherwise None."""
+    copied, count = _partitions(table, writer, None), 0
+    for rows in _partitions(table, reader, locate):
+        if rows != next(copied, []):
+            return None
+        count += len(rows)
+    return None if next(copied, []) else count
 
 
 def _set_sequence(table: Table, column: Column[int], writer: Connection) -> None:
@@ -90,7 +121,11 @@ def _set_sequence(table: Table, column: Column[int], writer: Connection) -> None
     writer.execute(select(func.setval(func.pg_get_serial_sequence(table.name, column.name), after, literal(value=False))))
 
 
-def _partitions(table: Table, connection: Connection) -> Iterator[list[Row[tuple[object, ...]]]]:
+def _partitions(table: Table, connection: Connection, locate: Locate | None) -> Iterator[list[dict[str, Any]]]:
+    """The rows in pages; `locate` replaces the locations of blobs."""
     query = select(table).order_by(*table.primary_key).execution_options(yield_per=_ROWS)
-    for rows in connection.execute(query).partitions():
-        yield list(rows)
+    for page in connection.execute(query).partitions():
+        rows = [row._asdict() for row in page]
+        if locate is not None and table is blob:
+            rows = [row | {"location": locate(row["digest"])} for row in rows]
+        yield rows
