@@ -265,9 +265,9 @@ def test_a_damaged_blob_is_named_and_the_copy_continues_when_it_is_mended(
 @pytest.mark.parametrize(
     ("module", "name", "calls", "sent"),
     [
-        pytest.param("copying", "_read", "1", 7, id="before the first"),
+        pytest.param("copying", "_read", "1", 7, id="before the first", marks=pytest.mark.long),
         pytest.param("copying", "_read", "6", None, id="among blobs"),
-        pytest.param("store_copy", "copy_rows", "1", 0, id="before the rows"),
+        pytest.param("store_copy", "copy_rows", "1", 0, id="before the rows", marks=pytest.mark.long),
         pytest.param("store_copy", "finish_copy", "1", 0, id="before the mark"),
     ],
 )
