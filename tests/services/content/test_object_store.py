@@ -301,13 +301,16 @@ if child := os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 with store.ingest("forked", lease=lease) as ingest:
     ingest.commit()
+    print(ingest.location, flush=True)
 os._exit(0)
 """
 
 
 def test_a_store_that_was_made_before_a_fork_works_in_the_child(tmp_path: Path, bucket_url: str, database_url: str, lease: str) -> None:
     arguments = [str(tmp_path / "root"), bucket_url, database_url, lease]
-    subprocess.run([sys.executable, "-c", FORKED, *arguments], cwd=PROJECT, check=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", FORKED, *arguments], cwd=PROJECT, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+    written = Bucket(BucketAddress.parse(bucket_url), timeout=10).head(run.stdout.strip())
+    assert written is not None and written.size == 0
 
 
 KILLED = """
