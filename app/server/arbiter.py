@@ -22,8 +22,8 @@ _WORKER_SIGNALS = {signal.SIGTERM, signal.SIGQUIT}
 _LOOK_SECONDS = 0.05
 _QUIET_SECONDS = 1.0
 """How long a stop may take before the reason is shown."""
-_MARGIN_SECONDS = 1.0
-"""For a worker, after it has given up its requests."""
+_MARGIN_SECONDS = 5.0
+"""For a worker on a busy machine to give up its requests and end."""
 
 
 class Arbiter(arbiter.Arbiter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 from contextlib import suppress
@@ -37,12 +38,13 @@ class Worker(Reception):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGQUIT})
 
     def run(self) -> None:
-        """Serve until the process is to stop, and say how many requests that has cut."""
+        """Serve until the process is to stop, say how many requests that has cut, and end without waiting for their threads."""
         super().run()
         self._health.close()  # nothing has waited for its clients
         if cut := self._seats.running:
             self.wsgi.extensions[REQUEST_LOG].cut()
             _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")
+            os._exit(0)
 
     def load_wsgi(self) -> None:
         """Let the application see when this process is stopping, so that live streams end."""
