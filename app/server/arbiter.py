@@ -12,7 +12,7 @@ import queue
 import signal
 import time
 
-from gunicorn import arbiter, sock
+from gunicorn import arbiter, sock, systemd
 
 from stowage.server.connections import is_health
 from stowage.server.notices import end_line, notify
@@ -48,6 +48,12 @@ class Arbiter(arbiter.Arbiter):
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)
         return pid
+
+    def murder_workers(self) -> None:
+        """Called every second: end workers that hang, and tell systemd, if it watches, that this process does not (sd_notify(3))."""
+        super().murder_workers()
+        if "WATCHDOG_USEC" in os.environ:
+            systemd.sd_notify("WATCHDOG=1", self.log)
 
     def handle_term(self) -> None:
         self._stop_by(signal.SIGTERM)

@@ -168,6 +168,19 @@ def test_a_stream_that_does_not_end_is_cut_after_a_while_and_the_log_says_so(tmp
     assert "(pid" not in output
 
 
+def test_a_service_tells_a_service_manager_that_it_is_ready_and_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(START_SECONDS)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+        service = start(tmp_path / "root", "serve")
+        told = [manager.recv(1 << 10).splitlines()[0] for _ in range(3)]
+        service.terminate()
+        assert ended(service)[0] == 0
+    assert told == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
 def test_a_service_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     service = start(tmp_path / "root", "serve", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     wait_until(lambda: answers(tmp_path / "root" / "stowage.sock"), "the service answers")
