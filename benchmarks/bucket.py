@@ -1,5 +1,7 @@
 """How long the docker CLI takes for a large image whose blobs are in a folder, and in a bucket of SeaweedFS on the same machine.
 
+The registry is a docker-registry on the same machine. Each figure is the median of three turns, in which folder and bucket alternate.
+
 `python -m benchmarks.bucket [MIB]`
 """
 
@@ -11,40 +13,61 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
+from benchmarks.registry import registry
 from tests.seaweedfs import Seaweed, running_seaweed
 
+_TURNS = 3
 _STOWAGE = Path(sys.executable).with_name("stowage")
 
 
 def main() -> None:
-    """Print a line for each store, in seconds."""
+    """Print a table in seconds: a line for each store."""
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    with running_seaweed() as server, tempfile.TemporaryDirectory() as name:
+    with running_seaweed() as server, registry() as host, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "files").mkdir()
         (folder / "files/random").write_bytes(os.urandom(size << 20))
         subprocess.run(["tar", "-C", folder / "files", "-cf", folder / "image.tar", "."], check=True)
-        for kind in ("folder", "bucket"):
-            _measure(kind, folder, server)
+        taken: dict[str, list[dict[str, float]]] = {"folder": [], "bucket": []}
+        for _ in range(_TURNS):
+            for kind, found in taken.items():
+                found.append(_measure(kind, folder, server, f"{host}/{kind}:1"))
+    steps = list(taken["folder"][0])
+    print(f"| | {' | '.join(steps)} |", "|---" * (len(steps) + 1) + "|", sep="\n")
+    for kind, found in taken.items():
+        print(f"| {kind} |", " | ".join(f"{median(turn[step] for turn in found):.2f}" for step in steps), "|")
 
 
-def _measure(kind: str, folder: Path, server: Seaweed) -> None:
-    environ = {**os.environ, **server.environ(), "STOWAGE_ROOT": str(folder / kind)}
-    if kind == "bucket":
-        environ["STOWAGE_CONTENT_URL"] = server.url(server.create_bucket())
-    socket, archive = folder / kind / "stowage.sock", str(folder / "saved.tar")
-    steps = (("import", str(folder / "image.tar"), "a:1"), ("save", "-o", archive, "a:1"), ("rmi", "a:1"), ("load", "-i", archive))
-    with subprocess.Popen([_STOWAGE, "serve"], env=environ, stderr=subprocess.DEVNULL) as service:
-        while not socket.exists() and service.poll() is None:
-            time.sleep(0.05)
-        shown: list[str] = []
-        for step in steps:
-            began = time.monotonic()
-            subprocess.run(["docker", "-H", f"unix://{socket}", *step], check=True, stdout=subprocess.DEVNULL)
-            shown.append(f"{step[0]} {time.monotonic() - began:.2f}")
-        service.terminate()
-    print(f"{kind}: {', '.join(shown)}")
+def _measure(kind: str, folder: Path, server: Seaweed, image: str) -> dict[str, float]:
+    """The seconds of each step, on a new store."""
+    archive = str(folder / "saved.tar")
+    steps = {
+        "import": ("import", str(folder / "image.tar"), image),
+        "save": ("save", "-o", archive, image),
+        "push": ("push", image),
+        "delete": ("rmi", image),
+        "pull": ("pull", image),
+        "delete ": ("rmi", image),
+        "load": ("load", "-i", archive),
+    }
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as root:
+        environ = {**os.environ, **server.environ(), "STOWAGE_ROOT": root}
+        if kind == "bucket":
+            environ["STOWAGE_CONTENT_URL"] = server.url(server.create_bucket())
+        socket = Path(root) / "stowage.sock"
+        with subprocess.Popen([_STOWAGE, "serve"], env=environ, stderr=subprocess.DEVNULL) as service:
+            while not socket.exists() and service.poll() is None:
+                time.sleep(0.05)
+            for step, command in steps.items():
+                began = time.monotonic()
+                subprocess.run(["docker", "-H", f"unix://{socket}", *command], check=True, stdout=subprocess.DEVNULL)
+                seconds[step] = time.monotonic() - began
+            service.terminate()
+    del seconds["delete "]
+    return seconds
 
 
 if __name__ == "__main__":
