@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -103,7 +102,7 @@ def _compose(config: Config, metadata: MetadataStore, content: ContentStore, boa
         ),
         downloads=UrlDownloads(config.import_urls, setting=SETTINGS["import_urls"].name),
         platform=config.platform,
-        clock=time.time_ns,
+        clock=metadata.clock,
         limits=_limits(config),
         memory=MemoryBudget(config.request_memory, setting=SETTINGS["request_memory"].name),
         board=board,

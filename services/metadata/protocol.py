@@ -254,6 +254,9 @@ class MetadataStore(Protocol):
     def state(self, wanted: str | Digest) -> State:
         """The state of the image of this name or target, read in one query."""
 
+    def clock(self) -> int:
+        """Nanoseconds since 1970 by the clock that all nodes share: that of PostgreSQL, or with SQLite that of the machine."""
+
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 from stowage.services.errors import EngineError, Internal, Unsupported
 from stowage.services.metadata.arrivals import SqlArrivals
 from stowage.services.metadata.board import SqlBoard
-from stowage.services.metadata.clock import NOW
+from stowage.services.metadata.clock import NANOSECONDS_NOW, NOW, ServerClock
 from stowage.services.metadata.counts import count_rows, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
 from stowage.services.metadata.events import SqlEvents
@@ -80,6 +81,7 @@ class SqlMetadataStore:
         self._unconnected: Engine | None = None
         self._engines_lock = threading.Lock()
         self._is_behind: bool | None = None
+        self._server_clock = ServerClock(lambda: query(self._engine(), lambda connection: connection.scalars(NANOSECONDS_NOW).one()))
 
     def read(self) -> AbstractContextManager[SqlTransaction]:
         return self._transaction(writes=False)
@@ -92,6 +94,9 @@ class SqlMetadataStore:
 
     def state(self, wanted: str | Digest) -> State:
         return query(self._engine(), lambda connection: read_state(connection, wanted))
+
+    def clock(self) -> int:
+        return self._server_clock() if self._engine().dialect.name == "postgresql" else time.time_ns()
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:

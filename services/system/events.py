@@ -37,8 +37,8 @@ def watch_events(engine: Engine, *, since: int | None, until: int | None, filter
         now = tx.events.last()
     position = now if since is None and until is None else 0
     while True:
-        over = until is not None and until < engine.clock()
         try:
+            over = until is not None and until < engine.clock()
             page = _read_page(engine, position)
         except Unavailable:
             yield None
