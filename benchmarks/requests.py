@@ -31,6 +31,7 @@ from benchmarks.registry import free_port
 from benchmarks.workload import one_image
 from stowage.settings import Config
 
+CONFIG = Config.from_environ({})
 CLIENTS = 8
 VIEW, GUNICORN = "constant view", "constant view, gunicorn's worker"
 TARGETS = {
@@ -56,7 +57,9 @@ class Server:
 
     def __init__(self, engine: Engine) -> None:
         self._address = engine.address
-        self._processes = engine.processes()
+        while len(processes := engine.processes()) <= CONFIG.workers:  # one answers, and another has yet to begin
+            time.sleep(0.1)
+        self._processes = processes
 
     def connect(self) -> dict[int, socket.socket]:
         """As many connections as there are clients, by descriptor."""
@@ -169,8 +172,7 @@ def main() -> None:
 
 def _gunicorn(bind: str) -> list[str]:
     """gunicorn's threaded worker, with the service's numbers of workers and threads."""
-    config = Config.from_environ({})
-    numbers = [f"--workers={config.workers}", f"--threads={config.threads}", "--keep-alive=75", "--worker-class=gthread", "--preload"]
+    numbers = [f"--workers={CONFIG.workers}", f"--threads={CONFIG.threads}", "--keep-alive=75", "--worker-class=gthread", "--preload"]
     return [sys.executable, "-m", "gunicorn", *numbers, f"--bind={bind}", "--no-control-socket", "benchmarks.constant:app"]
 
 
