@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response
-from werkzeug.routing import Rule
+from flask import Flask, Request, Response
+from werkzeug.routing import MapAdapter, Rule
 
 from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.access import PAGE_MODE
@@ -53,6 +53,12 @@ class Application(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself: none here is a coroutine, and to find that out for each takes longer than most of them."""
         return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """What matches the request's path. Flask's own also reads the host, which no route depends on, and looks for an upgrade to
+        WebSocket, which Go's server ignores.
+        """
+        return None if request is None else MapAdapter(self.url_map, "", "", "", "http", request.path, request.method)
 
 
 def create_app(config: Config | None = None, *, build: Callable[[Config], Engine] | None = None, metrics: Metrics | None = None) -> Flask:

@@ -71,8 +71,7 @@ class HostGuard:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_ORIGIN)
-        is_checked = schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))
-        if is_checked and not self._is_known(host):
+        if not self._is_known(host) and (schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_HOST)
         return self._application(environ, start_response)
 

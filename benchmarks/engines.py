@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -34,16 +35,16 @@ class UnixConnection(http.client.HTTPConnection):
 
 @dataclass
 class Engine:
-    """An engine: its name, its address (`unix:PATH` or `HOST:PORT`) and the id of its main process."""
+    """An engine: its name, its address (`unix:PATH` or `HOST:PORT`) and the id of its main process; over TLS, what the client shows."""
 
     name: str
     address: str
     pid: int
+    tls: ssl.SSLContext | None = None
 
     def request(self, method: str, path: str, body: Path | None = None) -> tuple[int, int, bytes]:
         """Send a request; the status, the number of bytes of the answer, and the last of them."""
-        kind, _, rest = self.address.partition(":")
-        connection = UnixConnection(rest) if kind == "unix" else http.client.HTTPConnection(self.address, timeout=600)
+        connection = self.connect()
         source = body.open("rb") if body else None
         headers = {
             "Content-Type": "application/x-tar",
@@ -59,6 +60,12 @@ class Engine:
         if response.status >= 400 or b'"errorDetail"' in tail:
             raise RuntimeError(f"{self.name}: {method} {path}: {response.status} {tail!r}")
         return response.status, total, tail
+
+    def connect(self) -> http.client.HTTPConnection:
+        kind, _, rest = self.address.partition(":")
+        if self.tls:
+            return http.client.HTTPSConnection(self.address, timeout=600, context=self.tls)
+        return UnixConnection(rest) if kind == "unix" else http.client.HTTPConnection(self.address, timeout=600)
 
     def processes(self) -> list[int]:
         """The main process and all its descendants."""
@@ -147,12 +154,12 @@ class Meter:
 
 
 @contextmanager
-def stowage(root: Path, bind: str = "", database: str = "") -> Iterator[Engine]:
-    """A service with default settings, by default on a unix socket and with SQLite."""
+def stowage(root: Path, bind: str = "", database: str = "", **settings: str) -> Iterator[Engine]:
+    """A service with default settings but for these, by default on a unix socket and with SQLite; of several addresses the first counts."""
     bind = bind or f"unix:{root}/stowage.sock"
-    environment = {**os.environ, "STOWAGE_ROOT": str(root), "STOWAGE_BIND": bind, "STOWAGE_DATABASE_URL": database}
+    variables = {"STOWAGE_ROOT": str(root), "STOWAGE_BIND": bind, "STOWAGE_DATABASE_URL": database, **settings}
     root.mkdir(parents=True, exist_ok=True)
-    with serving("stowage", [sys.executable, "-m", "stowage", "serve"], bind, environment) as engine:
+    with serving("stowage", [sys.executable, "-m", "stowage", "serve"], bind.partition(",")[0], {**os.environ, **variables}) as engine:
         yield engine
 
 

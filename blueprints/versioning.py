@@ -34,11 +34,15 @@ class ApiVersion(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> ApiVersion:
         """Read `1.45` as leniently as moby compares versions: a missing or empty number is 0, anything after the minor one is ignored."""
-        numbers = [int(part.lstrip("0")[:18] or 0) for part in text.split(".")]
-        return cls(numbers[0], numbers[1] if len(numbers) > 1 else 0)
+        major, _, rest = text.partition(".")
+        return cls(_number(major), _number(rest.partition(".")[0]))
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
+
+
+def _number(digits: str) -> int:
+    return int(digits.lstrip("0")[:18] or 0)
 
 
 MIN_API_VERSION = ApiVersion(1, 24)

@@ -7,9 +7,10 @@ from stowage.blueprints.schemas.json_schema import TEXT
 
 blueprint = Blueprint("system_ping", __name__)
 
+_HEADERS = [("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"), ("Swarm", "inactive")]
+
 
 @blueprint.route("/_ping", methods=["GET", "HEAD"], answer=Answer(TEXT, {"text/plain": {}}), quick=True)
 def system_ping() -> Response:
     """GET, HEAD /_ping."""
-    headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}
-    return Response("OK" if request.method == "GET" else "", headers=headers, content_type="text/plain; charset=utf-8")
+    return Response("OK" if request.method == "GET" else "", headers=_HEADERS, content_type="text/plain; charset=utf-8")

@@ -44,6 +44,13 @@ def test_a_view_is_routed_and_answers(app: Flask) -> None:
     assert app.test_client().post("/images/a/b/weight").status_code == 404
 
 
+def test_an_upgrade_that_no_route_has_changes_nothing(app: Flask) -> None:
+    """As in Go, whose server leaves upgrades to the handlers."""
+    for protocol in ("websocket", "tcp", "h2c"):
+        answer = app.test_client().get("/images/a/weight", headers={"Connection": "Upgrade", "Upgrade": protocol})
+        assert answer.data == b'[{"Weight":"a 1 kg"}]\n'
+
+
 @pytest.mark.parametrize(
     ("version", "body"),
     [
