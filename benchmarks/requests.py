@@ -22,9 +22,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.engines import Engine, serving, stowage
-from benchmarks.registry import free_port
 from benchmarks.workload import one_image
 from stowage.settings import Config
+from tests.ports import free_port
 
 CLIENTS = 8
 TARGETS = {

@@ -19,8 +19,9 @@ import pytest
 import requests
 
 from benchmarks.cluster import BUCKET, Node, Nodes, running_nodes
-from tests.conformance.conftest import free_port, needs
+from tests.conformance.conftest import needs
 from tests.conformance.test_crash import archive
+from tests.ports import free_port
 from tests.postgresql import program
 from tests.waiting import poll
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.test_crash import archive, prune_named, request
+from tests.ports import free_port
 from tests.postgresql import Cluster, running_cluster
 
 OUTAGES = 3
