@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Json, Layout, make_layer
-from tests.conformance.conftest import Service, free_port, needs, skopeo
+from tests.conformance.conftest import Service, needs, skopeo
 from tests.conformance.test_pull import digest_at
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.uploads import UploadFault
+from tests.ports import free_port
 
 LAYERS = [make_layer("pushed", 2 << 20), make_layer("too", 64)]
 
@@ -29,6 +30,11 @@ LAYERS = [make_layer("pushed", 2 << 20), make_layer("too", 64)]
 @pytest.fixture(scope="module", autouse=True)
 def docker_cli() -> None:
     needs("docker")
+
+
+@pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
 
 
 def load(service: Service, folder: Path, layout: Layout, descriptor: Json, name: str) -> None:
