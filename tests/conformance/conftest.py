@@ -24,9 +24,10 @@ from tests.conformance.stores import STORES
 from tests.ports import free_port
 from tests.postgresql import Cluster
 from tests.seaweedfs import Seaweed
+from tests.waiting import poll
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS = 30
+START_SECONDS = 60
 STOWAGE = (sys.executable, "-m", "stowage")
 
 
@@ -74,8 +75,9 @@ class Service:
         wait_for(lambda: listens(self.port), self.process, f"stowage (log: {self.log})")
 
     def kill(self) -> None:
-        """SIGKILL to every process of the service, as a power cut would."""
+        """SIGKILL to every process of the service, as a power cut would; none is left afterwards."""
         self._signal(signal.SIGKILL)
+        poll(lambda: not listens(self.port))
 
     def stop(self) -> None:
         self._signal(signal.SIGTERM)

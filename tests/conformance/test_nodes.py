@@ -17,6 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 import requests
+import urllib3
 
 from benchmarks.cluster import BUCKET, Node, Nodes, running_nodes
 from tests.conformance.conftest import needs
@@ -30,7 +31,8 @@ PULLED = 2
 REQUEST_SECONDS = 90
 """No request takes longer, whatever happens: the bounds of a change, of a retried transfer and of a stopped node, one after the other."""
 
-_REFUSED = (docker.errors.DockerException, requests.RequestException, subprocess.CalledProcessError)
+_REFUSED = (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, subprocess.CalledProcessError)
+"""docker-py lets through what urllib3 says of a stream that is cut."""
 
 
 @contextmanager
