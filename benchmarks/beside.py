@@ -20,9 +20,10 @@ from statistics import median
 
 from benchmarks.__main__ import arguments
 from benchmarks.engines import Cost, Engine, dockerd, stowage, wipe
-from benchmarks.registry import free_port, registry, skopeo
+from benchmarks.registry import registry, skopeo
 from benchmarks.workload import large_image, made_layers
 from tests.conformance.certificates import certify, client_context, tls_settings
+from tests.ports import free_port
 
 Turn = dict[str, dict[str, Cost]]
 """The cost of each operation for each engine."""

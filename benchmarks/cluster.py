@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import IO
 
 from stowage.stopping import end_with_parent
-from tests.postgresql import Cluster, as_postgres, free_port
+from tests.ports import free_port
+from tests.postgresql import Cluster, as_postgres
 from tests.seaweedfs import Seaweed
 
 REPOSITORY = Path(__file__).resolve().parents[1]

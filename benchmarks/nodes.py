@@ -22,9 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.cluster import Nodes, running_nodes
-from benchmarks.registry import free_port, registry
+from benchmarks.registry import registry
 from tests.builders import Layout
 from tests.conformance.recorded.archives import tar_of
+from tests.ports import free_port
 
 LAYERS = 10
 LAYER_BYTES = 100_000

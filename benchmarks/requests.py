@@ -27,9 +27,9 @@ from statistics import median
 
 from benchmarks import constant
 from benchmarks.engines import Engine, serving
-from benchmarks.registry import free_port
 from benchmarks.workload import one_image
 from stowage.settings import Config
+from tests.ports import free_port
 
 CONFIG = Config.from_environ({})
 CLIENTS = 8

@@ -17,8 +17,8 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 
 from benchmarks.engines import stowage
 from benchmarks.gallery import fill
-from benchmarks.registry import free_port
 from tests.conformance.browser import open_browser
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)

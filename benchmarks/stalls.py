@@ -20,7 +20,8 @@ from pathlib import Path
 from stowage.services.errors import EngineError
 from stowage.services.metadata.database import TIMEOUT_SECONDS
 from tests.engines import metadata_store
-from tests.postgresql import Cluster, Database, free_port, running_cluster
+from tests.ports import free_port
+from tests.postgresql import Cluster, Database, running_cluster
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HOLDER = """

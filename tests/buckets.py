@@ -28,6 +28,14 @@ def open_bucket(root: Path, url: str, metadata: SqlMetadataStore, **options: Any
     return S3Store(root, bucket, MetadataObjects(metadata), locks, **(defaults | options))
 
 
+def lose_blob(content: ContentStore, digest: Digest) -> None:
+    """Remove the file or the object of a blob, whose row stays."""
+    if isinstance(content, S3Store):
+        content._bucket.delete([content._location(digest)])
+    else:
+        content.delete([digest])
+
+
 class _Ingest:
     def __init__(self, inner: Any, metadata: SqlMetadataStore) -> None:
         self._inner, self._metadata = inner, metadata

@@ -21,6 +21,8 @@ from stowage.services.registry.urls import UrlDownloads
 PLATFORM = Platform("linux", "amd64")
 ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 """Run tests that use the fixture `metadata`, and so `engine`, on each database."""
+ON_EVERY_STORAGE = pytest.mark.parametrize("storage", ["folder", "s3"], indirect=True)
+"""Run a test that uses the fixture `engine` on a folder and on a bucket; a module says STORAGES for all of its tests."""
 
 REQUEST_MEMORY = 512 << 20
 LIMITS = Limits(

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from uuid import uuid4
 
 from stowage.services.content.signature import Credentials, query_string, sign
 from stowage.stopping import end_with_parent
+from tests.ports import free_port
 
 ADMIN = Credentials("stowage-admin", "the secret of the administrator")
 UNLISTED = Credentials("stowage-unlisted", "the secret of one who may not list")
@@ -30,6 +30,8 @@ REGION = "us-east-1"
 _ACTIONS = {ADMIN: ["Admin", "Read", "Write", "List", "Tagging"], UNLISTED: ["Read", "Write"], READER: ["Read", "List"]}
 _PROGRAM = Path(sys.executable).with_name("weed")
 _START_SECONDS = 60
+_TO_GRPC = 10_000
+"""From a port of the server to the one for its own parts."""
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Seaweed:
 
     def start(self) -> None:
         """Start the server, on the ports that it had before."""
-        self.ports = self.ports or _free_ports("s3", "master", "volume", "filer")
+        self.ports = self.ports or {name: free_port(_TO_GRPC) for name in ("s3", "master", "volume", "filer")}
         (self.folder / "data").mkdir(exist_ok=True)
         identities = [
             {"name": key.key_id, "credentials": [{"accessKey": key.key_id, "secretKey": key.secret}], "actions": actions}
@@ -83,7 +85,7 @@ class Seaweed:
         ]
         (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
         ports = [f"-{name}.port={port}" for name, port in self.ports.items()]
-        grpc = [f"-{name}.port.grpc={port + 10000}" for name, port in self.ports.items()]
+        grpc = [f"-{name}.port.grpc={port + _TO_GRPC}" for name, port in self.ports.items()]
         parent = os.getpid()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -144,28 +146,6 @@ def running_seaweed() -> Iterator[Seaweed]:
         finally:
             server.stop()
         for name, port in server.ports.items():
-            Path(f"/tmp/seaweedfs-{name}-grpc-{port + 10000}.sock").unlink(missing_ok=True)
+            Path(f"/tmp/seaweedfs-{name}-grpc-{port + _TO_GRPC}.sock").unlink(missing_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_ports(*names: str) -> dict[str, int]:
-    """A free port for each of these, all below those that the system gives to clients; that plus 10,000 is free too."""
-    found: dict[str, int] = {}
-    port = 10000 + os.getpid() * 7 % 11000
-    for name in names:
-        while not (_is_free(port) and _is_free(port + 10000)):
-            port += 1
-        found[name] = port
-        port += 1
-    return found
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

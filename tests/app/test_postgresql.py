@@ -14,7 +14,8 @@ import pytest
 from stowage.settings import Config
 from stowage.wiring import open_engine
 from tests.builders import put_image
-from tests.postgresql import Cluster, Database, free_port
+from tests.ports import free_port
+from tests.postgresql import Cluster, Database
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,6 @@ folders.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
@@ -16,21 +15,20 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.conformance.certificates import certify
+from tests.conformance.stores import STORES
+from tests.ports import free_port
 from tests.postgresql import Cluster
+from tests.seaweedfs import Seaweed
+from tests.waiting import poll
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS = 30
+START_SECONDS = 60
 STOWAGE = (sys.executable, "-m", "stowage")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(ready: object, process: subprocess.Popen[bytes], what: str) -> None:
@@ -77,8 +75,9 @@ class Service:
         wait_for(lambda: listens(self.port), self.process, f"stowage (log: {self.log})")
 
     def kill(self) -> None:
-        """SIGKILL to every process of the service, as a power cut would."""
+        """SIGKILL to every process of the service, as a power cut would; none is left afterwards."""
         self._signal(signal.SIGKILL)
+        poll(lambda: not listens(self.port))
 
     def stop(self) -> None:
         self._signal(signal.SIGTERM)
@@ -112,31 +111,60 @@ def needs(program: str) -> None:
         pytest.skip(f"{program} is not installed")
 
 
-ON_EVERY_DATABASE = pytest.mark.parametrize("service", ["sqlite", "postgresql"], indirect=True)
-"""Run the tests of a module with a service on each database."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    stores = STORES.get(metafunc.module.__name__.rpartition(".")[2])
+    if stores and "store" in metafunc.fixturenames:
+        metafunc.parametrize("store", stores, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="session")
-def new_database(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
-    """Returns the settings of a service on a new database: "sqlite" or "postgresql"."""
-    numbers = itertools.count()
+@pytest.fixture(scope="module")
+def store(request: pytest.FixtureRequest) -> str:
+    """Where a service has its rows and blobs: one of EVERY store."""
+    return str(getattr(request, "param", "sqlite"))
 
-    def create(kind: str) -> dict[str, str]:
-        if kind == "sqlite":
-            return {}
-        cluster: Cluster = request.getfixturevalue("postgresql")
-        return {"STOWAGE_DATABASE_URL": cluster.create_database(f"service_{next(numbers)}")}
+
+@pytest.fixture(scope="module")
+def new_store(request: pytest.FixtureRequest, store: str) -> Callable[[], dict[str, str]]:
+    """Returns the settings of a service on an empty store."""
+
+    def create() -> dict[str, str]:
+        settings = {}
+        if store != "sqlite":
+            cluster: Cluster = request.getfixturevalue("postgresql")
+            settings["STOWAGE_DATABASE_URL"] = cluster.create_database(f"service-{uuid4().hex}")
+        if store == "s3":
+            server: Seaweed = request.getfixturevalue("seaweedfs")
+            url = server.url(request.getfixturevalue("bucket"), f"service-{uuid4().hex}")
+            settings |= {"STOWAGE_CONTENT_URL": url, **server.environ()}
+        return settings
 
     return create
 
 
 @pytest.fixture
-def service(request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[str], dict[str, str]]) -> Iterator[Service]:
+def service(tmp_path: Path, new_store: Callable[[], dict[str, str]]) -> Iterator[Service]:
     """A running service with an empty store."""
-    running = Service(tmp_path / "stowage", free_port(), new_database(getattr(request, "param", "sqlite")))
+    running = Service(tmp_path / "stowage", free_port(), new_store())
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[], dict[str, str]]) -> Iterator[Service]:
+    """A running service for the tests of a module."""
+    running = Service(tmp_path_factory.mktemp("shared") / "stowage", free_port(), new_store())
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def emptied(shared: Service) -> Service:
+    """The service of the module, without images. A module whose tests leave nothing else behind uses it as `service`."""
+    needs("docker")
+    shared.docker("image", "prune", "--all", "--force")
+    return shared
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.certificates import certify
-from tests.conformance.conftest import REPOSITORY, START_SECONDS, Service, free_port, listens, needs, wait_for
+from tests.conformance.conftest import REPOSITORY, START_SECONDS, Service, listens, needs, wait_for
+from tests.ports import free_port
 
 SITE = REPOSITORY / "deploy" / "nginx.conf"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

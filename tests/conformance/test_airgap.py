@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Layout, layers_of, make_layer
-from tests.conformance.conftest import REPOSITORY, STOWAGE, Service, free_port, needs
+from tests.conformance.conftest import REPOSITORY, STOWAGE, Service, needs
 from tests.conformance.test_pull import digest_at
 from tests.conformance.test_registry_auth import PASSWORD, registry_that_wants_a_login
 from tests.fake_registry import FakeRegistry
+from tests.ports import free_port
 
 BASE = make_layer("base", 3 << 20)
 

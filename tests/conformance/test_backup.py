@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.builders import make_layer
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
+from tests.ports import free_port
 
 
 def import_image(service: Service, name: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Json, Layout, digest_of, make_layer, on_platform
-from tests.conformance.conftest import Service, free_port, needs, skopeo
+from tests.conformance.conftest import Service, needs, skopeo
+from tests.ports import free_port
 
 PLATFORMS = ("linux/amd64", "linux/arm64")
 BUILDKIT = "moby/buildkit:buildx-stable-1"

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import REPOSITORY, free_port, needs
+from tests.conformance.conftest import REPOSITORY, needs
 from tests.conformance.test_crash import archive
 from tests.conformance.test_nodes import cli, cluster_folder, names
+from tests.ports import free_port
 from tests.postgresql import program
 from tests.waiting import poll
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Json, Layout, make_layer
-from tests.conformance.conftest import Service, free_port, needs, skopeo
+from tests.conformance.conftest import Service, needs, skopeo
+from tests.ports import free_port
 
 PROJECT = """
 name: demo

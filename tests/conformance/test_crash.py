@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port, skopeo
+from tests.conformance.conftest import Service, skopeo
 from tests.conformance.recorded.archives import BASE, Layout, tar_of
+from tests.ports import free_port
 
 ROUNDS = 4
 LAYER_BYTES = 3_000_000
@@ -132,11 +133,8 @@ def stocked(registry: str, tmp_path: Path) -> str:
     return registry
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_acknowledged_images_survive_sigkill(
-    stocked: str, tmp_path: Path, database: str, new_database: Callable[[str], dict[str, str]]
-) -> None:
-    service = Service(tmp_path / "stowage", free_port(), new_database(database))
+def test_acknowledged_images_survive_sigkill(stocked: str, tmp_path: Path, new_store: Callable[[], dict[str, str]]) -> None:
+    service = Service(tmp_path / "stowage", free_port(), new_store())
     acknowledged: set[str] = set()
     for seed in range(ROUNDS):
         service.start()

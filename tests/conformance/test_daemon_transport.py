@@ -45,6 +45,11 @@ def docker_cli() -> None:
 
 
 @pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
+
+
+@pytest.fixture
 def image(service: Service, tmp_path: Path) -> Json:
     """The descriptor of app:1, an image of two layers that the service has."""
     layout = Layout()

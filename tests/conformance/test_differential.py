@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.differential import images, registries, requests
 from tests.conformance.differential.allowed import ALLOWED, Allowed
 from tests.conformance.recorded import archives
 from tests.conformance.recorded import scenarios as recorded
 from tests.conformance.recorded.api import Api, Resp
 from tests.conformance.test_recorded_answers import COMPATIBILITY, RECORDED, differences
+from tests.ports import free_port
 
 NEWEST = (1, 45)
 OWN = (*requests.SCENARIOS, *registries.SCENARIOS, *images.SCENARIOS)

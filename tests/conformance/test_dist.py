@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders import simple_layout
-from tests.conformance.conftest import STOWAGE, free_port, needs
+from tests.conformance.conftest import STOWAGE, needs
 from tests.conformance.installations import Installed, copy_tree, make_other_project, run, serves_docker
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(900)  # two builds, with what the package index gives them
 

@@ -13,7 +13,7 @@ import pytest
 from docker.models.images import Image
 
 from tests.builders import ArchivedImage, Layout, docker_archive_members, make_layer, make_tar
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.fake_registry.index import FakeIndex
 
 VERSIONS = ["1.24", "1.30", "1.41", "1.45", "1.51", "1.52", "1.56"]
@@ -21,18 +21,9 @@ prunes = pytest.mark.parametrize("client", ["auto", *VERSIONS[1:]], indirect=Tru
 """docker-py has `prune` and `df` from 1.25 on."""
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service for all tests of this file: each removes what it made."""
-    service = Service(tmp_path_factory.mktemp("docker-py") / "stowage", free_port())
-    service.start()
-    yield service
-    service.stop()
-
-
 @pytest.fixture(params=["unix", "tcp"])
-def base_url(request: pytest.FixtureRequest, running: Service) -> str:
-    return f"unix://{running.socket}" if request.param == "unix" else f"tcp://127.0.0.1:{running.port}"
+def base_url(request: pytest.FixtureRequest, shared: Service) -> str:
+    return f"unix://{shared.socket}" if request.param == "unix" else f"tcp://127.0.0.1:{shared.port}"
 
 
 @pytest.fixture(params=["auto", *VERSIONS])
@@ -46,10 +37,10 @@ def client(request: pytest.FixtureRequest, base_url: str, tmp_path: Path, monkey
 
 
 @pytest.fixture
-def newest(running: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.DockerClient]:
+def newest(shared: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.DockerClient]:
     """A client at the version that it and the service agree on."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    connected = docker.DockerClient(base_url=f"unix://{running.socket}")
+    connected = docker.DockerClient(base_url=f"unix://{shared.socket}")
     yield connected
     for image in connected.images.list(all=True):
         connected.images.remove(image.id, force=True)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
+from tests.ports import free_port
 
 CLOSE = "Connection: close"
 FORM = "Content-Type: application/x-www-form-urlencoded"

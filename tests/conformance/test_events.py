@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.builders import make_tar, simple_layout
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
+from tests.ports import free_port
 
 Told = tuple[str, str, dict[str, str]]
 ROOTFS = make_tar({"a": b"abc"})

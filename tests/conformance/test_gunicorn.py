@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import REPOSITORY, START_SECONDS, STOWAGE, Service, free_port, listens, wait_for
+from tests.conformance.conftest import REPOSITORY, START_SECONDS, STOWAGE, Service, listens, wait_for
 from tests.conformance.plain_gunicorn import THREADS, Gunicorn
+from tests.ports import free_port
 
 SERVE = """
 from stowage.server import serving

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.certificates import tls_settings
-from tests.conformance.conftest import Service, free_port, listens
+from tests.conformance.conftest import Service, listens
+from tests.ports import free_port
 from tests.waiting import poll
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.certificates import client_context, tls_settings
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
 from tests.conformance.test_edges import CLOSE, head, message_of, parse
+from tests.ports import free_port
 
 BROKEN = (
     "[",

@@ -14,6 +14,11 @@ from tests.conformance.conftest import Service, needs, skopeo
 
 
 @pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
+
+
+@pytest.fixture
 def published(registry: str, tmp_path: Path) -> str:
     """An image for two platforms at the registry, with an attestation of each."""
     needs("docker")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders import simple_layout
-from tests.conformance.conftest import REPOSITORY, free_port, needs
+from tests.conformance.conftest import REPOSITORY, needs
 from tests.conformance.installations import OTHER_PROJECT, Installed, copy_tree, make_other_project, run, serves_docker
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(900)  # for what the package index gives
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.front import fronted
 from tests.conformance.plain_gunicorn import THREADS, Gunicorn
 from tests.conformance.test_edges import CLOSE, exchange, head
 from tests.conformance.test_gunicorn import QuickServe, begin_upload
+from tests.ports import free_port
 from tests.waiting import poll
 
 JSON = {"STOWAGE_LOG_FORMAT": "json"}

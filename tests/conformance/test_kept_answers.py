@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from tests.builders import Layout, make_layer
-from tests.conformance.conftest import ON_EVERY_DATABASE, Service
+from tests.conformance.conftest import Service
 
-pytestmark = ON_EVERY_DATABASE
 CLIENTS = 8
 """So many that both workers have some of their connections."""
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import ArchivedImage, Layout, docker_archive, make_layer, simple_layout
-from tests.conformance.conftest import START_SECONDS, Service, free_port
+from tests.conformance.conftest import START_SECONDS, Service
+from tests.ports import free_port
 
 MIB = 1 << 20
 MEMORY = 128 * MIB

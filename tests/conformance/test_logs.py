@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port, wait_for
+from tests.conformance.conftest import Service, wait_for
 from tests.conformance.test_edges import CLOSE, exchange, head, parse
+from tests.ports import free_port
 
 RECORD = re.compile(
     r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+ |\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[[A-Z]+\] )"

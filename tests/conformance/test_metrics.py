@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conformance.conftest import Service, free_port, listens
+from tests.conformance.conftest import Service, listens
 from tests.conformance.front import fronted
 from tests.conformance.test_edges import CLOSE, exchange, head, parse
 from tests.conformance.test_health import address, ask
+from tests.ports import free_port
 from tests.waiting import poll
 
 Key = tuple[str, frozenset[tuple[str, str]]]

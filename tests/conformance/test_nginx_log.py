@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.front import fronted
 from tests.conformance.test_edges import CLOSE, head, parse
+from tests.ports import free_port
 
 ESCAPE = "\x1b[31mFORGED"
 UNPRINTABLE = re.compile(rb"[^\n -~]")

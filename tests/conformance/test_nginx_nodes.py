@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.certificates import certify
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
 from tests.conformance.front import make_certificates, running_nginx, site
 from tests.conformance.test_nginx import until
+from tests.ports import free_port
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 REQUESTS = [("GET", "/images/json"), ("POST", "/images/load"), ("DELETE", "/images/app:1"), ("POST", "/images/app:1/tag")]

@@ -17,10 +17,12 @@ from pathlib import Path
 import docker
 import pytest
 import requests
+import urllib3
 
 from benchmarks.cluster import BUCKET, Node, Nodes, running_nodes
-from tests.conformance.conftest import free_port, needs
+from tests.conformance.conftest import needs
 from tests.conformance.test_crash import archive
+from tests.ports import free_port
 from tests.postgresql import program
 from tests.waiting import poll
 
@@ -29,7 +31,8 @@ PULLED = 2
 REQUEST_SECONDS = 90
 """No request takes longer, whatever happens: the bounds of a change, of a retried transfer and of a stopped node, one after the other."""
 
-_REFUSED = (docker.errors.DockerException, requests.RequestException, subprocess.CalledProcessError)
+_REFUSED = (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, subprocess.CalledProcessError)
+"""docker-py lets through what urllib3 says of a stream that is cut."""
 
 
 @contextmanager

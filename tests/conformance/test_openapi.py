@@ -17,7 +17,8 @@ from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from tests.builders import make_tar, simple_layout
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
+from tests.ports import free_port
 
 ASK_ELSEWHERE = r"^/(distribution/.*|images/search|images/create|images/\{name\}/push|auth)$"
 """Operations that ask a registry, whose address would be made of random text."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
+from tests.ports import free_port
 
 ROOTFS = bytes(10240)
 """An archive of nothing."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import REPOSITORY, START_SECONDS, free_port, listens, wait_for
+from tests.conformance.conftest import REPOSITORY, START_SECONDS, listens, wait_for
 from tests.conformance.test_edges import CLOSE, head, message_of, parse
+from tests.ports import free_port
 
 
 @dataclass

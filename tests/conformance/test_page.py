@@ -14,7 +14,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.builders import Json, Layout, make_layer
 from tests.conformance.browser import axe, browser, complaints, follow, hosts_asked, leading_elsewhere, open_browser, page_of, violations
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
+from tests.ports import free_port
 
 __all__ = ["axe", "browser"]
 HOSTILE = '<img src=x onerror="window.hacked=1">'

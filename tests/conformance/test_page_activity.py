@@ -18,8 +18,9 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.builders import Layout, make_tar, simple_layout
 from tests.conformance.browser import axe, browser, complaints, hosts_asked, page_of, violations
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
 from tests.fake_registry import FakeRegistry
+from tests.ports import free_port
 from tests.waiting import poll
 
 __all__ = ["axe", "browser"]

@@ -13,7 +13,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.builders import Layout, Link, make_tar
 from tests.conformance.browser import axe, browser, complaints, hosts_asked, leading_elsewhere, page_of, violations
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
+from tests.ports import free_port
 
 __all__ = ["axe", "browser"]
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 import pytest
 
 from tests.conformance.certificates import client_context, tls_settings
-from tests.conformance.conftest import REPOSITORY, STOWAGE, needs, wait_for
+from tests.conformance.conftest import REPOSITORY, START_SECONDS, STOWAGE, needs, wait_for
 from tests.conformance.plain_gunicorn import GUNICORN, THREADS
 
 Found = TypeVar("Found")
@@ -62,7 +62,8 @@ def serving(root: Path, *command: str, **settings: str) -> Iterator[Callable[...
 
     def connect(address: str, source: str = "") -> socket.socket:
         return within(
-            process.pid, lambda: socket.create_connection((address, PORT), timeout=20, source_address=(source, 0) if source else None)
+            process.pid,
+            lambda: socket.create_connection((address, PORT), timeout=START_SECONDS, source_address=(source, 0) if source else None),
         )
 
     def accepts() -> bool:

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.test_crash import archive, prune_named, request
+from tests.ports import free_port
 from tests.postgresql import Cluster, running_cluster
+from tests.waiting import poll
 
+CLIENTS = 4
 OUTAGES = 3
 
 
@@ -39,20 +42,20 @@ def service(cluster: Cluster, tmp_path: Path) -> Iterator[Service]:
 
 
 def test_a_database_that_crashes_under_traffic_loses_nothing(service: Service, cluster: Cluster) -> None:
-    over = threading.Event()
+    over, kept = threading.Event(), list[str]()
     with ThreadPoolExecutor() as pool:
-        clients = [pool.submit(load_until, over, service, number) for number in range(4)]
+        clients = [pool.submit(load_until, over, service, number, kept) for number in range(CLIENTS)]
         try:
             for _ in range(OUTAGES):
-                time.sleep(2)
+                wait_for_more(kept)
                 cluster.stop()
                 cluster.start()
-            time.sleep(2)
+            wait_for_more(kept)
         finally:
             over.set()
-        acknowledged = [name for client in clients for name in client.result()]
-    assert len(acknowledged) > len(clients) * OUTAGES
-    for name in acknowledged:
+        for client in clients:
+            client.result()
+    for name in kept:
         assert request(service, "GET", f"/images/{name}/json")[0] == 200
     verified = service.run("verify")
     assert verified.returncode == 0, verified.stdout  # there may be files without a row
@@ -60,9 +63,14 @@ def test_a_database_that_crashes_under_traffic_loses_nothing(service: Service, c
     assert request(service, "GET", "/images/json") == (200, b"[]\n")
 
 
-def load_until(over: threading.Event, service: Service, client: int) -> list[str]:
-    """Load images and delete every other one; returns the names of those that were acknowledged and not deleted."""
-    kept: list[str] = []
+def wait_for_more(kept: list[str]) -> None:
+    """Until the clients have got on: each has more than one image acknowledged."""
+    enough = len(kept) + 3 * CLIENTS
+    poll(lambda: len(kept) > enough, 60)
+
+
+def load_until(over: threading.Event, service: Service, client: int, kept: list[str]) -> None:
+    """Load images and delete every other one; adds the names of those that were acknowledged and not deleted."""
     for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
         name = f"outage/client{client}:{number}"
         _, answer = request(service, "POST", "/images/load", archive(name, 1000 * client + number, layer_bytes=100_000))
@@ -72,7 +80,6 @@ def load_until(over: threading.Event, service: Service, client: int) -> list[str
             request(service, "DELETE", f"/images/{name}")
         else:
             kept.append(name)
-    return kept
 
 
 def test_while_the_database_is_away_every_answer_says_so(service: Service, cluster: Cluster) -> None:

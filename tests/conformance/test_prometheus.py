@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from tests.builders import Layout, make_layer
-from tests.conformance.conftest import REPOSITORY, Service, free_port, needs, wait_for
+from tests.conformance.conftest import REPOSITORY, Service, needs, wait_for
 from tests.conformance.test_edges import CLOSE, exchange, head
+from tests.ports import free_port
 from tests.waiting import poll
 
 ALERTS = REPOSITORY / "deploy" / "alerts.yml"

@@ -20,6 +20,11 @@ from tests.conformance.conftest import Service, skopeo
 LAYERS = [make_layer("one", 2 << 20), make_layer("two", 64)]
 
 
+@pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
+
+
 def push(registry: str, folder: Path, layout: Layout, descriptor: Json, repository: str, *options: str) -> str:
     """Copy one manifest of the layout to the registry as `repository:1`; returns the canonical name."""
     layout.tag(descriptor, "docker.io/library/source:1")

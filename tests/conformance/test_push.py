@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Json, Layout, make_layer
-from tests.conformance.conftest import Service, free_port, needs, skopeo
+from tests.conformance.conftest import Service, needs, skopeo
 from tests.conformance.test_pull import digest_at
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.uploads import UploadFault
+from tests.ports import free_port
 
 LAYERS = [make_layer("pushed", 2 << 20), make_layer("too", 64)]
 
@@ -29,6 +30,11 @@ LAYERS = [make_layer("pushed", 2 << 20), make_layer("too", 64)]
 @pytest.fixture(scope="module", autouse=True)
 def docker_cli() -> None:
     needs("docker")
+
+
+@pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
 
 
 def load(service: Service, folder: Path, layout: Layout, descriptor: Json, name: str) -> None:
@@ -78,18 +84,18 @@ def test_every_digest_stays_through_registries_and_clients(
     assert image_id(service, last) == descriptor["digest"]
 
 
-def test_a_push_tells_what_happens_to_each_layer(service: Service, registry: str, tmp_path: Path) -> None:
+def test_a_push_tells_what_happens_to_each_layer(service: Service, store: str, registry: str, tmp_path: Path) -> None:
     layout = Layout()
     image = layout.image([make_layer("told", 3 << 20)])
-    name = f"{registry}/told/app:1"
+    name = f"{registry}/told-{store}/app:1"
     load(service, tmp_path, layout, image, name)
     (layer,) = [part["digest"][7:19] for part in json.loads(layout.blobs[image["digest"]])["layers"]]
     closing = f"1: digest: {image['digest']} size: {image['size']}"
     first = service.docker("push", name).stdout.decode().splitlines()
-    assert first == [f"The push refers to repository [{registry}/told/app]", f"{layer}: Preparing", f"{layer}: Pushed", closing]
+    assert first == [f"The push refers to repository [{registry}/told-{store}/app]", f"{layer}: Preparing", f"{layer}: Pushed", closing]
     assert service.docker("push", name).stdout.decode().splitlines()[2:] == [f"{layer}: Layer already exists", closing]
-    service.docker("tag", name, f"{registry}/told/other:1")
-    assert f"{layer}: Mounted from told/app" in service.docker("push", f"{registry}/told/other:1").stdout.decode()
+    service.docker("tag", name, f"{registry}/told-{store}/other:1")
+    assert f"{layer}: Mounted from told-{store}/app" in service.docker("push", f"{registry}/told-{store}/other:1").stdout.decode()
 
 
 def test_all_tags_are_pushed(service: Service, registry: str, tmp_path: Path) -> None:
@@ -170,16 +176,16 @@ def test_a_busy_registry_is_tried_again_and_the_cli_says_so(service: Service, tm
         assert fake.tags("team/app") == ["1"]
 
 
-def test_a_connection_that_is_cut_in_a_layer_is_made_again(service: Service, registry: str, tmp_path: Path) -> None:
+def test_a_connection_that_is_cut_in_a_layer_is_made_again(service: Service, store: str, registry: str, tmp_path: Path) -> None:
     layout = Layout()
     image = layout.image([make_layer("cut", 8 << 20)], compression="none")
     with cut_once(registry, after=4 << 20) as (host, cut):
-        name = f"{host}/cut/app:1"
+        name = f"{host}/cut-{store}/app:1"
         load(service, tmp_path, layout, image, name)
         shown = service.docker("push", name).stdout.decode()
         assert cut.is_set()
     assert f"1: digest: {image['digest']}" in shown
-    assert str(digest_at(f"{registry}/cut/app:1")) == image["digest"]
+    assert str(digest_at(f"{registry}/cut-{store}/app:1")) == image["digest"]
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.recorded import archives, scenarios
 from tests.conformance.recorded.api import Api
 
@@ -38,16 +38,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[str], dict[str, str]]
-) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("recorded") / "stowage", free_port(), new_database(request.param))
-    service.start()
-    yield service
-    service.stop()
-
-
 def differences(want: Any, got: Any, path: str = "") -> Iterator[str]:
     """What differs between two normalised answers, a line each."""
     if type(want) is not type(got):
@@ -66,9 +56,9 @@ def differences(want: Any, got: Any, path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(scenario, id=scenario.__name__) for scenario in scenarios.SCENARIOS])
-def test_answers_are_those_of_the_engine(scenario: Any, running: Service, folder: Path) -> None:
+def test_answers_are_those_of_the_engine(scenario: Any, shared: Service, folder: Path) -> None:
     wanted = json.loads(RECORDED.read_text())[scenario.__name__]
-    api = Api("127.0.0.1", running.port)
+    api = Api("127.0.0.1", shared.port)
     scenario(api, folder)
 
     allowed = ALLOWED.get(scenario.__name__, {})

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Layout, make_layer, simple_layout
-from tests.conformance.conftest import START_SECONDS, Service, free_port, listens, needs, wait_for
+from tests.conformance.conftest import START_SECONDS, Service, listens, needs, wait_for
 from tests.fake_registry import FakeRegistry, Fault
+from tests.ports import free_port
 from tests.waiting import poll
 
 PASSWORD = "s3cret-p4ssword"

@@ -11,8 +11,9 @@ import docker
 import pytest
 
 from tests.builders import Layout, make_layer
-from tests.conformance.conftest import Service, free_port, needs, skopeo
+from tests.conformance.conftest import Service, needs, skopeo
 from tests.fake_registry.index import FakeIndex
+from tests.ports import free_port
 
 RESULTS = [
     {"name": "team/app", "description": "The app", "star_count": 7, "is_official": False},
@@ -23,6 +24,11 @@ RESULTS = [
 @pytest.fixture(scope="module", autouse=True)
 def docker_cli() -> None:
     needs("docker")
+
+
+@pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import pytest
 
 from tests.builders import Layout, make_layer, simple_layout
 from tests.conformance.certificates import client_context, tls_settings
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.plain_gunicorn import Gunicorn
+from tests.ports import free_port
 from tests.waiting import poll
 
 BIG = 8 << 20

@@ -19,6 +19,11 @@ NAME = "team/app:1"
 PLATFORM = urllib.parse.quote('{"os": "linux", "architecture": "amd64"}')
 
 
+@pytest.fixture
+def service(emptied: Service) -> Service:
+    return emptied
+
+
 def images(service: Service) -> str:
     return f"http://127.0.0.1:{service.port}/v1.56/images"
 

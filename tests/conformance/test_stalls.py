@@ -14,9 +14,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.builders import Layout, make_tar, simple_layout
-from tests.conformance.conftest import Service, free_port, needs, skopeo
+from tests.conformance.conftest import Service, needs, skopeo
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import Slowness
+from tests.ports import free_port
 from tests.resources import sockets
 from tests.waiting import poll
 

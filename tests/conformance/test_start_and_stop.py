@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import START_SECONDS, STOWAGE, free_port, needs
+from tests.conformance.conftest import START_SECONDS, STOWAGE, needs
+from tests.ports import free_port
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}

@@ -19,11 +19,12 @@ import pytest
 from stowage.server.seats import SPARE
 from tests.builders import Layout, make_layer
 from tests.conformance.certificates import client_context, tls_settings
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
 from tests.conformance.front import NGINX, fronted
 from tests.conformance.test_edges import CLOSE, head, parse
 from tests.conformance.test_tls import ping
 from tests.key_updates import KeyUpdates
+from tests.ports import free_port
 
 THREADS = 8
 MANY = 5 * THREADS

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conftest import REPOSITORY, free_port, listens, wait_for
+from tests.conformance.conftest import REPOSITORY, listens, wait_for
+from tests.ports import free_port
 from tests.waiting import poll
 
 SERVER = """

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.builders import Layout, make_layer
-from tests.conformance.conftest import REPOSITORY, Service, free_port
+from tests.conformance.conftest import REPOSITORY, Service
 from tests.conformance.recorded.api import Api, Resp
 from tests.conformance.swagger.changes import CHANGES
 from tests.conformance.swagger.description import Description
@@ -26,6 +26,7 @@ from tests.conformance.swagger.known import UNABLE, known_problems
 from tests.conformance.swagger.requests import ARCHIVES, ASKED, Ask
 from tests.fake_registry import FakeRegistry, Fault
 from tests.fake_registry.index import FakeIndex, IndexFault
+from tests.ports import free_port
 
 DESCRIBED = "1.45"
 FILES = (REPOSITORY / ".venv/docker-api.yaml", Path("/usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml"))

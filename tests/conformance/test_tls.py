@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.certificates import client_context, tls_settings
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -18,22 +18,21 @@ from typing import Any
 import pytest
 
 from tests.builders import Layout, make_tar
-from tests.conformance.conftest import Service, free_port, needs
+from tests.conformance.conftest import Service, needs
 from tests.fake_registry import FakeRegistry
+from tests.ports import free_port
 from tests.resources import sockets_of
 from tests.waiting import poll
 
 RATE = 1 << 20
 SIZE = 32 << 20
 ENDED = "was ended by an administrator"
-EVERY_DATABASE = pytest.mark.parametrize("service", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture
-def service(request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[str], dict[str, str]]) -> Iterator[Service]:
+def service(tmp_path: Path, new_store: Callable[[], dict[str, str]]) -> Iterator[Service]:
     """A service whose page may write."""
-    settings = {"STOWAGE_UI": "write", **new_database(getattr(request, "param", "sqlite"))}
-    running = Service(tmp_path / "stowage", free_port(), settings)
+    running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_UI": "write", **new_store()})
     running.start()
     yield running
     running.stop()
@@ -127,7 +126,6 @@ def _server_of(service: Service, client: socket.socket) -> int:
     return pid
 
 
-@EVERY_DATABASE
 def test_a_pull_is_seen_in_every_worker_with_plausible_figures(service: Service, slow: Slow) -> None:
     with askers(service) as asked, docker(service, "pull", slow.name):
         poll(lambda: all(each.transfers() and each.transfers()[0]["Done"] > 4 * RATE for each in asked.values()))
@@ -145,12 +143,11 @@ def test_a_pull_is_seen_in_every_worker_with_plausible_figures(service: Service,
         poll(lambda: not any(each.transfers() for each in asked.values()))
 
 
-@EVERY_DATABASE
 def test_a_pull_is_ended_by_any_worker_and_continued_by_the_next_pull(service: Service, slow: Slow) -> None:
     with askers(service) as asked:
         for each in asked.values():  # one of them runs the pull, and the other does not
             with docker(service, "pull", slow.name) as pulling:
-                poll(lambda: all(other.transfers() for other in asked.values()))
+                poll(lambda: all(other.transfers() and other.transfers()[0]["Done"] > RATE // 2 for other in asked.values()))
                 [pull] = each.transfers()
                 assert each("DELETE", f"/stowage/transfers/{pull['Id']}") == (202, None)
                 assert f"this pull {ENDED}" in pulling.communicate(timeout=30)[1]
@@ -189,7 +186,7 @@ def test_a_save_whose_client_takes_nothing_is_cut(service: Service) -> None:
         saving.sendall(b"GET /images/large:1/get HTTP/1.1\r\nHost: docker\r\n\r\n")
         each = next(iter(asked.values()))
         poll(lambda: [transfer["Operation"] for transfer in each.transfers() if transfer["Total"] and transfer["Done"]] == ["save"])
-        [save] = each.transfers()
+        [save] = [transfer for transfer in each.transfers() if transfer["Operation"] == "save"]
         assert (save["Operation"], save["Images"]) == ("save", ["large:1"])
         assert SIZE <= save["Total"] <= SIZE + 10_000
         assert 0 < save["Done"] < save["Total"]

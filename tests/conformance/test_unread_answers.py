@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Layout, make_layer
-from tests.conformance.conftest import Service, free_port
+from tests.conformance.conftest import Service
 from tests.conformance.test_edges import CLOSE, head, parse
 from tests.conformance.test_load_costs import MIB, connect, memory, until
+from tests.ports import free_port
 from tests.resources import nameless_files
 
 LABEL = "x" * 3_900_000

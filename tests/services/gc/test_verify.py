@@ -16,6 +16,7 @@ from stowage.services.images.layers import read_layers
 from stowage.services.oci.digest import Digest
 from tests.builders import Layout, load_image, make_layer, partial_layout, put_image, simple_layout
 from tests.damage import blob_file, flip, lose, shorten
+from tests.engines import ON_EVERY_STORAGE
 from tests.listings import all_manifests
 
 
@@ -49,10 +50,12 @@ def simple(engine: Engine) -> dict[str, Digest]:
     return {"manifest": target, "config": config, "layer": layer}
 
 
+@ON_EVERY_STORAGE
 def test_an_empty_store_is_whole(engine: Engine) -> None:
     assert findings(engine) == []
 
 
+@ON_EVERY_STORAGE
 def test_awkward_images_are_whole(engine: Engine) -> None:
     attested, chart = Layout(), Layout()
     attested.tag(attested.multi_platform())
@@ -62,6 +65,7 @@ def test_awkward_images_are_whole(engine: Engine) -> None:
     assert findings(engine, deep=True) == []
 
 
+@ON_EVERY_STORAGE
 def test_the_bytes_that_were_hashed_are_reported(engine: Engine) -> None:
     layout = simple_layout()
     put_image(engine, "simple", layout)
@@ -166,6 +170,7 @@ def test_a_child_without_a_row(engine: Engine, simple: dict[str, Digest], tmp_pa
     assert "database: rows in table layer that refer to no row of table blob: 1" in [finding.sentence for finding in findings(engine)]
 
 
+@ON_EVERY_STORAGE
 def test_an_image_without_its_manifest(engine: Engine, simple: dict[str, Digest], tmp_path: Path) -> None:
     execute(tmp_path, "DELETE FROM edge WHERE parent = ?", simple["manifest"])
     execute(tmp_path, "DELETE FROM manifest WHERE digest = ?", simple["manifest"])
@@ -188,6 +193,7 @@ def test_leftovers_are_no_damage(engine: Engine) -> None:
     ]
 
 
+@ON_EVERY_STORAGE
 def test_an_unreadable_list_of_files_is_reported_and_removed(engine: Engine) -> None:
     layout = Layout()
     put_image(engine, "app:1", layout, layout.image([make_layer("one")]))

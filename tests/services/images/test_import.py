@@ -27,6 +27,8 @@ from stowage.services.progress import Progress
 from tests.builders import Link, compress, make_tar
 from tests.engines import LIMITS, downloads
 
+STORAGES = ["folder", "s3"]
+
 CLOCK = 1_700_000_000_123_456_789
 BIG = bytes(range(256)) * 4096 * 5
 ROOTFS = make_tar({"bin/": None, "bin/sh": b"#!", "big": BIG})

@@ -20,6 +20,8 @@ from stowage.services.oci.reference import Reference
 from tests.builders import Layout, put_image, simple_layout
 from tests.listings import all_manifests, all_records
 
+STORAGES = ["folder", "s3"]
+
 
 def prune_all(engine: Engine, filters: str = '{"dangling":["false"]}') -> Pruned:
     return prune_images(engine, filters=Filters.parse(filters))
@@ -138,7 +140,7 @@ def test_abandoned_content_counts_as_freed(engine: Engine, content: FilesystemSt
 def test_a_running_transfer_keeps_what_it_has(engine: Engine, content: FilesystemStore) -> None:
     with hold(engine.metadata, engine.content, "pull") as lease:
         store_bytes(engine, lease, b"finished")
-        with content.ingest("partial") as ingest:
+        with content.ingest("partial", lease=lease.id) as ingest:
             ingest.write(b"begun")
             assert prune_all(engine) == Pruned(None, 0)
             ingest.commit()

@@ -28,6 +28,8 @@ from tests.fake_registry import TOKEN, FakeRegistry, Fault
 from tests.fake_registry.uploads import UploadFault
 from tests.services.images.pushes import push, served, texts, uploads
 
+STORAGES = ["folder", "s3"]
+
 
 class TestReference:
     @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 
 from stowage.services.metadata.store import SqlMetadataStore
 from tests.engines import metadata_store
-from tests.postgresql import Cluster, Database, free_port, running_cluster
+from tests.ports import free_port
+from tests.postgresql import Cluster, Database, running_cluster
 from tests.services.metadata.stores import TIMEOUT
 
 

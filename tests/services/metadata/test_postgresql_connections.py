@@ -16,7 +16,8 @@ from stowage.services.errors import EngineError, InvalidParameter, Unavailable, 
 from stowage.services.metadata import bounded_connection
 from stowage.services.metadata.store import is_current, upgrade
 from tests.engines import PLATFORM, metadata_store
-from tests.postgresql import Cluster, as_postgres, free_port, running_cluster, wait_until
+from tests.ports import free_port
+from tests.postgresql import Cluster, as_postgres, running_cluster, wait_until
 
 PASSWORD = "s3cr:t,@ /"
 QUOTED = "s3cr%3At%2C%40%20%2F"

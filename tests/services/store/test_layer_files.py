@@ -19,7 +19,7 @@ from stowage.services.store import layer_files
 from stowage.services.store.layer_files import list_layer_files
 from tests.builders import compress, make_tar
 from tests.damage import blob_file, damages, flip, lose
-from tests.engines import memory_budget
+from tests.engines import ON_EVERY_STORAGE, memory_budget
 from tests.services.costs import Costs
 
 FILES = {f"usr/lib/{number}": f"{number}".encode() * 5000 for number in range(50)}
@@ -40,6 +40,7 @@ def kept_bytes(engine: Engine) -> int:
         return tx.layer_files.bytes()
 
 
+@ON_EVERY_STORAGE
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz", "zstd"])
 def test_any_compression_is_read(engine: Engine, compression: str) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
@@ -91,11 +92,13 @@ def test_what_is_not_a_tar_is_remembered_too(engine: Engine, costs: Costs) -> No
     assert costs.opened == opened + 1
 
 
+@ON_EVERY_STORAGE
 def test_an_absent_blob_is_not_found(engine: Engine) -> None:
     with pytest.raises(BlobNotFound):
         list_layer_files(engine, Digest.of(b"absent"))
 
 
+@ON_EVERY_STORAGE
 def test_a_list_that_was_cut_is_read_again_at_a_higher_limit(engine: Engine, layer: Digest) -> None:
     assert len(list_layer_files(limited(engine, listed_entries=10), layer)) == 10
     assert len(list_layer_files(limited(engine, listed_entries=5), layer)) == 10
