@@ -17,7 +17,7 @@ from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wa
 from stowage.services.content.partial import FileIngest
 from stowage.services.content.partials import Partials, entries
 from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
-from stowage.services.content.protocol import Unnamed, Version
+from stowage.services.content.protocol import NOWHERE, Unnamed, Version
 from stowage.services.errors import BlobNotFound, EngineError
 from stowage.services.oci.digest import Digest
 
@@ -89,8 +89,13 @@ class FilesystemStore(Partials):
         found = _checked(state, self._layout.blob(digest))
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
 
+    def new_locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return {}
+
     @contextmanager
-    def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
+    def ingest(
+        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[FileIngest]:
         with wait_lock(self._layout.lock(key), waiting):
             ingest = FileIngest(self._layout, key, waiting)
             try:
@@ -98,7 +103,9 @@ class FilesystemStore(Partials):
             finally:
                 ingest.close()
 
-    def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> AbstractContextManager[Mapping[Digest, str]]:
+    def publish(
+        self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = NOWHERE
+    ) -> AbstractContextManager[Mapping[Digest, str]]:
         return publish_all(self._layout, blobs)
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -92,6 +92,12 @@ class SqlMetadataStore:
 
     def state(self, wanted: str | Digest) -> State:
         return query(self._engine(), lambda connection: read_state(connection, wanted))
+
+    def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return query(self._engine(), lambda connection: SqlObjects(connection).locations(digests))
+
+    def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        return query(self._engine(), lambda connection: SqlObjects(connection).doomed(age=age, limit=limit))
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:
