@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -17,7 +18,7 @@ from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wa
 from stowage.services.content.partial import FileIngest
 from stowage.services.content.partials import Partials, entries
 from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
-from stowage.services.content.protocol import NOWHERE, Unnamed, Version
+from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
 from stowage.services.errors import BlobNotFound, EngineError
 from stowage.services.oci.digest import Digest
 
@@ -84,6 +85,9 @@ class FilesystemStore(Partials):
         path = self._layout.blob(digest)
         found = _checked(file_state, path)
         return found.st_size if found and os.access(path, os.R_OK, effective_ids=True) else None
+
+    def places(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
+        return {digest: _File(self, digest) for digest in digests}
 
     def version(self, digest: Digest) -> Version | None:
         found = _checked(state, self._layout.blob(digest))
@@ -158,6 +162,20 @@ class FilesystemStore(Partials):
         clear_place(self._layout, self._layout.blob(digest))
         self._layout.blob(digest).unlink(missing_ok=True)
         return size
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The place of a blob in a folder."""
+
+    store: FilesystemStore
+    digest: Digest
+
+    def size(self) -> int | None:
+        return self.store.size(self.digest)
+
+    def read(self) -> bytes:
+        return self.store.read(self.digest)
 
 
 def _write_durably(path: Path, text: str) -> None:

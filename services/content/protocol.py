@@ -111,6 +111,16 @@ class Unnamed:
     sentence: str = ""
 
 
+class Place(Protocol):
+    """Where a blob is, or should be."""
+
+    def size(self) -> int | None:
+        """As `ContentStore.size`."""
+
+    def read(self) -> bytes:
+        """As `ContentStore.read`."""
+
+
 class ContentStore(Protocol):
     """Blobs by digest, and the id of their store: only a database with the same id knows them."""
 
@@ -134,6 +144,9 @@ class ContentStore(Protocol):
 
     def size(self, digest: Digest) -> int | None:
         """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
+
+    def places(self, digests: Iterable[Digest]) -> Mapping[Digest, Place]:
+        """The places of these blobs, for readers of several: in a bucket one query finds all of them. An absent one may be left out."""
 
     def version(self, digest: Digest) -> Version | None:
         """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there.

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidParameter, NotFound
@@ -37,6 +37,7 @@ class Lease:
         self._metadata = metadata
         self._content = content
         self._held = set(digests)
+        self._looking = Lock()
         with metadata.write() as tx:
             self._unmarked = tx.graph.unmarked(digests)
             self._absent, self._looked = self._held - self._unmarked.keys(), time.monotonic()
@@ -52,9 +53,13 @@ class Lease:
         """Those of the first digests that are present and sound, as `add` returns them."""
         return sound_blobs(self._content, self._unmarked)
 
-    def lacked(self, digest: Digest) -> bool:
-        """Whether this is one of the first digests, and had no sound row a moment ago."""
-        return digest in self._absent and time.monotonic() - self._looked < _MOMENT_SECONDS
+    def lacks(self, digest: Digest) -> bool:
+        """Whether this is one of the first digests, and had no row a moment ago: all of them are looked up together now and then."""
+        with self._looking:
+            if digest in self._absent and time.monotonic() - self._looked >= _MOMENT_SECONDS:
+                self._absent -= self._metadata.locations(self._absent).keys()
+                self._looked = time.monotonic()
+            return digest in self._absent
 
     def take_location(self, digest: Digest) -> str:
         """The location that was prepared for this blob's object, once; empty if there is none."""

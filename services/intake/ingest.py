@@ -99,7 +99,8 @@ def _single_flight(
         with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
             is_vacant = ingest.is_vacant
             if is_vacant is None:
-                is_vacant = size is not None and size <= ASK_BYTES and not waited and lease.lacked(digest)
+                is_small = size is not None and size <= ASK_BYTES
+                is_vacant = (is_small and not waited and lease.lacks(digest)) or engine.content.size(digest) is None
             if not is_vacant:
                 if _is_sound(engine, digest):
                     return _present(engine, digest, size), False

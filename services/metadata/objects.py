@@ -14,7 +14,7 @@ from stowage.services.metadata.tables import blob, doomed, intent, lease
 from stowage.services.oci.digest import Digest
 
 _LOCATIONS = select(blob.c.digest, blob.c.location).where(blob.c.digest.in_(DIGESTS))
-_CONSUME = delete(intent).where(intent.c.location.in_(DIGESTS))
+_CONSUME = delete(intent).where(intent.c.location.in_(DIGESTS)).returning(intent.c.location)
 _DOOMED = [doomed.c.location, doomed.c.digest, doomed.c.size, doomed.c.since]
 
 
@@ -77,7 +77,7 @@ def insert_intents(connection: Connection, identifier: str, locations: Iterable[
 def consume_intents(connection: Connection, locations: Mapping[Digest, str]) -> None:
     """Remove the intents of these blobs' objects, which get a row now. Raises Internal if one is gone: its object may be removed."""
     for chunk in in_chunks(locations.values()):
-        if connection.execute(_CONSUME, {"digests": chunk}).rowcount != len(chunk):
+        if len(connection.execute(_CONSUME, {"digests": chunk}).all()) != len(chunk):
             raise Internal("the lease under which a blob was written has ended: it was not renewed in time")
 
 
