@@ -27,7 +27,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference, dangling_name
 from stowage.services.store.graph import read_graph
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.publish import assign_name, read_configs, record_graph
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -333,7 +333,7 @@ def put_image(
             store_blob(engine, lease, [blob])
         graph = read_graph(engine, lease.digests(), chosen)
         with engine.metadata.write() as tx:
-            record_graph(tx, engine.content, graph)
+            record_graph(tx, graph, read_configs(engine.content, graph))
             canonical = str(Reference.parse(name).tagged()) if name else dangling_name(chosen.digest)
             assign_name(tx, canonical, chosen, engine.clock())
     return chosen.digest

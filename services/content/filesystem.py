@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -17,7 +18,7 @@ from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wa
 from stowage.services.content.partial import FileIngest
 from stowage.services.content.partials import Partials, entries
 from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
-from stowage.services.content.protocol import Unnamed, Version
+from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
 from stowage.services.errors import BlobNotFound, EngineError
 from stowage.services.oci.digest import Digest
 
@@ -85,12 +86,20 @@ class FilesystemStore(Partials):
         found = _checked(file_state, path)
         return found.st_size if found and os.access(path, os.R_OK, effective_ids=True) else None
 
+    def places(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
+        return {digest: _File(self, digest) for digest in digests}
+
     def version(self, digest: Digest) -> Version | None:
         found = _checked(state, self._layout.blob(digest))
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
 
+    def new_locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return {}
+
     @contextmanager
-    def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
+    def ingest(
+        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[FileIngest]:
         with wait_lock(self._layout.lock(key), waiting):
             ingest = FileIngest(self._layout, key, waiting)
             try:
@@ -98,7 +107,9 @@ class FilesystemStore(Partials):
             finally:
                 ingest.close()
 
-    def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> AbstractContextManager[Mapping[Digest, str]]:
+    def publish(
+        self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = NOWHERE
+    ) -> AbstractContextManager[Mapping[Digest, str]]:
         return publish_all(self._layout, blobs)
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
@@ -151,6 +162,20 @@ class FilesystemStore(Partials):
         clear_place(self._layout, self._layout.blob(digest))
         self._layout.blob(digest).unlink(missing_ok=True)
         return size
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The place of a blob in a folder."""
+
+    store: FilesystemStore
+    digest: Digest
+
+    def size(self) -> int | None:
+        return self.store.size(self.digest)
+
+    def read(self) -> bytes:
+        return self.store.read(self.digest)
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -45,14 +45,20 @@ class ObjectIngest(FileIngest):
         bucket: Bucket,
         records: ObjectRecords,
         lease: str,
+        location: str,
         memory: UploadMemory,
         spool_bytes: int,
     ) -> None:
         super().__init__(layout, key, waiting)
         self._bucket, self._records, self._lease, self._memory = bucket, records, lease, memory
         self._spool_bytes = spool_bytes
+        self._intended = location
         self._unlooked = _LOOK_BYTES
         self._upload: Upload | None = None
+
+    @property
+    def is_vacant(self) -> bool | None:
+        return None
 
     def adopt(self) -> None:
         """A bucket has no blob without a row."""
@@ -132,8 +138,10 @@ class ObjectIngest(FileIngest):
             raise
 
     def _intend(self) -> str:
-        location = new_location()
-        self._records.intend(self._lease, [location])
+        location, self._intended = self._intended, ""
+        if not location:
+            location = new_location()
+            self._records.intend(self._lease, [location])
         return location
 
     def _abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import deque
@@ -48,9 +49,9 @@ class ObjectReader:
             parts.append(part)
         return b"".join(parts)
 
-    def seek(self, offset: int, /) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._drop()
-        self._position = self._next = min(offset, self._size)
+        self._position = self._next = self._size if whence == os.SEEK_END else min(offset, self._size)
         return self._position
 
     def tell(self) -> int:

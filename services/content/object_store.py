@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 from uuid import uuid4
@@ -30,7 +31,7 @@ from stowage.services.content.object_reader import ObjectReader
 from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partials import Partials
 from stowage.services.content.paths import SETTLE, Layout, target_of
-from stowage.services.content.protocol import Unnamed, Version
+from stowage.services.content.protocol import ASK_BYTES, NOWHERE, Place, Unnamed, Version
 from stowage.services.content.upload import UploadMemory
 from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.oci.digest import Digest
@@ -100,7 +101,10 @@ class S3Store(Partials):
         return max(0, min(found.f_bavail * found.f_frsize, self._spool_bytes - spooled_bytes(self._layout)))
 
     def open(self, digest: Digest) -> BinaryIO:
-        location = self._location(digest)
+        return self.open_at(digest, self._location(digest))
+
+    def open_at(self, digest: Digest, location: str) -> BinaryIO:
+        """The blob that has this location, unless it is empty, or has another one meanwhile."""
         found = self._bucket.head(location) if location else None
         if found is None:
             raise BlobNotFound(f"content {digest}: not found")
@@ -111,19 +115,32 @@ class S3Store(Partials):
             return blob.read()
 
     def size(self, digest: Digest) -> int | None:
-        location = self._location(digest)
+        return self.size_at(self._location(digest))
+
+    def size_at(self, location: str) -> int | None:
+        """The size of the object at this location."""
         found = self._bucket.head(location) if location else None
         return found.size if found else None
+
+    def places(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
+        locations = self._records.locations(digests)
+        return {digest: _Object(self, digest, location) for digest, location in locations.items() if location}
 
     def version(self, digest: Digest) -> Version | None:
         location = self._location(digest)
         found = self._bucket.head(location) if location else None
         return ((location, found.etag) if found else (location,)) if location else None
 
+    def new_locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return {digest: new_location() for digest in digests}
+
     @contextmanager
-    def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[ObjectIngest]:
+    def ingest(
+        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[ObjectIngest]:
         with ExitStack() as held:
-            if is_shared := target_of(key)[0] is not None:  # otherwise nobody else has the key
+            is_named = target_of(key)[0] is not None  # otherwise nobody else has the key
+            if is_shared := is_named and (size is None or size > ASK_BYTES):
                 held.enter_context(self._locks.held(key, waiting))
             held.enter_context(wait_lock(self._layout.lock(key), waiting))
             ingest = ObjectIngest(
@@ -133,6 +150,7 @@ class S3Store(Partials):
                 bucket=self._bucket,
                 records=self._records,
                 lease=lease,
+                location=location,
                 memory=self._memory,
                 spool_bytes=self._spool_bytes,
             )
@@ -147,14 +165,18 @@ class S3Store(Partials):
         return here if is_locked(self._layout.lock(key)) else self._arrivals.size(key) or here
 
     @contextmanager
-    def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> Iterator[Mapping[Digest, str]]:
+    def publish(
+        self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = NOWHERE
+    ) -> Iterator[Mapping[Digest, str]]:
         for digest, content in blobs.items():
             check_content(digest, content)
         with ExitStack() as held:
             free = [digest for digest in blobs if self._is_free(held, digest)]
-            locations = {digest: new_location() for digest in free}
-            if locations:
-                self._records.intend(lease, list(locations.values()))
+            unintended = self.new_locations(set(free) - locations.keys())
+            if unintended:
+                self._records.intend(lease, list(unintended.values()))
+            locations = unintended | {digest: locations[digest] for digest in free if digest in locations}
+            if free:
                 with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as threads:
                     list(threads.map(lambda digest: self._bucket.put(locations[digest], blobs[digest]), free))
             yield locations
@@ -235,3 +257,19 @@ class S3Store(Partials):
         with storage_errors():
             remove_partial(self._layout.partial(key))
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """The place of a blob in a bucket."""
+
+    store: S3Store
+    digest: Digest
+    location: str
+
+    def size(self) -> int | None:
+        return self.store.size_at(self.location)
+
+    def read(self) -> bytes:
+        with self.store.open_at(self.digest, self.location) as blob:
+            return blob.read()

@@ -16,6 +16,7 @@ from stowage.services.content.files import (
     open_partial,
     prepare_partial,
     remove_partial,
+    state,
     sync_folder,
 )
 from stowage.services.content.locks import wait_lock
@@ -52,6 +53,11 @@ class FileIngest:
     @property
     def digest(self) -> Digest:
         return self._digester.digest
+
+    @property
+    def is_vacant(self) -> bool | None:
+        with storage_errors():
+            return self._target is None or state(self._layout.blob(self._target)) is None
 
     @contextmanager
     def settling(self) -> Iterator[None]:

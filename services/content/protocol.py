@@ -33,6 +33,13 @@ Version = tuple[int | str, ...]
 """What distinguishes the bytes that are in the place of a blob from those that are there later."""
 
 
+ASK_BYTES = 1 << 20
+"""Of a blob up to this size other nodes are not asked whether they write it: that takes about as long as to fetch it once more."""
+
+NOWHERE: Mapping[Digest, str] = {}
+"""No locations."""
+
+
 def location_of(version: Version | None) -> str:
     """The location in the version of a blob in a bucket; empty for that of a file."""
     return version[0] if version and isinstance(version[0], str) else ""
@@ -52,6 +59,10 @@ class Ingest(Protocol):
     @property
     def location(self) -> str:
         """The location of the committed blob, which its row gets; empty in a folder."""
+
+    @property
+    def is_vacant(self) -> bool | None:
+        """Whether nothing is in the place of the key's digest; None in a bucket, where only the blob's row says so."""
 
     def settling(self) -> AbstractContextManager[None]:
         """Settle the key's digest while inside: its file and its row do not change. Waits for any other holder."""
@@ -100,6 +111,16 @@ class Unnamed:
     sentence: str = ""
 
 
+class Place(Protocol):
+    """Where a blob is, or should be."""
+
+    def size(self) -> int | None:
+        """As `ContentStore.size`."""
+
+    def read(self) -> bytes:
+        """As `ContentStore.read`."""
+
+
 class ContentStore(Protocol):
     """Blobs by digest, and the id of their store: only a database with the same id knows them."""
 
@@ -124,22 +145,33 @@ class ContentStore(Protocol):
     def size(self, digest: Digest) -> int | None:
         """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
 
+    def places(self, digests: Iterable[Digest]) -> Mapping[Digest, Place]:
+        """The places of these blobs, for readers of several: in a bucket one query finds all of them. An absent one may be left out."""
+
     def version(self, digest: Digest) -> Version | None:
         """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there.
 
         In a bucket it begins with the location, and is no more than that if the object is gone.
         """
 
-    def ingest(self, key: str, *, lease: str = "", waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[Ingest]:
+    def new_locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """Locations for objects that are going to be written; none in a folder."""
+
+    def ingest(
+        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, exclusively. Leaving without commit throws the partial away unless `keep` was called.
 
-        A bucket needs the id of the lease under which the blob is going to be recorded.
+        A bucket needs the id of the lease under which the blob is going to be recorded; a `location` has its intent already. `size` is that
+        of the blob, if it is known: see ASK_BYTES.
 
         Waits for another holder, and later for another settler of the digest. Calls `waiting` about every 50 ms while waiting; it may
         raise to stop waiting.
         """
 
-    def publish(self, blobs: Mapping[Digest, bytes], *, lease: str = "") -> AbstractContextManager[Mapping[Digest, str]]:
+    def publish(
+        self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = ...
+    ) -> AbstractContextManager[Mapping[Digest, str]]:
         """Ingest and commit small blobs together, and settle their digests while inside; yields the locations of those published.
 
         Each file is synced, but the folder only once. A blob that is being transferred or settled elsewhere is left out: waiting for it

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from stowage.services.content.protocol import ContentStore, Version, location_of
+from stowage.services.content.protocol import ContentStore, Place, Version, location_of
 from stowage.services.errors import Damaged, EngineError
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
@@ -24,16 +24,17 @@ _log = logging.getLogger(__name__)
 
 def sound_blobs(content: ContentStore, unmarked: Mapping[Digest, int]) -> set[Digest]:
     """Which of these blobs, as `Graph.unmarked` returns them, have a file of the right size and, if small, the right bytes."""
+    places = content.places(unmarked)
     return {
         digest
         for digest, size in unmarked.items()
-        if content.size(digest) == size and (size > _GLANCE_BYTES or _is_itself(content, digest))
+        if (place := places.get(digest)) and place.size() == size and (size > _GLANCE_BYTES or _is_itself(place, digest))
     }
 
 
-def _is_itself(content: ContentStore, digest: Digest) -> bool:
+def _is_itself(place: Place, digest: Digest) -> bool:
     try:
-        return Digest.of(content.read(digest), digest.algorithm) == digest
+        return Digest.of(place.read(), digest.algorithm) == digest
     except EngineError:
         return False  # it cannot be used now; nothing is marked, since the error may be temporary
 

@@ -7,20 +7,23 @@ transfer from an abandoned one on any node.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, sweep
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.protocol import MetadataStore, Transaction
+from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
 
 RENEWAL_SECONDS = 20
 ALIVE_SECONDS = 60
 EXPIRES_SECONDS = 24 * 60 * 60
+
+_MOMENT_SECONDS = 1
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +31,19 @@ _log = logging.getLogger(__name__)
 class Lease:
     """A held lease; usable from several threads."""
 
-    def __init__(self, metadata: MetadataStore, content: ContentStore, note: str, digests: Collection[Digest] = ()) -> None:
+    def __init__(
+        self, metadata: MetadataStore, content: ContentStore, note: str, digests: Collection[Digest] = (), *, prepares: bool = False
+    ) -> None:
         self._metadata = metadata
         self._content = content
-        with metadata.write() as tx:
-            self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
-            self._unmarked = self._add(tx, digests)
         self._held = set(digests)
+        self._looking = Lock()
+        with metadata.write() as tx:
+            self._unmarked = tx.graph.unmarked(digests)
+            self._absent, self._looked = self._held - self._unmarked.keys(), time.monotonic()
+            self._locations = content.new_locations(self._absent) if prepares else {}
+            self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
+            tx.leases.fill(self._id, digests, self._locations.values())
 
     @property
     def id(self) -> str:
@@ -43,6 +52,18 @@ class Lease:
     def sound(self) -> set[Digest]:
         """Those of the first digests that are present and sound, as `add` returns them."""
         return sound_blobs(self._content, self._unmarked)
+
+    def lacks(self, digest: Digest) -> bool:
+        """Whether this is one of the first digests, and had no row a moment ago: all of them are looked up together now and then."""
+        with self._looking:
+            if digest in self._absent and time.monotonic() - self._looked >= _MOMENT_SECONDS:
+                self._absent -= self._metadata.locations(self._absent).keys()
+                self._looked = time.monotonic()
+            return digest in self._absent
+
+    def take_location(self, digest: Digest) -> str:
+        """The location that was prepared for this blob's object, once; empty if there is none."""
+        return self._locations.pop(digest, "")
 
     def add(self, digests: Iterable[Digest]) -> set[Digest]:
         """Hold these; returns those that are present and sound, which stay until the lease ends. Writes nothing if it holds them already.
@@ -56,18 +77,14 @@ class Lease:
                 unmarked = tx.graph.unmarked(wanted)
         else:
             with self._metadata.write() as tx:
-                unmarked = self._add(tx, wanted)
+                tx.leases.add(self._id, wanted)
+                unmarked = tx.graph.unmarked(wanted)
             self._held |= wanted
         return sound_blobs(self._content, unmarked)
 
-    def _add(self, tx: Transaction, digests: Collection[Digest]) -> dict[Digest, int]:
-        tx.leases.add(self._id, digests)
-        return tx.graph.unmarked(digests)
-
     def digests(self) -> set[Digest]:
         """The digests that it holds."""
-        with self._metadata.read() as tx:
-            return tx.leases.digests(self._id)
+        return set(self._held)
 
     def renew(self) -> None:
         """Record that the holder is still running; raises Internal if the lease has ended."""
@@ -79,25 +96,31 @@ class Lease:
         with self._metadata.write() as tx:
             tx.leases.renew(self._id, alive=0, expires=EXPIRES_SECONDS)
 
-    def end(self) -> set[Digest]:
-        """End the lease; returns what it held."""
+    def end(self) -> tuple[set[Digest], bool]:
+        """End the lease; returns what it held and no image has, and whether other leases have expired."""
         with self._metadata.write() as tx:
-            held = tx.leases.digests(self._id)
-            tx.leases.end(self._id)
-        return held
+            held = tx.leases.end(self._id)
+            return held - tx.graph.used(held), tx.leases.have_expired()
 
 
 @contextmanager
 def hold(
-    metadata: MetadataStore, content: ContentStore, note: str, *, digests: Collection[Digest] = (), keep_on_failure: bool = False
+    metadata: MetadataStore,
+    content: ContentStore,
+    note: str,
+    *,
+    digests: Collection[Digest] = (),
+    prepares: bool = False,
+    keep_on_failure: bool = False,
 ) -> Iterator[Lease]:
     """Hold a lease, at first of these digests, while the context is open; at its end everything that only the lease kept is swept.
 
+    With `prepares` the absent ones get a place to be written to, which in a bucket takes a transaction otherwise.
     With `keep_on_failure` an exception (a cancelled or broken pull) leaves finished blobs under the lease for the next try. They stay until
     the lease expires a day later, or a prune or the removal of a platform finds it abandoned. InvalidContent and NotFound leave nothing:
     another try would get the same. The blobs of expired leases are removed at the end of later holds.
     """
-    lease = Lease(metadata, content, note, digests)
+    lease = Lease(metadata, content, note, digests, prepares=prepares)
     try:
         with _renewed(lease):
             yield lease
@@ -137,7 +160,9 @@ def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, kee
         if keep:
             lease.abandon()
         else:
-            sweep(metadata, content, lease.end())
-            collect_expired(metadata, content)
+            unused, have_expired = lease.end()
+            if unused:
+                sweep(metadata, content, unused)
+            collect_expired(metadata, content, have_expired=have_expired)
     except EngineError:
         _log.warning("could not end a lease; what it held stays until it expires", exc_info=True)

@@ -33,7 +33,7 @@ from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Download
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.graph import read_graph
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.publish import assign_name, read_configs, record_graph
 from stowage.services.transfer.retry import awaited
 
 _PROGRESS_SECONDS = 0.1
@@ -143,8 +143,9 @@ def _import(engine: Engine, source: Readable, plan: _Plan) -> Generator[Progress
         now = engine.clock()
         target = _store_documents(engine, lease, layer, plan, now)
         graph = read_graph(engine, lease.digests(), target)
+        configs = read_configs(engine.content, graph)
         with engine.metadata.write() as tx:
-            record_graph(tx, engine.content, graph)
+            record_graph(tx, graph, configs)
             assign_name(tx, str(plan.reference or dangling_name(target.digest)), target, now)
             if plan.reference:
                 log_image(tx, engine, Action.TAG, target.digest, name=plan.reference.familiar, labels=plan.container.labels)

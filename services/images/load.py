@@ -33,7 +33,7 @@ from stowage.services.store.batches import batches
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
 from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.publish import assign_name, read_configs, record_graph
 from stowage.services.store.unsound import refuse_unsound
 
 _DRAIN_BYTES = 64 << 20
@@ -135,9 +135,10 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
     weights = graph_weights(engine, manifests.values())
     referrers = {subject: each for image in loaded for subject, each in image.referrers.items()}
     for batch in batches(manifests.values(), lambda manifest: weights[manifest.document.digest]):
+        configs = read_configs(engine.content, batch)
         with engine.metadata.write() as tx:
             recorded = {manifest.document.digest for manifest in batch} & referrers.keys()
-            record_graph(tx, engine.content, batch, {subject: referrers[subject] for subject in recorded})
+            record_graph(tx, batch, configs, {subject: referrers[subject] for subject in recorded})
         yield Progress()
     with engine.metadata.read() as tx:
         below = tx.graph.weights_below({image.target.digest for image in loaded})

@@ -10,12 +10,11 @@ Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daem
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from stowage.services.engine import Engine
 from stowage.services.errors import (
-    Damaged,
     EngineError,
     Forbidden,
     ImageNotFound,
@@ -24,8 +23,9 @@ from stowage.services.errors import (
     InvalidReference,
     NotFound,
 )
-from stowage.services.gc.leases import Lease, hold
-from stowage.services.intake.ingest import store_blob
+from stowage.services.gc.leases import hold
+from stowage.services.intake.fetched_documents import FetchedDocuments
+from stowage.services.intake.recording import recording
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Kind
 from stowage.services.oci import mediatypes
@@ -37,10 +37,10 @@ from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Credentials, Repository
-from stowage.services.store.events import Action, image_labels, log_image
+from stowage.services.store.documents import Documents
+from stowage.services.store.events import Action, labels_of_targets, log_image
 from stowage.services.store.graph import MAX_DEPTH, read_graph
 from stowage.services.store.publish import assign_name, record_graph
-from stowage.services.store.reading import read_document
 from stowage.services.store.resolve import resolve_image
 from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs
@@ -104,25 +104,28 @@ def _every_tag(tags: list[str], reference: Reference) -> Iterator[Reference]:
 def _pull_one(engine: Engine, repository: Repository, reference: Reference, platform: Platform) -> ProgressStream:
     target = yield from patiently(lambda: repository.resolve(reference), engine.limits)
     matcher = PlatformMatcher.only(platform)
+    documents = FetchedDocuments(engine)
     with engine.metadata.read() as tx:
         previous = _target_before(tx, reference)
-        content = _whole_content(tx, target, matcher) if _has_name(tx, reference, target) else set()
+        documents.look(tx, [target.digest])
+        content = _whole_content(tx, target, matcher) if _has_name(tx, reference, target, previous) else set()
         is_sound = bool(content) and not unsound_parts(engine, tx, [target])
     if is_sound:
         with engine.metadata.write() as tx:
-            _record(tx, engine, reference, target.digest, content)
+            _record(tx, engine, reference, target, content)
         yield _pulling_from(reference)
     else:
-        yield from _Pull(engine, repository, reference, platform, matcher).run(target)
+        with closing(documents):
+            yield from _Pull(engine, repository, reference, platform, matcher, documents).run(target)
     yield Progress(f"Digest: {target.digest}")
     known = "Image is up to date for" if previous == target.digest else "Downloaded newer image for"
     yield Progress(f"Status: {known} {reference.familiar}")
 
 
-def _record(tx: Transaction, engine: Engine, reference: Reference, target: Digest, content: set[Digest]) -> None:
+def _record(tx: Transaction, engine: Engine, reference: Reference, target: Descriptor, content: set[Digest]) -> None:
     """Record that the repository has this content and that the target was pulled."""
     tx.sources.add(content, registry=reference.domain, repository=reference.path)
-    labels = image_labels(tx, engine, target)
+    labels = labels_of_targets(tx, engine, [target])[target.digest]
     log_image(tx, engine, Action.PULL, reference.familiar, name=reference.familiar_name, labels=labels)
 
 
@@ -138,7 +141,9 @@ def _target_before(tx: Transaction, reference: Reference) -> Digest | None:
         return None
 
 
-def _has_name(tx: Transaction, reference: Reference, target: Descriptor) -> bool:
+def _has_name(tx: Transaction, reference: Reference, target: Descriptor, previous: Digest | None) -> bool:
+    if previous != target.digest:
+        return False
     record = tx.images.get(str(reference))
     return record is not None and record.target.digest == target.digest
 
@@ -165,43 +170,50 @@ class _Pull:
     reference: Reference
     platform: Platform
     matcher: PlatformMatcher
+    documents: FetchedDocuments
     listed: dict[Digest, Descriptor] = field(default_factory=dict)
     """The target and every manifest that an index which was read lists, for any platform."""
 
     def run(self, target: Descriptor) -> ProgressStream:
         """Fetch what is missing of the target, verify all of it, and give it the name."""
         engine = self.engine
-        with hold(engine.metadata, engine.content, f"pull {self.reference}", keep_on_failure=True) as lease:
-            needed = {blob.digest: blob for blob in (yield from self._blobs(lease, target, depth=0))}
-            others = yield from self._unsound_blobs(lease, needed)
-            blobs = [*needed.values(), *others]
+        needed = {blob.digest: blob for blob in (yield from self._blobs(target, depth=0))}
+        others = yield from self._unsound_blobs(needed)
+        blobs = [*needed.values(), *others]
+        digests = {*self.documents.content, *(blob.digest for blob in blobs)}
+        note = f"pull {self.reference}"
+        with hold(engine.metadata, engine.content, note, digests=digests, prepares=True, keep_on_failure=True) as lease:
             yield _pulling_from(self.reference)
-            present = lease.add(blob.digest for blob in blobs)
+            present = lease.sound()
             missing = [blob for blob in blobs if blob.digest not in present]
-            if missing:
-                yield from _announce(blobs, present)
-                with _explained(others):
-                    yield from download_blobs(engine, lease, self.repository, missing)
+            with recording(engine) as recorder:
+                self.documents.store(lease, recorder, present)
+                if missing:
+                    yield from _announce(blobs, present)
+                    with _explained(others):
+                        yield from download_blobs(engine, lease, recorder, self.repository, missing)
             engine.tally.add(reused=len(blobs) - len(missing), fetched=len(missing))
             content = lease.digests()
-            graph = read_graph(engine, content, target)
+            graph = read_graph(engine, content, target, documents=Documents(known=self.documents.content))
             with engine.metadata.write() as tx:
-                record_graph(tx, engine.content, graph)
+                record_graph(tx, graph, self.documents.content)
                 assign_name(tx, str(self.reference), target, engine.clock())
-                _record(tx, engine, self.reference, target.digest, content)
+                _record(tx, engine, self.reference, target, content)
             yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
 
-    def _blobs(self, lease: Lease, descriptor: Descriptor, *, depth: int) -> Generator[Progress, None, list[Descriptor]]:
-        """Store the manifests that the platform needs, and list the blobs that these need, each config first; yields ticks."""
+    def _blobs(self, descriptor: Descriptor, *, depth: int) -> Generator[Progress, None, list[Descriptor]]:
+        """Read the manifests that the platform needs, and list the blobs that these need, each config first; yields ticks."""
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
-        raw = yield from self._document(lease, descriptor)
+        raw = yield from self._document(descriptor)
         self.listed[descriptor.digest] = descriptor
         if not mediatypes.is_index(descriptor.media_type):
             manifest = Manifest.parse(raw, descriptor.media_type)
             return [manifest.config, *manifest.layers]
         index = Index.parse(raw, descriptor.media_type)
         self.listed.update((child.digest, child) for child in index.manifests)
+        with self.engine.metadata.read() as tx:
+            self.documents.look(tx, [child.digest for child in index.manifests])
         chosen = choose_manifests(index.manifests, self.matcher)
         if not chosen:
             raise NotFound(
@@ -209,25 +221,26 @@ class _Pull:
             )
         needed = []
         for child in chosen:
-            needed += yield from self._blobs(lease, child, depth=depth + 1)
+            needed += yield from self._blobs(child, depth=depth + 1)
         return needed
 
-    def _unsound_blobs(self, lease: Lease, needed: Mapping[Digest, Descriptor]) -> Generator[Progress, None, list[Descriptor]]:
+    def _unsound_blobs(self, needed: Mapping[Digest, Descriptor]) -> Generator[Progress, None, list[Descriptor]]:
         """What is damaged of the image's other platforms that the store has: fetch the manifests again, list the blobs; yields ticks."""
+        if not self.documents.recorded:
+            return []
         with self.engine.metadata.read() as tx:
             unsound = [part.blob for part in unsound_parts(self.engine, tx, self.listed.values()) if part.blob.digest not in needed]
         with _explained(unsound):
             for manifest in filter(_is_document, unsound):
-                yield from self._document(lease, manifest)
+                yield from self._document(manifest)
         return [blob for blob in unsound if not _is_document(blob)]
 
-    def _document(self, lease: Lease, descriptor: Descriptor) -> Generator[Progress, None, bytes]:
-        """A manifest's bytes, from the store if it is present; yields ticks."""
-        if lease.add([descriptor.digest]):
-            with suppress(Damaged):  # which marks it, so that it is replaced
-                return read_document(self.engine, descriptor.digest)
-        raw = yield from patiently(lambda: self.repository.manifest(descriptor), self.engine.limits)
-        store_blob(self.engine, lease, [raw], digest=descriptor.digest, size=descriptor.size)
+    def _document(self, descriptor: Descriptor) -> Generator[Progress, None, bytes]:
+        """A manifest's bytes, from the store if it is sound there; yields ticks."""
+        raw = self.documents.find(descriptor.digest)
+        if raw is None:
+            raw = yield from patiently(lambda: self.repository.manifest(descriptor), self.engine.limits)
+            self.documents.keep(descriptor.digest, raw)
         return raw
 
 

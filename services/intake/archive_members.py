@@ -24,7 +24,8 @@ from stowage.services.archive.tar_reader import Member, MemberType
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.leases import Lease
-from stowage.services.intake.ingest import StoredBlob, store_blob
+from stowage.services.intake.ingest import store_blob
+from stowage.services.intake.recording import StoredBlob
 from stowage.services.intake.small_blobs import SMALL_BYTES, SmallBlobs
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.gojson import check_values, quote

@@ -19,23 +19,29 @@ from stowage.services.oci.digest import Digest
 
 
 @contextmanager
-def take_turn(engine: Engine, lease: Lease, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[Ingest]:
+def take_turn(engine: Engine, lease: Lease, digest: Digest, size: int | None, waiting: Callable[[], None]) -> Iterator[tuple[Ingest, bool]]:
     """Hold the ingest of a digest, or one beside it if its holder is slower than the least rate or writes more than the blob's `size`.
+
+    Also yields whether another held it before.
 
     Writers that the holder delayed wait in the same way for the first of them, and then continue independently. A blob that many want is
     thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing.
     """
+    location = lease.take_location(digest)
+    waited = False
     with ExitStack() as held:
         for key in (str(digest), f"{digest}:beside"):
             watch = _Watch(engine, digest, size, key, waiting)
             try:
-                ingest = held.enter_context(engine.content.ingest(key, lease=lease.id, waiting=watch))
+                ingest = held.enter_context(engine.content.ingest(key, lease=lease.id, location=location, size=size, waiting=watch))
             except _TooSlow:
+                waited = True
                 continue
             watch.is_over = True
-            yield ingest
+            yield ingest, waited or watch.has_begun
             return
-        yield held.enter_context(engine.content.ingest(f"{digest}:{uuid4().hex}", lease=lease.id, waiting=waiting))
+        key = f"{digest}:{uuid4().hex}"
+        yield held.enter_context(engine.content.ingest(key, lease=lease.id, location=location, waiting=waiting)), True
 
 
 class _TooSlow(Exception):
@@ -67,6 +73,11 @@ class _Watch:
         if size > self._most or (0 <= written < self._least and not self._is_settling()):  # a partial that shrank was begun anew
             raise _TooSlow
         self._begin()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the ingest was waited for."""
+        return self._until > 0
 
     def _begin(self) -> None:
         self._size = self._content.partial_size(self._key)

@@ -12,7 +12,7 @@ from stowage.services.archive import docker_archive, oci_layout
 from stowage.services.archive.docker_archive import ArchivedImage
 from stowage.services.errors import InvalidContent, InvalidReference
 from stowage.services.intake.archive_members import MAX_ENTRIES, Intake
-from stowage.services.intake.ingest import StoredBlob
+from stowage.services.intake.recording import StoredBlob
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.gojson import quote

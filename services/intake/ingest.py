@@ -1,35 +1,26 @@
 """Turn bytes into a blob with its facts; shared by pull, load and import.
 
-One transaction per blob records blob row and layer facts, once the file is committed and while a lease holds it.
+A transaction records blob row and layer facts, once the file is committed and while a lease holds it; see recording.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from uuid import uuid4
 
 from stowage.services.archive.layer import LayerDigester
 from stowage.services.archive.stage import Stage
-from stowage.services.content.protocol import Ingest
+from stowage.services.content.protocol import ASK_BYTES, Ingest
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, OutOfSpace
 from stowage.services.gc.damage import sound_blobs
 from stowage.services.gc.leases import Lease
 from stowage.services.intake.concurrent_writers import take_turn
+from stowage.services.intake.recording import Recorder, StoredBlob, record_blobs
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.digest import Digest, Digester
 from stowage.services.registry.protocol import BlobStream
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
-    """A blob that is now present. `layer` is None if its bytes are neither a tar nor a whole compressed stream."""
-
-    digest: Digest
-    size: int
-    layer: LayerFacts | None
 
 
 def store_blob(
@@ -62,6 +53,7 @@ def fetch_blob(
     size: int,
     anew: bool = False,
     waiting: Callable[[], None] = lambda: None,
+    recorder: Recorder | None = None,
 ) -> StoredBlob:
     """Store a blob that can be read from any offset. Resumes what an earlier try left, unless `anew`, and fetches only the rest.
 
@@ -69,13 +61,13 @@ def fetch_blob(
     writer is writing the same blob and while the existing part is read; it may raise to give up. A writer below the least rate is not
     waited for: the blob is fetched beside it, from its source. If the fetch breaks or is cancelled, what arrived stays for the next try,
     unless it was fetched beside another. Otherwise it raises as `store_blob` does and nothing is left. A damaged blob stays until its bytes
-    are verified.
+    are verified. With a recorder, the lease holds the digest already, and the row may be written later, together with others.
     """
 
     def fill(ingest: Ingest, layer: LayerDigester) -> None:
         _complete(open_at, ingest, layer, size, waiting, anew=anew)
 
-    return _single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting)[0]
+    return _single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting, recorder=recorder)[0]
 
 
 def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, digest: Digest, size: int | None = None) -> StoredBlob:
@@ -84,11 +76,9 @@ def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, dig
     Raises InvalidContent if digest or size differ; then nothing is left.
     """
     ingest.commit(digest, size)
-    with engine.metadata.write() as tx:
-        tx.graph.add_blob(digest, ingest.offset, engine.clock(), ingest.location)
-        if facts is not None:
-            tx.graph.add_layer(digest, facts)
-    return StoredBlob(digest, ingest.offset, facts)
+    stored = StoredBlob(digest, ingest.offset, facts)
+    record_blobs(engine, [stored], {digest: ingest.location})
+    return stored
 
 
 def _single_flight(
@@ -99,19 +89,30 @@ def _single_flight(
     digest: Digest,
     size: int | None,
     waiting: Callable[[], None] = lambda: None,
+    recorder: Recorder | None = None,
 ) -> tuple[StoredBlob, bool]:
     """The blob, and whether it was filled here: not if it is already sound, or another writer stores it first."""
-    if lease.add([digest]):
+    if recorder is None and lease.add([digest]):
         return _present(engine, digest, size), False
-    with take_turn(engine, lease, digest, size, waiting) as ingest:
+    with ExitStack() as held:
+        ingest, waited = held.enter_context(take_turn(engine, lease, digest, size, waiting))
         with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
-            if _is_sound(engine, digest):
-                return _present(engine, digest, size), False
-            if not _has_row(engine, digest):
-                ingest.adopt()
+            is_vacant = ingest.is_vacant
+            if is_vacant is None:
+                is_small = size is not None and size <= ASK_BYTES
+                is_vacant = (is_small and not waited and lease.lacks(digest)) or engine.content.size(digest) is None
+            if not is_vacant:
+                if _is_sound(engine, digest):
+                    return _present(engine, digest, size), False
+                if not _has_row(engine, digest):
+                    ingest.adopt()
         with closing(_layer_digester(engine, digest.algorithm)) as layer:
             fill(ingest, layer)
-            return _commit(engine, ingest, layer, digest, size), True
+            if recorder is None:
+                return _commit(engine, ingest, layer, digest, size), True
+            stored = _publish(ingest, layer, digest, size)
+            recorder.add([stored], {digest: ingest.location}, held.pop_all())
+            return stored, True
 
 
 def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
@@ -200,8 +201,15 @@ def _restart(ingest: Ingest, layer: LayerDigester) -> None:
 
 def _commit(engine: Engine, ingest: Ingest, layer: LayerDigester, digest: Digest, size: int | None) -> StoredBlob:
     """Publish and record what was written; a bomb is refused before anything is visible."""
+    stored = _publish(ingest, layer, digest, size)
+    record_blobs(engine, [stored], {digest: ingest.location})
+    return stored
+
+
+def _publish(ingest: Ingest, layer: LayerDigester, digest: Digest, size: int | None) -> StoredBlob:
     found = layer.finish(ingest.digest)
-    return commit_blob(engine, ingest, LayerFacts(*found) if found else None, digest=digest, size=size)
+    ingest.commit(digest, size)
+    return StoredBlob(digest, ingest.offset, LayerFacts(*found) if found else None)
 
 
 def _has_row(engine: Engine, digest: Digest) -> bool:

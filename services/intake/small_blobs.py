@@ -12,7 +12,8 @@ from stowage.services.archive.layer import LayerDigester
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.leases import Lease
-from stowage.services.intake.ingest import StoredBlob, store_blob
+from stowage.services.intake.ingest import store_blob
+from stowage.services.intake.recording import StoredBlob, record_blobs
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.digest import Digest
 
@@ -60,11 +61,8 @@ class SmallBlobs:
 
     def _store(self, contents: Mapping[Digest, bytes], waiting: Mapping[Digest, tuple[StoredBlob, bytes]]) -> set[Digest]:
         """Publish and record the blobs that no other writer is writing; returns which."""
-        with self._engine.content.publish(contents, lease=self._lease.id) as published, self._engine.metadata.write() as tx:
-            blobs = [waiting[digest][0] for digest in contents if digest in published]
-            locations = {digest: location for digest, location in published.items() if location}
-            tx.graph.add_blobs({blob.digest: blob.size for blob in blobs}, self._engine.clock(), locations)
-            tx.graph.add_layers({blob.digest: blob.layer for blob in blobs if blob.layer})
+        with self._engine.content.publish(contents, lease=self._lease.id) as published:
+            record_blobs(self._engine, [waiting[digest][0] for digest in contents if digest in published], published)
         return set(published)
 
     def _examine(self, content: bytes, digest: Digest | None) -> StoredBlob:

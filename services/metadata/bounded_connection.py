@@ -138,6 +138,8 @@ def _configure(connection: BoundedConnection, timeout: int, third: int) -> None:
         # join them to all rows of a table.
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
+        # Of a table that it knows nothing about, it would otherwise read all rows to find the few beyond a time.
+        "random_page_cost": 1.1,
         # Nor has it any statistics of new tables: it would take longer to compile a query that it expects to be long than to run it.
         "jit": "off",
         "idle_in_transaction_session_timeout": third,

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Executable, Select, func, select
 
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.reach import DIGESTS
@@ -26,7 +26,6 @@ _BELOW = _LINKS.where(tables.edge.c.parent.in_(DIGESTS))
 _ABOVE = _LINKS.where(tables.edge.c.child.in_(DIGESTS))
 _COUNT_BELOW = select(func.count()).where(tables.edge.c.parent.in_(DIGESTS))
 _COUNT_ABOVE = select(func.count()).where(tables.edge.c.child.in_(DIGESTS))
-_MANIFESTS = select(tables.manifest.c.digest).where(tables.manifest.c.digest.in_(DIGESTS))
 _TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGESTS))
 _BLOBS = select(tables.blob.c.digest, tables.blob.c.size, tables.blob.c.users).where(tables.blob.c.digest.in_(DIGESTS))
 
@@ -71,8 +70,7 @@ class Effects:
 def find_effects(connection: Connection, change: Change) -> Effects:
     """What this change will do, which is not made yet."""
     effects = Effects()
-    above = change.changed | _scalars(connection, reach.ABOVE, change.changed)
-    recorded = _scalars(connection, _MANIFESTS, above)
+    recorded = _scalars(connection, reach.MANIFESTS_ABOVE, change.changed)
     new, staying = change.links.keys() - recorded, recorded - change.unmade
     if not new and not staying:
         return effects
@@ -172,7 +170,7 @@ def _count(connection: Connection, query: Select[int], digests: Iterable[str]) -
     return sum(connection.scalar(query, {"digests": chunk}) or 0 for chunk in in_chunks(digests))
 
 
-def _scalars(connection: Connection, query: Select[str], digests: Iterable[str]) -> set[str]:
+def _scalars(connection: Connection, query: Executable, digests: Iterable[str]) -> set[str]:
     return {digest for chunk in in_chunks(digests) for digest in connection.scalars(query, {"digests": chunk})}
 
 

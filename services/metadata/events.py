@@ -12,7 +12,9 @@ from stowage.services.metadata.tables import event
 
 _LAST = select(func.coalesce(func.max(event.c.id), 0))
 _AFTER = select(event).where(event.c.id > bindparam("position")).order_by(event.c.id).limit(bindparam("count"))
-_OLDEST = delete(event).where(event.c.id <= bindparam("oldest"))
+_newest = select(func.max(event.c.id)).scalar_subquery()
+_ADD = insert(event).values(id=func.coalesce(_newest, 0) + 1)
+_DROP = delete(event).where(event.c.id <= _newest - bindparam("history"))
 
 
 class SqlEvents:
@@ -29,12 +31,10 @@ class SqlEvents:
 
     def flush(self) -> None:
         """Write what was appended, and drop the oldest events; at the end of the transaction and before reading."""
-        if not self._appended:
-            return
-        rows = [{"id": identifier, **row} for identifier, row in enumerate(self._appended, self._last() + 1)]
-        self._appended = []
-        self._connection.execute(_OLDEST, {"oldest": rows[-1]["id"] - self._history})
-        self._connection.execute(insert(event), rows[-self._history :])
+        rows, self._appended = self._appended, []
+        if rows:
+            self._connection.execute(_ADD, rows)
+            self._connection.execute(_DROP, {"history": self._history})
 
     def last(self) -> int:
         self.flush()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Column, Connection, Executable, Row, bindparam, delete, func, insert, select, update
 
 from stowage.services.errors import BlobNotFound
 from stowage.services.metadata import reach
@@ -40,16 +40,11 @@ _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _MANIFESTS = MANIFESTS.where(manifest.c.digest.in_(DIGESTS))
 _OPTIONAL = (Role.MANIFEST, Role.REFERRER)
 _NEEDING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS), edge.c.role.not_in(_OPTIONAL))
-_LISTED = (
-    select(edge.c.child)
-    .outerjoin(manifest, manifest.c.digest == edge.c.child)
-    .where(edge.c.parent.in_(DIGESTS), or_(edge.c.role == Role.MANIFEST, manifest.c.digest.is_not(None)))
-    .distinct()
-)
-_LISTING = select(edge.c.parent).where(edge.c.child.in_(DIGESTS)).distinct()
 _LAST_EDGE = select(func.max(edge.c.position)).where(edge.c.parent == bindparam("subject"))
 _REFERRERS = select(edge.c.descriptor).where(edge.c.parent == bindparam("subject"), edge.c.role == Role.REFERRER).order_by(edge.c.position)
-_RECORDED = select(manifest.c.digest).where(manifest.c.digest.in_(DIGESTS))
+_RECORDED = (
+    select(blob.c.digest, manifest.c.digest).outerjoin(manifest, manifest.c.digest == blob.c.digest).where(blob.c.digest.in_(DIGESTS))
+)
 
 
 class SqlGraph:
@@ -58,6 +53,7 @@ class SqlGraph:
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
         self._upkeep = upkeep
+        self._new: set[Digest] = set()  # blobs of this transaction that have no facts
 
     def present(self, digests: Iterable[Digest]) -> set[Digest]:
         return set(self.blob_sizes(digests))
@@ -95,6 +91,7 @@ class SqlGraph:
         with self._upkeep.changing(sizes=changed):
             if rows:
                 self._connection.execute(insert(blob), rows)
+                self._new |= sizes.keys() - known.keys()
             moved = (digest for digest, (_, _, location) in known.items() if location != locations.get(digest, ""))
             doom_blobs(self._connection, moved)
             for digest, state in known.items():
@@ -106,7 +103,7 @@ class SqlGraph:
         self.add_layers({digest: facts})
 
     def add_layers(self, facts: Mapping[Digest, LayerFacts]) -> None:
-        known = self.layers(facts)
+        known = self.layers(facts.keys() - self._new)
         rows = [
             {"digest": str(digest), "diff_id": str(each.diff_id), "size": each.size}
             for digest, each in facts.items()
@@ -114,6 +111,7 @@ class SqlGraph:
         ]
         if rows:
             self._connection.execute(insert(layer), rows)
+            self._new -= facts.keys()
 
     def layers(self, digests: Iterable[Digest]) -> dict[Digest, LayerFacts]:
         return {to_digest(digest): LayerFacts(to_digest(diff_id), size) for digest, diff_id, size in self._rows(_LAYERS, digests)}
@@ -126,11 +124,12 @@ class SqlGraph:
 
     def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
         given = {document.digest: (document, config) for document, config in manifests}
-        recorded = self._digests(_RECORDED, given)
+        needed = {digest: {edge.child.digest for edge in document.needed} for digest, (document, _) in given.items()}
+        recorded, present = self._recorded(given.keys() | set().union(*needed.values()))
         new = [each for digest, each in given.items() if digest not in recorded]
         if not new:
             return
-        self._require_children([document for document, _ in new])
+        _require_children({document.digest: needed[document.digest] for document, _ in new}, present)
         with self._upkeep.changing(links={document.digest: {edge.child.digest for edge in document.edges} for document, _ in new}):
             self._insert_manifests(new)
 
@@ -164,7 +163,11 @@ class SqlGraph:
         return {digest: weights.get(str(digest), {}) for digest in asked}
 
     def nesting(self, digests: Collection[Digest], *, most: int) -> int:
-        return sum(self._levels(query, set(digests), most) for query in (_LISTED, _LISTING))
+        levels = [0, 0]
+        for chunk in in_chunks(digests):
+            (found,) = self._connection.execute(reach.LEVELS, {"digests": chunk, "most": most})
+            levels = [max(pair) for pair in zip(levels, found, strict=True)]
+        return sum(levels)
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         among = set(roots)
@@ -179,10 +182,13 @@ class SqlGraph:
 
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         among = set(digests)
-        self._upkeep.flush()
-        found = self._digests(reach.USED, among)
+        found = self.used(among)
         found |= self._digests(reach.ROOTS, among - found)
         return found | {to_digest(text) for text in read_rooted(self._connection, map(str, among - found))}
+
+    def used(self, digests: Iterable[Digest]) -> set[Digest]:
+        self._upkeep.flush()
+        return self._digests(reach.USED, digests)
 
     def unused(self) -> set[Digest]:
         self._upkeep.flush()
@@ -203,6 +209,7 @@ class SqlGraph:
             doom_blobs(self._connection, removed)
             for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
                 self._delete(column, removed)
+            self._new -= removed
 
     def _rows(self, query: Executable, digests: Iterable[Digest | str]) -> list[Row[*tuple[Any, ...]]]:
         return [row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk})]
@@ -210,25 +217,14 @@ class SqlGraph:
     def _digests(self, query: Executable, digests: Iterable[Digest]) -> set[Digest]:
         return {to_digest(text) for (text,) in self._rows(query, digests)}
 
-    def _levels(self, query: Executable, level: set[Digest], most: int) -> int:
-        """How often this query finds further digests, counted up to one more than `most`."""
-        for levels in range(most + 1):
-            level = self._digests(query, level)
-            if not level:
-                return levels
-        return most + 1
-
     def _delete(self, column: Column[str], digests: Iterable[Digest]) -> None:
         for chunk in in_chunks(digests):
             self._connection.execute(delete(column.table).where(column.in_(chunk)))
 
-    def _require_children(self, documents: Iterable[ManifestDocument]) -> None:
-        """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
-        needed = {document.digest: {edge.child.digest for edge in document.needed} for document in documents}
-        present = self.present(chain.from_iterable(needed.values()))
-        for parent, children in needed.items():
-            for digest in sorted(children - present):
-                raise BlobNotFound(f"missing blob {digest} of manifest {parent}")
+    def _recorded(self, digests: Collection[Digest]) -> tuple[set[Digest], set[Digest]]:
+        """Which of these have a manifest row, and which have a blob row."""
+        rows = [(to_digest(digest), manifest) for digest, manifest in self._rows(_RECORDED, digests)]
+        return {digest for digest, manifest in rows if manifest}, {digest for digest, _ in rows}
 
     def _insert_manifests(self, manifests: Sequence[tuple[ManifestDocument, bytes | None]]) -> None:
         self._connection.execute(insert(manifest), [manifest_row(document) for document, _ in manifests])
@@ -247,3 +243,10 @@ class SqlGraph:
             last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
             edges = [Edge(Role.REFERRER, referrer) for referrer in referrers]
             self._connection.execute(insert(edge), edge_rows(subject, edges, first=0 if last is None else last + 1))
+
+
+def _require_children(needed: Mapping[Digest, AbstractSet[Digest]], present: AbstractSet[Digest]) -> None:
+    """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
+    for parent, children in needed.items():
+        for digest in sorted(children - present):
+            raise BlobNotFound(f"missing blob {digest} of manifest {parent}")

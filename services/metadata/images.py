@@ -16,7 +16,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
 _BY_NAME = RECORDS.where(image.c.name == bindparam("name"))
-_TARGETS_OF = select(image.c.target).where(image.c.name.in_(bindparam("names", expanding=True))).distinct()
+_DELETE = delete(image).where(image.c.name.in_(bindparam("names", expanding=True))).returning(image.c.target)
 _BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))
 # Prefixes are ranges of the index: LIKE would ignore case and read every row.
 _TARGETS_BETWEEN = RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
@@ -29,9 +29,12 @@ class SqlImages:
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
         self._upkeep = upkeep
+        self._absent: set[str] = set()
 
     def get(self, name: str) -> ImageRecord | None:
-        return next(iter(self._select(_BY_NAME, {"name": name})), None)
+        found = next(iter(self._select(_BY_NAME, {"name": name})), None)
+        self._absent |= set() if found else {name}
+        return found
 
     def by_target(self, target: Digest) -> list[ImageRecord]:
         return self._select(_BY_TARGET, {"target": str(target)})
@@ -46,7 +49,8 @@ class SqlImages:
         return read_state(self._connection, wanted)
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
-        known = self.get(name)
+        known = None if name in self._absent else self.get(name)
+        self._absent.discard(name)
         if known is not None and known.target == target:
             return
         self._upkeep.touch({target.digest, known.target.digest if known else target.digest})
@@ -59,8 +63,7 @@ class SqlImages:
 
     def delete(self, names: Iterable[str]) -> None:
         for chunk in in_chunks(names):
-            self._upkeep.touch(map(to_digest, self._connection.scalars(_TARGETS_OF, {"names": chunk})))
-            self._connection.execute(delete(image).where(image.c.name.in_(chunk)))
+            self._upkeep.touch(set(map(to_digest, self._connection.scalars(_DELETE, {"names": chunk}))))
 
     def count(self) -> int:
         self._upkeep.flush()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from stowage.services.metadata import tables
 from stowage.services.metadata.clock import NOW
-from stowage.services.metadata.objects import doom_intents, require_lease
+from stowage.services.metadata.objects import doom_intents, insert_intents, require_lease
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.oci.digest import Digest
 
@@ -25,6 +25,11 @@ class SqlLeases:
         values = {"id": identifier, "note": note, "alive_until": NOW + alive, "expires_at": NOW + expires}
         self._connection.execute(insert(tables.lease).values(values))
         return identifier
+
+    def fill(self, lease: str, digests: Iterable[Digest], locations: Iterable[str]) -> None:
+        if held := [{"lease": lease, "digest": digest} for digest in sorted({str(digest) for digest in digests})]:
+            self._connection.execute(insert(tables.lease_blob), held)
+        insert_intents(self._connection, lease, locations)
 
     def require(self, lease: str) -> None:
         require_lease(self._connection, lease)
@@ -53,10 +58,12 @@ class SqlLeases:
             to_digest(text) for chunk in chunks for text in self._connection.scalars(named.where(tables.lease_blob.c.digest.in_(chunk)))
         }
 
-    def end(self, lease: str) -> None:
+    def end(self, lease: str) -> set[Digest]:
         doom_intents(self._connection, lease)
-        self._connection.execute(delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease))
+        held = delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease).returning(tables.lease_blob.c.digest)
+        digests = {to_digest(text) for text in self._connection.scalars(held)}
         self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
+        return digests
 
     def have_expired(self) -> bool:
         return self._connection.scalar(select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).limit(1)) is not None
@@ -65,8 +72,7 @@ class SqlLeases:
         expired = select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).order_by(tables.lease.c.expires_at).limit(limit)
         held: set[Digest] = set()
         for identifier in self._connection.scalars(expired).all():
-            held |= self.digests(identifier)
-            self.end(identifier)
+            held |= self.end(identifier)
         return held
 
     def end_abandoned(self, *, limit: int) -> bool:

@@ -17,6 +17,9 @@ class Leases(Protocol):
     def create(self, note: str, *, alive: int, expires: int) -> str:
         """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`."""
 
+    def fill(self, lease: str, digests: Iterable[Digest], locations: Iterable[str]) -> None:
+        """What a lease of this very transaction holds, and the objects that are going to be written under it: see `Objects.intend`."""
+
     def require(self, lease: str) -> None: ...
 
     def add(self, lease: str, digests: Iterable[Digest]) -> None: ...
@@ -28,7 +31,8 @@ class Leases(Protocol):
     def held(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these an unexpired lease names; blobs that are only reachable from a named one are not included."""
 
-    def end(self, lease: str) -> None: ...
+    def end(self, lease: str) -> set[Digest]:
+        """End it, if it has not ended yet; returns what it held."""
 
     def have_expired(self) -> bool:
         """Whether any lease has expired."""

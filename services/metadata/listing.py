@@ -9,7 +9,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, case, cast, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, case, cast, exists, func, or_, select, union_all
 
 from stowage.services.kept import Kept
 from stowage.services.metadata import tables
@@ -105,10 +105,14 @@ class SqlTargets:
         return found
 
     def names(self, prefixes: Iterable[str], selection: Selection, likes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
-        ranges = or_(*(and_(_image.c.name >= prefix, _image.c.name <= prefix + _LAST) for prefix in prefixes))
-        query = select(_image.c.name, _image.c.target).where(ranges, *_name_conditions(selection))
-        if likes:
-            query = query.where(or_(*(_image.c.name.like(like, escape="\\") for like in likes)))
+        query = select(_image.c.name, _image.c.target).where(*_name_conditions(selection))
+        if likes and all("%" not in like[:-1] for like in likes):  # few match: the index has their names, and rows are read of these alone
+            meant = {prefix: [like for like in likes if like.replace("\\", "").startswith(prefix)] for prefix in prefixes}
+            parts = (select(_image.c.name).where(_is_between(prefix), _is_like(each)) for prefix, each in meant.items() if each)
+            found = union_all(*parts).subquery()
+            query = query.join(found, found.c.name == _image.c.name)
+        else:
+            query = query.where(or_(*map(_is_between, prefixes)), *([_is_like(likes)] if likes else []))
         for names in self._connection.execute(query).partitions(CHUNK):
             yield from names
 
@@ -122,6 +126,15 @@ class SqlTargets:
             for row in self._connection.execute(_RECORDS, {"digests": chunk}).all():
                 records[row.target].append(tuple(row))
         return records
+
+
+def _is_between(prefix: str) -> ColumnElement[bool]:
+    """Whether a name begins with this."""
+    return and_(_image.c.name >= prefix, _image.c.name <= prefix + _LAST)
+
+
+def _is_like(likes: Iterable[str]) -> ColumnElement[bool]:
+    return or_(*(_image.c.name.like(like, escape="\\") for like in likes))
 
 
 def _ordered(order: Order, *, has_conditions: bool) -> Select[int]:

@@ -1,4 +1,4 @@
-"""What a content store in a bucket asks the database, each in a transaction of its own."""
+"""What a content store in a bucket asks the database, each in a transaction of its own, or with one query."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ class MetadataObjects:
         self._metadata = metadata
 
     def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
-        with self._metadata.read() as tx:
-            return tx.objects.locations(digests)
+        return self._metadata.locations(digests)
 
     def blobs(self) -> Iterator[tuple[Digest, int]]:
         with self._metadata.read() as tx:
@@ -32,8 +31,7 @@ class MetadataObjects:
             tx.objects.intend(lease, locations)
 
     def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
-        with self._metadata.read() as tx:
-            return tx.objects.doomed(age=age, limit=limit)
+        return self._metadata.doomed(age=age, limit=limit)
 
     def doomed_of(self, digests: Iterable[Digest]) -> list[tuple[str, Digest, int, int]]:
         with self._metadata.read() as tx:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import Connection, delete, insert, literal, null, select, union_all
+from sqlalchemy import Connection, delete, insert, select, union_all
 
 from stowage.services.errors import Internal
 from stowage.services.metadata.clock import NOW
+from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.metadata.tables import blob, doomed, intent, lease
 from stowage.services.oci.digest import Digest
 
+_LOCATIONS = select(blob.c.digest, blob.c.location).where(blob.c.digest.in_(DIGESTS))
+_CONSUME = delete(intent).where(intent.c.location.in_(DIGESTS)).returning(intent.c.location)
 _DOOMED = [doomed.c.location, doomed.c.digest, doomed.c.size, doomed.c.since]
 
 
@@ -22,8 +25,7 @@ class SqlObjects:
         self._connection = connection
 
     def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
-        query = select(blob.c.digest, blob.c.location)
-        rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(query.where(blob.c.digest.in_(chunk))))
+        rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(_LOCATIONS, {"digests": chunk}))
         return {to_digest(digest): location for digest, location in rows}
 
     def digests(self, locations: Iterable[str]) -> dict[str, Digest]:
@@ -44,7 +46,7 @@ class SqlObjects:
 
     def intend(self, lease: str, locations: Collection[str]) -> None:
         require_lease(self._connection, lease)
-        self._connection.execute(insert(intent).values(written=NOW), [{"location": location, "lease": lease} for location in locations])
+        insert_intents(self._connection, lease, locations)
 
     def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
         query = select(doomed.c.location, doomed.c.size).where(doomed.c.since <= NOW - age).order_by(doomed.c.since).limit(limit)
@@ -66,18 +68,24 @@ def require_lease(connection: Connection, identifier: str) -> None:
         raise Internal(f"the lease {identifier} has ended: it was not renewed in time")
 
 
+def insert_intents(connection: Connection, identifier: str, locations: Iterable[str]) -> None:
+    """Record that these objects are going to be written under a lease that exists."""
+    if rows := [{"location": location, "lease": identifier} for location in locations]:
+        connection.execute(insert(intent).values(written=NOW), rows)
+
+
 def consume_intents(connection: Connection, locations: Mapping[Digest, str]) -> None:
     """Remove the intents of these blobs' objects, which get a row now. Raises Internal if one is gone: its object may be removed."""
     for chunk in in_chunks(locations.values()):
-        if connection.execute(delete(intent).where(intent.c.location.in_(chunk))).rowcount != len(chunk):
+        if len(connection.execute(_CONSUME, {"digests": chunk}).all()) != len(chunk):
             raise Internal("the lease under which a blob was written has ended: it was not renewed in time")
 
 
 def doom_intents(connection: Connection, identifier: str) -> None:
     """Doom the objects that were written under a lease and have got no row."""
-    columns = select(intent.c.location, null(), literal(0), NOW).where(intent.c.lease == identifier)
-    if connection.execute(insert(doomed).from_select(_DOOMED, columns)).rowcount:
-        connection.execute(delete(intent).where(intent.c.lease == identifier))
+    gone = connection.scalars(delete(intent).where(intent.c.lease == identifier).returning(intent.c.location)).all()
+    if gone:
+        connection.execute(insert(doomed).values(size=0, since=NOW), [{"location": location} for location in gone])
 
 
 def doom_blobs(connection: Connection, digests: Iterable[Digest]) -> None:

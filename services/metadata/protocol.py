@@ -158,6 +158,9 @@ class Graph(Protocol):
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
 
+    def used(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these are present and reachable from an image's target."""
+
     def unused(self) -> set[Digest]:
         """Every blob that no target reaches: it is removable unless a lease keeps it. Costs nothing for those that are used."""
 
@@ -256,6 +259,12 @@ class MetadataStore(Protocol):
 
     def clock(self) -> int:
         """Nanoseconds since 1970 by the clock that all nodes share: that of PostgreSQL, or with SQLite that of the machine."""
+
+    def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """`Objects.locations`, without a transaction."""
+
+    def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        """`Objects.doomed`, without a transaction."""
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""

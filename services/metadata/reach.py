@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, BindParameter, ColumnElement, Select, bindparam, except_, or_, select, union
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    Column,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    bindparam,
+    except_,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+)
 
 from stowage.services.metadata.clock import NOW
-from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, target
+from stowage.services.metadata.records import Role
+from stowage.services.metadata.tables import blob, edge, image, lease, lease_blob, manifest, target
 
 DIGESTS: BindParameter[list[str]] = bindparam("digests", expanding=True)
 """The IN list that these queries take."""
@@ -44,6 +61,9 @@ BELOW = select(_down(_CHILDREN).c.digest)
 ABOVE = select(_up(_PARENTS).c.digest)
 """Everything above DIGESTS."""
 
+MANIFESTS_ABOVE = union(select(manifest.c.digest).where(manifest.c.digest.in_(DIGESTS)), ABOVE)
+"""The manifests among DIGESTS and above them: only manifests list anything."""
+
 PRESENT_AND_ABOVE = _up(_PRESENT)
 """The present ones of DIGESTS, and everything above them, to join with."""
 
@@ -58,6 +78,20 @@ UNUSED = select(blob.c.digest).where(blob.c.users == 0)
 
 LEASED = select(_down(_LEASED).c.digest)
 """What leases that have not expired name, and everything below."""
+
+
+def _levels(name: str, end: Column[str], start: Column[str], *follows: ColumnElement[bool]) -> ScalarSelect[Any]:
+    """How many levels of links from `start` to `end` follow DIGESTS, counted up to one more than `most`."""
+    first = select(end.label("digest"), literal(1).label("level")).where(start.in_(DIGESTS), *follows).cte(name, recursive=True)
+    further = select(end, first.c.level + 1).join(first, start == first.c.digest).where(first.c.level <= bindparam("most"), *follows)
+    levels = first.union(further)
+    return select(func.coalesce(func.max(levels.c.level), 0)).scalar_subquery()
+
+
+_is_manifest = or_(edge.c.role == Role.MANIFEST, _is_found(select(manifest.c.digest).where(manifest.c.digest == edge.c.child)))
+
+LEVELS = select(_levels("lower", edge.c.child, edge.c.parent, _is_manifest), _levels("higher", edge.c.parent, edge.c.child))
+"""How many levels of manifests are below DIGESTS, and above."""
 
 UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 """Every blob that neither a target nor a lease reaches."""

@@ -11,10 +11,11 @@ from stowage.services.metadata import reach, tables
 from stowage.services.metadata.reached import read_below, read_targets_above
 from stowage.services.metadata.rows import CHUNK, dump_platform, in_chunks
 from stowage.services.metadata.targets import TargetRows, derive
-from stowage.services.metadata.upkeep import STORE_SHARED, USERS
+from stowage.services.metadata.upkeep import USERS
 from stowage.services.oci.platform import Platform
 
 _STORE_USERS = update(tables.blob).where(tables.blob.c.digest == bindparam("of")).values(users=bindparam("counted"))
+_STORE_SHARED = update(tables.target).where(tables.target.c.digest == bindparam("of")).values(shared=bindparam("bytes"))
 _SHARED = select(tables.target.c.digest, tables.target.c.shared).where(tables.target.c.digest.in_(reach.DIGESTS))
 _ROWS = select(tables.target).where(tables.target.c.digest.in_(reach.DIGESTS))
 
@@ -34,7 +35,8 @@ def next_page(connection: Connection, column: Column[str], after: str) -> list[s
 
 
 def _mend_targets(connection: Connection, targets: list[str]) -> None:
-    TargetRows(connection).store(list(derive(connection, targets)))
+    rows = TargetRows(connection)
+    rows.store(list(derive(connection, targets)), rows.read(targets))
 
 
 def _remove_nameless(connection: Connection, targets: list[str]) -> None:
@@ -49,7 +51,7 @@ def _mend_users(connection: Connection, digests: list[str]) -> None:
 
 def _mend_shared(connection: Connection, targets: list[str]) -> None:
     if wrong := _wrong_shared(connection, targets)[1]:
-        connection.execute(STORE_SHARED, [{"of": digest, "bytes": counted} for digest, counted in wrong.items()])
+        connection.execute(_STORE_SHARED, [{"of": digest, "bytes": counted} for digest, counted in wrong.items()])
 
 
 STEPS: tuple[tuple[Column[str], Callable[[Connection, list[str]], None]], ...] = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, exists, insert, select
 
 from stowage.services.metadata import tables
+from stowage.services.metadata.column_types import TEXT
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.oci.digest import Digest
@@ -22,7 +23,14 @@ _NAMES = (
     .where(tables.source.c.digest.in_(DIGESTS))
     .order_by(tables.source.c.digest, tables.source.c.registry, tables.source.c.repository)
 )
-_PRESENT = select(tables.blob.c.digest).where(tables.blob.c.digest.in_(DIGESTS))
+_at, _in = bindparam("at", type_=TEXT), bindparam("in", type_=TEXT)
+_ADD = insert(tables.source).from_select(
+    [tables.source.c.digest, tables.source.c.registry, tables.source.c.repository],
+    select(tables.blob.c.digest, _at, _in).where(
+        tables.blob.c.digest.in_(DIGESTS),
+        ~exists().where(tables.source.c.digest == tables.blob.c.digest, tables.source.c.registry == _at, tables.source.c.repository == _in),
+    ),
+)
 
 
 class SqlSources:
@@ -32,15 +40,8 @@ class SqlSources:
         self._connection = connection
 
     def add(self, digests: Iterable[Digest], *, registry: str, repository: str) -> None:
-        among = set(digests)
-        known = {digest for digest, repositories in self.repositories(among, registry=registry).items() if repository in repositories}
-        rows = [
-            {"digest": digest, "registry": registry, "repository": repository}
-            for chunk in in_chunks(among - known)
-            for digest in self._connection.scalars(_PRESENT, {"digests": chunk})
-        ]
-        if rows:
-            self._connection.execute(insert(tables.source), rows)
+        for chunk in in_chunks(digests):
+            self._connection.execute(_ADD, {"digests": chunk, "at": registry, "in": repository})
 
     def repositories(self, digests: Iterable[Digest], *, registry: str) -> dict[Digest, list[str]]:
         found: dict[Digest, list[str]] = defaultdict(list)

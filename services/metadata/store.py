@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -97,6 +97,12 @@ class SqlMetadataStore:
 
     def clock(self) -> int:
         return self._server_clock() if self._engine().dialect.name == "postgresql" else time.time_ns()
+
+    def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return query(self._engine(), lambda connection: SqlObjects(connection).locations(digests))
+
+    def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        return query(self._engine(), lambda connection: SqlObjects(connection).doomed(age=age, limit=limit))
 
     def store_id(self) -> str:
         with transaction(self._engine(), writes=False) as connection:

@@ -6,17 +6,18 @@ They depend on the platform that lists prefer, `store.platform`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from stowage.services.metadata import tables
-from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, read_listed, to_record
+from stowage.services.metadata.facts import DANGLING, NO_DANGLING, read_listed
 from stowage.services.metadata.listed import Part, Parts
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import ManifestFacts
-from stowage.services.metadata.rows import CHUNK, in_chunks, load_platform
+from stowage.services.metadata.rows import CHUNK, in_chunks, load_descriptor, load_platform
 from stowage.services.metadata.summary import any_platform
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -25,17 +26,26 @@ from stowage.services.oci.platform import PlatformMatcher
 _INT64 = (1 << 63) - 1
 _FEW = 20
 
+NOTHING: Mapping[str, int] = {}
+
 _row, _label = tables.target, tables.target_label
 _is_name = (tables.image.c.name < DANGLING) | (tables.image.c.name >= NO_DANGLING)
-_NAMES = (
-    select(tables.image.c.target, func.min(tables.image.c.name), func.max(case((_is_name, tables.image.c.name))))
+_names = (
+    select(
+        tables.image.c.target,
+        func.min(tables.image.c.name).label("first"),
+        func.max(case((_is_name, tables.image.c.name))).label("last"),
+    )
     .where(tables.image.c.target.in_(DIGESTS))
     .group_by(tables.image.c.target)
+    .subquery()
 )
-_RECORDS = RECORDS.where(tables.image.c.name.in_(DIGESTS))
+_NAMES = select(_names.c.first, tables.image.c.descriptor, select(tables.store.c.platform).scalar_subquery()).join(
+    tables.image, tables.image.c.name == func.coalesce(_names.c.last, _names.c.first)
+)
 _ROWS = select(_row).where(_row.c.digest.in_(DIGESTS))
+_INSERT = insert(_row).returning(_row.c.id, _row.c.digest)
 _LABELS = select(_label.c.target, _label.c.hash, _label.c.everywhere).where(_label.c.target.in_(bindparam("targets", expanding=True)))
-_PLATFORM = select(tables.store.c.platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,9 @@ class TargetFacts:
         return {column: getattr(self, column) for column in columns} | {"outdated": False}
 
 
-def store_matcher(connection: Connection) -> PlatformMatcher:
+def _matcher(stored: str | None) -> PlatformMatcher:
     """Prefers the platform of the store."""
-    platform = load_platform(connection.scalar(_PLATFORM))
+    platform = load_platform(stored)
     assert platform is not None, "the store has a platform once it is upgraded"
     return any_platform(platform)
 
@@ -85,17 +95,16 @@ def derive(connection: Connection, digests: Iterable[str], room: Room | None = N
     With a room, a few of them at a time, as long as there is some; what is followed is taken from it.
     """
     manifests: dict[Digest, ManifestFacts] = {}
-    parts = Parts(manifests, store_matcher(connection))
+    parts: Parts | None = None
     for chunk in in_chunks(digests, _FEW if room else CHUNK):
-        names = {target: (first, last or first) for target, first, last in connection.execute(_NAMES, {"digests": chunk})}
-        records = {
-            record.name: record for record in map(to_record, connection.execute(_RECORDS, {"digests": [n for _, n in names.values()]}))
-        }
-        new = read_listed(connection, names, manifests)
+        targets = {}
+        for first, descriptor, platform in connection.execute(_NAMES, {"digests": chunk}).all():
+            targets[first] = load_descriptor(descriptor)
+            parts = parts or Parts(manifests, _matcher(platform))
+        new = read_listed(connection, {str(target.digest) for target in targets.values()}, manifests)
         manifests |= new
-        for first, described in names.values():
-            target = records[described].target
-            if target.digest in manifests:  # unless the database is damaged
+        for first, target in targets.items():
+            if parts and target.digest in manifests:  # unless the database is damaged
                 yield _derive(first, target, manifests[target.digest].content_size, parts.of(target))
         if room:
             room.links -= sum(1 + len(facts.edges) for facts in new.values())
@@ -127,19 +136,24 @@ class TargetRows:
 
     def ids(self, digests: Iterable[str]) -> dict[str, int]:
         """The ids of those digests that have a row."""
-        return {row.digest: row.id for row in self._read(digests)}
+        return {digest: row["id"] for digest, row in self.read(digests).items()}
 
-    def store(self, facts: Sequence[TargetFacts]) -> None:
-        """Insert these rows and their labels, or update those that differ. Shared bytes are not changed, and 0 in a new row."""
-        rows = {row.digest: row._mapping for row in self._read(each.digest for each in facts)}
-        if new := [each.columns() | {"shared": 0} for each in facts if each.digest not in rows]:
-            self._connection.execute(insert(_row), new)
+    def read(self, digests: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """The rows of those digests that have one."""
+        found = (row for chunk in in_chunks(digests) for row in self._connection.execute(_ROWS, {"digests": chunk}).mappings())
+        return {row["digest"]: dict(row) for row in found}
+
+    def store(self, facts: Sequence[TargetFacts], rows: Mapping[str, Mapping[str, Any]], shared: Mapping[str, int] = NOTHING) -> None:
+        """Insert rows with their labels and these shared bytes, or update those of these `rows` that differ, but not their shared bytes."""
+        ids = {digest: row["id"] for digest, row in rows.items()}
+        if new := [each.columns() | {"shared": shared.get(each.digest, 0)} for each in facts if each.digest not in rows]:
+            ids |= {digest: identifier for identifier, digest in self._connection.execute(_INSERT, new)}
             self._count(len(new))
         for each in facts:
             if each.digest in rows and any(rows[each.digest][column] != value for column, value in each.columns().items()):
                 self._connection.execute(update(_row).where(_row.c.digest == each.digest).values(each.columns()))
         for start in range(0, len(facts), CHUNK):
-            self._store_labels(facts[start : start + CHUNK])
+            self._store_labels(facts[start : start + CHUNK], ids, rows.keys())
 
     def remove(self, digests: Iterable[str]) -> None:
         """Delete these rows and their labels."""
@@ -152,13 +166,12 @@ class TargetRows:
     def labels(self, ids: Collection[int]) -> dict[int, dict[int, bool]]:
         """The labels of each of these ids that has any, as `TargetFacts.labels`; there are at most CHUNK ids."""
         found: dict[int, dict[int, bool]] = {}
-        for target, hashed, everywhere in self._connection.execute(_LABELS, {"targets": list(ids)}):
+        for target, hashed, everywhere in self._connection.execute(_LABELS, {"targets": list(ids)}) if ids else ():
             found.setdefault(target, {})[hashed] = everywhere
         return found
 
-    def _store_labels(self, facts: Collection[TargetFacts]) -> None:
-        ids = self.ids(each.digest for each in facts)
-        stored = self.labels(ids.values())
+    def _store_labels(self, facts: Collection[TargetFacts], ids: Mapping[str, int], known: AbstractSet[str]) -> None:
+        stored = self.labels([ids[each.digest] for each in facts if each.digest in known])
         changed = [each for each in facts if stored.get(ids[each.digest], {}) != each.labels]
         if stale := [ids[each.digest] for each in changed if ids[each.digest] in stored]:
             self._connection.execute(delete(_label).where(_label.c.target.in_(stale)))
@@ -172,6 +185,3 @@ class TargetRows:
 
     def _count(self, more: int) -> None:
         self._connection.execute(update(tables.store).values(images=tables.store.c.images + more))
-
-    def _read(self, digests: Iterable[str]) -> list[Any]:
-        return [row for chunk in in_chunks(digests) for row in self._connection.execute(_ROWS, {"digests": chunk})]

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Update, bindparam, select, update
 from stowage.services.metadata import tables
 from stowage.services.metadata.effects import Change, find_effects
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import Reached, read_below, read_targets_above
+from stowage.services.metadata.reached import read_below, read_targets_above
 from stowage.services.metadata.rows import CHUNK, in_chunks
 from stowage.services.metadata.targets import Room, TargetRows, derive
 from stowage.services.oci.digest import Digest
@@ -30,12 +30,9 @@ MAX_LINKS = 20_000
 """How many links are followed, roughly, to derive again what lists show of outdated targets in one transaction."""
 
 _target, _blob, _manifest = tables.target, tables.blob, tables.manifest
-_TARGETS = select(_target.c.digest).where(_target.c.digest.in_(DIGESTS))
 USERS = select(_blob.c.digest, _blob.c.users).where(_blob.c.digest.in_(DIGESTS))
 """(digest, users) of those of DIGESTS that are present."""
 _COUNT = update(_blob).where(_blob.c.digest.in_(DIGESTS)).values(users=_blob.c.users + bindparam("more"))
-STORE_SHARED = update(_target).where(_target.c.digest == bindparam("of")).values(shared=bindparam("bytes"))
-"""Store `bytes` as the shared ones of the target `of`."""
 _ADD_SHARED = update(_target).where(_target.c.digest == bindparam("of")).values(shared=_target.c.shared + bindparam("more"))
 _ADD_SIZE = update(_target).where(_target.c.digest == bindparam("of")).values(size=_target.c.size + bindparam("more"))
 _ADD_CONTENT = (
@@ -101,33 +98,34 @@ class Upkeep:
         if not self._touched:
             return
         touched, self._touched = self._touched, set()
-        before = self._targets(touched)
+        targets = TargetRows(self._connection)
+        rows = targets.read(touched)
         facts = list(derive(self._connection, touched))
-        after = {each.digest for each in facts}
+        before, after = set(rows), {each.digest for each in facts}
         lost, found = read_below(self._connection, before - after), read_below(self._connection, after - before)
-        rows = TargetRows(self._connection)
-        rows.store(facts)
-        self._count(before ^ after, lost.count(), found.count(), lost.sizes | found.sizes)
-        self._store_shared(after - before, found)
-        rows.remove(before - after)
+        users = self._count(before ^ after, lost.count(), found.count(), lost.sizes | found.sizes)
+        targets.store(facts, rows, found.bytes_by_root(lambda digest: users[digest] > 1))
+        targets.remove(before - after)
 
     def _derive_outdated(self) -> None:
         outdated = list(self._connection.scalars(_OUTDATED))
         facts = list(derive(self._connection, outdated, self._room))
-        TargetRows(self._connection).store(facts)
+        targets = TargetRows(self._connection)
+        targets.store(facts, targets.read(each.digest for each in facts))
         self.is_behind = bool(facts) and (len(facts) < len(outdated) or len(outdated) == CHUNK)
 
-    def _count(self, touched: set[str], before: Counter[str], after: Counter[str], sizes: Mapping[str, int]) -> None:
-        """Count the users of what these lost and new targets reach."""
-        changes = {digest: change for digest in before.keys() | after.keys() if (change := after[digest] - before[digest])}
-        users = self._users(changes)
-        self._add_users({digest: changes[digest] for digest in users})
+    def _count(self, touched: set[str], before: Counter[str], after: Counter[str], sizes: Mapping[str, int]) -> dict[str, int]:
+        """Count the users of what these lost and new targets reach; returns how many the latter have then."""
+        users = self._users(before.keys() | after.keys())
+        changes = {digest: change for digest in users if (change := after[digest] - before[digest])}
+        self._add_users(changes)
         others = {
-            digest: sizes[digest] if count == 1 else -sizes[digest]
-            for digest, count in users.items()
-            if count - before[digest] == 1 and (count == 1) != (count + changes[digest] == 1)
+            digest: sizes[digest] if users[digest] == 1 else -sizes[digest]
+            for digest, change in changes.items()
+            if users[digest] - before[digest] == 1 and (users[digest] == 1) != (users[digest] + change == 1)
         }
         self._share_with_one(others, touched)
+        return {digest: count + changes.get(digest, 0) for digest, count in users.items()}
 
     def _add_users(self, changes: Mapping[str, int]) -> None:
         by_change: dict[int, list[str]] = defaultdict(list)
@@ -144,12 +142,6 @@ class Upkeep:
                 more[target] += changes[digest]
         self._add(_ADD_SHARED, more)
 
-    def _store_shared(self, targets: Iterable[str], reached: Reached) -> None:
-        users = self._users(reached.sizes)
-        shared = reached.bytes_by_root(lambda digest: users[digest] > 1)
-        if rows := [{"of": target, "bytes": shared[target]} for target in targets]:
-            self._connection.execute(STORE_SHARED, rows)
-
     def _add(self, statement: Update, more: Mapping[str, int]) -> None:
         if rows := [{"of": digest, "more": each} for digest, each in more.items() if each]:
             self._connection.execute(statement, rows)
@@ -157,9 +149,6 @@ class Upkeep:
     def _execute(self, statement: Update, digests: Iterable[str], **values: int) -> None:
         for chunk in in_chunks(digests):
             self._connection.execute(statement, {"digests": chunk, **values})
-
-    def _targets(self, digests: Iterable[str]) -> set[str]:
-        return {digest for chunk in in_chunks(digests) for digest in self._connection.scalars(_TARGETS, {"digests": chunk})}
 
     def _users(self, digests: Iterable[str]) -> dict[str, int]:
         return {digest: users for chunk in in_chunks(digests) for digest, users in self._connection.execute(USERS, {"digests": chunk})}

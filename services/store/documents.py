@@ -51,11 +51,13 @@ class ConfigFacts:
 class Documents:
     """The documents that an operation has read; what it keeps of a config serves every manifest that shares it.
 
-    `costs`, if given, counts the values of each document before it is decoded, and what is kept of it.
+    `costs`, if given, counts the values of each document before it is decoded, and what is kept of it. `known` are documents that are not
+    read from the store; those that are read are added to it.
     """
 
-    def __init__(self, costs: Costs | None = None) -> None:
+    def __init__(self, costs: Costs | None = None, *, known: dict[Digest, bytes] | None = None) -> None:
         self._costs = costs
+        self._known = known
         self._sizes: dict[Digest, int] = {}
         self._copied: set[Digest] = set()
         self._configs: dict[Digest, ConfigFacts | InvalidContent] = {}
@@ -112,7 +114,11 @@ class Documents:
 
     def _read(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a document that will be decoded."""
-        raw = read_document(engine, digest)
+        raw = self._known.get(digest) if self._known else None
+        if raw is None:
+            raw = read_document(engine, digest)
+            if self._known is not None:
+                self._known[digest] = raw
         self._count(raw)
         return raw
 

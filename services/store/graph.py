@@ -55,6 +55,7 @@ class _Reading:
     tolerant: bool
     documents: Documents
     found: list[ReadManifest] = field(default_factory=list)
+    sizes: dict[Digest, int | None] = field(default_factory=dict)
     visited: set[Digest] = field(default_factory=set)
 
 
@@ -85,7 +86,7 @@ def read_graph(
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, leased, matcher, tolerant, documents or Documents())
-        if not _sound(reading, tx.graph.unmarked([target.digest])):
+        if not _sound(reading, _unmarked(reading, [target.digest])):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
             _read_manifest(reading, target, optional=False)
@@ -170,15 +171,15 @@ def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:
 def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool) -> None:
     """Read a complete manifest; an optional one without its config is left out."""
     manifest = Manifest.parse(_read_document(reading, descriptor), descriptor.media_type)
-    if optional and not _sound(reading, reading.tx.graph.unmarked([manifest.config.digest])):
+    if optional and not _sound(reading, _unmarked(reading, [manifest.config.digest])):
         return
-    _check_present(reading, manifest)
+    present = _check_present(reading, manifest)
     is_image = mediatypes.is_config(manifest.config.media_type) and not manifest.is_pseudo
     is_unpacked = is_image and not is_pseudo(descriptor)
     config = _read_config(reading, manifest.config, required=is_unpacked)
     problem = ""
     if is_unpacked and config:
-        problem = check_layers(reading.tx.graph, reading.engine.content, manifest, config.diff_ids, tolerant=reading.tolerant)
+        problem = check_layers(reading.tx.graph, reading.engine.content, manifest, present, config.diff_ids, tolerant=reading.tolerant)
     document = ManifestDocument(
         descriptor.digest,
         descriptor.media_type,
@@ -218,9 +219,17 @@ def _sound(reading: _Reading, unmarked: Mapping[Digest, int]) -> set[Digest]:
     return unmarked.keys() - others.keys() | sound_blobs(reading.engine.content, others)
 
 
+def _unmarked(reading: _Reading, digests: Collection[Digest]) -> dict[Digest, int]:
+    """Which of these have a row that is not marked, with their sizes; the transaction sees one state, so each is looked up once."""
+    unknown = set(digests) - reading.sizes.keys()
+    if unknown:
+        reading.sizes.update(dict.fromkeys(unknown) | reading.tx.graph.unmarked(unknown))
+    return {digest: size for digest in digests if (size := reading.sizes[digest]) is not None}
+
+
 def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> dict[Digest, int]:
     """The sizes of the unmarked blobs among these; raises InvalidContent if one differs from its descriptor."""
-    sizes = reading.tx.graph.unmarked(descriptor.digest for descriptor in descriptors)
+    sizes = _unmarked(reading, [descriptor.digest for descriptor in descriptors])
     for descriptor in descriptors:
         size = sizes.get(descriptor.digest, descriptor.size)
         if size != descriptor.size:
@@ -228,9 +237,10 @@ def _check_sizes(reading: _Reading, descriptors: Sequence[Descriptor]) -> dict[D
     return sizes
 
 
-def _check_present(reading: _Reading, manifest: Manifest) -> None:
+def _check_present(reading: _Reading, manifest: Manifest) -> set[Digest]:
     needed = (manifest.config, *manifest.layers)
     present = _sound(reading, _check_sizes(reading, needed))
     for descriptor in needed:
         if descriptor.digest not in present and not mediatypes.is_foreign_layer(descriptor.media_type):
             raise InvalidContent(f"missing blob {descriptor.digest}")
+    return present

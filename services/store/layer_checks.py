@@ -5,6 +5,7 @@ was stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from stowage.services.archive.layer import begins_stream
 from stowage.services.content.protocol import ContentStore
@@ -20,8 +21,12 @@ _HEAD_BYTES = 512
 _MISMATCHED = "mismatched image rootfs and manifest layers"
 
 
-def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, diff_ids: Sequence[Digest], *, tolerant: bool) -> str:
+def check_layers(
+    graph: Graph, content: ContentStore, manifest: Manifest, present: AbstractSet[Digest], diff_ids: Sequence[Digest], *, tolerant: bool
+) -> str:
     """Compare what each tar layer unpacks to with what the config says (its diff_ids); layers of other kinds are not readable here.
+
+    A foreign layer need not be among the `present` blobs.
 
     A tolerant caller accepts layers that are not a stream. Returns why an image that is accepted all the same cannot be unpacked;
     raises InvalidContent for what is not accepted.
@@ -30,7 +35,6 @@ def check_layers(graph: Graph, content: ContentStore, manifest: Manifest, diff_i
     if not all(mediatypes.is_layer(layer.media_type) for layer in layers):
         return ""
     facts = graph.layers([layer.digest for layer in layers])
-    present = graph.present([layer.digest for layer in layers])
     tars = [layer for layer in layers if layer.digest in present and mediatypes.is_tar_layer(layer.media_type)]
     meaningless = {layer.digest for layer in tars if tolerant and _is_meaningless(content, layer, facts.get(layer.digest))}
     if len(diff_ids) != len(layers):

@@ -25,19 +25,24 @@ _MAX_NESTING = 2 * MAX_DEPTH
 
 
 def record_graph(
-    tx: Transaction, content: ContentStore, graph: Sequence[ReadManifest], referrers: Mapping[Digest, Iterable[Descriptor]] = NONE
+    tx: Transaction,
+    graph: Sequence[ReadManifest],
+    configs: Mapping[Digest, bytes],
+    referrers: Mapping[Digest, Iterable[Descriptor]] = NONE,
 ) -> None:
-    """Record every manifest of the graph inside the caller's transaction, with its config, whose bytes are read again, and what refers to
-    which of them.
+    """Record every manifest of the graph inside the caller's transaction, with its config, and what refers to which of them.
 
     Raises InvalidContent if the store then has manifests that are nested too deeply: each level multiplies what a change below costs.
     """
-    tx.graph.add_manifests(
-        (manifest.document, None if manifest.config is None else _read_config(content, manifest.config)) for manifest in graph
-    )
+    tx.graph.add_manifests((manifest.document, None if manifest.config is None else configs[manifest.config]) for manifest in graph)
     tx.graph.add_referrers(referrers)
     if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
         raise InvalidContent(f"manifest {graph[-1].document.digest} is nested too deeply together with others in the store")
+
+
+def read_configs(content: ContentStore, graph: Iterable[ReadManifest]) -> dict[Digest, bytes]:
+    """The configs of these manifests, read again before the transaction that records them."""
+    return {manifest.config: _read_config(content, manifest.config) for manifest in graph if manifest.config is not None}
 
 
 def _read_config(content: ContentStore, digest: Digest) -> bytes:

@@ -15,6 +15,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, InvalidContent, InvalidParameter, NotFound, RegistryFailure
 from stowage.services.gc.leases import Lease
 from stowage.services.intake.ingest import fetch_blob
+from stowage.services.intake.recording import Recorder
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.progress import Detail, Progress, ProgressStream
@@ -23,15 +24,16 @@ from stowage.services.transfer.parallel import Transfers
 from stowage.services.transfer.retry import TICK_SECONDS, Patience, in_background
 
 
-def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:
+def download_blobs(engine: Engine, lease: Lease, recorder: Recorder, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:
     """Fetch, verify and store these blobs; yields a line when one advances, waits or is complete, and empty ticks in between.
 
     The first failure, or closing the stream, ends every transfer before it is raised. What has been received is kept for the next try,
-    unless the registry lies or does not have a blob, which another try would not change.
+    unless the registry lies or does not have a blob, which another try would not change. The lease holds the blobs; the recorder records
+    them.
     """
     engine.tally.parts.expect({blob.digest: blob.size for blob in blobs})
     try:
-        yield from _download(_Downloads(engine, lease, repository), blobs, engine.limits.concurrent_downloads)
+        yield from _download(_Downloads(engine, lease, recorder, repository), blobs, engine.limits.concurrent_downloads)
     except (InvalidParameter, NotFound):
         for blob in blobs:
             engine.content.discard_partial(str(blob.digest))
@@ -53,10 +55,11 @@ def _download(downloads: _Downloads, blobs: Sequence[Descriptor], threads: int) 
 class _Downloads(Transfers):
     """The transfers of one download."""
 
-    def __init__(self, engine: Engine, lease: Lease, repository: Repository) -> None:
+    def __init__(self, engine: Engine, lease: Lease, recorder: Recorder, repository: Repository) -> None:
         super().__init__(engine, "Downloading")
         self._engine = engine
         self._lease = lease
+        self._recorder = recorder
         self._repository = repository
 
     def download(self, blob: Descriptor) -> Progress:
@@ -92,12 +95,18 @@ class _Downloads(Transfers):
                     size=blob.size,
                     anew=again,
                     waiting=lambda: self._watch(blob),
+                    recorder=self._recorder,
                 )
                 return
             except InvalidContent:
                 if (whole or again) and not self._repository.distrust(blob):
                     raise
                 again = True
+
+    def check(self) -> None:
+        """Raise what the recorder has raised, too: then no further blob would get a row."""
+        super().check()
+        self._recorder.check()
 
     def open(self, blob: Descriptor, offset: int, patience: Patience) -> BlobStream:
         """The blob's stream from an offset on, as soon as the registry gives one; raises failures that are not worth another try."""

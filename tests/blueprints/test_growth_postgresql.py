@@ -29,7 +29,7 @@ from tests.services.images.pushes import push
 from tests.waiting import poll
 
 SMALL, LARGE = 40, 1000
-ROWS = 8
+ROWS = 10
 """How many rows and index entries a statement reads in the mean, roughly."""
 NEVER, WHILE_SMALL, ALWAYS = "never analyzed", "analyzed while small", "analyzed"
 CHOOSE_A_FEW = {"page, one image"}

@@ -105,6 +105,14 @@ def test_a_lying_digest_or_size_leaves_nothing(store: ContentStore, digest: Dige
     assert_holds(store)
 
 
+def test_the_places_of_several_blobs_have_their_sizes_and_bytes(store: ContentStore) -> None:
+    put(store, CONTENT)
+    absent = Digest.of(b"absent")
+    places = store.places([DIGEST, absent])
+    assert (places[DIGEST].size(), places[DIGEST].read()) == (len(CONTENT), CONTENT)
+    assert absent not in places or places[absent].size() is None
+
+
 def test_committing_what_is_there_succeeds_and_readers_go_on(store: ContentStore) -> None:
     put(store, CONTENT)
     with store.open(DIGEST) as blob:

@@ -152,6 +152,8 @@ class TestFind:
             assert set(tx.targets.names(["l", "o"], Selection(stored_before=50))) == {("one:1", str(digest("one")))}
             assert len(list(tx.targets.names([""], Selection(dangling=False)))) == 3
             assert [name for name, _ in tx.targets.names([""], Selection(), ["%ne:_", r"l\%"])] == ["one:1"]
+            assert [name for name, _ in tx.targets.names(["on", "late"], Selection(), ["on_:%", "on_@%", "l_te"])] == ["one:1"]
+            assert [name for name, _ in tx.targets.names(["on"], Selection(dangling=True), ["on_:%"])] == []
 
 
 class TestLabels:

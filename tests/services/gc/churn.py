@@ -29,7 +29,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.store.graph import read_graph
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.publish import assign_name, read_configs, record_graph
 from tests.builders import Json, Layout, make_layer
 from tests.engines import LIMITS, downloads, memory_budget, metadata_store, registry_client
 
@@ -113,7 +113,7 @@ def put(engine: Engine, chance: random.Random, name: str) -> None:
         store(engine, chance, lease, layout, sorted(brought))
         graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
-            record_graph(tx, engine.content, graph)
+            record_graph(tx, graph, read_configs(engine.content, graph))
             assign_name(tx, name, target, engine.clock())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stowage.services.content import object_store
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict
 from stowage.services.filters import Filters
@@ -34,6 +35,7 @@ def nodes(migrated_postgresql: Database, seaweedfs: Seaweed, tmp_path: Path) -> 
     """Two engines with a root of their own each."""
     database, bucket = migrated_postgresql.empty(), seaweedfs.url(seaweedfs.create_bucket())
     with pytest.MonkeyPatch.context() as patch, ExitStack() as opened:
+        patch.setattr(object_store, "ASK_BYTES", 0)  # the content of these tests is small
         for name, value in seaweedfs.environ().items():
             patch.setenv(name, value)
         engines = []

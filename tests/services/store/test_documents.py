@@ -17,7 +17,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.store import documents
 from stowage.services.store.documents import ConfigFacts, Documents
 from stowage.services.store.graph import read_graph
-from stowage.services.store.publish import record_graph
+from stowage.services.store.publish import read_configs, record_graph
 from stowage.services.store.reading import read_document
 from tests.builders import Json, Layout, digest_of, load_image, make_layer, simple_layout, to_json
 from tests.damage import blob_file, flip
@@ -56,11 +56,11 @@ def lease(engine: Engine) -> Iterator[Lease]:
 def test_of_a_config_only_what_is_needed_is_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch, members: Json) -> None:
     kept: list[int] = []
 
-    def counting(*arguments: Any) -> None:
+    def counting(*arguments: Any) -> Any:
         kept.append(tracemalloc.get_traced_memory()[0])
-        record_graph(*arguments)
+        return read_configs(*arguments)
 
-    monkeypatch.setattr("stowage.services.images.load.record_graph", counting)
+    monkeypatch.setattr("stowage.services.images.load.read_configs", counting)
     archive = images(8, **members)
     tracemalloc.start()
     try:
@@ -133,4 +133,4 @@ def test_a_config_that_is_damaged_before_it_is_recorded_is_refused(engine: Engin
     assert config is not None
     flip(blob_file(engine, config))
     with pytest.raises(Damaged), engine.metadata.write() as tx:
-        record_graph(tx, engine.content, graph)
+        record_graph(tx, graph, read_configs(engine.content, graph))

@@ -20,7 +20,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import dangling_name
 from stowage.services.store.graph import MAX_REPEATS, ReadManifest, read_graph
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.publish import assign_name, read_configs, record_graph
 from tests.builders import (
     Json,
     Layout,
@@ -172,7 +172,7 @@ def test_another_image_below_an_index_may_go_while_the_index_is_recorded(engine:
         graph = read_graph(engine, lease.digests(), Descriptor.from_json(index))
         delete_image(engine, "other")
         with engine.metadata.write() as tx:
-            record_graph(tx, engine.content, graph)
+            record_graph(tx, graph, read_configs(engine.content, graph))
             assert tx.graph.manifests([other, Digest.parse(amd64["digest"])]).keys() == {Digest.parse(amd64["digest"])}
 
 
@@ -310,7 +310,7 @@ def assign(engine: Engine, name: str, label: str) -> Digest | None:
             store_blob(engine, lease, [blob])
         graph = read_graph(engine, lease.digests(), target)
         with engine.metadata.write() as tx:
-            record_graph(tx, engine.content, graph)
+            record_graph(tx, graph, read_configs(engine.content, graph))
             return assign_name(tx, name or dangling_name(target.digest), target, engine.clock())
 
 

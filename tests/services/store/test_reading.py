@@ -77,7 +77,7 @@ class Broken(io.BytesIO):
 
 class BrokenStore(FilesystemStore):
     def open(self, _digest: Digest) -> BinaryIO:
-        return cast("BinaryIO", Broken())
+        return cast("BinaryIO", Broken(CONTENT))
 
 
 def test_what_the_disk_does_not_give_is_an_error_and_no_mark(engine: Engine, digest: Digest, tmp_path: Path) -> None:
