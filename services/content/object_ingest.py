@@ -7,6 +7,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from stowage.services.content.bucket import PART_BYTES, Bucket
+from stowage.services.content.bucket_errors import Denied
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import partial_bytes, remove_partial
 from stowage.services.content.objects import ObjectRecords
@@ -78,7 +79,7 @@ class ObjectIngest(FileIngest):
     def _publish(self, digest: Digest) -> None:
         try:
             self._send()
-        except Unavailable:
+        except (Denied, Unavailable):
             self._keep = self._target is not None and not self._is_beside
             raise
         with storage_errors():

@@ -94,6 +94,14 @@ class S3Store(Partials):
         self._bucket.put(location, b"may be removed")
         self._bucket.delete([location])
 
+    def listing_problem(self) -> str:
+        """Why the bucket does not list its objects, which only `unnamed` needs; empty if it does."""
+        try:
+            next(self._bucket.list(MARK), None)
+        except Denied as exc:
+            return str(exc)
+        return ""
+
     def free(self) -> int:
         with storage_errors():
             found = os.statvfs(self._layout.ingests)
