@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.content.bucket_errors import Refused, Unexplained, bucket_errors
+from stowage.services.content.bucket_keys import boto3_key, environment_key, profile_provider
 from stowage.services.content.signature import Credentials
-from stowage.services.errors import Unsupported
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -123,14 +123,8 @@ class Bucket:
                 yield [_found(meta, str(meta["path"]).removeprefix(prefix)) for meta in page]
 
     def credentials(self) -> Credentials | None:
-        """The access key, if it is in the environment or in a profile: that of a role is only known to obstore."""
-        if "AWS_ACCESS_KEY_ID" in os.environ:
-            token = os.environ.get("AWS_SESSION_TOKEN", "")
-            return Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ.get("AWS_SECRET_ACCESS_KEY", ""), token)
-        if provider := _profile():
-            found = provider()
-            return Credentials(found["access_key_id"], found["secret_access_key"], found.get("token") or "")
-        return None
+        """The access key, for a request that obstore does not make; that of a role is only known with boto3."""
+        return environment_key() or boto3_key()
 
     @property
     def region(self) -> str:
@@ -173,8 +167,8 @@ class Bucket:
         from obstore.store import S3Store
 
         options: dict[str, Any] = {"endpoint": self.address.endpoint} if self.address.endpoint else {}
-        if "AWS_ACCESS_KEY_ID" not in os.environ and (provider := _profile()):
-            options["credential_provider"] = provider
+        if os.environ.get("AWS_PROFILE") and not environment_key():
+            options["credential_provider"] = profile_provider()
         return S3Store(
             self.address.bucket,
             region=self.region,
@@ -191,17 +185,6 @@ class Bucket:
             },
             **options,
         )
-
-
-def _profile() -> Any:
-    """What gives the credentials of the profile that AWS_PROFILE names; None without one."""
-    if not os.environ.get("AWS_PROFILE"):
-        return None
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise Unsupported("AWS_PROFILE needs boto3: install stowage[s3-profiles]") from None
-    return Boto3CredentialProvider()
 
 
 def _found(meta: Any, location: str) -> Found:

@@ -70,7 +70,7 @@ def _request(bucket: Bucket, method: str, path: str, query: Mapping[str, str]) -
 def _send(bucket: Bucket, method: str, path: str, query: Mapping[str, str]) -> bytes:
     credentials, name = bucket.credentials(), bucket.address.bucket
     if credentials is None:
-        raise Denied(f"the uploads of the bucket {name} cannot be listed with the credentials of a role: it needs a lifecycle rule")
+        raise Denied(f"the uploads of the bucket {name} cannot be listed with the key of a role without stowage[s3-profiles]")
     endpoint = urlsplit(bucket.address.endpoint or f"https://{name}.s3.{bucket.region}.amazonaws.com")
     path = quote(f"/{name}{path}" if bucket.address.endpoint else path or "/")
     headers = sign(credentials, bucket.region, method, host=endpoint.netloc, path=path, query=query)
