@@ -85,6 +85,9 @@ class FilesystemStore(Partials):
         found = _checked(file_state, path)
         return found.st_size if found and os.access(path, os.R_OK, effective_ids=True) else None
 
+    def sizes(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        return {digest: size for digest in digests if (size := self.size(digest)) is not None}
+
     def version(self, digest: Digest) -> Version | None:
         found = _checked(state, self._layout.blob(digest))
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None

@@ -36,7 +36,7 @@ from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.oci.digest import Digest
 
 _AT_ONCE = 8
-"""How many small objects are written at once."""
+"""How many small objects are written at once, and how many are asked for at once."""
 
 _BATCH = 500
 
@@ -122,6 +122,12 @@ class S3Store(Partials):
         location = self._location(digest)
         found = self._bucket.head(location) if location else None
         return found.size if found else None
+
+    def sizes(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        locations = {digest: location for digest, location in self._records.locations(digests).items() if location}
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sizes") as threads:
+            found = zip(locations, threads.map(self._bucket.head, locations.values()), strict=True)
+            return {digest: each.size for digest, each in found if each}
 
     def version(self, digest: Digest) -> Version | None:
         location = self._location(digest)

@@ -124,6 +124,9 @@ class ContentStore(Protocol):
     def size(self, digest: Digest) -> int | None:
         """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
 
+    def sizes(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        """The sizes of those of these blobs that `size` finds."""
+
     def version(self, digest: Digest) -> Version | None:
         """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there.
 

@@ -51,7 +51,7 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
         reachable = tx.graph.descendants(candidates)
         unkept = reachable - tx.graph.rooted(reachable)
         rows = tx.graph.present(unkept)
-    doomed = sorted(digest for digest in unkept if digest in rows or content.size(digest) is not None)
+    doomed = sorted(rows | content.sizes(unkept - rows).keys())
     blobs: dict[Digest, int] = {}
     for start in range(0, len(doomed), _BATCH):
         advance(start, len(doomed))

@@ -24,11 +24,9 @@ _log = logging.getLogger(__name__)
 
 def sound_blobs(content: ContentStore, unmarked: Mapping[Digest, int]) -> set[Digest]:
     """Which of these blobs, as `Graph.unmarked` returns them, have a file of the right size and, if small, the right bytes."""
-    return {
-        digest
-        for digest, size in unmarked.items()
-        if content.size(digest) == size and (size > _GLANCE_BYTES or _is_itself(content, digest))
-    }
+    found = content.sizes(unmarked)
+    right = {digest: size for digest, size in unmarked.items() if found.get(digest) == size}
+    return {digest for digest, size in right.items() if size > _GLANCE_BYTES or _is_itself(content, digest)}
 
 
 def _is_itself(content: ContentStore, digest: Digest) -> bool:

@@ -58,6 +58,7 @@ def test_a_committed_blob_can_be_read(store: ContentStore) -> None:
     with store.open(DIGEST) as blob:
         assert blob.read() == CONTENT
     assert store.size(DIGEST) == len(CONTENT)
+    assert store.sizes([DIGEST, Digest.of(b"absent")]) == {DIGEST: len(CONTENT)}
     assert_holds(store, CONTENT)
 
 

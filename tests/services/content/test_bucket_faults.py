@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 from tests.faulty_bucket import Fault, FaultyBucket
 from tests.seaweedfs import Seaweed
+from tests.waiting import poll
 
 LARGE = random.Random(3).randbytes(2 * PART_BYTES + 5)
 SMALL = b"a small blob"
@@ -222,3 +224,24 @@ def test_errors_of_the_server_pass(store: S3Store, faulty: FaultyBucket, write: 
     with pytest.raises(EngineError) as caught:
         write(b"another")
     assert isinstance(caught.value, Unavailable)
+
+
+def test_a_few_blobs_are_asked_for_at_once(store: S3Store, faulty: FaultyBucket, write: Write) -> None:
+    blobs = {write(bytes([number]) * number): number for number in range(1, 13)}
+    faulty.fail(Fault(method="HEAD", hangs=True))
+    faulty.seen.clear()
+    with ThreadPoolExecutor(1) as asking:
+        sizes = asking.submit(store.sizes, [*blobs, Digest.of(b"absent")])
+        poll(lambda: len(faulty.seen) == 8)
+        faulty.heal()
+        assert sizes.result() == blobs
+    assert store.sizes([]) == {}
+
+
+def test_blobs_that_cannot_be_asked_for_are_given_up_together(store: S3Store, faulty: FaultyBucket, write: Write) -> None:
+    blobs = [write(bytes([number])) for number in range(12)]
+    faulty.seen.clear()
+    faulty.fail(Fault(method="HEAD", hangs=True))
+    with pytest.raises(Unavailable):
+        store.sizes(blobs)
+    assert len(faulty.seen) <= 2 * 8
