@@ -18,7 +18,7 @@ import docker
 import pytest
 import requests
 
-from benchmarks.cluster import BUCKET, Node, Nodes, running_nodes
+from benchmarks.cluster import BUCKET, DATABASE, Node, Nodes, running_nodes
 from tests.conformance.conftest import free_port, needs
 from tests.conformance.test_crash import archive
 from tests.postgresql import program
@@ -284,7 +284,8 @@ def report(clients: list[Traffic]) -> None:
 
 
 def free_all(nodes: Nodes) -> None:
-    """Remove every image; then nothing is left in the bucket, once the leases of killed processes count as abandoned."""
+    """Remove every image; then nothing is left in the bucket, once the leases of killed processes are taken for abandoned."""
+    nodes.postgresql.execute("UPDATE lease SET alive_until = 0", DATABASE)
 
     def is_empty() -> bool:
         with suppress(subprocess.CalledProcessError):
