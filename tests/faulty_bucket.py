@@ -56,8 +56,8 @@ class FaultyBucket:
     `seen` has the method, target and range of every request.
     """
 
-    def __init__(self, behind: Seaweed) -> None:
-        self._behind = urlsplit(behind.endpoint)
+    def __init__(self, behind: Seaweed, host: str = "127.0.0.1") -> None:
+        self._behind, self._host = urlsplit(behind.endpoint), host
         self.faults: list[Fault] = []
         self.seen: list[tuple[str, str, str]] = []
         self._lock = threading.Lock()
@@ -86,11 +86,11 @@ class FaultyBucket:
 
             def handle_error(self, *_: object) -> None: ...
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((host, 0), Handler)
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://{self._host}:{self._server.server_port}"
 
     def fail(self, fault: Fault) -> Fault:
         self.faults.append(fault)
