@@ -69,6 +69,9 @@ class FilesystemStore(Partials):
             found = os.statvfs(self._layout.blobs)
         return found.f_bavail * found.f_frsize
 
+    def require_room(self, size: int) -> None:
+        """A file system says at the end what it has no room for."""
+
     def open(self, digest: Digest) -> BinaryIO:
         with storage_errors():
             try:

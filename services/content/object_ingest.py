@@ -143,15 +143,22 @@ class ObjectIngest(FileIngest):
             upload.abandon()
 
     def _require_space(self, size: int) -> None:
-        """Raise OutOfSpace for a blob that has too many parts, and for a spool beyond its limit, which is looked at now and then."""
-        if self._offset + size > MOST_OBJECT_BYTES:
-            raise OutOfSpace(f"a blob in a bucket may have at most {MOST_OBJECT_BYTES} bytes")
+        """Raise OutOfSpace for a blob that is too large, and for a spool beyond its limit, which is looked at now and then."""
+        require_fitting(self._offset + size, self._spool_bytes)
         self._unlooked += size
         if self._unlooked < _LOOK_BYTES:
             return
         self._unlooked = 0
         if spooled_bytes(self._layout) + size > self._spool_bytes:
             raise OutOfSpace(f"the partial blobs of this node take more than the {self._spool_bytes} bytes that STOWAGE_SPOOL_BYTES allows")
+
+
+def require_fitting(size: int, spool_bytes: int) -> None:
+    """Raise OutOfSpace for a blob that has too many parts, or does not fit into an empty spool."""
+    if size > MOST_OBJECT_BYTES:
+        raise OutOfSpace(f"a blob of {size} bytes is too large: in a bucket it may have at most {MOST_OBJECT_BYTES}")
+    if size > spool_bytes:
+        raise OutOfSpace(f"a blob of {size} bytes is too large for the {spool_bytes} bytes that STOWAGE_SPOOL_BYTES allows")
 
 
 @storage_errors()

@@ -25,7 +25,7 @@ from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import remove_partial
 from stowage.services.content.group import check_content
 from stowage.services.content.locks import Locks, clear_unheld, is_locked, try_lock, wait_lock
-from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, spooled_bytes
+from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, require_fitting, spooled_bytes
 from stowage.services.content.object_reader import ObjectReader
 from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partials import Partials
@@ -106,6 +106,9 @@ class S3Store(Partials):
         with storage_errors():
             found = os.statvfs(self._layout.ingests)
         return max(0, min(found.f_bavail * found.f_frsize, self._spool_bytes - spooled_bytes(self._layout)))
+
+    def require_room(self, size: int) -> None:
+        require_fitting(size, self._spool_bytes)
 
     def open(self, digest: Digest) -> BinaryIO:
         location = self._location(digest)

@@ -115,6 +115,9 @@ class ContentStore(Protocol):
     def free(self) -> int:
         """Bytes that this process may still write."""
 
+    def require_room(self, size: int) -> None:
+        """Raise OutOfSpace if a blob of this size could not be stored even if nothing else were."""
+
     def open(self, digest: Digest) -> BinaryIO:
         """The blob for reading, closed by the caller; raises BlobNotFound."""
 

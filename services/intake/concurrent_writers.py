@@ -23,8 +23,11 @@ def take_turn(engine: Engine, lease: Lease, digest: Digest, size: int | None, wa
     """Hold the ingest of a digest, or one beside it if its holder is slower than the least rate or writes more than the blob's `size`.
 
     Writers that the holder delayed wait in the same way for the first of them, and then continue independently. A blob that many want is
-    thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing.
+    thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing. Raises OutOfSpace for a
+    size that the store can never take.
     """
+    if size is not None:
+        engine.content.require_room(size)
     with ExitStack() as held:
         for key in (str(digest), f"{digest}:beside"):
             watch = _Watch(engine, digest, size, key, waiting)

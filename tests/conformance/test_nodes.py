@@ -79,7 +79,8 @@ def test_whoever_has_another_place_is_refused(nodes: Nodes, tmp_path: Path) -> N
     (tmp_path / "image.tar").write_bytes(archive("team/app:1", 1, layer_bytes=1000))
     cli(nodes.host, "load", "--input", str(tmp_path / "image.tar"))
     elsewhere = {"STOWAGE_ROOT": str(tmp_path / "stranger"), "STOWAGE_BIND": f"unix:{tmp_path}/stranger.sock", "STOWAGE_HEALTH_BIND": ""}
-    for content in (str(tmp_path / "folder"), nodes.s3.url(other)):
+    elsewhere_too = own["STOWAGE_CONTENT_URL"].replace("127.0.0.1", "localhost")
+    for content in (str(tmp_path / "folder"), nodes.s3.url(other), elsewhere_too):
         refused = Node(tmp_path / "stranger", {**own, **elsewhere, "STOWAGE_CONTENT_URL": content}).run("serve")
         assert refused.returncode == 1
         assert refused.stderr.startswith("stowage: another Stowage uses this database, on another machine or with another content folder")
