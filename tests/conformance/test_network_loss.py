@@ -85,8 +85,9 @@ def start(root: Path, shared: dict[str, str], running: ExitStack) -> Node:
 
 def docker(node: Node, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     environment = {**os.environ, "DOCKER_HOST": f"unix://{node.socket}", "DOCKER_CONFIG": "/nonexistent"}
-    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(["docker", *arguments], env=environment, stdin=stdin, text=True, **out)  # type: ignore[call-overload]
+    return subprocess.Popen(
+        ["docker", *arguments], env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def said(process: subprocess.Popen[str]) -> tuple[int, str]:

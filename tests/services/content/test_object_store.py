@@ -20,14 +20,11 @@ from stowage.services.content.object_store import S3Store
 from stowage.services.content.upload import UPLOAD_BYTES
 from stowage.services.errors import BlobNotFound, Internal, InvalidContent, OutOfSpace, Unavailable
 from stowage.services.gc.collector import collect_garbage
-from stowage.services.gc.leases import hold
-from stowage.services.intake.ingest import store_blob
 from stowage.services.metadata.object_records import MetadataObjects
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 from tests.contracts.stores import PROJECT
-from tests.engines import real_engine
 from tests.seaweedfs import UNLISTED, WRONG, Seaweed
 
 LARGE = random.Random(7).randbytes(3 * PART_BYTES + 5)
@@ -151,26 +148,6 @@ def test_the_spool_has_a_limit(tmp_path: Path, bucket_url: str, metadata: SqlMet
     with pytest.raises(OutOfSpace, match="STOWAGE_SPOOL_BYTES"), store.ingest("some", lease=lease) as ingest:
         ingest.write(bytes(101))
     assert store.free() == 100
-
-
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        pytest.param(10_000 * PART_BYTES + 1, "in a bucket it may have at most 83886080000", id="more parts than an object has"),
-        pytest.param(PART_BYTES, "too large for the 1000000 bytes that STOWAGE_SPOOL_BYTES allows", id="more than the spool"),
-    ],
-)
-@pytest.mark.parametrize("is_named", [True, False], ids=["named", "unnamed"])
-def test_a_blob_that_can_never_be_stored_is_refused_before_anything_of_it_is_read(
-    tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore, size: int, message: str, *, is_named: bool
-) -> None:
-    spool_bytes = 1 << 40 if size > 10_000 * PART_BYTES else 1_000_000
-    engine = real_engine(metadata, open_bucket(tmp_path / "root", bucket_url, metadata, spool_bytes=spool_bytes), tmp_path / "transfers")
-    chunks = iter([b"never read"])
-    with pytest.raises(OutOfSpace, match=message), hold(metadata, engine.content, "test") as lease:
-        store_blob(engine, lease, chunks, digest=Digest.of(b"large") if is_named else None, size=size)
-    assert list(chunks) == [b"never read"]
-    engine.content.require_room(1_000_000)
 
 
 def test_nothing_is_written_without_a_lease(store: S3Store, bucket_url: str, seaweedfs: Seaweed) -> None:
