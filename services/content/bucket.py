@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stowage.services.content.bucket_address import BucketAddress
-from stowage.services.content.bucket_errors import Refused, Unexplained, bucket_errors
+from stowage.services.content.bucket_errors import Absent, Refused, Unexplained, bucket_errors
 from stowage.services.content.bucket_keys import boto3_key, environment_key, profile_provider
 from stowage.services.content.signature import Credentials
 
@@ -64,9 +64,10 @@ class Bucket:
 
         try:
             return self._send(ask)
-        except Unexplained:
-            self.get_range(location, 0, 1)  # an answer to HEAD has no body, which would say why
-            raise
+        except Unexplained:  # an answer to HEAD has no body, which would say why
+            with suppress(Absent):
+                self.get_range(location, 0, 1)
+        return self._send(ask)
 
     def get(self, location: str) -> bytes:
         """The whole of a small object; raises Absent."""
@@ -99,12 +100,12 @@ class Bucket:
 
         return self._send(write)
 
-    def put_parts(self, location: str, parts: Iterator[bytes], part_bytes: int = PART_BYTES) -> None:
+    def put_parts(self, location: str, parts: Iterator[bytes]) -> None:
         """Write an object from parts as they come. If the iterator raises, nothing becomes visible, and no parts stay."""
         import obstore
 
         with self._errors(self._store()) as store:
-            obstore.put(store, self._path(location), parts, use_multipart=True, chunk_size=part_bytes, max_concurrency=PARTS_AT_ONCE)
+            obstore.put(store, self._path(location), parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
     def delete(self, locations: Sequence[str]) -> None:
         """Delete these objects; those that do not exist are no error."""

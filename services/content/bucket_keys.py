@@ -52,6 +52,8 @@ def _provider() -> Boto3CredentialProvider:
     except ImportError:
         raise Unsupported("AWS_PROFILE needs boto3: install stowage[s3-profiles]") from None
     try:
-        return Boto3CredentialProvider(ttl=_FRESH)
+        provider = Boto3CredentialProvider(ttl=_FRESH)
+        provider()  # a role or a program may refuse to give one
     except BotoCoreError as exc:
         raise ValueError(str(exc)) from exc
+    return provider

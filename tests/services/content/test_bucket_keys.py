@@ -178,6 +178,7 @@ def test_a_key_that_was_replaced_is_found_again_when_the_old_one_has_expired(pro
     source.give(RENEWED)
     assert proxied.get_range("large", 0, 5) == bytes(5)
     faulty.fail(Fault(key=ADMIN.key_id, status=400, code="ExpiredToken"))
+    assert proxied.head("absent") is None
     assert proxied.get_range("large", PART_BYTES, 5) == b"\1" * 5
     proxied.put_parts("larger", parts(3))
     assert [found.size for page in proxied.list("") for found in page] == [2 * PART_BYTES, 3 * PART_BYTES]
