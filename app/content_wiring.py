@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 
 from stowage.child import run_in_child
@@ -17,6 +18,8 @@ from stowage.services.metadata.object_records import MetadataObjects
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.store.identity import is_one_store
 from stowage.settings import Config, ConfigError
+
+_log = logging.getLogger(__name__)
 
 _UNFINISHED = "the copy of a store to this place is not complete; run the 'stowage copy' that was cut off again, which continues it"
 
@@ -86,6 +89,8 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
 def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
     """Raise Conflict unless the bucket is that of this very database, which claims it if both are empty."""
     own = (metadata.store_id(), metadata.identity())
+    if problem := content.listing_problem():
+        _log.warning("what no row names will be found neither by stowage gc nor by stowage verify: %s", problem)
     mark = content.mark()
     if mark is not None and is_unfinished(mark[0]):
         raise Conflict(_UNFINISHED)

@@ -52,7 +52,7 @@ def register_errors(app: Flask) -> None:
 
 def _engine_error(error: errors.EngineError) -> Response:
     """Answer a known failure with its own message. A client of a version without JSON errors gets plain text, as from moby."""
-    status = STATUSES[type(error)]
+    status = next(STATUSES[each] for each in type(error).__mro__ if each in STATUSES)
     log_entry().note_cause(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # what a client did wrong is not logged: it may repeat any part of the request
         log_entry().explain(error, str(error))

@@ -61,12 +61,13 @@ def hold_place(config: Config) -> str:
     """A text that distinguishes the content folder from every other, also from its copies on this and other machines; empty for SQLite.
 
     It is random, and in a file of the folder. Each process that uses the store holds the file until it has ended. A process that finds it
-    held by no other changes the text. A bucket is distinguished by its URL. Raises ConfigError if the folder cannot be used.
+    held by no other changes the text. A bucket is distinguished by its URL and its endpoint. Raises ConfigError if the folder cannot be
+    used.
     """
     if config.database_file:
         return ""
     if config.bucket:
-        return str(config.bucket)
+        return config.bucket.place
     folder = config.content_root
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ until it succeeds. The table has the seconds until that, and what it was told be
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -55,13 +56,20 @@ def connection_cut(_: subprocess.Popen[str], cluster: Cluster) -> None:
     cluster.execute(f"SELECT pg_terminate_backend({pid})")
 
 
+def server_killed(_: subprocess.Popen[str], cluster: Cluster) -> None:
+    """The server's process that makes the change stops (SIGSTOP), and is killed (SIGKILL)"""
+    ((pid,),) = cluster.execute(_HOLDER_BACKEND)
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+
+
 def restarted(_: subprocess.Popen[str], cluster: Cluster) -> None:
     """The server crashes and is started again"""
     cluster.stop()
     cluster.start()
 
 
-STALLS: tuple[Stall, ...] = (killed, stopped, connection_cut, restarted)
+STALLS: tuple[Stall, ...] = (killed, stopped, connection_cut, server_killed, restarted)
 
 
 def main() -> None:

@@ -24,10 +24,12 @@ from tests.ports import free_port
 ADMIN = Credentials("stowage-admin", "the secret of the administrator")
 UNLISTED = Credentials("stowage-unlisted", "the secret of one who may not list")
 READER = Credentials("stowage-reader", "the secret of one who only reads")
+RENEWED = Credentials("stowage-renewed", "the secret of the key that replaces another")
 WRONG = Credentials(ADMIN.key_id, "another secret")
 REGION = "us-east-1"
 
-_ACTIONS = {ADMIN: ["Admin", "Read", "Write", "List", "Tagging"], UNLISTED: ["Read", "Write"], READER: ["Read", "List"]}
+_ALL = ["Admin", "Read", "Write", "List", "Tagging"]
+_ACTIONS = {ADMIN: _ALL, RENEWED: _ALL, UNLISTED: ["Read", "Write"], READER: ["Read", "List"]}
 _PROGRAM = Path(sys.executable).with_name("weed")
 _START_SECONDS = 60
 _TO_GRPC = 10_000

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stowage.services.content.bucket_address import BucketAddress
-from stowage.services.content.bucket_errors import bucket_errors
+from stowage.services.content.bucket_errors import Absent, Refused, Unexplained, bucket_errors
+from stowage.services.content.bucket_keys import boto3_key, environment_key, profile_provider
 from stowage.services.content.signature import Credentials
-from stowage.services.errors import Unsupported
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
+
+Answer = TypeVar("Answer")
 
 PART_BYTES = 8 << 20
 """The size of a part; an object has at most 10,000 parts."""
@@ -23,7 +26,9 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
 """How many parts of one upload are sent at once; one more is being filled."""
 
-_RETRIES = 5
+_RETRIES = 1000
+"""No bound: tries are as far apart as their waits have grown, at random, and end with the timeout."""
+
 _PAGE = 1000
 
 
@@ -42,88 +47,85 @@ class Bucket:
 
     def __init__(self, address: BucketAddress, *, timeout: int) -> None:
         self.address = address
-        self._timeout = timeout
+        self.timeout = timeout
         self._stores: dict[int, S3Store] = {}
         self._opening = threading.Lock()
 
     def head(self, location: str) -> Found | None:
         import obstore
 
-        with bucket_errors(self.address.bucket):
+        def ask(store: S3Store) -> Found | None:
             try:
-                return _found(obstore.head(self._store(), self._path(location)), location)
+                return _found(obstore.head(store, self._path(location)), location)
             except FileNotFoundError as exc:
                 if "NoSuchBucket" in str(exc):
                     raise
                 return None
 
+        try:
+            return self._send(ask)
+        except Unexplained:  # an answer to HEAD has no body, which would say why
+            with suppress(Absent):
+                self.get_range(location, 0, 1)
+        return self._send(ask)
+
     def get(self, location: str) -> bytes:
         """The whole of a small object; raises Absent."""
         import obstore
 
-        with bucket_errors(self.address.bucket):
-            return bytes(obstore.get(self._store(), self._path(location)).bytes())
+        return self._send(lambda store: bytes(obstore.get(store, self._path(location)).bytes()))
 
     def get_range(self, location: str, start: int, length: int) -> bytes:
-        """These bytes of an object; raises Absent."""
+        """These bytes of an object, or fewer if the server sends no more; raises Absent."""
         import obstore
 
-        with bucket_errors(self.address.bucket):
-            return bytes(obstore.get_range(self._store(), self._path(location), start=start, length=length))
+        return self._send(lambda store: bytes(obstore.get_range(store, self._path(location), start=start, length=length)))
 
     def put(self, location: str, content: bytes) -> None:
         import obstore
 
-        with bucket_errors(self.address.bucket):
-            obstore.put(self._store(), self._path(location), content, use_multipart=False)
+        self._send(lambda store: obstore.put(store, self._path(location), content, use_multipart=False))
 
     def create(self, location: str, content: bytes) -> bool:
         """Write an object unless there is one; returns whether it was written."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        with bucket_errors(self.address.bucket):
+        def write(store: S3Store) -> bool:
             try:
-                obstore.put(self._store(), self._path(location), content, mode="create", use_multipart=False)
+                obstore.put(store, self._path(location), content, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
-        return True
+            return True
+
+        return self._send(write)
 
     def put_parts(self, location: str, parts: Iterator[bytes]) -> None:
         """Write an object from parts as they come. If the iterator raises, nothing becomes visible, and no parts stay."""
         import obstore
 
-        with bucket_errors(self.address.bucket):
-            obstore.put(
-                self._store(), self._path(location), parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-            )
+        with self._errors(self._store()) as store:
+            obstore.put(store, self._path(location), parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
     def delete(self, locations: Sequence[str]) -> None:
         """Delete these objects; those that do not exist are no error."""
         import obstore
 
-        with bucket_errors(self.address.bucket):
-            if locations:
-                obstore.delete(self._store(), [self._path(location) for location in locations])
+        if locations:
+            self._send(lambda store: obstore.delete(store, [self._path(location) for location in locations]))
 
     def list(self, folder: str) -> Iterator[list[Found]]:
         """The objects whose locations begin with this folder, in pages."""
         import obstore
 
         prefix = f"{self.address.prefix}/"
-        with bucket_errors(self.address.bucket):
-            for page in obstore.list(self._store(), self._path(folder), chunk_size=_PAGE):
+        with self._errors(self._store()) as store:
+            for page in obstore.list(store, self._path(folder), chunk_size=_PAGE):
                 yield [_found(meta, str(meta["path"]).removeprefix(prefix)) for meta in page]
 
     def credentials(self) -> Credentials | None:
-        """The access key, if it is in the environment or in a profile: that of a role is only known to obstore."""
-        if "AWS_ACCESS_KEY_ID" in os.environ:
-            token = os.environ.get("AWS_SESSION_TOKEN", "")
-            return Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ.get("AWS_SECRET_ACCESS_KEY", ""), token)
-        if provider := _profile():
-            found = provider()
-            return Credentials(found["access_key_id"], found["secret_access_key"], found.get("token") or "")
-        return None
+        """The access key, for a request that obstore does not make; that of a role is only known with boto3."""
+        return environment_key() or boto3_key()
 
     @property
     def region(self) -> str:
@@ -131,6 +133,27 @@ class Bucket:
 
     def _path(self, location: str) -> str:
         return f"{self.address.prefix}/{location}"
+
+    def _send(self, request: Callable[[S3Store], Answer]) -> Answer:
+        """The answer to a request that may be sent again. One with refused credentials is, with those that are found now."""
+        try:
+            with self._errors(self._store()) as store:
+                return request(store)
+        except Refused:
+            with self._errors(self._store()) as store:
+                return request(store)
+
+    @contextmanager
+    def _errors(self, store: S3Store) -> Iterator[S3Store]:
+        """As `bucket_errors`. After credentials were refused, the next request looks for them again."""
+        try:
+            with bucket_errors(self.address.bucket):
+                yield store
+        except Refused:
+            with self._opening:
+                if self._stores.get(os.getpid()) is store:
+                    del self._stores[os.getpid()]
+            raise
 
     def _store(self) -> S3Store:
         # A parent's store stays referenced in its child: if collected there, it would wait for threads that do not exist.
@@ -145,35 +168,24 @@ class Bucket:
         from obstore.store import S3Store
 
         options: dict[str, Any] = {"endpoint": self.address.endpoint} if self.address.endpoint else {}
-        if "AWS_ACCESS_KEY_ID" not in os.environ and (provider := _profile()):
-            options["credential_provider"] = provider
+        if os.environ.get("AWS_PROFILE") and not environment_key():
+            options["credential_provider"] = profile_provider()
         return S3Store(
             self.address.bucket,
             region=self.region,
             virtual_hosted_style_request=not self.address.endpoint,
             client_options={
                 "allow_http": self.address.endpoint.startswith("http://"),
-                "timeout": f"{self._timeout}s",
-                "connect_timeout": f"{max(1, self._timeout // 6)}s",
+                "timeout": f"{self.timeout}s",
+                "connect_timeout": f"{max(1, self.timeout // 6)}s",
             },
             retry_config={
                 "max_retries": _RETRIES,
-                "retry_timeout": timedelta(seconds=self._timeout),
+                "retry_timeout": timedelta(seconds=self.timeout),
                 "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
             },
             **options,
         )
-
-
-def _profile() -> Any:
-    """What gives the credentials of the profile that AWS_PROFILE names; None without one."""
-    if not os.environ.get("AWS_PROFILE"):
-        return None
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise Unsupported("AWS_PROFILE needs boto3: install stowage[s3-profiles]") from None
-    return Boto3CredentialProvider()
 
 
 def _found(meta: Any, location: str) -> Found:

@@ -38,5 +38,10 @@ class BucketAddress:
             raise ValueError("must have an endpoint like https://HOST:PORT, without a path")
         return cls(parts.netloc, prefix, endpoint, query.get("region", ""))
 
+    @property
+    def place(self) -> str:
+        """What distinguishes it from every other: servers may have buckets of the same name."""
+        return f"{self} at {self.endpoint}" if self.endpoint else str(self)
+
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"

@@ -10,13 +10,14 @@ from stowage.services.errors import EngineError, Internal, Unavailable
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
+_RENEW = "renew them; the service must be restarted only if they are in its environment"
 _CREDENTIALS = {
-    "ExpiredToken": "the credentials have expired",
-    "TokenRefreshRequired": "the credentials have expired",
-    "InvalidToken": "the credentials are not valid",
-    "InvalidAccessKeyId": "the access key does not exist",
-    "SignatureDoesNotMatch": "the secret of the access key is wrong",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "ExpiredToken": ("the credentials have expired", _RENEW),
+    "TokenRefreshRequired": ("the credentials have expired", _RENEW),
+    "InvalidToken": ("the credentials are not valid", _RENEW),
+    "InvalidAccessKeyId": ("the access key does not exist", "give the service one that exists"),
+    "SignatureDoesNotMatch": ("the secret of the access key is wrong", "give the service the right one"),
+    "RequestTimeTooSkewed": ("the clock of this machine is wrong", "set it"),
 }
 _BUSY = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "InternalError", "RequestTimeout", "Busy"})
 _ROLES = "169.254."
@@ -31,6 +32,14 @@ class Absent(Exception):
 
 class Denied(Internal):
     """The bucket denies what it was asked for."""
+
+
+class Refused(Denied):
+    """The bucket does not accept the credentials."""
+
+
+class Unexplained(Denied):
+    """The answer says no more than a status."""
 
 
 @contextmanager
@@ -61,13 +70,16 @@ def refusal(bucket: str, code: str, status: str) -> EngineError | None:
     if code == "NoSuchBucket":
         return Internal(f"{shown} does not exist")
     if code in _CREDENTIALS:
-        return Denied(f"{shown} cannot be used: {_CREDENTIALS[code]} ({code})")
+        problem, remedy = _CREDENTIALS[code]
+        return Refused(f"{shown} cannot be used: {problem} ({code}): {remedy}")
     if code in _BUSY or status in _BUSY_STATUSES:
         error = Unavailable(f"{shown} is busy or fails for a while ({code or status}): try again later")
         error.retry_after = 0
         return error
+    if status in ("400", "401", "403") and not code:
+        return Unexplained(f"{shown} denies access ({status})")
     if status in ("401", "403"):
-        return Denied(f"{shown} denies access ({code or status})")
+        return Denied(f"{shown} denies access ({code}): allow what docs/deployment.md lists")
     if status and status != "404":
         return Internal(f"{shown} answered with an error ({code or status})")
     return None

@@ -6,6 +6,8 @@ A writer that is killed leaves one, and its parts cost money until somebody abor
 from __future__ import annotations
 
 import http.client
+import random
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from stowage.services.content.bucket_errors import Denied, refusal
 from stowage.services.content.signature import query_string, sign
 from stowage.services.errors import Internal, Unavailable
 
-_SECONDS = 30
+_RETRY_SECONDS = 0.5
 _MOST_BYTES = 16 << 20
 
 
@@ -54,14 +56,26 @@ def abort_upload(bucket: Bucket, location: str, upload: str) -> None:
 
 
 def _request(bucket: Bucket, method: str, path: str, query: Mapping[str, str]) -> bytes:
+    """The answer; what passes is tried again as long as the timeout of the bucket."""
+    last = time.monotonic() + bucket.timeout
+    while True:
+        try:
+            return _send(bucket, method, path, query)
+        except Unavailable:
+            if time.monotonic() > last:
+                raise
+        time.sleep(_RETRY_SECONDS * random.uniform(0.5, 1.5))
+
+
+def _send(bucket: Bucket, method: str, path: str, query: Mapping[str, str]) -> bytes:
     credentials, name = bucket.credentials(), bucket.address.bucket
     if credentials is None:
-        raise Denied(f"the uploads of the bucket {name} cannot be listed with the credentials of a role: it needs a lifecycle rule")
+        raise Denied(f"the uploads of the bucket {name} cannot be listed with the key of a role without stowage[s3-profiles]")
     endpoint = urlsplit(bucket.address.endpoint or f"https://{name}.s3.{bucket.region}.amazonaws.com")
     path = quote(f"/{name}{path}" if bucket.address.endpoint else path or "/")
     headers = sign(credentials, bucket.region, method, host=endpoint.netloc, path=path, query=query)
     connect = http.client.HTTPSConnection if endpoint.scheme == "https" else http.client.HTTPConnection
-    connection = connect(endpoint.netloc, timeout=_SECONDS)
+    connection = connect(endpoint.netloc, timeout=bucket.timeout)
     try:
         connection.request(method, f"{path}?{query_string(query)}", headers=headers)
         response = connection.getresponse()

@@ -70,6 +70,9 @@ class FilesystemStore(Partials):
             found = os.statvfs(self._layout.blobs)
         return found.f_bavail * found.f_frsize
 
+    def require_room(self, size: int) -> None:
+        """A file system says at the end what it has no room for."""
+
     def open(self, digest: Digest) -> BinaryIO:
         with storage_errors():
             try:
@@ -86,8 +89,8 @@ class FilesystemStore(Partials):
         found = _checked(file_state, path)
         return found.st_size if found and os.access(path, os.R_OK, effective_ids=True) else None
 
-    def places(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
-        return {digest: _File(self, digest) for digest in digests}
+    def places(self, digests: Collection[Digest]) -> dict[Digest, Place]:
+        return {digest: _File(self, digest, size) for digest in digests if (size := self.size(digest)) is not None}
 
     def version(self, digest: Digest) -> Version | None:
         found = _checked(state, self._layout.blob(digest))
@@ -170,9 +173,7 @@ class _File:
 
     store: FilesystemStore
     digest: Digest
-
-    def size(self) -> int | None:
-        return self.store.size(self.digest)
+    size: int
 
     def read(self) -> bytes:
         return self.store.read(self.digest)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from stowage.services.content.bucket import PART_BYTES, Bucket
+from stowage.services.content.bucket_errors import Denied
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import partial_bytes, remove_partial
 from stowage.services.content.objects import ObjectRecords
@@ -84,7 +85,7 @@ class ObjectIngest(FileIngest):
     def _publish(self, digest: Digest) -> None:
         try:
             self._send()
-        except Unavailable:
+        except (Denied, Unavailable):
             self._keep = self._target is not None and not self._is_beside
             raise
         with storage_errors():
@@ -150,15 +151,22 @@ class ObjectIngest(FileIngest):
             upload.abandon()
 
     def _require_space(self, size: int) -> None:
-        """Raise OutOfSpace for a blob that has too many parts, and for a spool beyond its limit, which is looked at now and then."""
-        if self._offset + size > MOST_OBJECT_BYTES:
-            raise OutOfSpace(f"a blob in a bucket may have at most {MOST_OBJECT_BYTES} bytes")
+        """Raise OutOfSpace for a blob that is too large, and for a spool beyond its limit, which is looked at now and then."""
+        require_fitting(self._offset + size, self._spool_bytes)
         self._unlooked += size
         if self._unlooked < _LOOK_BYTES:
             return
         self._unlooked = 0
         if spooled_bytes(self._layout) + size > self._spool_bytes:
             raise OutOfSpace(f"the partial blobs of this node take more than the {self._spool_bytes} bytes that STOWAGE_SPOOL_BYTES allows")
+
+
+def require_fitting(size: int, spool_bytes: int) -> None:
+    """Raise OutOfSpace for a blob that has too many parts, or does not fit into an empty spool."""
+    if size > MOST_OBJECT_BYTES:
+        raise OutOfSpace(f"a blob of {size} bytes is too large: in a bucket it may have at most {MOST_OBJECT_BYTES}")
+    if size > spool_bytes:
+        raise OutOfSpace(f"a blob of {size} bytes is too large for the {spool_bytes} bytes that STOWAGE_SPOOL_BYTES allows")
 
 
 @storage_errors()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,20 +11,19 @@ from typing import Self
 
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.bucket_errors import Absent
-from stowage.services.errors import Internal, Unavailable
+from stowage.services.errors import Internal
 
 _FIRST_BYTES = 64 << 10
 _BLOCK_BYTES = 4 << 20
 _AHEAD = 2
 _ATTEMPTS = 4
-_RETRY_SECONDS = 0.5
 
 
 class ObjectReader:
     """The part of a binary file that readers of blobs use; used by one thread. Keeps at most three blocks in memory.
 
-    Raises Unavailable if a block cannot be read after several tries, and Internal if the object is gone. `relocate` returns the location
-    that the blob has now, since a writer may have replaced it.
+    Raises what the bucket raises, and Internal if the object is gone or too short. `relocate` returns the location that the blob has now,
+    since a writer may have replaced it.
     """
 
     def __init__(self, bucket: Bucket, location: str, size: int, relocate: Callable[[], str]) -> None:
@@ -89,7 +86,7 @@ class ObjectReader:
 
     def _fetch(self, start: int, length: int) -> bytes:
         relocated = False
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             tried = self._location  # another block may find out meanwhile that the blob was replaced
             try:
                 block = self._bucket.get_range(tried, start, length)
@@ -98,11 +95,6 @@ class ObjectReader:
                 if not location or location == tried:
                     raise Internal(f"the object {tried} of a blob is gone from the bucket") from None
                 self._location, relocated = location, True
-                continue
-            except Unavailable:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(_RETRY_SECONDS * 2**attempt * random.uniform(0.5, 1))
                 continue
             if len(block) == length:
                 return block

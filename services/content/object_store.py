@@ -26,7 +26,7 @@ from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import remove_partial
 from stowage.services.content.group import check_content
 from stowage.services.content.locks import Locks, clear_unheld, is_locked, try_lock, wait_lock
-from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, spooled_bytes
+from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, require_fitting, spooled_bytes
 from stowage.services.content.object_reader import ObjectReader
 from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partials import Partials
@@ -37,7 +37,7 @@ from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.oci.digest import Digest
 
 _AT_ONCE = 8
-"""How many small objects are written at once."""
+"""How many small objects are written at once, and how many are asked for at once."""
 
 _BATCH = 500
 
@@ -95,10 +95,21 @@ class S3Store(Partials):
         self._bucket.put(location, b"may be removed")
         self._bucket.delete([location])
 
+    def listing_problem(self) -> str:
+        """Why the bucket does not list its objects, which only `unnamed` needs; empty if it does."""
+        try:
+            next(self._bucket.list(MARK), None)
+        except Denied as exc:
+            return str(exc)
+        return ""
+
     def free(self) -> int:
         with storage_errors():
             found = os.statvfs(self._layout.ingests)
         return max(0, min(found.f_bavail * found.f_frsize, self._spool_bytes - spooled_bytes(self._layout)))
+
+    def require_room(self, size: int) -> None:
+        require_fitting(size, self._spool_bytes)
 
     def open(self, digest: Digest) -> BinaryIO:
         return self.open_at(digest, self._location(digest))
@@ -115,16 +126,15 @@ class S3Store(Partials):
             return blob.read()
 
     def size(self, digest: Digest) -> int | None:
-        return self.size_at(self._location(digest))
-
-    def size_at(self, location: str) -> int | None:
-        """The size of the object at this location."""
+        location = self._location(digest)
         found = self._bucket.head(location) if location else None
         return found.size if found else None
 
-    def places(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
-        locations = self._records.locations(digests)
-        return {digest: _Object(self, digest, location) for digest, location in locations.items() if location}
+    def places(self, digests: Collection[Digest]) -> dict[Digest, Place]:
+        locations = {digest: location for digest, location in self._records.locations(digests).items() if location}
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="places") as threads:
+            found = zip(locations.items(), threads.map(self._bucket.head, locations.values()), strict=True)
+            return {digest: _Object(self, digest, location, each.size) for (digest, location), each in found if each}
 
     def version(self, digest: Digest) -> Version | None:
         location = self._location(digest)
@@ -266,9 +276,7 @@ class _Object:
     store: S3Store
     digest: Digest
     location: str
-
-    def size(self) -> int | None:
-        return self.store.size_at(self.location)
+    size: int
 
     def read(self) -> bytes:
         with self.store.open_at(self.digest, self.location) as blob:

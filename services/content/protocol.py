@@ -112,10 +112,11 @@ class Unnamed:
 
 
 class Place(Protocol):
-    """Where a blob is, or should be."""
+    """Where a blob is."""
 
-    def size(self) -> int | None:
-        """As `ContentStore.size`."""
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was asked for."""
 
     def read(self) -> bytes:
         """As `ContentStore.read`."""
@@ -136,6 +137,9 @@ class ContentStore(Protocol):
     def free(self) -> int:
         """Bytes that this process may still write."""
 
+    def require_room(self, size: int) -> None:
+        """Raise OutOfSpace if a blob of this size could not be stored even if nothing else were."""
+
     def open(self, digest: Digest) -> BinaryIO:
         """The blob for reading, closed by the caller; raises BlobNotFound."""
 
@@ -145,8 +149,8 @@ class ContentStore(Protocol):
     def size(self, digest: Digest) -> int | None:
         """Size of the blob in bytes, or None if it is absent or cannot be read by this process."""
 
-    def places(self, digests: Iterable[Digest]) -> Mapping[Digest, Place]:
-        """The places of these blobs, for readers of several: in a bucket one query finds all of them. An absent one may be left out."""
+    def places(self, digests: Collection[Digest]) -> Mapping[Digest, Place]:
+        """The places of those of these blobs whose size `size` finds; in a bucket they are asked for several at once."""
 
     def version(self, digest: Digest) -> Version | None:
         """A value that stays equal until whatever is in the blob's place is replaced or changed; None if nothing is there.

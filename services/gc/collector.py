@@ -19,6 +19,8 @@ from stowage.services.oci.digest import Digest
 from stowage.services.progress import Advance, unobserved
 
 ORPHAN_GRACE_SECONDS = 60 * 60
+GRACE_SECONDS = 60
+"""How long a lease that is late is left to its holder: time enough for a renewal that began while the database was away, and another."""
 _BATCH = 64
 _LEASES_AT_ONCE = 4
 """More leases than one transfer leaves behind, so their number shrinks, but few enough not to keep the caller waiting."""
@@ -51,7 +53,7 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
         reachable = tx.graph.descendants(candidates)
         unkept = reachable - tx.graph.rooted(reachable)
         rows = tx.graph.present(unkept)
-    doomed = sorted(digest for digest in unkept if digest in rows or content.size(digest) is not None)
+    doomed = sorted(rows | content.places(unkept - rows).keys())
     blobs: dict[Digest, int] = {}
     for start in range(0, len(doomed), _BATCH):
         advance(start, len(doomed))
@@ -86,17 +88,20 @@ def _end_expired(metadata: MetadataStore, content: ContentStore) -> None:
 
 
 def end_abandoned(metadata: MetadataStore) -> None:
-    """End the leases that expired or whose holder stopped renewing them, a few in a transaction: each may name thousands of blobs."""
+    """End the leases that expired or were abandoned, a few in a transaction: each may name thousands of blobs.
+
+    Those that are late are ended by a later call, unless they are renewed.
+    """
     more = True
     while more:
         with metadata.write() as tx:
-            more = tx.leases.end_abandoned(limit=_LEASES_AT_ONCE)
+            more = tx.leases.end_abandoned(limit=_LEASES_AT_ONCE, grace=GRACE_SECONDS)
 
 
 def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
     """Remove what no image and no lease keeps, partials that no writer holds, and what processes that were killed left unsettled.
 
-    Ends the leases that expired or whose holder stopped renewing them. A partial of a digest that is still leased, and a file without a
+    Ends the leases as `end_abandoned` does. A partial of a digest that is still leased, and a file without a
     row in its first hour, are left for the writer that may continue with them. Looks neither at the files nor at the rows of blobs that
     are in use.
     """

@@ -25,11 +25,8 @@ _log = logging.getLogger(__name__)
 def sound_blobs(content: ContentStore, unmarked: Mapping[Digest, int]) -> set[Digest]:
     """Which of these blobs, as `Graph.unmarked` returns them, have a file of the right size and, if small, the right bytes."""
     places = content.places(unmarked)
-    return {
-        digest
-        for digest, size in unmarked.items()
-        if (place := places.get(digest)) and place.size() == size and (size > _GLANCE_BYTES or _is_itself(place, digest))
-    }
+    right = {digest: place for digest, place in places.items() if place.size == unmarked[digest]}
+    return {digest for digest, place in right.items() if place.size > _GLANCE_BYTES or _is_itself(place, digest)}
 
 
 def _is_itself(place: Place, digest: Digest) -> bool:

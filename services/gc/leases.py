@@ -1,7 +1,8 @@
 """Leases as context managers: code that writes or streams content holds one first.
 
 A lease is renewed while its process runs and the context is open, however slowly bytes arrive. Prune can thus distinguish a running
-transfer from an abandoned one on any node.
+transfer from an abandoned one on any node. Nobody can renew one while the database is away, so a prune that finds one late gives its holder
+another period (`stowage.services.gc.collector.GRACE_SECONDS`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.oci.digest import Digest
 
 RENEWAL_SECONDS = 20
-ALIVE_SECONDS = 60
+RETRY_SECONDS = 5
+"""The delay after a renewal that failed: the database may be back at any moment."""
+ALIVE_SECONDS = 5 * 60
+"""How long the database may be away without consequences for what is running."""
 EXPIRES_SECONDS = 24 * 60 * 60
 
 _MOMENT_SECONDS = 1
@@ -147,10 +151,13 @@ def _renewed(lease: Lease) -> Iterator[None]:
 
 
 def _renew_until(lease: Lease, ended: Event) -> None:
-    while not ended.wait(RENEWAL_SECONDS):
+    delay = RENEWAL_SECONDS
+    while not ended.wait(delay):
+        delay = RENEWAL_SECONDS
         try:
             lease.renew()
         except EngineError:
+            delay = RETRY_SECONDS
             _log.warning("could not renew a lease; its holder will notice when it next writes", exc_info=True)
 
 

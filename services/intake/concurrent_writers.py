@@ -25,8 +25,11 @@ def take_turn(engine: Engine, lease: Lease, digest: Digest, size: int | None, wa
     Also yields whether another held it before.
 
     Writers that the holder delayed wait in the same way for the first of them, and then continue independently. A blob that many want is
-    thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing.
+    thus fetched only once more, and no one waits longer than twice `turn_seconds` for writers that write nothing. Raises OutOfSpace for a
+    size that the store can never take.
     """
+    if size is not None:
+        engine.content.require_room(size)
     location = lease.take_location(digest)
     waited = False
     with ExitStack() as held:

@@ -117,6 +117,8 @@ def _single_flight(
 
 def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
     """The digest is known only at the end. It is leased before the file appears; the bytes are dropped if it is already present."""
+    if size is not None:
+        engine.content.require_room(size)
     with engine.content.ingest(uuid4().hex, lease=lease.id) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
         _pour(chunks, ingest, layer, size)
         if lease.add([ingest.digest]):

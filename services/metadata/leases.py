@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from stowage.services.metadata import tables
 from stowage.services.metadata.clock import NOW
@@ -22,8 +22,8 @@ class SqlLeases:
 
     def create(self, note: str, *, alive: int, expires: int) -> str:
         identifier = secrets.token_hex(16)
-        values = {"id": identifier, "note": note, "alive_until": NOW + alive, "expires_at": NOW + expires}
-        self._connection.execute(insert(tables.lease).values(values))
+        times = {"alive_until": _alive(alive), "expires_at": NOW + expires}
+        self._connection.execute(insert(tables.lease).values(id=identifier, note=note, **times))
         return identifier
 
     def fill(self, lease: str, digests: Iterable[Digest], locations: Iterable[str]) -> None:
@@ -45,7 +45,7 @@ class SqlLeases:
     def renew(self, lease: str, *, alive: int, expires: int) -> None:
         require_lease(self._connection, lease)
         renewal = update(tables.lease).where(tables.lease.c.id == lease)
-        self._connection.execute(renewal.values(alive_until=NOW + alive, expires_at=NOW + expires))
+        self._connection.execute(renewal.values(alive_until=_alive(alive), expires_at=NOW + expires))
 
     def digests(self, lease: str) -> set[Digest]:
         held = select(tables.lease_blob.c.digest).where(tables.lease_blob.c.lease == lease)
@@ -75,9 +75,17 @@ class SqlLeases:
             held |= self.end(identifier)
         return held
 
-    def end_abandoned(self, *, limit: int) -> bool:
-        abandoned = or_(tables.lease.c.expires_at <= NOW, tables.lease.c.alive_until <= NOW)
+    def end_abandoned(self, *, limit: int, grace: int) -> bool:
+        alive_until = tables.lease.c.alive_until
+        late = update(tables.lease).where(alive_until > 0, alive_until <= NOW)
+        self._connection.execute(late.values(alive_until=-(NOW + grace)))
+        abandoned = or_(tables.lease.c.expires_at <= NOW, and_(alive_until <= 0, -alive_until <= NOW))
         found = self._connection.scalars(select(tables.lease.c.id).where(abandoned).limit(limit)).all()
         for identifier in found:
             self.end(identifier)
         return len(found) == limit
+
+
+def _alive(seconds: int) -> ColumnElement[int] | int:
+    """Until when the holder counts as running: 0 if it has gone. A negative number ends the last period of one that is late."""
+    return NOW + seconds if seconds else 0

@@ -15,7 +15,10 @@ class Leases(Protocol):
     """
 
     def create(self, note: str, *, alive: int, expires: int) -> str:
-        """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`."""
+        """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`.
+
+        With 0 for `alive` its holder has abandoned it.
+        """
 
     def fill(self, lease: str, digests: Iterable[Digest], locations: Iterable[str]) -> None:
         """What a lease of this very transaction holds, and the objects that are going to be written under it: see `Objects.intend`."""
@@ -40,5 +43,9 @@ class Leases(Protocol):
     def end_expired(self, *, limit: int) -> set[Digest]:
         """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
 
-    def end_abandoned(self, *, limit: int) -> bool:
-        """End leases that expired or whose holder stopped renewing them, at most `limit`; returns whether there may be more."""
+    def end_abandoned(self, *, limit: int, grace: int) -> bool:
+        """End leases that expired, were abandoned, or are late, at most `limit`; returns whether there may be more.
+
+        A lease is late if it was not renewed in time. Its holder may have been cut off from the database, so it is not ended before
+        `grace` seconds have passed since the first call that found it late, unless it is renewed.
+        """

@@ -17,6 +17,7 @@ that the transaction in question has ended.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+_log = logging.getLogger(__name__)
+
 _CONNECTIONS = 8
 """How many connections a process has at most: a server allows about a hundred in all."""
 
@@ -54,7 +57,7 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ALONE = f"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT pg_advisory_xact_lock({_LOCK})"
 _ASIDE = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
 _MIGRATE = f"{_ALONE}; SET LOCAL statement_timeout = 0; SET LOCAL application_name = 'stowage migration'"
-_END_OVERDUE = f"""SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+_END_OVERDUE = f"""SELECT pid, pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = {_LOCK >> 32} AND objid = {_LOCK & 0xFFFFFFFF} AND objsubid = 1 AND granted
 AND datname = current_database() AND application_name <> 'stowage migration' AND xact_start < clock_timestamp() - interval '%d seconds'"""
 _NOW = "CAST(extract(epoch FROM clock_timestamp()) AS bigint)"
@@ -237,14 +240,16 @@ def _query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
 def _ending_overdue(engine: Engine) -> Iterator[None]:
     """If the lock could not be taken, end the transaction that holds it, if that is overdue.
 
-    Its client may have been stopped before it read an answer, which no timeout of the server notices on a unix socket.
+    Its client may have been stopped before it read an answer, which no timeout of the server notices on a unix socket. A server process
+    that is stopped itself ends only when it goes on, or is killed by somebody who reads the log.
     """
     try:
         yield
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) in _BUSY:
             with suppress(SQLAlchemyError), _begun(engine, _READ) as connection:
-                connection.exec_driver_sql(_END_OVERDUE % (2 * _state(engine).timeout))
+                for pid, _ in connection.exec_driver_sql(_END_OVERDUE % (2 * _state(engine).timeout)):
+                    _log.warning("server process %s of PostgreSQL has held up all changes for too long and was told to end", pid)
         raise
 
 

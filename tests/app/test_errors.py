@@ -20,6 +20,10 @@ def test_every_kind_of_error_has_a_status() -> None:
     assert set(STATUSES) == kinds
 
 
+class MoreExact(errors.Unavailable):
+    """A failure that is distinguished where it happens."""
+
+
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     """An application with a route that fails as the test wants."""
@@ -30,14 +34,22 @@ def client(app: Flask) -> FlaskClient:
             raise KeyError("a secret of the inside")
         if kind == "large":
             raise RequestEntityTooLarge("too much")
-        raise getattr(errors, kind)("the sentence")
+        raise (MoreExact if kind == "MoreExact" else getattr(errors, kind))("the sentence")
 
     return app.test_client()
 
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("InvalidReference", 400), ("Forbidden", 403), ("NotFound", 404), ("Conflict", 409), ("Unsupported", 501), ("OutOfSpace", 507)],
+    [
+        ("InvalidReference", 400),
+        ("Forbidden", 403),
+        ("NotFound", 404),
+        ("Conflict", 409),
+        ("Unsupported", 501),
+        ("MoreExact", 503),
+        ("OutOfSpace", 507),
+    ],
 )
 def test_a_known_error_is_told_in_its_own_words(client: FlaskClient, kind: str, status: int) -> None:
     answer = client.get(f"/v1.45/fail/{kind}")

@@ -19,7 +19,7 @@ import pytest
 import requests
 import urllib3
 
-from benchmarks.cluster import BUCKET, Node, Nodes, running_nodes
+from benchmarks.cluster import BUCKET, DATABASE, Node, Nodes, running_nodes
 from tests.conformance.conftest import needs
 from tests.conformance.test_crash import archive
 from tests.ports import free_port
@@ -82,7 +82,8 @@ def test_whoever_has_another_place_is_refused(nodes: Nodes, tmp_path: Path) -> N
     (tmp_path / "image.tar").write_bytes(archive("team/app:1", 1, layer_bytes=1000))
     cli(nodes.host, "load", "--input", str(tmp_path / "image.tar"))
     elsewhere = {"STOWAGE_ROOT": str(tmp_path / "stranger"), "STOWAGE_BIND": f"unix:{tmp_path}/stranger.sock", "STOWAGE_HEALTH_BIND": ""}
-    for content in (str(tmp_path / "folder"), nodes.s3.url(other)):
+    elsewhere_too = own["STOWAGE_CONTENT_URL"].replace("127.0.0.1", "localhost")
+    for content in (str(tmp_path / "folder"), nodes.s3.url(other), elsewhere_too):
         refused = Node(tmp_path / "stranger", {**own, **elsewhere, "STOWAGE_CONTENT_URL": content}).run("serve")
         assert refused.returncode == 1
         assert refused.stderr.startswith("stowage: another Stowage uses this database, on another machine or with another content folder")
@@ -287,7 +288,8 @@ def report(clients: list[Traffic]) -> None:
 
 
 def free_all(nodes: Nodes) -> None:
-    """Remove every image; then nothing is left in the bucket, once the leases of killed processes count as abandoned."""
+    """Remove every image; then nothing is left in the bucket, once the leases of killed processes are taken for abandoned."""
+    nodes.postgresql.execute("UPDATE lease SET alive_until = 0", DATABASE)
 
     def is_empty() -> bool:
         with suppress(subprocess.CalledProcessError):

@@ -89,7 +89,7 @@ class TestLeases:
             tx.leases.add(lease, [digest("m")])
             assert tx.graph.rooted([digest("m")]) == set()
             assert digest("m") in tx.graph.unrooted()
-            tx.leases.end_abandoned(limit=9)
+            tx.leases.end_abandoned(limit=9, grace=60)
             assert tx.leases.digests(lease) == set()
 
     def test_expired_leases_are_ended_a_few_at_a_time_and_no_others(self, store: MetadataStore) -> None:
@@ -111,7 +111,7 @@ class TestLeases:
             tx.leases.add(running, [digest("m")])
             tx.leases.add(silent, [digest("m.config")])
             assert tx.graph.rooted([digest("m.config")]) == {digest("m.config")}
-            tx.leases.end_abandoned(limit=9)
+            tx.leases.end_abandoned(limit=9, grace=60)
             assert tx.leases.digests(silent) == set()
             assert tx.leases.digests(running) == {digest("m")}
 
@@ -120,9 +120,9 @@ class TestLeases:
             leases = [tx.leases.create("silent", alive=0, expires=600) for _ in range(3)]
             for lease in leases:
                 tx.leases.add(lease, [digest("m")])
-            assert tx.leases.end_abandoned(limit=2)
+            assert tx.leases.end_abandoned(limit=2, grace=60)
             assert sum(1 for lease in leases if tx.leases.digests(lease)) == 1
-            assert not tx.leases.end_abandoned(limit=2)
+            assert not tx.leases.end_abandoned(limit=2, grace=60)
             assert not any(tx.leases.digests(lease) for lease in leases)
 
     def test_renewing_brings_a_silent_lease_back(self, store: MetadataStore) -> None:
@@ -130,13 +130,25 @@ class TestLeases:
             lease = tx.leases.create("test", alive=0, expires=0)
             tx.leases.add(lease, [digest("m")])
             tx.leases.renew(lease, **ALIVE)
-            tx.leases.end_abandoned(limit=9)
+            tx.leases.end_abandoned(limit=9, grace=60)
             assert tx.leases.digests(lease) == {digest("m")}
+
+    def test_a_lease_that_is_late_gets_another_period(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            leases = [tx.leases.create("late", alive=-1, expires=600) for _ in range(2)]
+            for lease in leases:
+                tx.leases.add(lease, [digest("m")])
+            tx.leases.end_abandoned(limit=9, grace=60)
+            tx.leases.end_abandoned(limit=9, grace=0)
+            assert [tx.leases.digests(lease) for lease in leases] == [{digest("m")}] * 2
+            tx.leases.renew(leases[0], alive=-1, expires=600)
+            tx.leases.end_abandoned(limit=9, grace=0)
+            assert [tx.leases.digests(lease) for lease in leases] == [set(), {digest("m")}]
 
     def test_a_holder_learns_that_its_lease_was_ended(self, store: MetadataStore) -> None:
         with store.write() as tx:
             lease = tx.leases.create("test", alive=0, expires=600)
-            tx.leases.end_abandoned(limit=9)
+            tx.leases.end_abandoned(limit=9, grace=60)
         with pytest.raises(Internal, match="was not renewed in time"), store.write() as tx:
             tx.leases.renew(lease, **ALIVE)
         with pytest.raises(Internal, match="was not renewed in time"), store.write() as tx:

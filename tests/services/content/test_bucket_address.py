@@ -29,3 +29,9 @@ def test_an_address_is_parsed() -> None:
 def test_other_addresses_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         BucketAddress.parse(text)
+
+
+def test_buckets_of_the_same_name_are_told_apart_by_their_endpoints() -> None:
+    texts = ["s3://images/store", "s3://images/store?endpoint=https://one.example", "s3://images/store?endpoint=https://two.example"]
+    assert len({BucketAddress.parse(text).place for text in texts}) == 3
+    assert BucketAddress.parse(f"{texts[1]}/&region=eu").place == BucketAddress.parse(texts[1]).place

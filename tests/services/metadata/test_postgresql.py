@@ -160,6 +160,24 @@ class TestBounds:
         add(store, "b")
         assert blobs(store) == {B}
 
+    def test_a_stopped_server_process_that_holds_up_changes_is_named_and_may_be_killed(
+        self, store: SqlMetadataStore, url: str, cluster: Cluster, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nothing else ends it, since it does not even notice that it should end."""
+        add(store, "a")
+        own = backends(cluster)
+        with writing_child(url):
+            (pid,) = set(backends(cluster)) - set(own)
+            os.kill(pid, signal.SIGSTOP)
+            while not caplog.records:
+                with pytest.raises(Unavailable, match="the database is busy"):
+                    add(store, "b")
+            assert blobs(store) == {A}
+            assert caplog.records[0].getMessage().startswith(f"server process {pid} of PostgreSQL has held up all changes for too long")
+            os.kill(pid, signal.SIGKILL)
+            add_in_the_end(store, "b", tries=40)
+        assert blobs(store) == {A, B}
+
     def test_a_statement_that_takes_too_long_is_cancelled(self, store: SqlMetadataStore) -> None:
         with pytest.raises(Unavailable, match="the database is busy"), store.read() as tx:
             execute(tx, f"SELECT pg_sleep({10 * TIMEOUT})")
