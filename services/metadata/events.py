@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import BindParameter, Connection, bindparam, case, delete, func, insert, select
 
 from stowage.services.metadata.records import Actor, Event
 from stowage.services.metadata.tables import event
@@ -13,7 +13,10 @@ from stowage.services.metadata.tables import event
 _LAST = select(func.coalesce(func.max(event.c.id), 0))
 _AFTER = select(event).where(event.c.id > bindparam("position")).order_by(event.c.id).limit(bindparam("count"))
 _newest = select(func.max(event.c.id)).scalar_subquery()
-_ADD = insert(event).values(id=func.coalesce(_newest, 0) + 1)
+_newest_time = select(event.c.time).order_by(event.c.id.desc()).limit(1).scalar_subquery()
+_at: BindParameter[int] = bindparam("at")
+_is_a_little_later = _newest_time.between(_at, _at + 60_000_000_000)
+_ADD = insert(event).values(id=func.coalesce(_newest, 0) + 1, time=case((_is_a_little_later, _newest_time), else_=_at))
 _DROP = delete(event).where(event.c.id <= _newest - bindparam("history"))
 
 
@@ -27,7 +30,7 @@ class SqlEvents:
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
         attributes = orjson.dumps(dict(actor.attributes)).decode()
-        self._appended.append({"time": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes})
+        self._appended.append({"at": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes})
 
     def flush(self) -> None:
         """Write what was appended, and drop the oldest events; at the end of the transaction and before reading."""

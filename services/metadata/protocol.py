@@ -199,7 +199,10 @@ class Events(Protocol):
     """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
-        """Add the newest event. At the end of the transaction the oldest are dropped if there are more than the store keeps."""
+        """Add the newest event. At the end of the transaction the oldest are dropped if there are more than the store keeps.
+
+        The time is that of the event before if that is later by less than a minute: whoever asks again for what came since then gets this.
+        """
 
     def last(self) -> int:
         """The id of the newest event, 0 if there never was one."""

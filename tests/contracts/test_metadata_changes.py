@@ -186,6 +186,13 @@ class TestEvents:
             assert tx.events.after(0, limit=9) == [Event(position, 1 << 62, "image", "tag", actor)]
             assert tx.events.after(position, limit=9) == []
 
+    def test_times_never_go_back_a_little(self, store: MetadataStore) -> None:
+        for seconds in (1000, 950, 1001, 900):
+            with store.write() as tx:
+                tx.events.append(time=seconds * 1_000_000_000, event_type="image", action="tag", actor=Actor("", {}))
+        with store.read() as tx:
+            assert [event.time // 1_000_000_000 for event in tx.events.after(0, limit=9)] == [1000, 1000, 1001, 900]
+
     def test_a_store_without_events(self, store: MetadataStore) -> None:
         with store.read() as tx:
             assert (tx.events.last(), tx.events.after(0, limit=9)) == (0, [])
