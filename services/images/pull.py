@@ -10,9 +10,10 @@ Source: moby daemon/server/router/image/image_routes.go (postImagesCreate), daem
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import (
     Damaged,
@@ -37,6 +38,7 @@ from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Credentials, Repository
+from stowage.services.store.documents import parsed_memory
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.graph import MAX_DEPTH, read_graph
 from stowage.services.store.publish import assign_name, record_graph
@@ -46,6 +48,9 @@ from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs
 from stowage.services.transfer.parallel import is_shown
 from stowage.services.transfer.retry import patiently
+
+_TRANSFER_BYTES = 2560
+"""Memory for a layer that waits for its transfer, roughly."""
 
 
 def pull_reference(image: str, tag: str) -> Reference:
@@ -76,7 +81,7 @@ def pull_image(
     """Pull what the reference names, or every tag of a repository; `headers` are sent to the registry.
 
     Empty ticks come before the first line, while waiting for the registry. Raises what `Repository` raises, before the first line: NotFound
-    also if an index has nothing for the platform, InvalidContent for wrong bytes. The name appears when all content is verified and
+    also if an index has nothing for the platform, InvalidContent for wrong bytes, and what `Costs` raises. The name appears when all content is verified and
     recorded. Until then a failure or a close changes nothing, except that a lease keeps finished blobs for the next try.
     """
     wanted = platform or engine.platform
@@ -113,7 +118,8 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
             _record(tx, engine, reference, target.digest, content)
         yield _pulling_from(reference)
     else:
-        yield from _Pull(engine, repository, reference, platform, matcher).run(target)
+        with closing(Costs(engine.memory)) as costs:
+            yield from _Pull(engine, repository, reference, platform, matcher, costs).run(target)
     yield Progress(f"Digest: {target.digest}")
     known = "Image is up to date for" if previous == target.digest else "Downloaded newer image for"
     yield Progress(f"Status: {known} {reference.familiar}")
@@ -165,6 +171,7 @@ class _Pull:
     reference: Reference
     platform: Platform
     matcher: PlatformMatcher
+    costs: Costs
     listed: dict[Digest, Descriptor] = field(default_factory=dict)
     """The target and every manifest that an index which was read lists, for any platform."""
 
@@ -196,9 +203,11 @@ class _Pull:
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
         raw = yield from self._document(lease, descriptor)
+        self.costs.keep(parsed_memory(raw))
         self.listed[descriptor.digest] = descriptor
         if not mediatypes.is_index(descriptor.media_type):
             manifest = Manifest.parse(raw, descriptor.media_type)
+            self.costs.keep(_TRANSFER_BYTES * len(manifest.layers))
             return [manifest.config, *manifest.layers]
         index = Index.parse(raw, descriptor.media_type)
         self.listed.update((child.digest, child) for child in index.manifests)

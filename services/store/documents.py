@@ -73,8 +73,7 @@ class Documents:
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
         raw = self._read(engine, digest)
-        width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
-        self._keep(len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b","))))
+        self._keep(parsed_memory(raw))
         return raw
 
     def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
@@ -150,6 +149,12 @@ class Documents:
             raise InvalidContent(f"the manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory")
         if self._costs:
             self._costs.keep(weight)
+
+
+def parsed_memory(raw: bytes) -> int:
+    """Memory for a JSON document that is kept parsed, roughly."""
+    width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
+    return len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b",")))
 
 
 def _looks_like_manifest(raw: bytes) -> bool:
