@@ -7,7 +7,9 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -279,6 +281,17 @@ class _FullIngest:
         if self._room < 0:
             raise OutOfSpace("no space left on device")
         self._ingest.write(chunk)
+
+
+def test_an_import_keeps_little_of_what_passes(engine: Engine) -> None:
+    archive = io.BytesIO(make_tar({"random": os.urandom(16 << 20)}))
+    tracemalloc.start()
+    try:
+        list(import_image(engine, archive, message=""))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 6 << 20
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
