@@ -32,13 +32,12 @@ from stowage.services.metadata.records import Kind
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Credentials, Repository
-from stowage.services.store.documents import parsed_memory
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.graph import MAX_DEPTH, read_graph
 from stowage.services.store.publish import assign_name, record_graph
@@ -49,8 +48,8 @@ from stowage.services.transfer.download import download_blobs
 from stowage.services.transfer.parallel import is_shown
 from stowage.services.transfer.retry import patiently
 
-_TRANSFER_BYTES = 2560
-"""Memory for a layer that waits for its transfer, roughly."""
+_INDEX_MEMORY, _MANIFEST_MEMORY = 8, 24
+"""Bytes of memory for each byte of a document, roughly: as it arrives, parsed, and, for each layer of a manifest, what waits for it."""
 
 
 def pull_reference(image: str, tag: str) -> Reference:
@@ -80,9 +79,9 @@ def pull_image(
 ) -> ProgressStream:
     """Pull what the reference names, or every tag of a repository; `headers` are sent to the registry.
 
-    Empty ticks come before the first line, while waiting for the registry. Raises what `Repository` raises, before the first line: NotFound
-    also if an index has nothing for the platform, InvalidContent for wrong bytes, and what `Costs` raises. The name appears when all content is verified and
-    recorded. Until then a failure or a close changes nothing, except that a lease keeps finished blobs for the next try.
+    Empty ticks come before the first line, while waiting for the registry. Raises what `Repository` and `Costs` raise, before the first
+    line: NotFound also if an index has nothing for the platform, InvalidContent for wrong bytes. The name appears when all content is
+    verified and recorded. Until then a failure or a close changes nothing, except that a lease keeps finished blobs for the next try.
     """
     wanted = platform or engine.platform
     with engine.registry.repository(reference, credentials=credentials, headers=headers) as repository:
@@ -202,12 +201,12 @@ class _Pull:
         """Store the manifests that the platform needs, and list the blobs that these need, each config first; yields ticks."""
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
+        is_index = mediatypes.is_index(descriptor.media_type)
+        self.costs.keep((_INDEX_MEMORY if is_index else _MANIFEST_MEMORY) * min(descriptor.size, MAX_MANIFEST_BYTES))
         raw = yield from self._document(lease, descriptor)
-        self.costs.keep(parsed_memory(raw))
         self.listed[descriptor.digest] = descriptor
-        if not mediatypes.is_index(descriptor.media_type):
+        if not is_index:
             manifest = Manifest.parse(raw, descriptor.media_type)
-            self.costs.keep(_TRANSFER_BYTES * len(manifest.layers))
             return [manifest.config, *manifest.layers]
         index = Index.parse(raw, descriptor.media_type)
         self.listed.update((child.digest, child) for child in index.manifests)

@@ -73,11 +73,12 @@ class Documents:
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
         raw = self._read(engine, digest)
-        self._keep(parsed_memory(raw))
+        width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
+        self._keep(len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b","))))
         return raw
 
     def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
-        """The facts of a config, or the error in it; raises InvalidContent if too much would be kept in memory, copied or found by labels."""
+        """The facts of a config, or the error in it; raises InvalidContent if it is too much together with others."""
         if digest in self._copied:
             self._repeated += self._sizes[digest]
             if self._repeated > MAX_REPEATED_CONFIGS:
@@ -149,12 +150,6 @@ class Documents:
             raise InvalidContent(f"the manifests and labels of the images need more than {MAX_KEPT_BYTES} bytes of memory")
         if self._costs:
             self._costs.keep(weight)
-
-
-def parsed_memory(raw: bytes) -> int:
-    """Memory for a JSON document that is kept parsed, roughly."""
-    width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
-    return len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b",")))
 
 
 def _looks_like_manifest(raw: bytes) -> bool:

@@ -26,11 +26,11 @@ def absent(media_type: str, number: int) -> Json:
 
 def with_many_layers(layout: Layout) -> Json:
     config = layout.add(to_json({"os": "linux", "architecture": "amd64"}), mediatypes.OCI_CONFIG)
-    return layout.manifest(config, [absent(mediatypes.OCI_LAYER_GZIP, number) for number in range(2000)])
+    return layout.manifest(config, [absent(mediatypes.OCI_LAYER_GZIP, number) for number in range(1200)])
 
 
 def with_many_manifests(layout: Layout) -> Json:
-    others = [on_platform(absent(mediatypes.OCI_MANIFEST, number), "linux/s390x") for number in range(6500)]
+    others = [on_platform(absent(mediatypes.OCI_MANIFEST, number), "linux/s390x") for number in range(3000)]
     return layout.index([on_platform(layout.image([make_layer()]), "linux/amd64"), *others])
 
 
