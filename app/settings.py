@@ -211,8 +211,8 @@ class Config:
     request_memory: int = setting(
         "536870912",
         "Bytes that all requests of a worker may keep in memory at once. The window of a compressed stream counts (65 MiB for `xz -9`, "
-        "usually 9 for a layer of zstd, none for gzip), and so does what a load keeps of an archive's documents, small members and images "
-        "beyond its first MiB. A request that needs more than is free waits up to 10 seconds for others to end, and is then refused.",
+        "usually 9 for a layer of zstd, none for gzip), and so does what a load keeps of documents, small members and images, and a pull "
+        "of manifests, beyond its first MiB. A request that needs more than is free waits up to 10 seconds for others and is then refused.",
         parsers.parse_count,
     )
     listed_entries: int = setting(

@@ -48,7 +48,7 @@ class MemoryBudget:
         with self._changed:
             self._changed.wait_for(lambda: reservation.closed or self._free >= size, self._wait_seconds)
             if reservation.closed or self._free < size:
-                raise Unavailable("other loads and compressed streams use too much memory: try again when some of them have ended")
+                raise Unavailable("other loads, pulls and compressed streams use too much memory: try again when some of them have ended")
             self._free -= size
             reservation.size += size
 

@@ -32,7 +32,7 @@ from stowage.services.progress import Progress, ProgressStream
 from stowage.services.store.batches import batches
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
-from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, read_graph, whole_manifests
+from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, naming_weights, read_graph, whole_manifests
 from stowage.services.store.publish import assign_name, read_configs, record_graph
 from stowage.services.store.unsound import refuse_unsound
 
@@ -140,9 +140,8 @@ def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
             recorded = {manifest.document.digest for manifest in batch} & referrers.keys()
             record_graph(tx, batch, configs, {subject: referrers[subject] for subject in recorded})
         yield Progress()
-    with engine.metadata.read() as tx:
-        below = tx.graph.weights_below({image.target.digest for image in loaded})
-    for images in batches(_distinct(loaded), lambda image: below[image.target.digest]):
+    names = naming_weights(engine, {image.target.digest: image.graph for image in loaded})
+    for images in batches(_distinct(loaded), lambda image: names[image.target.digest]):
         _name(engine, images)
         yield Progress()
 

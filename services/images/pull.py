@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import (
     EngineError,
@@ -31,7 +32,7 @@ from stowage.services.metadata.records import Kind
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.oci.reference import Reference
@@ -46,6 +47,9 @@ from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs
 from stowage.services.transfer.parallel import is_shown
 from stowage.services.transfer.retry import patiently
+
+_INDEX_MEMORY, _MANIFEST_MEMORY = 8, 24
+"""Bytes of memory for each byte of a document, roughly: as it arrives, parsed, and, for each layer of a manifest, what waits for it."""
 
 
 def pull_reference(image: str, tag: str) -> Reference:
@@ -75,9 +79,9 @@ def pull_image(
 ) -> ProgressStream:
     """Pull what the reference names, or every tag of a repository; `headers` are sent to the registry.
 
-    Empty ticks come before the first line, while waiting for the registry. Raises what `Repository` raises, before the first line: NotFound
-    also if an index has nothing for the platform, InvalidContent for wrong bytes. The name appears when all content is verified and
-    recorded. Until then a failure or a close changes nothing, except that a lease keeps finished blobs for the next try.
+    Empty ticks come before the first line, while waiting for the registry. Raises what `Repository` and `Costs` raise, before the first
+    line: NotFound also if an index has nothing for the platform, InvalidContent for wrong bytes. The name appears when all content is
+    verified and recorded. Until then a failure or a close changes nothing, except that a lease keeps finished blobs for the next try.
     """
     wanted = platform or engine.platform
     with engine.registry.repository(reference, credentials=credentials, headers=headers) as repository:
@@ -115,8 +119,8 @@ def _pull_one(engine: Engine, repository: Repository, reference: Reference, plat
             _record(tx, engine, reference, target, content)
         yield _pulling_from(reference)
     else:
-        with closing(documents):
-            yield from _Pull(engine, repository, reference, platform, matcher, documents).run(target)
+        with closing(Costs(engine.memory)) as costs:
+            yield from _Pull(engine, repository, reference, platform, matcher, documents, costs).run(target)
     yield Progress(f"Digest: {target.digest}")
     known = "Image is up to date for" if previous == target.digest else "Downloaded newer image for"
     yield Progress(f"Status: {known} {reference.familiar}")
@@ -171,6 +175,7 @@ class _Pull:
     platform: Platform
     matcher: PlatformMatcher
     documents: FetchedDocuments
+    costs: Costs
     listed: dict[Digest, Descriptor] = field(default_factory=dict)
     """The target and every manifest that an index which was read lists, for any platform."""
 
@@ -205,9 +210,11 @@ class _Pull:
         """Read the manifests that the platform needs, and list the blobs that these need, each config first; yields ticks."""
         if depth > MAX_DEPTH:
             raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
+        is_index = mediatypes.is_index(descriptor.media_type)
+        self.costs.keep((_INDEX_MEMORY if is_index else _MANIFEST_MEMORY) * min(descriptor.size, MAX_MANIFEST_BYTES))
         raw = yield from self._document(descriptor)
         self.listed[descriptor.digest] = descriptor
-        if not mediatypes.is_index(descriptor.media_type):
+        if not is_index:
             manifest = Manifest.parse(raw, descriptor.media_type)
             return [manifest.config, *manifest.layers]
         index = Index.parse(raw, descriptor.media_type)

@@ -17,11 +17,10 @@ from stowage.services.store.reading import read_document
 
 
 class FetchedDocuments:
-    """The documents by digest, within the memory of all operations; closed by the caller."""
+    """The documents by digest; how much of them one pull may keep is up to the caller."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._memory = engine.memory.reservation()
         self.recorded: set[Digest] = set()
         """Which of those that were looked for have a row."""
         self.content: dict[Digest, bytes] = {}
@@ -46,8 +45,7 @@ class FetchedDocuments:
         return self.content.get(digest)
 
     def keep(self, digest: Digest, raw: bytes) -> None:
-        """Take a document that was fetched and verified. Raises what `Reservation.hold` does."""
-        self._memory.hold(len(raw))
+        """Take a document that was fetched and verified."""
         self.content[digest] = raw
 
     def store(self, lease: Lease, recorder: Recorder, present: AbstractSet[Digest]) -> None:
@@ -59,6 +57,3 @@ class FetchedDocuments:
             recorder.add([StoredBlob(digest, len(missing[digest]), None) for digest in published], published, held.pop_all())
         for digest in missing.keys() - published.keys():  # another writer is writing it
             store_blob(self._engine, lease, [missing[digest]], digest=digest)
-
-    def close(self) -> None:
-        self._memory.close()

@@ -1,6 +1,6 @@
 """A root file system archive as a layer: checked while it streams, never unpacked.
 
-Gzip and zstd archives are kept unchanged. A plain, bzip2 or xz archive becomes gzip, in blocks of 1 MiB that several threads compress in
+Gzip and zstd archives are kept unchanged. A plain, bzip2 or xz archive becomes gzip, in blocks of 256 KiB that several threads compress in
 parallel; the result depends only on the content.
 
 Source: moby daemon/containerd/image_import.go (saveArchive).
@@ -32,7 +32,7 @@ from stowage.services.oci.digest import Digest, Digester
 from stowage.services.oci.mediatypes import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from stowage.services.progress import Progress
 
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10  # a dozen of them are kept by the queues and threads of one import
 _LEVEL = 1
 _COMPRESSION_THREADS = 2
 _KEPT = {Compression.GZIP: OCI_LAYER_GZIP, Compression.ZSTD: OCI_LAYER_ZSTD}
@@ -67,7 +67,7 @@ def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> Generator[Pr
 
 
 def _blocks(source: Readable) -> Iterator[bytes]:
-    """The source in blocks of exactly 1 MiB, the last one shorter, however it arrives."""
+    """The source in blocks of exactly 256 KiB, the last one shorter, however it arrives."""
     while True:
         parts: list[bytes] = []
         missing = _BLOCK
@@ -109,7 +109,7 @@ def _stage(apply: Callable[[bytes], object]) -> Iterator[Callable[[bytes], None]
 def _gzip(ingest: Ingest, *, in_blocks: bool) -> Iterator[Callable[[bytes], None]]:
     """Compress chunks into the ingest; an error of the ingest is raised by a later call or at the end.
 
-    Chunks that are `in_blocks` of 1 MiB already are not copied into such.
+    Chunks that are `in_blocks` of 256 KiB already are not copied into such.
     """
     writer = _Writer(ingest)
     opened = igzip_threaded.open(  # type: ignore[no-untyped-call]  # isal's module is not annotated

@@ -40,7 +40,7 @@ def platform_labels(target: Descriptor, manifests: PresentManifests) -> Iterator
 class LabelHashes:
     """The hashes of all labels and their keys of some platforms, and those that every one of the platforms has.
 
-    With more than a few hundred, MANY_LABELS stands for all.
+    With more than a few hundred, MANY_LABELS stands for all, and labels that are too many by themselves are not hashed.
     """
 
     some: frozenset[int]
@@ -49,6 +49,8 @@ class LabelHashes:
     @classmethod
     def of(cls, labels: Mapping[str, str]) -> LabelHashes:
         """Those of one platform."""
+        if 2 * len(labels) > _MAX_HASHES:
+            return cls(frozenset([MANY_LABELS]), frozenset())
         hashes = frozenset(hashed for key, value in labels.items() for hashed in (label_hash(key), label_hash(key, value)))
         return cls._limited(hashes, hashes)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from stowage.services.metadata.labels import LabelHashes, weigh_labels
-from stowage.services.metadata.records import Kind, Role
+from stowage.services.metadata.records import Kind, ManifestFacts, Role
 from stowage.services.metadata.summary import ManifestKind, ManifestSummary, PresentManifests, summarize_manifest
 from stowage.services.oci import mediatypes
 from stowage.services.oci.attestation import is_reference
@@ -34,12 +34,13 @@ _NOTHING = Part()
 
 
 class Parts:
-    """The parts of these manifests, each found once."""
+    """The parts of these manifests, each found once, as are the labels of each."""
 
     def __init__(self, manifests: PresentManifests, matcher: PlatformMatcher) -> None:
         self._manifests = manifests
         self._matcher = matcher
         self._indexes: dict[Digest, Part] = {}
+        self._labels: dict[Digest, tuple[int, LabelHashes]] = {}
 
     def of(self, target: Descriptor) -> Part:
         """The part of a target. What it lists twice counts twice in the weight."""
@@ -75,14 +76,19 @@ class Parts:
         best_present = summary if self._matcher.matches(summary.platform) else None
         if facts.kind is not Kind.IMAGE or is_reference(descriptor):
             return Part(best, best_present)
-        labels = facts.labels or {}
-        return Part(best, best_present, weigh_labels(labels), LabelHashes.of(labels))
+        return Part(best, best_present, *self._labels_of(facts))
+
+    def _labels_of(self, facts: ManifestFacts) -> tuple[int, LabelHashes]:
+        if facts.digest not in self._labels:
+            labels = facts.labels or {}
+            self._labels[facts.digest] = weigh_labels(labels), LabelHashes.of(labels)
+        return self._labels[facts.digest]
 
     def _together(self, parts: Iterable[Part]) -> Part:
         parts = [part for part in parts if part is not _NOTHING]
         if not parts:
             return _NOTHING
-        labels = [part.labels for part in parts if part.labels]
+        labels = {part.labels for part in parts if part.labels}
         return Part(
             self._preferred(part.best for part in parts),
             self._preferred(part.best_present for part in parts),

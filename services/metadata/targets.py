@@ -84,7 +84,7 @@ def _matcher(stored: str | None) -> PlatformMatcher:
 
 @dataclass(slots=True)
 class Room:
-    """How many links may still be followed."""
+    """How many links may still be followed, and labels read."""
 
     links: int
 
@@ -107,7 +107,7 @@ def derive(connection: Connection, digests: Iterable[str], room: Room | None = N
             if parts and target.digest in manifests:  # unless the database is damaged
                 yield _derive(first, target, manifests[target.digest].content_size, parts.of(target))
         if room:
-            room.links -= sum(1 + len(facts.edges) for facts in new.values())
+            room.links -= sum(1 + len(facts.edges) + len(facts.labels or ()) for facts in new.values())
             if room.links <= 0:
                 break
 

@@ -27,7 +27,7 @@ from stowage.services.metadata.targets import Room, TargetRows, derive
 from stowage.services.oci.digest import Digest
 
 MAX_LINKS = 20_000
-"""How many links are followed, roughly, to derive again what lists show of outdated targets in one transaction."""
+"""How many links are followed and labels read, roughly, to derive again what lists show of outdated targets in one transaction."""
 
 _target, _blob, _manifest = tables.target, tables.blob, tables.manifest
 USERS = select(_blob.c.digest, _blob.c.users).where(_blob.c.digest.in_(DIGESTS))

@@ -31,6 +31,11 @@ MAX_INDEXES, MAX_LISTED = 20_000, 100_000
 to read and record them takes seconds.
 """
 
+MAX_LABELS = 200_000
+"""How many labels the images of one operation may have, each counted for every manifest that has it: a list finds an image by its labels,
+so each image that shares a config has rows of its own for them. It is enough for 5,000 images of 40 labels.
+"""
+
 _MAX_KEPT_DIFF_IDS = 100_000
 """The limit for configs that may be needed again; 20 MB of memory."""
 
@@ -65,7 +70,7 @@ class Documents:
         self._diff_ids = 0
         self._repeated = 0
         self._kept = 0
-        self._indexes = self._listed = 0
+        self._indexes = self._listed = self._labels = 0
 
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
@@ -75,13 +80,15 @@ class Documents:
         return raw
 
     def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
-        """The facts of a config, or the error in it; raises InvalidContent if too much would be kept in memory or copied."""
+        """The facts of a config, or the error in it; raises InvalidContent if it is too much together with others."""
         if digest in self._copied:
             self._repeated += self._sizes[digest]
             if self._repeated > MAX_REPEATED_CONFIGS:
                 raise InvalidContent(f"too many manifests share configs: their copies take more than {MAX_REPEATED_CONFIGS} bytes")
         self._copied.add(digest)
-        return self.config_facts(engine, digest)
+        facts = self.config_facts(engine, digest)
+        self._count_labels(facts)
+        return facts
 
     def config_facts(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:
         """The same, for a reader that copies nothing."""
@@ -129,6 +136,11 @@ class Documents:
         values = count_values(raw)
         self._costs.decode(values)
         return values
+
+    def _count_labels(self, facts: ConfigFacts | InvalidContent) -> None:
+        self._labels += 0 if isinstance(facts, InvalidContent) else len(facts.labels or ())
+        if self._labels > MAX_LABELS:
+            raise InvalidContent(f"the images have more than {MAX_LABELS} labels")
 
     def _add(self, digest: Digest, facts: ConfigFacts | InvalidContent) -> None:
         self._keep(_weight(facts))

@@ -31,6 +31,9 @@ MAX_DEPTH = 4
 MAX_REPEATS = 100
 """How often an index may list one digest: nested, such lists would otherwise multiply to billions of paths from a name to a blob."""
 
+_LABEL_WEIGHT = 4
+"""How many links take as long as the two rows of a label."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
@@ -127,6 +130,14 @@ def graph_weights(engine: Engine, graph: Collection[ReadManifest]) -> dict[Diges
         found[manifest.document.digest] = parts
         weights[manifest.document.digest] = sum(parts.values())
     return found
+
+
+def naming_weights(engine: Engine, graphs: Mapping[Digest, Collection[ReadManifest]]) -> dict[Digest, dict[Hashable, int]]:
+    """What naming each of these targets costs: what it reaches, and the rows for the labels of its graph, whose manifests are recorded."""
+    with engine.metadata.read() as tx:
+        weights = tx.graph.weights_below(graphs)
+    labels = {target: sum(len(manifest.document.labels or ()) for manifest in graph) for target, graph in graphs.items()}
+    return {target: {**parts, target: _LABEL_WEIGHT * labels[target]} for target, parts in weights.items()}
 
 
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:

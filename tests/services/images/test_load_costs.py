@@ -246,7 +246,7 @@ def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
 
 def test_windows_of_loads_that_are_held_open_do_not_add_up(held: tuple[Engine, Held]) -> None:
     small, _ = held
-    with pytest.raises(Unavailable, match="^other loads and compressed streams use too much memory"):
+    with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
         load_image(small, lzma.compress(docker_images(1), preset=9))
     assert load_image(small, gzip.compress(docker_images(1))) == ["Loaded image: many:0\n"]
     assert load_image(small, lzma.compress(docker_images(1), preset=1)) == ["Loaded image: many:0\n"]
@@ -267,6 +267,27 @@ def test_a_stream_that_the_setting_never_allows_is_refused_with_its_name(engine:
     narrow = dataclasses.replace(engine, memory=memory_budget(MIB))
     with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
         load_image(narrow, lzma.compress(docker_images(1)))
+
+
+def images_of_one_config(count: int, labels: int) -> bytes:
+    layout = Layout()
+    image = layout.image([LAYER], config={"Labels": {f"{number:x}": "" for number in range(labels)}})
+    for number in range(count):
+        manifest = json.loads(layout.blobs[image["digest"]]) | {"annotations": {"number": str(number)}}
+        layout.tag(layout.add(to_json(manifest), image["mediaType"]), f"docker.io/library/many:{number}")
+    return layout.to_tar()
+
+
+def test_images_that_share_many_labels_are_named_a_few_at_a_time(engine: Engine) -> None:
+    named = [len(names(engine)) for _ in stream_load(engine, io.BytesIO(images_of_one_config(40, labels=5000)))]
+    assert named[-1] == 40
+    assert max(after - before for before, after in itertools.pairwise(named)) <= 4
+
+
+def test_images_that_have_too_many_labels_together_are_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidContent, match="^the images have more than 200000 labels$"):
+        load_image(engine, images_of_one_config(41, labels=5000))
+    assert (names(engine), blobs(engine)) == ({}, set())
 
 
 def test_there_is_memory_for_several_of_the_largest_usual_windows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -66,18 +67,40 @@ def test_a_change_below_many_indexes(store: SqlMetadataStore, change: Callable[[
     assert store.problems() == []
 
 
-def test_the_labels_below_many_indexes_are_read_once(store: SqlMetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[str] = []
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the labels that are hashed."""
+    keys: list[str] = []
     label_hash = labels.label_hash
 
     def counted(key: str, value: str | None = None) -> int:
-        hashed.append(key)
+        keys.append(key)
         return label_hash(key, value)
 
     monkeypatch.setattr(labels, "label_hash", counted)
+    return keys
+
+
+def test_the_labels_below_many_indexes_are_read_once(store: SqlMetadataStore, hashed: list[str]) -> None:
     with store.write() as tx:
         add_manifest(tx, MANY)
     assert len(hashed) <= 8
+
+
+def test_the_labels_of_a_manifest_that_an_index_lists_many_times_are_read_once(metadata: SqlMetadataStore, hashed: list[str]) -> None:
+    with metadata.write() as tx:
+        add_image(tx, "image", ["layer"])
+        add_index(tx, "index", ["image"] * 50, name="docker.io/library/index:1")
+    assert len(hashed) <= 4
+
+
+def test_of_more_labels_than_are_found_by_their_hash_none_is_hashed(metadata: SqlMetadataStore, hashed: list[str]) -> None:
+    many = {str(number): "" for number in range(257)}
+    with metadata.write() as tx:
+        add_blobs(tx, ["image", "image.config"])
+        tx.graph.add_manifest(replace(image_facts("image", []), labels=many), b"{}")
+        tx.images.put("docker.io/library/image:1", descriptor("image"), 1)
+    assert hashed == []
 
 
 def test_many_names_are_deleted_together(metadata: SqlMetadataStore) -> None:

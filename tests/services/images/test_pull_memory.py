@@ -1,0 +1,49 @@
+"""What pulls keep in memory while their layers arrive is limited for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from stowage.services.engine import Engine
+from stowage.services.errors import Unavailable
+from stowage.services.images.pull import pull_image, pull_reference
+from stowage.services.oci import mediatypes
+from tests.builders import Json, Layout, digest_of, make_layer, on_platform, to_json
+from tests.engines import memory_budget
+from tests.fake_registry import FakeRegistry
+from tests.services.images.pulls import first_line, pull
+
+MIB = 1 << 20
+
+
+def absent(media_type: str, number: int) -> Json:
+    return {"mediaType": media_type, "digest": digest_of(b"%d" % number), "size": 1}
+
+
+def with_many_layers(layout: Layout) -> Json:
+    config = layout.add(to_json({"os": "linux", "architecture": "amd64"}), mediatypes.OCI_CONFIG)
+    return layout.manifest(config, [absent(mediatypes.OCI_LAYER_GZIP, number) for number in range(1200)])
+
+
+def with_many_manifests(layout: Layout) -> Json:
+    others = [on_platform(absent(mediatypes.OCI_MANIFEST, number), "linux/s390x") for number in range(3000)]
+    return layout.index([on_platform(layout.image([make_layer()]), "linux/amd64"), *others])
+
+
+@pytest.mark.parametrize("make", [with_many_layers, with_many_manifests])
+def test_what_held_pulls_keep_does_not_add_up(engine: Engine, registry: FakeRegistry, make: Callable[[Layout], Json]) -> None:
+    layout, usual = Layout(), Layout()
+    large = pull_reference(registry.publish(layout, make(layout), "team/large"), "1")
+    small = registry.publish(usual, usual.image([make_layer(str(number)) for number in range(20)]), "team/small")
+    narrow = replace(engine, memory=memory_budget(6 * MIB, wait_seconds=0))
+    with closing(pull_image(narrow, large)) as held:
+        assert first_line(held).status == "Pulling from team/large"
+        assert 0 < narrow.memory.free < 3 * MIB
+        with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
+            first_line(pull_image(narrow, large))
+        assert pull(narrow, small)[-1].status.startswith("Status: Downloaded newer image")
+    assert narrow.memory.free == 6 * MIB
