@@ -279,3 +279,18 @@ def test_closing_in_the_middle_ends_the_threads() -> None:
     digester.close()
     digester.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("member", "compression"),
+    [
+        pytest.param(gzip.compress(b""), Compression.GZIP, id="gzip"),
+        pytest.param(zstd.compress(b""), Compression.ZSTD, id="zstd"),
+        pytest.param(b"\x50\x2a\x4d\x18\0\0\0\0", Compression.ZSTD, id="skippable frames"),
+        pytest.param(bz2.compress(b"", 1), Compression.BZIP2, id="bzip2"),
+        pytest.param(lzma.compress(b""), Compression.XZ, id="xz"),
+    ],
+)
+def test_a_stream_of_nothing_but_empty_members_is_refused(member: bytes, compression: Compression) -> None:
+    with pytest.raises(InvalidContent):
+        inflate(member * 100_000, compression)

@@ -271,3 +271,13 @@ def test_a_stream_that_the_setting_never_allows_is_refused_with_its_name(engine:
 
 def test_there_is_memory_for_several_of_the_largest_usual_windows() -> None:
     assert REQUEST_MEMORY >= 7 * 65 * MIB
+
+
+def test_images_that_share_many_labels_are_named_a_few_at_a_time(engine: Engine) -> None:
+    layout = Layout()
+    image = layout.image([LAYER], config={"config": {"Labels": {f"{number:x}": "" for number in range(5000)}}})
+    for number in range(100):
+        manifest = json.loads(layout.blobs[image["digest"]]) | {"annotations": {"number": str(number)}}
+        layout.tag(layout.add(to_json(manifest), image["mediaType"]), f"docker.io/library/many:{number}")
+    named = [len(names(engine)) for _ in stream_load(engine, io.BytesIO(layout.to_tar()))]
+    assert max(after - before for before, after in itertools.pairwise(named)) <= 20

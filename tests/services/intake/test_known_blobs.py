@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 from contextlib import closing
 from dataclasses import replace
 
@@ -97,3 +98,14 @@ def test_what_is_known_takes_part_of_the_memory_of_requests(engine: Engine) -> N
     lines = "\n".join(digest_of(b"%d" % number) for number in range(10_000))
     with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
         known(replace(engine, memory=MemoryBudget(1 << 20, setting="STOWAGE_REQUEST_MEMORY")), lines.encode())
+
+
+def test_the_names_of_folders_take_part_of_the_memory_of_requests(engine: Engine) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number in range(1000):
+            folder = tarfile.TarInfo("f" * 4000 + f"{number}")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+    with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
+        known(replace(engine, memory=MemoryBudget(1 << 20, setting="STOWAGE_REQUEST_MEMORY")), buffer.getvalue())
