@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
+from weakref import ref
 
 from flask import request
 
@@ -34,8 +35,8 @@ _SHOWN = 8
 @dataclass(slots=True)
 class LogEntry:
     """`operation` is what a stream does, `registry` is the one that it uses, and `tally` has its counts. `received` are the bytes of
-    the body so far; `lost_body` was raised when the client left before it had sent the whole body. `running` is the transfer that the
-    stream is, while it runs.
+    the body so far; `lost_body` was raised when the client left before it had sent the whole body. It is referred to weakly, since it
+    refers to the frames that it left, and so to all that the request keeps. `running` is the transfer that the stream is, while it runs.
     """
 
     operation: str = ""
@@ -45,7 +46,7 @@ class LogEntry:
     registry: str = ""
     received: int = 0
     tally: Tally | None = None
-    lost_body: Exception | None = None
+    lost_body: ref[Exception] | None = None
     running: Running | None = None
 
     def add_image(self, name: str) -> None:
@@ -68,11 +69,16 @@ class LogEntry:
         """Note the class of an error, and what is said of it."""
         self.fields |= {"error": type(error).__name__, "reason": reason}
 
+    def lose_body(self, error: Exception) -> None:
+        """Note that the client left in the middle of the body, which this error is about to report."""
+        if self.lost_body is None or self.lost_body() is None:  # the first of several
+            self.lost_body = ref(error)
+
     def note_cause(self, error: Exception) -> None:
         """Note that the client left, or that the stream was ended, if the error comes from that."""
         if any(isinstance(cause, Ended) for cause in _causes(error)):
             self.end(ENDED)
-        elif any(cause is self.lost_body for cause in _causes(error)):
+        elif self.lost_body is not None and any(cause is self.lost_body() for cause in _causes(error)):
             self.end(CLIENT_LEFT)
 
     def check(self) -> None:

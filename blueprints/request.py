@@ -134,7 +134,7 @@ class _Body(io.RawIOBase):
         """What to raise for a body that is not whole. The client may still be there, if its chunks are malformed."""
         error = InvalidContent("unexpected EOF")
         if self._client is None or self._client.has_closed_its_side():
-            self._entry.lost_body = self._entry.lost_body or error
+            self._entry.lose_body(error)
         return error
 
     def readinto(self, buffer: Buffer, /) -> int:

@@ -95,10 +95,9 @@ class Damaged(Internal):
     """A blob's file is not what was stored; the message names the blob and says how to repair it."""
 
 
-def without_frames(error: EngineError) -> EngineError:
-    """The error, of which neither it nor what led to it refers to any frame, and so to what a function has kept."""
+def drop_frames(error: EngineError) -> None:
+    """Let neither the error nor what led to it refer to any frame, and so to what a function has kept."""
     each: BaseException | None = error
     while each is not None:
         each.__traceback__ = None
         each = each.__cause__ or each.__context__
-    return error

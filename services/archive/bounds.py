@@ -7,6 +7,7 @@ reserved in the same budget.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from threading import Condition, Lock
 
@@ -17,8 +18,27 @@ _WAIT_SECONDS = 10.0
 
 _UNRESERVED_BYTES = 1 << 20
 _STEP_BYTES = 1 << 20
+_EMPTY_TEXT_BYTES = sys.getsizeof("")
+_SANE_MEMBERS = 1 << 14
+_MEMBER_BYTES = 48
+_SANE_COMPRESSED = 32 << 20
+_COMPRESSED_PER_BYTE = 16
 _SANE_VALUES = 1 << 20
 _VALUES_PER_BYTE = 2
+
+
+def text_memory(text: str) -> int:
+    """Bytes of memory that the characters of a text take: up to four each, as soon as one of them needs as many."""
+    return sys.getsizeof(text) - _EMPTY_TEXT_BYTES
+
+
+def are_too_many_members(members: int, size: int) -> bool:
+    """Whether compressed streams of so many bytes have more members than any encoder makes.
+
+    A member costs about as much as inflating 16 KiB, even if it brings nothing. An empty one may have 8 bytes; real ones have hundreds on
+    average, even if each file of a layer is one.
+    """
+    return members > _SANE_MEMBERS + size // _MEMBER_BYTES
 
 
 class MemoryBudget:
@@ -93,12 +113,15 @@ class Costs:
     """Counts what one operation costs against what its client sent, and reserves what it keeps in memory; closed by the caller.
 
     All its streams count together, nested ones too: each alone may be of a sane size, and inflate from bytes that were themselves inflated
-    from almost nothing. So do the values of its documents. `send`, `inflate` and `passes` may be called from several threads.
+    from almost nothing. So do their compressed bytes and members, which may bring nothing, and the values of its documents. Whatever counts
+    streams may be called from several threads.
     """
 
     def __init__(self, memory: MemoryBudget) -> None:
         self._sent = 0
         self._inflated = 0
+        self._compressed = 0
+        self._members = 0
         self._values = 0
         self._kept = 0
         self._reservation = memory.reservation()
@@ -113,6 +136,20 @@ class Costs:
         """Count bytes that a stream inflated to."""
         with self._lock:
             self._inflated += size
+
+    def take(self, size: int) -> bool:
+        """Count bytes of a compressed stream; returns whether all streams have too many. Compressed bytes hardly compress once more, and if
+        they bring nothing, as empty blocks do, the slowest cost a few tenths of a second a MiB.
+        """
+        with self._lock:
+            self._compressed += size
+            return self._compressed > _SANE_COMPRESSED + _COMPRESSED_PER_BYTE * self._sent
+
+    def begin_member(self) -> bool:
+        """Count a member of a compressed stream; returns whether there are too many of them."""
+        with self._lock:
+            self._members += 1
+            return are_too_many_members(self._members, self._sent)
 
     def passes(self, max_ratio: int, max_bytes: int) -> bool:
         """Whether the inflated bytes are beyond both `max_ratio` times the bytes sent and `max_bytes`."""

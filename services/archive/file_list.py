@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import TypeVar
 
 import orjson
 
+from stowage.services.archive.bounds import text_memory
 from stowage.services.errors import InvalidContent
 
 if sys.version_info >= (3, 14):
@@ -27,6 +30,8 @@ else:
 _VERSION = 1
 _LENGTH_BYTES = 4
 _LEVEL = 3
+_TEXTS_AT_ONCE = 256
+_BYTES_AT_ONCE = 1 << 20
 _NUMBERS = ("sizes", "checksums", "modes", "uids", "gids", "times")
 ENTRY_BYTES = 200
 """Memory for an entry, its path and link apart, roughly."""
@@ -98,12 +103,16 @@ class FileList:
     @property
     def weight(self) -> int:
         """Bytes of memory, roughly."""
-        return len(self) * ENTRY_BYTES + sum(map(len, self.paths)) + sum(map(len, self.links))
+        return len(self) * ENTRY_BYTES + self.path_weight + sum(map(text_memory, self.links))
+
+    @property
+    def path_weight(self) -> int:
+        """Bytes of memory that the characters of paths take."""
+        return sum(map(text_memory, self.paths))
 
     def dump(self) -> bytes:
-        """The list as it is kept."""
-        columns = [_join(self.paths), "".join(map(_LETTERS.__getitem__, self.kinds)).encode(), _join(self.links)]
-        columns += [_little(getattr(self, name)).tobytes() for name in _NUMBERS]
+        """The list as it is kept. Its texts are encoded twice, a few at a time, so that this takes little memory."""
+        sizes = [sum(map(len, column)) for column in self._columns()]
         head = orjson.dumps(
             {
                 "version": _VERSION,
@@ -112,37 +121,53 @@ class FileList:
                 "cut": self.is_cut,
                 "tar": self.is_tar,
                 "most": self.most,
-                "columns": list(map(len, columns)),
+                "columns": sizes,
             }
         )
-        return zstd.compress(b"".join((len(head).to_bytes(_LENGTH_BYTES, "little"), head, *columns)), _LEVEL)
+        compressor = zstd.ZstdCompressor(_LEVEL)
+        compressor.set_pledged_input_size(_LENGTH_BYTES + len(head) + sum(sizes))
+        pieces = chain((len(head).to_bytes(_LENGTH_BYTES, "little"), head), *self._columns())
+        return b"".join([*map(compressor.compress, pieces), compressor.flush()])
+
+    def _columns(self) -> Iterator[Iterable[bytes]]:
+        """The bytes of each column, in pieces."""
+        yield _join(self.paths)
+        yield ["".join(map(_LETTERS.__getitem__, self.kinds)).encode()]
+        yield _join(self.links)
+        for name in _NUMBERS:
+            yield [_little(getattr(self, name)).tobytes()]
 
     @classmethod
-    def parse(cls, kept: bytes) -> FileList:
-        """Read what `dump` wrote; raises InvalidContent for anything else, such as a list of another version."""
+    def parse(cls, kept: bytes, *, hold: Callable[[int], None] = lambda _: None) -> FileList:
+        """Read what `dump` wrote; raises InvalidContent for anything else, such as a list of another version.
+
+        `hold` is called with the bytes of memory that the list takes; raises what it raises. Meanwhile it takes `inflated_size` in
+        addition.
+        """
         try:
             raw = zstd.decompress(kept)
             start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
             head = orjson.loads(raw[_LENGTH_BYTES:start])
             if head["version"] != _VERSION:
                 raise InvalidContent(f"a list of files of version {head['version']}")
-            columns: list[bytes] = []
+            columns: list[slice] = []
             for size in head["columns"]:
-                columns.append(raw[start : start + size])
+                columns.append(slice(start, start + size))
                 start += size
             paths, kinds, links, *others = columns
             count = head["entries"]
-            sizes, checksums, modes, uids, gids, times = map(_numbers, others)
+            hold(count * ENTRY_BYTES)
+            sizes, checksums, modes, uids, gids, times = (_numbers(raw[column]) for column in others)
             found = cls(
-                _split(paths, count),
-                [_KINDS[letter] for letter in kinds.decode()],
+                _split(raw, paths, count, hold),
+                [_KINDS[letter] for letter in raw[kinds].decode()],
                 sizes,
                 checksums,
                 modes,
                 uids,
                 gids,
                 times,
-                _split(links, count),
+                _split(raw, links, count, hold),
                 problem=head["problem"],
                 is_cut=head["cut"],
                 is_tar=head["tar"],
@@ -155,12 +180,33 @@ class FileList:
         return found
 
 
-def _join(texts: list[str]) -> bytes:
-    return "\0".join(texts).encode("utf-8", "surrogateescape")
+def inflated_size(kept: bytes) -> int:
+    """How many bytes a kept list has before compression; 0 if it is none."""
+    try:
+        return zstd.get_frame_info(kept).decompressed_size or 0
+    except zstd.ZstdError:
+        return 0
 
 
-def _split(column: bytes, count: int) -> list[str]:
-    return column.decode("utf-8", "surrogateescape").split("\0") if count else []
+def _join(texts: list[str]) -> Iterator[bytes]:
+    """A column of texts in pieces: one long text would be as wide as its widest character."""
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        piece = "\0".join(texts[start : start + _TEXTS_AT_ONCE]).encode("utf-8", "surrogateescape")
+        yield b"\0" + piece if start else piece
+
+
+def _split(raw: bytes, column: slice, count: int, hold: Callable[[int], None]) -> list[str]:
+    """The texts of a column, also a piece at a time."""
+    texts: list[str] = []
+    start = column.start if count else column.stop + 1
+    while start <= column.stop:
+        end = raw.find(b"\0", start + _BYTES_AT_ONCE, column.stop)
+        end = end if end >= 0 else column.stop
+        piece = raw[start:end].decode("utf-8", "surrogateescape").split("\0")
+        hold(sum(map(text_memory, piece)))
+        texts += piece
+        start = end + 1
+    return texts
 
 
 def _numbers(column: bytes) -> array[int]:

@@ -12,9 +12,9 @@ import bz2
 import lzma
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from stowage.services.archive.bounds import Bounds
+from stowage.services.archive.bounds import Bounds, are_too_many_members
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.gzip import GzipError, GzipMember
 from stowage.services.archive.stage import Stage
@@ -75,6 +75,7 @@ class Decompressor:
         self._head = b""
         self._member: _Member | None = None
         self._taken = 0
+        self._members = 0
         self._size = 0
         self.is_bomb = False
         """Whether it was refused as one."""
@@ -86,13 +87,20 @@ class Decompressor:
 
     def decompress(self, chunk: bytes) -> Iterator[bytes]:
         """The uncompressed bytes of this chunk; iterate to the end before the next chunk."""
-        self._taken += len(chunk)
+        self._take(len(chunk))
         try:
             for output in self._read(chunk):
                 self._count(len(output))
                 yield output
         except _DAMAGE as exc:
             raise InvalidContent(f"invalid {self._compression} stream: {exc}") from exc
+
+    def _take(self, size: int) -> None:
+        """Count stored bytes; raises InvalidContent if those of all streams are far more than what was sent."""
+        self._taken += size
+        costs = self._bounds.costs
+        if costs is not None and self._compression is not Compression.NONE and costs.take(size):
+            self._refuse("compressed streams in streams have too many bytes for the size of what was sent")
 
     def _count(self, size: int) -> None:
         """Count bytes of output; raises InvalidContent for a bomb."""
@@ -106,8 +114,18 @@ class Decompressor:
             refused = f"compressed streams hold more than {ratio} times the size of what was sent"
         else:
             return
+        self._refuse(refused)
+
+    def _count_member(self) -> None:
+        """Count a member, which costs something even if it is empty; raises InvalidContent if there are too many."""
+        self._members += 1
+        costs = self._bounds.costs
+        if are_too_many_members(self._members, self._taken) or (costs is not None and costs.begin_member()):
+            self._refuse(f"{self._compression} stream has too many members for its size")
+
+    def _refuse(self, reason: str) -> NoReturn:
         self.is_bomb = True
-        raise InvalidContent(f"{refused}: refused as a bomb")
+        raise InvalidContent(f"{reason}: refused as a bomb")
 
     def finish(self) -> None:
         """Mark the end of the stored bytes; raises InvalidContent if the stream is not at its end."""
@@ -155,6 +173,7 @@ class Decompressor:
             self._head = bytes(head)
             return None
         self._head = b""
+        self._count_member()
         self._memory.hold(memory)
         self._member = _DECODERS[self._compression](memory)
         return self._member

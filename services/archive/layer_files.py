@@ -15,6 +15,7 @@ from itertools import chain
 
 from isal import isal_zlib
 
+from stowage.services.archive.bounds import text_memory
 from stowage.services.archive.file_list import ENTRY_BYTES, EntryKind, FileList
 from stowage.services.archive.stream import Chunks
 from stowage.services.archive.tar_reader import BLOCK, Member, MemberType, TarReader, begins_archive
@@ -22,8 +23,8 @@ from stowage.services.errors import InvalidContent
 
 _WHITEOUT, _AUFS, _OPAQUE = ".wh.", ".wh..wh.", ".wh..wh..opq"
 _TEXT_BYTES = 256
-"""How many bytes the names and links of a list may have, for each entry that it may have."""
-_STEP = 4096
+"""How many bytes of memory the names and links of a list may take, for each entry that it may have."""
+_STEP_BYTES = 1 << 20
 MAX_PATH = 4096
 """PATH_MAX of Linux: no file is unpacked under a longer name. It also bounds how deep directories are."""
 _KINDS = {
@@ -46,15 +47,16 @@ def read_layer_files(chunks: Iterator[bytes], *, most: int, hold: Callable[[int]
     The list is cut, with a sentence that says why, at that number and where the stream is damaged. What is not a tar has no entries.
     `hold` is called with bytes of memory that are about to be used. Raises what it and the chunks raise, but no InvalidContent.
     """
-    found = FileList(most=most)
+    found, held = FileList(most=most), _Held(hold)
     try:
         head, stream = _peek(chunks)
         if head.strip(b"\0") and not begins_archive(head):
             return replace(found, problem="it is not a tar archive", is_tar=False)
-        problem = _read(_Contents(stream), found, hold)
+        problem = _read(_Contents(stream), found, held)
     except InvalidContent as exc:
         found.checksums.extend([0] * (len(found) - len(found.checksums)))
         problem = f"it is damaged after {len(found)} entries: {exc}"
+    held.reach(found.weight)
     return replace(found, problem=problem, is_cut=bool(problem))
 
 
@@ -84,20 +86,37 @@ class _Contents(Chunks):
         return checksum
 
 
-def _read(source: _Contents, found: FileList, hold: Callable[[int], None]) -> str:
+class _Held:
+    """The memory of a list that grows, a MiB at a time."""
+
+    def __init__(self, hold: Callable[[int], None]) -> None:
+        self._hold, self._held = hold, 0
+
+    def grow(self, size: int) -> None:
+        """Hold this much altogether, as soon as a MiB is missing."""
+        if size - self._held >= _STEP_BYTES:
+            self.reach(size)
+
+    def reach(self, size: int) -> None:
+        """Hold this much altogether."""
+        if size > self._held:
+            self._hold(size - self._held)
+            self._held = size
+
+
+def _read(source: _Contents, found: FileList, held: _Held) -> str:
     """Add the members of a tar to the list; returns why some are missing, if they are."""
     reader = TarReader(source.read, source.skip)
-    text = held = 0
+    text = 0
     problem = ""
     for number, member in enumerate(reader):
         _add_checksum(found, source)
-        text += len(member.name) + len(member.link)
+        name = _name(member, reader)
+        text += text_memory(name) + text_memory(member.link)
         if number == found.most or text > found.most * _TEXT_BYTES:
             return f"it has more than {number} entries, of which only these are listed"
-        if number % _STEP == 0:
-            hold((weight := number * ENTRY_BYTES + text) - held)
-            held = weight
-        if not _add(found, member, reader):
+        held.grow(number * ENTRY_BYTES + text)
+        if not _add(found, member, name, reader):
             problem = f"names longer than {MAX_PATH} bytes are left out"
     _add_checksum(found, source)
     return problem
@@ -110,10 +129,15 @@ def _add_checksum(found: FileList, source: _Contents) -> None:
         found.checksums.append(checksum)
 
 
-def _add(found: FileList, member: Member, reader: TarReader) -> bool:
+def _name(member: Member, reader: TarReader) -> str:
+    """The name of a member; that of a sparse file may be an attribute."""
+    name = (reader.attributes or {}).get(b"GNU.sparse.name")
+    return member.name if name is None else name.decode("utf-8", "surrogateescape")
+
+
+def _add(found: FileList, member: Member, name: str, reader: TarReader) -> bool:
     """Add a member, but for its checksum, which is known when the next one begins; returns whether a file can have such a name."""
     header, more = reader.header, reader.attributes or {}
-    name = more[b"GNU.sparse.name"].decode("utf-8", "surrogateescape") if b"GNU.sparse.name" in more else member.name
     path, kind = clean_path(name), _KINDS[member.type]
     if len(path) > MAX_PATH:
         return False

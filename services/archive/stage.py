@@ -19,16 +19,13 @@ class Stage:
     def __init__(self, apply: Callable[[bytes], object]) -> None:
         self._apply = apply
         self._in_place = _THREADED_BYTES
+        self.failed = False
+        """Whether the function raised; chunks are dropped from then on."""
         self.error: Exception | None = None
-        """The exception that the function raised, if any."""
+        """The exception that it raised, until that is raised again or this is closed."""
         self._stopped = False
         self._queue: Queue[bytes | None] = Queue(_QUEUED_CHUNKS)
         self._thread: Thread | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether the function raised; chunks are dropped from then on."""
-        return self.error is not None
 
     def put(self, chunk: bytes) -> None:
         """Hand over a chunk; waits while the queue is full. Raises nothing."""
@@ -45,12 +42,16 @@ class Stage:
         """Wait for the last chunk; raises what the function raised."""
         self._end()
         if self.error is not None:
-            raise self.error
+            try:
+                raise self.error
+            finally:
+                self.close()
 
     def close(self) -> None:
-        """Drop what is still queued, and end the thread."""
+        """Drop what is still queued, end the thread, and forget the error, which refers to frames that refer to this."""
         self._stopped = True
         self._end()
+        self.error = None
 
     def _end(self) -> None:
         if self._thread is not None:
@@ -68,4 +69,4 @@ class Stage:
         try:
             self._apply(chunk)
         except Exception as exc:  # noqa: BLE001 - finish raises it, in the caller's thread
-            self.error = exc
+            self.failed, self.error = True, exc

@@ -71,9 +71,7 @@ _WITH_CONTENT = (MemberType.FILE, MemberType.SPARSE, MemberType.UNKNOWN)  # a se
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as the archive names it: the name is neither cleaned nor safe. The content of a sparse file is given as stored, not
-    expanded.
-    """
+    """A member as the archive names it: the name is neither cleaned nor safe. A sparse file has its content as stored, not expanded."""
 
     name: str
     type: MemberType
@@ -101,7 +99,7 @@ class TarReader:
 
     def __init__(self, read: Callable[[int], bytes], skip: Callable[[int], int] | None = None) -> None:
         self._read = read
-        self._skip_some = skip or (lambda size: len(read(min(CHUNK, size))))
+        self._skip_up_to = skip or (lambda size: len(read(min(CHUNK, size))))
         self._content_left = 0
         self._padding = 0
         self._extension_bytes_left = ARCHIVE_EXTENSION_BYTES
@@ -120,6 +118,15 @@ class TarReader:
                 raise InvalidContent("unexpected EOF")
             self._content_left -= len(chunk)
             yield chunk
+
+    def skip_some(self) -> bool:
+        """Skip some of the current member's content; returns whether more is left."""
+        if self._content_left:
+            skipped = self._skip_up_to(self._content_left)
+            if not skipped:
+                raise InvalidContent("unexpected EOF")
+            self._content_left -= skipped
+        return self._content_left > 0
 
     def _next(self) -> Member | None:
         extension = _Extension()
@@ -151,8 +158,7 @@ class TarReader:
             member_type = MemberType.DIRECTORY
         elif extension.sparse:
             member_type = MemberType.SPARSE
-        if extension.size is not None:
-            size = extension.size
+        size = extension.size if extension.size is not None else size
         if member_type not in _WITH_CONTENT:
             size = 0
         self._content_left, self._padding = size, -size % BLOCK
@@ -171,7 +177,8 @@ class TarReader:
 
     def _read_header(self) -> bytes | None:
         """The next header, or None at the end: two blocks of zeros, or the end of the source at a block boundary."""
-        self._skip()
+        while self.skip_some():
+            pass
         header, self._padding = self._read_up_to(self._padding + BLOCK)[self._padding :], 0
         if header == _ZEROS:
             second = self._read_up_to(BLOCK)
@@ -184,13 +191,6 @@ class TarReader:
             raise InvalidContent("unexpected EOF")
         _check(header)
         return header
-
-    def _skip(self) -> None:
-        while self._content_left:
-            skipped = self._skip_some(self._content_left)
-            if not skipped:
-                raise InvalidContent("unexpected EOF")
-            self._content_left -= skipped
 
     def _read_extension(self, kind: bytes, size: int, extension: _Extension) -> None:
         if size > MAX_EXTENSION_BYTES:

@@ -93,6 +93,7 @@ class FileTree:
 
     def add(self, listed: FileList) -> Node:
         """Put a layer on top; returns the root as it was before."""
+        self._hold(listed.path_weight)  # nodes have the names once more
         before, layer = self.root, len(self.lists)
         self.lists.append(listed)
         self.root = before.copy_for(layer)

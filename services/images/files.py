@@ -6,7 +6,7 @@ recently used ones.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -173,8 +173,7 @@ def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) ->
     lists: list[FileList] = []
     with closing(engine.memory.reservation()) as memory:
         for layer in layers:
-            lists.append(_list_layer_files(engine, layer, alone=len(layers) == 1))
-            memory.hold(lists[-1].weight)
+            lists.append(_list_layer_files(engine, layer, memory.hold, alone=len(layers) == 1))
             if sum(map(len, lists)) > most:
                 raise _too_many(image, most)
         if len(layers) == len(image.layers):
@@ -188,12 +187,12 @@ def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) ->
     return files
 
 
-def _list_layer_files(engine: Engine, layer: ImageLayer, *, alone: bool) -> FileList:
+def _list_layer_files(engine: Engine, layer: ImageLayer, hold: Callable[[int], None], *, alone: bool) -> FileList:
     """The list of a layer, or an empty one that says why it cannot be read now."""
     if not layer.is_present:
         return FileList(problem=layer.absence, is_cut=True, is_tar=False, most=1)
     try:
-        return list_layer_files(engine, layer.descriptor.digest)
+        return list_layer_files(engine, layer.descriptor.digest, hold=hold)
     except (BlobNotFound, Damaged, Forbidden) as exc:
         if alone:
             raise

@@ -18,7 +18,7 @@ from stowage.services.archive.bounds import Costs
 from stowage.services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
 from stowage.services.archive.stream import Readable
 from stowage.services.engine import Engine
-from stowage.services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound, without_frames
+from stowage.services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound, drop_frames
 from stowage.services.gc.leases import Lease, hold
 from stowage.services.intake.archive import read_archive
 from stowage.services.metadata.records import Kind, ManifestDocument, Role
@@ -74,15 +74,14 @@ def load_image(engine: Engine, source: Readable, *, platforms: Sequence[Platform
     there is not enough memory. The store is then unchanged, as it is if the stream is closed before the names are given.
     What follows the archive in `source` is read too, up to a bound, so the client can finish sending.
     """
-    outcome: list[Progress] | EngineError
     try:
-        outcome = yield from _load(engine, source, platforms)
+        report = yield from _load(engine, source, platforms)
     except EngineError as exc:
-        outcome = without_frames(exc)  # they would keep what was read while a slow client sends the rest
+        drop_frames(exc)  # they would keep what was read while a slow client sends the rest
+        _drain(source)
+        raise
     _drain(source)
-    if isinstance(outcome, EngineError):
-        raise outcome
-    yield from outcome
+    yield from report
 
 
 def _report(engine: Engine, loaded: list[_Loaded], platforms: Sequence[Platform]) -> Iterator[Progress]:

@@ -37,8 +37,10 @@ def read_archive(
     with uncompressed(Counted(source, costs), engine.bounds) as read:
         reader = TarReader(read)
         for member in reader:
-            take_member(intake, member, reader.chunks())
+            yield from take_member(intake, member, reader.chunks())
             yield Progress()
+            while reader.skip_some():
+                yield Progress()
     intake.blobs.flush()
     if oci_layout.LAYOUT_FILE in intake.documents and oci_layout.parse_layout_version(intake.documents[oci_layout.LAYOUT_FILE]):
         return _layout_entries(intake)

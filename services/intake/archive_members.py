@@ -19,16 +19,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stowage.services.archive import docker_archive, oci_layout
-from stowage.services.archive.bounds import Costs
+from stowage.services.archive.bounds import Costs, text_memory
 from stowage.services.archive.tar_reader import Member, MemberType
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.leases import Lease
-from stowage.services.intake.ingest import store_blob
+from stowage.services.intake.ingest import storing_blob
 from stowage.services.intake.recording import StoredBlob
 from stowage.services.intake.small_blobs import SMALL_BYTES, SmallBlobs
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.gojson import check_values, quote
+from stowage.services.progress import Progress
 from stowage.services.store.documents import Documents
 
 MAX_DOCUMENT_BYTES = 20 << 20
@@ -70,8 +71,8 @@ class Intake:
     memory: int = 0
 
 
-def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None:
-    """Take the next member of the archive; folders are only counted.
+def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> Iterator[Progress]:
+    """Take the next member of the archive; folders are only counted. Yields ticks while a large one is stored.
 
     Raises InvalidContent for what the module refuses and for bytes that are not what the member's name promises, and what storing raises.
     """
@@ -81,10 +82,10 @@ def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> None
     if member.type is MemberType.SYMLINK:
         _take_link(intake, name, member.link)
         return
-    _remember(intake, len(name))
+    _remember(intake, text_memory(name))
     if member.type is MemberType.FILE:
         try:
-            _take_file(intake, name, member.size, chunks)
+            yield from _take_file(intake, name, member.size, chunks)
         except InvalidContent as exc:
             raise InvalidContent(f"failed to ingest {quote(member.name)}: {exc}") from exc
 
@@ -100,12 +101,12 @@ def _take_link(intake: Intake, name: str, link: str) -> None:
     target = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
     if name in DOCUMENTS or target.startswith(("/", "../")):
         raise InvalidContent(f"refusing {quote(name)}: a symbolic link to {quote(link)}")
-    _remember(intake, len(name) + len(target))
+    _remember(intake, text_memory(name) + text_memory(target))
     _refuse_other(intake, name, target)
     intake.links[name] = target
 
 
-def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) -> None:
+def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) -> Iterator[Progress]:
     if name in DOCUMENTS:
         document = _read_document(intake, name, size, chunks)
         _refuse_other(intake, name, Digest.of(document))
@@ -113,7 +114,7 @@ def _take_file(intake: Intake, name: str, size: int, chunks: Iterator[bytes]) ->
         return
     digest = docker_archive.blob_named(name)
     if size > SMALL_BYTES:
-        blob = store_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
+        blob = yield from storing_blob(intake.engine, intake.lease, chunks, digest=digest, size=size)
     elif digest is not None:
         blob = intake.blobs.add(b"".join(chunks), digest=digest)
     else:

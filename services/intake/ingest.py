@@ -5,8 +5,10 @@ A transaction records blob row and layer facts, once the file is committed and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
+from typing import TypeVar, cast
 from uuid import uuid4
 
 from stowage.services.archive.layer import LayerDigester
@@ -20,7 +22,10 @@ from stowage.services.intake.concurrent_writers import take_turn
 from stowage.services.intake.recording import Recorder, StoredBlob, record_blobs
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.digest import Digest, Digester
+from stowage.services.progress import Progress
 from stowage.services.registry.protocol import BlobStream
+
+_T = TypeVar("_T")
 
 
 def store_blob(
@@ -31,11 +36,19 @@ def store_blob(
     If a sound blob with the digest is already present, the chunks are only verified. No more are read than the size allows. Raises
     InvalidContent on a mismatch or a bomb, OutOfSpace, and what the chunks raise. Nothing new is then left, and what was present stays.
     """
+    return _to_the_end(storing_blob(engine, lease, chunks, digest=digest, size=size))
+
+
+def storing_blob(
+    engine: Engine, lease: Lease, chunks: Iterable[bytes], *, digest: Digest | None = None, size: int | None = None
+) -> Generator[Progress, None, StoredBlob]:
+    """`store_blob` in steps, a tick for each chunk; nothing new is left if it is closed before its end."""
     if digest is None:
-        return _store_unnamed(engine, lease, chunks, size)
-    stored, came = _single_flight(engine, lease, lambda ingest, layer: _pour(chunks, ingest, layer, size), digest=digest, size=size)
+        return (yield from _store_unnamed(engine, lease, chunks, size))
+    pour = partial(_pour, chunks, size=size)
+    stored, came = yield from _single_flight(engine, lease, pour, digest=digest, size=size)
     if not came:
-        _verify(chunks, digest, size)
+        yield from _verify(chunks, digest, size)
     return stored
 
 
@@ -64,10 +77,10 @@ def fetch_blob(
     are verified. With a recorder, the lease holds the digest already, and the row may be written later, together with others.
     """
 
-    def fill(ingest: Ingest, layer: LayerDigester) -> None:
-        _complete(open_at, ingest, layer, size, waiting, anew=anew)
+    def fill(ingest: Ingest, layer: LayerDigester) -> Iterator[Progress]:
+        return _complete(open_at, ingest, layer, size, waiting, anew=anew)
 
-    return _single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting, recorder=recorder)[0]
+    return _to_the_end(_single_flight(engine, lease, fill, digest=digest, size=size, waiting=waiting, recorder=recorder))[0]
 
 
 def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, digest: Digest, size: int | None = None) -> StoredBlob:
@@ -84,13 +97,13 @@ def commit_blob(engine: Engine, ingest: Ingest, facts: LayerFacts | None, *, dig
 def _single_flight(
     engine: Engine,
     lease: Lease,
-    fill: Callable[[Ingest, LayerDigester], None],
+    fill: Callable[[Ingest, LayerDigester], Iterator[Progress]],
     *,
     digest: Digest,
     size: int | None,
     waiting: Callable[[], None] = lambda: None,
     recorder: Recorder | None = None,
-) -> tuple[StoredBlob, bool]:
+) -> Generator[Progress, None, tuple[StoredBlob, bool]]:
     """The blob, and whether it was filled here: not if it is already sound, or another writer stores it first."""
     if recorder is None and lease.add([digest]):
         return _present(engine, digest, size), False
@@ -107,7 +120,7 @@ def _single_flight(
                 if not _has_row(engine, digest):
                     ingest.adopt()
         with closing(_layer_digester(engine, digest.algorithm)) as layer:
-            fill(ingest, layer)
+            yield from fill(ingest, layer)
             if recorder is None:
                 return _commit(engine, ingest, layer, digest, size), True
             stored = _publish(ingest, layer, digest, size)
@@ -115,18 +128,18 @@ def _single_flight(
             return stored, True
 
 
-def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> StoredBlob:
+def _store_unnamed(engine: Engine, lease: Lease, chunks: Iterable[bytes], size: int | None) -> Generator[Progress, None, StoredBlob]:
     """The digest is known only at the end. It is leased before the file appears; the bytes are dropped if it is already present."""
     if size is not None:
         engine.content.require_room(size)
     with engine.content.ingest(uuid4().hex, lease=lease.id) as ingest, closing(_layer_digester(engine, "sha256")) as layer:
-        _pour(chunks, ingest, layer, size)
+        yield from _pour(chunks, ingest, layer, size)
         if lease.add([ingest.digest]):
             return _present(engine, ingest.digest, size)
         return _commit(engine, ingest, layer, ingest.digest, size)
 
 
-def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
+def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> Iterator[Progress]:
     """Hash chunks that are not needed: an archive with wrong bytes is refused even if the blob is already present."""
     digester, offset = Digester(digest.algorithm), 0
     hashing = Stage(digester.update)
@@ -136,6 +149,7 @@ def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
             offset += len(chunk)
             if size is not None and offset > size:
                 break
+            yield Progress()
     finally:
         hashing.finish()
     if size is not None and offset != size:
@@ -144,11 +158,20 @@ def _verify(chunks: Iterable[bytes], digest: Digest, size: int | None) -> None:
         raise InvalidContent(f"unexpected commit digest {digester.digest}, expected {digest}")
 
 
+def _to_the_end(steps: Generator[Progress, None, _T]) -> _T:
+    """Take every step, and return the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("_T", done.value)
+
+
 def _layer_digester(engine: Engine, algorithm: str) -> LayerDigester:
     return LayerDigester(engine.bounds, algorithm=algorithm)
 
 
-def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> None:
+def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: int | None) -> Iterator[Progress]:
     """Write and hash the chunks in parallel with their source, up to the first byte too many (which the commit then refuses)."""
     offset = ingest.offset
     writing = Stage(ingest.write)
@@ -159,6 +182,7 @@ def _pour(chunks: Iterable[bytes], ingest: Ingest, layer: LayerDigester, size: i
             offset += len(chunk)
             if writing.failed or (size is not None and offset > size):
                 break
+            yield Progress()
     finally:
         writing.finish()  # also when the chunks end in an error: what arrived may be kept
 
@@ -171,7 +195,7 @@ def _complete(
     waiting: Callable[[], None],
     *,
     anew: bool,
-) -> None:
+) -> Iterator[Progress]:
     try:
         if not anew:
             _resume(ingest, layer, size, waiting)
@@ -180,7 +204,7 @@ def _complete(
         with closing(open_at(ingest.offset)) as stream:
             if stream.offset != ingest.offset:
                 _restart(ingest, layer)
-            _pour(stream, ingest, layer, size)
+            yield from _pour(stream, ingest, layer, size)
     except OutOfSpace:
         raise
     except BaseException:

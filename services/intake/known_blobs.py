@@ -32,6 +32,7 @@ MOST_BLOBS = 1_000_000
 """How many blobs may be known; they are held in memory."""
 
 _OTHER_MEMBERS = DOCUMENTS | {"repositories"}
+_LISTS = frozenset({oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE})
 _LINE_BYTES = 4096
 _DIGEST_BYTES = 256
 """What a digest takes in memory, roughly."""
@@ -87,12 +88,12 @@ def _read_head(read: Callable[[int], bytes]) -> bytes:
 
 
 def _read_archive(engine: Engine, read: Callable[[int], bytes], costs: Costs) -> set[Digest]:
-    known, documents = _Known(costs), set[str]()
+    known, is_archive = _Known(costs), False
     reader = TarReader(read)
     for member in reader:
         name = member.name.removeprefix("./")
         if member.type is not MemberType.FILE or name in DOCUMENTS:
-            documents.add(name)
+            is_archive = is_archive or name in _LISTS
             continue
         with closing(engine.memory.reservation()) as memory:
             if member.size <= MAX_MANIFEST_BYTES:
@@ -101,7 +102,7 @@ def _read_archive(engine: Engine, read: Callable[[int], bytes], costs: Costs) ->
             known.add(digest)
             if manifest := _manifest(content, costs):
                 known.add_manifest(manifest)
-    if not documents & {oci_layout.INDEX_FILE, docker_archive.MANIFEST_FILE}:
+    if not is_archive:
         raise InvalidContent("a tar without index.json and manifest.json is no archive of images")
     return known.all()
 

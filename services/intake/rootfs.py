@@ -49,7 +49,7 @@ class StoredLayer:
 def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> Generator[Progress, None, StoredLayer]:
     """Store what `source` holds as one layer, and record it under the lease. An empty source is an empty layer.
 
-    Yields ticks, a member of the archive each. Raises InvalidContent if it is not a whole tar or is a bomb, and OutOfSpace; then, and when
+    Yields ticks. Raises InvalidContent if it is not a whole tar or is a bomb, and OutOfSpace; then, and when
     it is closed, nothing is left.
     """
     received = _blocks(source)
@@ -164,10 +164,13 @@ def _walk(chunks: Iterator[bytes]) -> Generator[Progress, None, LayerFacts]:
     with _stage(measure.take) as take:
         passing = _copied(chunks, take)
         source = Chunks(passing)
-        for _ in TarReader(source.read, source.skip):
+        reader = TarReader(source.read, source.skip)
+        for _ in reader:
             yield Progress()
+            while reader.skip_some():
+                yield Progress()
         for _ in passing:
-            pass
+            yield Progress()
     return measure.facts
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
 
-from stowage.services.archive.bounds import Reservation
 from stowage.services.archive.compression import Compression
-from stowage.services.archive.file_list import FileList
+from stowage.services.archive.file_list import FileList, inflated_size
 from stowage.services.archive.layer_files import read_layer_files
 from stowage.services.archive.stream import decompress
 from stowage.services.engine import Engine
@@ -24,38 +23,38 @@ from stowage.services.store.reading import VerifiedBlob, open_verified
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 10
-_SMALL_BYTES = 1 << 20
-"""A list that may take this much memory is not counted."""
 
 _log = logging.getLogger(__name__)
 _turns: dict[Digest, tuple[Lock, int]] = {}
 _turns_lock = Lock()
 
 
-def list_layer_files(engine: Engine, digest: Digest) -> FileList:
+def list_layer_files(engine: Engine, digest: Digest, *, hold: Callable[[int], None]) -> FileList:
     """What is in the layer blob of this digest; see `FileList.problem` for what is missing.
 
-    Reads the blob unless its list is kept, and keeps the list. Nothing is unpacked. Raises BlobNotFound, Damaged (then the blob is marked),
-    Forbidden if it takes too long or too much memory, and Unavailable if memory is in use.
+    Reads the blob unless its list is kept, and keeps the list. Nothing is unpacked. `hold` reserves the memory of the list while it grows.
+    Raises BlobNotFound, Damaged (then the blob is marked), Forbidden if it takes too long, and what reservations raise.
     """
-    if (known := _kept(engine, digest)) is not None:
+    if (known := _kept(engine, digest, hold)) is not None:
         return known
     with _turn(digest):
-        if (known := _kept(engine, digest)) is not None:
+        if (known := _kept(engine, digest, hold)) is not None:
             return known
-        found = _read(engine, digest)
+        found = _read(engine, digest, hold)
         _keep(engine, digest, found)
         return found
 
 
-def _kept(engine: Engine, digest: Digest) -> FileList | None:
+def _kept(engine: Engine, digest: Digest, hold: Callable[[int], None]) -> FileList | None:
     """The kept list, unless it is of another version, or was cut at a lower limit."""
     with engine.metadata.read() as tx:
         kept = tx.layer_files.get([digest]).get(digest)
     if kept is None:
         return None
     try:
-        found = FileList.parse(kept)
+        with closing(engine.memory.reservation()) as memory:
+            memory.hold(inflated_size(kept))
+            found = FileList.parse(kept, hold=hold)
     except InvalidContent:
         return None
     return None if found.is_cut and found.most < engine.limits.listed_entries else found
@@ -72,17 +71,17 @@ def _keep(engine: Engine, digest: Digest, found: FileList) -> None:
         _log.warning("could not keep the list of files of layer %s", digest, exc_info=True)
 
 
-def _read(engine: Engine, digest: Digest) -> FileList:
+def _read(engine: Engine, digest: Digest, hold: Callable[[int], None]) -> FileList:
     with engine.metadata.read() as tx:
         size = tx.graph.blob_sizes([digest]).get(digest)
     if size is None:
         raise BlobNotFound(f"no blob {digest}")
-    with open_verified(engine, digest, size) as blob, closing(engine.memory.reservation()) as memory:
+    with open_verified(engine, digest, size) as blob:
         stored = _stored(blob, digest, engine.limits.listing_seconds)
         head = next(stored, b"")
         compression = Compression.detect(head[:_HEAD_BYTES])
         with closing(decompress(_chain(head, stored), compression, engine.bounds)) as chunks:
-            found = read_layer_files(chunks, most=engine.limits.listed_entries, hold=_Held(memory).grow)
+            found = read_layer_files(chunks, most=engine.limits.listed_entries, hold=hold)
         for _ in stored:  # the digest is that of all bytes
             pass
     return found
@@ -101,19 +100,6 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     if head:
         yield head
     yield from rest
-
-
-class _Held:
-    """Reserves the memory of a list that grows, beyond the first MiB."""
-
-    def __init__(self, memory: Reservation) -> None:
-        self._memory = memory
-        self._size = 0
-
-    def grow(self, size: int) -> None:
-        self._size += size
-        if (missing := self._size - _SMALL_BYTES - self._memory.size) > 0:
-            self._memory.hold(missing)
 
 
 @contextmanager

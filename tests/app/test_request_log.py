@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -12,12 +13,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from stowage.blueprints.request import _Body
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.streaming import stream_progress, stream_tar
+from stowage.services.archive.layer import Decompressor
+from stowage.services.archive.tar_reader import TarReader
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.progress import Progress, ProgressStream
-from tests.builders import load_image, make_tar, simple_layout
+from tests.builders import compress, load_image, make_tar, simple_layout
 
 PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "=\\]+)')
 
@@ -150,6 +154,19 @@ def test_an_import_that_the_client_breaks_off_is_no_error(client: FlaskClient, l
     client.post(path, data=bytes(5000), environ_overrides={"CONTENT_LENGTH": "100000"}, buffered=True)
     level, fields = logged.last()
     assert (level, fields["status"], fields["outcome"]) == ("INFO", "400", "client-left")
+
+
+@pytest.mark.parametrize("path", ["/images/load", "/images/create?fromSrc=-", "/stowage/images/save?names=a"])
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_what_was_read_of_a_body_is_freed_when_its_client_leaves(client: FlaskClient, logged: Lines, path: str, compression: str) -> None:
+    whole = compress(make_tar({"a": bytes(5000), "b": bytes(1 << 20)}), compression)
+    gc.disable()
+    try:
+        client.post(path, data=whole[: len(whole) // 2], environ_overrides={"CONTENT_LENGTH": str(len(whole))}, buffered=True)
+        assert [each for each in gc.get_objects() if isinstance(each, TarReader | Decompressor | _Body)] == []
+    finally:
+        gc.enable()
+    assert logged.last()[1]["outcome"] == "client-left"
 
 
 def test_what_this_engine_does_not_do_is_no_error(client: FlaskClient, logged: Lines) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ArchivedImage, Layout, docker_archive, make_layer, simple_layout
+from tests.builders import ArchivedImage, Layout, docker_archive, make_layer, make_tar, simple_layout
 from tests.conformance.conftest import START_SECONDS, Service
 from tests.ports import free_port
 
@@ -133,3 +133,12 @@ def test_a_load_whose_client_leaves_after_the_upload_is_given_up(service: Servic
         client.request("GET", "/images/json")
         assert json.loads(client.getresponse().read()) == []
     assert list((service.root / "ingest").iterdir()) == []
+
+
+def test_a_load_of_empty_members_is_given_up_when_its_client_leaves(service: Service) -> None:
+    frames = b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00" * (32 * MIB // 9)
+    archive = zlib.compress(make_tar({"layer.tar": frames}), wbits=31)
+    with closing(connect(service)) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(archive) + archive)
+        until(lambda: not unread(connection))
+    until(lambda: b"path=/images/load" in service.log.read_bytes())

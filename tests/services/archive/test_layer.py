@@ -12,24 +12,28 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stowage.services.archive import layer
+from stowage.services.archive.bounds import Costs
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.layer import Decompressor, LayerDigester
 from stowage.services.errors import InvalidContent
 from stowage.services.oci.digest import Digest
 from tests.builders import make_tar
-from tests.engines import bounds
+from tests.engines import bounds, memory_budget
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
+MIB = 1 << 20
 SKIPPABLE = struct.pack("<II", 0x184D2A53, 7) + b"skipped"
 ENCODERS: dict[Compression, Callable[[bytes], bytes]] = {
     Compression.GZIP: gzip.compress,
@@ -279,3 +283,58 @@ def test_closing_in_the_middle_ends_the_threads() -> None:
     digester.close()
     digester.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("member", "compression"),
+    [
+        pytest.param(gzip.compress(b""), Compression.GZIP, id="gzip"),
+        pytest.param(zstd.compress(b""), Compression.ZSTD, id="zstd"),
+        pytest.param(b"\x50\x2a\x4d\x18\0\0\0\0", Compression.ZSTD, id="skippable frames"),
+        pytest.param(bz2.compress(b"", 1), Compression.BZIP2, id="bzip2"),
+        pytest.param(lzma.compress(b""), Compression.XZ, id="xz"),
+    ],
+)
+def test_a_stream_of_nothing_but_empty_members_is_refused(member: bytes, compression: Compression) -> None:
+    with pytest.raises(InvalidContent, match=f"^{compression} stream has too many members for its size: refused as a bomb$"):
+        inflate(member * 100_000, compression)
+
+
+def test_a_layer_of_nothing_but_empty_members_is_refused() -> None:
+    with pytest.raises(InvalidContent, match="too many members"):
+        derive(zstd.compress(b"") * 100_000)
+
+
+def test_members_of_all_streams_of_a_load_count_together() -> None:
+    def load(streams: int) -> None:
+        with closing(Costs(memory_budget())) as costs:
+            costs.send(1000)
+            for _ in range(streams):
+                together = replace(bounds(), costs=costs)
+                assert b"".join(Decompressor(Compression.GZIP, together).decompress(gzip_member(b"a") * 100)) == b"a" * 100
+
+    load(streams=100)
+    with pytest.raises(InvalidContent, match="too many members"):
+        load(streams=200)
+
+
+def test_a_stream_of_empty_blocks_in_a_stream_is_refused() -> None:
+    stored = gzip_member(b"")[:-10] + b"\0\0\0\xff\xff" * (8 * MIB)
+    with closing(Costs(memory_budget())) as costs:
+        decompressor = Decompressor(Compression.GZIP, replace(bounds(), costs=costs))
+        costs.send(len(stored) // 16)
+        assert list(decompressor.decompress(stored)) == []
+        with pytest.raises(InvalidContent, match="have too many bytes for the size of what was sent: refused as a bomb"):
+            list(decompressor.decompress(stored))
+
+
+@pytest.mark.parametrize(
+    ("member", "end", "compression"),
+    [
+        pytest.param(gzip_member(random.Random(1).randbytes(100)), gzip.compress(b""), Compression.GZIP, id="gzip, and an empty one"),
+        pytest.param(zstd.compress(random.Random(1).randbytes(100)) + SKIPPABLE, SKIPPABLE, Compression.ZSTD, id="zstd, and tables"),
+    ],
+)
+def test_a_stream_of_very_many_small_members_is_read(member: bytes, end: bytes, compression: Compression) -> None:
+    """Blocks that can be found, or a member for each file of a layer, as bgzip, eStargz and zstd:chunked write."""
+    assert len(inflate(member * 50_000 + end, compression)) == 50_000 * 100

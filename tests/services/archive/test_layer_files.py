@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -233,3 +234,10 @@ def test_memory_is_asked_for_before_it_is_used() -> None:
 def test_what_is_no_list_is_refused(kept: bytes) -> None:
     with pytest.raises(InvalidContent):
         FileList.parse(kept)
+
+
+def test_wide_names_reserve_what_they_take() -> None:
+    names = ["\U0001f600" + "n" * 4000 + f"{number}" for number in range(5000)]
+    held: list[int] = []
+    read_layer_files(pieces(tar(*map(member, names))), most=500_000, hold=held.append)
+    assert sum(held) >= sum(map(sys.getsizeof, names))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from contextlib import suppress
+from weakref import ref
 
 import pytest
 
@@ -45,6 +48,32 @@ def test_a_failure_drops_the_rest_and_is_raised_at_the_end(count: int) -> None:
         stage.finish()
     assert stage.failed
     assert taken == [CHUNK]
+
+
+@pytest.mark.parametrize("count", [pytest.param(2, id="in place"), pytest.param(50, id="in a thread")])
+def test_what_the_function_used_is_freed_after_a_failure(count: int) -> None:
+    class Used:
+        def fail(self, chunk: bytes) -> None:
+            raise ZeroDivisionError
+
+    def run() -> ref[Used]:
+        used = Used()
+        for finish in (True, False):
+            stage = Stage(used.fail)
+            for _ in range(count):
+                stage.put(CHUNK)
+            if finish:
+                with suppress(ZeroDivisionError):
+                    stage.finish()
+            else:
+                stage.close()
+        return ref(used)
+
+    gc.disable()
+    try:
+        assert run()() is None
+    finally:
+        gc.enable()
 
 
 def test_closing_ends_the_thread() -> None:

@@ -400,3 +400,12 @@ def test_what_a_server_refuses(fetching: Engine, server: str, path: str, kind: t
     with pytest.raises(kind, match=words):
         fetch(fetching, server + path)
     assert_empty(fetching)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_large_file_is_taken_in_steps(engine: Engine, compression: str) -> None:
+    """Between which a client that leaves is noticed."""
+    archive = compress(make_tar({"zeros": bytes(20 << 20)}), compression)
+    steps = import_image(engine, io.BytesIO(archive), message="")
+    assert [next(steps) for _ in range(15)] == [Progress()] * 15
+    steps.close()

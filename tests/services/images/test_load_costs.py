@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import lzma
+import tarfile
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -292,3 +293,19 @@ def test_images_that_have_too_many_labels_together_are_refused(engine: Engine) -
 
 def test_there_is_memory_for_several_of_the_largest_usual_windows() -> None:
     assert REQUEST_MEMORY >= 7 * 65 * MIB
+
+
+def test_a_large_member_is_taken_in_steps(engine: Engine) -> None:
+    archive = docker_archive(ArchivedImage((make_tar({"zeros": bytes(20 * MIB)}),), ("large:1",)))
+    steps = stream_load(engine, io.BytesIO(archive))
+    assert [next(steps) for _ in range(15)] == [Progress()] * 15
+    steps.close()
+    assert blobs(engine) == set()
+
+
+def test_a_large_member_that_nobody_needs_is_skipped_in_steps(engine: Engine) -> None:
+    unknown = tarfile.TarInfo("unknown")
+    unknown.size, unknown.type = 20 * MIB, b"Z"
+    steps = stream_load(engine, io.BytesIO(unknown.tobuf() + bytes(unknown.size)))
+    assert [next(steps) for _ in range(15)] == [Progress()] * 15
+    steps.close()

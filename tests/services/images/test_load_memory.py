@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,3 +154,15 @@ def test_loads_that_hold_a_part_and_wait_for_more_are_refused_in_the_end() -> No
     for thread in threads:
         thread.join(10)
     assert (1 <= len(refused) <= 2, memory.free) == (True, 10 * MIB)
+
+
+def named(names: list[str]) -> bytes:
+    """An archive of files with these names, which ends before the end of the archive."""
+    return b"".join(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT) for name in names)
+
+
+def test_names_count_as_much_as_they_take(engine: Engine) -> None:
+    names = ["\U0001f600" + "n" * 4000 + f"{number}" for number in range(1000)]
+    narrow = narrowed(engine, 32 * MIB)
+    with loading(narrow, Held(named(names))):
+        assert 32 * MIB - narrow.memory.free >= sum(map(sys.getsizeof, names)) - MIB

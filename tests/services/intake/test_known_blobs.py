@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
+import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 
@@ -97,3 +99,19 @@ def test_what_is_known_takes_part_of_the_memory_of_requests(engine: Engine) -> N
     lines = "\n".join(digest_of(b"%d" % number) for number in range(10_000))
     with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
         known(replace(engine, memory=MemoryBudget(1 << 20, setting="STOWAGE_REQUEST_MEMORY")), lines.encode())
+
+
+def test_the_names_of_folders_are_not_kept(engine: Engine) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number in range(2000):
+            folder = tarfile.TarInfo("f" * 4000 + f"{number}")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+        archive.addfile(tarfile.TarInfo("index.json"))
+    raw = buffer.getvalue()
+    tracemalloc.start()
+    assert known(engine, raw) == set()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2000 * 4000 // 2

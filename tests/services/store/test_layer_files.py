@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from tests.engines import ON_EVERY_STORAGE, memory_budget
 from tests.services.costs import Costs
 
 FILES = {f"usr/lib/{number}": f"{number}".encode() * 5000 for number in range(50)}
+
+
+def free(_: int) -> None:
+    """Reserve nothing."""
 
 
 @pytest.fixture
@@ -45,15 +50,15 @@ def kept_bytes(engine: Engine) -> int:
 def test_any_compression_is_read(engine: Engine, compression: str) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
         digest = store_blob(engine, lease, [compress(make_tar(FILES), compression)]).digest
-        found = list_layer_files(engine, digest)
+        found = list_layer_files(engine, digest, hold=free)
     assert dict(zip(found.paths, found.sizes, strict=True)) == {name: len(content) for name, content in FILES.items()}
     assert found.problem == ""
 
 
 def test_the_second_look_does_not_open_the_blob(engine: Engine, layer: Digest, costs: Costs) -> None:
-    first = list_layer_files(engine, layer)
+    first = list_layer_files(engine, layer, hold=free)
     opened = costs.opened
-    second = list_layer_files(engine, layer)
+    second = list_layer_files(engine, layer, hold=free)
     assert costs.opened == opened == 1
     assert (second.paths, second.sizes, second.checksums) == (first.paths, first.sizes, first.checksums)
 
@@ -63,7 +68,7 @@ def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Dig
 
     def look() -> None:
         together.wait()
-        list_layer_files(engine, layer)
+        list_layer_files(engine, layer, hold=free)
 
     threads = [threading.Thread(target=look) for _ in range(5)]
     for thread in threads:
@@ -78,7 +83,7 @@ def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Dig
 def test_nothing_of_a_damaged_layer_is_kept(engine: Engine, layer: Digest, spoil: object) -> None:
     spoil(blob_file(engine, layer))  # type: ignore[operator]
     with pytest.raises((Damaged, BlobNotFound)):
-        list_layer_files(engine, layer)
+        list_layer_files(engine, layer, hold=free)
     assert kept_bytes(engine) == 0
     assert bool(damages(engine)) == (spoil is flip)
 
@@ -88,37 +93,51 @@ def test_what_is_not_a_tar_is_remembered_too(engine: Engine, costs: Costs) -> No
         digest = store_blob(engine, lease, [b"chart" * 1000]).digest
         opened = costs.opened
         for _ in range(2):
-            assert list_layer_files(engine, digest).problem == "it is not a tar archive"
+            assert list_layer_files(engine, digest, hold=free).problem == "it is not a tar archive"
     assert costs.opened == opened + 1
 
 
 @ON_EVERY_STORAGE
 def test_an_absent_blob_is_not_found(engine: Engine) -> None:
     with pytest.raises(BlobNotFound):
-        list_layer_files(engine, Digest.of(b"absent"))
+        list_layer_files(engine, Digest.of(b"absent"), hold=free)
 
 
 @ON_EVERY_STORAGE
 def test_a_list_that_was_cut_is_read_again_at_a_higher_limit(engine: Engine, layer: Digest) -> None:
-    assert len(list_layer_files(limited(engine, listed_entries=10), layer)) == 10
-    assert len(list_layer_files(limited(engine, listed_entries=5), layer)) == 10
-    found = list_layer_files(engine, layer)
+    assert len(list_layer_files(limited(engine, listed_entries=10), layer, hold=free)) == 10
+    assert len(list_layer_files(limited(engine, listed_entries=5), layer, hold=free)) == 10
+    found = list_layer_files(engine, layer, hold=free)
     assert (len(found), found.is_cut) == (len(FILES), False)
 
 
 def test_reading_ends_when_it_takes_too_long(engine: Engine, layer: Digest) -> None:
     with pytest.raises(Forbidden, match=r"takes more than -1 seconds; STOWAGE_LISTING_SECONDS allows more$"):
-        list_layer_files(limited(engine, listing_seconds=-1), layer)
+        list_layer_files(limited(engine, listing_seconds=-1), layer, hold=free)
     assert kept_bytes(engine) == 0
 
 
 def test_reading_takes_no_more_memory_than_is_free(engine: Engine) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
         digest = store_blob(engine, lease, [make_tar({f"{number:020}": b"" for number in range(30_000)})]).digest
-        small = memory_budget(4 << 20, wait_seconds=0.01)
-        with pytest.raises((Forbidden, Unavailable)):
-            list_layer_files(replace(engine, memory=small), digest)
-    assert small.free == 4 << 20
+        for _ in ("read", "kept"):
+            small = memory_budget(4 << 20, wait_seconds=0.01).reservation()
+            with closing(small), pytest.raises((Forbidden, Unavailable)):
+                list_layer_files(engine, digest, hold=small.hold)
+            found = list_layer_files(engine, digest, hold=free)
+    assert len(found) == 30_000
+
+
+def test_a_kept_list_is_not_inflated_without_memory(engine: Engine, layer: Digest) -> None:
+    list_layer_files(engine, layer, hold=free)
+    with pytest.raises((Forbidden, Unavailable)):
+        list_layer_files(replace(engine, memory=memory_budget(1 << 10, wait_seconds=0.01)), layer, hold=free)
+
+
+def test_a_list_holds_what_it_weighs(engine: Engine, layer: Digest) -> None:
+    for _ in ("read", "kept"):
+        held: list[int] = []
+        assert list_layer_files(engine, layer, hold=held.append).weight == sum(held)
 
 
 def test_a_list_that_cannot_be_kept_is_shown_all_the_same(engine: Engine, layer: Digest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,17 +146,17 @@ def test_a_list_that_cannot_be_kept_is_shown_all_the_same(engine: Engine, layer:
 
     with monkeypatch.context() as patched:
         patched.setattr(SqlMetadataStore, "write", full)
-        assert len(list_layer_files(engine, layer)) == len(FILES)
+        assert len(list_layer_files(engine, layer, hold=free)) == len(FILES)
     assert kept_bytes(engine) == 0
 
 
 def test_no_list_is_kept_without_room_for_any(engine: Engine, layer: Digest) -> None:
-    assert len(list_layer_files(limited(engine, listing_bytes=0), layer)) == len(FILES)
+    assert len(list_layer_files(limited(engine, listing_bytes=0), layer, hold=free)) == len(FILES)
     assert kept_bytes(engine) == 0
 
 
 def test_looking_does_not_change_the_blob(engine: Engine, layer: Digest) -> None:
     path: Path = blob_file(engine, layer)
     before = path.read_bytes(), path.stat().st_mtime_ns
-    list_layer_files(engine, layer)
+    list_layer_files(engine, layer, hold=free)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
