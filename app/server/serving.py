@@ -188,6 +188,7 @@ def _hooks() -> dict[str, object]:
         "pre_fork": give_slot,
         "post_fork": take_slot,
         "post_worker_init": _say_ready,
+        "worker_exit": _end_worker,
         "child_exit": free_slot,
         "on_exit": _end,
     }
@@ -230,6 +231,12 @@ def _say_ready(worker: Worker) -> None:
             worker.wsgi.extensions[ENGINE]().metadata.store_id()
     if worker.age == 1:
         notify_ready(worker.app.config, worker.sockets, worker.app.images)
+
+
+def _end_worker(arbiter: Arbiter, worker: Worker) -> None:
+    """In the worker, after its last request: leave the threads of those that were cut. The interpreter would wait for them."""
+    if worker.has_cut:
+        os._exit(0)
 
 
 def _end(arbiter: Arbiter) -> None:

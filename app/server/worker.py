@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 from contextlib import suppress
@@ -29,6 +28,8 @@ class Worker(Reception):
 
     slot = 0
     """A number that no other living worker has."""
+    has_cut = False
+    """Whether requests were cut, so that the process must not wait for their threads."""
 
     def init_signals(self) -> None:
         """Leave to the parent what a terminal sends to all: Ctrl-C, and SIGHUP when it is closed."""
@@ -38,13 +39,13 @@ class Worker(Reception):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGQUIT})
 
     def run(self) -> None:
-        """Serve until the process is to stop, say how many requests that has cut, and end without waiting for their threads."""
+        """Serve until the process is to stop, and say how many requests that has cut."""
         super().run()
         self._health.close()  # nothing has waited for its clients
         if cut := self._seats.running:
             self.wsgi.extensions[REQUEST_LOG].cut()
             _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")
-            os._exit(0)
+            self.has_cut = True
 
     def load_wsgi(self) -> None:
         """Let the application see when this process is stopping, so that live streams end."""

@@ -48,7 +48,7 @@ def timed(engine: Engine, notes: Notes) -> Engine:
 def test_an_engine_works_as_without(timed: Engine, notes: Notes) -> None:
     load_image(timed, simple_layout().to_tar())
     assert inspect_image(timed, "simple").repo_tags == ("simple:latest",)
-    assert notes.names == {"read", "write", "publish"}
+    assert notes.names == {"read", "write", "publish", "open"}
     assert {error for _, error in notes.calls} == {""}
 
 

@@ -1,12 +1,15 @@
-"""What loads keep in memory: one budget for all of a process, given back before a client that has not sent everything is waited for."""
+"""What loads and imports keep in memory: one budget for a process, given back before a client that has not sent everything is waited for."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
+import io
+import os
 import sys
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +18,7 @@ import pytest
 from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, Unavailable
+from stowage.services.images.import_ import import_image
 from stowage.services.images.load import load_image as stream_load
 from stowage.services.intake.archive_members import Intake
 from stowage.services.progress import Progress
@@ -166,3 +170,14 @@ def test_names_count_as_much_as_they_take(engine: Engine) -> None:
     narrow = narrowed(engine, 32 * MIB)
     with loading(narrow, Held(named(names))):
         assert 32 * MIB - narrow.memory.free >= sum(map(sys.getsizeof, names)) - MIB
+
+
+def test_an_import_keeps_little_of_what_passes(engine: Engine) -> None:
+    archive = make_tar({"random": os.urandom(16 * MIB)})
+    tracemalloc.start()
+    try:
+        for _ in import_image(engine, io.BytesIO(archive), message=""):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 6 * MIB
+    finally:
+        tracemalloc.stop()
