@@ -1,4 +1,4 @@
-"""What loads and imports keep in memory: one budget for a process, given back before a client that has not sent everything is waited for."""
+"""What loads and imports keep in memory: one budget for a process, given back before a client that pauses is waited for."""
 
 from __future__ import annotations
 
