@@ -137,9 +137,23 @@ def is_held(root: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", [Gunicorn, QuickServe])
-def test_a_worker_that_outlives_its_parent_keeps_everybody_out_until_it_ends(kind: type[Service], tmp_path: Path) -> None:
-    service = kind(tmp_path / "stowage", free_port())
+def test_a_worker_that_has_lost_its_parent_cuts_its_streams_and_ends(tmp_path: Path) -> None:
+    service = QuickServe(tmp_path / "stowage", free_port())
+    service.start()
+    assert service.process is not None
+    try:
+        with begin_upload(service):
+            service.process.kill()
+            service.process.wait()
+            wait_until(lambda: not is_held(service.root), "the last worker has ended")
+            service.start()
+            assert answers(service)
+    finally:
+        service.kill()
+
+
+def test_a_worker_that_outlives_its_parent_keeps_everybody_out_until_it_ends(tmp_path: Path) -> None:
+    service = Gunicorn(tmp_path / "stowage", free_port())
     service.start()
     assert service.process is not None
     try:

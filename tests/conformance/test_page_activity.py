@@ -88,6 +88,7 @@ def tab_to(browser: WebDriver, words: str) -> None:
 
 def open_page(service: Service, browser: WebDriver) -> None:
     """Open the page, which is marked so that a test notices if it is loaded again."""
+    browser.get("about:blank")
     hosts_asked(browser), complaints(browser)
     browser.get(page_of(service, "/ui/activity"))
     browser.execute_script("document.body.dataset.opened = 'once'")

@@ -121,7 +121,8 @@ def _server_of(service: Service, client: socket.socket) -> int:
     """The worker at the other end of a connection."""
     here, there = client.getsockname()[1], client.getpeername()[1]
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    [inode] = [line[9] for line in lines if line[1].endswith(f":{there:04X}") and line[2].endswith(f":{here:04X}")]
+    established = [line for line in lines if line[3] == "01"]
+    [inode] = [line[9] for line in established if line[1].endswith(f":{there:04X}") and line[2].endswith(f":{here:04X}")]
     [pid] = [pid for pid in workers(service) if inode in sockets_of(pid)]
     return pid
 
