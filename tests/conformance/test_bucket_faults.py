@@ -6,6 +6,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.services.content.test_bucket_faults import MESSAGES, STATUSES
 
 LAYER_BYTES = 20_000_000
 NAME = "team/app:1"
-THROTTLED = [Fault(method=method, skip=1, times=4, status=503, code="SlowDown") for method in ("GET", "HEAD", "PUT", "POST", "DELETE")]
+METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +62,39 @@ def save(service: Service, path: Path, *, check: bool = True) -> int:
     return service.docker("save", "--output", str(path), NAME, check=check).returncode
 
 
-def throttle(faulty: FaultyBucket) -> None:
-    for fault in THROTTLED:
-        faulty.fail(Fault(method=fault.method, skip=fault.skip, times=fault.times, status=fault.status, code=fault.code))
+def layers_of(path: Path) -> list[bytes]:
+    """The layers of the only image of a saved archive."""
+    with tarfile.open(path) as saved:
+        (entry,) = json.load(saved.extractfile("manifest.json"))  # type: ignore[arg-type]
+        return [saved.extractfile(name).read() for name in entry["Layers"]]  # type: ignore[union-attr]
+
+
+@contextmanager
+def throttled(faulty: FaultyBucket) -> Iterator[None]:
+    """The bucket refuses a few requests of every kind; some are met within the context."""
+    faults = [faulty.fail(Fault(method=method, skip=1, times=4, status=503, code="SlowDown")) for method in METHODS]
+    yield
+    assert any(fault.met > fault.skip for fault in faults)
+    faulty.heal()
 
 
 def test_requests_go_on_after_a_short_throttling(service: Service, faulty: FaultyBucket, registry: str, tmp_path: Path) -> None:
-    throttle(faulty)
-    loaded(service)
-    throttle(faulty)
-    save(service, tmp_path / "saved.tar")
-    throttle(faulty)
-    service.docker("tag", NAME, f"{registry}/throttled/app:1")
-    service.docker("push", f"{registry}/throttled/app:1")
-    service.docker("rmi", "--force", NAME, f"{registry}/throttled/app:1")
-    throttle(faulty)
-    service.docker("pull", f"{registry}/throttled/app:1")
+    remote = f"{registry}/throttled/app:1"
+    with throttled(faulty):
+        assert "Loaded image: team/app:1" in loaded(service)
+    save(service, tmp_path / "before.tar")
+    with throttled(faulty):
+        save(service, tmp_path / "saved.tar")
+    assert (tmp_path / "saved.tar").read_bytes() == (tmp_path / "before.tar").read_bytes()
+    service.docker("tag", NAME, remote)
+    with throttled(faulty):
+        service.docker("push", remote)
+    service.docker("rmi", "--force", NAME, remote)
+    with throttled(faulty):
+        service.docker("pull", remote)
+    service.docker("tag", remote, NAME)
+    save(service, tmp_path / "pulled.tar")
+    assert layers_of(tmp_path / "pulled.tar") == layers_of(tmp_path / "before.tar")
 
 
 def test_throttling_that_does_not_end_is_an_error_and_nothing_is_lost(service: Service, faulty: FaultyBucket, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,34 +138,36 @@ def is_held(root: Path) -> bool:
     return False
 
 
-def test_a_worker_that_has_lost_its_parent_cuts_its_streams_and_ends(tmp_path: Path) -> None:
-    service = QuickServe(tmp_path / "stowage", free_port())
+@contextmanager
+def orphaned(service: Service) -> Iterator[None]:
+    """Within the context an upload to a worker goes on whose parent was killed; then the service is started again."""
     service.start()
     assert service.process is not None
     try:
         with begin_upload(service):
+            os.killpg(service.process.pid, signal.SIGSTOP)
             service.process.kill()
             service.process.wait()
-            wait_until(lambda: not is_held(service.root), "the last worker has ended")
-            service.start()
-            assert answers(service)
-    finally:
-        service.kill()
-
-
-def test_a_worker_that_outlives_its_parent_keeps_everybody_out_until_it_ends(tmp_path: Path) -> None:
-    service = Gunicorn(tmp_path / "stowage", free_port())
-    service.start()
-    assert service.process is not None
-    try:
-        with begin_upload(service):
-            service.process.kill()
-            service.process.wait()
-            wait_until(lambda: gave_up(service), "every worker has given up its streams")
             assert serve_is_refused(service)
             assert refused(beside(service))
+            os.killpg(service.process.pid, signal.SIGCONT)
+            yield
         wait_until(lambda: not is_held(service.root), "the last worker has ended")
         service.start()
         assert answers(service)
     finally:
         service.kill()
+
+
+def test_a_worker_that_has_lost_its_parent_cuts_its_streams_and_ends(tmp_path: Path) -> None:
+    service = QuickServe(tmp_path / "stowage", free_port())
+    with orphaned(service):
+        wait_until(lambda: not is_held(service.root), "the last worker has ended")
+
+
+def test_a_worker_that_outlives_its_parent_keeps_everybody_out_until_it_ends(tmp_path: Path) -> None:
+    service = Gunicorn(tmp_path / "stowage", free_port())
+    with orphaned(service):
+        wait_until(lambda: gave_up(service), "every worker has given up its streams")
+        assert serve_is_refused(service)
+        assert refused(beside(service))
