@@ -27,7 +27,7 @@ from tests.seaweedfs import Seaweed
 from tests.waiting import poll
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS = 60
+START_SECONDS = 30
 STOWAGE = (sys.executable, "-m", "stowage")
 
 

@@ -133,6 +133,7 @@ def stocked(registry: str, tmp_path: Path) -> str:
     return registry
 
 
+@pytest.mark.timeout(300)
 def test_acknowledged_images_survive_sigkill(stocked: str, tmp_path: Path, new_store: Callable[[], dict[str, str]]) -> None:
     service = Service(tmp_path / "stowage", free_port(), new_store())
     acknowledged: set[str] = set()

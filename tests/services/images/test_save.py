@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from stowage.services.content.object_store import S3Store
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Conflict, EngineError, ImageNotFound, Internal, InvalidReference, NotFound
 from stowage.services.gc.collector import collect_garbage
@@ -269,7 +270,8 @@ def test_a_blob_that_is_lost_on_the_way_breaks_the_stream(engine: Engine) -> Non
     next(stream)
     for layer in layers:
         lose_blob(engine.content, Digest.parse(digest_of(layer)))
-    with pytest.raises((BlobNotFound, Internal), match="not found|gone from the bucket"):
+    errors = (BlobNotFound, Internal) if isinstance(engine.content, S3Store) else (BlobNotFound,)  # that depends on what was read ahead
+    with pytest.raises(errors, match="not found|gone from the bucket"):
         list(stream)
 
 
