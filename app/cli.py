@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     from stowage.services.errors import EngineError
     from stowage.setting_texts import given_options
     from stowage.settings import Config, ConfigError
+    from stowage.terminal import complain
 
     make_records_safe()
     try:
@@ -74,9 +75,9 @@ def _run(options: argparse.Namespace) -> int:
         status: int = options.run(config, options)
         print(end="", flush=True)
     except ConfigError as exc:
-        print(f"stowage: {exc}", file=sys.stderr)
+        complain(exc)
         return 2
     except EngineError as exc:
-        print(f"stowage: {exc}", file=sys.stderr)
+        complain(exc)
         return 1
     return status

@@ -16,8 +16,7 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-_LINE = 3900
-"""Limit of characters in a message or a line of a traceback: with time, level and logger before it, a line has fewer than 4,096."""
+from stowage.printable import LINE, escape, one_line
 
 _TRACEBACK = 1 << 15
 """Limit of characters in a traceback, which shows frames and the error's message."""
@@ -62,7 +61,7 @@ class JsonFormatter(logging.Formatter):
         if isinstance(record.msg, Fields):
             members |= {key: value if isinstance(value, int) else _cut(value, _VALUE) for key, value in record.msg.items()}
         else:
-            members["message"] = _cut(logging.LogRecord.getMessage(record), _LINE)
+            members["message"] = _cut(logging.LogRecord.getMessage(record), LINE)
             if request_id := getattr(record, "request_id", ""):
                 members["id"] = request_id
         if record.exc_info:
@@ -94,14 +93,6 @@ def log_to_stderr(level: str = "info", style: str = "text") -> None:
     sys.unraisablehook = _log_unraisable
 
 
-def one_line(text: str) -> str:
-    """The text with unprintable characters escaped, and without its middle if it is long."""
-    if len(text) <= _LINE and len(escaped := _escape(text)) <= _LINE:
-        return escaped
-    half = _LINE // 2
-    return f"{_escape(text[:half])[:half]}[cut, {len(text)} characters in all]{_escape(text[-half:])[-half:]}"
-
-
 def logfmt(fields: dict[str, str | int]) -> str:
     """`key=value` pairs. Quoted values have the escapes of a string in Go; a long value is without its middle."""
     return " ".join(
@@ -112,7 +103,7 @@ def logfmt(fields: dict[str, str | int]) -> str:
 def _quoted(value: str) -> str:
     """The value in quotes. It is cut before it is escaped, so that no escape is cut; the more escapes, the shorter."""
     for half in (_VALUE // 2, _VALUE // 4, _VALUE // 8, _VALUE // 20):
-        text = _escape(_cut(value, 2 * half).replace("\\", "\\\\").replace('"', '\\"'))
+        text = escape(_cut(value, 2 * half).replace("\\", "\\\\").replace('"', '\\"'))
         if len(text) <= _VALUE + 40:
             break
     return f'"{text}"'
@@ -122,13 +113,6 @@ def _cut(text: str, most: int) -> str:
     """The text without its middle if it has more characters."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]}[cut, {len(text)} characters in all]{text[-half:]}"
-
-
-def _escape(text: str) -> str:
-    """Escape line breaks, control characters, overrides of text direction, and surrogates as in a Python string."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
 
 
 def _indented(traceback: str) -> str:

@@ -24,8 +24,8 @@ def make_folder(root: Path) -> Path:
     """Make an empty folder for the service of this root, for its user alone; raises OSError."""
     name = f"stowage-{os.geteuid()}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}"
     for folder in (_MEMORY / name, root / "metrics"):
-        if os.access(folder.parent, os.W_OK | os.X_OK):
-            _remove(folder)
+        if os.access(folder.parent, os.W_OK | os.X_OK) and _is_free(folder):
+            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700)
             return folder
     raise PermissionError(f"neither {_MEMORY} nor {root} can be written")
@@ -50,12 +50,10 @@ def mark_dead(folder: Path, process: str) -> None:
         file.write(bytes(path.stat().st_size))
 
 
-def _remove(folder: Path) -> None:
-    """Remove what an earlier service has left. /dev/shm is open to all users, so anything but a folder of this one is refused."""
+def _is_free(folder: Path) -> bool:
+    """Whether nothing is there but what an earlier service has left: /dev/shm is open to all users, who may have taken the name."""
     try:
         found = folder.lstat()
     except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
-    shutil.rmtree(folder)
+        return True
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

@@ -24,6 +24,7 @@ from stowage.services.errors import EngineError
 from stowage.setting_parsers import SOCKET_PATH_BYTES, Bind
 from stowage.settings import Config, ConfigError
 from stowage.stopping import end_with_parent
+from stowage.terminal import complain
 
 _FORK = multiprocessing.get_context("fork")
 _KEEPER_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
@@ -128,7 +129,7 @@ def _serve(keeper: int, config: Config) -> None:
     try:
         serve(config)
     except (ConfigError, EngineError) as exc:
-        print(f"stowage: {exc}", file=sys.stderr)
+        complain(exc)
         sys.exit(1)
 
 

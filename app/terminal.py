@@ -1,4 +1,7 @@
-"""What a command that takes a while shows: on a terminal one line that is redrawn, and nothing elsewhere."""
+"""What commands print. One that takes a while shows a line that is redrawn, on a terminal, and nothing elsewhere.
+
+A registry's words and names of files may be in it, so everything is printed as one printable line.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+from stowage.printable import one_line
 from stowage.services.units import human_size
 
 _REDRAW_SECONDS = 0.1
@@ -36,25 +40,30 @@ class ProgressLine:
             return
         self._due = now + _REDRAW_SECONDS
         columns = shutil.get_terminal_size().columns
-        sys.stderr.write(_CLEAR + text[: max(0, columns - 1)])
+        sys.stderr.write(_CLEAR + one_line(text)[: max(0, columns - 1)])
         sys.stderr.flush()
         self._is_drawn = True
 
     def print(self, text: str) -> None:
         """Print a line to standard output that stays."""
         self._clear()
-        print(text, flush=True)
+        print(one_line(text), flush=True)
 
     def complain(self, text: str) -> None:
         """Print a line to standard error that stays."""
         self._clear()
-        print(f"stowage: {text}", file=sys.stderr, flush=True)
+        complain(text)
 
     def _clear(self) -> None:
         if self._is_drawn:
             sys.stderr.write(_CLEAR)
             sys.stderr.flush()
             self._is_drawn, self._due = False, 0.0
+
+
+def complain(text: object) -> None:
+    """Print a sentence to standard error."""
+    print(f"stowage: {one_line(str(text))}", file=sys.stderr, flush=True)
 
 
 def shown_size(size: int) -> str:

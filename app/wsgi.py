@@ -1,13 +1,12 @@
 """The WSGI application, for any server that loads a module: `stowage.wsgi:app` or `stowage.wsgi:application`."""
 
-import sys
-
 from stowage.application import create_app
 from stowage.services.errors import EngineError
 from stowage.settings import ConfigError
+from stowage.terminal import complain
 
 try:
     app = application = create_app()
 except (ConfigError, EngineError) as exc:
-    print(f"stowage: {exc}", file=sys.stderr)
+    complain(exc)
     raise SystemExit(4) from None  # gunicorn's APP_LOAD_ERROR: after any other status it would restart the worker

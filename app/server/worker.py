@@ -9,7 +9,7 @@ from contextlib import suppress
 from selectors import EVENT_WRITE
 from typing import Any
 
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import ChunkedReader, LengthReader
 
 from stowage.blueprints.streaming import SERVING
 from stowage.request_log import REQUEST_LOG
@@ -20,6 +20,8 @@ from stowage.server.reception import Reception
 _PIECE = 1 << 16
 _DRAIN_BYTES = 16 << 20
 """The limit for what a client sends after its answer."""
+_TRAILER_BYTES = 1 << 16
+"""The limit for what follows the last chunk of a body: with every read gunicorn searches all of it."""
 _log = logging.getLogger(__name__)
 
 
@@ -67,9 +69,11 @@ class Worker(Reception):
             conn.sock = sock
             self.method_queue.defer(self.finish_request, conn)
 
-    def handle_request(self, req: object, conn: Connection) -> object:
+    def handle_request(self, req: Any, conn: Connection) -> object:
         """Run the application; the part of a quick answer that the client does not accept at once is left to the main thread."""
         conn.parser.unreader.in_head = False
+        if isinstance(req.body.reader, ChunkedReader):
+            req.body.reader.limit_trailer_section = _TRAILER_BYTES
         answer = conn.sock
         if not isinstance(answer, QuickAnswer):
             return super().handle_request(req, conn)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.logs import logfmt, make_records_safe, one_line
+from stowage.logs import logfmt, make_records_safe
+from stowage.printable import one_line
 
 FORGED = "2026-01-01 00:00:00,000 ERROR app forged"
 

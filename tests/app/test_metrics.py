@@ -181,12 +181,13 @@ def test_a_folder_that_an_earlier_service_left_is_emptied(counted: Metrics, tmp_
     again.close()
 
 
-def test_what_others_put_in_the_place_of_the_folder_is_refused(counted: Metrics, tmp_path: Path) -> None:
+def test_what_others_put_in_the_place_of_the_folder_stays_and_the_root_is_used(counted: Metrics, tmp_path: Path) -> None:
     counted.close()
+    (tmp_path / "root").mkdir(exist_ok=True)
     counted.folder.symlink_to(tmp_path)
-    with pytest.raises(PermissionError):
-        Metrics(tmp_path / "root")
-    assert counted.folder.is_symlink()
+    elsewhere = Metrics(tmp_path / "root")
+    assert (elsewhere.folder, counted.folder.is_symlink()) == (tmp_path / "root" / "metrics", True)
+    elsewhere.close()
     counted.folder.unlink()
 
 

@@ -1,4 +1,4 @@
-"""The line of progress, on a real terminal and elsewhere."""
+"""What commands print, on a real terminal and elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from stowage.terminal import ProgressLine, shown_share, shown_size
+from stowage.terminal import ProgressLine, complain, shown_share, shown_size
 
 
 class Terminal:
@@ -71,6 +71,19 @@ def test_an_error_removes_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
             line.show("one")
             raise KeyboardInterrupt
     assert terminal.shown() == "\r\x1b[Kone\r\x1b[K$ "
+
+
+def test_nothing_that_is_printed_controls_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    evil, printed = "\x1b]0;a\x07\n\u202eb", r"\x1b]0;a\x07\n\u202eb"
+    with monkeypatch.context() as patch:
+        terminal = Terminal(patch)
+        with ProgressLine() as line:
+            line.show("\x1b[2J\nb")
+            line.complain(evil)
+            line.print(evil)
+        complain(ValueError(evil))
+    assert terminal.shown() == "\r\x1b[K" + r"\x1b[2J\nb" + f"\r\x1b[Kstowage: {printed}\r\nstowage: {printed}\r\n$ "
+    assert capsys.readouterr().out == f"{printed}\n"
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,13 @@ def test_a_broken_upload_is_an_error_line_and_the_connection_is_closed(running: 
     assert (status, b'"errorDetail"' in body) == (200, True)
 
 
+def test_trailers_without_an_end_are_refused_soon(running: Service) -> None:
+    upload = head("POST", "/images/load", "Transfer-Encoding: chunked") + b"0\r\n" + b"a: b\r\n" * 20_000
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(upload)
+        assert b'"errorDetail"' in b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
