@@ -58,7 +58,7 @@ def measure(images: int, database: str) -> tuple[float, float, float]:
         maker = multiprocessing.get_context("spawn").Process(target=make_store, args=(root, database, images))
         maker.start()  # a process of its own, which holds the store until it ends
         maker.join()
-        with stowage(root, database=database) as service:
+        with stowage(root, database=database, STOWAGE_METRICS="on") as service:
             started = service.pss_mib()
             with Meter(service) as each:
                 send_all(service, images)

@@ -14,14 +14,13 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from stowage.blueprints.streaming import SERVING
 from stowage.request_log import REQUEST_LOG
 from stowage.server.answers import QuickAnswer
+from stowage.server.bodies import Chunks
 from stowage.server.connections import Connection
 from stowage.server.reception import Reception
 
 _PIECE = 1 << 16
 _DRAIN_BYTES = 16 << 20
 """The limit for what a client sends after its answer."""
-_TRAILER_BYTES = 1 << 16
-"""The limit for what follows the last chunk of a body: with every read gunicorn searches all of it."""
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +72,7 @@ class Worker(Reception):
         """Run the application; the part of a quick answer that the client does not accept at once is left to the main thread."""
         conn.parser.unreader.in_head = False
         if isinstance(req.body.reader, ChunkedReader):
-            req.body.reader.limit_trailer_section = _TRAILER_BYTES
+            req.body.reader = Chunks(req, conn.parser.unreader)
         answer = conn.sock
         if not isinstance(answer, QuickAnswer):
             return super().handle_request(req, conn)

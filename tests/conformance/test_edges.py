@@ -290,11 +290,23 @@ def test_a_broken_upload_is_an_error_line_and_the_connection_is_closed(running: 
     assert (status, b'"errorDetail"' in body) == (200, True)
 
 
-def test_trailers_without_an_end_are_refused_soon(running: Service) -> None:
-    upload = head("POST", "/images/load", "Transfer-Encoding: chunked") + b"0\r\n" + b"a: b\r\n" * 20_000
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"0\r\n" + b"a: b\r\n" * 20_000, id="trailers"),
+        pytest.param(b"1\r\n\0\r\n" * 20_000, id="tiny chunks"),
+    ],
+)
+def test_what_costs_far_more_than_it_carries_is_refused_before_its_end(running: Service, body: bytes) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
-        connection.sendall(upload)
+        connection.sendall(head("POST", "/images/load", "Transfer-Encoding: chunked") + body)
         assert b'"errorDetail"' in b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_an_upload_may_come_in_chunks_of_one_block_of_a_tar(running: Service) -> None:
+    blocks = (b"200\r\n" + bytes(512) + b"\r\n") * 40_000 + b"0\r\n\r\n"
+    status, _, body = parse(exchange(running, head("POST", "/images/create?fromSrc=-", "Transfer-Encoding: chunked", CLOSE) + blocks))
+    assert (status, b"sha256:" in body) == (200, True)
 
 
 @pytest.mark.parametrize(
