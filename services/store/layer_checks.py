@@ -35,7 +35,7 @@ def check_layers(
     if not all(mediatypes.is_layer(layer.media_type) for layer in layers):
         return ""
     facts = graph.layers([layer.digest for layer in layers])
-    tars = [layer for layer in layers if layer.digest in present and mediatypes.is_tar_layer(layer.media_type)]
+    tars = {layer for layer in layers if layer.digest in present and mediatypes.is_tar_layer(layer.media_type)}
     meaningless = {layer.digest for layer in tars if tolerant and _is_meaningless(content, layer, facts.get(layer.digest))}
     if len(diff_ids) != len(layers):
         if not tolerant or any(layer.digest not in meaningless for layer in layers):

@@ -102,7 +102,7 @@ def count_freed(engine: Engine, names: Sequence[str]) -> Freed:
     if len(names) > MOST_IMAGES:
         raise InvalidParameter(f"at most {MOST_IMAGES} images can be counted at once")
     with engine.metadata.read() as tx:
-        targets = dict.fromkeys(resolve_image(tx, name).target.digest for name in names)
+        targets = dict.fromkeys(resolve_image(tx, name).target.digest for name in dict.fromkeys(names))
         holdings, count = _read(tx, targets)
     for holding in holdings.values():
         count.add(holding)

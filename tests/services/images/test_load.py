@@ -29,6 +29,7 @@ from tests.builders import (
     docker_archive,
     docker_archive_members,
     load_image,
+    make_config,
     make_layer,
     make_tar,
     on_platform,
@@ -113,6 +114,13 @@ def test_layer_may_be_a_link_to_a_link(engine: Engine) -> None:
     manifest[0]["Layers"][1:] = ["b/layer.tar", "c/layer.tar"]
     links = {"c/layer.tar": Link("../b/layer.tar"), "b/layer.tar": Link("../" + manifest[0]["Layers"][0])}
     assert load_image(engine, make_tar(members | links | {"manifest.json": to_json(manifest)})) == ["Loaded image: thrice:1\n"]
+
+
+def test_layers_may_have_absolute_names_as_those_of_buildpacks_have(engine: Engine) -> None:
+    layer, config = make_layer("one"), to_json(make_config([digest_of(make_layer("one"))]))
+    member = f"/{digest_of(layer)}.tar"
+    manifest = to_json([{"Config": "c.json", "RepoTags": ["pack:1"], "Layers": [member]}])
+    assert load_image(engine, make_tar({"c.json": config, member: layer, "manifest.json": manifest})) == ["Loaded image: pack:1\n"]
 
 
 @pytest.mark.parametrize(

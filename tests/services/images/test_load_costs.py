@@ -19,6 +19,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, InvalidContent, Unavailable
 from stowage.services.images.load import load_image as stream_load
 from stowage.services.oci.config import ImageConfig
+from stowage.services.oci.descriptor import Descriptor
 from stowage.services.progress import Progress
 from stowage.services.store.graph import read_graph
 from tests.builders import (
@@ -89,6 +90,15 @@ def test_a_layer_that_stands_there_thousands_of_times_is_counted_first(engine: E
     with pytest.raises(InvalidContent, match="^mismatched image rootfs and manifest layers$"):
         load_image(engine, described([entry(layers=100_000)]))
     assert costs.opened <= 2
+
+
+def test_layers_are_not_compared_with_each_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, compared = Layout(), itertools.count()
+    layout.tag(layout.image([make_layer(f"layer {number}") for number in range(200)]), "docker.io/library/a:1")
+    equal = Descriptor.__eq__
+    monkeypatch.setattr(Descriptor, "__eq__", lambda one, other: next(compared) >= 0 and equal(one, other))
+    load_image(engine, layout.to_tar())
+    assert next(compared) < 2000
 
 
 def test_a_document_of_many_types_is_read_once(engine: Engine, costs: Costs) -> None:
