@@ -44,7 +44,7 @@ unit: $(VENV)/test ## the fast tests
 	$(PYTEST) -n auto --ignore=tests/conformance
 
 conformance: $(VENV)/test tools $(VENV)/docker-api.yaml ## the tests with real clients, registries and servers
-	$(PYTEST) tests/conformance
+	$(PYTEST) -n 2 --dist loadfile tests/conformance
 
 tools: ## install the programs that the tests need (as root), or list the missing ones
 ifneq ($(MISSING),)
