@@ -15,7 +15,7 @@ blueprint = Blueprint("page_activity_events", __name__)
 
 
 class NewEventsQuery(QuerySchema):
-    after = Count(load_default=0, most=(1 << 63) - 1)
+    after = Count(load_default=0, least=0, most=(1 << 63) - 1)
 
 
 @blueprint.get("/ui/activity/events", query=NewEventsQuery, answer=PAGE, quick=True)

@@ -19,6 +19,7 @@ from tests.conformance.certificates import certify
 from tests.conformance.conftest import Service, needs
 from tests.conformance.front import make_certificates, running_nginx, site
 from tests.conformance.test_nginx import until
+from tests.namespaces import NODE, two_namespaces
 from tests.ports import free_port
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -146,6 +147,29 @@ def test_a_node_that_answers_nothing_soon_gets_no_more_requests(folder: Path) ->
         stopped.set()
         for connection in waiting:
             connection.close()
+
+
+def test_a_node_whose_machine_is_lost_is_given_up_when_keepalive_notices(folder: Path) -> None:
+    for program in ("iptables", "sysctl"):
+        needs(program)
+    stopped = threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        stopped.wait(60)
+
+    with two_namespaces() as (servers, machine):
+        servers.run("sysctl", "-qw", *(f"net.ipv4.tcp_keepalive_{name}=1" for name in ("time", "intvl", "probes")))
+        with machine.entered():
+            node = Node(wait, listener=socket.create_server((NODE, 0)))
+        threading.Thread(target=node.serve, daemon=True).start()
+        with node.listener, servers.entered(), before(folder, node.address) as port:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("POST", "/images/create?fromImage=app")
+            until(lambda: len(node.requests) == 1, "the node got no request")
+            machine.lose()
+            assert connection.getresponse().status == 502
+            connection.close()
+        stopped.set()
 
 
 def test_a_node_is_drained_while_a_stream_of_it_goes_on(folder: Path) -> None:

@@ -8,8 +8,9 @@ import os
 import random
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from selenium.webdriver.chrome.webdriver import WebDriver
@@ -21,6 +22,8 @@ from tests.conformance.browser import axe, browser, complaints, hosts_asked, pag
 from tests.conformance.conftest import Service, needs
 from tests.fake_registry import FakeRegistry
 from tests.ports import free_port
+from tests.postgresql import Cluster
+from tests.seaweedfs import Seaweed
 from tests.waiting import poll
 
 __all__ = ["axe", "browser"]
@@ -39,7 +42,27 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.fixture
-def pulling(service: Service) -> Iterator[subprocess.Popen[str]]:
+def nodes(tmp_path: Path, postgresql: Cluster, seaweedfs: Seaweed, bucket: str) -> Iterator[list[Service]]:
+    """Two services on one database and one bucket."""
+    needs("docker")
+    place = f"nodes-{uuid4().hex}"
+    shared = {
+        "STOWAGE_UI": "write",
+        "STOWAGE_WORKERS": "1",
+        "STOWAGE_DATABASE_URL": postgresql.create_database(place),
+        "STOWAGE_CONTENT_URL": seaweedfs.url(bucket, place),
+        **seaweedfs.environ(),
+    }
+    with ExitStack() as running:
+        both = [Service(tmp_path / name, free_port(), shared) for name in ("first", "second")]
+        for node in both:
+            running.callback(node.stop)
+            node.start()
+        yield both
+
+
+@contextmanager
+def pulling_through(service: Service) -> Iterator[subprocess.Popen[str]]:
     """A docker CLI that pulls an image, which takes long."""
     with FakeRegistry().serve() as registry:
         layout = Layout()
@@ -51,6 +74,12 @@ def pulling(service: Service) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             yield process
             process.kill()
+
+
+@pytest.fixture
+def pulling(service: Service) -> Iterator[subprocess.Popen[str]]:
+    with pulling_through(service) as process:
+        yield process
 
 
 def test_ages_of_events_grow_while_the_page_is_seen(service: Service, browser: WebDriver) -> None:
@@ -121,6 +150,11 @@ def test_a_pull_appears_advances_and_disappears(service: Service, browser: WebDr
 def test_a_pull_is_ended_by_keyboard(service: Service, browser: WebDriver, pulling: subprocess.Popen[str]) -> None:
     open_page(service, browser)
     poll(lambda: texts(browser, "#transfers h3"))
+    end_by_keyboard(browser, pulling)
+
+
+def end_by_keyboard(browser: WebDriver, pulling: subprocess.Popen[str]) -> None:
+    """End the pull that the page shows; its client is told why."""
     tab_to(browser, "End…")
     shown = texts(browser, ".amounts")
     poll(lambda: texts(browser, ".amounts") != shown)
@@ -132,6 +166,17 @@ def test_a_pull_is_ended_by_keyboard(service: Service, browser: WebDriver, pulli
     assert pulling.stderr is not None
     assert "this pull was ended by an administrator" in pulling.stderr.read()
     poll(lambda: browser.title.startswith("Activity") and "Nothing is being pulled" in texts(browser, "#transfers")[0])
+
+
+def test_what_one_node_does_is_seen_on_the_page_of_another_and_ended_there(nodes: list[Service], browser: WebDriver) -> None:
+    working, shown = nodes
+    open_page(shown, browser)
+    working.docker("load", stdin=simple_layout().to_tar())
+    poll(lambda: texts(browser, "#events .tag") == ["load"])
+    with pulling_through(working) as pulling:
+        poll(lambda: "team/large:1" in texts(browser, "#transfers")[0])
+        assert_well(shown, browser)
+        end_by_keyboard(browser, pulling)
 
 
 def test_events_appear_while_docker_events_has_every_place_of_its_listeners(service: Service, browser: WebDriver) -> None:
