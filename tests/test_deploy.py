@@ -121,7 +121,7 @@ def test_the_collection_works_on_the_store_of_the_service_and_may_do_no_more() -
 
 def test_each_node_of_a_machine_has_its_own_places_and_may_do_no_more_than_one_alone() -> None:
     node = {line.replace("-%i", "").replace(", node %i", "") for line in lines(TEMPLATE)}
-    assert node - lines(UNIT) == {"EnvironmentFile=/etc/stowage/stowage.env", "RestartSec=5"}
+    assert node - lines(UNIT) == {"EnvironmentFile=/etc/stowage/stowage.env"}
     assert lines(UNIT) - node == {"EnvironmentFile=-/etc/stowage/stowage.env"}
     assert sum("%i" in line for line in lines(TEMPLATE)) == 6
 

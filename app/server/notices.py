@@ -43,17 +43,18 @@ def notify_ready(config: Config, listeners: Iterable[BaseSocket], images: int | 
     bound = [_bound(bind, listener) for bind, listener in zip((*config.bind, *config.health_bind), listeners, strict=False)]
     binds, health = bound[: len(config.bind)], bound[len(config.bind) :]
     holds = "" if images is None else f" ({images} {'image' if images == 1 else 'images'})"
+    kind, place = ("bucket", config.bucket.place) if config.bucket else ("folder", config.root)
     use = docker_environment(binds, tls=config.tls)
     if not sys.stderr.isatty():
         probes = f"; health on {', '.join(map(str, health))}" if health else ""
-        _log.info("Stowage %s is ready on %s%s; folder %s%s; %s", VERSION, ", ".join(map(str, binds)), probes, config.root, holds, use)
+        _log.info("Stowage %s is ready on %s%s; %s %s%s; %s", VERSION, ", ".join(map(str, binds)), probes, kind, place, holds, use)
         return
     address = "\n            ".join(map(str, binds))
     probes = f"Health    {', '.join(map(str, health))}\n  " if health else ""
     browser = f"In a browser: {_way_to_page(binds, tls=config.tls)}\n  " if config.page != "off" else ""
     lines = f"""Stowage {VERSION} is ready.
   Address   {address}
-  {probes}Folder    {config.root}{holds}
+  {probes}{kind.capitalize()}    {place}{holds}
   To use it, run this in another terminal:
             {use}
   {browser}Ctrl-C stops it."""
