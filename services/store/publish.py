@@ -34,8 +34,14 @@ def record_graph(
 
     Raises InvalidContent if the store then has manifests that are nested too deeply: each level multiplies what a change below costs.
     """
-    tx.graph.add_manifests((manifest.document, None if manifest.config is None else configs[manifest.config]) for manifest in graph)
+    manifests = [(manifest.document, None if manifest.config is None else configs[manifest.config]) for manifest in graph]
+    has_levels = tx.graph.add_manifests(manifests)
     tx.graph.add_referrers(referrers)
+    if has_levels or referrers:
+        _check_nesting(tx, graph)
+
+
+def _check_nesting(tx: Transaction, graph: Sequence[ReadManifest]) -> None:
     if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
         raise InvalidContent(f"manifest {graph[-1].document.digest} is nested too deeply together with others in the store")
 
@@ -65,11 +71,12 @@ def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Dig
         if not tx.images.by_target(target.digest):
             tx.images.put(name, target, now)
         return None
-    previous = tx.images.get(name)
+    known = tx.images.named([name, dangling])
+    previous = known.get(name)
     if previous is not None and previous.target.digest == target.digest:
         return None
     tx.images.put(name, target, now)
-    tx.images.delete([dangling])
+    tx.images.delete(known.keys() & {dangling})
     if previous is None or tx.images.by_target(previous.target.digest):
         return None
     tx.images.put(dangling_name(previous.target.digest), previous.target, now)
