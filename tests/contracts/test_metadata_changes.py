@@ -230,6 +230,18 @@ class TestEvents:
             _append(tx, "5")
             assert tx.events.last() == before + 1
 
+    def test_they_are_dropped_when_there_are_a_few_too_many(self, database_url: str, store: MetadataStore) -> None:
+        small = metadata_store(database_url, event_history=32)
+        kept = []
+        for number in range(60):
+            with small.write() as tx:
+                for part in range(number % 3 + 1):
+                    _append(tx, f"{number}.{part}")
+            kept.append(len(_actions(small)))
+        small.close()
+        assert max(kept) <= 34
+        assert min(kept[30:]) >= 32
+
     def test_writers_of_many_threads_get_ids_in_the_order_of_their_commits(self, store: MetadataStore, other_store: MetadataStore) -> None:
         def write(number: int) -> None:
             for step in range(5):

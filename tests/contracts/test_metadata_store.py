@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.metadata.protocol import MetadataStore, Transaction
-from stowage.services.metadata.records import LayerFacts, Selection
+from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role, Selection
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
@@ -75,6 +75,17 @@ class TestImages:
         assert (same.created_at, same.updated_at) == (1, 1)
         assert (other.created_at, other.updated_at) == (1, 3)
         assert other.target.digest == digest("n")
+
+    def test_names_that_were_read_may_change_in_the_same_transaction(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", name="a:1")
+            assert tx.images.named(["a:1", "b:1"]).keys() == {"a:1"}
+            tx.images.delete(["a:1"])
+            for name in ("a:1", "b:1"):
+                tx.images.put(name, descriptor("m"), 2)
+                tx.images.put(name, descriptor("m"), 3)
+            found = tx.images.named(["a:1", "b:1"])
+        assert {name: record.created_at for name, record in found.items()} == {"a:1": 2, "b:1": 2}
 
     def test_a_repository_is_found_without_its_longer_and_upper_case_neighbours(self, store: MetadataStore) -> None:
         names = ["r.io/a:1", "r.io/a:2", "r.io/ab:1", "r.io/a/b:1", "R.io/a:3", "r.io/a@sha256:1", "r.io/_:1", "r.io/x:1"]
@@ -165,6 +176,19 @@ class TestGraph:
         with pytest.raises(BlobNotFound, match=f"missing blob {digest('lost.config')} of manifest {digest('lost')}"), store.write() as tx:
             tx.graph.add_manifests([(image_facts(label, []), b"{}") for label in ("o", "lost")])
         assert all_manifests(store).keys() == digests("m", "n", "index")
+
+    def test_levels_are_made_by_manifests_that_are_above_or_below_others(self, store: MetadataStore) -> None:
+        foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+        with store.write() as tx:
+            add_blobs(tx, ["l", *(label + part for label in "mnopq" for part in ("", ".config"))])
+            add_index(tx, "index", ["o"])
+            assert not tx.graph.add_manifests([(image_facts("m", ["l"]), b"{}")])
+            assert tx.graph.add_manifests([(image_facts("n", ["m"]), b"{}")])
+            assert not tx.graph.add_manifests([(image_facts("n", ["m"]), b"{}")])  # was made before
+            assert tx.graph.add_manifests([(image_facts("o", ["l"]), b"{}")])
+            assert tx.graph.add_manifests([(image_facts("p", ["m"], layer_type=foreign), b"{}")])
+            outer = ManifestDocument(digest("q"), mediatypes.OCI_INDEX, Kind.INDEX, edges=(Edge(Role.MANIFEST, descriptor("absent")),))
+            assert tx.graph.add_manifests([(outer, None)])
 
     def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
         foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
