@@ -32,16 +32,8 @@ from stowage.services.progress import Progress, ProgressStream
 from stowage.services.store.batches import batches
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
-from stowage.services.store.graph import (
-    MAX_REPEATS,
-    ReadManifest,
-    graph_content,
-    graph_weights,
-    naming_weights,
-    read_graph,
-    whole_manifests,
-)
-from stowage.services.store.publish import assign_name, read_configs, record_graph
+from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, naming_weights, read_graph, whole_manifests
+from stowage.services.store.publish import assign_name, graph_content, read_configs, record_graph
 from stowage.services.store.unsound import refuse_unsound
 
 _DRAIN_BYTES = 64 << 20

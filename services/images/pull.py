@@ -40,8 +40,8 @@ from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Credentials, Repository
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
-from stowage.services.store.graph import MAX_DEPTH, graph_content, read_graph
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.graph import MAX_DEPTH, read_graph
+from stowage.services.store.publish import assign_name, graph_content, record_graph
 from stowage.services.store.resolve import resolve_image
 from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs

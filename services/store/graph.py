@@ -74,8 +74,7 @@ def read_graph(
 ) -> list[ReadManifest]:
     """Read target and every descendant manifest that was stored, children before parents; verify that each is complete.
 
-    `leased` is what the operation's lease holds; `documents` are those that it has read for other targets. What is `known` to be below the
-    target is looked up together.
+    `leased` is what the operation's lease holds, `documents` what it has read for other targets. What is `known` is looked up together.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") if the config or a non-foreign layer of a manifest that was read is missing.
@@ -91,8 +90,7 @@ def read_graph(
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, leased, matcher, tolerant, documents or Documents())
-        _unmarked(reading, {target.digest, *known})
-        if not _sound(reading, _unmarked(reading, [target.digest])):
+        if target.digest not in _sound(reading, _unmarked(reading, {target.digest, *known})):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
             _read_manifest(reading, target, optional=False)
@@ -104,13 +102,6 @@ def read_graph(
             document = ManifestDocument(target.digest, target.media_type, Kind.ARTIFACT)
             reading.found.append(ReadManifest(document, None, "descriptor is neither a manifest or index"))
     return reading.found
-
-
-def graph_content(graph: Iterable[ReadManifest]) -> set[Digest]:
-    """The manifests that were read and the blobs they need."""
-    documents = [manifest.document for manifest in graph]
-    blobs = {edge.child.digest for document in documents for edge in document.edges if edge.role is not Role.MANIFEST}
-    return blobs | {document.digest for document in documents}
 
 
 def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:

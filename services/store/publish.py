@@ -12,6 +12,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import bytes_problem, damaged
 from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Role
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import dangling_name
@@ -44,6 +45,13 @@ def record_graph(
 def _check_nesting(tx: Transaction, graph: Sequence[ReadManifest]) -> None:
     if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
         raise InvalidContent(f"manifest {graph[-1].document.digest} is nested too deeply together with others in the store")
+
+
+def graph_content(graph: Iterable[ReadManifest]) -> set[Digest]:
+    """The manifests that were read and the blobs they need."""
+    documents = [manifest.document for manifest in graph]
+    blobs = {edge.child.digest for document in documents for edge in document.edges if edge.role is not Role.MANIFEST}
+    return blobs | {document.digest for document in documents}
 
 
 def read_configs(content: ContentStore, graph: Iterable[ReadManifest]) -> dict[Digest, bytes]:
