@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy import event
 from sqlalchemy.engine import Engine as Database
 
@@ -57,10 +58,14 @@ def counted() -> Iterator[Sent]:
             connection.pgconn.trace(traces[connection].fileno())
         return wait(connection, *arguments, **options)
 
+    def end(connection: Any, statement: str) -> None:
+        if _is_in_transaction(connection.connection.dbapi_connection):  # otherwise nothing is sent
+            sent.note(statement)
+
     listeners: list[tuple[str, Any]] = [
         ("before_cursor_execute", note),
-        ("commit", lambda _: sent.note("COMMIT")),
-        ("rollback", lambda _: sent.note("ROLLBACK")),
+        ("commit", lambda connection: end(connection, "COMMIT")),
+        ("rollback", lambda connection: end(connection, "ROLLBACK")),
     ]
     for name, listener in listeners:
         event.listen(Database, name, listener)
@@ -75,6 +80,12 @@ def counted() -> Iterator[Sent]:
             if not connection.closed:
                 connection.pgconn.untrace()
             _read(sent, trace, is_pooled=connection in pooled)
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    if isinstance(connection, BoundedConnection):
+        return connection.info.transaction_status != TransactionStatus.IDLE
+    return bool(connection.in_transaction)
 
 
 def _read(sent: Sent, trace: IO[bytes], *, is_pooled: bool) -> None:

@@ -61,16 +61,14 @@ def sweep(metadata: MetadataStore, content: ContentStore, candidates: Iterable[D
     return Swept(blobs)
 
 
-def collect_expired(metadata: MetadataStore, content: ContentStore, *, have_expired: bool | None = None) -> None:
+def collect_expired(metadata: MetadataStore, content: ContentStore) -> None:
     """Remove what only expired leases held, a few leases per call: the blobs and partials of broken transfers; and doomed objects.
 
-    Writes nothing if there are none. A caller that knows whether leases `have_expired` saves a query. It is never the caller's main task,
-    so a failure is only logged.
+    Writes nothing if there are none. It is never the caller's main task, so a failure is only logged.
     """
     try:
-        if have_expired is None:
-            with metadata.read() as tx:
-                have_expired = tx.leases.have_expired()
+        with metadata.read() as tx:
+            have_expired = tx.leases.have_expired()
         if have_expired:
             _end_expired(metadata, content)
         content.remove_doomed()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
@@ -17,7 +18,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, sweep
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.oci.digest import Digest
 
 RENEWAL_SECONDS = 20
@@ -48,6 +49,11 @@ class Lease:
             self._locations = content.new_locations(self._absent) if prepares else {}
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
             tx.leases.fill(self._id, digests, self._locations.values())
+        self._is_ending = self.has_ended = False
+        self.unused: set[Digest] = set()
+        """What it held and no image has, once it has ended."""
+        self.others_left = False
+        """Whether others may have left something to remove, as seen at its end."""
 
     @property
     def id(self) -> str:
@@ -91,20 +97,35 @@ class Lease:
         return set(self._held)
 
     def renew(self) -> None:
-        """Record that the holder is still running; raises Internal if the lease has ended."""
+        """Record that the holder is still running, unless it is about to end the lease; raises Internal if the lease has ended."""
         with self._metadata.write() as tx:
-            tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
+            if not self._is_ending:
+                tx.leases.renew(self._id, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
 
     def abandon(self) -> None:
         """Leave the lease, so a retry within a day finds its blobs; a prune may end it at once."""
         with self._metadata.write() as tx:
             tx.leases.renew(self._id, alive=0, expires=EXPIRES_SECONDS)
 
-    def end(self) -> tuple[set[Digest], bool]:
-        """End the lease; returns what it held and no image has, and whether other leases have expired."""
+    @contextmanager
+    def ending(self, kept: AbstractSet[Digest] = frozenset()) -> Iterator[Transaction]:
+        """A write transaction at whose end the lease ends, such as the one that makes an image of what it holds.
+
+        What is `kept` by an image after this transaction need not be looked up.
+        """
+        self._is_ending = True
         with self._metadata.write() as tx:
-            held = tx.leases.end(self._id)
-            return held - tx.graph.used(held), tx.leases.have_expired()
+            yield tx
+            held, self.others_left = tx.leases.end(self._id)
+            self.unused = held - kept
+            self.unused -= tx.graph.used(self.unused)
+        self.has_ended = True
+
+    def end(self) -> None:
+        """End the lease, if it has not ended yet."""
+        if not self.has_ended:
+            with self.ending():
+                pass
 
 
 @contextmanager
@@ -164,12 +185,13 @@ def _renew_until(lease: Lease, ended: Event) -> None:
 def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, keep: bool) -> None:
     """End or abandon the lease. A failure leaves only garbage, so it never hides how the operation itself ended."""
     try:
-        if keep:
+        if keep and not lease.has_ended:
             lease.abandon()
-        else:
-            unused, have_expired = lease.end()
-            if unused:
-                sweep(metadata, content, unused)
-            collect_expired(metadata, content, have_expired=have_expired)
+            return
+        lease.end()
+        if lease.unused:
+            sweep(metadata, content, lease.unused)
+        if lease.others_left:
+            collect_expired(metadata, content)
     except EngineError:
         _log.warning("could not end a lease; what it held stays until it expires", exc_info=True)

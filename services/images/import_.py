@@ -144,7 +144,7 @@ def _import(engine: Engine, source: Readable, plan: _Plan) -> Generator[Progress
         target = _store_documents(engine, lease, layer, plan, now)
         graph = read_graph(engine, lease.digests(), target)
         configs = read_configs(engine.content, graph)
-        with engine.metadata.write() as tx:
+        with lease.ending() as tx:
             record_graph(tx, graph, configs)
             assign_name(tx, str(plan.reference or dangling_name(target.digest)), target, now)
             if plan.reference:

@@ -33,7 +33,7 @@ from stowage.services.store.batches import batches
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
 from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, naming_weights, read_graph, whole_manifests
-from stowage.services.store.publish import assign_name, read_configs, record_graph
+from stowage.services.store.publish import assign_name, graph_content, read_configs, record_graph
 from stowage.services.store.unsound import refuse_unsound
 
 _DRAIN_BYTES = 64 << 20
@@ -243,7 +243,7 @@ def _take_platforms(
             _check_matching_present(image, whole, matcher, wanted)
         lacking = {image.target.digest for image in targets if not _provides(image, whole, matcher)}
         _refuse_lacking([image.familiar for image in loaded if image.target.digest in lacking], wanted)
-        lease.add({digest for image in targets for digest in _content(image.graph)})
+        lease.add({digest for image in targets for digest in graph_content(image.graph)})
     return loaded
 
 
@@ -282,12 +282,6 @@ def _provides(image: _Loaded, whole: Mapping[Digest, ManifestDocument], matcher:
     manifests = [whole[digest] for digest in {image.target.digest, *listed} & whole.keys()]
     platforms = [listed.get(facts.digest) or facts.platform for facts in manifests if facts.kind is not Kind.INDEX]
     return any(platform is not None and matcher.matches(platform) for platform in platforms)
-
-
-def _content(graph: list[ReadManifest]) -> set[Digest]:
-    """The manifests that were read and the blobs they need."""
-    blobs = {edge.child.digest for manifest in graph for edge in manifest.document.edges if edge.role is not Role.MANIFEST}
-    return blobs | {manifest.document.digest for manifest in graph}
 
 
 def _drain(source: Readable) -> None:

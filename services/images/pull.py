@@ -41,7 +41,7 @@ from stowage.services.registry.protocol import Credentials, Repository
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
 from stowage.services.store.graph import MAX_DEPTH, read_graph
-from stowage.services.store.publish import assign_name, record_graph
+from stowage.services.store.publish import assign_name, graph_content, record_graph
 from stowage.services.store.resolve import resolve_image
 from stowage.services.store.unsound import unsound_parts
 from stowage.services.transfer.download import download_blobs
@@ -199,12 +199,12 @@ class _Pull:
                         yield from download_blobs(engine, lease, recorder, self.repository, missing)
             engine.tally.add(reused=len(blobs) - len(missing), fetched=len(missing))
             content = lease.digests()
-            graph = read_graph(engine, content, target, documents=Documents(known=self.documents.content))
-            with engine.metadata.write() as tx:
+            graph = read_graph(engine, content, target, documents=Documents(read=self.documents.read), known=content)
+            with lease.ending(kept=graph_content(graph)) as tx:
                 record_graph(tx, graph, self.documents.content)
                 assign_name(tx, str(self.reference), target, engine.clock())
                 _record(tx, engine, self.reference, target, content)
-            yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
+        yield from (_line("Pull complete", blob) for blob in missing if mediatypes.is_layer(blob.media_type))
 
     def _blobs(self, descriptor: Descriptor, *, depth: int) -> Generator[Progress, None, list[Descriptor]]:
         """Read the manifests that the platform needs, and list the blobs that these need, each config first; yields ticks."""

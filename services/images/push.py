@@ -127,7 +127,7 @@ class _Push:
                 raise NotFound(f"{self.name.familiar} was removed while it was about to be pushed")
             with engine.registry.destination(reference, credentials=self.credentials, headers=self.headers) as destination:
                 yield from self._push(plan, Uploads(engine, destination), sources)
-            with engine.metadata.write() as tx:
+            with lease.ending() as tx:
                 tx.sources.add(plan.digests, registry=reference.domain, repository=reference.path)
                 labels = image_labels(tx, engine, record.target.digest)
                 log_image(tx, engine, Action.PUSH, reference.familiar, name=reference.familiar_name, labels=labels)

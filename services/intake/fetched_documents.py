@@ -1,4 +1,4 @@
-"""The manifests of a pull: read from the store or the registry, and kept in memory until the lease that they decide about is held."""
+"""The documents of a pull, kept in memory: its manifests, from the store or the registry, and once these are stored, its configs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FetchedDocuments:
         self.recorded: set[Digest] = set()
         """Which of those that were looked for have a row."""
         self.content: dict[Digest, bytes] = {}
-        """The bytes of each document that was found or kept."""
+        """The bytes of each document that was found, read or kept."""
 
     def look(self, tx: Transaction, digests: Iterable[Digest]) -> None:
         """See which of these the store has."""
@@ -37,12 +37,18 @@ class FetchedDocuments:
         """
         if digest in self.recorded and digest not in self.content:
             try:
-                self.keep(digest, read_document(self._engine, digest))
+                self.read(self._engine, digest)
             except InvalidContent:
                 raise
             except EngineError:
                 return None
         return self.content.get(digest)
+
+    def read(self, engine: Engine, digest: Digest) -> bytes:
+        """A document, from the store if it was neither found nor kept before; raises as `read_document` does."""
+        if digest not in self.content:
+            self.keep(digest, read_document(engine, digest))
+        return self.content[digest]
 
     def keep(self, digest: Digest, raw: bytes) -> None:
         """Take a document that was fetched and verified."""

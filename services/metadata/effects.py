@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Executable, Select, func, select
 
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import Roots, spread
+from stowage.services.metadata.reached import Below, Roots, read_below, spread
 from stowage.services.metadata.rows import in_chunks
 
 Children = dict[str, set[str]]
@@ -27,7 +27,6 @@ _ABOVE = _LINKS.where(tables.edge.c.child.in_(DIGESTS))
 _COUNT_BELOW = select(func.count()).where(tables.edge.c.parent.in_(DIGESTS))
 _COUNT_ABOVE = select(func.count()).where(tables.edge.c.child.in_(DIGESTS))
 _TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGESTS))
-_BLOBS = select(tables.blob.c.digest, tables.blob.c.size, tables.blob.c.users).where(tables.blob.c.digest.in_(DIGESTS))
 
 _NONE: Roots = frozenset()
 
@@ -77,11 +76,11 @@ def find_effects(connection: Connection, change: Change) -> Effects:
     effects.targets = _scalars(connection, _TARGETS, staying)
     effects.relists = bool(new or change.unmade & recorded)
     first = {*change.changed.difference(change.links), *new}.union(*change.links.values())
-    children = _follow(connection, _BELOW, first)
-    affected = first.union(*children.values())
+    affected = read_below(connection, first)
+    children = affected.children
     if staying:
         effects.links = _count(connection, _COUNT_BELOW, staying)
-        below = affected | change.changed
+        below = {*first, *change.changed}.union(*children.values())
         is_up = _count(connection, _COUNT_ABOVE, below) <= effects.links
         _add_links(children, _follow(connection, _ABOVE, below) if is_up else _follow(connection, _BELOW, staying))
     before = spread(staying, children)
@@ -89,7 +88,7 @@ def find_effects(connection: Connection, change: Change) -> Effects:
         children.pop(parent, None)
     _add_links(children, change.links)
     after = spread(staying | new, children)
-    _compare(effects, _Blobs.read(connection, affected, change.sizes), before, after)
+    _compare(effects, _Blobs.of(affected, change.sizes), before, after)
     return effects
 
 
@@ -102,11 +101,9 @@ class _Blobs:
     users: dict[str, int]
 
     @classmethod
-    def read(cls, connection: Connection, digests: set[str], sizes: Mapping[str, int | None]) -> _Blobs:
-        rows = list(_rows(connection, _BLOBS, digests))
-        before = {digest: size for digest, size, _ in rows}
-        after = {digest: size for digest, size in {**before, **sizes}.items() if size is not None}
-        return cls(before, after, {digest: users for digest, _, users in rows})
+    def of(cls, affected: Below, sizes: Mapping[str, int | None]) -> _Blobs:
+        after = {digest: size for digest, size in {**affected.sizes, **sizes}.items() if size is not None}
+        return cls(affected.sizes, after, affected.users)
 
 
 def _compare(effects: Effects, blobs: _Blobs, before: Mapping[str, Roots], after: Mapping[str, Roots]) -> None:

@@ -17,7 +17,11 @@ _newest_time = select(event.c.time).order_by(event.c.id.desc()).limit(1).scalar_
 _at: BindParameter[int] = bindparam("at")
 _is_a_little_later = _newest_time.between(_at, _at + 60_000_000_000)
 _ADD = insert(event).values(id=func.coalesce(_newest, 0) + 1, time=case((_is_a_little_later, _newest_time), else_=_at))
-_DROP = delete(event).where(event.c.id <= _newest - bindparam("history"))
+_ADD_LAST = _ADD.returning(event.c.id)
+_DROP = delete(event).where(event.c.id <= bindparam("last"))
+
+_DROPS = 16
+"""How often events are dropped while as many arrive as are kept."""
 
 
 class SqlEvents:
@@ -33,11 +37,16 @@ class SqlEvents:
         self._appended.append({"at": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes})
 
     def flush(self) -> None:
-        """Write what was appended, and drop the oldest events; at the end of the transaction and before reading."""
-        rows, self._appended = self._appended, []
+        """Write what was appended, and now and then drop the oldest events; at the end of the transaction and before reading."""
+        if not self._appended:
+            return
+        *rows, last = self._appended
+        self._appended = []
         if rows:
             self._connection.execute(_ADD, rows)
-            self._connection.execute(_DROP, {"history": self._history})
+        newest = self._connection.scalars(_ADD_LAST, last).one()
+        if newest % (self._history // _DROPS + 1) <= len(rows):
+            self._connection.execute(_DROP, {"last": newest - self._history})
 
     def last(self) -> int:
         self.flush()

@@ -97,12 +97,12 @@ def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[
     return edges
 
 
-def manifest_row(document: ManifestDocument) -> dict[str, object]:
+def manifest_row(document: ManifestDocument, content_size: int) -> dict[str, object]:
     return {
         "digest": str(document.digest),
         "media_type": document.media_type,
         "kind": document.kind,
-        "content_size": 0,
+        "content_size": content_size,
         "platform": dump_platform(document.platform),
         "created": dump_timestamp(document.created),
         "labels": dump_labels(document.labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -13,8 +14,8 @@ from stowage.services.metadata import reach
 from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, read_listed, to_manifest
 from stowage.services.metadata.objects import consume_intents, doom_blobs
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import read_below, read_rooted
-from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.reached import read_reached, read_rooted
+from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.rows import in_chunks, load_descriptor, to_digest
 from stowage.services.metadata.tables import blob, config, edge, layer, layer_files, manifest, source
 from stowage.services.metadata.upkeep import Upkeep
@@ -122,16 +123,19 @@ class SqlGraph:
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
         self.add_manifests([(document, config)])
 
-    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
+    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> bool:
         given = {document.digest: (document, config) for document, config in manifests}
-        needed = {digest: {edge.child.digest for edge in document.needed} for digest, (document, _) in given.items()}
-        recorded, present = self._recorded(given.keys() | set().union(*needed.values()))
+        parts = {digest: _parts(document) for digest, (document, _) in given.items()}
+        recorded, present = self._recorded(given.keys() | set().union(*parts.values()))
         new = [each for digest, each in given.items() if digest not in recorded]
         if not new:
-            return
-        _require_children({document.digest: needed[document.digest] for document, _ in new}, present)
-        with self._upkeep.changing(links={document.digest: {edge.child.digest for edge in document.edges} for document, _ in new}):
-            self._insert_manifests(new)
+            return False
+        _require_children((document for document, _ in new), present)
+        links = {document.digest: {edge.child.digest for edge in document.edges} for document, _ in new}
+        with self._upkeep.changing(links=links) as effects:
+            self._insert_manifests(new, effects.content)
+        known = given.keys() | recorded
+        return effects.links > 0 or any(document.kind is Kind.INDEX or parts[document.digest] & known for document, _ in new)
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
         new = {subject: self._unknown_referrers(subject, each) for subject, each in referrers.items()}
@@ -152,14 +156,15 @@ class SqlGraph:
         return {each.digest: each for each in read}
 
     def listed(self, targets: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-        return read_listed(self._connection, map(str, targets))
+        self._upkeep.listed = found = read_listed(self._connection, map(str, targets))
+        return found
 
     def config(self, manifest: Digest) -> bytes | None:
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
     def weights_below(self, digests: Iterable[Digest]) -> dict[Digest, dict[Hashable, int]]:
         asked = set(digests)
-        weights = read_below(self._connection, map(str, asked)).groups()
+        weights = read_reached(self._connection, map(str, asked)).groups()
         return {digest: weights.get(str(digest), {}) for digest in asked}
 
     def nesting(self, digests: Collection[Digest], *, most: int) -> int:
@@ -226,8 +231,9 @@ class SqlGraph:
         rows = [(to_digest(digest), manifest) for digest, manifest in self._rows(_RECORDED, digests)]
         return {digest for digest, manifest in rows if manifest}, {digest for digest, _ in rows}
 
-    def _insert_manifests(self, manifests: Sequence[tuple[ManifestDocument, bytes | None]]) -> None:
-        self._connection.execute(insert(manifest), [manifest_row(document) for document, _ in manifests])
+    def _insert_manifests(self, manifests: Sequence[tuple[ManifestDocument, bytes | None]], content: Counter[str]) -> None:
+        rows = [manifest_row(document, content.pop(str(document.digest), 0)) for document, _ in manifests]
+        self._connection.execute(insert(manifest), rows)
         if edges := [row for document, _ in manifests for row in edge_rows(document.digest, document.edges)]:
             self._connection.execute(insert(edge), edges)
         if configs := [{"manifest": str(document.digest), "raw": raw} for document, raw in manifests if raw is not None]:
@@ -245,8 +251,14 @@ class SqlGraph:
             self._connection.execute(insert(edge), edge_rows(subject, edges, first=0 if last is None else last + 1))
 
 
-def _require_children(needed: Mapping[Digest, AbstractSet[Digest]], present: AbstractSet[Digest]) -> None:
+def _parts(document: ManifestDocument) -> set[Digest]:
+    """Its config and layers, which may be manifests all the same."""
+    return {edge.child.digest for edge in document.edges if edge.role is not Role.MANIFEST}
+
+
+def _require_children(documents: Iterable[ManifestDocument], present: AbstractSet[Digest]) -> None:
     """Refuse a manifest that lost a blob, swept because its writer held no living lease."""
-    for parent, children in needed.items():
-        for digest in sorted(children - present):
-            raise BlobNotFound(f"missing blob {digest} of manifest {parent}")
+    for document in documents:
+        needed = {each.child.digest for each in document.needed}
+        for digest in sorted(needed - present):
+            raise BlobNotFound(f"missing blob {digest} of manifest {document.digest}")

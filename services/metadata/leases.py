@@ -5,13 +5,23 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from stowage.services.metadata import tables
 from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.objects import doom_intents, insert_intents, require_lease
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.oci.digest import Digest
+
+_EXPIRED = select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).limit(1).scalar_subquery()
+_DOOMED = select(tables.doomed.c.location).limit(1).scalar_subquery()
+_of_lease: BindParameter[str] = bindparam("lease")
+_END = (
+    delete(tables.lease)
+    .where(tables.lease.c.id == _of_lease, ~exists().where(tables.intent.c.lease == _of_lease))
+    .returning(func.coalesce(_EXPIRED, _DOOMED).is_not(None))
+)
+"""Ends a lease without intents; returns whether there is an expired lease or a doomed object."""
 
 
 class SqlLeases:
@@ -58,21 +68,23 @@ class SqlLeases:
             to_digest(text) for chunk in chunks for text in self._connection.scalars(named.where(tables.lease_blob.c.digest.in_(chunk)))
         }
 
-    def end(self, lease: str) -> set[Digest]:
-        doom_intents(self._connection, lease)
+    def end(self, lease: str) -> tuple[set[Digest], bool]:
         held = delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease).returning(tables.lease_blob.c.digest)
         digests = {to_digest(text) for text in self._connection.scalars(held)}
-        self._connection.execute(delete(tables.lease).where(tables.lease.c.id == lease))
-        return digests
+        left = self._connection.scalars(_END, {"lease": lease}).all()
+        if not left:  # it has intents, or has ended before
+            doom_intents(self._connection, lease)
+            left = self._connection.scalars(_END, {"lease": lease}).all()
+        return digests, any(left)
 
     def have_expired(self) -> bool:
-        return self._connection.scalar(select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).limit(1)) is not None
+        return self._connection.scalar(select(_EXPIRED)) is not None
 
     def end_expired(self, *, limit: int) -> set[Digest]:
         expired = select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).order_by(tables.lease.c.expires_at).limit(limit)
         held: set[Digest] = set()
         for identifier in self._connection.scalars(expired).all():
-            held |= self.end(identifier)
+            held |= self.end(identifier)[0]
         return held
 
     def end_abandoned(self, *, limit: int, grace: int) -> bool:

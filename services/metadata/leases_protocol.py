@@ -34,8 +34,8 @@ class Leases(Protocol):
     def held(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these an unexpired lease names; blobs that are only reachable from a named one are not included."""
 
-    def end(self, lease: str) -> set[Digest]:
-        """End it, if it has not ended yet; returns what it held."""
+    def end(self, lease: str) -> tuple[set[Digest], bool]:
+        """End it, if it has not ended yet; returns what it held, and whether there may be expired leases or doomed objects to remove."""
 
     def have_expired(self) -> bool:
         """Whether any lease has expired."""

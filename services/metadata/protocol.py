@@ -52,6 +52,9 @@ class Images(Protocol):
 
     def get(self, name: str) -> ImageRecord | None: ...
 
+    def named(self, names: Collection[str]) -> dict[str, ImageRecord]:
+        """The records of those of these names that exist."""
+
     def by_target(self, target: Digest) -> list[ImageRecord]: ...
 
     def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
@@ -117,8 +120,11 @@ class Graph(Protocol):
         present is not (a sweep removed it from a writer whose lease had ended).
         """
 
-    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
-        """The same for several, whose ancestors are counted once: an index that lists thousands of them would be counted for each."""
+    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> bool:
+        """The same for several, whose ancestors are counted once: an index that lists thousands of them would be counted for each.
+
+        Returns whether this made levels of manifests: see `nesting`.
+        """
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
         """Per recorded manifest, keep what refers to it as long as the manifest exists; what is already kept changes nothing."""
@@ -199,7 +205,7 @@ class Events(Protocol):
     """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
-        """Add the newest event. At the end of the transaction the oldest are dropped if there are more than the store keeps.
+        """Add the newest event. Now and then the oldest are dropped, so there are at most a sixteenth more than the store keeps.
 
         The time is that of the event before if that is later by less than a minute: whoever asks again for what came since then gets this.
         """

@@ -98,11 +98,13 @@ UNROOTED = except_(select(blob.c.digest), select(_rooted.c.digest))
 
 # Outer joins from here on keep SQLite from reading the larger table first: without statistics it takes every blob, and looks it up below.
 GRAPH_BELOW = (
-    select(_below.c.digest, blob.c.size, edge.c.child)
+    select(_below.c.digest, blob.c.size, blob.c.users, edge.c.child)
     .outerjoin(blob, blob.c.digest == _below.c.digest)
     .outerjoin(edge, edge.c.parent == _below.c.digest)
 )
-"""(digest, bytes, child) for each edge below the present ones of DIGESTS, and once for what has none; absent digests have no bytes."""
+"""(digest, bytes, users, child) for each edge below the present ones of DIGESTS, and once for what has none; absent digests have neither
+bytes nor users.
+"""
 
 GRAPH_ABOVE = select(
     _above.c.digest,

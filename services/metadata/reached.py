@@ -20,12 +20,19 @@ _TARGETS = select(tables.target.c.digest).where(tables.target.c.digest.in_(DIGES
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """The bytes of each present digest that some roots reach, themselves included, which of them reach it, and what lists what."""
+class Below:
+    """The bytes and the recorded users of some present digests and of what is present below them, and what lists what there."""
 
     sizes: dict[str, int]
+    users: dict[str, int]
+    children: dict[str, set[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached(Below):
+    """The same, and which of the digests reach each of those, themselves included."""
+
     roots: dict[str, Roots]
-    children: Mapping[str, Collection[str]]
 
     def count(self) -> Counter[str]:
         """How many roots reach each digest."""
@@ -55,19 +62,23 @@ class Reached:
         return found
 
 
-def read_below(connection: Connection, digests: Iterable[str]) -> Reached:
-    """What the present ones of these digests reach."""
-    sizes: dict[str, int] = {}
-    children: dict[str, set[str]] = defaultdict(set)
-    present: set[str] = set()
+def read_below(connection: Connection, digests: Iterable[str]) -> Below:
+    """The present ones of these digests, and what is below them."""
+    below = Below({}, {}, defaultdict(set))
     for chunk in in_chunks(digests):
-        for digest, size, child in connection.execute(reach.GRAPH_BELOW, {"digests": chunk}):
+        for digest, size, users, child in connection.execute(reach.GRAPH_BELOW, {"digests": chunk}):
             if size is not None:
-                sizes[digest] = size
+                below.sizes[digest], below.users[digest] = size, users
             if child is not None:
-                children[digest].add(child)
-        present.update(digest for digest in chunk if digest in sizes)
-    return Reached(sizes, spread(present, children), children)
+                below.children[digest].add(child)
+    return below
+
+
+def read_reached(connection: Connection, digests: Iterable[str]) -> Reached:
+    """What the present ones of these digests reach."""
+    roots = set(digests)
+    below = read_below(connection, roots)
+    return Reached(below.sizes, below.users, below.children, spread(roots & below.sizes.keys(), below.children))
 
 
 def read_targets_above(connection: Connection, digests: Iterable[str]) -> dict[str, Roots]:

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, select, update
 
 from stowage.services.metadata import reach, tables
-from stowage.services.metadata.reached import read_below, read_targets_above
-from stowage.services.metadata.rows import CHUNK, dump_platform, in_chunks
+from stowage.services.metadata.reached import read_reached, read_targets_above
+from stowage.services.metadata.rows import CHUNK, dump_platform
 from stowage.services.metadata.targets import TargetRows, derive
 from stowage.services.metadata.upkeep import USERS
 from stowage.services.oci.platform import Platform
@@ -103,11 +103,8 @@ def _wrong_users(connection: Connection, digests: list[str]) -> tuple[dict[str, 
 
 def _wrong_shared(connection: Connection, targets: list[str]) -> tuple[dict[str, int], dict[str, int]]:
     """The recorded shared bytes of these targets, and those that should be others."""
-    stored, reached = _read(connection, _SHARED, targets), read_below(connection, targets)
-    users: dict[str, int] = {}
-    for chunk in in_chunks(reached.sizes):
-        users |= _read(connection, USERS, chunk)
-    counted = reached.bytes_by_root(lambda digest: users[digest] > 1)
+    stored, reached = _read(connection, _SHARED, targets), read_reached(connection, targets)
+    counted = reached.bytes_by_root(lambda digest: reached.users[digest] > 1)
     return stored, {digest: counted[digest] for digest in stored if counted[digest] != stored[digest]}
 
 

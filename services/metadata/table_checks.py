@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, select
 
 from stowage.services.metadata.counts import find_wrong_number
-from stowage.services.metadata.reached import read_below
+from stowage.services.metadata.reached import read_reached
 from stowage.services.metadata.recount import find_differences
 from stowage.services.metadata.rows import in_chunks
 from stowage.services.metadata.tables import manifest
@@ -46,7 +46,7 @@ def _dangling_references(connection: Connection) -> Iterator[str]:
 def _wrong_sizes(connection: Connection) -> Iterator[str]:
     stored = dict(connection.execute(_STORED_SIZES).all())
     for chunk in in_chunks(stored):
-        counted = read_below(connection, chunk).bytes_by_root()
+        counted = read_reached(connection, chunk).bytes_by_root()
         for digest in sorted(chunk):
             if stored[digest] != counted[digest]:
                 yield f"manifest {digest} has a recorded content of {stored[digest]} bytes instead of {counted[digest]}"

@@ -27,6 +27,7 @@ _INT64 = (1 << 63) - 1
 _FEW = 20
 
 NOTHING: Mapping[str, int] = {}
+NONE: Mapping[Digest, ManifestFacts] = {}
 
 _row, _label = tables.target, tables.target_label
 _is_name = (tables.image.c.name < DANGLING) | (tables.image.c.name >= NO_DANGLING)
@@ -89,12 +90,14 @@ class Room:
     links: int
 
 
-def derive(connection: Connection, digests: Iterable[str], room: Room | None = None) -> Iterator[TargetFacts]:
-    """Derive the facts of those of these digests that are targets from the other tables.
+def derive(
+    connection: Connection, digests: Iterable[str], known: Mapping[Digest, ManifestFacts] = NONE, *, room: Room | None = None
+) -> Iterator[TargetFacts]:
+    """Derive the facts of those of these digests that are targets from the other tables; what `read_listed` has found is `known`.
 
     With a room, a few of them at a time, as long as there is some; what is followed is taken from it.
     """
-    manifests: dict[Digest, ManifestFacts] = {}
+    manifests = dict(known)
     parts: Parts | None = None
     for chunk in in_chunks(digests, _FEW if room else CHUNK):
         targets = {}

@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Update, bindparam, select, update
 
 from stowage.services.metadata import tables
-from stowage.services.metadata.effects import Change, find_effects
+from stowage.services.metadata.effects import Change, Effects, find_effects
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import read_below, read_targets_above
+from stowage.services.metadata.reached import Reached, read_reached, read_targets_above
+from stowage.services.metadata.records import ManifestFacts
 from stowage.services.metadata.rows import CHUNK, in_chunks
 from stowage.services.metadata.targets import Room, TargetRows, derive
 from stowage.services.oci.digest import Digest
@@ -55,6 +56,8 @@ class Upkeep:
         self._room = Room(MAX_LINKS)
         self.is_behind = is_behind
         self.outdates = False
+        self.listed: Mapping[Digest, ManifestFacts] = {}
+        """What `Graph.listed` has found, unless manifests have changed since."""
 
     def touch(self, digests: Iterable[Digest]) -> None:
         """Note that names of these digests change."""
@@ -67,16 +70,17 @@ class Upkeep:
         sizes: Mapping[Digest, int | None] | None = None,
         links: Mapping[Digest, Collection[Digest]] | None = None,
         unmade: AbstractSet[Digest] = frozenset(),
-    ) -> Iterator[None]:
-        """Make a change inside: see `Change`."""
+    ) -> Iterator[Effects]:
+        """Make a change inside: see `Change`. What it adds to the content of a manifest that it inserts may be taken and inserted."""
         self._flush_names()
+        self.listed = {}
         change = Change(
             {str(digest): size for digest, size in (sizes or {}).items()},
             {str(parent): set(map(str, children)) for parent, children in (links or {}).items()},
             set(map(str, unmade)),
         )
         effects = find_effects(self._connection, change)
-        yield
+        yield effects
         self._add(_ADD_CONTENT, effects.content)
         self._add(_ADD_SIZE, {target: effects.content[target] for target in effects.targets})
         self._add(_ADD_SHARED, effects.shared)
@@ -100,23 +104,24 @@ class Upkeep:
         touched, self._touched = self._touched, set()
         targets = TargetRows(self._connection)
         rows = targets.read(touched)
-        facts = list(derive(self._connection, touched))
+        facts = list(derive(self._connection, touched, self.listed))
         before, after = set(rows), {each.digest for each in facts}
-        lost, found = read_below(self._connection, before - after), read_below(self._connection, after - before)
-        users = self._count(before ^ after, lost.count(), found.count(), lost.sizes | found.sizes)
+        lost, found = read_reached(self._connection, before - after), read_reached(self._connection, after - before)
+        users = self._count(before ^ after, lost, found)
         targets.store(facts, rows, found.bytes_by_root(lambda digest: users[digest] > 1))
         targets.remove(before - after)
 
     def _derive_outdated(self) -> None:
         outdated = list(self._connection.scalars(_OUTDATED))
-        facts = list(derive(self._connection, outdated, self._room))
+        facts = list(derive(self._connection, outdated, room=self._room))
         targets = TargetRows(self._connection)
         targets.store(facts, targets.read(each.digest for each in facts))
         self.is_behind = bool(facts) and (len(facts) < len(outdated) or len(outdated) == CHUNK)
 
-    def _count(self, touched: set[str], before: Counter[str], after: Counter[str], sizes: Mapping[str, int]) -> dict[str, int]:
-        """Count the users of what these lost and new targets reach; returns how many the latter have then."""
-        users = self._users(before.keys() | after.keys())
+    def _count(self, touched: set[str], lost: Reached, found: Reached) -> dict[str, int]:
+        """Count the users of what lost and new targets reach; returns how many each has then."""
+        before, after = lost.count(), found.count()
+        users, sizes = lost.users | found.users, lost.sizes | found.sizes
         changes = {digest: change for digest in users if (change := after[digest] - before[digest])}
         self._add_users(changes)
         others = {
@@ -149,6 +154,3 @@ class Upkeep:
     def _execute(self, statement: Update, digests: Iterable[str], **values: int) -> None:
         for chunk in in_chunks(digests):
             self._connection.execute(statement, {"digests": chunk, **values})
-
-    def _users(self, digests: Iterable[str]) -> dict[str, int]:
-        return {digest: users for chunk in in_chunks(digests) for digest, users in self._connection.execute(USERS, {"digests": chunk})}

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, lite
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.facts import DANGLING
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import read_below
+from stowage.services.metadata.reached import read_reached
 from stowage.services.metadata.records import Role
 from stowage.services.metadata.rows import CHUNK, in_chunks, to_digest
 from stowage.services.metadata.upkeep import USERS, Upkeep
@@ -101,7 +101,7 @@ class SqlUsage:
         return [UsedBlob(to_digest(digest), size, users) for digest, size, users in self._connection.execute(_SHARED, {"most": limit})]
 
     def holdings(self, targets: Iterable[Digest]) -> dict[Digest, Mapping[Digest, int]]:
-        reached = read_below(self._connection, map(str, targets))
+        reached = read_reached(self._connection, map(str, targets))
         held: dict[Digest, dict[Digest, int]] = defaultdict(dict)
         for digest, size in reached.sizes.items():
             for target in reached.roots[digest]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stowage.services.archive.bounds import Costs
@@ -56,13 +56,13 @@ class ConfigFacts:
 class Documents:
     """The documents that an operation has read; what it keeps of a config serves every manifest that shares it.
 
-    `costs`, if given, counts the values of each document before it is decoded, and what is kept of it. `known` are documents that are not
-    read from the store; those that are read are added to it.
+    `costs`, if given, counts the values of each document before it is decoded, and what is kept of it. `read` gets the bytes of a document:
+    from the store, unless the operation has some at hand.
     """
 
-    def __init__(self, costs: Costs | None = None, *, known: dict[Digest, bytes] | None = None) -> None:
+    def __init__(self, costs: Costs | None = None, *, read: Callable[[Engine, Digest], bytes] | None = None) -> None:
         self._costs = costs
-        self._known = known
+        self._read_bytes = read or read_document
         self._sizes: dict[Digest, int] = {}
         self._copied: set[Digest] = set()
         self._configs: dict[Digest, ConfigFacts | InvalidContent] = {}
@@ -121,11 +121,7 @@ class Documents:
 
     def _read(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a document that will be decoded."""
-        raw = self._known.get(digest) if self._known else None
-        if raw is None:
-            raw = read_document(engine, digest)
-            if self._known is not None:
-                self._known[digest] = raw
+        raw = self._read_bytes(engine, digest)
         self._count(raw)
         return raw
 

@@ -70,10 +70,11 @@ def read_graph(
     matcher: PlatformMatcher | None = None,
     tolerant: bool = False,
     documents: Documents | None = None,
+    known: Iterable[Digest] = (),
 ) -> list[ReadManifest]:
     """Read target and every descendant manifest that was stored, children before parents; verify that each is complete.
 
-    `leased` is what the operation's lease holds; `documents` are those that it has read for other targets.
+    `leased` is what the operation's lease holds, `documents` what it has read for other targets. What is `known` is looked up together.
 
     Parses each document strictly, checks the diff_ids of image configs against the layer facts, refuses nesting deeper than a few levels,
     and raises InvalidContent ("missing blob ...") if the config or a non-foreign layer of a manifest that was read is missing.
@@ -89,7 +90,7 @@ def read_graph(
     """
     with engine.metadata.read() as tx:
         reading = _Reading(engine, tx, leased, matcher, tolerant, documents or Documents())
-        if not _sound(reading, _unmarked(reading, [target.digest])):
+        if target.digest not in _sound(reading, _unmarked(reading, {target.digest, *known})):
             raise InvalidContent(f"missing blob {target.digest}")
         if mediatypes.is_manifest(target.media_type):
             _read_manifest(reading, target, optional=False)

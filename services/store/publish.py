@@ -12,6 +12,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import bytes_problem, damaged
 from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import Role
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import dangling_name
@@ -34,10 +35,23 @@ def record_graph(
 
     Raises InvalidContent if the store then has manifests that are nested too deeply: each level multiplies what a change below costs.
     """
-    tx.graph.add_manifests((manifest.document, None if manifest.config is None else configs[manifest.config]) for manifest in graph)
+    manifests = [(manifest.document, None if manifest.config is None else configs[manifest.config]) for manifest in graph]
+    has_levels = tx.graph.add_manifests(manifests)
     tx.graph.add_referrers(referrers)
+    if has_levels or referrers:
+        _check_nesting(tx, graph)
+
+
+def _check_nesting(tx: Transaction, graph: Sequence[ReadManifest]) -> None:
     if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
         raise InvalidContent(f"manifest {graph[-1].document.digest} is nested too deeply together with others in the store")
+
+
+def graph_content(graph: Iterable[ReadManifest]) -> set[Digest]:
+    """The manifests that were read and the blobs they need."""
+    documents = [manifest.document for manifest in graph]
+    blobs = {edge.child.digest for document in documents for edge in document.edges if edge.role is not Role.MANIFEST}
+    return blobs | {document.digest for document in documents}
 
 
 def read_configs(content: ContentStore, graph: Iterable[ReadManifest]) -> dict[Digest, bytes]:
@@ -65,11 +79,12 @@ def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Dig
         if not tx.images.by_target(target.digest):
             tx.images.put(name, target, now)
         return None
-    previous = tx.images.get(name)
+    known = tx.images.named([name, dangling])
+    previous = known.get(name)
     if previous is not None and previous.target.digest == target.digest:
         return None
     tx.images.put(name, target, now)
-    tx.images.delete([dangling])
+    tx.images.delete(known.keys() & {dangling})
     if previous is None or tx.images.by_target(previous.target.digest):
         return None
     tx.images.put(dangling_name(previous.target.digest), previous.target, now)

@@ -14,7 +14,7 @@ from stowage.services.metadata.store import SqlMetadataStore
 from tests.contracts.metadata import ALIVE, digests
 from tests.engines import metadata_store
 from tests.listings import all_records
-from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, digest
+from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest
 
 
 @pytest.fixture
@@ -39,6 +39,17 @@ class TestTransactions:
             assert reading.graph.all_blobs() == {}
         with store.read() as reading:
             assert reading.graph.all_blobs() == {digest("a"): BLOB_BYTES}
+
+    def test_names_that_were_read_may_change_in_the_same_transaction(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            add_image(tx, "m", name="a:1")
+            assert tx.images.named(["a:1", "b:1"]).keys() == {"a:1"}
+            tx.images.delete(["a:1"])
+            for name in ("a:1", "b:1"):
+                tx.images.put(name, descriptor("m"), 2)
+                tx.images.put(name, descriptor("m"), 3)
+            found = tx.images.named(["a:1", "b:1"])
+        assert {name: record.created_at for name, record in found.items()} == {"a:1": 2, "b:1": 2}
 
     def test_writers_of_many_threads_queue(self, store: MetadataStore) -> None:
         def write(number: int) -> None:
@@ -229,6 +240,18 @@ class TestEvents:
             before = tx.events.last()
             _append(tx, "5")
             assert tx.events.last() == before + 1
+
+    def test_they_are_dropped_when_there_are_a_few_too_many(self, database_url: str, store: MetadataStore) -> None:
+        small = metadata_store(database_url, event_history=32)
+        kept = []
+        for number in range(60):
+            with small.write() as tx:
+                for part in range(number % 3 + 1):
+                    _append(tx, f"{number}.{part}")
+            kept.append(len(_actions(small)))
+        small.close()
+        assert max(kept) <= 34
+        assert min(kept[30:]) >= 32
 
     def test_writers_of_many_threads_get_ids_in_the_order_of_their_commits(self, store: MetadataStore, other_store: MetadataStore) -> None:
         def write(number: int) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.metadata.protocol import MetadataStore, Transaction
-from stowage.services.metadata.records import LayerFacts, Selection
+from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role, Selection
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
@@ -165,6 +165,18 @@ class TestGraph:
         with pytest.raises(BlobNotFound, match=f"missing blob {digest('lost.config')} of manifest {digest('lost')}"), store.write() as tx:
             tx.graph.add_manifests([(image_facts(label, []), b"{}") for label in ("o", "lost")])
         assert all_manifests(store).keys() == digests("m", "n", "index")
+
+    def test_levels_are_made_by_manifests_that_are_above_or_below_others(self, store: MetadataStore) -> None:
+        foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+        with store.write() as tx:
+            add_blobs(tx, ["l", *(label + part for label in "mnopq" for part in ("", ".config"))])
+            add_index(tx, "index", ["o"])
+            assert not tx.graph.add_manifests([(image_facts("m", ["l"]), b"{}")])
+            assert tx.graph.add_manifests([(image_facts("n", ["m"]), b"{}")])
+            assert tx.graph.add_manifests([(image_facts("o", ["l"]), b"{}")])
+            assert tx.graph.add_manifests([(image_facts("p", ["m"], layer_type=foreign), b"{}")])
+            outer = ManifestDocument(digest("q"), mediatypes.OCI_INDEX, Kind.INDEX, edges=(Edge(Role.MANIFEST, descriptor("absent")),))
+            assert tx.graph.add_manifests([(outer, None)])
 
     def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
         foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"

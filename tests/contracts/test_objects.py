@@ -88,6 +88,22 @@ def test_the_end_of_a_lease_dooms_what_was_written_under_it(store: MetadataStore
         tx.leases.end(other)
 
 
+def test_the_end_of_a_lease_says_whether_there_is_something_to_remove(store: MetadataStore) -> None:
+    with store.write() as tx:
+        lease = tx.leases.create("pull", **ALIVE)
+        tx.leases.add(lease, [A])
+        assert tx.leases.end(lease) == ({A}, False)
+        assert tx.leases.end(lease) == (set(), False)
+        tx.leases.create("broken", alive=0, expires=-1)
+        assert tx.leases.end(tx.leases.create("pull", **ALIVE)) == (set(), True)
+        tx.leases.end_expired(limit=1)
+        assert tx.leases.end(tx.leases.create("pull", **ALIVE)) == (set(), False)
+    lease = begin(store, "one")
+    with store.write() as tx:
+        assert tx.leases.end(lease) == (set(), True)
+        assert tx.leases.end(tx.leases.create("pull", **ALIVE)) == (set(), True)
+
+
 def test_an_object_that_is_replaced_is_doomed(store: MetadataStore) -> None:
     begin(store, "one", "two")
     record(store, "one")

@@ -99,6 +99,41 @@ def test_a_kept_failure_leaves_its_blobs_until_a_prune(engine: Engine) -> None:
     assert not is_there(engine, digest)
 
 
+def test_a_lease_ends_with_its_last_transaction_and_what_it_alone_held_goes_afterwards(engine: Engine) -> None:
+    target = put_image(engine, layout=simple_layout())
+    with hold(engine.metadata, engine.content, "test") as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        lease.add([target])
+        with lease.ending() as tx:
+            assert tx.leases.held([target, digest]) == {target, digest}
+        with engine.metadata.read() as tx:
+            assert tx.leases.held([target, digest]) == set()
+        assert is_there(engine, digest)
+    assert (is_there(engine, digest), is_there(engine, target)) == (False, True)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_last_transaction_that_fails_is_a_failure_like_any_other(engine: Engine, keeps: bool) -> None:
+    with suppress(RuntimeError), hold(engine.metadata, engine.content, "test", keep_on_failure=keeps) as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        with lease.ending():
+            raise RuntimeError
+    assert is_there(engine, digest) == keeps
+    with engine.metadata.read() as tx:
+        assert bool(tx.leases.held([digest])) == keeps
+
+
+def test_a_failure_after_the_end_of_the_lease_keeps_nothing(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    with suppress(RuntimeError), hold(engine.metadata, engine.content, "test", keep_on_failure=True) as lease:
+        digest = store_bytes(engine, lease, BLOB)
+        with lease.ending():
+            pass
+        lease.renew()  # as its thread may still do
+        raise RuntimeError
+    assert not is_there(engine, digest)
+    assert caplog.records == []
+
+
 def break_off(engine: Engine, whole: bytes, partial: bytes) -> tuple[Digest, Digest]:
     """A pull that was cancelled a day ago, with one blob and the first byte of another; returns their digests."""
     digest, unfinished = Digest.of(whole), Digest.of(partial)

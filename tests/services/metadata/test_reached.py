@@ -23,7 +23,7 @@ def test_every_root_that_reaches_a_digest_is_found(children: dict[str, set[str]]
 def test_bytes_and_numbers_are_those_of_each_root(children: dict[str, set[str]], roots: set[str]) -> None:
     sizes = {digest: 1 << position for position, digest in enumerate(NODES[:5])}
     found = spread(roots, children)
-    reached = Reached({digest: size for digest, size in sizes.items() if digest in found}, found, children)
+    reached = Reached({digest: size for digest, size in sizes.items() if digest in found}, {}, children, found)
     for root in roots:
         assert reached.bytes_by_root()[root] == sum(sizes.get(digest, 0) for digest in below(root, children))
         assert reached.bytes_by_root(lambda digest: digest == "b")[root] == (2 if "b" in below(root, children) else 0)
