@@ -18,7 +18,7 @@ _TRAILER_BYTES = 1 << 16
 """With every read gunicorn searches all of the trailers so far."""
 
 
-class Chunks(ChunkedReader):  # type: ignore[misc] # gunicorn has no types
+class Chunks(ChunkedReader):
     """Reads a body in chunks. Raises InvalidChunkSize if they are too small, and LimitRequestHeaders for too many trailers."""
 
     def __init__(self, request: Any, unreader: object) -> None:
