@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, Connection, Executable, bindparam, delete, insert, select, update
 
 from stowage.services.metadata.facts import RECORDS, to_record
 from stowage.services.metadata.records import ImageRecord, State
@@ -15,12 +15,19 @@ from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 
-_BY_NAME = RECORDS.where(image.c.name == bindparam("name"))
-_DELETE = delete(image).where(image.c.name.in_(bindparam("names", expanding=True))).returning(image.c.target)
+_NAMES: BindParameter[list[str]] = bindparam("names", expanding=True)
+_BY_NAME = RECORDS.where(image.c.name.in_(_NAMES))
+_DELETE = delete(image).where(image.c.name.in_(_NAMES)).returning(image.c.target)
 _BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))
 # Prefixes are ranges of the index: LIKE would ignore case and read every row.
-_TARGETS_BETWEEN = RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
-_NAMES_BETWEEN = RECORDS.where(image.c.name >= bindparam("first"), image.c.name < bindparam("beyond"))
+_is_between = (image.c.name >= bindparam("first")) & (image.c.name < bindparam("beyond"))
+_NAMES_BETWEEN = RECORDS.where(_is_between)
+_FIRST_BETWEEN = (
+    RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
+    .order_by(None)
+    .order_by(image.c.target, image.c.name)
+    .limit(1)
+)
 
 
 class SqlImages:
@@ -29,18 +36,29 @@ class SqlImages:
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
         self._upkeep = upkeep
-        self._absent: set[str] = set()
+        self._read: dict[str, ImageRecord | None] = {}  # what this transaction has read and not changed
 
     def get(self, name: str) -> ImageRecord | None:
-        found = next(iter(self._select(_BY_NAME, {"name": name})), None)
-        self._absent |= set() if found else {name}
+        return self.named([name]).get(name)
+
+    def named(self, names: Collection[str]) -> dict[str, ImageRecord]:
+        found = {record.name: record for chunk in in_chunks(names) for record in self._select(_BY_NAME, {"names": chunk})}
+        self._read |= dict.fromkeys(names) | found
         return found
 
-    def by_target(self, target: Digest) -> list[ImageRecord]:
-        return self._select(_BY_TARGET, {"target": str(target)})
+    def by_target(self, target: Digest, *, repository: str = "", most: int | None = None) -> list[ImageRecord]:
+        query, values = _BY_TARGET, {"target": str(target)}
+        if repository:
+            query, values = query.where(_is_between), values | {"first": f"{repository}:", "beyond": f"{repository}A"}  # `@` is before `A`
+        return self._select(query if most is None else query.limit(most), values)
 
     def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
-        return self._select(_TARGETS_BETWEEN, {"first": f"sha256:{prefix}", "beyond": f"sha256:{prefix}g"})
+        first, beyond = f"sha256:{prefix}", f"sha256:{prefix}g"
+        found: list[ImageRecord] = []
+        while len(found) < 2 and (new := self._select(_FIRST_BETWEEN, {"first": first, "beyond": beyond})):
+            found += new
+            first = f"{new[0].target.digest}:"  # after this target, and before any other
+        return found
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})
@@ -49,8 +67,9 @@ class SqlImages:
         return read_state(self._connection, wanted)
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
-        known = None if name in self._absent else self.get(name)
-        self._absent.discard(name)
+        if name not in self._read:
+            self.get(name)
+        known = self._read.pop(name)
         if known is not None and known.target == target:
             return
         self._upkeep.touch({target.digest, known.target.digest if known else target.digest})
@@ -62,6 +81,7 @@ class SqlImages:
             self._connection.execute(update(image).where(image.c.name == name).values(updated_at=updated_at, **values))
 
     def delete(self, names: Iterable[str]) -> None:
+        self._read.clear()
         for chunk in in_chunks(names):
             self._upkeep.touch(set(map(to_digest, self._connection.scalars(_DELETE, {"names": chunk}))))
 
@@ -70,5 +90,5 @@ class SqlImages:
         images: int = self._connection.scalars(select(store.c.images)).one()
         return images
 
-    def _select(self, query: Executable, values: dict[str, str]) -> list[ImageRecord]:
+    def _select(self, query: Executable, values: Mapping[str, str | list[str]]) -> list[ImageRecord]:
         return [to_record(row) for row in self._connection.execute(query, values)]
