@@ -51,6 +51,7 @@ class _Found:
 def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: Sequence[Platform] = ()) -> list[Removal]:
     """Untag `name`, or delete the image if that is its only name or `name` is its ID; what only it needed is freed at once.
 
+    Hundreds of names are removed one part after the other, as Docker does with each; the image stays if it gets another one meanwhile.
     With `platforms` the names stay. Those platforms' manifests are removed with what only they needed: all of them or, on an error, none.
     Raises InvalidParameter for a blank or malformed name and for platforms without `force`, ImageNotFound, NotFound for a platform that is
     not present, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
@@ -71,10 +72,11 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
         first, *others = batches(found.sharing, most=REMOVED_NAMES)
         removals = _untag(tx, engine, first)
         is_gone = _report_gone(tx, engine, found.target)
-    for batch in others:  # as in Docker, names go one after the other
+    for batch in others:
         with engine.metadata.write() as tx:
-            removals += _untag(tx, engine, still_named(tx, batch))
-            is_gone = _report_gone(tx, engine, found.target)
+            named = still_named(tx, batch)
+            removals += _untag(tx, engine, named)
+            is_gone = bool(named) and _report_gone(tx, engine, found.target)
     sweep(engine.metadata, engine.content, [found.target])
     collect_expired(engine.metadata, engine.content)
     return [*removals, Removal(deleted=str(found.target))] if is_gone else removals
