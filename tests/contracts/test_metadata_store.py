@@ -95,25 +95,6 @@ class TestImages:
             assert [record.name for record in tx.images.by_target(digest("m"))] == ["a:1", "b:1"]
             assert [record.name for record in tx.images.by_target(digest("m"), most=1)] == ["a:1"]
 
-    def test_a_prefix_of_several_ids_finds_two(self, store: MetadataStore) -> None:
-        with store.write() as tx:
-            for content in "mno":
-                add_image(tx, content, name=f"b:{content}")
-                tx.images.put(f"a:{content}", descriptor(content), 1)
-            first, second, _ = sorted("mno", key=lambda content: str(digest(content)))
-            assert [record.name for record in tx.images.by_id_prefix("")] == [f"a:{first}", f"a:{second}"]
-
-    def test_a_target_is_found_by_its_names_in_one_repository(self, store: MetadataStore) -> None:
-        names = ["r.io/a/b:1", "r.io/a:1", "r.io/a:2", f"r.io/a@{digest('m')}", "r.io/ab:1", "r.io/b:1"]
-        with store.write() as tx:
-            add_image(tx, "m", name=names[0])
-            add_image(tx, "n", name="r.io/a:3")
-            for name in names[1:]:
-                tx.images.put(name, descriptor("m"), 1)
-            assert [record.name for record in tx.images.by_target(digest("m"), repository="r.io/a")] == names[1:4]
-            assert [record.name for record in tx.images.by_target(digest("m"), repository="r.io/a", most=1)] == names[1:2]
-            assert tx.images.by_target(digest("m"), repository="r.io/c") == []
-
     def test_count_is_of_targets(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "m", name="a:1")
