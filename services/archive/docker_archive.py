@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stowage.services.archive.compression import Compression
+from stowage.services.archive.oci_layout import MAX_DOCUMENT_VALUES
 from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
@@ -43,7 +44,7 @@ class ArchivedImage:
 def parse_manifest_file(raw: bytes) -> list[ArchivedImage]:
     """Read manifest.json; raises InvalidContent with containerd's words, and "unrecognized image format" for null."""
     try:
-        entries = gojson.decode_first(raw)
+        entries = gojson.decode_first(raw, most=MAX_DOCUMENT_VALUES)
         if entries is not None and not isinstance(entries, list):
             raise unmarshal_error(entries, f"[]{_ENTRY}")
         images = [_parse_entry({} if entry is None else entry) for entry in entries or ()]

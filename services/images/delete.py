@@ -5,7 +5,7 @@ Source: moby daemon/containerd/image_delete.go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ from stowage.services.metadata.summary import ImageSummary, platform_not_found, 
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
+from stowage.services.store.batches import REMOVED_NAMES, batches
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
 
@@ -50,6 +51,7 @@ class _Found:
 def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: Sequence[Platform] = ()) -> list[Removal]:
     """Untag `name`, or delete the image if that is its only name or `name` is its ID; what only it needed is freed at once.
 
+    Hundreds of names are removed one part after the other, as Docker does with each; the image stays if it gets another one meanwhile.
     With `platforms` the names stay. Those platforms' manifests are removed with what only they needed: all of them or, on an error, none.
     Raises InvalidParameter for a blank or malformed name and for platforms without `force`, ImageNotFound, NotFound for a platform that is
     not present, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
@@ -67,11 +69,23 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
             return _untag(tx, engine, found.same)
         if len(found.same) < len(found.sharing) and not force:
             raise _conflict(found.target, "must be forced", "image is referenced in multiple repositories")
-        removals = _untag(tx, engine, found.sharing)
-        log_image(tx, engine, Action.DELETE, found.target, name=found.target)
+        first, *others = batches(found.sharing, most=REMOVED_NAMES)
+        removals = _untag(tx, engine, first)
+        is_gone = _report_gone(tx, engine, found.target)
+    for batch in others:
+        with engine.metadata.write() as tx:
+            named = still_named(tx, batch)
+            removals += _untag(tx, engine, named)
+            is_gone = bool(named) and _report_gone(tx, engine, found.target)
     sweep(engine.metadata, engine.content, [found.target])
     collect_expired(engine.metadata, engine.content)
-    return [*removals, Removal(deleted=str(found.target))]
+    return [*removals, Removal(deleted=str(found.target))] if is_gone else removals
+
+
+def still_named(tx: Transaction, records: Iterable[ImageRecord]) -> list[ImageRecord]:
+    """Those of these records that are as they were read."""
+    known = tx.images.named([record.name for record in records])
+    return [record for record in records if known.get(record.name) == record]
 
 
 def check_not_blank(name: str) -> None:
@@ -132,7 +146,7 @@ def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
     above = tx.graph.ancestors([digest])
     if tx.graph.needing([digest]):
         return "another manifest needs it"
-    if any(tx.images.by_target(each) for each in above - {target}):
+    if any(tx.images.by_target(each, most=1) for each in above - {target}):
         return "another image needs it"
     return "a running transfer needs it" if tx.leases.held(above) else ""
 
@@ -152,6 +166,14 @@ def _untag(tx: Transaction, engine: Engine, records: list[ImageRecord]) -> list[
     for record in named:
         log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
     return [Removal(untagged=familiar_name(record)) for record in named]
+
+
+def _report_gone(tx: Transaction, engine: Engine, target: Digest) -> bool:
+    """Report the image as deleted, unless it has a name."""
+    is_gone = not tx.images.by_target(target, most=1)
+    if is_gone:
+        log_image(tx, engine, Action.DELETE, target, name=target)
+    return is_gone
 
 
 def _same_references(named: Reference | None, records: list[ImageRecord]) -> list[ImageRecord]:

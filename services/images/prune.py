@@ -5,18 +5,18 @@ Source: moby daemon/containerd/image_prune.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict
 from stowage.services.filters import Filters
 from stowage.services.gc.collector import collect_unused, sweep
-from stowage.services.images.delete import Removal
-from stowage.services.metadata.records import ImageRecord
+from stowage.services.images.delete import Removal, still_named
+from stowage.services.metadata.records import ImageRecord, Target
 from stowage.services.metadata.summary import walk_present
 from stowage.services.oci.digest import Digest
-from stowage.services.store.batches import batches
+from stowage.services.store.batches import REMOVED_NAMES, batches
 from stowage.services.store.events import Action, log_image, log_prune
 from stowage.services.store.image_filters import ImageFilter
 from stowage.services.store.resolve import familiar_name
@@ -75,23 +75,29 @@ def _parse(filters: Filters, now: int) -> ImageFilter:
 
 
 def _forget(engine: Engine, image_filter: ImageFilter) -> list[_Forgotten]:
-    """Delete the names that pass and still have the target they were chosen for; returns them in their order."""
+    """Delete the names that pass and have not changed since they were chosen; returns them in their order."""
     with engine.metadata.read() as tx:
         ids = image_filter.find(tx)
     forgotten: list[_Forgotten] = []
     for page in batches(ids):
         for batch in _weighed(engine, image_filter, page):
-            with engine.metadata.write() as tx:
+            with engine.metadata.read() as tx:
                 targets = image_filter.read(tx, batch)
                 manifests = tx.graph.listed(target.digest for target in targets)
-                records = [record for target in targets for record in target.records]
-                tx.images.delete(record.name for record in records)
-                for record in records:
-                    log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
-            for target in targets:
-                present = tuple(dict.fromkeys(walk_present(target.digest, manifests)))
-                forgotten += (_Forgotten(record, present) for record in target.records)
+            present = {target.digest: tuple(dict.fromkeys(walk_present(target.digest, manifests))) for target in targets}
+            forgotten += (_Forgotten(record, present[record.target.digest]) for record in _untag(engine, targets))
     return sorted(forgotten, key=lambda each: each.record.name)
+
+
+def _untag(engine: Engine, targets: Iterable[Target]) -> Iterator[ImageRecord]:
+    """Delete those of these names that have not changed meanwhile, in transactions of bounded size; returns them."""
+    for batch in batches((record for target in targets for record in target.records), most=REMOVED_NAMES):
+        with engine.metadata.write() as tx:
+            records = still_named(tx, batch)
+            tx.images.delete(record.name for record in records)
+            for record in records:
+                log_image(tx, engine, Action.UNTAG, record.target.digest, name=familiar_name(record))
+        yield from records
 
 
 def _weighed(engine: Engine, image_filter: ImageFilter, ids: list[int]) -> Iterator[list[int]]:

@@ -21,11 +21,12 @@ from stowage.services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE,
 from stowage.services.archive.tar_reader import CHUNK
 from stowage.services.archive.tar_writer import NewMember, write_tar
 from stowage.services.engine import Engine
-from stowage.services.errors import Conflict, EngineError, Internal, InvalidParameter, InvalidReference, NotFound
+from stowage.services.errors import EngineError, Internal, InvalidParameter, NotFound
 from stowage.services.gc.leases import hold
+from stowage.services.images.save_names import Chosen, ChosenImages, choose_images
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import ImageRecord, ManifestFacts, Role
-from stowage.services.metadata.summary import PresentManifests, read_manifests, summarize
+from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.summary import summarize
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -33,31 +34,20 @@ from stowage.services.oci.fields import Fields
 from stowage.services.oci.mediatypes import is_index, is_manifest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import best_manifest, is_wanted
-from stowage.services.oci.reference import Reference
-from stowage.services.store.events import Action, image_labels, log_image
-from stowage.services.store.export_target import choose_target
+from stowage.services.store.batches import batches
+from stowage.services.store.events import Action, labels_of_images, log_image
 from stowage.services.store.reading import open_verified, read_document, refuse_damaged
-from stowage.services.store.resolve import image_not_found, resolve_image
 
 _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """An image to save: its record, the name to save it under, the part to save and, if platforms were requested, its manifests."""
-
-    record: ImageRecord
-    reference: Reference | None
-    target: Descriptor
-    manifests: PresentManifests
 
 
 @dataclass(slots=True)
 class _Plan:
     """What the archive will hold: entries of index.json, blobs, and names per manifest of manifest.json.
 
-    `sizes` are those of the blobs' rows, since an index may state any size for a manifest that was absent when it was stored. `whole` are
-    the manifests that are planned with all that is below them, `referrers` the entries of attestations by their digests.
+    `sizes` are those of the blobs' rows, since an index may state any size for a manifest that was absent when it was stored. `targets` are
+    the planned targets, each with the manifest that represents it in manifest.json, if any. `whole` are the manifests that are planned with
+    all that is below them, `referrers` the entries of attestations by their digests.
     """
 
     tx: Transaction
@@ -68,6 +58,7 @@ class _Plan:
     sizes: dict[Digest, int] = field(default_factory=dict)
     names: dict[Digest, list[str]] = field(default_factory=dict)
     manifests: dict[Digest, ManifestFacts] = field(default_factory=dict)
+    targets: dict[Digest, Digest | None] = field(default_factory=dict)
     whole: set[Digest] = field(default_factory=set)
     referrers: dict[Digest, Descriptor] = field(default_factory=dict)
 
@@ -76,94 +67,65 @@ def save_images(
     engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = (), without: Collection[Digest] = ()
 ) -> Generator[bytes, None, None]:
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
+    What is meant several times is saved once.
 
     With one platform its manifest alone becomes the image; with several the index stays and the others are left out. Attestations that the
     index lists for them are included, as are referrers known from a load. Absent content and foreign layers are left out, and layers among
     `without`. Nothing is sent before everything is resolved. Until then raises InvalidReference, InvalidParameter for what is neither
-    manifest nor index, ImageNotFound, NotFound, Conflict; images named before a missing one are reported as saved, as in Docker. Chunks are
-    up to about 1 MiB.
+    manifest nor index and for too many names, ImageNotFound, NotFound, Conflict; images named before a missing one are reported as saved,
+    as in Docker. Chunks are up to about 1 MiB.
     A lease keeps the content until the stream is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
-        chosen: list[_Chosen] = []
+        chosen: ChosenImages = {}
         try:
             with engine.metadata.read() as tx:
-                for name in names:
-                    chosen += (_choose(tx, record, reference, platforms) for record, reference in _select(tx, name))
+                choose_images(tx, names, platforms, chosen)
                 plan = _Plan(tx, engine, PlatformMatcher.any_of(tuple(platforms), engine.platform))
-                for image in chosen:
+                for image in chosen.values():
                     _add_image(plan, image)
                 _add_known_referrers(plan)
                 plan.sizes = tx.graph.blob_sizes(plan.blobs)
                 documents = _documents(plan)
                 plan.blobs -= _layers(plan).intersection(without)
         except EngineError:
-            _log(engine, chosen)
+            _log(engine, chosen.values())
             raise
         if unsound := plan.blobs - lease.add(plan.blobs):
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
-        _log(engine, chosen)
+        _log(engine, chosen.values())
         engine.tally.parts.expect({digest: plan.sizes[digest] for digest in plan.blobs})
         blobs = {blob_member(digest): _blob(engine, digest, plan.sizes[digest]) for digest in plan.blobs}
         yield from write_tar(blobs | documents)
 
 
-def _log(engine: Engine, chosen: Iterable[_Chosen]) -> None:
-    with engine.metadata.write() as tx:
-        for target in (image.target.digest for image in chosen):
-            log_image(tx, engine, Action.SAVE, target, name=target, labels=image_labels(tx, engine, target))
+def _log(engine: Engine, chosen: Iterable[Chosen]) -> None:
+    """Report each name, as Docker does, so that other writers need not wait for all of them."""
+    targets = [image.target.digest for image in chosen]
+    with engine.metadata.read() as tx:
+        labels = labels_of_images(tx, engine, set(targets))
+    for batch in batches(targets):
+        with engine.metadata.write() as tx:
+            for target in batch:
+                log_image(tx, engine, Action.SAVE, target, name=target, labels=labels.get(target))
 
 
-def _select(tx: Transaction, name: str) -> list[tuple[ImageRecord, Reference | None]]:
-    """The records that a name means, each with the reference to save it under."""
-    try:
-        reference = Reference.parse(name)
-    except InvalidReference:
-        return [(resolve_image(tx, name), None)]
-    record = _resolve(tx, name)
-    is_specific = reference.digest is not None or (record is not None and record.target.digest.hex.startswith(name.removeprefix("sha256:")))
-    if reference.is_name_only and not (record and is_specific):
-        found = tx.images.in_repository(reference.name)
-        if not found:
-            raise image_not_found(reference)
-        return [(each, Reference.parse_canonical(each.name)) for each in found]
-    return [(record or resolve_image(tx, name), None if is_specific else reference)]
-
-
-def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
-    try:
-        return resolve_image(tx, name)
-    except NotFound:
-        return None
-
-
-def _choose(tx: Transaction, record: ImageRecord, reference: Reference | None, platforms: Sequence[Platform]) -> _Chosen:
-    manifests = read_manifests(tx, record.target.digest) if platforms else {}
-    target = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
-    return _Chosen(record, reference, target, manifests)
-
-
-def _add_image(plan: _Plan, image: _Chosen) -> None:
+def _add_image(plan: _Plan, image: Chosen) -> None:
     target, reference = image.target, image.reference
     if not is_manifest(target.media_type) and not is_index(target.media_type):
         raise InvalidParameter("only manifests may be exported: invalid argument")
     plan.entries.append(named(target, str(reference)) if reference else unnamed(target))
-    manifest = target.digest if is_manifest(target.media_type) else _preferred_manifest(plan, target)
-    _add_content(plan, target, is_target=True)
+    if target.digest not in plan.targets:
+        plan.targets[target.digest] = target.digest if is_manifest(target.media_type) else _preferred_manifest(plan, target)
+        _add_content(plan, target, is_target=True)
+    manifest = plan.targets[target.digest]
     if manifest is not None:
         names = plan.names.setdefault(manifest, [])
         if reference:
             names.append(reference.tagged().familiar)
     if image.manifests:
         _add_attestations(plan, image)
-
-
-def _platform_manifest(record: ImageRecord, manifests: PresentManifests, platform: Platform) -> Descriptor:
-    try:
-        return choose_target(record, manifests, platform=platform, preferred=platform)
-    except (NotFound, Conflict) as exc:
-        raise type(exc)(f"no suitable export target found: {exc}") from exc
 
 
 def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
@@ -204,7 +166,7 @@ def _add_content(plan: _Plan, descriptor: Descriptor, *, is_target: bool) -> Non
             _add_content(plan, edge.child, is_target=False)
 
 
-def _add_attestations(plan: _Plan, image: _Chosen) -> None:
+def _add_attestations(plan: _Plan, image: Chosen) -> None:
     """Plan the present attestations of the planned manifests; of several for one manifest the last counts."""
     listed = summarize(image.record, image.manifests).manifests
     for subject, attestation in {each.attests: each.descriptor for each in listed if each.attests in plan.blobs}.items():

@@ -42,4 +42,4 @@ def _find_target(tx: Transaction, name: str, preferred: Platform) -> Descriptor:
         raise NotFound(str(exc)) from exc
     if summarize(record, read_manifests(tx, record.target.digest)).best_present(any_platform(preferred)) is None:
         raise platform_not_found(familiar_name(record), None)
-    return tx.images.by_target(record.target.digest)[0].target
+    return tx.images.by_target(record.target.digest, most=1)[0].target

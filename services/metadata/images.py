@@ -20,8 +20,14 @@ _BY_NAME = RECORDS.where(image.c.name.in_(_NAMES))
 _DELETE = delete(image).where(image.c.name.in_(_NAMES)).returning(image.c.target)
 _BY_TARGET = RECORDS.where(image.c.target == bindparam("target"))
 # Prefixes are ranges of the index: LIKE would ignore case and read every row.
-_TARGETS_BETWEEN = RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
-_NAMES_BETWEEN = RECORDS.where(image.c.name >= bindparam("first"), image.c.name < bindparam("beyond"))
+_is_between = (image.c.name >= bindparam("first")) & (image.c.name < bindparam("beyond"))
+_NAMES_BETWEEN = RECORDS.where(_is_between)
+_FIRST_BETWEEN = (
+    RECORDS.where(image.c.target >= bindparam("first"), image.c.target < bindparam("beyond"))
+    .order_by(None)
+    .order_by(image.c.target, image.c.name)
+    .limit(1)
+)
 
 
 class SqlImages:
@@ -40,11 +46,19 @@ class SqlImages:
         self._read |= dict.fromkeys(names) | found
         return found
 
-    def by_target(self, target: Digest) -> list[ImageRecord]:
-        return self._select(_BY_TARGET, {"target": str(target)})
+    def by_target(self, target: Digest, *, repository: str = "", most: int | None = None) -> list[ImageRecord]:
+        query, values = _BY_TARGET, {"target": str(target)}
+        if repository:
+            query, values = query.where(_is_between), values | {"first": f"{repository}:", "beyond": f"{repository}A"}  # `@` is before `A`
+        return self._select(query if most is None else query.limit(most), values)
 
     def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
-        return self._select(_TARGETS_BETWEEN, {"first": f"sha256:{prefix}", "beyond": f"sha256:{prefix}g"})
+        first, beyond = f"sha256:{prefix}", f"sha256:{prefix}g"
+        found: list[ImageRecord] = []
+        while len(found) < 2 and (new := self._select(_FIRST_BETWEEN, {"first": first, "beyond": beyond})):
+            found += new
+            first = f"{new[0].target.digest}:"  # after this target, and before any other
+        return found
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})

@@ -55,10 +55,11 @@ class Images(Protocol):
     def named(self, names: Collection[str]) -> dict[str, ImageRecord]:
         """The records of those of these names that exist."""
 
-    def by_target(self, target: Digest) -> list[ImageRecord]: ...
+    def by_target(self, target: Digest, *, repository: str = "", most: int | None = None) -> list[ImageRecord]:
+        """The first `most` records of a target; only those of one repository if its canonical `domain/path` is given."""
 
     def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
-        """Records whose target is `sha256:<prefix>...`; the prefix is 4 to 64 lower-case hexadecimal characters."""
+        """The first record of each target `sha256:<prefix>...`, of two targets at most; the prefix is 4 to 64 lower-case hex digits."""
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
         """Records named `repository:tag`, for a canonical `domain/path`."""
@@ -67,9 +68,7 @@ class Images(Protocol):
         """The state of the image of this name or target."""
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
-        """Give the name this target. `updated_at` changes only if the target's digest does. Raises Internal for a target without a manifest
-        row.
-        """
+        """Give the name this target; `updated_at` changes only if its digest does. Raises Internal for a target without a manifest row."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete those of these names that exist."""

@@ -75,14 +75,15 @@ def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) 
     return _load(raw, build)
 
 
-def decode_first(raw: bytes) -> object:
+def decode_first(raw: bytes, *, most: int = MAX_VALUES) -> object:
     """Read the first JSON value and nothing after it, like Go's Decoder; raises InvalidContent, `EOF` if there is none.
 
-    If the value is cut off, the error is `unexpected EOF`.
+    If the value is cut off, the error is `unexpected EOF`. The text may have `most` values, which is checked first.
     """
     text = raw.lstrip(b" \t\r\n")
     if not text:
         raise InvalidContent("EOF")
+    check_values(text, most)
     try:
         return _load(text, dict, whole=False)
     except InvalidContent as exc:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,10 @@ from stowage.services.registry.refusals import read_refusal
 from stowage.services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, read_bounded
 
 _MAX_TOKEN_BODY = 1 << 20
+_MAX_TOKEN = 64 << 10
+"""Characters of a token; no server takes longer headers, and real ones have up to some ten thousand."""
+_MAX_TOKENS = 16
+"""How many tokens, the newest, are remembered to redact them in errors; an older one is no longer used."""
 CLIENT_ID = "docker"
 """The name under which a token server knows clients of this kind."""
 _LEAST_LIFETIME = 60
@@ -60,7 +65,7 @@ class Authorizer:
         self._lock = threading.RLock()
         self._challenge: Challenge | None = None
         self._token: _Token | None = None
-        self._tokens: list[str] = []
+        self._tokens: deque[_Token] = deque(maxlen=_MAX_TOKENS)
         given = self._credentials.registry_token
         self._headers = {"Authorization": f"Bearer {given}"} if given else {}
 
@@ -92,9 +97,10 @@ class Authorizer:
         return self._token.refresh if self._token else ""
 
     def secrets(self) -> list[str]:
-        """Every secret that must not be shown in errors."""
+        """Every secret that must not be shown in errors; of tokens the newest, which are those that may be in use."""
         given = self._credentials
-        return [given.password, given.identity_token, given.registry_token, given.basic, *self._tokens]
+        tokens = [text for token in list(self._tokens) for text in (token.text, token.refresh)]
+        return [given.password, given.identity_token, given.registry_token, given.basic, *tokens]
 
     def _authorize(self, challenge: Challenge) -> None:
         if challenge.scheme == "basic":
@@ -104,7 +110,7 @@ class Authorizer:
             return
         self._challenge = challenge
         self._token = self._fetch_token(challenge)
-        self._tokens += [self._token.text, self._token.refresh]
+        self._tokens.append(self._token)
         self._headers = {"Authorization": f"Bearer {self._token.text}"}
 
     def _fetch_token(self, challenge: Challenge) -> _Token:
@@ -160,8 +166,11 @@ def _read_token(body: bytes) -> _Token:
     token = fields.get("access_token") or fields.get("token")
     if not token or not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise RegistryFailure("authorization server did not include a token in the response")
-    refresh = fields.get("refresh_token")
-    return _Token(token, time.monotonic() + _lifetime(fields), refresh if isinstance(refresh, str) else "")
+    stated = fields.get("refresh_token")
+    refresh = stated if isinstance(stated, str) else ""
+    if max(len(token), len(refresh)) > _MAX_TOKEN:
+        raise RegistryFailure(f"authorization server sent a token of more than {_MAX_TOKEN} characters")
+    return _Token(token, time.monotonic() + _lifetime(fields), refresh)
 
 
 def _lifetime(fields: dict[str, object]) -> float:

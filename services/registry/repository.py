@@ -19,7 +19,7 @@ from functools import partial
 from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import InvalidContent, InvalidDigest, NotFound, RegistryFailure
-from stowage.services.oci import mediatypes
+from stowage.services.oci import gojson, mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, schema1_removed
@@ -200,6 +200,7 @@ def _media_type(response: BaseHTTPResponse) -> str:
 
 def _declared(raw: bytes, sent_as: str, reference: Reference) -> str:
     """The media type that a manifest gives itself if it is sent under a general type (application/json, text/plain)."""
+    gojson.check_values(raw, gojson.MAX_VALUES)
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):

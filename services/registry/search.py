@@ -69,7 +69,7 @@ def search_index(
         discard(response)
         raise RegistryFailure(f"unexpected status code {response.status}")
     try:
-        return _read_results(response)
+        return _read_results(response, limit)
     except InvalidContent as exc:
         raise RegistryFailure(f"error decoding registry search results: {exc}") from exc
 
@@ -124,8 +124,8 @@ def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | N
     return {"Authorization": f"Basic {credentials.basic}"}
 
 
-def _read_results(response: BaseHTTPResponse) -> list[FoundRepository]:
-    """The repositories in an answer; anything after its document is ignored. Raises InvalidContent."""
+def _read_results(response: BaseHTTPResponse, limit: int) -> list[FoundRepository]:
+    """The first repositories in an answer; anything after its document is ignored. Raises InvalidContent."""
     try:
         body = read_bounded(response, _MAX_BODY)
     except RegistryFailure as exc:
@@ -135,7 +135,7 @@ def _read_results(response: BaseHTTPResponse) -> list[FoundRepository]:
     except InvalidContent as exc:
         raise InvalidContent(f"more than {_MAX_BODY} bytes" if len(body) > _MAX_BODY else str(exc)) from exc
     results = Fields({} if document is None else document, "SearchResults").array("results") or ()
-    return [_read_result(Fields({} if result is None else result, "SearchResult")) for result in results]
+    return [_read_result(Fields({} if result is None else result, "SearchResult")) for result in results[:limit]]
 
 
 def _read_result(fields: Fields) -> FoundRepository:

@@ -15,6 +15,7 @@ from urllib3.response import BaseHTTPResponse
 from stowage.services.errors import InvalidContent, RegistryFailure
 from stowage.services.oci import gojson
 from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import MAX_VALUES
 from stowage.services.registry.refusals import refused
 from stowage.services.registry.transport import read_bounded
 
@@ -38,6 +39,8 @@ def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[s
         if left < 0:
             raise RegistryFailure(f"the list of tags of {repository} is larger than {_MAX_BYTES} bytes")
         found += _read_page(body)
+        if len(found) > MAX_VALUES:
+            raise RegistryFailure(f"the list of tags of {repository} has more than {MAX_VALUES} tags")
         query = _next_page(response)
         if not query:
             return found

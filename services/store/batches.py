@@ -8,14 +8,19 @@ from typing import TypeVar
 BATCH = 200
 """How many names one transaction changes, or manifests it records, which takes less than a tenth of a second."""
 
+REMOVED_NAMES = 500
+"""How many names one transaction removes, which takes a fraction of a second; what lists show of their image is derived again each time."""
+
 MAX_WEIGHT = 20_000
 """How many links from manifests to others one transaction writes or follows, in a fraction of a second; a single manifest may have more."""
 
 Item = TypeVar("Item")
 
 
-def batches(items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most BATCH and MAX_WEIGHT.
+def batches(
+    items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}, *, most: int = BATCH
+) -> Iterator[list[Item]]:
+    """The items in their order, in lists of at most `most` and MAX_WEIGHT.
 
     An item's weight is that of its parts; one that several items of a list have in common counts once.
     """
@@ -25,7 +30,7 @@ def batches(items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int
     for item in items:
         parts = weigh(item)
         weight = sum(parts[part] for part in parts.keys() - counted)
-        if len(batch) == BATCH or (batch and weight > max(room, 0)):
+        if len(batch) == most or (batch and weight > max(room, 0)):
             yield batch
             batch, counted, room = [], set(), MAX_WEIGHT
             weight = sum(parts.values())

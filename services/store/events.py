@@ -7,7 +7,7 @@ Source: moby daemon/containerd/image_events.go (LogImageEvent with the labels of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from stowage.services.engine import Engine
@@ -54,8 +54,12 @@ def log_prune(tx: Transaction, engine: Engine, freed: int) -> None:
 
 def image_labels(tx: Transaction, engine: Engine, target: Digest) -> Mapping[str, str]:
     """The labels in the config of the manifest that represents an image; none if `target` is not an image's."""
-    records = tx.images.by_target(target)
-    return labels_of_targets(tx, engine, [records[0].target])[target] if records else {}
+    return labels_of_images(tx, engine, [target]).get(target, {})
+
+
+def labels_of_images(tx: Transaction, engine: Engine, targets: Iterable[Digest]) -> dict[Digest, Mapping[str, str]]:
+    """The same for those of these digests that are an image's."""
+    return labels_of_targets(tx, engine, [record.target for target in targets for record in tx.images.by_target(target, most=1)])
 
 
 def labels_of_targets(tx: Transaction, engine: Engine, targets: Sequence[Descriptor]) -> dict[Digest, Mapping[str, str]]:

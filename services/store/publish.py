@@ -76,7 +76,7 @@ def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Dig
     """
     dangling = dangling_name(target.digest)
     if name == dangling:
-        if not tx.images.by_target(target.digest):
+        if not tx.images.by_target(target.digest, most=1):
             tx.images.put(name, target, now)
         return None
     known = tx.images.named([name, dangling])
@@ -85,7 +85,7 @@ def assign_name(tx: Transaction, name: str, target: Descriptor, now: int) -> Dig
         return None
     tx.images.put(name, target, now)
     tx.images.delete(known.keys() & {dangling})
-    if previous is None or tx.images.by_target(previous.target.digest):
+    if previous is None or tx.images.by_target(previous.target.digest, most=1):
         return None
     tx.images.put(dangling_name(previous.target.digest), previous.target, now)
     return previous.target.digest

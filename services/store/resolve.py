@@ -45,9 +45,10 @@ def resolve_image(tx: Transaction, text: str) -> ImageRecord:
     """
     parsed = parse_any(text)
     if isinstance(parsed, Digest):
-        found = tx.images.by_target(parsed)
+        found = tx.images.by_target(parsed, most=1)
     elif parsed.digest is not None:
-        found = [record for record in tx.images.by_target(parsed.digest) if Reference.parse(record.name).name == parsed.name]
+        names = {parsed.name, parsed.familiar_name}  # the internal name of a dangling image is not canonical
+        found = [record for name in names for record in tx.images.by_target(parsed.digest, repository=name, most=1)]
     elif (named := tx.images.get(str(parsed.tagged()))) is not None:
         return named
     else:
@@ -89,7 +90,7 @@ def _resolve_prefix(
         return named, tx.images.by_target(named.target.digest)
     if not found:
         raise image_not_found(parsed)
-    return None, found
+    return None, tx.images.by_target(found[0].target.digest)
 
 
 def _sharing(tx: Transaction, target: Digest, parsed: Reference | Digest) -> list[ImageRecord]:

@@ -36,6 +36,7 @@ class IndexFault(StrEnum):
     OVERSIZED = "more than any index has to say"
     REDIRECTED = "302 to `redirect_to`"
     HANGS_UP = "no answer"
+    GIVEN = "200 with `content`"
 
 
 @dataclass
@@ -44,6 +45,7 @@ class FakeIndex:
 
     results: list[dict[str, Any]] = field(default_factory=list)
     fault: IndexFault | None = None
+    content: bytes = b""
     tls: bool = False
     redirect_to: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -94,6 +96,8 @@ class _Handler(Handler, BaseHTTPRequestHandler):
                 self._send(200, content + b" " * (9 << 20), _JSON)
             case IndexFault.OVERSIZED:
                 self._send(200, content[:-1] + b" " * (9 << 20) + b"}", _JSON)
+            case IndexFault.GIVEN:
+                self._send(200, self.index.content, _JSON)
             case IndexFault.REDIRECTED:
                 self._send(302, b"", {"Location": self.index.redirect_to + self.path})
             case IndexFault.HANGS_UP:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from stowage.services.errors import EngineError, NotFound, RegistryFailure
+from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.auth import _lifetime
+from stowage.services.registry.auth import _lifetime, _read_token
 from stowage.services.registry.challenges import Challenge, parse_challenges
 from stowage.services.registry.protocol import Credentials
 from tests.builders import simple_layout
 from tests.engines import registry_client
-from tests.fake_registry import TOKEN, FakeRegistry
+from tests.fake_registry import TOKEN, Answer, FakeRegistry
+from tests.services.registry.clients import JSON, errors, published
 
 LOGIN = Credentials(username="user", password="p4ss")
 
@@ -189,6 +192,41 @@ class TestTokens:
         with FakeRegistry(auth="bearer", user="user:p4ss").serve() as registry:
             registry.challenge = f'Basic realm="x", Bearer realm="{registry.base}/token",service="fake"'
             assert resolve(registry, LOGIN).size > 0
+
+    @pytest.mark.parametrize("name", ["token", "access_token", "refresh_token"])
+    def test_a_token_that_is_longer_than_any_header_is_refused(self, name: str) -> None:
+        granted = {"token": TOKEN, name: "x" * (64 << 10)}
+        assert getattr(_read_token(json.dumps(granted).encode()), "refresh" if name == "refresh_token" else "text") == granted[name]
+        granted[name] += "x"
+        with FakeRegistry(auth="bearer").serve() as registry:
+            registry.answers["token"] = Answer(200, json.dumps(granted).encode(), JSON)
+            with pytest.raises(RegistryFailure, match="authorization server sent a token of more than 65536 characters$"):
+                resolve(registry)
+
+    def test_an_answer_of_a_token_server_with_too_many_values_is_not_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gojson, "_load", lambda *_, **__: pytest.fail("decoded"))
+        with FakeRegistry(auth="bearer").serve() as registry:
+            values = b"{}," * gojson.MAX_VALUES
+            registry.answers["token"] = Answer(200, b'{"token":"t","values":[' + values + b"0]}", JSON)
+            with pytest.raises(RegistryFailure, match="unable to decode token response: a JSON document has more than 131072 values$"):
+                resolve(registry)
+
+    def test_the_newest_of_many_tokens_are_redacted_and_not_all_kept(self) -> None:
+        def renew_and_refuse(registry: FakeRegistry) -> None:
+            reference = published(registry)
+            with registry_client(insecure=("127.0.0.0/8",)).repository(reference, credentials=None) as repository:
+                descriptor = repository.resolve(reference)
+                for number in range(40):
+                    registry.token = f"token-{number}"
+                    repository.manifest(descriptor)
+                assert len(repository._requests.secrets()) < 40  # type: ignore[attr-defined]
+                registry.answers["1"] = Answer(403, errors("DENIED", message="not with token-38, nor with token-39"), JSON)
+                repository.resolve(reference)
+
+        with FakeRegistry(auth="bearer").serve() as registry:
+            with pytest.raises(EngineError, match=r"not with \[secret\], nor with \[secret\]$"):
+                renew_and_refuse(registry)
+            assert registry.asked().count("GET token") == 41
 
     @pytest.mark.parametrize(
         ("fields", "least", "most"),

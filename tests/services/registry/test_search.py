@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stowage.services.errors import EngineError, InvalidParameter, RegistryFailure
+from stowage.services.oci import gojson
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.protocol import Credentials, FoundRepository
 from tests.engines import registry_client
@@ -203,3 +204,19 @@ def test_what_is_no_host_is_refused(host: str) -> None:
         InvalidParameter,
         f"invalid registry endpoint https://{host}/v1/: invalid reference format",
     )
+
+
+@pytest.mark.parametrize("result", ["{}", "[]", "0", '{"name":"a"}'])
+def test_results_that_are_too_many_are_refused_before_they_are_decoded(
+    index: FakeIndex, monkeypatch: pytest.MonkeyPatch, result: str
+) -> None:
+    monkeypatch.setattr(gojson, "_load", lambda *_, **__: pytest.fail("decoded"))
+    index.fault, index.content = IndexFault.GIVEN, f'{{"results":[{",".join([result] * gojson.MAX_VALUES)}]}}'.encode()
+    with pytest.raises(RegistryFailure, match=f"^{DECODING}a JSON document has more than {gojson.MAX_VALUES} values$"):
+        search(index)
+
+
+def test_results_beyond_the_limit_are_not_read(index: FakeIndex) -> None:
+    index.fault, index.content = IndexFault.GIVEN, b'{"results":[{"name":"a"},{"name":"b"},{"name":1}]}'
+    client = registry_client(insecure=INSECURE)
+    assert [found.name for found in client.search(index.host, "app", limit=2)] == ["a", "b"]

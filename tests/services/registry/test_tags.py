@@ -115,3 +115,14 @@ def test_pages_of_tags_are_bounded_together(registry: FakeRegistry, layout: Layo
         repository, _ = opened(registry, stack)
         with pytest.raises(RegistryFailure, match="larger than 200 bytes"):
             repository.tags()
+
+
+def test_the_tags_of_all_pages_together_are_counted(registry: FakeRegistry, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        registry.publish(layout, layout.manifests[0], tag=f"t{number}")
+    registry.tags_per_page = 2
+    monkeypatch.setattr("stowage.services.registry.tags.MAX_VALUES", 9)
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(RegistryFailure, match="^the list of tags of .* has more than 9 tags$"):
+            repository.tags()

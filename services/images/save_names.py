@@ -1,0 +1,83 @@
+"""Which images the names of a save mean, and which part of each is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from stowage.services.errors import Conflict, InvalidParameter, InvalidReference, NotFound
+from stowage.services.intake.archive_members import MAX_ENTRIES
+from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.records import ImageRecord, ManifestFacts
+from stowage.services.metadata.summary import PresentManifests, read_manifests
+from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
+from stowage.services.store.export_target import choose_target
+from stowage.services.store.resolve import image_not_found, resolve_image
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An image to save: its record, the name to save it under, and the part to save.
+
+    `manifests` are all of its present manifests, if platforms were requested and it is the first name of the image.
+    """
+
+    record: ImageRecord
+    reference: Reference | None
+    target: Descriptor
+    manifests: PresentManifests
+
+
+ChosenImages = dict[tuple[Digest, Reference | None], Chosen]
+"""Each image once under each of its names, and once without a name, in the order in which they were requested."""
+
+
+def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Platform], chosen: ChosenImages) -> None:
+    """Add what the names mean to `chosen`; what the names of one image have in common is found once.
+
+    Raises as `save_images` does. What was meant by the names before is then among the chosen.
+    """
+    parts: dict[Digest, Descriptor] = {}
+    for name in dict.fromkeys(names):
+        for record, reference in _select(tx, name):
+            digest, manifests = record.target.digest, dict[Digest, ManifestFacts]()
+            if digest not in parts:
+                manifests = read_manifests(tx, digest) if platforms else manifests
+                parts[digest] = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
+            target = record.target if parts[digest].digest == digest else parts[digest]  # each name has annotations of its own
+            chosen.setdefault((digest, reference), Chosen(record, reference, target, manifests))
+        if len(chosen) > MAX_ENTRIES:
+            raise InvalidParameter(f"an archive may have at most {MAX_ENTRIES} names")
+
+
+def _select(tx: Transaction, name: str) -> list[tuple[ImageRecord, Reference | None]]:
+    """The records that a name means, each with the reference to save it under."""
+    try:
+        reference = Reference.parse(name)
+    except InvalidReference:
+        return [(resolve_image(tx, name), None)]
+    record = _resolve(tx, name)
+    is_specific = reference.digest is not None or (record is not None and record.target.digest.hex.startswith(name.removeprefix("sha256:")))
+    if reference.is_name_only and not (record and is_specific):
+        found = tx.images.in_repository(reference.name)
+        if not found:
+            raise image_not_found(reference)
+        return [(each, Reference.parse_canonical(each.name)) for each in found]
+    return [(record or resolve_image(tx, name), None if is_specific else reference)]
+
+
+def _resolve(tx: Transaction, name: str) -> ImageRecord | None:
+    try:
+        return resolve_image(tx, name)
+    except NotFound:
+        return None
+
+
+def _platform_manifest(record: ImageRecord, manifests: PresentManifests, platform: Platform) -> Descriptor:
+    try:
+        return choose_target(record, manifests, platform=platform, preferred=platform)
+    except (NotFound, Conflict) as exc:
+        raise type(exc)(f"no suitable export target found: {exc}") from exc
