@@ -272,6 +272,12 @@ class MetadataStore(Protocol):
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
 
+    def is_claimed(self) -> bool:
+        """Whether a content folder is known to have the id."""
+
+    def note_claim(self) -> None:
+        """Note that a content folder has the id."""
+
     def size(self) -> int:
         """Bytes of the database itself on its disk."""
 
