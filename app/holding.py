@@ -94,8 +94,9 @@ def _hold_database(file: Path, folder: Path) -> None:
 
 
 def _require_one_name(real: Path, file: Path) -> None:
-    """Raise ConfigError if the file has names that need not be known here. SQLite's log has the name that was used, so that what one process
-    wrote would be missing under another name.
+    """Raise ConfigError if the file may have a name that is not known here.
+
+    SQLite's log is named after the name in use, so what was written under one name is missing under another.
     """
     if not real.exists():
         return
@@ -106,7 +107,7 @@ def _require_one_name(real: Path, file: Path) -> None:
 
 
 def _mount(path: Path) -> str:
-    """What the system calls the mount that a path is on; empty without /proc. The file is not opened, which would end SQLite's locks on it."""
+    """The mount that a path is on; empty without /proc. The file is not really opened: to close it would release SQLite's locks on it."""
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         lines = Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines()

@@ -117,7 +117,7 @@ def test_a_mounted_file_is_no_name_for_a_database_and_a_mounted_folder_is(databa
     ):
         target.mkdir(exist_ok=True) if source.is_dir() else target.touch()
         name = target / "stowage.db" if source.is_dir() else target
-        words = ["unshare", "--mount", "sh", "-c", script, "sh", source, target, BIN / "stowage"]
+        words = ["unshare", "--mount", "sh", "-c", script, "sh", *map(str, (source, target, BIN / "stowage"))]
         with used(tmp_path / "a", database):
             ended = subprocess.run(words, env=settings(tmp_path / root, str(name)), capture_output=True, text=True, timeout=60)
         assert ended.returncode == status, ended.stderr
