@@ -11,6 +11,7 @@ from werkzeug.routing import MapAdapter, Rule
 
 from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.access import PAGE_MODE
+from stowage.blueprints.client import LOCAL_SHARE
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
@@ -88,6 +89,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[LISTENERS] = Places(max(1, config.threads // 4))
     app.extensions[TRANSFERS] = Transfers(lambda: engine().board)
     app.extensions[SERVING] = lambda: True
+    app.extensions[LOCAL_SHARE] = False
     app.extensions[ADMITS] = (lambda _: True) if config.allow_insecure_tcp else is_admitted
     register_headers(app)
     app.before_request(log_path)

@@ -1,9 +1,14 @@
-"""One service for each folder: its processes hold `<folder>/lock` together, and any other process is refused.
+"""One service for each folder, and one content folder for each SQLite database.
+
+The processes of a service hold `<folder>/lock` together, and any other process is refused.
 
 The lock is a shared flock on a descriptor that is never closed. The system releases it when the last process of the service has ended,
 even a worker that outlived its parent because a client is still streaming. The file names the process that the service belongs to. A
 process that finds the folder held may join only if it belongs to the same one. The workers of one gunicorn therefore share a store,
 although each creates the application itself.
+
+Every process that uses an SQLite database, also a command, holds `<database>-place` in the same way. That file names the content folder,
+and a process that uses another is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from pathlib import Path
 
 from gunicorn.workers.base import Worker
 
+from stowage.services.lock_files import open_lock_file
 from stowage.settings import Config, ConfigError
 
 _MOST_BYTES = 1024
@@ -37,7 +43,7 @@ def hold_folder(folder: Path, setting: str) -> None:
     """Hold one folder, which this setting names; as `hold_folders`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        held = _hold(folder)
+        held = _hold(folder / "lock", identity(_service_pid()))
     except OSError as exc:
         raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
     if not held:
@@ -58,21 +64,65 @@ def require_unheld(folder: Path, config: Config) -> None:
 
 
 def hold_place(config: Config) -> str:
-    """A text that distinguishes the content folder from every other, also from its copies on this and other machines; empty for SQLite.
+    """A text that distinguishes the content folder from every other, also from its copies on this and other machines.
 
     It is random, and in a file of the folder. Each process that uses the store holds the file until it has ended. A process that finds it
     held by no other changes the text. A bucket is distinguished by its URL and its endpoint. Raises ConfigError if the folder cannot be
     used.
+
+    Connections to PostgreSQL need the text. It is empty for SQLite, whose file is held here for this folder, also if that has only partial
+    blobs; raises ConfigError if another process uses it with another.
     """
     if config.database_file:
+        _hold_database(config.database_file, config.content_root)
         return ""
-    if config.bucket:
-        return config.bucket.place
-    folder = config.content_root
+    return config.bucket.place if config.bucket else _hold_place(config.content_root)
+
+
+def _hold_database(file: Path, folder: Path) -> None:
+    """Hold the file of a database for this content folder, whichever of its names is used."""
+    place, real = _hold_place(folder), Path(os.path.realpath(file))
+    try:
+        _require_one_name(real, file)
+        held = _hold(Path(f"{real}-place"), place)
+    except OSError as exc:
+        raise ConfigError(f"STOWAGE_DATABASE_URL: cannot use the folder {real.parent}: {exc.strerror}.") from None
+    if not held:
+        raise ConfigError(
+            f"STOWAGE_DATABASE_URL: another service or command uses the database {file} with another content folder than {folder}."
+        )
+
+
+def _require_one_name(real: Path, file: Path) -> None:
+    """Raise ConfigError if the file may have a name that is not known here.
+
+    SQLite's log is named after the name in use, so what was written under one name is missing under another.
+    """
+    if not real.exists():
+        return
+    if real.stat().st_nlink > 1:
+        raise ConfigError(f"STOWAGE_DATABASE_URL: {file} has more names than one (hard links), and SQLite needs it to have one: copy it.")
+    if _mount(real) != _mount(real.parent):
+        raise ConfigError(f"STOWAGE_DATABASE_URL: {file} is a mount point, and SQLite keeps files beside it: mount its folder instead.")
+
+
+def _mount(path: Path) -> str:
+    """The mount that a path is on; empty without /proc. The file is not really opened: to close it would release SQLite's locks on it."""
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines()
+        return next((line for line in lines if line.startswith("mnt_id:")), "")
+    except FileNotFoundError:
+        return ""
+    finally:
+        os.close(handle)
+
+
+def _hold_place(folder: Path) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(folder):
-            file = os.open(folder / "place", os.O_RDWR | os.O_CREAT, 0o600)
+            file = open_lock_file(folder / "place")
             if _lock(file, fcntl.LOCK_EX):
                 os.ftruncate(file, os.pwrite(file, secrets.token_hex(16).encode(), 0))
             _lock(file, fcntl.LOCK_SH)
@@ -81,14 +131,13 @@ def hold_place(config: Config) -> str:
         raise ConfigError(f"STOWAGE_CONTENT_URL: cannot use the folder {folder}: {exc.strerror}.") from None
 
 
-def _hold(folder: Path) -> bool:
-    """Try to hold the folder, and return whether this process holds it from now on."""
-    owner = identity(_service_pid()).encode()
-    with _alone(folder):
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+def _hold(path: Path, owner: str) -> bool:
+    """Try to hold a file together with others of this owner, and return whether this process holds it from now on."""
+    with _alone(path.parent):
+        lock = open_lock_file(path)
         if _lock(lock, fcntl.LOCK_EX):
-            os.ftruncate(lock, os.pwrite(lock, owner, 0))
-        elif os.pread(lock, _MOST_BYTES, 0) != owner:
+            os.ftruncate(lock, os.pwrite(lock, owner.encode(), 0))
+        elif os.pread(lock, _MOST_BYTES, 0) != owner.encode():
             os.close(lock)
             return False
         return _lock(lock, fcntl.LOCK_SH)
@@ -96,8 +145,8 @@ def _hold(folder: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Admit one process at a time to this folder: a sibling must not read the file before the owner has been written into it."""
-    asking = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Admit one process at a time to this folder: a sibling must not read a file before the owner has been written into it."""
+    asking = open_lock_file(folder / "turn")
     try:
         fcntl.flock(asking, fcntl.LOCK_EX)
         yield

@@ -126,7 +126,7 @@ class Config:
     threads: int = setting(
         "64",
         "Threads of each worker for uploads, downloads and streams. That many run at once; a quarter of them may listen to events. "
-        "Short requests have threads of their own. If there is a unix socket, a quarter is reserved for it.",
+        "Short requests have threads of their own. A quarter, and half of the listeners, are for the unix socket, if any.",
         parsers.parse_small_count,
     )
     min_api_version: ApiVersion = setting("1.24", "Lowest API version that is served.", parsers.parse_version)
@@ -210,9 +210,9 @@ class Config:
     )
     request_memory: int = setting(
         "536870912",
-        "Bytes that all requests of a worker may keep in memory at once. The window of a compressed stream counts (65 MiB for `xz -9`, "
-        "usually 9 for a layer of zstd, none for gzip), and so does what a load keeps of documents, small members and images, and a pull "
-        "of manifests, beyond its first MiB. A request that needs more than is free waits up to 10 seconds for others and is then refused.",
+        "Bytes that a worker's requests may keep in memory at once; a quarter is for the unix socket, if there is one. The window of a "
+        "compressed stream counts (65 MiB for `xz -9`, usually 9 for zstd, none for gzip), and so does what a load keeps of documents, "
+        "small members and images, and a pull of manifests, beyond 1 MiB. Who finds too little free waits 10 seconds, then is refused.",
         parsers.parse_count,
     )
     listed_entries: int = setting(

@@ -23,7 +23,9 @@ def copy_database(config: Config, target: Config, line: ProgressLine) -> str:
     with open_engine(config):
         hold_folders(config)
     _require_unused(target, config)
-    place = hold_place(config) or hold_place(target)
+    _make_folder(target)
+    ours, theirs = hold_place(config), hold_place(target)
+    place = ours or theirs
     _require_room(target, place)
     _upgrade(target, place, line)
     rows = copy_rows(
@@ -48,6 +50,7 @@ def copy_store(config: Config, target: Config, line: ProgressLine) -> str:
         copied = find_copied(content, store_id)
         if target.bucket is None:
             hold_folder(target.content_root, "--to-content")
+        _make_folder(target)
         place = hold_place(target)
         _require_room(target, place, continues=copied is not None)
         _upgrade(target, place, line)
@@ -116,6 +119,11 @@ def _require_unused(target: Config, config: Config) -> None:
         require_unheld(target.database_file.parent, config)
 
 
+def _make_folder(target: Config) -> None:
+    if target.database_file and target.content is not None:
+        target.database_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _require_room(target: Config, place: str, *, continues: bool = False) -> None:
     if target.database_file is None or target.database_file.exists():
         require_room(target.database_url, timeout=target.database_timeout, place=place, continues=continues)
@@ -123,8 +131,6 @@ def _require_room(target: Config, place: str, *, continues: bool = False) -> Non
 
 def _upgrade(target: Config, place: str, line: ProgressLine) -> None:
     line.show("creating the tables")
-    if target.database_file and target.content is not None:
-        target.database_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgrade(target.database_url, target.platform, timeout=target.database_timeout, place=place)
 
 

@@ -69,12 +69,12 @@ def open_engine(config: Config) -> Iterator[Engine]:
 @contextmanager
 def open_metadata(config: Config) -> Iterator[SqlMetadataStore]:
     """Upgrade the database to the newest revision, and open it for the duration of a command; raises as `open_engine` does."""
-    file, place = config.database_file, hold_place(config)
-    if config.bucket or not Layout(config.content_root).store_id.exists():
-        if file and not file.exists():
-            raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {file} does not exist.")
-        if not file and not is_current(config.database_url, timeout=config.database_timeout, place=place):
-            raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
+    file, is_new = config.database_file, config.bucket or not Layout(config.content_root).store_id.exists()
+    if is_new and file and not file.exists():
+        raise ConfigError(f"STOWAGE_ROOT: there is no store in {config.root}: {file} does not exist.")
+    place = hold_place(config)
+    if is_new and not file and not is_current(config.database_url, timeout=config.database_timeout, place=place):
+        raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
     upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place)
     metadata = SqlMetadataStore(config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=place)
     try:

@@ -9,7 +9,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from flask import request
+from flask import current_app, request
+
+LOCAL_SHARE = "stowage.local_share"
+"""Key of the application's extensions: whether a part of what clients share is reserved for those of the worker's unix socket."""
 
 _PRODUCT = re.compile(r"[!#$%&'*+.^_`|~\w-]+(/[!#$%&'*+.^_`|~\w-]+)?", re.ASCII)
 _NAME_LENGTH = 64
@@ -40,6 +43,11 @@ class Client:
 def is_at_health_address() -> bool:
     """Whether the request arrived at the health address; the worker says so (app/health_address.py)."""
     return getattr(request.environ.get("gunicorn.socket"), "is_health", False)
+
+
+def leaves_share() -> bool:
+    """Whether the request must leave something for clients of the unix socket, because it has not come from there."""
+    return current_app.extensions[LOCAL_SHARE] and getattr(request.environ.get("gunicorn.socket"), "family", None) != socket.AF_UNIX
 
 
 def client_name() -> str:

@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 from flask import current_app, request
 from marshmallow import fields
 
-from stowage.blueprints.client import Client, watched_client
+from stowage.blueprints.client import Client, leaves_share, watched_client
 from stowage.blueprints.log_entry import LogEntry, log_entry, log_parameters
 from stowage.blueprints.routing import current_route
 from stowage.blueprints.schemas.base import QuerySchema
@@ -44,8 +44,9 @@ _MAX_PARAMETERS = 10_000
 
 
 def engine() -> Engine:
-    """The engine of this process."""
-    return cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
+    """The engine of this process, with the memory that this request may use."""
+    own = cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
+    return replace(own, memory=own.memory.remote) if leaves_share() else own
 
 
 def operation_engine(registry: str = "") -> Engine:

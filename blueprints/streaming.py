@@ -21,7 +21,7 @@ from typing import TypeVar, cast
 import orjson
 from flask import Response, current_app, request
 
-from stowage.blueprints.client import Client, watched_client
+from stowage.blueprints.client import Client, leaves_share, watched_client
 from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.running import running_operation
@@ -61,16 +61,32 @@ _POLL_SECONDS = 0.15
 _log = logging.getLogger(__name__)
 
 
-class Places(threading.BoundedSemaphore):
-    """A bounded semaphore that knows how many of its places are taken."""
+class Places:
+    """Places for live streams. Those that must leave some for clients of the unix socket take half of them at most."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(count)
-        self._count = count
+        self._count, self._remote_count = count, count - count // 2
+        self._taken = self._remote = 0
+        self._lock = threading.Lock()
 
     @property
     def taken(self) -> int:
-        return self._count - self._value
+        return self._taken
+
+    def take(self, *, remote: bool) -> bool:
+        """Take a place if there is one; returns whether there was."""
+        with self._lock:
+            if self._taken == self._count or (remote and self._remote == self._remote_count):
+                return False
+            self._taken += 1
+            self._remote += remote
+            return True
+
+    def leave(self, *, remote: bool) -> None:
+        """Give a place back."""
+        with self._lock:
+            self._taken -= 1
+            self._remote -= remote
 
 
 def stream_progress(
@@ -121,14 +137,14 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
     """Answer 200 with the pieces as they come; the headers are sent before there is one.
 
     An empty piece means that there are no more now; another is requested a little later. The stream ends with the pieces, or when the
-    client has disconnected or the process is stopping. Raises Unavailable if every place for listeners is taken: the other threads are for
-    other requests.
+    client has disconnected or the process is stopping. Raises Unavailable if every place for listeners that this client may have is taken:
+    the other threads are for other requests.
     """
-    listeners = current_app.extensions[LISTENERS]
-    if not listeners.acquire(blocking=False):
+    listeners, remote = current_app.extensions[LISTENERS], leaves_share()
+    if not listeners.take(remote=remote):
         raise Unavailable("too many clients are listening for events already: try again when one of them has disconnected")
     with ExitStack() as place:
-        place.callback(listeners.release)
+        place.callback(listeners.leave, remote=remote)
         body = _live(next(pieces, None), pieces, watched_client(), current_app.extensions[SERVING])
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)

@@ -24,6 +24,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from stowage.blueprints.client import LOCAL_SHARE
 from stowage.blueprints.streaming import LISTENERS
 from stowage.metrics import METRICS
 from stowage.peers import ADMITS
@@ -70,6 +71,7 @@ class Reception(ThreadWorker):
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self._routes = Routes(self.wsgi.url_map)
+        self.wsgi.extensions[LOCAL_SHARE] = bool(self._doors[True].listeners)
         for door in self._all_doors:
             door.spools = Space(self.wsgi.extensions[CONFIG].content_root)
 

@@ -42,19 +42,24 @@ def are_too_many_members(members: int, size: int) -> bool:
 
 
 class MemoryBudget:
-    """Bytes that the operations of a process may keep together; usable from several threads. `setting` is the setting for the size."""
+    """Bytes that the operations of a process may keep together; usable from several threads. `setting` is the setting for the size.
 
-    def __init__(self, size: int, *, setting: str, wait_seconds: float = _WAIT_SECONDS) -> None:
+    `remote` is the same memory for clients that leave a quarter of it to others: what they take is taken here as well.
+    """
+
+    def __init__(self, size: int, *, setting: str, wait_seconds: float = _WAIT_SECONDS, whole: MemoryBudget | None = None) -> None:
         self._size = size
         self._setting = setting
         self._wait_seconds = wait_seconds
         self._free = size
-        self._changed = Condition()
+        self._whole = whole
+        self._changed: Condition = whole._changed if whole else Condition()
+        self.remote = self if whole else MemoryBudget(size - size // 4, setting=setting, wait_seconds=wait_seconds, whole=self)
 
     @property
     def free(self) -> int:
         """Bytes that are not reserved."""
-        return self._free
+        return min(self._free, self._whole.free) if self._whole else self._free
 
     def reservation(self) -> Reservation:
         """An empty reservation, for one stream or operation; closed by the caller."""
@@ -64,21 +69,28 @@ class MemoryBudget:
         """Take more bytes for an open reservation, as soon as enough are free; raises as `Reservation.hold` does."""
         if size + reservation.size > self._size:
             needed = size + reservation.size
-            raise Forbidden(f"this needs {needed} bytes of memory at once; {self._setting} allows {self._size} for all requests together")
+            whose = "requests over TCP" if self._whole else "requests"
+            raise Forbidden(f"this needs {needed} bytes of memory at once; {self._setting} allows {self._size} for all {whose} together")
         with self._changed:
-            self._changed.wait_for(lambda: reservation.closed or self._free >= size, self._wait_seconds)
-            if reservation.closed or self._free < size:
+            self._changed.wait_for(lambda: reservation.closed or self.free >= size, self._wait_seconds)
+            if reservation.closed or self.free < size:
                 raise Unavailable("other loads, pulls and compressed streams use too much memory: try again when some of them have ended")
-            self._free -= size
+            self._add(-size)
             reservation.size += size
 
     def give_back(self, reservation: Reservation, *, close: bool = False) -> None:
         """Release a reservation's bytes; with `close` it takes none from then on."""
         with self._changed:
-            self._free += reservation.size
+            self._add(reservation.size)
             reservation.size = 0
             reservation.closed = reservation.closed or close
             self._changed.notify_all()
+
+    def _add(self, size: int) -> None:
+        """Add to what is free."""
+        self._free += size
+        if self._whole:
+            self._whole._free += size
 
 
 class Reservation:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stowage.services.content.errors import storage_errors
+from stowage.services.lock_files import open_lock_file
 
 _POLL_SECONDS = 0.05
 
@@ -91,7 +92,7 @@ def is_locked(path: Path) -> bool:
 @storage_errors()
 def _acquire(path: Path) -> int | None:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = open_lock_file(path)
         acquired = False
         try:
             if not _flock(handle):

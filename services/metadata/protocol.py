@@ -14,8 +14,8 @@ all of it back. A read transaction sees one state.
     layer_files  what is in a layer, as it was read at the first look; removed with the blob, and the oldest beyond a limit
     lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
     intent, doomed  objects of a bucket that are being written, and that are to be removed: see objects_protocol.py
-    store      one row: the id of the store, created with its tables and also kept in the content store; the number of targets, and when the
-               last sweep ended
+    store      one row: the id of the store, created with its tables and also kept in the content store; whether a folder has it; the
+               number of targets, and when the last sweep ended
 
 Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
 a foreign layer has a blob row; a blob row has its file, as long as only the engine changes files. Other changes are found by verify and by
@@ -276,6 +276,12 @@ class MetadataStore(Protocol):
 
     def store_id(self) -> str:
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
+
+    def is_claimed(self) -> bool:
+        """Whether a content folder is known to have the id."""
+
+    def note_claim(self) -> None:
+        """Note that a content folder has the id."""
 
     def size(self) -> int:
         """Bytes of the database itself on its disk."""

@@ -125,9 +125,18 @@ def _own_connection(engine: Engine) -> DBAPIConnection:
 
 
 def _make_private(database: str) -> None:
-    """Create the file, if it is missing, for its user alone. SQLite gives the files beside it the same mode, and reports any failure."""
+    """Make the file, and those that SQLite has beside it, its user's alone: whoever may read them may also hold locks on them.
+
+    It is created if it is missing. SQLite gives new files beside it the same mode, and reports any failure. A file that exists is not
+    opened: to close it would release the locks that other connections of this process have.
+    """
+    file = os.path.realpath(database)
     with suppress(OSError):
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for path in (file, f"{file}-wal", f"{file}-shm"):
+        with suppress(OSError):
+            if os.stat(path).st_mode & 0o077:
+                os.chmod(path, 0o600)
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:

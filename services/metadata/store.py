@@ -109,6 +109,14 @@ class SqlMetadataStore:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
 
+    def is_claimed(self) -> bool:
+        with transaction(self._engine(), writes=False) as connection:
+            return bool(connection.scalars(select(store.c.claimed)).one())
+
+    def note_claim(self) -> None:
+        with transaction(self._engine(), writes=True) as connection:
+            connection.execute(update(store).values(claimed=True))
+
     def identity(self) -> str:
         """Which database this is, in words that a copy of it elsewhere does not share."""
         with transaction(self._engine(), writes=False) as connection:

@@ -183,4 +183,5 @@ store = Table(
     Column("platform", TEXT),
     Column("images", BigInteger, nullable=False, server_default="0"),
     Column("swept_at", BigInteger),
+    Column("claimed", Boolean, nullable=False, server_default=false()),
 )

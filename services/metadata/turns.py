@@ -2,7 +2,7 @@
 
 A writer that waits for SQLite does not queue: it retries up to ten times a second, and may find the database locked each time while another
 writes without a pause. So one at a time waits: the threads of a process in their order, and of the processes the one that holds an flock on
-the folder of the database. Whoever has written needs that lock for its next transaction, and gets it after the one that waits.
+a file beside the database. Whoever has written needs that lock for its next transaction, and gets it after the one that waits.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from stowage.services.lock_files import open_lock_file
 from stowage.services.metadata.fifo_lock import FifoLock
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
@@ -40,14 +40,14 @@ class Turns:
     def _lock(self, deadline: float) -> Iterator[bool]:
         """Hold the lock of all processes; yields whether it was got in time. Where it cannot be had, nobody waits for it."""
         try:
-            folder = os.open(Path(self.database).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            handle = open_lock_file(f"{os.path.realpath(self.database)}-turn")
         except OSError:
             yield True
             return
         try:
-            yield _acquire(folder, deadline)
+            yield _acquire(handle, deadline)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def _acquire(handle: int, deadline: float) -> bool:

@@ -6,7 +6,8 @@ claimed by the first database that
 
 - knows at least half of the blobs examined: the folder's own database lacks rows only for the few that a killed process left, while that of
   another store may know a base layer that both have;
-- if there is no blob, has no image either: otherwise the folder is probably an empty mount point whose disk is missing.
+- if there is no blob, has no image either, and no other folder: otherwise the folder is probably an empty mount point whose disk is
+  missing, or the wrong folder. So the database notes when a folder has its id.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ _LOOKED_AT = 1000
 
 def is_one_store(metadata: MetadataStore, content: ContentStore) -> bool:
     """Whether these blobs are those of this database, which claims them if they have no id yet; otherwise changes nothing."""
-    claimed = content.store_id()
-    if claimed is None and _may_claim(metadata, content):
-        claimed = content.claim(metadata.store_id())
-    return claimed == metadata.store_id()
+    own, claimed = metadata.store_id(), content.store_id()
+    if claimed is None:  # looked at again at the end: another process may have claimed the folder in the meantime
+        claimed = content.claim(own) if _may_claim(metadata, content) else content.store_id()
+    if claimed != own:
+        return False
+    if not metadata.is_claimed():
+        metadata.note_claim()
+    return True
 
 
 def _may_claim(metadata: MetadataStore, content: ContentStore) -> bool:
     blobs = {digest for digest, _ in islice(content.blobs(), _LOOKED_AT)}
     with metadata.read() as tx:
-        return 2 * len(tx.graph.present(blobs)) >= len(blobs) if blobs else tx.images.count() == 0
+        return 2 * len(tx.graph.present(blobs)) >= len(blobs) if blobs else tx.images.count() == 0 and not metadata.is_claimed()

@@ -188,6 +188,32 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
         hold_folders(config_of(tmp_path / "file"))
 
 
+def test_who_may_only_read_a_folder_holds_nobody_up(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with running(HOLD, tmp_path):
+            pass
+    finally:
+        os.close(folder)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_lock_that_others_may_open_is_for_its_user_alone_from_then_on(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "lock").chmod(0o666)
+    hold_folders(config_of(tmp_path))
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_is_never_opened_through_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="STOWAGE_ROOT: cannot use the folder .*: Too many levels of symbolic links"):
+        hold_folders(config_of(tmp_path))
+    assert not (tmp_path / "elsewhere").exists()
+
+
 class TestPlaces:
     """What distinguishes a content folder from its copies, for the database."""
 
@@ -209,9 +235,8 @@ class TestPlaces:
         config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path), "STOWAGE_DATABASE_URL": "postgresql:///images"})
         assert hold_place(config) == hold_place(config)
 
-    def test_sqlite_needs_none(self, tmp_path: Path) -> None:
+    def test_sqlite_needs_none_of_its_connections(self, tmp_path: Path) -> None:
         assert hold_place(config_of(tmp_path)) == ""
-        assert list(tmp_path.iterdir()) == []
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import pytest
 from flask import Flask, Response
 
 from stowage.blueprints import streaming
-from stowage.blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar, while_connected
+from stowage.blueprints.client import LOCAL_SHARE
+from stowage.blueprints.streaming import LISTENERS, SERVING, Places, stream_live, stream_progress, stream_tar, while_connected
 from stowage.services.errors import Conflict, Disconnected, InvalidContent, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
 
@@ -290,7 +291,7 @@ def test_an_error_before_a_live_stream_is_left_to_become_a_status(app: Flask) ->
 
     with pytest.raises(Conflict):
         answer(app, lambda: stream_live(pieces(), "application/json"))
-    assert app.extensions[LISTENERS]._value == 16
+    assert app.extensions[LISTENERS].taken == 0
 
 
 class TestWhileConnected:
@@ -317,10 +318,35 @@ class TestWhileConnected:
 
 
 def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:
-    app.extensions[LISTENERS] = threading.BoundedSemaphore(2)
+    app.extensions[LISTENERS] = Places(2)
     first, _ = [answer(app, lambda: stream_live(forever(), "application/json")) for _ in range(2)]
     with pytest.raises(Unavailable, match="^too many clients are listening for events already"):
         answer(app, lambda: stream_live(forever(), "application/json"))
     first.close()
     first.close()
     answer(app, lambda: stream_live(forever(), "application/json")).close()
+
+
+def test_listeners_over_tcp_leave_half_of_the_places_to_the_unix_socket(app: Flask) -> None:
+    app.extensions[LISTENERS], app.extensions[LOCAL_SHARE] = Places(4), True
+
+    def listen(family: socket.AddressFamily) -> Response:
+        with socket.socket(family) as connection, app.test_request_context(environ_overrides={"gunicorn.socket": connection}):
+            return stream_live(forever(), "application/json")
+
+    over_tcp = [listen(socket.AF_INET) for _ in range(2)]
+    with pytest.raises(Unavailable, match="^too many clients are listening for events already"):
+        listen(socket.AF_INET6)
+    local = [listen(socket.AF_UNIX) for _ in range(2)]
+    with pytest.raises(Unavailable, match="^too many clients are listening for events already"):
+        listen(socket.AF_UNIX)
+    over_tcp[0].close()
+    local[0].close()
+    listen(socket.AF_UNIX).close()
+    listen(socket.AF_INET).close()
+
+
+@pytest.mark.parametrize(("places", "remote"), [(1, 1), (2, 1), (3, 2), (16, 8)])
+def test_clients_over_tcp_have_a_place_however_few_there_are(places: int, remote: int) -> None:
+    all_places = Places(places)
+    assert [all_places.take(remote=True) for _ in range(places + 1)].count(True) == remote == all_places.taken

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -193,7 +194,9 @@ def test_events_appear_while_docker_events_has_every_place_of_its_listeners(serv
 
 
 def _listen(service: Service, stack: ExitStack) -> http.client.HTTPResponse:
-    connection = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)))
+    connection = stack.enter_context(closing(http.client.HTTPConnection("localhost", timeout=30)))
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(service.socket))
     connection.request("GET", "/events")
     return stack.enter_context(connection.getresponse())
 

@@ -5,7 +5,9 @@ One worker of few threads, so that an attack needs few connections; who asks mea
 
 from __future__ import annotations
 
+import lzma
 import os
+import random
 import select
 import socket
 import subprocess
@@ -17,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from stowage.server.seats import SPARE
-from tests.builders import Layout, make_layer
+from tests.builders import Layout, make_layer, make_tar
 from tests.conformance.certificates import client_context, tls_settings
 from tests.conformance.conftest import Service, needs
 from tests.conformance.front import NGINX, fronted
@@ -89,6 +91,34 @@ def archive(name: str) -> bytes:
 def begin_upload(connection: socket.socket, content: bytes) -> None:
     """Send a load but for its last byte."""
     connection.sendall(head("POST", "/images/load", CLOSE, f"Content-Length: {len(content)}") + content[:-1])
+
+
+def test_listeners_over_tcp_leave_places_to_the_unix_socket(running: Service, attack: ExitStack) -> None:
+    heads = []
+    for _ in range(MANY):
+        connection = attack.enter_context(over_tcp(running))
+        connection.sendall(head("GET", "/events"))
+        heads.append(connection.recv(12))
+    assert heads.count(b"HTTP/1.1 200") == THREADS // 4 // 2
+    with over_unix(running) as listener:
+        listener.sendall(head("GET", "/events"))
+        assert listener.recv(12) == b"HTTP/1.1 200"
+
+
+def test_streams_held_open_over_tcp_leave_memory_to_the_unix_socket(tmp_path: Path, attack: ExitStack) -> None:
+    stored = lzma.compress(make_tar({"data": random.Random(1).randbytes(1 << 20)}), preset=7)  # a window of 16 MiB
+    with serving(tmp_path, STOWAGE_REQUEST_MEMORY=str(72 << 20)) as service:
+        holding = [attack.enter_context(over_tcp(service)) for _ in range(THREADS)]
+        for number, connection in enumerate(holding):
+            connection.sendall(_import(f"held{number}", stored)[:-1000])
+        assert select.select(holding, [], [], 60)[0]  # TCP clients have taken all that they get
+        with over_unix(service) as connection:
+            connection.settimeout(60)
+            assert parse(ask(connection, _import("local", stored)))[0] == 200
+
+
+def _import(name: str, stored: bytes) -> bytes:
+    return head("POST", f"/images/create?fromSrc=-&repo={name}", CLOSE, f"Content-Length: {len(stored)}") + stored
 
 
 def test_beginnings_of_tls_hold_up_nobody(tmp_path: Path, certificates: Path, attack: ExitStack) -> None:

@@ -190,3 +190,37 @@ def test_closing_a_layer_that_waits_for_memory_ends_its_threads() -> None:
     assert memory.asked.wait(10)
     digester.close()
     assert threading.active_count() == threads
+
+
+def test_remote_clients_leave_a_quarter_of_the_memory() -> None:
+    memory = memory_budget(400 * MIB, wait_seconds=0)
+    remote, other, local = memory.remote.reservation(), memory.remote.reservation(), memory.reservation()
+    remote.hold(300 * MIB)
+    with pytest.raises(Unavailable, match=f"^{BUSY}$"):
+        other.hold(1)
+    local.hold(100 * MIB)
+    assert memory.free == memory.remote.free == 0
+    remote.close()
+    local.hold(50 * MIB)
+    assert (memory.free, memory.remote.free) == (250 * MIB, 250 * MIB)
+    local.close()
+    assert (memory.free, memory.remote.free) == (400 * MIB, 300 * MIB)
+
+
+def test_what_remote_clients_may_never_have_is_refused_at_once() -> None:
+    memory = memory_budget(100, wait_seconds=3600)
+    with pytest.raises(Forbidden, match="^this needs 76 bytes .*; STOWAGE_REQUEST_MEMORY allows 75 for all requests over TCP"):
+        memory.remote.reservation().hold(76)
+    memory.reservation().hold(76)
+
+
+def test_what_a_remote_client_gives_back_wakes_one_that_waits_and_is_local() -> None:
+    memory = Watched(4 * MIB)
+    remote = memory.remote.reservation()
+    remote.hold(3 * MIB)
+    local = memory.reservation()
+    thread, raised = in_thread(lambda: local.hold(2 * MIB))
+    assert memory.asked.wait(10)
+    remote.close()
+    thread.join(10)
+    assert (raised, local.size) == ([], 2 * MIB)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -87,3 +89,17 @@ def test_a_writer_that_waits_too_long_gives_up_and_leaves_its_turn_to_others(dat
     with impatient.write() as tx:
         assert tx.graph.present([digest("a")]) == {digest("a")}
     impatient.close()
+
+
+def test_who_may_only_read_the_folder_of_the_database_keeps_no_writer_waiting(database_url: str) -> None:
+    folder = Path(database_url.removeprefix("sqlite:///")).parent
+    writer = metadata_store(database_url, timeout=0)
+    reader = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        with writer.write() as tx:
+            add_blobs(tx, ["a"])
+    finally:
+        os.close(reader)
+        writer.close()
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()} == {0o600}
