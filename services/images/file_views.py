@@ -9,7 +9,8 @@ from typing import NamedTuple
 from stowage.services.archive.file_list import EntryKind
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.file_changes import Change, ChangedFile
-from stowage.services.images.file_tree import IMPLIED, FileTree, Node
+from stowage.services.images.file_nodes import IMPLIED, Node
+from stowage.services.images.file_tree import FileTree
 from stowage.services.images.layered_files import WastedPath
 
 
