@@ -16,7 +16,7 @@ from stowage.services.images.file_changes import Change, ChangedFile, find_chang
 from stowage.services.images.file_names import possible_paths
 from stowage.services.images.file_tree import FileTree
 from stowage.services.images.file_views import FileItem, Listing, Row, change_rows, describe, page_of
-from stowage.services.images.files import read_files
+from stowage.services.images.files import join_problems, read_files
 from stowage.services.images.layered_files import LayeredFiles, Sum
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
 from stowage.services.kept import Kept
@@ -139,7 +139,7 @@ def _find_changes(
     with closing(engine.memory.reservation()) as memory:
         differing = find_changes(ours.tree, theirs.tree)
         while some := list(islice(differing, _AT_ONCE)):
-            look.check()
+            look.operation.check()
             size = sum(_CHANGE_BYTES + text_memory(each.path) for each in some)
             memory.hold(size)
             weight += size
@@ -180,5 +180,5 @@ def _sums(changes: Sequence[ChangedFile], change: Change) -> tuple[Sum, Sum]:
 
 
 def _problem(image: PlatformImage, files: LayeredFiles) -> str:
-    problems = [f"layer {number}: {effect.problem}" for number, effect in enumerate(files.effects) if effect.problem]
-    return f"image {image.name}: {'; '.join(problems)}" if problems else ""
+    problems = join_problems([effect.problem for effect in files.effects])
+    return problems and f"image {image.name}: {problems}"

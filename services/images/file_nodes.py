@@ -107,6 +107,12 @@ class Journal:
         kept = {name: node for name, node in (copied.children or {}).items() if name not in replaced}
         return kept | {name: node for name, node in replaced.items() if node is not None}
 
+    def is_changed_only_inside(self, before: Node | None, after: Node | None) -> bool:
+        """Whether these are a directory before and after the layer which has the same attributes."""
+        if before is None or after is None or (before.layer, before.entry) != (after.layer, after.entry):
+            return False
+        return self._copies.get(before) is after
+
     def restore(self, before: Node, after: Node | None) -> None:
         """Give a directory back what was in it, unless the other one is its node after the layer: those two share it."""
         if self._copies.get(before, after) is not after:
@@ -131,7 +137,8 @@ def compare(before: Node, after: Node, journal: Journal = NO_JOURNAL) -> Iterato
             below = top or path if is_left != is_right else top
             if is_left or is_right:
                 waiting.append((f"{path}/", left if left and is_left else nothing, right if right and is_right else nothing, below))
-            yield Difference(path, left, right, below or path)
+            if not journal.is_changed_only_inside(left, right):
+                yield Difference(path, left, right, below or path)
 
 
 def _compare(olds: Mapping[str, Node], news: Mapping[str, Node]) -> Iterator[tuple[str, Node | None, Node | None]]:

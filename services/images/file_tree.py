@@ -18,8 +18,10 @@ from stowage.services.archive.file_list import EntryKind, FileList
 from stowage.services.images.file_nodes import IMPLIED, NO_CONTENT, NODE_BYTES, Journal, Node
 
 _STEP = 4096
-_STEPS_PER_NODE = 32
-"""How many entries and directories may be gone through, for each node that there may be. Real images take about one."""
+_STEPS_PER_NODE = 16
+"""How many entries and directories may be gone through, for each node that there may be. Real images take about two."""
+_STEPS_PER_CHANGE = 10
+"""What a directory that a layer changes counts: about as much time."""
 _JOURNAL_BYTES = 300
 """Memory for a directory or a name in a journal, roughly."""
 _FOLDERS = 1000
@@ -196,6 +198,7 @@ class FileTree:
                 below = self.journal.copy(found)
             if below is not found:
                 self.journal.put(node, part, below)
+                self._steps += _STEPS_PER_CHANGE
             node = below
         if len(self._folders) > _FOLDERS:
             self._folders = {"": self.root}

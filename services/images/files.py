@@ -28,6 +28,7 @@ from stowage.services.store.look import Look
 
 _KEPT_BYTES = 48 << 20
 _MORE_NODES = 1000
+_PROBLEMS = 20
 _kept: Kept[Hashable, LayeredFiles] = Kept(_KEPT_BYTES, share=1)
 
 
@@ -151,6 +152,13 @@ def _locate(files: LayeredFiles, listing: Listing) -> Listing:
     return replace(listing, path=next((path for path in paths if files.tree.find(path)), paths[0]))
 
 
+def join_problems(problems: Sequence[str]) -> str:
+    """The first problems of layers, of which those without one have an empty text, and how many more there are."""
+    found = [f"layer {number}: {problem}" for number, problem in enumerate(problems) if problem]
+    more = [f"and {len(found) - _PROBLEMS} more layers"] if len(found) > _PROBLEMS else []
+    return "; ".join(found[:_PROBLEMS] + more)
+
+
 def _answer(
     image: PlatformImage,
     files: LayeredFiles,
@@ -163,7 +171,7 @@ def _answer(
     root = files.tree.root
     wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
     layers = tuple(map(ShownLayer, image.layers, effects))
-    problem = "; ".join(f"layer {number}: {shown.problem}" for number, shown in enumerate(layers) if shown.problem)
+    problem = join_problems([shown.problem for shown in layers])
     return ImageFiles(image, layers, Sum(root.files, root.bytes), wasted, layer, path, total, items, problem)
 
 
@@ -178,7 +186,7 @@ def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], lo
         if len(layers) == len(image.layers):
             _refuse_no_files(image, lists)
         try:
-            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.check)
+            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.operation.check)
         except TooManyNodes:
             raise _too_many(image, most) from None
         except TooManySteps:

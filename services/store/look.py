@@ -14,24 +14,24 @@ class TookTooLong(Forbidden):
 
 
 class Look:
-    """The time that one request has to list files, whatever it has to read for that: all its layers and images together.
+    """The time that one request has to read layers, all those of its images together.
 
-    It belongs to the operation of the thread that makes it, and ends with it.
+    It belongs to the `operation` of the thread that makes it, and ends with it.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._until = time.monotonic() + seconds
-        self._operation = current_operation()
+        self.operation = current_operation()
 
     @property
     def left(self) -> float:
         """Seconds that are left."""
         return self._until - time.monotonic()
 
-    def check(self, task: str = "listing the files") -> None:
+    def check(self, task: str) -> None:
         """Raise TookTooLong if the time is over, and what `Operation.check` raises if nobody waits for the answer any more."""
-        self._operation.check()
+        self.operation.check()
         if self.left < 0:
             raise TookTooLong(f"{task} takes more than {self.seconds} seconds; STOWAGE_LISTING_SECONDS allows more")
 

@@ -13,7 +13,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Damaged, Forbidden, ImageNotFound, InvalidParameter, NotFound, Unsupported
 from stowage.services.images.file_changes import Change
 from stowage.services.images.file_views import Listing
-from stowage.services.images.files import ImageFiles, View, list_files
+from stowage.services.images.files import ImageFiles, View, join_problems, list_files
 from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
@@ -251,8 +251,8 @@ def test_the_time_is_for_all_layers_of_a_request_together(engine: Engine, costs:
     put_layers(engine, "slow", *({f"{number}": b"slow"} for number in range(5)))
     opened = costs.opened
     hurried = replace(engine, limits=replace(engine.limits, listing_seconds=-1))
-    missing = list_files(hurried, "slow").layers
-    assert {shown.problem for shown in missing} == {
+    files = list_files(hurried, "slow")
+    assert {shown.problem for shown in files.layers} == {
         "reading the layers before it takes more than -1 seconds; STOWAGE_LISTING_SECONDS allows more"
     }
     assert costs.opened == opened
@@ -278,3 +278,9 @@ def test_an_image_of_many_layers_with_deep_directories_is_shown_layer_by_layer(e
     with pytest.raises(Forbidden, match=r"^image deep has too many layers with too deep directories .*; look at its layers one by one$"):
         list_files(few, "deep")
     assert list_files(few, "deep", layer="7", view=View.FLAT).total == 1
+
+
+def test_of_many_layers_with_a_problem_the_first_are_named() -> None:
+    assert join_problems(["", "damaged", ""]) == "layer 1: damaged"
+    named = join_problems(["absent"] * 25).split("; ")
+    assert (named[0], named[-2:]) == ("layer 0: absent", ["layer 19: absent", "and 5 more layers"])
