@@ -205,6 +205,7 @@ def _list_layers(
     known: dict[Digest, FileList] = {}
     entries = 0
     for layer in layers:
+        look.operation.check()
         digest = layer.descriptor.digest
         if digest not in known:
             known[digest] = _list_layer_files(engine, layer, look, hold, alone=len(layers) == 1)
