@@ -223,7 +223,7 @@ class Config:
     )
     listing_seconds: int = setting(
         "120",
-        "Seconds that reading the list of files of a layer may take, at the first look into it.",
+        "Seconds that a request may take to read the files of layers, all together, at the first look into them.",
         parsers.parse_count,
     )
     listing_bytes: int = setting(

@@ -28,6 +28,7 @@ from stowage.blueprints.running import running_operation
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import Disconnected, EngineError, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.operations import Operation
 from stowage.services.transfer.retry import awaited
 from stowage.services.transfer.totals import with_totals
 
@@ -165,6 +166,30 @@ def while_connected(call: Callable[[], _T]) -> _T:
         if client is not None and client.is_gone():
             waiting.close()
             log_entry().end(CLIENT_LEFT)
+            raise Disconnected("the client has disconnected")
+
+
+def while_wanted(call: Callable[[], _T]) -> _T:
+    """The result of a call that computes, in this thread. If the client disconnects, the call's next check of its operation raises
+    Disconnected. So the thread, and what the call holds, are free only when it has ended.
+    """
+    try:
+        return _WantedOperation(watched_client()).run(call)
+    except Disconnected:
+        log_entry().end(CLIENT_LEFT)
+        raise
+
+
+class _WantedOperation(Operation):
+    """An operation that ends when its client has disconnected."""
+
+    def __init__(self, client: Client | None) -> None:
+        super().__init__()
+        self._client = client
+
+    def check(self) -> None:
+        super().check()
+        if self._client is not None and self._client.is_gone():
             raise Disconnected("the client has disconnected")
 
 

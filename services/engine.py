@@ -21,8 +21,8 @@ class Limits:
     A transfer, up or down, is tried `download_attempts` times in a row without any progress, the second time after about `retry_seconds`.
     A download makes no progress if fewer than `least_rate` bytes a second arrive for `stall_seconds`. No operation waits longer than
     `turn_seconds` for another writer of the same blob that is slower than that. With fewer than `least_free` bytes free in the content
-    store the service is not ready. `listed_entries` of a layer are listed, and may be in the tree of an image; reading a list may take
-    `listing_seconds`, and all kept lists have `listing_bytes`. The page relates at most `family_images` with each other.
+    store the service is not ready. `listed_entries` of a layer are listed, and may be in the tree of an image; a request may
+    read layers for `listing_seconds`, and all kept lists have `listing_bytes`. The page relates at most `family_images` with each other.
     """
 
     decompression_ratio: int

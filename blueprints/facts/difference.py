@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint
@@ -16,6 +17,7 @@ from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
+from stowage.blueprints.streaming import while_wanted
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.difference import FileDifference, compare_images
 from stowage.services.images.file_names import show_path
@@ -135,4 +137,5 @@ def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()
     platforms = {side: query[side] or query["platform"] for side in ("left_platform", "right_platform")}
-    return dump(compare_images(visible(), query["left"], query["right"], listing=listing_of(query), **platforms))
+    compare = partial(compare_images, visible(), query["left"], query["right"], listing=listing_of(query), **platforms)
+    return dump(while_wanted(compare))

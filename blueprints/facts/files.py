@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -14,6 +16,7 @@ from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, record, written_as
+from stowage.blueprints.streaming import while_wanted
 from stowage.services.images.file_changes import Change
 from stowage.services.images.file_names import show_path
 from stowage.services.images.files import ShownLayer, list_files
@@ -84,4 +87,4 @@ def facts_files(name: str) -> ResponseReturnValue:
     """GET /stowage/images/{name}/files."""
     query = load_query()
     chosen = {key: query[key] for key in ("platform", "layer", "view")}
-    return dump(list_files(visible(), name, listing=listing_of(query), **chosen))
+    return dump(while_wanted(partial(list_files, visible(), name, listing=listing_of(query), **chosen)))

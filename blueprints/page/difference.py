@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
+from stowage.blueprints.streaming import while_wanted
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
 from stowage.services.images.difference import compare_images
 from stowage.services.images.file_views import Listing
@@ -50,7 +52,7 @@ def page_difference() -> ResponseReturnValue:
     if not left or not right:
         return _choose(query, left or right)
     platforms = {side: query[side] for side in ("left_platform", "right_platform")}
-    found = compare_images(visible(), left, right, listing=_listing(query), **platforms)
+    found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
     total = found.files.total if found.files else 0
     pages = {"number": query["page"], "pages": max(1, -(-total // _PER_PAGE))}
     crumbs = crumbs_of(found.files.path if found.files else "")

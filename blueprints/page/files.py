@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response
 from marshmallow import fields
 
@@ -11,6 +13,7 @@ from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
+from stowage.blueprints.streaming import while_wanted
 from stowage.services.images.browse import find_image
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View, list_files
@@ -40,7 +43,7 @@ def page_files(name: str) -> Response:
     listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * _PER_PAGE, limit=_PER_PAGE)
     layer = str(query["layer"] - 1) if query["layer"] else ""
     entry = find_image(visible(), name)
-    found = list_files(visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing)
+    found = while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
     pages = {"number": query["page"], "pages": max(1, -(-found.total // _PER_PAGE))}
     return render(
         "files.html", entry=entry, found=found, given=query, crumbs=crumbs_of(found.path), link=FileLinks(query, order=_ORDER), **pages

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from stowage.services.archive.bounds import text_memory
 from stowage.services.archive.file_list import EntryKind
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, Unsupported
@@ -13,14 +16,16 @@ from stowage.services.images.file_changes import Change, ChangedFile, find_chang
 from stowage.services.images.file_names import possible_paths
 from stowage.services.images.file_tree import FileTree
 from stowage.services.images.file_views import FileItem, Listing, Row, change_rows, describe, page_of
-from stowage.services.images.files import read_files
+from stowage.services.images.files import join_problems, read_files
 from stowage.services.images.layered_files import LayeredFiles, Sum
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
 from stowage.services.kept import Kept
 from stowage.services.oci.platform import Platform
+from stowage.services.store.look import Look
 
 _KEPT_BYTES = 16 << 20
 _CHANGE_BYTES = 200
+_AT_ONCE = 4096
 _kept: Kept[Hashable, tuple[ChangedFile, ...]] = Kept(_KEPT_BYTES, share=1)
 LARGEST = 20
 """How many of the largest differences are told."""
@@ -102,8 +107,9 @@ def _compare_layers(left: Sequence[ImageLayer], right: Sequence[ImageLayer]) -> 
 
 def _compare_files(engine: Engine, left: PlatformImage, right: PlatformImage, listing: Listing) -> tuple[FileDifference, str]:
     """The difference, and a sentence about what is missing from it, if anything."""
-    ours, theirs = read_files(engine, left), read_files(engine, right)
-    changes = _find_changes(left, ours, right, theirs)
+    look = Look(engine.limits.listing_seconds)
+    ours, theirs = read_files(engine, left, look), read_files(engine, right, look)
+    changes = _find_changes(engine, left, ours, right, theirs, look)
     paths = possible_paths(listing.path)
     path = next((path for path in paths if theirs.tree.find(path) or ours.tree.find(path)), paths[0])
     listing = replace(listing, path=path)
@@ -121,14 +127,27 @@ def _compare_files(engine: Engine, left: PlatformImage, right: PlatformImage, li
     return difference, "; ".join(filter(None, (_problem(left, ours), _problem(right, theirs))))
 
 
-def _find_changes(left: PlatformImage, ours: LayeredFiles, right: PlatformImage, theirs: LayeredFiles) -> tuple[ChangedFile, ...]:
+def _find_changes(
+    engine: Engine, left: PlatformImage, ours: LayeredFiles, right: PlatformImage, theirs: LayeredFiles, look: Look
+) -> tuple[ChangedFile, ...]:
     key = tuple(tuple((layer.descriptor.digest, layer.is_present) for layer in image.layers) for image in (left, right))
     known = _kept.get(key)
     if known is not None:
         return known
-    changes = tuple(find_changes(ours.tree, ours.tree.root, theirs.tree, theirs.tree.root))
-    _kept.put(key, changes, _CHANGE_BYTES * len(changes))
-    return changes
+    changes: list[ChangedFile] = []
+    weight = 0
+    with closing(engine.memory.reservation()) as memory:
+        differing = find_changes(ours.tree, theirs.tree)
+        while some := list(islice(differing, _AT_ONCE)):
+            look.operation.check()
+            size = sum(_CHANGE_BYTES + text_memory(each.path) for each in some)
+            memory.hold(size)
+            weight += size
+            changes += some
+    found = tuple(changes)
+    if ours.is_complete and theirs.is_complete:
+        _kept.put(key, found, weight)
+    return found
 
 
 def _topmost(changes: Sequence[ChangedFile]) -> list[Row]:
@@ -161,5 +180,5 @@ def _sums(changes: Sequence[ChangedFile], change: Change) -> tuple[Sum, Sum]:
 
 
 def _problem(image: PlatformImage, files: LayeredFiles) -> str:
-    problems = [f"layer {number}: {effect.problem}" for number, effect in enumerate(files.effects) if effect.problem]
-    return f"image {image.name}: {'; '.join(problems)}" if problems else ""
+    problems = join_problems([effect.problem for effect in files.effects])
+    return problems and f"image {image.name}: {problems}"

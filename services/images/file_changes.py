@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from stowage.services.archive.file_list import EntryKind
-from stowage.services.images.file_tree import IMPLIED, NO_CONTENT, FileTree, Node, compare
+from stowage.services.images.file_nodes import IMPLIED, NO_CONTENT, NO_JOURNAL, Journal, Node, compare
+from stowage.services.images.file_tree import FileTree
 
 
 class Change(StrEnum):
@@ -34,13 +35,19 @@ class ChangedFile(NamedTuple):
     top: str
 
 
-def find_changes(old: FileTree, before: Node, new: FileTree, after: Node) -> Iterator[ChangedFile]:
-    """Every file that differs between two roots of these trees; directories only if their attributes differ, or if they are empty.
+def find_changes(left: FileTree, right: FileTree) -> Iterator[ChangedFile]:
+    """Every file that differs between two trees; directories only if their attributes differ, or if they are empty."""
+    return _find(left, left.root, right, NO_JOURNAL)
 
-    Files that were stored again as they were are among them if both roots are of one tree.
-    """
+
+def last_changes(tree: FileTree) -> Iterator[ChangedFile]:
+    """What the last layer of a tree did, likewise; files that it stored again as they were are among them."""
+    return _find(tree, tree.before, tree, tree.journal)
+
+
+def _find(old: FileTree, before: Node, new: FileTree, journal: Journal) -> Iterator[ChangedFile]:
     seen_before, seen_after = set[int](), set[int]()
-    for path, left, right, top in compare(before, after):
+    for path, left, right, top in compare(before, new.root, journal):
         change = _relation(old, left, new, right)
         node = right or left
         if node is None or _is_silent(left, right, change, in_one_tree=old is new):

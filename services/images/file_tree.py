@@ -4,7 +4,7 @@ Directories merge, everything else replaces what was there. A whiteout removes a
 a directory; what the same layer adds stays. Symlinks are not followed: a directory of an upper layer replaces one. A later entry of a layer
 wins over an earlier one of the same path.
 
-Nodes of a finished layer never change: the next layer copies those that it changes, so two layers can be compared by what differs.
+A layer changes the nodes of directories in place, and keeps a journal of it (file_nodes.py) until the next one is put on top.
 
 Source: OCI image-spec layer.md, "Representing Changes".
 """
@@ -13,69 +13,38 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from stowage.services.archive.file_list import EntryKind, FileList
-
-NO_CONTENT = -1
-NODE_BYTES = 270
-"""Memory for a node, its name included, roughly."""
+from stowage.services.images.file_nodes import IMPLIED, NO_CONTENT, NODE_BYTES, Journal, Node
 
 _STEP = 4096
+_STEPS_PER_NODE = 16
+"""How many entries and directories may be gone through, for each node that there may be. Real images take about two."""
+_STEPS_PER_CHANGE = 10
+"""What a directory that a layer changes counts: about as much time."""
+_JOURNAL_BYTES = 300
+"""Memory for a directory or a name in a journal, roughly."""
 _FOLDERS = 1000
 """How many directories are remembered by path: members of an archive come by directory, and paths may be long."""
-
-IMPLIED = -1
-"""The entry of a directory that no layer lists, but in which something is."""
 
 
 class TooManyNodes(Exception):
     """The directories that entries imply are far more than the entries."""
 
 
-class Node:
-    """A path of an image. `children` are those of a directory, else None. `layer` and `entry` are where its attributes are.
-
-    `content` is the number of a file's content, which hard links share. `bytes` and `files` are those of a file, or of all in a directory,
-    with each content counted once; they are known when the tree is finished.
-    """
-
-    __slots__ = ("_layer_made", "bytes", "children", "content", "entry", "files", "kind", "layer")
-
-    def __init__(self, kind: EntryKind, layer: int, entry: int, made: int, content: int = NO_CONTENT) -> None:
-        self.kind, self.layer, self.entry, self.content = kind, layer, entry, content
-        self.children: dict[str, Node] | None = {} if kind is EntryKind.DIRECTORY else None
-        self._layer_made = made
-        self.bytes = self.files = 0
-
-    def copy_for(self, layer: int) -> Node:
-        """This directory for changes by a layer: itself if that layer has made it, else a copy."""
-        if self._layer_made == layer:
-            return self
-        copied = Node(self.kind, self.layer, self.entry, layer)
-        copied.children = dict(self.children or {})
-        return copied
-
-
-class Difference(NamedTuple):
-    """A path that is not the same node before and after; None where it is absent.
-
-    `top` is the uppermost directory around it that is only on one side, or the path itself.
-    """
-
-    path: str
-    before: Node | None
-    after: Node | None
-    top: str
+class TooManySteps(Exception):
+    """The directories of the layers are so deep that putting them on top of each other takes too long."""
 
 
 class FileTree:
-    """The tree after the layers that were added. `most` limits its nodes; beyond it, `add` raises TooManyNodes. `hold` is called with
-    bytes of memory that nodes are about to take.
+    """The tree after the layers that were added. `most` limits its nodes; beyond it, `add` raises TooManyNodes, and if it has to go through
+    far too many directories, TooManySteps. `hold` is called with bytes of memory that nodes are about to take, and `check` now and then.
     """
 
-    def __init__(self, most: int, hold: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, most: int, hold: Callable[[int], None] = lambda _: None, check: Callable[[], None] = lambda: None) -> None:
         self.root = Node(EntryKind.DIRECTORY, 0, IMPLIED, -1)
+        self.before, self.journal = self.root, Journal(0)
+        """The root without the last layer, and what that changed."""
         self.lists: list[FileList] = []
         self.sizes = array("q")
         """The bytes of each content."""
@@ -83,7 +52,8 @@ class FileTree:
         """The checksum of each content."""
         self.origins: list[tuple[int, int]] = []
         """Layer and entry of each content."""
-        self._left, self._hold = most, hold
+        self._left, self._hold, self._check = most, hold, check
+        self._most_steps, self._steps, self._checked, self._journaled = most * _STEPS_PER_NODE, 0, 0, 0
         self._folders: dict[str, Node] = {}
 
     @property
@@ -91,12 +61,13 @@ class FileTree:
         """How many more nodes there may be."""
         return self._left
 
-    def add(self, listed: FileList) -> Node:
-        """Put a layer on top; returns the root as it was before."""
+    def add(self, listed: FileList) -> None:
+        """Put a layer on top."""
         self._hold(listed.path_weight)  # nodes have the names once more
-        before, layer = self.root, len(self.lists)
+        layer = len(self.lists)
         self.lists.append(listed)
-        self.root = before.copy_for(layer)
+        self.before, self.journal = self.root, Journal(layer)
+        self.root = self.journal.copy(self.before)
         self._folders = {"": self.root}
         self._apply_marks(listed)
         aufs: dict[str, int] = {}
@@ -108,8 +79,20 @@ class FileTree:
                 aufs[path] = self._add_content(layer, entry)
             elif kind not in (EntryKind.WHITEOUT, EntryKind.OPAQUE) and path:
                 self._put(path, self._make(kind, entry, aufs))
+            self.step()
         self._folders = {}
-        return before
+
+    def step(self, path: str = "") -> None:
+        """Count an entry, or the directories of a path, that is gone through; raises TooManySteps."""
+        self._steps += 1 + path.count("/")
+        if self._steps - self._checked >= _STEP:
+            self._checked = self._steps
+            if self._steps > self._most_steps:
+                raise TooManySteps
+            self._check()
+            if self.journal.size > self._journaled:
+                self._hold((self.journal.size - self._journaled) * _JOURNAL_BYTES)
+                self._journaled = self.journal.size
 
     def find(self, path: str) -> Node | None:
         """What is at a clean path."""
@@ -157,19 +140,25 @@ class FileTree:
     def _apply_marks(self, listed: FileList) -> None:
         """Remove what the whiteouts and opaque marks of the layer name, wherever they are in it: they are about lower layers only."""
         for path, kind in zip(listed.paths, listed.kinds, strict=True):
-            if kind is EntryKind.WHITEOUT and self.find(path):
+            if kind not in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
+                continue
+            self.step(path)
+            node = self.find(path)
+            if node is not None and kind is EntryKind.WHITEOUT:
                 folder, _, name = path.rpartition("/")
-                self._names(folder).pop(name, None)
-                self._folders = {"": self.root}
-            elif kind is EntryKind.OPAQUE and (node := self.find(path)) and node.children:
-                self._folder(path).children = {}
-                self._folders = {"": self.root}
+                if path:
+                    self.journal.put(self._folder(folder), name, None)
+            elif node is not None and node.children:
+                self.journal.clear(self._folder(path))
+            if node is not None and node.children:
+                self._folders = {"": self.root}  # those below it are in the tree no more
 
     def _make(self, kind: EntryKind, entry: int, aufs: dict[str, int]) -> Node:
         layer = len(self.lists) - 1
         listed = self.lists[layer]
         if kind is EntryKind.HARDLINK:
             link = listed.links[entry]
+            self.step(link)
             linked = self.find(link)
             content = linked.content if linked else aufs.get(link, NO_CONTENT)
         else:
@@ -183,32 +172,34 @@ class FileTree:
         return len(self.sizes) - 1
 
     def _put(self, path: str, node: Node) -> None:
-        folder, _, name = path.rpartition("/")
-        old = self._names(folder).get(name)
+        parent, _, name = path.rpartition("/")
+        folder = self._folder(parent)
+        old = (folder.children or {}).get(name)
         if old is None:
             self._count()
         elif old.children is not None:
             self._folders = {"": self.root}  # those below it are in the tree no more
-        self._names(folder)[name] = node
-
-    def _names(self, path: str) -> dict[str, Node]:
-        """What is in the directory at this path, for changes by the current layer."""
-        return _children(self._folder(path))
+        self.journal.put(folder, name, node)
 
     def _folder(self, path: str) -> Node:
         """The directory at this path, for changes by the current layer; made, instead of anything else, if there is none."""
         known = self._folders.get(path)
         if known is not None:
             return known
+        self.step(path)
         layer, node = len(self.lists) - 1, self.root
         for part in path.split("/"):
-            children = _children(node)
-            found = children.get(part)
+            found = (node.children or {}).get(part)
             if found is None:
                 self._count()
             if found is None or found.children is None:
-                found = Node(EntryKind.DIRECTORY, layer, IMPLIED, layer)
-            node = children[part] = found.copy_for(layer)
+                below = Node(EntryKind.DIRECTORY, layer, IMPLIED, layer)
+            else:
+                below = self.journal.copy(found)
+            if below is not found:
+                self.journal.put(node, part, below)
+                self._steps += _STEPS_PER_CHANGE
+            node = below
         if len(self._folders) > _FOLDERS:
             self._folders = {"": self.root}
         self._folders[path] = node
@@ -220,35 +211,3 @@ class FileTree:
         self._left -= 1
         if self._left < 0:
             raise TooManyNodes
-
-
-def _children(folder: Node) -> dict[str, Node]:
-    """What is in a directory, to be changed."""
-    return {} if folder.children is None else folder.children
-
-
-def compare(before: Node, after: Node) -> Iterator[Difference]:
-    """Every path below two roots that is not the same node in both."""
-    waiting: list[tuple[str, Node | None, Node | None, str]] = [("", before, after, "")]
-    while waiting:
-        prefix, old, new, top = waiting.pop()
-        olds, news = (old and old.children) or {}, (new and new.children) or {}
-        for name, right in news.items():
-            left = olds.get(name)
-            if left is not right:
-                yield from _pair(prefix + name, left, right, top, waiting)
-        for name, left in olds.items():
-            if name not in news:
-                yield from _pair(prefix + name, left, None, top, waiting)
-
-
-def _pair(
-    path: str, left: Node | None, right: Node | None, top: str, waiting: list[tuple[str, Node | None, Node | None, str]]
-) -> Iterator[Difference]:
-    """The difference of two nodes of one path; what is below them waits."""
-    is_left, is_right = left is not None and left.children is not None, right is not None and right.children is not None
-    if is_left != is_right:
-        top = top or path
-    if is_left or is_right:
-        waiting.append((f"{path}/", left if is_left else None, right if is_right else None, top))
-    yield Difference(path, left, right, top or path)

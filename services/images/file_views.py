@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nlargest, nsmallest
 from typing import NamedTuple
 
 from stowage.services.archive.file_list import EntryKind
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.file_changes import Change, ChangedFile
-from stowage.services.images.file_tree import IMPLIED, FileTree, Node
+from stowage.services.images.file_nodes import IMPLIED, Node
+from stowage.services.images.file_tree import FileTree
 from stowage.services.images.layered_files import WastedPath
 
 
@@ -67,12 +69,15 @@ class Listing:
     limit: int = 100
 
     def __post_init__(self) -> None:
-        if self.sort.removeprefix("-") not in ("", *_ORDERS):
-            raise InvalidParameter(f"sort must be one of {', '.join(_ORDERS)}, with - in front for the largest first")
+        if self.sort.removeprefix("-") not in ("", "name", *_ORDERS):
+            raise InvalidParameter(f"sort must be one of name, {', '.join(_ORDERS)}, with - in front for the largest first")
 
 
-_ORDERS: dict[str, Callable[[Row], object]] = {
-    "name": lambda row: row.path,
+def _path(row: Row) -> str:
+    return row.path
+
+
+_ORDERS: dict[str, Callable[[Row], int]] = {
     "size": lambda row: row.size,
     "growth": lambda row: abs(row.growth),
     "files": lambda row: row.files,
@@ -81,14 +86,29 @@ _ORDERS: dict[str, Callable[[Row], object]] = {
 
 
 def page_of(rows: Iterable[Row], listing: Listing, sort: str) -> tuple[int, list[Row]]:
-    """How many rows contain the text, and those of the page, in the order that is asked for or else in this one."""
+    """How many rows contain the text, and those of the page, in the order that is asked for or else in this one, then by name.
+
+    Only the rows up to the end of the page are kept.
+    """
     wanted = listing.search.casefold()
-    found = [row for row in rows if wanted in row.path.casefold()] if wanted else list(rows)
-    chosen = listing.sort or sort
-    found.sort(key=_ORDERS["name"])  # type: ignore[arg-type]  # so that equal ones have an order
-    if chosen != "name":
-        found.sort(key=_ORDERS[chosen.removeprefix("-")], reverse=chosen.startswith("-"))  # type: ignore[arg-type]
-    return len(found), found[listing.offset : listing.offset + listing.limit]
+    total = 0
+
+    def found() -> Iterator[Row]:
+        nonlocal total
+        for row in rows:
+            if not wanted or wanted in row.path.casefold():
+                total += 1
+                yield row
+
+    chosen, end = listing.sort or sort, listing.offset + listing.limit
+    if chosen == "-name":
+        page = nlargest(end, found(), key=_path)
+    elif chosen == "name":
+        page = nsmallest(end, found(), key=_path)
+    else:
+        value, sign = _ORDERS[chosen.removeprefix("-")], -1 if chosen.startswith("-") else 1
+        page = nsmallest(end, found(), key=lambda row: (sign * value(row), row.path))
+    return total, page[listing.offset :]
 
 
 def tree_rows(tree: FileTree, listing: Listing) -> Iterator[Row]:

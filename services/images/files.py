@@ -14,18 +14,21 @@ from enum import StrEnum
 from stowage.services.archive.file_list import FileList
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
-from stowage.services.images.file_changes import Change
+from stowage.services.images.file_changes import Change, last_changes
 from stowage.services.images.file_names import possible_paths, show_path
-from stowage.services.images.file_tree import TooManyNodes
+from stowage.services.images.file_tree import TooManyNodes, TooManySteps
 from stowage.services.images.file_views import FileItem, Listing, change_rows, describe, page_of, tree_rows, wasted_rows
 from stowage.services.images.layered_files import LayeredFiles, LayerEffect, Sum, layer_files
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
 from stowage.services.kept import Kept
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.store.layer_files import list_layer_files
+from stowage.services.store.look import Look
 
 _KEPT_BYTES = 48 << 20
 _MORE_NODES = 1000
+_PROBLEMS = 20
 _kept: Kept[Hashable, LayeredFiles] = Kept(_KEPT_BYTES, share=1)
 
 
@@ -94,21 +97,22 @@ def list_files(
     """List files of an image, or, with the number or the digest of a layer, what that layer added, changed and removed.
 
     Reads each layer that nobody has looked into before. Raises ImageNotFound, NotFound for a platform, a layer or a path that is not
-    there, Unsupported for what has no layers of files, InvalidParameter, Forbidden for more files than the settings allow, and Damaged.
+    there, Unsupported for what has no layers of files, InvalidParameter, Forbidden for more files or more time than the settings allow,
+    Damaged, and what its operation raises when it has ended.
     """
-    listing = replace(listing or Listing(), flat=view is View.FLAT)
+    listing, look = replace(listing or Listing(), flat=view is View.FLAT), Look(engine.limits.listing_seconds)
     image = read_platform_image(engine, name, platform)
     number = image.find_layer(layer) if layer else None
     if number is None:
-        return _list_whole(image, read_files(engine, image), view, listing)
+        return _list_whole(image, read_files(engine, image, look), view, listing)
     if view is View.WASTED:
         raise InvalidParameter("bytes are wasted in a whole image: leave out the layer")
-    return _list_layer(engine, image, number, listing)
+    return _list_layer(engine, image, number, listing, look)
 
 
-def read_files(engine: Engine, image: PlatformImage) -> LayeredFiles:
+def read_files(engine: Engine, image: PlatformImage, look: Look) -> LayeredFiles:
     """The tree of an image; raises as `list_files` does."""
-    return _read(engine, image, image.layers)
+    return _read(engine, image, image.layers, look)
 
 
 def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: Listing) -> ImageFiles:
@@ -124,20 +128,20 @@ def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: 
     return _answer(image, files, files.effects, None, listing.path, total, items)
 
 
-def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: Listing) -> ImageFiles:
+def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: Listing, look: Look) -> ImageFiles:
     """What one layer did; if the image has too many files for a tree, what is in that layer alone."""
     effects: tuple[LayerEffect | None, ...]
     try:
-        whole = read_files(engine, image)
-        files = _read(engine, image, image.layers[: number + 1])
+        whole = read_files(engine, image, look)
+        files = _read(engine, image, image.layers[: number + 1], look)
         effects = whole.effects
     except Forbidden:
-        whole = files = _read(engine, image, image.layers[number : number + 1])
+        whole = files = _read(engine, image, image.layers[number : number + 1], look)
         effects = (*[None] * number, files.effects[0], *[None] * (len(image.layers) - number - 1))
     if problem := files.effects[-1].problem if not files.effects[-1].entries else "":
         raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {problem}")
     listing = _locate(files, listing)
-    total, page = page_of(change_rows(files.last_changes(), listing), listing, "-size")
+    total, page = page_of(change_rows(last_changes(files.tree), listing), listing, "-size")
     items = tuple(describe(row, files.tree, is_folder=True) for row in page)
     return _answer(image, whole, effects, number, listing.path, total, items)
 
@@ -146,6 +150,13 @@ def _locate(files: LayeredFiles, listing: Listing) -> Listing:
     """The listing with a clean path, the one that there is if its text may mean several."""
     paths = possible_paths(listing.path)
     return replace(listing, path=next((path for path in paths if files.tree.find(path)), paths[0]))
+
+
+def join_problems(problems: Sequence[str]) -> str:
+    """The first problems of layers, of which those without one have an empty text, and how many more there are."""
+    found = [f"layer {number}: {problem}" for number, problem in enumerate(problems) if problem]
+    more = [f"and {len(found) - _PROBLEMS} more layers"] if len(found) > _PROBLEMS else []
+    return "; ".join(found[:_PROBLEMS] + more)
 
 
 def _answer(
@@ -160,39 +171,57 @@ def _answer(
     root = files.tree.root
     wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
     layers = tuple(map(ShownLayer, image.layers, effects))
-    problem = "; ".join(f"layer {number}: {shown.problem}" for number, shown in enumerate(layers) if shown.problem)
+    problem = join_problems([shown.problem for shown in layers])
     return ImageFiles(image, layers, Sum(root.files, root.bytes), wasted, layer, path, total, items, problem)
 
 
-def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer]) -> LayeredFiles:
+def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look) -> LayeredFiles:
     key = (tuple((layer.descriptor.digest, layer.is_present) for layer in layers), engine.limits.listed_entries)
     known = _kept.get(key)
     if known is not None:
         return known
     most = engine.limits.listed_entries
-    lists: list[FileList] = []
     with closing(engine.memory.reservation()) as memory:
-        for layer in layers:
-            lists.append(_list_layer_files(engine, layer, memory.hold, alone=len(layers) == 1))
-            if sum(map(len, lists)) > most:
-                raise _too_many(image, most)
+        lists = _list_layers(engine, image, layers, look, memory.hold)
         if len(layers) == len(image.layers):
             _refuse_no_files(image, lists)
         try:
-            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold)
+            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.operation.check)
         except TooManyNodes:
             raise _too_many(image, most) from None
-    if all(listed.most for listed in lists):  # the others may be there at the next look
+        except TooManySteps:
+            raise _too_deep(image) from None
+    if files.is_complete:
         _kept.put(key, files, files.weight)
     return files
 
 
-def _list_layer_files(engine: Engine, layer: ImageLayer, hold: Callable[[int], None], *, alone: bool) -> FileList:
+def _list_layers(
+    engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look, hold: Callable[[int], None]
+) -> list[FileList]:
+    """The list of each layer; a layer that is there several times is read once."""
+    most = engine.limits.listed_entries
+    lists: list[FileList] = []
+    known: dict[Digest, FileList] = {}
+    entries = 0
+    for layer in layers:
+        look.operation.check()
+        digest = layer.descriptor.digest
+        if digest not in known:
+            known[digest] = _list_layer_files(engine, layer, look, hold, alone=len(layers) == 1)
+        lists.append(known[digest])
+        entries += len(lists[-1])
+        if entries > most:
+            raise _too_many(image, most)
+    return lists
+
+
+def _list_layer_files(engine: Engine, layer: ImageLayer, look: Look, hold: Callable[[int], None], *, alone: bool) -> FileList:
     """The list of a layer, or an empty one that says why it cannot be read now."""
     if not layer.is_present:
         return FileList(problem=layer.absence, is_cut=True, is_tar=False, most=1)
     try:
-        return list_layer_files(engine, layer.descriptor.digest, hold=hold)
+        return list_layer_files(engine, layer.descriptor.digest, look, hold=hold)
     except (BlobNotFound, Damaged, Forbidden) as exc:
         if alone:
             raise
@@ -210,3 +239,9 @@ def _refuse_no_files(image: PlatformImage, lists: Sequence[FileList]) -> None:
 
 def _too_many(image: PlatformImage, most: int) -> Forbidden:
     return Forbidden(f"image {image.name} has more than {most} files; look at its layers one by one, or raise STOWAGE_LISTED_ENTRIES")
+
+
+def _too_deep(image: PlatformImage) -> Forbidden:
+    return Forbidden(
+        f"image {image.name} has too many layers with too deep directories to put them on top of each other; look at its layers one by one"
+    )

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from stowage.services.archive.file_list import FileList
-from stowage.services.images.file_changes import Change, ChangedFile, find_changes
-from stowage.services.images.file_tree import NODE_BYTES, FileTree, Node
+from stowage.services.images.file_changes import Change, last_changes
+from stowage.services.images.file_nodes import NODE_BYTES
+from stowage.services.images.file_tree import FileTree
+
+_LAYER_BYTES = 3000
+"""Memory for what is known of a layer, its entries apart, roughly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +49,17 @@ class WastedPath:
 
 @dataclass(frozen=True, slots=True)
 class LayeredFiles:
-    """The tree of some layers. `before` is its root without the last one; `wasted` has the largest first."""
+    """The tree of some layers. `wasted` has the largest first."""
 
     tree: FileTree
-    before: Node
     effects: tuple[LayerEffect, ...]
     wasted: tuple[WastedPath, ...]
     weight: int
 
-    def last_changes(self) -> Iterator[ChangedFile]:
-        """What the last layer did."""
-        return find_changes(self.tree, self.before, self.tree, self.tree.root)
+    @property
+    def is_complete(self) -> bool:
+        """Whether every layer was read, so that the next look finds the same."""
+        return all(listed.most for listed in self.tree.lists)
 
 
 @dataclass(slots=True)
@@ -73,13 +77,16 @@ class _Sums:
         return Sum(self.files[key], self.bytes[key])
 
 
-def layer_files(lists: Iterable[FileList], *, most: int, hold: Callable[[int], None] = lambda _: None) -> LayeredFiles:
-    """Put layers on top of each other; raises TooManyNodes beyond `most` nodes, and what `hold` raises, which reserves their memory."""
-    tree = FileTree(most, hold)
-    before, changes, entries = tree.root, list[_Sums](), list[int]()
+def layer_files(
+    lists: Iterable[FileList], *, most: int, hold: Callable[[int], None] = lambda _: None, check: Callable[[], None] = lambda: None
+) -> LayeredFiles:
+    """Put layers on top of each other; raises as FileTree does, and what `hold`, which reserves memory, and `check` raise."""
+    tree = FileTree(most, hold, check)
+    changes, entries = list[_Sums](), list[int]()
     for listed in lists:
-        before = tree.add(listed)
-        changes.append(_sum_changes(tree, before))
+        hold(_LAYER_BYTES)
+        tree.add(listed)
+        changes.append(_sum_changes(tree))
         entries.append(len(listed))
     kept = tree.finish()
     stored, gone, wasted = _Sums(), _Sums(), _Sums()
@@ -90,7 +97,7 @@ def layer_files(lists: Iterable[FileList], *, most: int, hold: Callable[[int], N
             gone.add(layer, size)
             if size:
                 wasted.add(tree.lists[layer].paths[entry], size)
-    weight = sum(listed.weight for listed in tree.lists) + (most - tree.nodes_left) * NODE_BYTES
+    weight = sum(listed.weight + _LAYER_BYTES for listed in tree.lists) + (most - tree.nodes_left) * NODE_BYTES
     effects = tuple(
         LayerEffect(
             entries[layer],
@@ -101,16 +108,21 @@ def layer_files(lists: Iterable[FileList], *, most: int, hold: Callable[[int], N
         )
         for layer in range(len(entries))
     )
-    paths = tuple(
-        WastedPath(str(path), size, wasted.files[path], tree.find(str(path)) is not None)
-        for path, size in sorted(wasted.bytes.items(), key=lambda each: (-each[1], str(each[0])))
-    )
+    paths = tuple(_wasted_paths(tree, wasted))
     tree.lists = [replace(listed, paths=[]) for listed in tree.lists]  # nodes have the names
-    return LayeredFiles(tree, before, effects, paths, weight)
+    return LayeredFiles(tree, effects, paths, weight)
 
 
-def _sum_changes(tree: FileTree, before: Node) -> _Sums:
+def _wasted_paths(tree: FileTree, wasted: _Sums) -> Iterator[WastedPath]:
+    for key, size in sorted(wasted.bytes.items(), key=lambda each: (-each[1], str(each[0]))):
+        path = str(key)
+        tree.step(path)
+        yield WastedPath(path, size, wasted.files[key], tree.find(path) is not None)
+
+
+def _sum_changes(tree: FileTree) -> _Sums:
     sums = _Sums()
-    for each in find_changes(tree, before, tree, tree.root):
+    for each in last_changes(tree):
         sums.add(each.change, each.before if each.change is Change.REMOVED else each.after)
+        tree.step()
     return sums

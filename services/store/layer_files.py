@@ -1,7 +1,8 @@
 """The list of files of a layer: kept by the metadata store, or read from the layer at the first look.
 
-One thread of a process reads a layer at a time, and the others then find the list kept. Two processes may read it at once, since that only
-costs time; the last one's list is kept, and it is the same.
+One thread of a process reads a layer at a time, and the others then find the list kept. If the layer is damaged, or reading it takes too
+long, those who waited fail in the same way, and for a while also whoever has no more time for it. If it ends because its client has left,
+the next one reads. Two processes may read a layer at once, since that only costs time; the last one's list is kept, and it is the same.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
+from typing import NamedTuple
 
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.file_list import FileList, inflated_size
 from stowage.services.archive.layer_files import read_layer_files
 from stowage.services.archive.stream import decompress
 from stowage.services.engine import Engine
-from stowage.services.errors import BlobNotFound, EngineError, Forbidden, InvalidContent
+from stowage.services.errors import BlobNotFound, Damaged, EngineError, InvalidContent
+from stowage.services.kept import Kept
 from stowage.services.oci.digest import Digest
-from stowage.services.store.reading import VerifiedBlob, open_verified
+from stowage.services.store.look import Look, TookTooLong
+from stowage.services.store.reading import open_verified
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 10
@@ -27,22 +31,65 @@ _HEAD_BYTES = 10
 _log = logging.getLogger(__name__)
 _turns: dict[Digest, tuple[Lock, int]] = {}
 _turns_lock = Lock()
+_TICK_SECONDS = 0.1
+_FAILED_SECONDS = 600
+_MOST_FAILURES = 1000
 
 
-def list_layer_files(engine: Engine, digest: Digest, *, hold: Callable[[int], None]) -> FileList:
+class _Failure(NamedTuple):
+    """Why reading a layer failed, when, and after how many seconds."""
+
+    error: type[Damaged | TookTooLong]
+    message: str
+    moment: float
+    took: float
+
+
+_failures: Kept[Digest, _Failure] = Kept(_MOST_FAILURES)
+
+
+def list_layer_files(engine: Engine, digest: Digest, look: Look, *, hold: Callable[[int], None]) -> FileList:
     """What is in the layer blob of this digest; see `FileList.problem` for what is missing.
 
     Reads the blob unless its list is kept, and keeps the list. Nothing is unpacked. `hold` reserves the memory of the list while it grows.
-    Raises BlobNotFound, Damaged (then the blob is marked), Forbidden if it takes too long, and what reservations raise.
+    Raises BlobNotFound, Damaged (then the blob is marked), what `Look.check` raises, and what reservations raise.
     """
     if (known := _kept(engine, digest, hold)) is not None:
         return known
-    with _turn(digest):
+    began = time.monotonic()
+    with _turn(digest, look):
         if (known := _kept(engine, digest, hold)) is not None:
             return known
-        found = _read(engine, digest, hold)
+        _share_failure(digest, look, began)
+        found = _try(engine, digest, look, hold)
         _keep(engine, digest, found)
         return found
+
+
+def _share_failure(digest: Digest, look: Look, began: float) -> None:
+    """Raise what reading the layer raised since the look began, or, for a while, if the look has no more time than was not enough."""
+    failure = _failures.get(digest)
+    if failure is None:
+        return
+    is_hopeless = failure.error is TookTooLong and failure.took >= look.left and time.monotonic() - failure.moment < _FAILED_SECONDS
+    if is_hopeless or (failure.error is Damaged and failure.moment >= began):
+        raise failure.error(failure.message)
+
+
+def _try(engine: Engine, digest: Digest, look: Look, hold: Callable[[int], None]) -> FileList:
+    """Read the layer, and remember a failure that another look would share."""
+    look.check("reading the layers before it")
+    began = time.monotonic()
+    try:
+        return _read(engine, digest, look, hold)
+    except (Damaged, TookTooLong) as exc:
+        now = time.monotonic()
+        _failures.put(digest, _Failure(type(exc), str(exc), now, now - began), 1)
+        raise
+
+
+def _task(digest: Digest) -> str:
+    return f"reading the files of layer {digest}"
 
 
 def _kept(engine: Engine, digest: Digest, hold: Callable[[int], None]) -> FileList | None:
@@ -71,29 +118,20 @@ def _keep(engine: Engine, digest: Digest, found: FileList) -> None:
         _log.warning("could not keep the list of files of layer %s", digest, exc_info=True)
 
 
-def _read(engine: Engine, digest: Digest, hold: Callable[[int], None]) -> FileList:
+def _read(engine: Engine, digest: Digest, look: Look, hold: Callable[[int], None]) -> FileList:
     with engine.metadata.read() as tx:
         size = tx.graph.blob_sizes([digest]).get(digest)
     if size is None:
         raise BlobNotFound(f"no blob {digest}")
     with open_verified(engine, digest, size) as blob:
-        stored = _stored(blob, digest, engine.limits.listing_seconds)
+        stored = look.checked(iter(lambda: blob.read(_CHUNK_BYTES), b""), _task(digest))
         head = next(stored, b"")
         compression = Compression.detect(head[:_HEAD_BYTES])
         with closing(decompress(_chain(head, stored), compression, engine.bounds)) as chunks:
-            found = read_layer_files(chunks, most=engine.limits.listed_entries, hold=hold)
+            found = read_layer_files(look.checked(chunks, _task(digest)), most=engine.limits.listed_entries, hold=hold)
         for _ in stored:  # the digest is that of all bytes
             pass
     return found
-
-
-def _stored(blob: VerifiedBlob, digest: Digest, seconds: int) -> Iterator[bytes]:
-    """The bytes of a blob, read until it takes too long."""
-    until = time.monotonic() + seconds
-    while chunk := blob.read(_CHUNK_BYTES):
-        yield chunk
-        if time.monotonic() > until:
-            raise Forbidden(f"reading the files of layer {digest} takes more than {seconds} seconds; STOWAGE_LISTING_SECONDS allows more")
 
 
 def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -103,14 +141,18 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _turn(digest: Digest) -> Iterator[None]:
-    """Read this layer alone in this process."""
+def _turn(digest: Digest, look: Look) -> Iterator[None]:
+    """Read this layer alone in this process, after a wait that ends with the look."""
     with _turns_lock:
         lock, waiting = _turns.get(digest, (Lock(), 0))
         _turns[digest] = lock, waiting + 1
     try:
-        with lock:
+        while not lock.acquire(timeout=_TICK_SECONDS):
+            look.check("waiting for another look into the layer")
+        try:
             yield
+        finally:
+            lock.release()
     finally:
         with _turns_lock:
             lock, waiting = _turns.pop(digest)

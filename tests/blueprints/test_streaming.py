@@ -15,9 +15,11 @@ from flask import Flask, Response
 
 from stowage.blueprints import streaming
 from stowage.blueprints.client import LOCAL_SHARE
-from stowage.blueprints.streaming import LISTENERS, SERVING, Places, stream_live, stream_progress, stream_tar, while_connected
+from stowage.blueprints.log_entry import CLIENT_LEFT, log_entry
+from stowage.blueprints.streaming import LISTENERS, SERVING, Places, stream_live, stream_progress, stream_tar, while_connected, while_wanted
 from stowage.services.errors import Conflict, Disconnected, InvalidContent, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.registry.operations import current_operation
 
 
 def answer(app: Flask, stream: Callable[[], Response], **environ: Any) -> Response:
@@ -315,6 +317,36 @@ class TestWhileConnected:
                 while_connected(lambda: goes_on.wait(20))
         assert not goes_on.is_set()
         goes_on.set()
+
+
+class TestWhileWanted:
+    """What a view computes."""
+
+    def test_its_result_and_its_error_are_those_of_the_call(self, app: Flask) -> None:
+        def fail() -> None:
+            raise Conflict("words")
+
+        with app.test_request_context():
+            assert while_wanted(lambda: 42) == 42
+            with pytest.raises(Conflict, match="words"):
+                while_wanted(fail)
+
+    def test_it_ends_at_the_next_check_when_the_client_goes(self, app: Flask) -> None:
+        ours, theirs = socket.socketpair()
+        checks = 0
+
+        def compute() -> None:
+            nonlocal checks
+            for checks in range(10):
+                current_operation().check()
+                if checks == 2:
+                    theirs.close()
+
+        with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
+            with pytest.raises(Disconnected, match="the client has disconnected"):
+                while_wanted(compute)
+            assert log_entry().fields["outcome"] == CLIENT_LEFT
+        assert checks == 3
 
 
 def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:

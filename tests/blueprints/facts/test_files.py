@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -161,3 +162,17 @@ def test_names_that_are_no_utf8_are_escaped(engine: Engine, client: FlaskClient)
 
 def test_it_has_no_api_version(client: FlaskClient) -> None:
     assert client.get("/v1.45" + PATH).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/stowage/images/new/files", "/stowage/images/new/files?layer=0", "/stowage/difference?left=new&right=new"]
+)
+def test_a_look_ends_when_its_client_has_left_and_the_next_one_works(engine: Engine, client: FlaskClient, path: str) -> None:
+    layout = Layout()
+    put_image(engine, "new", layout, layout.image([make_tar({"seen by nobody": path.encode()})]))
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        response = client.get(path, environ_overrides={"gunicorn.socket": ours})
+        assert response.json == {"message": "the client has disconnected"}
+    assert client.get(path).status_code == 200

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import tarfile
 import tracemalloc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
 from stowage.services.archive.file_list import FileList
 from stowage.services.archive.layer_files import read_layer_files
-from stowage.services.images.file_changes import Change
-from stowage.services.images.file_tree import FileTree, TooManyNodes
+from stowage.services.images.file_changes import Change, last_changes
+from stowage.services.images.file_nodes import Node
+from stowage.services.images.file_tree import FileTree, TooManyNodes, TooManySteps
 from stowage.services.images.layered_files import LayeredFiles, Sum, layer_files
 from tests.builders import Link, make_tar
 
@@ -49,7 +50,7 @@ def paths(*layers: Members | FileList) -> list[str]:
 
 def changes(files: LayeredFiles) -> dict[str, tuple[Change, int, int]]:
     """What the last layer did."""
-    return {each.path: (each.change, each.before, each.after) for each in files.last_changes()}
+    return {each.path: (each.change, each.before, each.after) for each in last_changes(files.tree)}
 
 
 def test_directories_merge_and_files_are_replaced() -> None:
@@ -227,11 +228,70 @@ def test_memory_of_implied_directories_is_asked_for_and_little_besides() -> None
     assert peak < 2 * sum(asked)
 
 
-def test_a_layer_never_changes_the_tree_below_it() -> None:
+class Unread(dict[str, Node]):
+    """Names that are looked up one by one, never all of them."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("every name of the directory was gone through")
+
+    items = keys = values = copy = __iter__  # type: ignore[assignment]
+
+
+def test_a_layer_goes_only_through_what_it_touches() -> None:
     tree = FileTree(1000)
-    tree.add(listed({"d/e/a": b"1", "d/b": b"2"}))
-    before = tree.add(listed({"d/e/c": b"3", "d/.wh.b": b"", "x/y": b"4"}))
-    after, tree.root = tree.root, before
-    assert sorted(path for path, _ in tree.walk()) == ["d", "d/b", "d/e", "d/e/a"]
-    tree.root = after
-    assert sorted(path for path, _ in tree.walk()) == ["d", "d/e", "d/e/a", "d/e/c", "x", "x/y"]
+    tree.add(listed({"d/a": b"1", "d/b": b"22", "d/e/f": b"333", "other/x": b""}))
+    folders = [tree.find("d"), tree.find("other")]
+    for folder in folders:
+        assert folder is not None
+        assert folder.children is not None
+        folder.children = Unread(folder.children)
+    tree.add(listed({"d/a": b"4444", "d/.wh.b": b"", "d/e/g": b""}))
+    found = {each.path: each.change for each in last_changes(tree)}
+    assert found == {"d/a": Change.CHANGED, "d/b": Change.REMOVED, "d/e/g": Change.ADDED}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([("d/e/.wh.a", b""), ("d/.wh.e", b"")], {"d/e/a": Change.REMOVED}),
+        ([("d/e/.wh.a", b""), (".wh.d", b""), ("d", b"new")], {"d": Change.CHANGED, "d/b": Change.REMOVED, "d/e/a": Change.REMOVED}),
+        ([("d/e/.wh.a", b""), ("d/.wh..wh..opq", b""), ("d/b", b"1")], {"d/b": Change.SAME, "d/e/a": Change.REMOVED}),
+        ([("d/e/x", b""), ("d", b"new")], {"d": Change.CHANGED, "d/b": Change.REMOVED, "d/e/a": Change.REMOVED}),
+    ],
+    ids=["a file and its directory", "a directory that becomes a file", "a file and an opaque directory", "a file that comes and goes"],
+)
+def test_what_a_layer_did_is_known_however_often_it_touched_a_directory(members: Members, expected: dict[str, Change]) -> None:
+    files = layered({"d/b": b"1", "d/e/a": b"22"}, members)
+    for _ in range(2):
+        assert {path: change for path, (change, *_) in changes(files).items()} == expected
+
+
+def test_an_added_layer_does_not_show_what_the_one_below_it_did() -> None:
+    assert changes(layered({"d/a": b"1"}, {"d/b": b"2"}, {"d/c": b"3"})) == {"d/c": (Change.ADDED, 0, 1)}
+
+
+def test_directories_that_are_gone_through_again_and_again_are_limited() -> None:
+    deep = "a/" * 50
+    base, layers = listed({deep + "f": b""}), [listed({deep + str(number): b""}) for number in range(60)]
+    with pytest.raises(TooManySteps):
+        layer_files([base, *layers], most=600)
+    assert layer_files([base, *layers[:10]], most=600).tree.root.files == 11
+
+
+def test_putting_layers_on_top_of_each_other_can_be_ended() -> None:
+    def check() -> None:
+        raise InterruptedError
+
+    many = listed({f"{number}": b"" for number in range(5000)})
+    with pytest.raises(InterruptedError):
+        layer_files([many], most=10_000, check=check)
+
+
+def test_the_memory_for_what_a_layer_changes_is_asked_for() -> None:
+    base = listed({f"{number}/a": b"" for number in range(3000)})
+    asked: list[int] = []
+    layer_files([base, base], most=10_000, hold=asked.append)
+    only = sum(asked)
+    asked.clear()
+    layer_files([base, listed({})], most=10_000, hold=asked.append)
+    assert only - sum(asked) > 3000 * 300

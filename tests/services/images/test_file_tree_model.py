@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stowage.services.archive.layer_files import read_layer_files
+from stowage.services.images.file_changes import last_changes
 from stowage.services.images.layered_files import layer_files
 
 PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join)
@@ -87,7 +88,7 @@ def test_what_the_last_layer_did_is_the_difference_of_the_models(layers: list[En
     after = dict(before)
     apply(after, layers[-1])
     files = layer_files([read_layer_files(iter([tar_of(entries)]), most=100) for entries in layers], most=1000)
-    changed = {each.path: (each.before, each.after) for each in files.last_changes()}
+    changed = {each.path: (each.before, each.after) for each in last_changes(files.tree)}
     for path in before.keys() | after.keys():
         ours, theirs = before.get(path), after.get(path)
         if ours != theirs and not (ours is None and theirs is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Damaged, Forbidden, ImageNotFound, InvalidParameter, NotFound, Unsupported
 from stowage.services.images.file_changes import Change
 from stowage.services.images.file_views import Listing
-from stowage.services.images.files import ImageFiles, View, list_files
+from stowage.services.images.files import ImageFiles, View, join_problems, list_files
 from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
@@ -244,3 +245,42 @@ def test_a_cut_layer_is_told(engine: Engine) -> None:
     files = list_files(limited(engine, 10), "many")
     assert (files.total, files.problem) == (10, "layer 0: it has more than 10 entries, of which only these are listed")
     assert list_files(engine, "many").total == 20
+
+
+def test_the_time_is_for_all_layers_of_a_request_together(engine: Engine, costs: Costs) -> None:
+    put_layers(engine, "slow", *({f"{number}": b"slow"} for number in range(5)))
+    opened = costs.opened
+    hurried = replace(engine, limits=replace(engine.limits, listing_seconds=-1))
+    files = list_files(hurried, "slow")
+    assert {shown.problem for shown in files.layers} == {
+        "reading the layers before it takes more than -1 seconds; STOWAGE_LISTING_SECONDS allows more"
+    }
+    assert costs.opened == opened
+    assert list_files(engine, "slow").total == 5
+
+
+def test_a_layer_that_is_there_many_times_is_read_once(engine: Engine, costs: Costs) -> None:
+    same = {"again": b"and again"}
+    put_layers(engine, "repeated", same, {"other": b""}, same, same)
+    opened = costs.opened
+    files = list_files(engine, "repeated")
+    assert costs.opened - opened == 2
+    assert [shown.content.files for shown in files.layers if shown.content] == [1, 1, 1, 1]
+    assert (files.wasted.files, files.wasted.bytes) == (2, 18)
+
+
+def test_an_image_of_many_layers_with_deep_directories_is_shown_layer_by_layer(engine: Engine) -> None:
+    deep = "a/" * 900
+    layout = Layout()
+    layers = [make_tar({f"{deep}{number}": b""}, tar_format=tarfile.GNU_FORMAT) for number in range(60)]
+    put_image(engine, "deep", layout, layout.image(layers))
+    few = limited(engine, 100)
+    with pytest.raises(Forbidden, match=r"^image deep has too many layers with too deep directories .*; look at its layers one by one$"):
+        list_files(few, "deep")
+    assert list_files(few, "deep", layer="7", view=View.FLAT).total == 1
+
+
+def test_of_many_layers_with_a_problem_the_first_are_named() -> None:
+    assert join_problems(["", "damaged", ""]) == "layer 1: damaged"
+    named = join_problems(["absent"] * 25).split("; ")
+    assert (named[0], named[-2:]) == ("layer 0: absent", ["layer 19: absent", "and 5 more layers"])

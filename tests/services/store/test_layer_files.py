@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +13,22 @@ from pathlib import Path
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import BlobNotFound, Damaged, Forbidden, OutOfSpace, Unavailable
+from stowage.services.errors import BlobNotFound, Damaged, Forbidden, OutOfSpace, RegistryFailure, Unavailable
 from stowage.services.gc.leases import hold
 from stowage.services.intake.ingest import store_blob
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.oci.digest import Digest
+from stowage.services.registry.operations import Operation
 from stowage.services.store import layer_files
 from stowage.services.store.layer_files import list_layer_files
+from stowage.services.store.look import Look
+from stowage.services.store.reading import open_verified
+from stowage.services.transfer.retry import in_background
 from tests.builders import compress, make_tar
 from tests.damage import blob_file, damages, flip, lose
 from tests.engines import ON_EVERY_STORAGE, memory_budget
 from tests.services.costs import Costs
+from tests.waiting import poll
 
 FILES = {f"usr/lib/{number}": f"{number}".encode() * 5000 for number in range(50)}
 
@@ -50,15 +57,15 @@ def kept_bytes(engine: Engine) -> int:
 def test_any_compression_is_read(engine: Engine, compression: str) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
         digest = store_blob(engine, lease, [compress(make_tar(FILES), compression)]).digest
-        found = list_layer_files(engine, digest, hold=free)
+        found = list_layer_files(engine, digest, Look(120), hold=free)
     assert dict(zip(found.paths, found.sizes, strict=True)) == {name: len(content) for name, content in FILES.items()}
     assert found.problem == ""
 
 
 def test_the_second_look_does_not_open_the_blob(engine: Engine, layer: Digest, costs: Costs) -> None:
-    first = list_layer_files(engine, layer, hold=free)
+    first = list_layer_files(engine, layer, Look(120), hold=free)
     opened = costs.opened
-    second = list_layer_files(engine, layer, hold=free)
+    second = list_layer_files(engine, layer, Look(120), hold=free)
     assert costs.opened == opened == 1
     assert (second.paths, second.sizes, second.checksums) == (first.paths, first.sizes, first.checksums)
 
@@ -68,7 +75,7 @@ def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Dig
 
     def look() -> None:
         together.wait()
-        list_layer_files(engine, layer, hold=free)
+        list_layer_files(engine, layer, Look(120), hold=free)
 
     threads = [threading.Thread(target=look) for _ in range(5)]
     for thread in threads:
@@ -83,7 +90,7 @@ def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Dig
 def test_nothing_of_a_damaged_layer_is_kept(engine: Engine, layer: Digest, spoil: object) -> None:
     spoil(blob_file(engine, layer))  # type: ignore[operator]
     with pytest.raises((Damaged, BlobNotFound)):
-        list_layer_files(engine, layer, hold=free)
+        list_layer_files(engine, layer, Look(120), hold=free)
     assert kept_bytes(engine) == 0
     assert bool(damages(engine)) == (spoil is flip)
 
@@ -93,28 +100,109 @@ def test_what_is_not_a_tar_is_remembered_too(engine: Engine, costs: Costs) -> No
         digest = store_blob(engine, lease, [b"chart" * 1000]).digest
         opened = costs.opened
         for _ in range(2):
-            assert list_layer_files(engine, digest, hold=free).problem == "it is not a tar archive"
+            assert list_layer_files(engine, digest, Look(120), hold=free).problem == "it is not a tar archive"
     assert costs.opened == opened + 1
 
 
 @ON_EVERY_STORAGE
 def test_an_absent_blob_is_not_found(engine: Engine) -> None:
     with pytest.raises(BlobNotFound):
-        list_layer_files(engine, Digest.of(b"absent"), hold=free)
+        list_layer_files(engine, Digest.of(b"absent"), Look(120), hold=free)
 
 
 @ON_EVERY_STORAGE
 def test_a_list_that_was_cut_is_read_again_at_a_higher_limit(engine: Engine, layer: Digest) -> None:
-    assert len(list_layer_files(limited(engine, listed_entries=10), layer, hold=free)) == 10
-    assert len(list_layer_files(limited(engine, listed_entries=5), layer, hold=free)) == 10
-    found = list_layer_files(engine, layer, hold=free)
+    assert len(list_layer_files(limited(engine, listed_entries=10), layer, Look(120), hold=free)) == 10
+    assert len(list_layer_files(limited(engine, listed_entries=5), layer, Look(120), hold=free)) == 10
+    found = list_layer_files(engine, layer, Look(120), hold=free)
     assert (len(found), found.is_cut) == (len(FILES), False)
 
 
 def test_reading_ends_when_it_takes_too_long(engine: Engine, layer: Digest) -> None:
     with pytest.raises(Forbidden, match=r"takes more than -1 seconds; STOWAGE_LISTING_SECONDS allows more$"):
-        list_layer_files(limited(engine, listing_seconds=-1), layer, hold=free)
+        list_layer_files(engine, layer, Look(-1), hold=free)
     assert kept_bytes(engine) == 0
+
+
+class Stopped:
+    """Readers of a layer that stop at its first bytes until they may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times, self.reading, self.may_go_on = 0, threading.Event(), threading.Event()
+
+        def stop(*arguments: object) -> object:
+            self.times += 1
+            self.reading.set()
+            self.may_go_on.wait(20)
+            return open_verified(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(layer_files, "open_verified", stop)
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
+    return Stopped(monkeypatch)
+
+
+def in_thread(call: Callable[[], object]) -> Future[object]:
+    return in_background(call, Operation())
+
+
+def waiting_for(digest: Digest, count: int) -> bool:
+    return layer_files._turns[digest][1] == count
+
+
+def test_who_waited_for_a_damaged_layer_does_not_read_it_again(engine: Engine, layer: Digest, stopped: Stopped) -> None:
+    flip(blob_file(engine, layer))
+    looks = [in_thread(lambda: list_layer_files(engine, layer, Look(120), hold=free)) for _ in range(3)]
+    poll(lambda: stopped.reading.is_set() and waiting_for(layer, 3))
+    stopped.may_go_on.set()
+    for look in looks:
+        with pytest.raises(Damaged, match="holds other bytes"):
+            look.result(20)
+    assert stopped.times == 1
+
+
+def test_a_layer_that_takes_too_long_is_not_read_again_with_as_little_time(
+    engine: Engine, layer: Digest, costs: Costs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_slowly(*arguments: object) -> object:
+        time.sleep(0.2)
+        return open_verified(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(layer_files, "open_verified", open_slowly)
+    for _ in range(2):
+        with pytest.raises(Forbidden, match=r"^reading the files of layer sha256:\w+ takes more than 0.1 seconds"):
+            list_layer_files(engine, layer, Look(0.1), hold=free)
+        assert costs.opened == 1
+    assert len(list_layer_files(engine, layer, Look(120), hold=free)) == len(FILES)
+
+
+def test_a_look_whose_client_leaves_ends_and_the_next_one_reads(engine: Engine, layer: Digest, stopped: Stopped) -> None:
+    leaving = Operation()
+    gone = in_background(lambda: list_layer_files(engine, layer, Look(120), hold=free), leaving)
+    stopped.reading.wait(20)
+    next_one = in_thread(lambda: list_layer_files(engine, layer, Look(120), hold=free))
+    poll(lambda: waiting_for(layer, 2))
+    leaving.cancel()
+    stopped.may_go_on.set()
+    with pytest.raises(RegistryFailure, match="context canceled"):
+        gone.result(20)
+    assert len(next_one.result(20)) == len(FILES)  # type: ignore[arg-type]
+    assert layer_files._turns == {}
+
+
+def test_who_waits_for_another_look_may_leave(engine: Engine, layer: Digest, stopped: Stopped) -> None:
+    first = in_thread(lambda: list_layer_files(engine, layer, Look(120), hold=free))
+    stopped.reading.wait(20)
+    leaving = Operation()
+    gone = in_background(lambda: list_layer_files(engine, layer, Look(120), hold=free), leaving)
+    poll(lambda: waiting_for(layer, 2))
+    leaving.cancel()
+    with pytest.raises(RegistryFailure):
+        gone.result(20)
+    stopped.may_go_on.set()
+    assert len(first.result(20)) == len(FILES)  # type: ignore[arg-type]
 
 
 def test_reading_takes_no_more_memory_than_is_free(engine: Engine) -> None:
@@ -123,21 +211,21 @@ def test_reading_takes_no_more_memory_than_is_free(engine: Engine) -> None:
         for _ in ("read", "kept"):
             small = memory_budget(4 << 20, wait_seconds=0.01).reservation()
             with closing(small), pytest.raises((Forbidden, Unavailable)):
-                list_layer_files(engine, digest, hold=small.hold)
-            found = list_layer_files(engine, digest, hold=free)
+                list_layer_files(engine, digest, Look(120), hold=small.hold)
+            found = list_layer_files(engine, digest, Look(120), hold=free)
     assert len(found) == 30_000
 
 
 def test_a_kept_list_is_not_inflated_without_memory(engine: Engine, layer: Digest) -> None:
-    list_layer_files(engine, layer, hold=free)
+    list_layer_files(engine, layer, Look(120), hold=free)
     with pytest.raises((Forbidden, Unavailable)):
-        list_layer_files(replace(engine, memory=memory_budget(1 << 10, wait_seconds=0.01)), layer, hold=free)
+        list_layer_files(replace(engine, memory=memory_budget(1 << 10, wait_seconds=0.01)), layer, Look(120), hold=free)
 
 
 def test_a_list_holds_what_it_weighs(engine: Engine, layer: Digest) -> None:
     for _ in ("read", "kept"):
         held: list[int] = []
-        assert list_layer_files(engine, layer, hold=held.append).weight == sum(held)
+        assert list_layer_files(engine, layer, Look(120), hold=held.append).weight == sum(held)
 
 
 def test_a_list_that_cannot_be_kept_is_shown_all_the_same(engine: Engine, layer: Digest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,17 +234,17 @@ def test_a_list_that_cannot_be_kept_is_shown_all_the_same(engine: Engine, layer:
 
     with monkeypatch.context() as patched:
         patched.setattr(SqlMetadataStore, "write", full)
-        assert len(list_layer_files(engine, layer, hold=free)) == len(FILES)
+        assert len(list_layer_files(engine, layer, Look(120), hold=free)) == len(FILES)
     assert kept_bytes(engine) == 0
 
 
 def test_no_list_is_kept_without_room_for_any(engine: Engine, layer: Digest) -> None:
-    assert len(list_layer_files(limited(engine, listing_bytes=0), layer, hold=free)) == len(FILES)
+    assert len(list_layer_files(limited(engine, listing_bytes=0), layer, Look(120), hold=free)) == len(FILES)
     assert kept_bytes(engine) == 0
 
 
 def test_looking_does_not_change_the_blob(engine: Engine, layer: Digest) -> None:
     path: Path = blob_file(engine, layer)
     before = path.read_bytes(), path.stat().st_mtime_ns
-    list_layer_files(engine, layer, hold=free)
+    list_layer_files(engine, layer, Look(120), hold=free)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
