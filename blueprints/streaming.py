@@ -16,20 +16,17 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from typing import TypeVar, cast
 
 import orjson
 from flask import Response, current_app, request
 
 from stowage.blueprints.client import Client, leaves_share, watched_client
-from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry, log_entry
+from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.running import running_operation
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
-from stowage.services.errors import Disconnected, EngineError, Unavailable
+from stowage.services.errors import EngineError, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.registry.operations import Operation
-from stowage.services.transfer.retry import awaited
 from stowage.services.transfer.totals import with_totals
 
 LISTENERS = "stowage.listeners"
@@ -54,8 +51,6 @@ PROGRESS = Answer(component("ProgressLine"), stream=True)
 """The answer of a route that streams its progress."""
 ARCHIVE = Answer({"type": "string", "format": "binary"}, {TAR: {}})
 """The answer of a route that sends a tar."""
-
-_T = TypeVar("_T")
 
 _WATCH_SECONDS = 0.25
 _POLL_SECONDS = 0.15
@@ -150,47 +145,6 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)
     return response
-
-
-def while_connected(call: Callable[[], _T]) -> _T:
-    """The result of a call that asks registries, in a thread of its own.
-
-    If the client disconnects meanwhile, the call's requests end and Disconnected is raised.
-    """
-    client, waiting = watched_client(), awaited(call)
-    while True:
-        try:
-            next(waiting)
-        except StopIteration as done:
-            return cast("_T", done.value)
-        if client is not None and client.is_gone():
-            waiting.close()
-            log_entry().end(CLIENT_LEFT)
-            raise Disconnected("the client has disconnected")
-
-
-def while_wanted(call: Callable[[], _T]) -> _T:
-    """The result of a call that computes, in this thread. If the client disconnects, the call's next check of its operation raises
-    Disconnected. So the thread, and what the call holds, are free only when it has ended.
-    """
-    try:
-        return _WantedOperation(watched_client()).run(call)
-    except Disconnected:
-        log_entry().end(CLIENT_LEFT)
-        raise
-
-
-class _WantedOperation(Operation):
-    """An operation that ends when its client has disconnected."""
-
-    def __init__(self, client: Client | None) -> None:
-        super().__init__()
-        self._client = client
-
-    def check(self) -> None:
-        super().check()
-        if self._client is not None and self._client.is_gone():
-            raise Disconnected("the client has disconnected")
 
 
 def _whole(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:

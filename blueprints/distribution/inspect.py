@@ -8,13 +8,13 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
+from stowage.blueprints.leaving import while_connected
 from stowage.blueprints.request import engine, registry_auth
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.descriptor import PLATFORM, DescriptorField
 from stowage.blueprints.schemas.json_schema import array, nullable, written_as
-from stowage.blueprints.streaming import while_connected
 from stowage.services.images.distribution import inspect_distribution
 
 blueprint = Blueprint("distribution_inspect", __name__)

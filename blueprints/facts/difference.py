@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
 
 from stowage.blueprints.access import visible
+from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.request import load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
@@ -17,7 +18,6 @@ from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
-from stowage.blueprints.streaming import while_wanted
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.difference import FileDifference, compare_images
 from stowage.services.images.file_names import show_path

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
+from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.request import load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
@@ -16,7 +17,6 @@ from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, record, written_as
-from stowage.blueprints.streaming import while_wanted
 from stowage.services.images.file_changes import Change
 from stowage.services.images.file_names import show_path
 from stowage.services.images.files import ShownLayer, list_files

@@ -10,13 +10,13 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
+from stowage.blueprints.leaving import while_connected
 from stowage.blueprints.request import engine, load_query, meta_headers, registry_auth
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.fields import FiltersField
 from stowage.blueprints.schemas.json_schema import INTEGER, JsonSchema
-from stowage.blueprints.streaming import while_connected
 from stowage.services.errors import InvalidParameter
 from stowage.services.filters import parse_integer
 from stowage.services.images.search import search_images

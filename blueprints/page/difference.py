@@ -11,12 +11,12 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
+from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
-from stowage.blueprints.streaming import while_wanted
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
 from stowage.services.images.difference import compare_images
 from stowage.services.images.file_views import Listing

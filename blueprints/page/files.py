@@ -8,12 +8,12 @@ from flask import Blueprint, Response
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
+from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
-from stowage.blueprints.streaming import while_wanted
 from stowage.services.images.browse import find_image
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View, list_files

@@ -8,11 +8,11 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
+from stowage.blueprints.leaving import while_connected
 from stowage.blueprints.request import engine, login_auth
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import JSON, Answer
 from stowage.blueprints.schemas.base import ResponseSchema
-from stowage.blueprints.streaming import while_connected
 from stowage.services.system.auth import log_in
 
 blueprint = Blueprint("system_auth", __name__)

@@ -28,12 +28,11 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from stowage.services.metadata.events_protocol import Events
 from stowage.services.metadata.layer_files_protocol import LayerFiles
 from stowage.services.metadata.leases_protocol import Leases
 from stowage.services.metadata.objects_protocol import Objects
 from stowage.services.metadata.records import (
-    Actor,
-    Event,
     ImageRecord,
     LayerFacts,
     ManifestDocument,
@@ -198,22 +197,6 @@ class Sources(Protocol):
 
     def names(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
         """The full names, `registry/repository`, at every registry, ordered by registry and repository, per blob that has any."""
-
-
-class Events(Protocol):
-    """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
-
-    def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
-        """Add the newest event. Now and then the oldest are dropped, so there are at most a sixteenth more than the store keeps.
-
-        The time is that of the event before if that is later by less than a minute: whoever asks again for what came since then gets this.
-        """
-
-    def last(self) -> int:
-        """The id of the newest event, 0 if there never was one."""
-
-    def after(self, position: int, *, limit: int) -> list[Event]:
-        """The events with ids beyond `position`, oldest first, at most `limit`."""
 
 
 class Transaction(Protocol):

@@ -15,8 +15,9 @@ from flask import Flask, Response
 
 from stowage.blueprints import streaming
 from stowage.blueprints.client import LOCAL_SHARE
+from stowage.blueprints.leaving import while_connected, while_wanted
 from stowage.blueprints.log_entry import CLIENT_LEFT, log_entry
-from stowage.blueprints.streaming import LISTENERS, SERVING, Places, stream_live, stream_progress, stream_tar, while_connected, while_wanted
+from stowage.blueprints.streaming import LISTENERS, SERVING, Places, stream_live, stream_progress, stream_tar
 from stowage.services.errors import Conflict, Disconnected, InvalidContent, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.operations import current_operation

@@ -25,6 +25,8 @@ from tests.engines import PLATFORM, metadata_store
 from tests.listings import all_manifests, all_records, listed
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
 
 @pytest.fixture
 def store(metadata: SqlMetadataStore) -> MetadataStore:
@@ -168,22 +170,19 @@ class TestGraph:
         assert all_manifests(store).keys() == digests("m", "n", "index")
 
     def test_levels_are_made_by_manifests_that_are_above_or_below_others(self, store: MetadataStore) -> None:
-        foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         with store.write() as tx:
             add_blobs(tx, ["l", *(label + part for label in "mnopq" for part in ("", ".config"))])
             add_index(tx, "index", ["o"])
-            assert not tx.graph.add_manifests([(image_facts("m", ["l"]), b"{}")])
-            assert tx.graph.add_manifests([(image_facts("n", ["m"]), b"{}")])
-            assert tx.graph.add_manifests([(image_facts("o", ["l"]), b"{}")])
-            assert tx.graph.add_manifests([(image_facts("p", ["m"], layer_type=foreign), b"{}")])
-            outer = ManifestDocument(digest("q"), mediatypes.OCI_INDEX, Kind.INDEX, edges=(Edge(Role.MANIFEST, descriptor("absent")),))
-            assert tx.graph.add_manifests([(outer, None)])
+            for label, layer in ("ml", "nm", "ol"):
+                assert tx.graph.add_manifests([(image_facts(label, [layer]), b"{}")]) == (label != "m")
+            assert tx.graph.add_manifests([(image_facts("p", ["m"], layer_type=FOREIGN), b"{}")])
+            edges = (Edge(Role.MANIFEST, descriptor("absent")),)
+            assert tx.graph.add_manifests([(ManifestDocument(digest("q"), mediatypes.OCI_INDEX, Kind.INDEX, edges=edges), None)])
 
     def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
-        foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         with store.write() as tx:
             add_blobs(tx, ["m", "m.config"])
-            tx.graph.add_manifest(image_facts("m", ["l"], layer_type=foreign), b"{}")
+            tx.graph.add_manifest(image_facts("m", ["l"], layer_type=FOREIGN), b"{}")
             tx.images.put("a:1", descriptor("m"), 1)
         assert all_manifests(store)[digest("m")].content_size == 2 * BLOB_BYTES
         with store.write() as tx:
