@@ -29,9 +29,12 @@ _HOSTS = 64
 """How many answers about Host headers are kept."""
 _SCHEMES = ("http", "https")
 _PLAIN_TCP = ("http",)
+_FOREIGN_SITES = ("cross-site", "same-site")
+"""Values of Sec-Fetch-Site, which browsers send to services on this machine and over TLS: https://www.w3.org/TR/fetch-metadata/."""
 _FOREIGN_ORIGIN = (
     b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
 )
+_FOREIGN_PAGE = b'{"message":"the Sec-Fetch-Site header says that a foreign web page has sent this request"}\n'
 _FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAGE_HOSTS lists further names of it"}\n'
 
 
@@ -54,7 +57,8 @@ def register_headers(app: Flask) -> None:
 
 
 class HostGuard:
-    """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP.
+    """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP, and
+    what has no Origin but a foreign Sec-Fetch-Site, such as a picture. A link that a user follows is not refused.
 
     After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
     Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked for
@@ -71,6 +75,8 @@ class HostGuard:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_ORIGIN)
+        if origin is None and environ.get("HTTP_SEC_FETCH_SITE") in _FOREIGN_SITES and not _is_link(environ):
+            return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_PAGE)
         if not self._is_known(host) and (schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_HOST)
         return self._application(environ, start_response)
@@ -96,6 +102,11 @@ class GoServer:
             start_response("301 Moved Permanently", [("Location", location), ("Content-Length", "0")])
             return [b""]
         return self._application(environ, start_response)
+
+
+def _is_link(environ: WSGIEnvironment) -> bool:
+    """Whether the answer is shown as a page of its own."""
+    return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ.get("HTTP_SEC_FETCH_DEST") == "document"
 
 
 def clean_path(path: str) -> str:

@@ -169,8 +169,8 @@ def parse_file(text: str) -> Path | None:
 
 def parse_database(text: str) -> str:
     """A URL of SQLite or PostgreSQL; empty text means none. The errors do not repeat the text, since URLs may hold passwords."""
-    if text and not re.fullmatch(r"sqlite:///.+|postgres(ql)?(\+psycopg)?://\S+", text):
-        raise ValueError("must be sqlite:///PATH or postgresql://USER@HOST/DATABASE; no other database is supported")
+    if text and not re.fullmatch(r"sqlite:///(?!:memory:)[^?]+|postgres(ql)?(\+psycopg)?://\S+", text):
+        raise ValueError("must be sqlite:///PATH (without parameters) or postgresql://USER@HOST/DATABASE; no other database is supported")
     if text.startswith("postgres") and text.partition("?")[0].count("@") > 1:
         raise ValueError("must have special characters of the password as %XX, for instance %40 for @")
     return text

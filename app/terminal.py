@@ -47,7 +47,7 @@ class ProgressLine:
     def print(self, text: str) -> None:
         """Print a line to standard output that stays."""
         self._clear()
-        print(one_line(text), flush=True)
+        say(text)
 
     def complain(self, text: str) -> None:
         """Print a line to standard error that stays."""
@@ -59,6 +59,11 @@ class ProgressLine:
             sys.stderr.write(_CLEAR)
             sys.stderr.flush()
             self._is_drawn, self._due = False, 0.0
+
+
+def say(text: str) -> None:
+    """Print a line to standard output."""
+    print(one_line(text), flush=True)
 
 
 def complain(text: object) -> None:

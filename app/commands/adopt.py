@@ -24,6 +24,7 @@ def run(config: Config, _: Namespace) -> int:
     """Write the mark of the bucket. Whatever used it before is refused from its next start on, and must not run now."""
     from stowage.content_wiring import open_bucket
     from stowage.settings import ConfigError
+    from stowage.terminal import say
     from stowage.wiring import open_metadata
 
     if config.bucket is None:
@@ -32,5 +33,5 @@ def run(config: Config, _: Namespace) -> int:
         content = open_bucket(config, metadata)
         before = content.mark()
         content.adopt(metadata.store_id())
-        print(f"{config.bucket} belongs to {metadata.identity()}" + (f", no longer to {before[1]}" if before else ""))
+        say(f"{config.bucket} belongs to {metadata.identity()}" + (f", no longer to {before[1]}" if before else ""))
     return 0

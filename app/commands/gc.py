@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from stowage.commands import add_command
-from stowage.terminal import ProgressLine
+from stowage.terminal import ProgressLine, say
 
 if TYPE_CHECKING:
     from stowage.settings import Config
@@ -30,6 +30,6 @@ def run(config: Config, _: Namespace) -> int:
         line.show("looking for what nothing needs")
         swept = collect_garbage(engine.metadata, engine.content, lambda done, total: line.show(f"removing blobs: {done} of {total}"))
     for sentence in swept.unseen:
-        print(sentence)
+        say(sentence)
     print(f"removed {len(swept.blobs)} blobs, freed {swept.bytes} bytes")
     return 0

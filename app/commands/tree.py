@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -34,6 +33,7 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 def run(config: Config, options: Namespace) -> int:
     """Print a member of the family a line, below what it is built on."""
     from stowage.services.images.family import read_family
+    from stowage.terminal import complain
     from stowage.wiring import open_engine
 
     with open_engine(config) as engine:
@@ -43,7 +43,7 @@ def run(config: Config, options: Namespace) -> int:
     if not family.members:
         problem = f"no image is called {options.pattern!r}" if options.pattern else "no image has layers"
         unused = "; DOCKER_HOST is not used" if "DOCKER_HOST" in os.environ else ""
-        print(f"stowage: {problem} in the store {config.root}{unused}", file=sys.stderr)
+        complain(f"{problem} in the store {config.root}{unused}")
     return 0
 
 

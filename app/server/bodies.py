@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import InvalidChunkSize
 
-_FREE_CHUNKS = 1 << 14
+_FREE_CHUNKS = 1 << 10
 _CHUNK_BYTES = 256
 """The least average of further chunks. Clients send what they have read from a file or a pipe, or the blocks of a tar."""
 _TRAILER_BYTES = 1 << 16

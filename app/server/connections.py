@@ -128,6 +128,8 @@ class Connection(TConn):
     """
 
     def __init__(self, door: Door, sock: socket.socket, client: object, server: object) -> None:
+        if isinstance(client, bytes):  # an abstract name, which gunicorn would decode as UTF-8
+            client = client.decode(errors="backslashreplace")
         super().__init__(door.cfg, sock, client, server)
         self.initialized = True  # so that gunicorn makes neither handshake nor parser
         self.sock: Any

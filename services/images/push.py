@@ -79,7 +79,9 @@ class _Plan:
     absent: Digest | None = None
 
     def add(self, descriptor: Descriptor, manifests: PresentManifests, present: set[Digest]) -> None:
-        """Plan this and all below it."""
+        """Plan this and all below it, unless that has been done: the paths through several levels of indexes are too many."""
+        if descriptor.digest in self.manifests or descriptor.digest in self.indexes:
+            return
         known = manifests.get(descriptor.digest)
         if known is None:
             self._add_blob(descriptor, present)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -41,9 +41,9 @@ _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
 def open_engine(url: str, *, timeout: int) -> Engine:
-    """A pool of connections that grows with the threads that need one at the same time."""
+    """A pool of connections that grows with the threads that need one at the same time. What follows `sqlite:///` is the path as it is."""
     engine = create_engine(
-        url,
+        URL.create("sqlite", database=url.removeprefix("sqlite:///")),
         pool_size=_IDLE_CONNECTIONS,
         max_overflow=-1,
         pool_use_lifo=True,

@@ -18,9 +18,9 @@ Item = TypeVar("Item")
 
 
 def batches(
-    items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}, *, most: int = BATCH
+    items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}, *, most: int | None = None
 ) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most `most` and MAX_WEIGHT.
+    """The items in their order, in lists of at most `most`, by default BATCH, and MAX_WEIGHT.
 
     An item's weight is that of its parts; one that several items of a list have in common counts once.
     """
@@ -30,7 +30,7 @@ def batches(
     for item in items:
         parts = weigh(item)
         weight = sum(parts[part] for part in parts.keys() - counted)
-        if len(batch) == most or (batch and weight > max(room, 0)):
+        if len(batch) == (most or BATCH) or (batch and weight > max(room, 0)):
             yield batch
             batch, counted, room = [], set(), MAX_WEIGHT
             weight = sum(parts.values())

@@ -105,18 +105,24 @@ class Patience:
 
 
 def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
-    """Call in a daemon thread of its own, as part of the operation."""
-    future: Future[_T] = Future()
+    """Call in a daemon thread of its own, as part of the operation.
 
-    def run() -> None:
+    The frame that an error has in its traceback does not keep the future, which has the error: memory of the call would be free only when
+    Python looks for such circles.
+    """
+
+    def run(future: Future[_T]) -> None:
         try:
             result = operation.run(call)
         except BaseException as exc:  # noqa: BLE001 - the waiting caller raises it
             future.set_exception(exc)
         else:
             future.set_result(result)
+        finally:
+            del future
 
-    threading.Thread(target=run, name="registry", daemon=True).start()
+    future: Future[_T] = Future()
+    threading.Thread(target=run, args=(future,), name="registry", daemon=True).start()
     return future
 
 
@@ -130,7 +136,10 @@ def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:
     except BaseException:
         operation.cancel()
         raise
-    return future.result()
+    try:
+        return future.result()
+    finally:
+        del future
 
 
 def patiently(call: Callable[[], _T], limits: Limits) -> Generator[Progress, None, _T]:

@@ -27,6 +27,12 @@ def test_a_new_store_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "root").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_database_is_in_the_root_whatever_that_is_called(tmp_path: Path) -> None:
+    prepare_store(config(tmp_path / "a?b%73#"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a?b%73#"]
+    assert (tmp_path / "a?b%73#" / "stowage.db").stat().st_size
+
+
 def test_a_database_that_cannot_be_migrated_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "stowage.db").write_bytes(b"no database" * 100)

@@ -74,6 +74,8 @@ def test_every_setting_is_read() -> None:
         ("STOWAGE_DATABASE_URL", "postgresql://user:se@cret@host/db"),
         ("STOWAGE_DATABASE_TIMEOUT", "0"),
         ("STOWAGE_DATABASE_URL", "sqlite://"),
+        ("STOWAGE_DATABASE_URL", "sqlite:////srv/db?timeout=20"),
+        ("STOWAGE_DATABASE_URL", "sqlite:///:memory:"),
         ("STOWAGE_CONTENT_URL", "s3://bucket"),
         ("STOWAGE_CONTENT_URL", "file://"),
         ("STOWAGE_LOG_LEVEL", "trace"),

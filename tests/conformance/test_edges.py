@@ -322,11 +322,31 @@ def test_an_upload_may_come_in_chunks_of_one_block_of_a_tar(running: Service) ->
         pytest.param({"host": "localhost", "origin": "null"}, 403, id="opaque origin"),
         pytest.param({"host": "localhost", "origin": "http://localhost:8080"}, 403, id="page of another service"),
         pytest.param({"host": "localhost:8080", "origin": "http://localhost:8080"}, 200, id="own origin"),
+        pytest.param({"host": "a.localhost", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403, id="fetch"),
+        pytest.param({"host": "localhost", "sec-fetch-site": "same-site", "sec-fetch-dest": "image"}, 403, id="picture"),
+        pytest.param({"host": "localhost", "sec-fetch-site": "same-origin", "sec-fetch-dest": "style"}, 200, id="own style"),
+        pytest.param({"host": "localhost", "sec-fetch-site": "none"}, 200, id="typed address"),
+        pytest.param(
+            {"host": "localhost", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, 403, id="frame"
+        ),
+        pytest.param(
+            {"host": "localhost", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"},
+            200,
+            id="link",
+        ),
     ],
 )
 def test_a_web_page_cannot_reach_a_tcp_address(running: Service, headers: dict[str, str], status: int) -> None:
-    origin = [f"Origin: {headers['origin']}"] if "origin" in headers else []
-    assert parse(exchange(running, head("GET", "/_ping", CLOSE, *origin, host=headers["host"])))[0] == status
+    host, *others = headers.items()
+    assert parse(exchange(running, head("GET", "/_ping", CLOSE, *map(": ".join, others), host=host[1])))[0] == status
+
+
+def test_a_client_may_be_bound_to_any_name(running: Service) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.bind(b"\0\xff" + str(running.port).encode())
+        connection.connect(str(running.socket))
+        connection.sendall(head("GET", "/_ping", CLOSE))
+        assert parse(connection.recv(1 << 16))[0] == 200
 
 
 def test_a_unix_socket_takes_any_host_and_belongs_to_its_user_alone(running: Service) -> None:

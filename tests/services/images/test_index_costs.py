@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.images import load
+from stowage.services.images import push as push_module
 from stowage.services.images.load import _children as children
 from stowage.services.images.load import load_image as stream_load
 from stowage.services.metadata import upkeep
@@ -21,9 +23,11 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform
 from stowage.services.progress import Progress
 from stowage.services.store.graph import ReadManifest
-from tests.builders import Json, Layout, load_image, make_layer, on_platform
+from tests.builders import Json, Layout, load_image, make_layer, on_platform, put_image
+from tests.fake_registry import FakeRegistry
 from tests.listings import all_manifests
 from tests.services.images.archives import blobs, names
+from tests.services.images.pushes import push, served
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 MANIFESTS, INDEXES = 40, 3
@@ -212,3 +216,16 @@ def test_images_with_too_much_in_indexes_are_refused(
     assert (names(engine), blobs(engine), all_manifests(engine.metadata)) == ({}, set(), {})
     monkeypatch.setattr(f"stowage.services.store.documents.{limit}", enough)
     assert load_image(engine, wide_images()) == [f"Loaded image: wide:{number}\n" for number in range(3)]
+
+
+def test_a_push_plans_once_what_several_indexes_list(engine: Engine, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, planned, add = Layout(), itertools.count(), push_module._Plan.add
+    level = [layout.image([make_layer(f"layer {number}")]) for number in range(6)]
+    for depth in range(3):
+        level = [layout.index(level, annotations={"place": f"{depth} {number}"}) for number in range(6)]
+    name = f"{registry.host}/team/app:1"
+    put_image(engine, name, layout, layout.index(level))
+    monkeypatch.setattr(push_module._Plan, "add", lambda *arguments: next(planned) < 0 or add(*arguments))
+    push(engine, name)
+    assert served(registry) == layout.blobs
+    assert next(planned) < 200  # the paths are 3,888
