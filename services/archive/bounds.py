@@ -179,7 +179,8 @@ class Costs:
     def keep(self, size: int) -> None:
         """Count bytes that are kept in memory until the operation ends; raises as `Reservation.hold` does.
 
-        The first MiB is not reserved, so that usual loads never wait. More is reserved a MiB at a time.
+        The first MiB is not reserved, so that usual loads never wait. More is reserved a MiB at a time. A negative size takes back what was
+        counted and is no longer kept; its reservation stays for what is kept next.
         """
         self._kept += size
         missing = self._kept - _UNRESERVED_BYTES - self._reservation.size

@@ -15,15 +15,7 @@ from dataclasses import dataclass, field
 
 from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
-from stowage.services.errors import (
-    EngineError,
-    Forbidden,
-    ImageNotFound,
-    InvalidContent,
-    InvalidDigest,
-    InvalidReference,
-    NotFound,
-)
+from stowage.services.errors import EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, NotFound
 from stowage.services.gc.leases import hold
 from stowage.services.intake.fetched_documents import FetchedDocuments
 from stowage.services.intake.recording import recording
@@ -88,21 +80,14 @@ def pull_image(
         if not reference.is_name_only:
             yield from _pull_one(engine, repository, reference, wanted)
             return
-        tags = yield from patiently(repository.tags, engine.limits)
-        for tagged in _every_tag(tags, reference):
-            try:
-                yield from _pull_one(engine, repository, tagged, wanted)
-            except EngineError as exc:
-                raise type(exc)(f"error pulling {tagged}: {exc}") from exc
-
-
-def _every_tag(tags: list[str], reference: Reference) -> Iterator[Reference]:
-    """The repository with each tag; one outside the grammar cannot be pulled and is skipped."""
-    for tag in tags:
-        try:
-            yield reference.with_tag(tag)
-        except InvalidReference:
-            continue
+        with closing(Costs(engine.memory)) as costs:
+            tags = yield from patiently(lambda: repository.tags(costs.keep), engine.limits)
+            for tag in tags:
+                tagged = reference.with_tag(tag)
+                try:
+                    yield from _pull_one(engine, repository, tagged, wanted)
+                except EngineError as exc:
+                    raise type(exc)(f"error pulling {tagged}: {exc}") from exc
 
 
 def _pull_one(engine: Engine, repository: Repository, reference: Reference, platform: Platform) -> ProgressStream:

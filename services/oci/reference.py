@@ -124,7 +124,7 @@ class Reference:
 
     def with_tag(self, tag: str) -> Reference:
         """The same name (and digest) with this tag; raises InvalidReference("invalid tag format")."""
-        if not _TAG_PATTERN.fullmatch(tag):
+        if not is_tag(tag):
             raise InvalidReference("invalid tag format")
         return replace(self, tag=tag)
 
@@ -158,6 +158,11 @@ def _split_domain(name: str) -> tuple[str, str]:
     if domain == _DEFAULT_DOMAIN and "/" not in remainder:
         remainder = _OFFICIAL_PREFIX + remainder
     return domain, remainder
+
+
+def is_tag(text: str) -> bool:
+    """Whether the text fits the grammar of tags."""
+    return _TAG_PATTERN.fullmatch(text) is not None
 
 
 def parse_any(text: str) -> Reference | Digest:

@@ -67,8 +67,12 @@ class BlobStream(Protocol):
 class Repository(Protocol):
     """One repository of one registry, for one operation."""
 
-    def tags(self) -> list[str]:
-        """Every tag of all pages, in the registry's order."""
+    def tags(self, keep: Callable[[int], None] = lambda _: None) -> list[str]:
+        """Every tag of all pages, in the registry's order; names that do not fit the grammar of tags are left out.
+
+        `keep` is called with the bytes of memory that a page takes, before it takes them, and with a negative number for what is no longer
+        kept of it. It may raise to end the list.
+        """
 
     def resolve(self, reference: Reference) -> Descriptor:
         """What the reference's digest, or else its tag, names now; costs one HEAD if the registry sends Docker-Content-Digest."""

@@ -47,9 +47,9 @@ class RemoteRepository:
         self._familiar_name = reference.familiar_name
         self._requests = requests
 
-    def tags(self) -> list[str]:
+    def tags(self, keep: Callable[[int], None] = lambda _: None) -> list[str]:
         with tags_errors(self._familiar_name):
-            return list_tags(lambda path: self._requests.request("GET", path, {}), self._familiar_name)
+            return list_tags(lambda path: self._requests.request("GET", path, {}), self._familiar_name, keep)
 
     def resolve(self, reference: Reference) -> Descriptor:
         path = f"manifests/{reference.digest or reference.tag}"

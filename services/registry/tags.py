@@ -7,6 +7,7 @@ Source: OCI distribution spec "Listing Tags"; moby daemon/internal/distribution/
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -16,34 +17,50 @@ from stowage.services.errors import InvalidContent, RegistryFailure
 from stowage.services.oci import gojson
 from stowage.services.oci.fields import Fields
 from stowage.services.oci.gojson import MAX_VALUES
+from stowage.services.oci.reference import is_tag
 from stowage.services.registry.refusals import refused
 from stowage.services.registry.transport import read_bounded
 
 _MAX_BYTES = 16 << 20
+_MAX_PAGE_BYTES = 4 << 20
+"""Paged lists have up to 1,000 tags a page, which take tens of KiB. Old registries send all tags as one page."""
 _MAX_PAGES = 1000
 
+_PAGE_MEMORY = 10
+"""Bytes of memory for each byte of a page, roughly: twice as it arrives, and as text and as names with up to four bytes a character."""
+_PLACE_BYTES = 8
+"""Bytes of memory for the place of a tag in a list."""
 
-def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str) -> list[str]:
+
+def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str, keep: Callable[[int], None]) -> list[str]:
     """Every tag of all pages, in the registry's order. `ask` requests a path of the repository; errors show the name `repository`.
 
-    Raises Failed for an answer that is not a list of tags, and RegistryFailure for one that cannot be read.
+    What does not fit the grammar of tags is left out, as in Docker. `keep` counts memory as `Repository.tags` describes. Raises Failed for
+    an answer that is not a list of tags, and RegistryFailure for one that cannot be read.
     """
     found: list[str] = []
-    query, left = "", _MAX_BYTES
+    query, left, names = "", _MAX_BYTES, 0
     for _ in range(_MAX_PAGES):
         response = ask(f"tags/list{query}")
         if response.status != 200:
             raise refused("GET", response)
-        body = read_bounded(response, left)
+        body = read_bounded(response, min(left, _MAX_PAGE_BYTES), arrived=lambda size: keep(_PAGE_MEMORY * size))
         left -= len(body)
         if left < 0:
             raise RegistryFailure(f"the list of tags of {repository} is larger than {_MAX_BYTES} bytes")
-        found += _read_page(body)
-        if len(found) > MAX_VALUES:
+        if len(body) > _MAX_PAGE_BYTES:
+            raise RegistryFailure(f"the list of tags of {repository} has a page of more than {_MAX_PAGE_BYTES} bytes")
+        page = _read_page(body)
+        names += len(page)
+        if names > MAX_VALUES:
             raise RegistryFailure(f"the list of tags of {repository} has more than {MAX_VALUES} tags")
+        tags = [name for name in page if is_tag(name)]
+        keep(sum(_PLACE_BYTES + sys.getsizeof(tag) for tag in tags) - _PAGE_MEMORY * len(body))
+        found += tags
         query = _next_page(response)
         if not query:
             return found
+        del body, page, tags  # not kept while the next page is awaited
     raise RegistryFailure(f"the list of tags of {repository} has more than {_MAX_PAGES} pages")
 
 

@@ -225,11 +225,15 @@ def _log_answer(method: str, url: str, headers: Mapping[str, str], status: int, 
     _log.debug("%s %s with %s: %d in %d ms", method, public_url(url), kind, status, round((time.monotonic() - began) * 1000))
 
 
-def read_bounded(response: BaseHTTPResponse, limit: int) -> bytes:
-    """The whole body, or its first `limit` + 1 bytes if it is longer; closes the response. Raises RegistryFailure."""
+def read_bounded(response: BaseHTTPResponse, limit: int, *, arrived: Callable[[int], None] = lambda _: None) -> bytes:
+    """The whole body, or its first `limit` + 1 bytes if it is longer; closes the response. Raises RegistryFailure.
+
+    `arrived` is called with the size of each piece, and may raise.
+    """
     body = bytearray()
     try:  # `read1`, since `read` would take memory for the limit, however little arrives
         while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body), decode_content=False)):
+            arrived(len(chunk))
             body += chunk
         return bytes(body)
     except (HTTPError, OSError, ValueError) as exc:

@@ -10,6 +10,7 @@ import math
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from typing import TypeVar
@@ -115,6 +116,7 @@ def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
         try:
             result = operation.run(call)
         except BaseException as exc:  # noqa: BLE001 - the waiting caller raises it
+            _free(exc)
             future.set_exception(exc)
         else:
             future.set_result(result)
@@ -124,6 +126,14 @@ def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
     future: Future[_T] = Future()
     threading.Thread(target=run, args=(future,), name="registry", daemon=True).start()
     return future
+
+
+def _free(failure: BaseException) -> None:
+    """Free what the functions that failed have read. A failure is often in a reference cycle, which the collector may find much later."""
+    link: BaseException | None = failure
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__
 
 
 def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:

@@ -212,7 +212,11 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             return
         start = int(parse_qs(urlsplit(self.path).query).get("last", ["0"])[0])
         end = start + page if page else len(found)
-        host = "//[" if self.registry.fault("list") is Fault.MALFORMED_LINK else ""
+        fault = self.registry.fault("list")
+        if fault is Fault.SLOW_START and start:
+            self.registry.stalled.set()
+            self.registry.resume.wait()
+        host = "//[" if fault is Fault.MALFORMED_LINK else ""
         headers = {"Link": f'<{host}/v2/{name}/tags/list?last={end}>; rel="next"'} if end < len(found) else {}
         self._send(200, json.dumps({"name": name, "tags": found[start:end]}).encode(), {"Content-Type": "application/json", **headers})
 

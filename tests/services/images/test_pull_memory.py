@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import Unavailable
+from stowage.services.errors import Forbidden, Unavailable
 from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.oci import mediatypes
+from stowage.services.progress import Progress
 from tests.builders import Json, Layout, digest_of, make_layer, on_platform, to_json
 from tests.engines import memory_budget
-from tests.fake_registry import FakeRegistry
+from tests.fake_registry import Answer, FakeRegistry, Fault
 from tests.services.images.pulls import first_line, pull
 
 MIB = 1 << 20
@@ -47,3 +48,28 @@ def test_what_held_pulls_keep_does_not_add_up(engine: Engine, registry: FakeRegi
             first_line(pull_image(narrow, large))
         assert pull(narrow, small)[-1].status.startswith("Status: Downloaded newer image")
     assert narrow.memory.free == 6 * MIB
+
+
+def test_lists_of_tags_that_do_not_end_do_not_add_up(engine: Engine, registry: FakeRegistry) -> None:
+    layout = Layout()
+    name = registry.publish(layout, layout.image([make_layer()]))
+    registry.manifests |= {("team/app", f"{number:0100}"): registry.manifests["team/app", "1"] for number in range(20_000)}
+    registry.tags_per_page, registry.faults["list"] = 10_000, Fault.SLOW_START
+    narrow = replace(engine, memory=memory_budget(16 * MIB, wait_seconds=0))
+    with closing(pull_image(narrow, pull_reference(name, ""))) as held:
+        while not registry.stalled.is_set():
+            assert next(held) == Progress()
+        assert narrow.memory.free < 8 * MIB
+        with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
+            first_line(pull_image(narrow, pull_reference(name, "")))
+        assert pull(narrow, name)[-1].status.startswith("Status: Downloaded newer image")
+    assert narrow.memory.free == 16 * MIB
+
+
+def test_a_list_of_tags_that_needs_more_memory_than_there_is_is_refused(engine: Engine, registry: FakeRegistry) -> None:
+    page = to_json({"tags": [f"{number:0100}" for number in range(10_000)]})
+    registry.answers["list"] = Answer(200, page, {"Link": "</v2/team/app/tags/list?last=x>"})
+    narrow = replace(engine, memory=memory_budget(16 * MIB, wait_seconds=0))
+    with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows"):
+        pull(narrow, f"{registry.host}/team/app", "")
+    assert narrow.memory.free == 16 * MIB

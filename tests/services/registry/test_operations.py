@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import EngineError, RegistryFailure
+from stowage.services.errors import EngineError, NotFound, RegistryFailure
 from stowage.services.filters import Filters
 from stowage.services.images.distribution import inspect_distribution
 from stowage.services.images.import_ import import_url
@@ -175,3 +177,37 @@ def test_a_failure_is_that_of_the_call() -> None:
 
     with pytest.raises(EngineError, match="words"):
         list(awaited(fail))
+
+
+@pytest.mark.parametrize("is_left", [pytest.param(True, id="the client leaves"), pytest.param(False, id="the call fails")])
+def test_what_a_failed_call_has_read_is_freed_at_once(is_left: bool) -> None:
+    class Page:
+        """Something that weak references can refer to."""
+
+    pages: list[weakref.ref[Page]] = []
+    left = threading.Event()
+
+    def call() -> None:
+        page = Page()
+        pages.append(weakref.ref(page))
+        try:
+            left.wait()
+            raise RegistryFailure("unexpected EOF")
+        except RegistryFailure as exc:
+            failure = NotFound("no")  # a local name makes a cycle
+            raise failure from exc
+
+    gc.disable()
+    try:
+        waiting = awaited(call)
+        assert next(waiting) == Progress()
+        if is_left:
+            waiting.close()
+            left.set()
+        else:
+            left.set()
+            with pytest.raises(NotFound):
+                list(waiting)
+        poll(lambda: pages[0]() is None)
+    finally:
+        gc.enable()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
+from itertools import accumulate
 
 import pytest
 
@@ -19,6 +21,13 @@ def test_tags_come_in_the_registrys_order(registry: FakeRegistry, layout: Layout
         registry.publish(layout, layout.manifests[0], tag=tag)
     with ExitStack() as stack:
         assert opened(registry, stack)[0].tags() == ["3", "1", "2", "latest", "0"]
+
+
+def test_what_is_no_tag_is_left_out(registry: FakeRegistry) -> None:
+    names = ["1", "-no", "", "a" * 128, "a" * 129, "\U0001f600", "\u0661", "a\n", "2"]
+    registry.answers = {"list": Answer(200, json.dumps({"tags": names}).encode(), JSON)}
+    with ExitStack() as stack:
+        assert opened(registry, stack)[0].tags() == ["1", "a" * 128, "2"]
 
 
 NO_ACCESS = "pull access denied for {name}, repository does not exist or may require 'docker login'"
@@ -126,3 +135,31 @@ def test_the_tags_of_all_pages_together_are_counted(registry: FakeRegistry, layo
         repository, _ = opened(registry, stack)
         with pytest.raises(RegistryFailure, match="^the list of tags of .* has more than 9 tags$"):
             repository.tags()
+
+
+def test_a_page_of_tags_is_bounded(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.answers = {"list": Answer(200, json.dumps({"tags": ["1"] * 100}).encode(), JSON)}
+    monkeypatch.setattr("stowage.services.registry.tags._MAX_PAGE_BYTES", 200)
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(RegistryFailure, match="^the list of tags of .* has a page of more than 200 bytes$"):
+            repository.tags()
+
+
+def test_names_that_are_no_tags_are_counted(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.answers = {"list": Answer(200, json.dumps({"tags": ["-"] * 5}).encode(), JSON | {"Link": "</v2/team/app/tags/list?last=a>"})}
+    monkeypatch.setattr("stowage.services.registry.tags.MAX_VALUES", 9)
+    with ExitStack() as stack:
+        repository, _ = opened(registry, stack)
+        with pytest.raises(RegistryFailure, match="has more than 9 tags"):
+            repository.tags()
+
+
+def test_what_is_read_and_kept_of_a_list_is_counted(registry: FakeRegistry) -> None:
+    body = json.dumps({"tags": ["1", "-" * 5000, "2" * 100]}).encode()
+    registry.answers = {"list": Answer(200, body, JSON)}
+    counted: list[int] = []
+    with ExitStack() as stack:
+        opened(registry, stack)[0].tags(counted.append)
+    assert max(accumulate(counted)) >= 5 * len(body)
+    assert 100 < sum(counted) < 500
