@@ -17,7 +17,7 @@ from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.descriptor import DescriptorField
-from stowage.blueprints.schemas.fields import DockerBool, PlatformJson
+from stowage.blueprints.schemas.fields import DockerBool, PlatformList
 from stowage.blueprints.schemas.json_schema import written_as
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.attestations import Attestation, read_attestations
@@ -28,7 +28,7 @@ blueprint = Blueprint("image_attestations", __name__)
 class AttestationsQuery(QuerySchema):
     """`platform` is a list that may hold only one value, `type` a list of predicate types. Empty values are ignored."""
 
-    platforms = fields.List(PlatformJson(), data_key="platform", load_default=())
+    platforms = PlatformList(data_key="platform")
     types = fields.List(fields.String(), data_key="type", load_default=())
     statements = DockerBool(data_key="statement", load_default=False)
 

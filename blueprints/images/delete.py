@@ -6,13 +6,13 @@ from typing import Any
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
-from marshmallow import fields, pre_load
+from marshmallow import pre_load
 
 from stowage.blueprints.request import engine, load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import QuerySchema, since
-from stowage.blueprints.schemas.fields import DockerBool, PlatformJson
+from stowage.blueprints.schemas.fields import DockerBool, PlatformList
 from stowage.blueprints.schemas.removal_item import RemovalItem
 from stowage.services.images.delete import check_not_blank, delete_image
 
@@ -24,7 +24,7 @@ class DeleteQuery(QuerySchema):
 
     force = DockerBool(load_default=False)
     noprune = DockerBool(load_default=False)
-    platforms = fields.List(PlatformJson(), load_default=(), metadata=since("1.50"))
+    platforms = PlatformList(metadata=since("1.50"))
 
     @pre_load
     def _check_name_first(self, given: dict[str, Any], **_: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from marshmallow import fields
 from stowage.blueprints.request import body_stream, load_query, operation_engine
 from stowage.blueprints.routing import ANY_BYTES
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.blueprints.schemas.fields import PlatformList
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
 from stowage.services.images.save_since import save_since
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("image_save_since", __name__)
 
 class SaveSinceQuery(QuerySchema):
     names = fields.List(fields.String(), load_default=())
-    platforms = fields.List(PlatformJson(), data_key="platform", load_default=())
+    platforms = PlatformList(data_key="platform")
 
 
 @blueprint.post("/stowage/images/save", query=SaveSinceQuery, body=ANY_BYTES, answer=ARCHIVE)

@@ -22,6 +22,7 @@ from stowage.services.oci.platform import Platform
 _JSON_TEXT = TEXT | {"contentMediaType": "application/json"}
 _DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgtp])?b?", re.ASCII | re.IGNORECASE)
+_MOST_PLATFORMS = 50
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
 
@@ -118,3 +119,16 @@ class PlatformJson(fields.Field[Platform | None]):
         if not platform.os or not platform.architecture:
             raise InvalidParameter("both OS and Architecture must be provided")
         return platform
+
+
+class PlatformList(fields.List):
+    """Platforms, each written as the OCI JSON object and kept once; each is compared with every manifest that an image lists."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(PlatformJson(), load_default=(), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **options: Any) -> list[Any]:
+        platforms = list(dict.fromkeys(super()._deserialize(value, attr, data, **options)))
+        if len(platforms) > _MOST_PLATFORMS:
+            raise InvalidParameter(f"{len(platforms)} platforms, of which a request may name at most {_MOST_PLATFORMS}")
+        return platforms

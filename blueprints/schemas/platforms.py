@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields, pre_load
+from marshmallow import pre_load
 
 from stowage.blueprints.schemas.base import QuerySchema, since
-from stowage.blueprints.schemas.fields import PlatformJson
+from stowage.blueprints.schemas.fields import PlatformList
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.errors import InvalidParameter
 
@@ -15,7 +15,7 @@ _SEVERAL_SINCE = ApiVersion.parse("1.52")
 
 
 class PlatformsQuery(QuerySchema):
-    platforms = fields.List(PlatformJson(), data_key="platform", load_default=(), metadata=since("1.48"))
+    platforms = PlatformList(data_key="platform", metadata=since("1.48"))
 
     @pre_load
     def _refuse_several(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -22,9 +22,6 @@ from stowage.services.store.batches import REMOVED_NAMES, batches
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
 
-_MAX_PLATFORMS = 50
-"""They are removed in one transaction."""
-
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -57,8 +54,6 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
     not present, and Conflict for an ID with several names unless `force`, or for a platform that something else needs.
     """
     check_not_blank(name)
-    if len(platforms) > _MAX_PLATFORMS:
-        raise InvalidParameter(f"{len(platforms)} platforms, of which at most {_MAX_PLATFORMS} can be removed at a time")
     if platforms:
         if not force:
             raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from marshmallow import fields
 
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson, PlatformSpecifier
+from stowage.blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson, PlatformList, PlatformSpecifier
 from stowage.blueprints.versioning import MAX_API_VERSION
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.platform import Platform
@@ -17,7 +16,7 @@ class Query(QuerySchema):
     filters = FiltersField()
     specifier = PlatformSpecifier(load_default=None)
     platform = PlatformJson(load_default=None)
-    platforms = fields.List(PlatformJson(), load_default=())
+    platforms = PlatformList()
 
 
 def load(**given: object) -> dict[str, object]:
@@ -65,6 +64,13 @@ def test_a_platform_is_a_specifier_or_json() -> None:
 def test_a_platform_that_is_no_platform_is_refused(text: str, words: str) -> None:
     with pytest.raises(InvalidParameter, match=words):
         load(platform=text)
+
+
+def test_a_platform_of_a_list_is_kept_once_and_there_are_not_too_many() -> None:
+    several = [f'{{"os":"linux","architecture":"a{number % 50}"}}' for number in range(100)]
+    assert len(load(platforms=several)["platforms"]) == 50  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameter, match="^51 platforms, of which a request may name at most 50$"):
+        load(platforms=[*several, '{"os":"linux","architecture":"b"}'])
 
 
 def test_each_platform_of_a_list_must_be_one() -> None:

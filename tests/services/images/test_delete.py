@@ -219,12 +219,6 @@ def test_a_platform_that_is_not_here_removes_nothing(
     assert next(list_images(engine, filters=Filters())).size == sum(map(len, layout.blobs.values()))
 
 
-def test_more_platforms_than_one_transaction_should_remove_are_refused(engine: Engine) -> None:
-    put_multi(engine)
-    with pytest.raises(InvalidParameter, match="^51 platforms, of which at most 50 can be removed at a time$"):
-        delete_image(engine, "multi:1", force=True, platforms=[Platform("linux", f"a{number}") for number in range(51)])
-
-
 @pytest.mark.parametrize("name", ["multi:1", "{id}", "{short}", "multi@{id}"])
 def test_every_spelling_of_the_image_finds_its_platforms(engine: Engine, name: str) -> None:
     _, (_, arm64, *_) = put_multi(engine)
