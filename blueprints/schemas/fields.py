@@ -121,7 +121,7 @@ class PlatformJson(fields.Field[Platform | None]):
         return platform
 
 
-class PlatformList(fields.List):
+class PlatformList(fields.List[Any]):
     """Platforms, each written as the OCI JSON object and kept once; each is compared with every manifest that an image lists."""
 
     def __init__(self, **options: Any) -> None:
