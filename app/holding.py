@@ -43,7 +43,7 @@ def hold_folder(folder: Path, setting: str) -> None:
     """Hold one folder, which this setting names; as `hold_folders`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        held = _hold(folder / "lock", identity(_service_pid()))
+        held = _hold(folder, open_lock_file(folder / "lock"), identity(_service_pid()))
     except OSError as exc:
         raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
     if not held:
@@ -81,10 +81,11 @@ def hold_place(config: Config) -> str:
 
 def _hold_database(file: Path, folder: Path) -> None:
     """Hold the file of a database for this content folder, whichever of its names is used."""
-    place, real = _hold_place(folder), Path(os.path.realpath(file))
+    real = Path(os.path.realpath(file))
     try:
         _require_one_name(real, file)
-        held = _hold(Path(f"{real}-place"), place)
+        lock = open_lock_file(f"{real}-place")  # before the folder's file: descriptors of a process that ends are closed in this order
+        held = _hold(real.parent, lock, _hold_place(folder))
     except OSError as exc:
         raise ConfigError(f"STOWAGE_DATABASE_URL: cannot use the folder {real.parent}: {exc.strerror}.") from None
     if not held:
@@ -131,10 +132,9 @@ def _hold_place(folder: Path) -> str:
         raise ConfigError(f"STOWAGE_CONTENT_URL: cannot use the folder {folder}: {exc.strerror}.") from None
 
 
-def _hold(path: Path, owner: str) -> bool:
-    """Try to hold a file together with others of this owner, and return whether this process holds it from now on."""
-    with _alone(path.parent):
-        lock = open_lock_file(path)
+def _hold(folder: Path, lock: int, owner: str) -> bool:
+    """Try to hold a file of the folder together with others of this owner, and return whether this process holds it from now on."""
+    with _alone(folder):
         if _lock(lock, fcntl.LOCK_EX):
             os.ftruncate(lock, os.pwrite(lock, owner.encode(), 0))
         elif os.pread(lock, _MOST_BYTES, 0) != owner.encode():

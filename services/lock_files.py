@@ -12,12 +12,16 @@ from pathlib import Path
 def open_lock_file(path: Path | str) -> int:
     """The descriptor of a lock file, which is made if it is missing; never that of the target of a symlink.
 
-    Raises OSError, also if the file is another user's who lets everybody open it.
+    What root makes belongs to the owner of the folder, as files of SQLite do. Raises OSError, also if the file is another user's who lets
+    everybody open it.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(handle).st_mode & 0o077:
+        file = os.fstat(handle)
+        if file.st_mode & 0o077:
             os.fchmod(handle, 0o600)
+        if os.geteuid() == file.st_uid == file.st_size == 0 and file.st_nlink == 1:
+            os.fchown(handle, os.stat(Path(path).parent).st_uid, -1)
     except OSError:
         os.close(handle)
         raise

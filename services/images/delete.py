@@ -71,7 +71,8 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
         with engine.metadata.write() as tx:
             named = still_named(tx, batch)
             removals += _untag(tx, engine, named)
-            is_gone = bool(named) and _report_gone(tx, engine, found.target)
+            if named:
+                is_gone = _report_gone(tx, engine, found.target)
     sweep(engine.metadata, engine.content, [found.target])
     collect_expired(engine.metadata, engine.content)
     return [*removals, Removal(deleted=str(found.target))] if is_gone else removals

@@ -53,8 +53,8 @@ class Effects:
     """What to add to the recorded numbers.
 
     `content` is for manifests, `shared` for the targets among them, `others` for blobs of which some other target becomes, or stops being,
-    the only user. `targets` are all that are above a change, and
-    `relists` says whether it is one of what they list. `links` is how many the manifests above it have themselves.
+    the only user. `targets` are all that are above a change, and `relists` says whether it is one of what they list. `links` is how many
+    the manifests above it have themselves.
     """
 
     targets: set[str] = field(default_factory=set)

@@ -47,8 +47,9 @@ def resolve_image(tx: Transaction, text: str) -> ImageRecord:
     if isinstance(parsed, Digest):
         found = tx.images.by_target(parsed, most=1)
     elif parsed.digest is not None:
-        names = {parsed.name, parsed.familiar_name}  # the internal name of a dangling image is not canonical
-        found = [record for name in names for record in tx.images.by_target(parsed.digest, repository=name, most=1)]
+        found = tx.images.by_target(parsed.digest, repository=parsed.name, most=1)
+        if not found and (dangling := tx.images.get(f"{parsed.familiar_name}@{parsed.digest}")):  # its internal name is not canonical
+            found = [dangling]
     elif (named := tx.images.get(str(parsed.tagged()))) is not None:
         return named
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stowage.holding import hold_place
 from stowage.settings import Config
 from stowage.wiring import open_engine
 from tests.builders import put_image
@@ -20,6 +21,7 @@ from tests.ports import free_port
 BIN = Path(sys.executable).parent
 USE = """
 import sys
+from stowage.holding import hold_place
 from stowage.settings import Config
 from stowage.wiring import build_engine
 
@@ -55,6 +57,11 @@ def used(root: Path, database: Path) -> Iterator[None]:
         assert process.stdout is not None
         assert process.stdout.readline() == "used\n"
         yield
+
+
+def open_files() -> dict[int, Path]:
+    """The descriptors of this process."""
+    return {int(link.name): link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
 
 
 def symlink(database: Path) -> str:
@@ -151,3 +158,27 @@ def test_what_others_could_read_of_a_database_is_for_its_user_alone(database: Pa
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in database.parent.glob("stowage.db*")}
     assert set(modes.values()) == {0o600}
     assert {"stowage.db", "stowage.db-wal", "stowage.db-shm"} <= modes.keys()
+
+
+def test_what_ends_releases_the_database_before_the_folder(database: Path, tmp_path: Path) -> None:
+    """The system closes descriptors in their order. Whoever held the folder anew before the database would be refused."""
+    config = Config.from_environ(settings(tmp_path / "a", str(database)))
+    before = set(open_files())
+    hold_place(config)
+    held = {handle: name for handle, name in open_files().items() if handle not in before}
+    assert [held[handle].name for handle in sorted(held)] == ["stowage.db-place", "place"]
+    for handle in held:
+        os.close(handle)
+
+
+def test_a_command_of_root_does_not_lock_the_user_of_the_store_out(database: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("root is needed")
+    environ = settings(tmp_path / "a", str(database))
+    assert command("stowage", "verify", env=environ).returncode == 0
+    for file in "turn", "place", "stowage.db-turn", "stowage.db-place":
+        (database.parent / file).unlink(missing_ok=True)
+    for path in (database.parent, *database.parent.rglob("*")):
+        os.chown(path, 65534, 65534)
+    assert command("stowage", "verify", env=environ).returncode == 0
+    assert {path.stat().st_uid for path in database.parent.iterdir()} == {65534}

@@ -11,10 +11,11 @@ from stowage.services.metadata.labels import label_hash
 from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.metadata.records import Selection
 from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.oci import mediatypes
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.timestamp import ZERO, Timestamp
 from tests.listings import listed
-from tests.rows import BLOB_BYTES, add_blobs, add_index, descriptor, digest, image_facts
+from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
 SECOND = 1_000_000_000
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -172,3 +173,12 @@ class TestLabels:
         assert found(store, Selection(labels=(label_hash("77", ""),))) == ["many:1"]
         assert found(store, Selection(labels=(label_hash("not there"),))) == ["many:1"]
         assert found(store, Selection(not_labels=(label_hash("77"),))) == ["many:1"]
+
+
+def test_what_was_read_before_a_manifest_came_is_not_taken_for_its_list(metadata: SqlMetadataStore) -> None:
+    with metadata.write() as tx:
+        index = add_index(tx, "i", ["m"])
+        tx.graph.listed([index])
+        add_image(tx, "m")
+        tx.images.put("i:1", descriptor("i", mediatypes.OCI_INDEX), 1)
+    assert metadata.problems() == []

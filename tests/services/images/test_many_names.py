@@ -11,13 +11,14 @@ import pytest
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidParameter
 from stowage.services.filters import Filters
-from stowage.services.images import save_names
-from stowage.services.images.delete import delete_image, still_named
+from stowage.services.images import delete, save_names
+from stowage.services.images.delete import Removal, delete_image, still_named
 from stowage.services.images.prune import prune_images
 from stowage.services.images.save import save_images
 from stowage.services.images.tag import tag_image
 from stowage.services.metadata.facts import to_record
 from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
@@ -183,3 +184,18 @@ def test_a_name_that_got_another_image_meanwhile_is_not_removed(engine: Engine) 
             "docker.io/library/many:1",
             "docker.io/library/many:2",
         }
+
+
+def test_a_removal_that_is_reported_is_answered_if_others_removed_the_rest(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_image(engine, docker_archive(ArchivedImage((make_layer("few"),), ("few:1", "few:2", "few:3"))))
+    image = Digest.parse(names(engine)["docker.io/library/few:1"])
+    before = position(engine)
+
+    def remove_last(tx: Transaction, records: Sequence[ImageRecord]) -> list[ImageRecord]:
+        tx.images.delete(["docker.io/library/few:3"])
+        return still_named(tx, records)
+
+    monkeypatch.setattr(delete, "REMOVED_NAMES", 1)
+    monkeypatch.setattr(delete, "still_named", remove_last)
+    assert delete_image(engine, str(image), force=True) == [Removal("few:1"), Removal("few:2"), Removal(deleted=str(image))]
+    assert last_actions(engine, before) == {"untag": 2, "delete": 1}

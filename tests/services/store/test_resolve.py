@@ -84,6 +84,12 @@ def test_a_digest_does_not_cross_repositories(engine: Engine) -> None:
         resolve(engine, f"other@{digest}")
 
 
+def test_a_name_with_a_digest_is_not_a_registry_with_a_port(engine: Engine) -> None:
+    digest = put_image(engine, "localhost:5000/app:1")
+    with pytest.raises(ImageNotFound):
+        resolve(engine, f"localhost@{digest}")
+
+
 def test_an_upper_case_name_is_malformed(engine: Engine) -> None:
     with pytest.raises(InvalidReference, match="must be lowercase"):
         resolve(engine, "UPPER")
