@@ -128,7 +128,8 @@ def test_the_files_for_an_installation_are_found(root: Path, capsys: pytest.Capt
 
 def test_the_database_is_for_its_user_alone(root: Path) -> None:
     assert main(["db", "upgrade"]) == 0
-    assert {path.name: oct(path.stat().st_mode & 0o777) for path in root.glob("stowage.db*")} == {"stowage.db": "0o600"}
+    files = {path.name: oct(path.stat().st_mode & 0o777) for path in root.glob("stowage.db*")}
+    assert files == dict.fromkeys(["stowage.db", "stowage.db-place", "stowage.db-turn"], "0o600")
 
 
 def test_an_empty_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
