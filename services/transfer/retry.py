@@ -106,13 +106,10 @@ class Patience:
 
 
 def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
-    """Call in a daemon thread of its own, as part of the operation.
+    """Call in a daemon thread of its own, as part of the operation."""
+    future: Future[_T] = Future()
 
-    The frame that an error has in its traceback does not keep the future, which has the error: memory of the call would be free only when
-    Python looks for such circles.
-    """
-
-    def run(future: Future[_T]) -> None:
+    def run() -> None:
         try:
             result = operation.run(call)
         except BaseException as exc:  # noqa: BLE001 - the waiting caller raises it
@@ -120,11 +117,8 @@ def in_background(call: Callable[[], _T], operation: Operation) -> Future[_T]:
             future.set_exception(exc)
         else:
             future.set_result(result)
-        finally:
-            del future
 
-    future: Future[_T] = Future()
-    threading.Thread(target=run, args=(future,), name="registry", daemon=True).start()
+    threading.Thread(target=run, name="registry", daemon=True).start()
     return future
 
 
@@ -146,10 +140,7 @@ def awaited(call: Callable[[], _T]) -> Generator[Progress, None, _T]:
     except BaseException:
         operation.cancel()
         raise
-    try:
-        return future.result()
-    finally:
-        del future
+    return future.result()
 
 
 def patiently(call: Callable[[], _T], limits: Limits) -> Generator[Progress, None, _T]:

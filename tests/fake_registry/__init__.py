@@ -202,23 +202,19 @@ class _Handler(UploadHandler, BaseHTTPRequestHandler):
             content = self.registry.blobs.get(rest)
             self._serve(rest, Document("application/octet-stream", content) if content is not None else None, "BLOB_UNKNOWN")
             return
-        name = path.removeprefix("/v2/").removesuffix("/tags/list")
-        self._tags(name)
+        self._tags(path.removeprefix("/v2/").removesuffix("/tags/list"))
 
     def _tags(self, name: str) -> None:
-        found, page = self.registry.tags(name), self.registry.tags_per_page
+        found, page, fault = self.registry.tags(name), self.registry.tags_per_page, self.registry.fault("list")
         if not found:
             self._error(404, "NAME_UNKNOWN", "repository name not known to registry", detail={"name": name})
             return
         start = int(parse_qs(urlsplit(self.path).query).get("last", ["0"])[0])
         end = start + page if page else len(found)
-        fault = self.registry.fault("list")
-        if fault is Fault.SLOW_START and start:
-            self.registry.stalled.set()
-            self.registry.resume.wait()
         host = "//[" if fault is Fault.MALFORMED_LINK else ""
         headers = {"Link": f'<{host}/v2/{name}/tags/list?last={end}>; rel="next"'} if end < len(found) else {}
-        self._send(200, json.dumps({"name": name, "tags": found[start:end]}).encode(), {"Content-Type": "application/json", **headers})
+        body = json.dumps({"name": name, "tags": found[start:end]}).encode()
+        self._send(200, body, {"Content-Type": "application/json", **headers}, fault)
 
     def _serve(self, reference: str, document: Document | None, unknown: str) -> None:
         fault = self.registry.fault(reference)
