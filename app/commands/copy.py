@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from stowage.commands import add_command
-from stowage.terminal import ProgressLine, say
+from stowage.terminal import ProgressLine
 
 if TYPE_CHECKING:
     from stowage.settings import Config
@@ -38,7 +38,7 @@ def run(config: Config, options: Namespace) -> int:
         said = copy_database(config, target, line) if options.to_content is None else copy_store(config, target, line)
     if not said:
         return 1
-    say(said if options.to_content is None else f"{said}; {used_by(target, options.to_content)}")
+    print(said if options.to_content is None else f"{said}; {used_by(target, options.to_content)}")
     return 0
 
 
