@@ -23,7 +23,7 @@ from stowage.services.archive.tar_writer import NewMember, write_tar
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, Internal, InvalidParameter, NotFound
 from stowage.services.gc.leases import hold
-from stowage.services.images.save_names import Chosen, ChosenImages, choose_images
+from stowage.services.images.save_names import Chosen, choose_images
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.metadata.summary import summarize
@@ -67,7 +67,7 @@ def save_images(
     engine: Engine, names: Iterable[str], *, platforms: Sequence[Platform] = (), without: Collection[Digest] = ()
 ) -> Generator[bytes, None, None]:
     """Stream an archive of these images: by name, repository (all its tags), ID or the beginning of one, or digest; the last three unnamed.
-    What is meant several times is saved once.
+    What is meant several times is listed as often, as in Docker.
 
     With one platform its manifest alone becomes the image; with several the index stays and the others are left out. Attestations that the
     index lists for them are included, as are referrers known from a load. Absent content and foreign layers are left out, and layers among
@@ -77,24 +77,24 @@ def save_images(
     A lease keeps the content until the stream is closed.
     """
     with hold(engine.metadata, engine.content, "save") as lease:
-        chosen: ChosenImages = {}
+        chosen: list[Chosen] = []
         try:
             with engine.metadata.read() as tx:
                 choose_images(tx, names, platforms, chosen)
                 plan = _Plan(tx, engine, PlatformMatcher.any_of(tuple(platforms), engine.platform))
-                for image in chosen.values():
+                for image in chosen:
                     _add_image(plan, image)
                 _add_known_referrers(plan)
                 plan.sizes = tx.graph.blob_sizes(plan.blobs)
                 documents = _documents(plan)
                 plan.blobs -= _layers(plan).intersection(without)
         except EngineError:
-            _log(engine, chosen.values())
+            _log(engine, chosen)
             raise
         if unsound := plan.blobs - lease.add(plan.blobs):
             refuse_damaged(engine, unsound)
             raise NotFound("an image was removed while it was about to be saved")
-        _log(engine, chosen.values())
+        _log(engine, chosen)
         engine.tally.parts.expect({digest: plan.sizes[digest] for digest in plan.blobs})
         blobs = {blob_member(digest): _blob(engine, digest, plan.sizes[digest]) for digest in plan.blobs}
         yield from write_tar(blobs | documents)

@@ -31,24 +31,20 @@ class Chosen:
     manifests: PresentManifests
 
 
-ChosenImages = dict[tuple[Digest, Reference | None], Chosen]
-"""Each image once under each of its names, and once without a name, in the order in which they were requested."""
-
-
-def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Platform], chosen: ChosenImages) -> None:
-    """Add what the names mean to `chosen`; what the names of one image have in common is found once.
+def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Platform], chosen: list[Chosen]) -> None:
+    """Add what each name means to `chosen`, again for one that is repeated; what the names of one image have in common is found once.
 
     Raises as `save_images` does. What was meant by the names before is then among the chosen.
     """
     parts: dict[Digest, Descriptor] = {}
-    for name in dict.fromkeys(names):
+    for name in names:
         for record, reference in _select(tx, name):
             digest, manifests = record.target.digest, dict[Digest, ManifestFacts]()
             if digest not in parts:
                 manifests = read_manifests(tx, digest) if platforms else manifests
                 parts[digest] = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
             target = record.target if parts[digest].digest == digest else parts[digest]  # each name has annotations of its own
-            chosen.setdefault((digest, reference), Chosen(record, reference, target, manifests))
+            chosen.append(Chosen(record, reference, target, manifests))
         if len(chosen) > MAX_ENTRIES:
             raise InvalidParameter(f"an archive may have at most {MAX_ENTRIES} names")
 

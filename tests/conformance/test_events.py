@@ -169,7 +169,7 @@ def test_events_survive_a_restart_and_their_history_is_bounded(tmp_path: Path) -
 
 
 def test_listeners_are_bounded_noticed_when_they_leave_and_sent_away_when_the_service_stops(tmp_path: Path) -> None:
-    service = Service(tmp_path / "stowage", free_port(), {"STOWAGE_WORKERS": "1", "STOWAGE_THREADS": "8"})
+    service = Service(tmp_path / "stowage", free_port(), {"STOWAGE_WORKERS": "1", "STOWAGE_THREADS": "16"})
     service.start()
     with ExitStack() as staying:
         with _listening(service) as first:

@@ -91,7 +91,7 @@ def test_a_push_tells_what_happens_to_each_layer(service: Service, store: str, r
     load(service, tmp_path, layout, image, name)
     (layer,) = [part["digest"][7:19] for part in json.loads(layout.blobs[image["digest"]])["layers"]]
     closing = f"1: digest: {image['digest']} size: {image['size']}"
-    first = service.docker("push", name).stdout.decode().splitlines()
+    first = [line for line in service.docker("push", name).stdout.decode().splitlines() if not line.endswith(": Waiting")]  # if it is slow
     assert first == [f"The push refers to repository [{registry}/told-{store}/app]", f"{layer}: Preparing", f"{layer}: Pushed", closing]
     assert service.docker("push", name).stdout.decode().splitlines()[2:] == [f"{layer}: Layer already exists", closing]
     service.docker("tag", name, f"{registry}/told-{store}/other:1")
