@@ -113,11 +113,13 @@ def test_the_address_of_the_service_has_none_unless_asked_for(measured: Service,
         other.stop()
 
 
-def test_without_space_for_its_files_the_service_starts_without_metrics(tmp_path: Path) -> None:
+def test_without_a_place_for_its_files_the_service_starts_without_metrics(tmp_path: Path) -> None:
     port = free_port()
     service = Service(tmp_path / "stowage", free_port(), {"STOWAGE_HEALTH_BIND": f"127.0.0.1:{port}"})
     (tmp_path / "elsewhere").mkdir()
     folder_of(service).symlink_to(tmp_path / "elsewhere")
+    service.root.mkdir()
+    (service.root / "metrics").touch()
     try:
         service.start()
         assert [ask(service, path)[0] for path in ("/readyz", "/metrics")] == [200, 404]
