@@ -123,6 +123,8 @@ class _Body(io.RawIOBase):
             chunk = self._source.read(-1 if size is None else size)
         except TimeoutError as exc:
             raise InvalidContent(f"the client sent nothing of the request's body for {self._idle} seconds") from exc
+        except InvalidContent:  # a limit of this service's own server
+            raise
         except Exception as exc:  # WSGI defines no class for it
             raise self._broken() from exc
         if self._missing is not None:

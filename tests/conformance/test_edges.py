@@ -291,21 +291,23 @@ def test_a_broken_upload_is_an_error_line_and_the_connection_is_closed(running: 
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "words"),
     [
-        pytest.param(b"0\r\n" + b"a: b\r\n" * 20_000, id="trailers"),
-        pytest.param(b"1\r\n\0\r\n" * 20_000, id="tiny chunks"),
+        pytest.param(b"0\r\n" + b"a: b\r\n" * 20_000, "unexpected EOF", id="trailers"),
+        pytest.param(b"1\r\n\0\r\n" * 20_000, "the request's body comes in chunks of less than 64 bytes on average", id="tiny chunks"),
     ],
 )
-def test_what_costs_far_more_than_it_carries_is_refused_before_its_end(running: Service, body: bytes) -> None:
+def test_what_costs_far_more_than_it_carries_is_refused_before_its_end(running: Service, body: bytes, words: str) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
-        connection.sendall(head("POST", "/images/load", "Transfer-Encoding: chunked") + body)
-        assert b'"errorDetail"' in b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        connection.sendall(head("POST", "/images/create?fromSrc=-", "Transfer-Encoding: chunked") + body)
+        assert words in parse(b"".join(iter(lambda: connection.recv(1 << 16), b"")))[2].decode()
 
 
-def test_an_upload_may_come_in_chunks_of_one_block_of_a_tar(running: Service) -> None:
-    blocks = (b"200\r\n" + bytes(512) + b"\r\n") * 40_000 + b"0\r\n\r\n"
-    status, _, body = parse(exchange(running, head("POST", "/images/create?fromSrc=-", "Transfer-Encoding: chunked", CLOSE) + blocks))
+@pytest.mark.parametrize("size", [pytest.param(512, id="blocks of a tar"), pytest.param(240, id="what Go's gzip writes at a time")])
+def test_an_upload_may_come_in_small_chunks(running: Service, size: int) -> None:
+    chunk = b"%x\r\n" % size + bytes(size) + b"\r\n"
+    upload = head("POST", "/images/create?fromSrc=-", "Transfer-Encoding: chunked", CLOSE) + chunk * 64_000 + b"0\r\n\r\n"
+    status, _, body = parse(exchange(running, upload))
     assert (status, b"sha256:" in body) == (200, True)
 
 
