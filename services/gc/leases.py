@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
+from typing import NamedTuple
 
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidParameter, NotFound
@@ -33,6 +34,13 @@ _MOMENT_SECONDS = 1
 _log = logging.getLogger(__name__)
 
 
+class Ended(NamedTuple):
+    """What the end of a lease leaves: what it held and no image has, and whether others may have left something to remove as well."""
+
+    unused: set[Digest]
+    others_left: bool
+
+
 class Lease:
     """A held lease; usable from several threads."""
 
@@ -49,11 +57,9 @@ class Lease:
             self._locations = content.new_locations(self._absent) if prepares else {}
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
             tx.leases.fill(self._id, digests, self._locations.values())
-        self._is_ending = self.has_ended = False
-        self.unused: set[Digest] = set()
-        """What it held and no image has, once it has ended."""
-        self.others_left = False
-        """Whether others may have left something to remove, as seen at its end."""
+        self._is_ending = False
+        self.ended: Ended | None = None
+        """What its end has left, once it has ended."""
 
     @property
     def id(self) -> str:
@@ -116,16 +122,22 @@ class Lease:
         self._is_ending = True
         with self._metadata.write() as tx:
             yield tx
-            held, self.others_left = tx.leases.end(self._id)
-            self.unused = held - kept
-            self.unused -= tx.graph.used(self.unused)
-        self.has_ended = True
+            ended = self._end(tx, kept)
+        self.ended = ended
 
-    def end(self) -> None:
+    def end(self) -> Ended:
         """End the lease, if it has not ended yet."""
-        if not self.has_ended:
-            with self.ending():
-                pass
+        if self.ended is None:
+            self._is_ending = True
+            with self._metadata.write() as tx:
+                ended = self._end(tx, frozenset())
+            self.ended = ended
+        return self.ended
+
+    def _end(self, tx: Transaction, kept: AbstractSet[Digest]) -> Ended:
+        held, others_left = tx.leases.end(self._id)
+        unused = held - kept
+        return Ended(unused - tx.graph.used(unused), others_left)
 
 
 @contextmanager
@@ -185,13 +197,13 @@ def _renew_until(lease: Lease, ended: Event) -> None:
 def _let_go(lease: Lease, metadata: MetadataStore, content: ContentStore, *, keep: bool) -> None:
     """End or abandon the lease. A failure leaves only garbage, so it never hides how the operation itself ended."""
     try:
-        if keep and not lease.has_ended:
+        if keep and lease.ended is None:
             lease.abandon()
             return
-        lease.end()
-        if lease.unused:
-            sweep(metadata, content, lease.unused)
-        if lease.others_left:
+        ended = lease.end()
+        if ended.unused:
+            sweep(metadata, content, ended.unused)
+        if ended.others_left:
             collect_expired(metadata, content)
     except EngineError:
         _log.warning("could not end a lease; what it held stays until it expires", exc_info=True)

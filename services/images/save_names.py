@@ -37,8 +37,11 @@ def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Pla
     Raises as `save_images` does. What was meant by the names before is then among the chosen.
     """
     parts: dict[Digest, Descriptor] = {}
+    selected: dict[str, list[tuple[ImageRecord, Reference | None]]] = {}
     for name in names:
-        for record, reference in _select(tx, name):
+        if name not in selected:
+            selected[name] = _select(tx, name)
+        for record, reference in selected[name]:
             digest, manifests = record.target.digest, dict[Digest, ManifestFacts]()
             if digest not in parts:
                 manifests = read_manifests(tx, digest) if platforms else manifests

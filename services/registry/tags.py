@@ -22,8 +22,7 @@ from stowage.services.registry.refusals import refused
 from stowage.services.registry.transport import read_bounded
 
 _MAX_BYTES = 16 << 20
-_MAX_PAGE_BYTES = 4 << 20
-"""Paged lists have up to 1,000 tags a page, which take tens of KiB. Old registries send all tags as one page."""
+"""Paged lists have up to 1,000 tags a page, which take tens of KiB. Other registries send all tags as one page."""
 _MAX_PAGES = 1000
 
 _PAGE_MEMORY = 10
@@ -44,12 +43,10 @@ def list_tags(ask: Callable[[str], BaseHTTPResponse], repository: str, keep: Cal
         response = ask(f"tags/list{query}")
         if response.status != 200:
             raise refused("GET", response)
-        body = read_bounded(response, min(left, _MAX_PAGE_BYTES), arrived=lambda size: keep(_PAGE_MEMORY * size))
+        body = read_bounded(response, left, arrived=lambda size: keep(_PAGE_MEMORY * size))
         left -= len(body)
         if left < 0:
             raise RegistryFailure(f"the list of tags of {repository} is larger than {_MAX_BYTES} bytes")
-        if len(body) > _MAX_PAGE_BYTES:
-            raise RegistryFailure(f"the list of tags of {repository} has a page of more than {_MAX_PAGE_BYTES} bytes")
         page = _read_page(body)
         names += len(page)
         if names > MAX_VALUES:

@@ -297,17 +297,19 @@ def test_an_error_before_a_live_stream_is_left_to_become_a_status(app: Flask) ->
     assert app.extensions[LISTENERS].taken == 0
 
 
+@pytest.mark.parametrize("call", [while_connected, while_wanted])
+def test_the_result_and_the_error_are_those_of_what_was_called(app: Flask, call: Callable[[Callable[[], object]], object]) -> None:
+    def fail() -> None:
+        raise Conflict("words")
+
+    with app.test_request_context():
+        assert call(lambda: 42) == 42
+        with pytest.raises(Conflict, match="words"):
+            call(fail)
+
+
 class TestWhileConnected:
     """What a view waits for."""
-
-    def test_its_result_and_its_error_are_those_of_the_call(self, app: Flask) -> None:
-        def fail() -> None:
-            raise Conflict("words")
-
-        with app.test_request_context():
-            assert while_connected(lambda: 42) == 42
-            with pytest.raises(Conflict, match="words"):
-                while_connected(fail)
 
     def test_it_ends_when_the_client_goes(self, app: Flask) -> None:
         goes_on = threading.Event()
@@ -322,15 +324,6 @@ class TestWhileConnected:
 
 class TestWhileWanted:
     """What a view computes."""
-
-    def test_its_result_and_its_error_are_those_of_the_call(self, app: Flask) -> None:
-        def fail() -> None:
-            raise Conflict("words")
-
-        with app.test_request_context():
-            assert while_wanted(lambda: 42) == 42
-            with pytest.raises(Conflict, match="words"):
-                while_wanted(fail)
 
     def test_it_ends_at_the_next_check_when_the_client_goes(self, app: Flask) -> None:
         ours, theirs = socket.socketpair()

@@ -29,6 +29,7 @@ from tests.waiting import poll
 
 __all__ = ["axe", "browser"]
 LISTENERS = 2
+ENDED = "this pull was ended by an administrator"
 """A quarter of the threads."""
 
 
@@ -151,11 +152,11 @@ def test_a_pull_appears_advances_and_disappears(service: Service, browser: WebDr
 def test_a_pull_is_ended_by_keyboard(service: Service, browser: WebDriver, pulling: subprocess.Popen[str]) -> None:
     open_page(service, browser)
     poll(lambda: texts(browser, "#transfers h3"))
-    end_by_keyboard(browser, pulling)
+    assert ENDED in end_by_keyboard(browser, pulling)
 
 
-def end_by_keyboard(browser: WebDriver, pulling: subprocess.Popen[str]) -> None:
-    """End the pull that the page shows; its client is told why."""
+def end_by_keyboard(browser: WebDriver, pulling: subprocess.Popen[str]) -> str:
+    """End the pull that the page shows, until it shows none; returns what the client of the pull is told."""
     tab_to(browser, "End…")
     shown = texts(browser, ".amounts")
     poll(lambda: texts(browser, ".amounts") != shown)
@@ -165,8 +166,9 @@ def end_by_keyboard(browser: WebDriver, pulling: subprocess.Popen[str]) -> None:
     tab_to(browser, "End the pull")
     press(browser, Keys.ENTER)
     assert pulling.stderr is not None
-    assert "this pull was ended by an administrator" in pulling.stderr.read()
+    told = pulling.stderr.read()
     poll(lambda: browser.title.startswith("Activity") and "Nothing is being pulled" in texts(browser, "#transfers")[0])
+    return told
 
 
 def test_what_one_node_does_is_seen_on_the_page_of_another_and_ended_there(nodes: list[Service], browser: WebDriver) -> None:
@@ -177,7 +179,7 @@ def test_what_one_node_does_is_seen_on_the_page_of_another_and_ended_there(nodes
     with pulling_through(working) as pulling:
         poll(lambda: "team/large:1" in texts(browser, "#transfers")[0])
         assert_well(shown, browser)
-        end_by_keyboard(browser, pulling)
+        assert ENDED in end_by_keyboard(browser, pulling)
 
 
 def test_events_appear_while_docker_events_has_every_place_of_its_listeners(service: Service, browser: WebDriver) -> None:

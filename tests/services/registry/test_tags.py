@@ -115,35 +115,27 @@ def test_the_next_page_of_tags_may_be_told_without_brackets(registry: FakeRegist
     assert registry.requests[1].query == {"last": ["a"]}
 
 
-def test_pages_of_tags_are_bounded_together(registry: FakeRegistry, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("limit", "most", "words"), [("_MAX_BYTES", 200, "is larger than 200 bytes"), ("MAX_VALUES", 9, "has more than 9 tags")]
+)
+def test_pages_of_tags_are_bounded_together(
+    registry: FakeRegistry, layout: Layout, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, words: str
+) -> None:
     for number in range(10):
         registry.publish(layout, layout.manifests[0], tag=f"t{number}")
     registry.tags_per_page = 1
-    monkeypatch.setattr("stowage.services.registry.tags._MAX_BYTES", 200)
+    monkeypatch.setattr(f"stowage.services.registry.tags.{limit}", most)
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="larger than 200 bytes"):
+        with pytest.raises(RegistryFailure, match=f"^the list of tags of .* {words}$"):
             repository.tags()
 
 
-def test_the_tags_of_all_pages_together_are_counted(registry: FakeRegistry, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(10):
-        registry.publish(layout, layout.manifests[0], tag=f"t{number}")
-    registry.tags_per_page = 2
-    monkeypatch.setattr("stowage.services.registry.tags.MAX_VALUES", 9)
+def test_a_registry_may_send_a_hundred_thousand_tags_as_one_page(registry: FakeRegistry) -> None:
+    tags = [f"sha-{number:040x}" for number in range(100_000)]
+    registry.answers = {"list": Answer(200, json.dumps({"tags": tags}).encode(), JSON)}
     with ExitStack() as stack:
-        repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="^the list of tags of .* has more than 9 tags$"):
-            repository.tags()
-
-
-def test_a_page_of_tags_is_bounded(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.answers = {"list": Answer(200, json.dumps({"tags": ["1"] * 100}).encode(), JSON)}
-    monkeypatch.setattr("stowage.services.registry.tags._MAX_PAGE_BYTES", 200)
-    with ExitStack() as stack:
-        repository, _ = opened(registry, stack)
-        with pytest.raises(RegistryFailure, match="^the list of tags of .* has a page of more than 200 bytes$"):
-            repository.tags()
+        assert opened(registry, stack)[0].tags() == tags
 
 
 def test_names_that_are_no_tags_are_counted(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
