@@ -34,6 +34,7 @@ _PRAGMAS = (
 _LOG_BYTES = 8 << 20
 """Twice the size at which SQLite starts the log over."""
 
+_PREFIX = "sqlite:///"
 _WATCH = "stowage_watch"
 _TURNS = "stowage_turns"
 
@@ -42,8 +43,10 @@ _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 def open_engine(url: str, *, timeout: int) -> Engine:
     """A pool of connections that grows with the threads that need one at the same time. What follows `sqlite:///` is the path as it is."""
+    if not url.startswith(_PREFIX):
+        raise Internal(f"cannot use the database {url}: it is neither sqlite:///PATH nor a URL of PostgreSQL")
     engine = create_engine(
-        URL.create("sqlite", database=url.removeprefix("sqlite:///")),
+        URL.create("sqlite", database=url.removeprefix(_PREFIX)),
         pool_size=_IDLE_CONNECTIONS,
         max_overflow=-1,
         pool_use_lifo=True,

@@ -82,9 +82,11 @@ def test_a_full_disk_is_told_as_such_and_leaves_the_store_as_it_was(tmp_path: Pa
         pytest.param("oracle+nothing://x", id="no such driver"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_an_engine_error(url: str) -> None:
+def test_a_database_that_cannot_be_used_is_an_engine_error(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(Internal), metadata_store(url).read() as tx:
         tx.graph.all_blobs()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
