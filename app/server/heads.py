@@ -15,6 +15,8 @@ from gunicorn.http.unreader import SocketUnreader, Unreader
 
 _END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
 _NOBODY = ("", 0)
+_OTHER_LINES = 3
+"""The line of the request, an empty one that may be before it, and the last one."""
 
 
 class Head:
@@ -24,12 +26,18 @@ class Head:
         self.content = bytearray()
         self._cfg = cfg
         self._fields = 0  # where they begin, as soon as the request line has ended
+        self._lines = 0
 
     def feed(self, content: bytes) -> bool:
         """Add bytes, and return whether gunicorn can parse or refuse the head without more."""
         seen = len(self.content)
         self.content += content
-        if _END.search(self.content, max(0, seen - 3)):
+        end = _END.search(self.content, max(0, seen - 3))
+        self._lines += self.content.count(b"\r\n", max(0, seen - 1), end.end() if end else len(self.content))
+        if self._lines > self._cfg.limit_request_fields + _OTHER_LINES:
+            self._keep_lines(self._cfg.limit_request_fields + 1)
+            return True
+        if end:
             return True
         if self._fields:
             most: int = self._cfg.limit_request_fields * (self._cfg.limit_request_field_size + 2) + 4
@@ -37,6 +45,13 @@ class Head:
         blank = 2 if self.content.startswith(b"\r\n") else 0
         self._fields = self.content.find(b"\r\n", max(blank, seen - 1)) + 1
         return self._is_refused() if self._fields else len(self.content) - blank > int(self._cfg.limit_request_line) + 2
+
+    def _keep_lines(self, most: int) -> None:
+        """Keep only the beginning: gunicorn splits all lines of a head before it counts them."""
+        end = 0
+        for _ in range(most):
+            end = self.content.find(b"\r\n", end) + 2
+        del self.content[end - 2 :]
 
     def _is_refused(self) -> bool:
         """Whether the request line, which has just arrived, is invalid."""

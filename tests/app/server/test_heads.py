@@ -54,3 +54,21 @@ def test_a_head_is_whole_with_its_last_byte_however_it_is_cut(cfg: object, conte
 )
 def test_what_gunicorn_refuses_goes_to_it_at_once(cfg: object, pieces: list[bytes], needed: int) -> None:
     assert pieces_needed(cfg, *pieces) == needed
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b""])
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_of_more_lines_than_a_head_may_have_gunicorn_sees_only_the_first(cfg: Any, end: bytes, size: int) -> None:
+    """It makes a string of each before it counts them."""
+    content = b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 100_000 + end + b"body"
+    head = Head(cfg)
+    assert any(head.feed(content[start : start + size]) for start in range(0, len(content), size))
+    assert bytes(head.content) == b"GET / HTTP/1.1\r\n" + b"\r\n".join([b"a:"] * cfg.limit_request_fields)
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+def test_a_head_may_have_as_many_lines_as_fields_are_allowed(cfg: Any, before: bytes) -> None:
+    content = before + b"GET / HTTP/1.1\r\n" + b"a:\r\n" * cfg.limit_request_fields + b"\r\n"
+    head = Head(cfg)
+    assert head.feed(content + b"\r\n" * 1000)
+    assert bytes(head.content) == content + b"\r\n" * 1000
