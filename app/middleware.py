@@ -58,7 +58,8 @@ def register_headers(app: Flask) -> None:
 
 class HostGuard:
     """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP, and
-    what has no Origin but a foreign Sec-Fetch-Site, such as a picture. A link that a user follows is not refused.
+    what has no Origin but a foreign Sec-Fetch-Site, such as a picture. A link to the page is not refused: a script can follow links, too,
+    but all that is under the page's path is short.
 
     After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
     Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked for
@@ -105,8 +106,9 @@ class GoServer:
 
 
 def _is_link(environ: WSGIEnvironment) -> bool:
-    """Whether the answer is shown as a page of its own."""
-    return environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ.get("HTTP_SEC_FETCH_DEST") == "document"
+    """Whether a browser shows the answer, which is of our page, as a page of its own."""
+    mode, target = environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST")
+    return mode == "navigate" and target == "document" and is_page(clean_path(environ["PATH_INFO"]))
 
 
 def clean_path(path: str) -> str:
