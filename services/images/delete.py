@@ -5,7 +5,7 @@ Source: moby daemon/containerd/image_delete.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, end_abandoned, sweep
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.records import ImageRecord, Selection
 from stowage.services.metadata.summary import ImageSummary, platform_not_found, read_manifests, summarize
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher
@@ -100,49 +100,71 @@ def _find(tx: Transaction, name: str) -> _Found:
 
 
 def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:
-    """Remove the manifests under their content locks, so no writer reuses one before its file is removed, and sweep what was below."""
+    """Remove the manifests under their content locks, so no writer reuses one before its file is removed, and sweep what was below.
+
+    They are chosen before, since an image may list tens of thousands.
+    """
     end_abandoned(engine.metadata)  # only a running transfer may block the removal
+    with engine.metadata.read() as tx:
+        found = _find(tx, name)
+        image = _listed_once(summarize(found.record or found.sharing[0], read_manifests(tx, found.target)))
+    chosen: dict[Digest, Platform] = {}
+    for platform in platforms:
+        chosen[_choose(image, platform, chosen)] = platform
     with ExitStack() as locks:
         with engine.metadata.write() as tx:
-            found = _find(tx, name)
-            image = summarize(found.record or found.sharing[0], read_manifests(tx, found.target))
-            removed: list[Digest] = []
-            for platform in platforms:
-                digest = _choose(tx, image, platform, removed)
+            _require_unneeded(tx, image, chosen)
+            for digest in chosen:
                 if not locks.enter_context(engine.content.locked(digest)):
                     raise _conflict(digest, "cannot be forced", "it is being written")
-                removed.append(digest)
-            below = tx.graph.descendants(removed)
-            tx.graph.remove(removed)
-        engine.content.delete(removed)
-    sweep(engine.metadata, engine.content, below.difference(removed))
-    return [Removal(deleted=str(digest)) for digest in removed]
+            below = tx.graph.descendants(chosen)
+            tx.graph.remove(chosen)
+        engine.content.delete(chosen)
+    sweep(engine.metadata, engine.content, below.difference(chosen))
+    return [Removal(deleted=str(digest)) for digest in chosen]
 
 
-def _choose(tx: Transaction, image: ImageSummary, platform: Platform, removed: Sequence[Digest]) -> Digest:
-    """The present manifest for exactly this platform, which only this image may need, other than those that are removed."""
-    target = image.record.target.digest
-    left = tuple(manifest for manifest in image.manifests if manifest.descriptor.digest not in removed)
+def _listed_once(image: ImageSummary) -> ImageSummary:
+    """The image as if none of its indexes listed a manifest again, for the same platform: nested, they may list it thousands of times."""
+    first = {(manifest.descriptor.digest, manifest.platform): manifest for manifest in reversed(image.manifests)}
+    return replace(image, manifests=tuple(reversed(first.values())))
+
+
+def _choose(image: ImageSummary, platform: Platform, chosen: Collection[Digest]) -> Digest:
+    """The present manifest for exactly this platform, other than those that are chosen already."""
+    left = tuple(manifest for manifest in image.manifests if manifest.descriptor.digest not in chosen)
     best = replace(image, manifests=left).best_present(PlatformMatcher.only_strict(platform))
-    shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
     if best is None:
-        raise NotFound(f"failed to delete platform {shown} for image {target}: {platform_not_found(familiar_name(image.record), None)}")
-    need = _need(tx, best.descriptor.digest, target)
-    if need:
-        raise Conflict(
-            f"failed to delete platform {shown} for image {target}: {_conflict(best.descriptor.digest, 'cannot be forced', need)}"
-        )
+        raise NotFound(f"{_failure(image, platform)}: {platform_not_found(familiar_name(image.record), None)}")
     return best.descriptor.digest
 
 
-def _need(tx: Transaction, digest: Digest, target: Digest) -> str:
-    """Why a manifest of this image cannot be removed; empty if it can."""
-    if digest == target:
+def _require_unneeded(tx: Transaction, image: ImageSummary, chosen: Mapping[Digest, Platform]) -> None:
+    """Raise Conflict if anything but this image needs one of its manifests, and NotFound if one has been removed meanwhile."""
+    target = image.record.target.digest
+    present = tx.graph.present(chosen)
+    if present == chosen.keys() and not _need(tx, chosen, target):
+        return
+    for digest, platform in chosen.items():
+        if digest not in present:
+            raise NotFound(f"{_failure(image, platform)}: {platform_not_found(familiar_name(image.record), None)}")
+        if need := _need(tx, [digest], target):
+            raise Conflict(f"{_failure(image, platform)}: {_conflict(digest, 'cannot be forced', need)}")
+
+
+def _failure(image: ImageSummary, platform: Platform) -> str:
+    shown = "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+    return f"failed to delete platform {shown} for image {image.record.target.digest}"
+
+
+def _need(tx: Transaction, digests: Collection[Digest], target: Digest) -> str:
+    """Why manifests of this image cannot be removed; empty if they can."""
+    if target in digests:
         return "it is the image itself"
-    above = tx.graph.ancestors([digest])
-    if tx.graph.needing([digest]):
+    above = tx.graph.ancestors(digests)
+    if tx.graph.needing(digests):
         return "another manifest needs it"
-    if any(tx.images.by_target(each, most=1) for each in above - {target}):
+    if tx.targets.find(Selection(among=frozenset(map(str, above - {target}))), limit=1):
         return "another image needs it"
     return "a running transfer needs it" if tx.leases.held(above) else ""
 

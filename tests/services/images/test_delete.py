@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from stowage.services.errors import Conflict, ImageNotFound, InvalidParameter, N
 from stowage.services.filters import Filters
 from stowage.services.gc.leases import hold
 from stowage.services.gc.verify import Finding, verify_store
+from stowage.services.images import delete
 from stowage.services.images.delete import Removal, delete_image
 from stowage.services.images.list import list_images
 from stowage.services.images.tag import tag_image
@@ -335,3 +337,20 @@ def test_a_delete_also_takes_what_a_transfer_left_whose_lease_has_expired(engine
     assert content.size(left) == 4
     delete_image(engine, "app:1")
     assert list(content.blobs()) == []
+
+
+def test_a_platform_that_is_removed_after_it_was_chosen_is_not_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout()
+    layout.tag(layout.multi_platform(("linux/amd64", "linux/arm64/v8")), "docker.io/library/app:1")
+    load_image(engine, layout.to_tar())
+    wanted, choose = [Platform("linux", "amd64")], delete._choose
+
+    def choose_first(*args: Any) -> Digest:
+        chosen = choose(*args)
+        monkeypatch.setattr(delete, "_choose", choose)
+        assert delete_image(engine, "app:1", force=True, platforms=wanted) == [deleted(chosen)]
+        return chosen
+
+    monkeypatch.setattr(delete, "_choose", choose_first)
+    with pytest.raises(NotFound, match="^failed to delete platform linux/amd64 for image "):
+        delete_image(engine, "app:1", force=True, platforms=wanted)
