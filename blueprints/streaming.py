@@ -21,6 +21,7 @@ import orjson
 from flask import Response, current_app, request
 
 from stowage.blueprints.client import Client, leaves_share, watched_client
+from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.running import running_operation
@@ -121,10 +122,12 @@ def stream_tar(chunks: Iterator[bytes], *, operation: str = "") -> Response:
 
 
 def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str = "") -> Response:
-    """The same for any content that is useless without its end."""
+    """The same for any content that is useless without its end. What comes before the first chunk ends when the client leaves, if it checks
+    its operation.
+    """
     with ExitStack() as running:
         entry = running.enter_context(running_operation(operation))
-        first = next(chunks, b"")
+        first = while_wanted(lambda: next(chunks, b""))
         entry.end(CLIENT_LEFT)
         return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks, running)
 

@@ -34,6 +34,9 @@ MAX_DOCUMENT_VALUES = 1 << 19
 nothing but tiny values takes 50 times its size in memory.
 """
 
+MAX_ENTRY_TEXT = 16 << 10
+"""The limit for the media type and the annotations of an entry of index.json, in characters: every name of the image has them."""
+
 _UNIQUE_KEYS = frozenset({"manifests", "mediatype", "digest", "size", "annotations"})
 
 
@@ -49,14 +52,21 @@ def parse_layout_version(raw: bytes) -> str:
 
 
 def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
-    """The entries of index.json, in order; raises InvalidContent, also for more than `most` entries and for a key that matters and occurs
-    twice in an object.
+    """The entries of index.json, in order; raises InvalidContent, also for more than `most` entries, for one with too much text, and for a
+    key that matters and occurs twice in an object.
     """
     index = gojson.decode(raw, unique=_UNIQUE_KEYS, most=MAX_DOCUMENT_VALUES)
     entries = Fields({} if index is None else index, "Index").array("manifests", "[]v1.Descriptor")
     if entries is not None and len(entries) > most:
         raise InvalidContent(f"index.json lists more than {most} images")
-    return tuple(Descriptor.from_json(entry) for entry in entries or ())
+    return tuple(map(_parse_entry, entries or ()))
+
+
+def _parse_entry(entry: object) -> Descriptor:
+    descriptor = Descriptor.from_json(entry)
+    if replace(descriptor, urls=(), data="").text_size > MAX_ENTRY_TEXT:
+        raise InvalidContent(f"index.json has more than {MAX_ENTRY_TEXT} characters of annotations for {descriptor.digest}")
+    return descriptor
 
 
 def entry_name(descriptor: Descriptor) -> str:

@@ -21,9 +21,9 @@ from stowage.services.archive.oci_layout import INDEX_FILE, LAYOUT, LAYOUT_FILE,
 from stowage.services.archive.tar_reader import CHUNK
 from stowage.services.archive.tar_writer import NewMember, write_tar
 from stowage.services.engine import Engine
-from stowage.services.errors import EngineError, Internal, InvalidParameter, NotFound
+from stowage.services.errors import Disconnected, EngineError, Internal, InvalidParameter, NotFound
 from stowage.services.gc.leases import hold
-from stowage.services.images.save_names import Chosen, choose_images
+from stowage.services.images.save_names import Chosen, choose_images, lean
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.metadata.summary import summarize
@@ -31,9 +31,10 @@ from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.fields import Fields
-from stowage.services.oci.mediatypes import is_index, is_manifest
+from stowage.services.oci.mediatypes import MAX_TYPE, is_index, is_manifest
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.platform_choice import best_manifest, is_wanted
+from stowage.services.registry.operations import current_operation
 from stowage.services.store.batches import batches
 from stowage.services.store.events import Action, labels_of_images, log_image
 from stowage.services.store.reading import open_verified, read_document, refuse_damaged
@@ -88,6 +89,8 @@ def save_images(
                 plan.sizes = tx.graph.blob_sizes(plan.blobs)
                 documents = _documents(plan)
                 plan.blobs -= _layers(plan).intersection(without)
+        except Disconnected:
+            raise
         except EngineError:
             _log(engine, chosen)
             raise
@@ -143,11 +146,12 @@ def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
 
 
 def _manifest(plan: _Plan, digest: Digest) -> ManifestFacts | None:
+    current_operation().check()
     if digest not in plan.manifests:
         facts = plan.tx.graph.manifest(digest)
         if facts is None:
             return None
-        plan.manifests[digest] = facts
+        plan.manifests[digest] = lean(facts)
     return plan.manifests[digest]
 
 
@@ -182,8 +186,10 @@ def _add_known_referrers(plan: _Plan) -> None:
 
 
 def _add_referrer(plan: _Plan, referrer: Descriptor, subject: Digest) -> None:
-    """Plan what refers to a manifest, if it is present."""
-    if plan.tx.graph.present([referrer.digest]):
+    """Plan what refers to a manifest, if it is present; the last subject counts."""
+    if known := plan.referrers.get(referrer.digest):
+        plan.referrers[referrer.digest] = replace(known, annotations={MANIFEST_SUBJECT: str(subject)})
+    elif plan.tx.graph.present([referrer.digest]):
         plan.referrers[referrer.digest] = _referrer(plan, referrer, subject)
         _add_content(plan, referrer, is_target=False)
 
@@ -191,8 +197,8 @@ def _add_referrer(plan: _Plan, referrer: Descriptor, subject: Digest) -> None:
 def _referrer(plan: _Plan, manifest: Descriptor, subject: Digest) -> Descriptor:
     """The entry of an attestation. Its artifact type is in the manifest itself; BuildKit does not repeat it in the index."""
     fields = Fields(gojson.decode(read_document(plan.engine, manifest.digest)), "Manifest")
-    annotations = {MANIFEST_SUBJECT: str(subject)}
-    return Descriptor(manifest.media_type, manifest.digest, manifest.size, annotations, artifact_type=fields.text("artifactType"))
+    artifact_type = fields.text("artifactType")[:MAX_TYPE]
+    return Descriptor(manifest.media_type, manifest.digest, manifest.size, {MANIFEST_SUBJECT: str(subject)}, artifact_type=artifact_type)
 
 
 def _layers(plan: _Plan) -> set[Digest]:

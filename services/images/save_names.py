@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowage.services.errors import Conflict, InvalidParameter, InvalidReference, NotFound
-from stowage.services.intake.archive_members import MAX_ENTRIES
+from stowage.services.intake.archive_members import MAX_DOCUMENT_BYTES, MAX_ENTRIES
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import ImageRecord, ManifestFacts
+from stowage.services.metadata.records import Edge, ImageRecord, ManifestFacts
 from stowage.services.metadata.summary import PresentManifests, read_manifests
+from stowage.services.oci.attestation import trimmed
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
+from stowage.services.registry.operations import current_operation
 from stowage.services.store.export_target import choose_target
 from stowage.services.store.resolve import image_not_found, resolve_image
+
+_ENTRY_BYTES = 256
+"""What index.json and manifest.json need for a name, besides the name itself and what the image's descriptor says, roughly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,9 @@ def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Pla
     """
     parts: dict[Digest, Descriptor] = {}
     selected: dict[str, list[tuple[ImageRecord, Reference | None]]] = {}
+    size = 0
     for name in names:
+        current_operation().check()
         if name not in selected:
             selected[name] = _select(tx, name)
         for record, reference in selected[name]:
@@ -46,10 +53,17 @@ def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Pla
             if digest not in parts:
                 manifests = read_manifests(tx, digest) if platforms else manifests
                 parts[digest] = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
+                manifests = {each: lean(facts) for each, facts in manifests.items()}
             target = record.target if parts[digest].digest == digest else parts[digest]  # each name has annotations of its own
             chosen.append(Chosen(record, reference, target, manifests))
-        if len(chosen) > MAX_ENTRIES:
-            raise InvalidParameter(f"an archive may have at most {MAX_ENTRIES} names")
+            size += _ENTRY_BYTES + 3 * len(record.name) + target.text_size
+        if len(chosen) > MAX_ENTRIES or size > MAX_DOCUMENT_BYTES:
+            raise InvalidParameter(f"an archive may have at most {MAX_ENTRIES} names, and about {MAX_DOCUMENT_BYTES >> 20} MiB of them")
+
+
+def lean(facts: ManifestFacts) -> ManifestFacts:
+    """The facts without texts of any length: those of all images of a save are kept while it is planned."""
+    return replace(facts, labels=None, edges=tuple(Edge(edge.role, trimmed(edge.child)) for edge in facts.edges))
 
 
 def _select(tx: Transaction, name: str) -> list[tuple[ImageRecord, Reference | None]]:

@@ -149,5 +149,7 @@ def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]
         intake.costs.keep(len(chunk))
         document += chunk
     whole = bytes(document)
+    if not whole.isascii() or b"\\u" in whole:
+        intake.costs.keep(3 * len(whole))  # a text with a single character beyond the BMP takes four bytes for each
     check_values(whole, oci_layout.MAX_DOCUMENT_VALUES)
     return whole

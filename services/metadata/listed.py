@@ -15,13 +15,17 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import PlatformMatcher
 from stowage.services.oci.platform_choice import best_match
 
+_CHILD_WEIGHT = 100
+"""The weight of what an index lists, besides its texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """What a manifest is to a list, or all manifests that an index lists are.
 
     `best` is the preferred image manifest, present or not, and `best_present` the preferred one that is present, of any kind. `weight` is
-    about how many bytes the labels of the present platforms have, and `labels` are these labels, None without such a platform.
+    about how many bytes the labels of the present platforms have, and what an index lists. `labels` are these labels, None without such a
+    platform.
     """
 
     best: ManifestSummary | None = None
@@ -54,7 +58,8 @@ class Parts:
                 waiting += unknown
             else:
                 waiting.pop()
-                self._indexes[digest] = self._together([self._known(child) for child in self._listed(digest)])
+                listed = list(self._listed(digest))
+                self._indexes[digest] = self._together(map(self._known, listed), sum(_CHILD_WEIGHT + child.text_size for child in listed))
         return self._indexes[target.digest]
 
     def _listed(self, index: Digest) -> Iterator[Descriptor]:
@@ -84,15 +89,15 @@ class Parts:
             self._labels[facts.digest] = weigh_labels(labels), LabelHashes.of(labels)
         return self._labels[facts.digest]
 
-    def _together(self, parts: Iterable[Part]) -> Part:
+    def _together(self, parts: Iterable[Part], weight: int) -> Part:
         parts = [part for part in parts if part is not _NOTHING]
         if not parts:
-            return _NOTHING
+            return Part(weight=weight) if weight else _NOTHING
         labels = {part.labels for part in parts if part.labels}
         return Part(
             self._preferred(part.best for part in parts),
             self._preferred(part.best_present for part in parts),
-            sum(part.weight for part in parts),
+            sum((part.weight for part in parts), weight),
             LabelHashes.together(labels) if labels else None,
         )
 

@@ -151,7 +151,8 @@ def _to_target(row: _Row, records: tuple[_Row, ...]) -> Target:
         return kept
     identifier, _, is_known, created, size, shared, labels = row
     target = Target(identifier, tuple(to_record(record[:-1]) for record in records), is_known, created, size, shared, labels)
-    _kept.put((row, records), target, _TARGET_BYTES * (1 + len(records)) + 4 * len(labels or ""))
+    texts = 4 * len(labels or "") + sum(len(descriptor) for _, descriptor, *_ in records)
+    _kept.put((row, records), target, _TARGET_BYTES * (1 + len(records)) + texts)
     return target
 
 

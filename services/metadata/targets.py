@@ -56,8 +56,8 @@ class TargetFacts:
     `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
     list describes it by, if there is one (`is_known`) and it is present. `age` is the time that the filters `before` and
     `since` compare, in nanoseconds since 1970, limited to 64 bits. `labels` has the hash of each label, and of each key; the value is
-    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have. `size` is the bytes
-    of its present content.
+    whether all present platforms have it. `weight` is about how many bytes the labels of all present platforms have, and what its indexes
+    list. `size` is the bytes of its present content.
     """
 
     digest: str

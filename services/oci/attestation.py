@@ -14,6 +14,7 @@ from stowage.services.errors import InvalidDigest
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
+from stowage.services.oci.mediatypes import MAX_TYPE
 
 _TYPE = "vnd.docker.reference.type"
 _SUBJECT = "vnd.docker.reference.digest"
@@ -31,6 +32,12 @@ def subject_of(descriptor: Descriptor) -> Digest | None:
         return Digest.parse(descriptor.annotations.get(_SUBJECT, ""))
     except InvalidDigest:
         return None
+
+
+def trimmed(descriptor: Descriptor) -> Descriptor:
+    """The descriptor with its platform and what shows whether it is a reference, and to what, without any other text that may be long."""
+    annotations = {key: descriptor.annotations[key][:MAX_TYPE] for key in (_TYPE, _SUBJECT) if key in descriptor.annotations}
+    return Descriptor(descriptor.media_type[:MAX_TYPE], descriptor.digest, descriptor.size, annotations, platform=descriptor.platform)
 
 
 def attestations_of(subjects: Iterable[Descriptor], listed: Iterable[Descriptor]) -> list[Descriptor]:

@@ -54,6 +54,12 @@ class Descriptor:
             data=_checked_base64(fields.text("data")),
         )
 
+    @property
+    def text_size(self) -> int:
+        """How many characters its types, annotations, URLs and data have, which no specification limits."""
+        texts = (self.media_type, self.artifact_type, self.data, *self.urls, *self.annotations.keys(), *self.annotations.values())
+        return sum(map(len, texts))
+
     def to_json(self) -> dict[str, object]:
         """mediaType, digest, size, urls, annotations, data, platform, artifactType; empty optional fields left out."""
         written: dict[str, object] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}

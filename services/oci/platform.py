@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import unquote
 
-from stowage.services.errors import InvalidParameter
+from stowage.services.errors import InvalidContent, InvalidParameter
 from stowage.services.oci.fields import Fields
 from stowage.services.oci.gojson import quote
 from stowage.services.oci.gourl import escape_problem
@@ -43,6 +43,7 @@ _KNOWN_ARCHITECTURES = frozenset({
 _ARM64_VARIANTS = {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"}
 _ARM_VARIANTS = {"": "v7", "7": "v7", "5": "v5", "6": "v6", "8": "v8"}
 _MACHINES = {"i686": "386", "i586": "386", "loongarch64": "loong64"}
+_MAX_TEXT = 4096
 _FORMAT_ESCAPES = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
 
 
@@ -82,19 +83,22 @@ class Platform:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Platform:
-        """Read the OCI JSON object (`os`, `architecture`, `variant`, `os.version`, `os.features`); raises InvalidContent on wrong types."""
+        """Read the OCI JSON object (`os`, `architecture`, `variant`, `os.version`, `os.features`); raises as `read`."""
         return cls.read(Fields(value, "Platform"))
 
     @classmethod
     def read(cls, fields: Fields) -> Platform:
-        """Read the platform members of an object that may have others, such as an image config."""
-        return cls(
+        """Read the platform members of an object that may have others; raises InvalidContent on wrong types and for too much text."""
+        platform = cls(
             os=fields.text("os"),
             architecture=fields.text("architecture"),
             variant=fields.text("variant"),
             os_version=fields.text("os.version"),
             os_features=fields.texts("os.features") or (),
         )
+        if sum(map(len, platform.texts)) > _MAX_TEXT:
+            raise InvalidContent(f"platform has more than {_MAX_TEXT} characters")
+        return platform
 
     @classmethod
     def host(cls) -> Platform:
@@ -104,6 +108,10 @@ class Platform:
             return cls(sys.platform, "arm", name[3:5])
         architecture, variant = _normalize_architecture(_MACHINES.get(name, name), "")
         return cls(sys.platform, architecture, "v8" if architecture == "arm64" else variant)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.os, self.architecture, self.variant, self.os_version, *self.os_features)
 
     def without_level(self) -> Platform:
         """The same without the level of an x86-64 CPU: what is made here, or said about an image, is not specific to this CPU."""
@@ -163,12 +171,14 @@ class PlatformMatcher:
 
     def matches(self, platform: Platform) -> bool:
         """Whether this platform is acceptable."""
-        return not self.accepted or any(_accepts(wanted, platform) for wanted in self.accepted)
+        offered = platform.normalized()
+        return not self.accepted or any(_accepts(wanted, offered) for wanted in self.accepted)
 
     def less(self, left: Platform, right: Platform) -> bool:
         """Whether `left` is strictly preferred to `right`: the earlier in `preferred`, then the more features of the system."""
+        normal_left, normal_right = left.normalized(), right.normalized()
         for wanted in self.preferred:
-            takes_left, takes_right = _accepts(wanted, left), _accepts(wanted, right)
+            takes_left, takes_right = _accepts(wanted, normal_left), _accepts(wanted, normal_right)
             if takes_left and takes_right:
                 return len(left.os_features) > len(right.os_features)
             if takes_left or takes_right:
@@ -179,8 +189,7 @@ class PlatformMatcher:
 
 
 def _accepts(wanted: Platform, offered: Platform) -> bool:
-    """containerd's matcher: same system, architecture and variant, no unwanted feature, a Windows version that runs there."""
-    offered = offered.normalized()
+    """containerd's matcher for normal forms: same system, architecture and variant, no unwanted feature, a Windows version that runs."""
     if (wanted.os, wanted.architecture, wanted.variant) != (offered.os, offered.architecture, offered.variant):
         return False
     features = set(offered.os_features)

@@ -175,8 +175,7 @@ def _weight(facts: ConfigFacts | InvalidContent) -> int:
     """Memory for all but the diff_ids, roughly."""
     if isinstance(facts, InvalidContent):
         return _CONFIG_BYTES + sys.getsizeof(str(facts))
-    platform = facts.platform
-    texts = [platform.os, platform.architecture, platform.variant, platform.os_version, *platform.os_features]
+    texts = [*facts.platform.texts]
     for label in (facts.labels or {}).items():
         texts += label
     return _CONFIG_BYTES + sum(sys.getsizeof(text) + _VALUE_BYTES // 2 for text in texts)

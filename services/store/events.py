@@ -17,12 +17,16 @@ from stowage.services.metadata.records import Actor
 from stowage.services.metadata.summary import any_platform
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
+from stowage.services.store.batches import batches
 
 IMAGE = "image"
 """The type of all events."""
 
 _LABELS_LENGTH = 64 << 10
 """Labels longer than this are left out of events, so that an image's author cannot fill the history."""
+
+_TARGETS = 50
+"""How many images are read at a time for their labels."""
 
 
 class Action(StrEnum):
@@ -63,10 +67,14 @@ def labels_of_images(tx: Transaction, engine: Engine, targets: Iterable[Digest])
 
 
 def labels_of_targets(tx: Transaction, engine: Engine, targets: Sequence[Descriptor]) -> dict[Digest, Mapping[str, str]]:
-    """The same for each of these; what they have in common is read once."""
-    parts = Parts(tx.graph.listed(target.digest for target in targets), any_platform(engine.platform))
-    best = {target.digest: parts.of(target).best_present for target in targets}
-    return {digest: (shown and shown.facts and shown.facts.labels) or {} for digest, shown in best.items()}
+    """The same for each of these; what many of them have in common is read once."""
+    weights = tx.graph.weights_below(target.digest for target in targets) if len(targets) > 1 else {}
+    found: dict[Digest, Mapping[str, str]] = {}
+    for batch in batches(targets, lambda target: weights.get(target.digest, {}), most=_TARGETS):
+        parts = Parts(tx.graph.listed(target.digest for target in batch), any_platform(engine.platform))
+        best = {target.digest: parts.of(target).best_present for target in batch}
+        found |= {digest: (shown and shown.facts and shown.facts.labels) or {} for digest, shown in best.items()}
+    return found
 
 
 def _log(tx: Transaction, engine: Engine, action: Action, actor: Actor) -> None:

@@ -17,6 +17,7 @@ from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.summary import is_pseudo
 from stowage.services.oci import mediatypes
+from stowage.services.oci.attestation import trimmed
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
@@ -30,6 +31,9 @@ MAX_DEPTH = 4
 
 MAX_REPEATS = 100
 """How often an index may list one digest: nested, such lists would otherwise multiply to billions of paths from a name to a blob."""
+
+_MAX_TEXT = 256 << 10
+"""How many characters types, annotations, URLs and data of what a manifest lists may have to be recorded. Usual are some KiB."""
 
 _LABEL_WEIGHT = 4
 """How many links take as long as the two rows of a label."""
@@ -158,8 +162,7 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     for child in sorted(wanted, key=is_pseudo):  # images, which are checked, before the same digest as a non-image
         if child.digest in present:
             _read_child(reading, child, depth=depth + 1)
-    edges = tuple(Edge(Role.MANIFEST, child) for child in index.manifests)
-    document = ManifestDocument(descriptor.digest, descriptor.media_type, Kind.INDEX, edges=edges)
+    document = ManifestDocument(descriptor.digest, descriptor.media_type, Kind.INDEX, edges=_edges(Role.MANIFEST, index.manifests))
     reading.found.append(ReadManifest(document, None))
 
 
@@ -199,9 +202,15 @@ def _read_manifest(reading: _Reading, descriptor: Descriptor, *, optional: bool)
         platform=config.platform if config else None,
         created=config.created if config else None,
         labels=config.labels if config else None,
-        edges=(Edge(Role.CONFIG, manifest.config), *(Edge(Role.LAYER, layer) for layer in manifest.layers)),
+        edges=_edges(Role.CONFIG, [manifest.config]) + _edges(Role.LAYER, manifest.layers),
     )
     reading.found.append(ReadManifest(document, manifest.config.digest if config else None, problem))
+
+
+def _edges(role: Role, children: Sequence[Descriptor]) -> tuple[Edge, ...]:
+    """The edges to record. Long texts are left out of them: other requests would read those of many images."""
+    is_long = sum(child.text_size for child in children) > _MAX_TEXT
+    return tuple(Edge(role, trimmed(child) if is_long else child) for child in children)
 
 
 def _read_document(reading: _Reading, descriptor: Descriptor) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from stowage.services.archive.oci_layout import (
     LAYOUT,
+    MAX_ENTRY_TEXT,
     entry_name,
     index_file,
     is_image,
@@ -139,3 +141,13 @@ def test_index_round_trip() -> None:
     entries = (named(ENTRY, "docker.io/library/a:1"), ENTRY)
     assert parse_index_file(index_file(entries), most=len(entries)) == entries
     assert json.loads(index_file([]))["manifests"] == []
+
+
+def test_an_entry_with_too_much_text_is_refused() -> None:
+    """Every name that the image is ever given has it."""
+    most = MAX_ENTRY_TEXT - len(OCI_MANIFEST) - len("key")
+    within = replace(ENTRY, annotations={"key": "v" * most}, urls=("u" * MAX_ENTRY_TEXT,), data="d" * MAX_ENTRY_TEXT)
+    assert parse_index_file(index_file([within]), most=1) == (within,)
+    for beyond in (replace(ENTRY, annotations={"key": "v" * (most + 1)}), replace(ENTRY, media_type="m" * (MAX_ENTRY_TEXT + 1))):
+        with pytest.raises(InvalidContent, match=f"^index.json has more than {MAX_ENTRY_TEXT} characters of annotations for {DIGEST}$"):
+            parse_index_file(index_file([beyond]), most=1)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import io
 import itertools
+import tracemalloc
 from collections.abc import Iterable
+from contextlib import closing
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection
 
 from stowage.services.engine import Engine
-from stowage.services.errors import InvalidContent
+from stowage.services.errors import InvalidContent, RegistryFailure
 from stowage.services.images import load
 from stowage.services.images import push as push_module
 from stowage.services.images.load import _children as children
 from stowage.services.images.load import load_image as stream_load
+from stowage.services.images.save import save_images
 from stowage.services.metadata import upkeep
 from stowage.services.metadata.effects import Change, Effects, find_effects
 from stowage.services.metadata.graph import SqlGraph
-from stowage.services.metadata.records import ManifestDocument
+from stowage.services.metadata.records import Kind, ManifestDocument, Selection
 from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.progress import Progress
+from stowage.services.registry.operations import Operation
+from stowage.services.store import reading
 from stowage.services.store.graph import ReadManifest
 from tests.builders import Json, Layout, load_image, make_layer, on_platform, put_image
 from tests.fake_registry import FakeRegistry
@@ -31,6 +38,8 @@ from tests.services.images.pushes import push, served
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 MANIFESTS, INDEXES = 40, 3
+NOT_READING = tracemalloc.Filter(False, reading.__file__)
+"""Without the content of a blob that is being sent."""
 
 
 def several_indexes() -> Layout:
@@ -229,3 +238,68 @@ def test_a_push_plans_once_what_several_indexes_list(engine: Engine, registry: F
     push(engine, name)
     assert served(registry) == layout.blobs
     assert next(planned) < 200  # the paths are 3,888
+
+
+def described(number: int, size: int) -> Layout:
+    """An index that says much about the image that it lists."""
+    layout = Layout()
+    image = on_platform(layout.image([make_layer()]), "linux/amd64")
+    layout.tag(layout.index([{**image, "annotations": {"about": f"{number}".ljust(size)}}]), f"docker.io/library/described:{number}")
+    return layout
+
+
+def test_a_list_reads_few_indexes_at_a_time_that_say_much_about_what_they_list(engine: Engine) -> None:
+    for number in range(9):
+        load_image(engine, described(number, 250_000).to_tar())
+    with engine.metadata.read() as tx:
+        batches = list(tx.targets.batches(tx.targets.find(Selection())))
+    assert [len(batch) for batch in batches] == [4, 4, 1]
+
+
+def test_a_save_keeps_little_of_what_indexes_say_about_what_they_list(engine: Engine) -> None:
+    for number in range(8):
+        load_image(engine, described(number, 250_000).to_tar())
+    kept = []
+    for platforms in ([], [Platform("linux", "amd64"), Platform("linux", "arm64")]):
+        with closing(save_images(engine, ["described"], platforms=platforms)) as saving:
+            tracemalloc.start()
+            next(saving)
+            kept.append(sum(each.size for each in tracemalloc.take_snapshot().filter_traces([NOT_READING]).traces))
+            tracemalloc.stop()
+    assert max(kept) < 500_000
+
+
+def test_what_a_manifest_says_at_length_about_its_content_is_not_recorded(engine: Engine) -> None:
+    load_image(engine, described(0, 300_000).to_tar())
+    load_image(engine, described(1, 200_000).to_tar())
+    edges = [edge for facts in all_manifests(engine.metadata).values() if facts.kind is Kind.INDEX for edge in facts.edges]
+    assert sorted(len(edge.child.annotations.get("about", "")) for edge in edges) == [0, 200_000]
+    assert {edge.child.platform for edge in edges} == {Platform("linux", "amd64")}
+
+
+def test_a_save_reads_a_referrer_once_for_all_its_subjects(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout()
+    listed = [layout.image([], labels={"i": str(number)}) for number in range(MANIFESTS)]
+    layout.tag(layout.index(listed), "docker.io/library/signed:1")
+    manifest = layout.manifest(layout.add(b"{}", EMPTY), [])
+    layout.manifests += [{**manifest, "annotations": {"io.containerd.manifest.subject": subject["digest"]}} for subject in listed]
+    load_image(engine, layout.to_tar())
+    read: list[Digest] = []
+
+    def count(engine: Engine, digest: Digest) -> bytes:
+        read.append(digest)
+        return reading.read_document(engine, digest)
+
+    monkeypatch.setattr("stowage.services.images.save.read_document", count)
+    with closing(save_images(engine, ["signed:1"])) as saving:
+        next(saving)
+    assert read == [Digest.parse(manifest["digest"])]
+
+
+def test_a_save_is_planned_no_further_when_its_client_has_left(engine: Engine) -> None:
+    load_image(engine, several_indexes().to_tar())
+    operation = Operation()
+    operation.cancel()
+    for asked in (["index"], ["absent"]):
+        with closing(save_images(engine, asked)) as saving, pytest.raises(RegistryFailure, match="^context canceled$"):
+            operation.run(partial(next, saving))

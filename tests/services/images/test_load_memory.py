@@ -39,7 +39,8 @@ def narrowed(engine: Engine, size: int) -> Engine:
 
 def cut(members: dict[str, bytes]) -> bytes:
     """An archive that ends where the next member would begin."""
-    return make_tar(members | {"end": bytes(MIB)})[: -MIB - 20 * 512]
+    archive = make_tar(members | {"end": b""})
+    return archive[: archive.index(b"end\0")]
 
 
 @contextmanager
@@ -68,6 +69,8 @@ def loading(engine: Engine, source: Held) -> Iterator[list[object]]:
     [
         pytest.param({"index.json": BLANKS}, id="index.json"),
         pytest.param({"manifest.json": BLANKS}, id="manifest.json"),
+        pytest.param({"index.json": '["\U0001f4e6"]'.encode().ljust(3 * MIB // 4)}, id="wide characters"),
+        pytest.param({"index.json": b'["\\ud83d\\udce6"]'.ljust(3 * MIB // 4)}, id="escaped wide characters"),
         pytest.param(SMALL, id="small members"),
     ],
 )

@@ -245,3 +245,9 @@ def test_without_a_match_features_do_not_count() -> None:
 def test_a_windows_host_runs_images_of_its_generation(host: str, offered: str, runs: bool) -> None:
     matcher = PlatformMatcher.only(Platform("windows", "amd64", os_version=host))
     assert matcher.matches(Platform("windows", "amd64", os_version=offered, os_features=("win32k",))) is runs
+
+
+@pytest.mark.parametrize("member", [{"os": "x" * 4097}, {"variant": "x" * 4097}, {"os.features": ["x" * 41] * 100}])
+def test_a_platform_is_short(member: dict[str, object]) -> None:
+    with pytest.raises(InvalidContent, match="^platform has more than 4096 characters$"):
+        Platform.from_json(member)
