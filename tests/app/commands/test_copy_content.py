@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,10 +153,27 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         request.getfixturevalue("postgresql").drop_database(name)
 
 
-@pytest.fixture
-def source(place: Place, tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store in SQLite and a folder with two images, one of which has a blob of several parts, and events."""
-    return fill(place("sqlite", "folder"), tmp_path)
+    folder = tmp_path_factory.mktemp("filled")
+    root = folder / "store"
+    return fill(Store(root, f"sqlite:///{root}/stowage.db", str(root)), folder)
+
+
+@pytest.fixture(scope="module")
+def answers(filled: Store) -> dict[str, str]:
+    """What every copy of the store answers."""
+    return filled.answers()
+
+
+@pytest.fixture
+def source(place: Place, tmp_path: Path, filled: Store) -> Store:
+    """The store, in a folder of its own."""
+    shutil.copytree(filled.root.parent, tmp_path, dirs_exist_ok=True)
+    store = place("sqlite", "folder")
+    (tmp_path / "store").rename(store.root)
+    return store
 
 
 def fill(store: Store, tmp_path: Path) -> Store:
@@ -184,8 +202,8 @@ def blob_path(store: Store, digest: str) -> Path:
     return Folders(Path(store.content)).blob(Digest.parse(digest))
 
 
-def test_there_and_back_is_the_same_store(source: Store, place: Place) -> None:
-    before = source.answers()
+def test_there_and_back_is_the_same_store(source: Store, place: Place, answers: dict[str, str]) -> None:
+    before = answers
     assert before.keys() > {"simple:latest", "large:latest"}
     assert '"load"' in next(answer for path, answer in before.items() if path.startswith("/events"))
     there, back = place("postgresql", "bucket"), place("sqlite", "folder")
@@ -217,15 +235,14 @@ def quoted(store: Store) -> str:
     return store.content if store.content.startswith("/") else f"'{store.content}'"
 
 
-def test_the_copy_goes_on_as_a_store_of_its_own(source: Store, place: Place, tmp_path: Path) -> None:
+def test_the_copy_goes_on_as_a_store_of_its_own(source: Store, place: Place, tmp_path: Path, answers: dict[str, str]) -> None:
     """What is deleted there and loaded again gets another object, and nothing is left over."""
     target = place("postgresql", "bucket")
     assert source.stowage(*to(target))[0] == 0
-    before = target.answers()
     script = LOAD.replace("for archive", "assert client.delete('/images/large:latest').status_code == 200\nfor archive")
     done = target.run("-c", script, f"{tmp_path}/large.tar")
     assert done.returncode == 0, done.stderr
-    assert target.answers()["large:latest"] == before["large:latest"]
+    assert target.answers()["large:latest"] == answers["large:latest"]
     assert target.stowage("verify", "--deep") == (0, "every image is whole", "")
 
 
@@ -241,7 +258,7 @@ def test_objects_that_are_written_or_removed_are_left_out(place: Place, tmp_path
 
 @pytest.mark.parametrize(("spoil", "backend"), [(lose, "bucket"), (shorten, "folder"), (flip, "bucket")], ids=["lost", "shorter", "other"])
 def test_a_damaged_blob_is_named_and_the_copy_continues_when_it_is_mended(
-    spoil: Callable[[Path], None], backend: str, source: Store, place: Place
+    spoil: Callable[[Path], None], backend: str, source: Store, place: Place, answers: dict[str, str]
 ) -> None:
     target, digest = place("sqlite", backend), digest_of(LARGE)
     whole = blob_path(source, digest).read_bytes()
@@ -258,7 +275,7 @@ def test_a_damaged_blob_is_named_and_the_copy_continues_when_it_is_mended(
     done = source.run("-c", COUNTED, *to(target))
     assert [line for line in done.stdout.splitlines() if line.startswith("sent")] == [f"sent {digest}"]
     assert done.returncode == 0
-    assert target.answers() == source.answers()
+    assert target.answers() == answers
 
 
 @pytest.mark.parametrize(
@@ -272,7 +289,7 @@ def test_a_damaged_blob_is_named_and_the_copy_continues_when_it_is_mended(
 )
 @pytest.mark.parametrize("backend", ["folder", "bucket"])
 def test_one_that_was_killed_is_continued(
-    module: str, name: str, calls: str, sent: int | None, backend: str, source: Store, place: Place
+    module: str, name: str, calls: str, sent: int | None, backend: str, source: Store, place: Place, answers: dict[str, str]
 ) -> None:
     target = place("postgresql" if backend == "bucket" else "sqlite", backend)
     killed = source.run("-c", KILLED, module, name, calls, *to(target))
@@ -285,41 +302,39 @@ def test_one_that_was_killed_is_continued(
     assert done.returncode == 0, done.stderr
     again = done.stdout.count("sent ")
     assert again == sent if sent is not None else 0 < again < 7
-    assert target.answers() == source.answers()
+    assert target.answers() == answers
     assert target.stowage("gc")[0] == 0
     assert target.stowage("verify", "--deep") == (0, "every image is whole", "")
 
 
-def test_a_large_blob_that_was_cut_in_the_middle_does_not_appear(source: Store, place: Place) -> None:
+def test_a_large_blob_that_was_cut_in_the_middle_does_not_appear(source: Store, place: Place, answers: dict[str, str]) -> None:
     target = place("sqlite", "bucket")
     others = sum(digest < digest_of(LARGE) for (digest,) in execute(source.database, "SELECT digest FROM blob"))
     killed = source.run("-c", KILLED, "copying", "_read", str(2 * others + 3), *to(target))  # two parts are read, and the third is not
     assert killed.returncode == -signal.SIGKILL
     done = source.run("-c", COUNTED, *to(target))
     assert f"sent {digest_of(LARGE)}" in done.stdout
-    assert target.answers() == source.answers()
+    assert target.answers() == answers
 
 
-def test_a_complete_copy_is_not_replaced(source: Store, place: Place) -> None:
+def test_a_complete_copy_is_not_replaced(source: Store, place: Place, answers: dict[str, str]) -> None:
     for target in (place("sqlite", "folder"), place("postgresql", "bucket")):
         assert source.stowage(*to(target))[0] == 0
-        before = target.answers()
         assert source.stowage(*to(target)) == (
             1,
             "",
             "stowage: there is a store where --to-content says, or the unfinished copy of another one",
         )
-        assert target.answers() == before
+        assert target.answers() == answers
 
 
-def test_a_store_in_the_other_database_is_left_alone(source: Store, place: Place) -> None:
+def test_a_store_in_the_other_database_is_left_alone(source: Store, place: Place, answers: dict[str, str]) -> None:
     used, free = place("sqlite", "folder"), place("sqlite", "folder")
     assert source.stowage(*to(used))[0] == 0
     mixed = Store(free.root, used.database, free.content)
-    before = used.answers()
     assert source.stowage(*to(mixed)) == (1, "", "stowage: there is a store in the other database")
     assert not Path(free.content, "store-id").exists()
-    assert used.answers() == before
+    assert used.answers() == answers
 
 
 def test_an_unfinished_copy_does_not_take_another_database(source: Store, place: Place) -> None:
