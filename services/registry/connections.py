@@ -23,6 +23,7 @@ from urllib3.response import BaseHTTPResponse
 from stowage.services.errors import RegistryFailure
 from stowage.services.registry.body import UploadBody
 from stowage.services.registry.operations import current_operation
+from stowage.services.registry.overdue import bounded
 from stowage.services.tcp_keepalive import KEEPALIVE
 
 if TYPE_CHECKING:
@@ -117,13 +118,26 @@ class _Deadline(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer, /) -> int | None:
-        if self._until is not None and self._silence is not None:
-            left = self._until - time.monotonic()
-            if self._is_over or left <= 0:
-                self._is_over = True
-                raise TimeoutError("timed out")
-            self._socket.settimeout(min(left, self._silence))
-        return self._raw.readinto(buffer)
+        if self._until is None or self._silence is None:
+            return self._raw.readinto(buffer)
+        self._socket.settimeout(min(self._left(), self._silence))
+        try:
+            with bounded(self._socket, self._until):
+                received = self._raw.readinto(buffer)
+        except OSError:
+            self._left()
+            raise
+        if not received:
+            self._left()
+        return received
+
+    def _left(self) -> float:
+        """Seconds until the deadline; raises TimeoutError if there are none, and once that has happened, for good."""
+        left = self._until - time.monotonic() if self._until is not None else 0.0
+        if self._is_over or left <= 0:
+            self._is_over = True
+            raise TimeoutError("timed out")
+        return left
 
     def close(self) -> None:
         super().close()

@@ -45,7 +45,7 @@ class Operation:
             self._cancelled = True
             for used in self._sockets:
                 with suppress(OSError):  # the other side was faster
-                    _shut_down(used)
+                    shut_down(used)
 
     def begin(self, used: socket.socket) -> None:
         """Register a socket that works for it from now on; raises RegistryFailure once cancelled."""
@@ -71,7 +71,7 @@ def current_operation() -> Operation:
     return _current.get() or Operation()
 
 
-def _shut_down(used: socket.socket) -> None:
+def shut_down(used: socket.socket) -> None:
     """End the connection below TLS; TLS's own shutdown would let a sending thread continue in plain text."""
     below = getattr(used, "socket", used)  # of TLS within TLS, to a proxy
     socket.socket.shutdown(below, socket.SHUT_RDWR)
