@@ -18,6 +18,9 @@ API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 
+# Some images of Python forbid to write compiled modules. Every process that a test starts would compile hundreds of them again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run cluster test check unit conformance tools coverage format documents screenshots dist clean
 .DELETE_ON_ERROR:
