@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.chrome.webdriver import WebDriver
@@ -66,10 +67,13 @@ def page_of(service: Service, path: str) -> str:
 
 @contextmanager
 def leading_elsewhere(browser: WebDriver) -> Iterator[None]:
-    """Wait until what is done here has led to another page: a click may return before the browser begins to leave."""
+    """Wait until what is done here has led to another page: a click may return before the browser begins to leave.
+
+    While it leaves, its driver may fail to say whether the element is still there.
+    """
     left = browser.find_element(By.TAG_NAME, "html")
     yield
-    WebDriverWait(browser, 20).until(staleness_of(left))
+    WebDriverWait(browser, 20, ignored_exceptions=[WebDriverException]).until(staleness_of(left))
 
 
 def follow(browser: WebDriver, by: str, what: str) -> None:
