@@ -18,7 +18,7 @@ API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 # Three processes for two cores: a fifth of the time the fast tests wait for others.
-WORKERS := $(shell echo $$(($(shell getconf _NPROCESSORS_ONLN) * 3 / 2)))
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN || echo 2) * 3 / 2)))
 
 # Some images of Python forbid to write compiled modules. Every process that a test starts would compile hundreds of them again.
 export PYTHONDONTWRITEBYTECODE :=

@@ -65,7 +65,7 @@ def parse_index_file(raw: bytes, *, most: int) -> tuple[Descriptor, ...]:
 def _parse_entry(entry: object) -> Descriptor:
     descriptor = Descriptor.from_json(entry)
     if replace(descriptor, urls=(), data="").text_size > MAX_ENTRY_TEXT:
-        raise InvalidContent(f"index.json has more than {MAX_ENTRY_TEXT} characters of annotations for {descriptor.digest}")
+        raise InvalidContent(f"index.json has more than {MAX_ENTRY_TEXT} characters of media type and annotations for {descriptor.digest}")
     return descriptor
 
 

@@ -23,7 +23,7 @@ from stowage.services.archive.tar_writer import NewMember, write_tar
 from stowage.services.engine import Engine
 from stowage.services.errors import Disconnected, EngineError, Internal, InvalidParameter, NotFound
 from stowage.services.gc.leases import hold
-from stowage.services.images.save_names import Chosen, choose_images, lean
+from stowage.services.images.save_names import Chosen, choose_images, trimmed_facts
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.metadata.summary import summarize
@@ -151,7 +151,7 @@ def _manifest(plan: _Plan, digest: Digest) -> ManifestFacts | None:
         facts = plan.tx.graph.manifest(digest)
         if facts is None:
             return None
-        plan.manifests[digest] = lean(facts)
+        plan.manifests[digest] = trimmed_facts(facts)
     return plan.manifests[digest]
 
 

@@ -53,16 +53,18 @@ def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Pla
             if digest not in parts:
                 manifests = read_manifests(tx, digest) if platforms else manifests
                 parts[digest] = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
-                manifests = {each: lean(facts) for each, facts in manifests.items()}
+                manifests = {each: trimmed_facts(facts) for each, facts in manifests.items()}
             target = record.target if parts[digest].digest == digest else parts[digest]  # each name has annotations of its own
             chosen.append(Chosen(record, reference, target, manifests))
             size += _ENTRY_BYTES + 3 * len(record.name) + target.text_size
-        if len(chosen) > MAX_ENTRIES or size > MAX_DOCUMENT_BYTES:
-            raise InvalidParameter(f"an archive may have at most {MAX_ENTRIES} names, and about {MAX_DOCUMENT_BYTES >> 20} MiB of them")
+        if len(chosen) > MAX_ENTRIES:
+            raise InvalidParameter(f"an archive may have at most {MAX_ENTRIES} names")
+        if size > MAX_DOCUMENT_BYTES:
+            raise InvalidParameter(f"the names and annotations of the images need about {size} bytes of index.json: save fewer at once")
 
 
-def lean(facts: ManifestFacts) -> ManifestFacts:
-    """The facts without texts of any length: those of all images of a save are kept while it is planned."""
+def trimmed_facts(facts: ManifestFacts) -> ManifestFacts:
+    """The facts without labels and other texts that may be long: those of all images of a save are kept while it is planned."""
     return replace(facts, labels=None, edges=tuple(Edge(edge.role, trimmed(edge.child)) for edge in facts.edges))
 
 

@@ -28,7 +28,6 @@ from stowage.services.oci.windows import accepts_version
 _COMPONENT = r"^[A-Za-z0-9_.-]+$"
 _OS_PART = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$"
 _COMPONENT_PATTERN = re.compile(_COMPONENT)
-_OS_PART_PATTERN = re.compile(_OS_PART)
 _VARIANT_VERSION = re.compile(r"v?(\d{1,2})", re.ASCII)
 _ARM64_VARIANT = re.compile(r"v8(?:\.[0-9])?|v9(?:\.[0-7])?")
 
@@ -111,6 +110,7 @@ class Platform:
 
     @property
     def texts(self) -> tuple[str, ...]:
+        """All that was written."""
         return (self.os, self.architecture, self.variant, self.os_version, *self.os_features)
 
     def without_level(self) -> Platform:
@@ -237,7 +237,7 @@ def _minor_variants(major: int, highest: int) -> list[tuple[str, str]]:
 
 
 def _parse_os_part(part: str, specifier: str) -> Platform:
-    match = _OS_PART_PATTERN.fullmatch(part)
+    match = re.fullmatch(_OS_PART, part)
     if match is None:
         raise _invalid(
             f"{quote(part)} is an invalid OS component of {quote(specifier)}: OSAndVersion specifier component must match {quote(_OS_PART)}"

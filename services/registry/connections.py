@@ -23,7 +23,7 @@ from urllib3.response import BaseHTTPResponse
 from stowage.services.errors import RegistryFailure
 from stowage.services.registry.body import UploadBody
 from stowage.services.registry.operations import current_operation
-from stowage.services.registry.overdue import bounded
+from stowage.services.registry.overdue import shut_down_after
 from stowage.services.tcp_keepalive import KEEPALIVE
 
 if TYPE_CHECKING:
@@ -120,20 +120,20 @@ class _Deadline(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int | None:
         if self._until is None or self._silence is None:
             return self._raw.readinto(buffer)
-        self._socket.settimeout(min(self._left(), self._silence))
+        self._socket.settimeout(min(self._left(self._until), self._silence))
         try:
-            with bounded(self._socket, self._until):
+            with shut_down_after(self._until, self._socket):
                 received = self._raw.readinto(buffer)
         except OSError:
-            self._left()
+            self._left(self._until)  # what a connection that is shut down raises depends on TLS
             raise
         if not received:
-            self._left()
+            self._left(self._until)
         return received
 
-    def _left(self) -> float:
+    def _left(self, until: float) -> float:
         """Seconds until the deadline; raises TimeoutError if there are none, and once that has happened, for good."""
-        left = self._until - time.monotonic() if self._until is not None else 0.0
+        left = until - time.monotonic()
         if self._is_over or left <= 0:
             self._is_over = True
             raise TimeoutError("timed out")

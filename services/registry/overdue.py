@@ -15,20 +15,22 @@ from contextlib import contextmanager, suppress
 from stowage.services.registry.operations import shut_down
 
 _SECONDS = 1.0
-"""How often the thread looks, and how much longer than its deadline a read may take: most end by the socket's own timeout."""
+"""How often the thread looks, and how long after its deadline it ends a read: most end by the socket's own timeout."""
 
 
-class _Overdue:
+class _Reads:
+    """The reads that this process waits for; usable from several threads."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reads: dict[socket.socket, float] = {}
+        self._until: dict[socket.socket, float] = {}
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def bounded(self, used: socket.socket, until: float) -> Iterator[None]:
-        """Shut down the socket if the context lasts longer than until this time on the monotonic clock."""
+    def shut_down_after(self, until: float, used: socket.socket) -> Iterator[None]:
+        """Shut down the socket if the context lasts longer than until this time, in seconds of the monotonic clock."""
         with self._lock:
-            self._reads[used] = until + _SECONDS
+            self._until[used] = until + _SECONDS
             if self._thread is None or not self._thread.is_alive():  # a forked child has no thread
                 self._thread = threading.Thread(target=self._watch, name="overdue", daemon=True)
                 self._thread.start()
@@ -36,19 +38,19 @@ class _Overdue:
             yield
         finally:
             with self._lock:
-                self._reads.pop(used, None)
+                del self._until[used]
 
     def _watch(self) -> None:
         while True:
             time.sleep(_SECONDS)
             with self._lock:
-                if not self._reads:
+                if not self._until:
                     self._thread = None
                     return
                 now = time.monotonic()
-                for used in [used for used, until in self._reads.items() if until < now]:
+                for used in [used for used, until in self._until.items() if until < now]:
                     with suppress(OSError):  # the other side was faster
                         shut_down(used)
 
 
-bounded = _Overdue().bounded
+shut_down_after = _Reads().shut_down_after

@@ -149,5 +149,7 @@ def test_an_entry_with_too_much_text_is_refused() -> None:
     within = replace(ENTRY, annotations={"key": "v" * most}, urls=("u" * MAX_ENTRY_TEXT,), data="d" * MAX_ENTRY_TEXT)
     assert parse_index_file(index_file([within]), most=1) == (within,)
     for beyond in (replace(ENTRY, annotations={"key": "v" * (most + 1)}), replace(ENTRY, media_type="m" * (MAX_ENTRY_TEXT + 1))):
-        with pytest.raises(InvalidContent, match=f"^index.json has more than {MAX_ENTRY_TEXT} characters of annotations for {DIGEST}$"):
+        with pytest.raises(
+            InvalidContent, match=f"^index.json has more than {MAX_ENTRY_TEXT} characters of media type and annotations for {DIGEST}$"
+        ):
             parse_index_file(index_file([beyond]), most=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from stowage.services.images.pull import pull_image
 from stowage.services.images.push import push_image
 from stowage.services.images.save import save_images
 from stowage.services.images.tag import tag_image
+from stowage.services.metadata.graph import SqlGraph
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
+from stowage.services.store import events
 from tests.builders import Layout, make_tar, on_platform, put_image, simple_layout
 from tests.fake_registry import FakeRegistry
 from tests.special_images import config_target
@@ -38,9 +41,9 @@ def image(engine: Engine) -> Digest:
 
 def told(engine: Engine) -> list[Told]:
     with engine.metadata.read() as tx:
-        events = tx.events.after(0, limit=100)
-    assert {event.type for event in events} <= {"image"}
-    return [(event.action, event.actor.id, dict(event.actor.attributes)) for event in events]
+        found = tx.events.after(0, limit=100)
+    assert {event.type for event in found} <= {"image"}
+    return [(event.action, event.actor.id, dict(event.actor.attributes)) for event in found]
 
 
 def labelled(action: str, actor: object, name: object) -> Told:
@@ -162,3 +165,22 @@ def test_a_prune_tells_every_name_every_image_that_went_and_what_came_free(engin
         ("delete", str(image), {"name": "app:2"}),
         ("prune", "", {"reclaimed": str(pruned.freed)}),
     ]
+
+
+def test_labels_of_many_images_are_read_a_few_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout()
+    for number in range(5):
+        layout.tag(layout.image([], config={"Labels": {"n": str(number)}}), f"docker.io/library/many:{number}")
+    read: list[int] = []
+    listed = SqlGraph.listed
+
+    def count(graph: SqlGraph, targets: Iterable[Digest]) -> object:
+        targets = list(targets)
+        read.append(len(targets))
+        return listed(graph, targets)
+
+    monkeypatch.setattr(events, "_TARGETS", 2)
+    monkeypatch.setattr(SqlGraph, "listed", count)
+    assert list(load_image(engine, io.BytesIO(layout.to_tar())))
+    assert read == [2, 2, 1]
+    assert [attributes["n"] for action, _, attributes in told(engine) if action == "load"] == list("01234")
