@@ -26,7 +26,7 @@ class Head:
         self.content = bytearray()
         self._cfg = cfg
         self._fields = 0  # where they begin, as soon as the request line has ended
-        self._lines = 0
+        self._lines = 0  # that have ended
 
     def feed(self, content: bytes) -> bool:
         """Add bytes, and return whether gunicorn can parse or refuse the head without more."""

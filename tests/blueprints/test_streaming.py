@@ -325,20 +325,22 @@ class TestWhileConnected:
 class TestWhileWanted:
     """What a view computes."""
 
-    def test_it_ends_at_the_next_check_when_the_client_goes(self, app: Flask) -> None:
+    @pytest.mark.parametrize("wait", [lambda plan: while_wanted(lambda: list(plan)), stream_tar], ids=["result", "first chunk of a tar"])
+    def test_it_ends_at_the_next_check_when_the_client_goes(self, app: Flask, wait: Callable[[Iterator[bytes]], object]) -> None:
         ours, theirs = socket.socketpair()
         checks = 0
 
-        def compute() -> None:
+        def plan() -> Iterator[bytes]:
             nonlocal checks
             for checks in range(10):
                 current_operation().check()
                 if checks == 2:
                     theirs.close()
+            yield b"planned"
 
         with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
             with pytest.raises(Disconnected, match="the client has disconnected"):
-                while_wanted(compute)
+                wait(plan())
             assert log_entry().fields["outcome"] == CLIENT_LEFT
         assert checks == 3
 
