@@ -35,6 +35,11 @@ from stowage.services.store.documents import Documents
 MAX_DOCUMENT_BYTES = 20 << 20
 """The size limit of index.json and of manifest.json; containerd reads no more of the latter (jsonLimit)."""
 
+_WIDE_BYTES = 6
+"""Further bytes of memory for each byte of a document that has more than ASCII, while it is parsed: a text with a single character beyond
+the BMP takes four for each of its characters.
+"""
+
 _MAX_LAYOUT_BYTES = 64 << 10
 """The size limit of oci-layout, which has about 30."""
 
@@ -148,8 +153,8 @@ def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]
     for chunk in chunks:
         intake.costs.keep(len(chunk))
         document += chunk
+    if not document.isascii() or b"\\u" in document:
+        intake.costs.keep(_WIDE_BYTES * len(document))
     whole = bytes(document)
-    if not whole.isascii() or b"\\u" in whole:
-        intake.costs.keep(3 * len(whole))  # a text with a single character beyond the BMP takes four bytes for each
     check_values(whole, oci_layout.MAX_DOCUMENT_VALUES)
     return whole

@@ -69,8 +69,8 @@ def loading(engine: Engine, source: Held) -> Iterator[list[object]]:
     [
         pytest.param({"index.json": BLANKS}, id="index.json"),
         pytest.param({"manifest.json": BLANKS}, id="manifest.json"),
-        pytest.param({"index.json": '["\U0001f4e6"]'.encode().ljust(3 * MIB // 4)}, id="wide characters"),
-        pytest.param({"index.json": b'["\\ud83d\\udce6"]'.ljust(3 * MIB // 4)}, id="escaped wide characters"),
+        pytest.param({"index.json": '["\U0001f4e6"]'.encode().ljust(MIB // 2)}, id="wide characters"),
+        pytest.param({"index.json": b'["\\ud83d\\udce6"]'.ljust(MIB // 2)}, id="escaped wide characters"),
         pytest.param(SMALL, id="small members"),
     ],
 )
