@@ -103,11 +103,9 @@ class Door:
         self.heads.note(conn, 0)
 
     def close(self) -> None:
-        """Close the connections that no thread has."""
-        for room in self.rooms:
-            while room:
-                room.oldest.close()
-                room.remove(room.oldest)
+        """Have the kernel refuse further connections, unless another process listens too."""
+        for listener in self.listeners:
+            listener.close()
 
     @property
     def is_crowded(self) -> bool:

@@ -76,23 +76,27 @@ class Reception(ThreadWorker):
             door.spools = Space(self.wsgi.extensions[CONFIG].content_root)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """As in gunicorn. The health address stays open: while the worker stops, it answers that the service is not ready."""
+        """Called once when the worker starts, and once when it stops."""
         self._accepting = enabled
         for door in self._all_doors:
             self._open_or_close(door)
 
     def _open_or_close(self, door: Door) -> None:
-        """Listen, unless every connection of a crowded door is busy: new ones then wait in the kernel."""
-        opens = (self._accepting or door.is_health) and not (door.is_crowded and door.dispensable is None)
-        if opens is door.is_open:
-            return
-        door.is_open = opens
-        for listener in door.listeners:
-            if opens:
-                listener.setblocking(False)
-                self.poller.register(listener, EVENT_READ, self.accept)
-            else:
-                self.poller.unregister(listener)
+        """Listen, unless every connection of a crowded door is busy: new ones then wait in the kernel. A worker that stops listens at the
+        health address only, while it has other clients: it answers that the service is not ready.
+        """
+        serves = self._accepting or (door.is_health and any(own.count for own in self._doors.values()))
+        opens = serves and not (door.is_crowded and door.dispensable is None)
+        if opens is not door.is_open:
+            door.is_open = opens
+            for listener in door.listeners:
+                if opens:
+                    listener.setblocking(False)
+                    self.poller.register(listener, EVENT_READ, self.accept)
+                else:
+                    self.poller.unregister(listener)
+        if not serves:
+            door.close()
 
     def accept(self, listener: Any) -> None:
         """Accept a connection. If there are too many, or no descriptor is free, close another one."""
@@ -112,7 +116,7 @@ class Reception(ThreadWorker):
             self._drop(door.dispensable)
         conn = Connection(door, sock, client, listener.getsockname())
         door.count += 1
-        self.nr_conns += not door.is_health  # a worker that stops waits for the others
+        self.nr_conns += 1
         self._wait(conn, door.opening, self._read)
 
     def _free_descriptor(self) -> None:
@@ -164,9 +168,11 @@ class Reception(ThreadWorker):
 
     def _end(self, conn: Connection) -> None:
         conn.door.forget(conn)
-        self.nr_conns -= not conn.door.is_health
+        self.nr_conns -= 1
         conn.close()
         self._open_or_close(conn.door)
+        if not self._accepting:
+            self._end_probes()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """As in gunicorn, but check often whether the last clients are done while the worker stops."""
@@ -205,9 +211,17 @@ class Reception(ThreadWorker):
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Called once when the worker stops: give clients without a request a little time to send one."""
-        for door in self._doors.values():
+        for door in self._all_doors:
             door.opening.restart(STOP_KEEPALIVE_LINGER)
             door.kept.restart(STOP_KEEPALIVE_LINGER)
+        self._health.sending.restart(STOP_KEEPALIVE_LINGER)
+        self._end_probes()
+
+    def _end_probes(self) -> None:
+        """Once a stopping worker has no other clients, take no more probes, and answer those that have begun."""
+        self._open_or_close(self._health)
+        while not self._health.is_open and self._health.kept:
+            self._drop(self._health.kept.oldest)
 
     def _read(self, conn: Connection) -> None:
         """Read what the client has sent."""

@@ -42,7 +42,6 @@ class Worker(Reception):
     def run(self) -> None:
         """Serve until the process is to stop, and say how many requests that has cut."""
         super().run()
-        self._health.close()  # nothing has waited for its clients
         if cut := self._seats.running:
             self.wsgi.extensions[REQUEST_LOG].cut()
             _log.warning("%d running %s cut: the service stops", cut, "request was" if cut == 1 else "requests were")

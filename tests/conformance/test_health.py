@@ -65,10 +65,29 @@ def test_a_service_that_stops_says_so_until_its_last_request_has_ended(health: S
         health.process.terminate()
         poll(lambda: ask(health, "/readyz") == (503, "The service is stopping.\n"))
         assert ask(health, "/healthz") == (200, "ok\n")
+        poll(lambda: not listens(health.port))
         upload.sendall(b"no images")
         assert upload.recv(1 << 10).startswith(b"HTTP/1.1 200")
     health.process.wait(timeout=20)
     assert not listens(int(address(health).rpartition(":")[2]))
+
+
+def test_a_probe_that_has_begun_is_answered_by_a_service_that_stops(tmp_path: Path) -> None:
+    port = free_port()
+    service = Service(tmp_path / "stowage", free_port(), {"STOWAGE_HEALTH_BIND": f"127.0.0.1:{port}", "STOWAGE_WORKERS": "1"})
+    service.start()
+    try:
+        assert service.process is not None
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as probe:
+            probe.sendall(b"GET /readyz HTTP/1.1\r\n")
+            assert ask(service, "/readyz") == (200, "ok\n")  # so the first connection has been accepted too
+            service.process.terminate()
+            poll(lambda: not listens(service.port))
+            probe.sendall(b"Host: localhost\r\n\r\n")
+            assert probe.recv(1 << 10).startswith(b"HTTP/1.1 503 ")
+        assert service.process.wait(timeout=20) == 0
+    finally:
+        service.stop()
 
 
 def test_a_service_with_client_certificates_is_probed_without_one(certificates: Path, tmp_path: Path) -> None:
