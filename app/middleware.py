@@ -34,7 +34,7 @@ _FOREIGN_SITES = ("cross-site", "same-site")
 _FOREIGN_ORIGIN = (
     b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
 )
-_FOREIGN_PAGE = b'{"message":"the Sec-Fetch-Site header says that a foreign web page has sent this request"}\n'
+_FOREIGN_PAGE = b'{"message":"the Sec-Fetch-Site or Sec-Purpose header says that a foreign web page may have sent this request"}\n'
 _FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAGE_HOSTS lists further names of it"}\n'
 
 
@@ -58,8 +58,8 @@ def register_headers(app: Flask) -> None:
 
 class HostGuard:
     """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP, and
-    what has no Origin but a foreign Sec-Fetch-Site, such as a picture. A link to the page is not refused: a script can follow links, too,
-    but no answer of the page is a stream that waits for its reader.
+    what has no Origin but a foreign Sec-Fetch-Site, such as a picture, or a Sec-Purpose, which is fetched before anyone follows the link. A
+    link to the page is not refused: a script can follow links, too, but no answer of the page is a stream that waits for its reader.
 
     After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
     Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked for
@@ -76,7 +76,7 @@ class HostGuard:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_ORIGIN)
-        if origin is None and environ.get("HTTP_SEC_FETCH_SITE") in _FOREIGN_SITES and not _is_link(environ):
+        if origin is None and _may_be_foreign(environ) and not _is_link(environ):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_PAGE)
         if not self._is_known(host) and (schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))):
             return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_HOST)
@@ -103,6 +103,11 @@ class GoServer:
             start_response("301 Moved Permanently", [("Location", location), ("Content-Length", "0")])
             return [b""]
         return self._application(environ, start_response)
+
+
+def _may_be_foreign(environ: WSGIEnvironment) -> bool:
+    """Whether a browser says so. What a page has it prefetch or prerender (by speculation rules) comes from no site, as a typed address."""
+    return environ.get("HTTP_SEC_FETCH_SITE") in _FOREIGN_SITES or "HTTP_SEC_PURPOSE" in environ
 
 
 def _is_link(environ: WSGIEnvironment) -> bool:

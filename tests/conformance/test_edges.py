@@ -17,6 +17,7 @@ from tests.conformance.conftest import Service
 from tests.ports import free_port
 
 LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+PREFETCH = LINK | {"sec-fetch-site": "none", "sec-purpose": "prefetch;prerender"}
 CLOSE = "Connection: close"
 FORM = "Content-Type: application/x-www-form-urlencoded"
 NOT_FOUND = "page not found"
@@ -343,9 +344,10 @@ def test_a_web_page_cannot_reach_a_tcp_address(running: Service, headers: dict[s
 @pytest.mark.parametrize(
     ("path", "status"), [("/ui/", 200), ("/v1.45/../ui/images", 301), ("/images/absent/get", 403), ("/events", 403), ("/stowage/disk", 403)]
 )
-def test_a_link_on_another_site_leads_only_to_the_page(running: Service, path: str, status: int) -> None:
+@pytest.mark.parametrize("headers", [pytest.param(LINK, id="link"), pytest.param(PREFETCH, id="speculation rules")])
+def test_another_site_leads_only_to_the_page(running: Service, path: str, status: int, headers: dict[str, str]) -> None:
     """A script can follow links too, and the answer to a long request would be a download that waits."""
-    assert parse(exchange(running, head("GET", path, CLOSE, *map(": ".join, LINK.items()))))[0] == status
+    assert parse(exchange(running, head("GET", path, CLOSE, *map(": ".join, headers.items()))))[0] == status
 
 
 def test_a_client_may_be_bound_to_any_name(running: Service) -> None:
