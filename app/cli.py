@@ -7,6 +7,7 @@ Exit status 0 for success and for a service that was asked to stop, 1 for damage
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exc.status
     except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:  # whoever chose its words, they are logged as printable lines
+        logging.getLogger("stowage").exception("unexpected error")
         return 1
     finally:
         if arguments is None and options.unwinds:

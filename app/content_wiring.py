@@ -87,7 +87,7 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
 
 
 def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
-    """Raise Conflict unless the bucket is that of this very database, which claims it if both are empty."""
+    """Raise Conflict unless the bucket is that of this very database, which claims its first one if both are empty."""
     own = (metadata.store_id(), metadata.identity())
     if problem := content.listing_problem():
         _log.warning("what no row names will be found neither by stowage gc nor by stowage verify: %s", problem)
@@ -95,14 +95,7 @@ def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
     if mark is not None and is_unfinished(mark[0]):
         raise Conflict(_UNFINISHED)
     if mark is None:
-        with metadata.read() as tx:
-            is_empty = tx.images.count() == 0
-        if not is_empty or any(each.location for each in content.unnamed(0)):
-            raise Conflict(
-                f"the bucket has no mark that it belongs to this database, and {'it' if is_empty else 'the database'} is not empty; "
-                "if the two belong together, run 'stowage adopt'"
-            )
-        content.claim(own[0])
+        _claim(metadata, content, own[0])
         mark = content.mark()
     if mark == own:
         return
@@ -113,4 +106,28 @@ def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
         )
     raise Conflict(
         "the bucket belongs to another store, whose blobs would be removed as garbage; set the prefix or database that belong together"
+    )
+
+
+def _claim(metadata: SqlMetadataStore, content: S3Store, own: str) -> None:
+    """Mark the bucket as that of this database; raises Conflict unless both are empty and it is the first that the database claims.
+
+    Two nodes may have two buckets under one address, such as that of an S3 server on each machine.
+    """
+    elsewhere = "the database has claimed another bucket or folder"
+    with metadata.read() as tx:
+        is_empty = tx.images.count() == 0
+    if not is_empty:
+        problem = "the database is not empty"
+    elif metadata.is_claimed():
+        problem = elsewhere
+    elif any(each.location for each in content.unnamed(0)):
+        problem = "it is not empty"
+    elif not content.create_mark(own) or metadata.note_claim():
+        return
+    else:  # another node was faster, with another bucket
+        content.remove_mark()
+        problem = elsewhere
+    raise Conflict(
+        f"the bucket has no mark that it belongs to this database, and {problem}; if the two belong together, run 'stowage adopt'"
     )

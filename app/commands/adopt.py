@@ -33,5 +33,6 @@ def run(config: Config, _: Namespace) -> int:
         content = open_bucket(config, metadata)
         before = content.mark()
         content.adopt(metadata.store_id())
+        metadata.note_claim()
         say(f"{config.bucket} belongs to {metadata.identity()}" + (f", no longer to {before[1]}" if before else ""))
     return 0

@@ -26,8 +26,8 @@ _ROLES = "169.254."
 _BUSY_STATUSES = frozenset({"429", "500", "502", "503", "504"})
 
 
-class Absent(Exception):
-    """There is no object at this location."""
+class Absent(Internal):
+    """There is no object at this location, or no bucket: the answer was 404."""
 
 
 class Denied(Internal):
@@ -47,7 +47,7 @@ def bucket_errors(bucket: str) -> Iterator[None]:
     """Raise Absent for an object that does not exist, Unavailable for what passes, and Denied or Internal for anything else."""
     try:
         yield
-    except (EngineError, Absent):
+    except EngineError:
         raise
     except Exception as exc:
         # obstore's classes distinguish too little: a missing bucket from a missing object, and listing that is denied from a lost network
@@ -61,7 +61,8 @@ def _translated(bucket: str, text: str, is_absent: bool) -> Exception:
         return Internal(f"the bucket {bucket} cannot be used: no credentials were found")
     code = "".join(_CODE.findall(text)[:1])
     status = "".join(_STATUS.findall(text)[:1])
-    return refusal(bucket, code, status) or (Absent(text) if is_absent else _lost(bucket))
+    absent = Absent(f"the bucket {bucket} answered that there is no such object (404)")
+    return refusal(bucket, code, status) or (absent if is_absent else _lost(bucket))
 
 
 def refusal(bucket: str, code: str, status: str) -> EngineError | None:

@@ -261,10 +261,10 @@ class MetadataStore(Protocol):
         """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
 
     def is_claimed(self) -> bool:
-        """Whether a content folder is known to have the id."""
+        """Whether a content folder or bucket is known to have the id."""
 
-    def note_claim(self) -> None:
-        """Note that a content folder has the id."""
+    def note_claim(self) -> bool:
+        """Note that one has the id; returns whether none was known before."""
 
     def size(self) -> int:
         """Bytes of the database itself on its disk."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, false, func, select, update
 
 from stowage.services.errors import EngineError, Internal, Unsupported
 from stowage.services.metadata.arrivals import SqlArrivals
@@ -113,9 +113,9 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=False) as connection:
             return bool(connection.scalars(select(store.c.claimed)).one())
 
-    def note_claim(self) -> None:
+    def note_claim(self) -> bool:
         with transaction(self._engine(), writes=True) as connection:
-            connection.execute(update(store).values(claimed=True))
+            return connection.execute(update(store).where(store.c.claimed == false()).values(claimed=True)).rowcount == 1
 
     def identity(self) -> str:
         """Which database this is, in words that a copy of it elsewhere does not share."""

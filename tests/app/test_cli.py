@@ -106,6 +106,27 @@ def test_output_that_nobody_reads_ends_without_a_traceback(root: Path) -> None:
     assert verify.returncode == 1
 
 
+FAILING = """
+from stowage.cli import main
+from stowage.services.gc import verify
+
+def fail(*_, **__):
+    raise RuntimeError("\\x1b[2J\\u202e\\n2026-11-25 10:00:00,000 INFO forged" + "W" * 10_000)
+
+verify.verify_store = fail
+raise SystemExit(main(["verify"]))
+"""
+
+
+def test_an_unexpected_error_is_printed_without_control_characters(root: Path) -> None:
+    assert main(["db", "upgrade"]) == 0
+    done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True)
+    first, *others = done.stderr.splitlines()
+    assert (done.returncode, first) == (1, "unexpected error")
+    assert all(line.startswith("    ") and line.isprintable() and len(line) < 4096 for line in others)
+    assert any("2026-11-25" in line for line in others)
+
+
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["db"], ["serve", "extra"], ["run"], ["run", "--"], ["run", "--bind=x", "true"]])
 def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -75,6 +75,28 @@ def test_a_database_with_images_does_not_claim_an_empty_bucket(root: Path, bucke
     assert (status, "the bucket has no mark that it belongs to this database, and the database is not empty" in problem) == (2, True)
 
 
+AT_ONCE = """
+from stowage.cli import main
+from stowage.services.metadata.store import SqlMetadataStore
+
+SqlMetadataStore.is_claimed = lambda self: False  # both nodes have looked before one of them claims
+raise SystemExit(main(["gc"]))
+"""
+
+
+@pytest.mark.parametrize("arguments", [pytest.param(("-m", "stowage", "gc"), id="later"), pytest.param(("-c", AT_ONCE), id="at once")])
+def test_an_empty_database_claims_only_one_bucket(bucket_url: str, seaweedfs: Seaweed, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """One address may lead two nodes to two buckets, each of which would lack what the other has."""
+    assert stowage(tmp_path / "two", bucket_url, "db", "upgrade")[0] == 0
+    assert stowage(tmp_path / "two", bucket_url, "gc")[0] == 0
+    other = bucket_url.replace("?", "-other?")
+    done = run(tmp_path / "two", other, *arguments)
+    assert (done.returncode, "and the database has claimed another bucket or folder" in done.stderr) == (2, True)
+    assert seaweedfs.request("GET", _path(other))[0] == 404
+    assert stowage(tmp_path / "two", other, "adopt")[0] == 0
+    assert stowage(tmp_path / "two", other, "gc")[0] == 0
+
+
 def test_an_empty_database_does_not_claim_a_bucket_with_objects(root: Path, bucket_url: str, seaweedfs: Seaweed, tmp_path: Path) -> None:
     seaweedfs.request("DELETE", _path(bucket_url))
     assert stowage(tmp_path / "two", bucket_url, "db", "upgrade")[0] == 0
