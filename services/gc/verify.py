@@ -32,6 +32,9 @@ from stowage.services.progress import Advance, unobserved
 
 _CHUNK_BYTES = 1 << 20
 
+_UNREAD = "if that stays, delete the images that need it before you load or pull them again"
+"""Advice about a blob without a mark, which a load would take for sound."""
+
 
 class FindingKind(StrEnum):
     """Damage is a broken promise, and affects images. An orphan (a file or an object without a row) and a partial are leftovers for the
@@ -127,7 +130,7 @@ def _verify_blob(metadata: MetadataStore, content: ContentStore, blob: _Blob, ha
             damage = file_problem(content, blob.digest, blob.size) or bytes_problem(blob.digest, _hash(content, blob.digest, hashed))
             problem = damage or (_layer_problem(content, blob.digest, blob.facts) if blob.facts else None)
         except EngineError as error:  # which may be temporary
-            damage, problem = blob.mark, f"cannot be read: {error}"
+            damage, problem = blob.mark, f"cannot be read: {error}; {_UNREAD}"
         if content.version(blob.digest) == version:
             break
     if damage != blob.mark:

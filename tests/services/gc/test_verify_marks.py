@@ -77,7 +77,9 @@ def test_a_damaged_blob_is_marked_until_it_is_sound_again(engine: Engine, spoil:
 @pytest.mark.usefixtures("image")
 def test_what_cannot_be_read_is_damage_and_no_mark(engine: Engine, tmp_path: Path) -> None:
     failing = opening(engine, tmp_path / "root", broken)
-    assert f"damage: blob {DIGEST} cannot be read: the content store failed: [Errno 5] Input/output error" in verify(failing)
+    reason = "the content store failed: [Errno 5] Input/output error"
+    advice = "if that stays, delete the images that need it before you load or pull them again"
+    assert f"damage: blob {DIGEST} cannot be read: {reason}; {advice}" in verify(failing)
     assert damages(engine) == {}
     assert verify(engine) == []
 
