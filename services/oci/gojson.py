@@ -27,11 +27,17 @@ a million, each of which takes 50 times its bytes in memory, and much time.
 _FEW_VALUES = 1 << 10
 """How many values are counted quickly, as if strings had values too."""
 
+_VALUE_BYTES, _SURROGATE_BYTES = 120, 200
+"""Memory for a value, roughly, and for an escaped surrogate in a row of them."""
+
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-_SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*+)((?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+)")
-"""Escaped surrogates in a row, after an even number of backslashes: after an odd one the first `\\u` is no escape."""
+_SURROGATES = re.compile(r"\\(?<!\\\\)((?:\\\\)*+)(u[dD][89a-fA-F][0-9a-fA-F]{2}(?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})*+)")
+"""Escaped surrogates in a row, after an odd number of backslashes: after an even one the first `u` is no escape. The pattern begins with a
+backslash, so that a search skips other text fast.
+"""
 _SURROGATE = re.compile(r"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u....")
 """In such a row: a pair, or one that is alone."""
+_BEYOND_BMP = re.compile(rb"[\xf0-\xff]")
 _BYTE = re.compile("[\udc80-\udcff]")
 """A byte that is not valid UTF-8, as text (PEP 383)."""
 _UP_TO_VALUE = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([{\[,])|\Z)', re.DOTALL)
@@ -93,6 +99,22 @@ def decode_first(raw: bytes, *, most: int = MAX_VALUES) -> object:
 def check(raw: bytes) -> None:
     """Raise as `decode` does, with a fraction of its memory: no object is kept."""
     _load(raw, lambda _: None)
+
+
+def decode_memory(raw: bytes, *, most: int = MAX_VALUES) -> int:
+    """Bytes of memory that decoding or checking a text with no more than `most` values takes, roughly: its characters twice, as they
+    are and in strings, its values, and the parts of a text whose surrogates are looked at.
+    """
+    surrogates = raw.count(b"\\ud") + raw.count(b"\\uD")
+    values = min(_most_values(raw), most)
+    return 2 * _width(raw, has_surrogates=surrogates > 0) * len(raw) + _VALUE_BYTES * values + _SURROGATE_BYTES * surrogates
+
+
+def _width(raw: bytes, *, has_surrogates: bool) -> int:
+    """Bytes of memory that each character takes: as many as the widest one of a text needs."""
+    if has_surrogates or _BEYOND_BMP.search(raw):
+        return 4
+    return 1 if raw.isascii() and b"\\u" not in raw else 2
 
 
 def check_values(raw: bytes, most: int) -> None:
@@ -159,7 +181,7 @@ def _without_lone_surrogates(text: str) -> str:
 
 
 def _replace_lone(row: re.Match[str]) -> str:
-    return row[1] + _SURROGATE.sub(lambda found: found[1] or "\\ufffd", row[2])
+    return row[1] + _SURROGATE.sub(lambda found: found[1] or "\\ufffd", "\\" + row[2])
 
 
 def _words(error: json.JSONDecodeError) -> str:
