@@ -6,8 +6,10 @@ Source: moby daemon/server/router/distribution/distribution_routes.go, daemon/in
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine, Limits
 from stowage.services.errors import EngineError, InvalidContent, InvalidParameter, RegistryFailure
 from stowage.services.oci import gojson, mediatypes
@@ -34,13 +36,14 @@ def inspect_distribution(engine: Engine, name: str, *, credentials: Credentials 
     """Ask the registry about a name: by its digest, or else its tag, or else `latest`.
 
     Raises InvalidReference and InvalidParameter for a name that cannot be pulled, InvalidContent for a manifest that is not what it claims
-    to be, and what `Repository.read` raises.
+    to be, and what `Repository.read` raises, and `Costs.keep` for a large manifest or config.
     """
     reference = _read_name(name)
-    with engine.registry.repository(reference, credentials=credentials) as repository:
+    with engine.registry.repository(reference, credentials=credentials) as repository, closing(Costs(engine.memory)) as costs:
         target, raw = repository.read(reference)
+        costs.keep(gojson.decode_memory(raw))
         return DistributionInspect(
-            Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw, engine.limits)
+            Descriptor(target.media_type, target.digest, target.size), _platforms(repository, target, raw, engine.limits, costs)
         )
 
 
@@ -53,13 +56,15 @@ def _read_name(name: str) -> Reference:
     return reference.tagged()
 
 
-def _platforms(repository: Repository, target: Descriptor, raw: bytes, limits: Limits) -> tuple[Platform, ...]:
+def _platforms(repository: Repository, target: Descriptor, raw: bytes, limits: Limits, costs: Costs) -> tuple[Platform, ...]:
     """The platforms of an index's entries, including unspecified ones, or that of a manifest's config."""
     if mediatypes.is_index(target.media_type):
         return tuple(entry.platform or Platform() for entry in Index.parse(raw, target.media_type).manifests)
     config = Manifest.parse(raw, target.media_type).config
     try:
-        platform = Platform.read(Fields(gojson.decode(_fetch(repository, config, limits)), "Platform"))
+        content = _fetch(repository, config, limits)
+        costs.keep(gojson.decode_memory(content))
+        platform = Platform.read(Fields(gojson.decode(content), "Platform"))
     except EngineError:  # the answer is about the manifest; an unreadable config only leaves the platform unknown
         return ()
     return (platform,) if platform.os or platform.architecture else ()

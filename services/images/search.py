@@ -10,7 +10,9 @@ Source: moby daemon/pkg/registry/search.go (Search, splitReposSearchTerm).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidParameter
 from stowage.services.filters import Filters, parse_integer
@@ -33,7 +35,7 @@ def search_images(
     """Find up to `limit` repositories (0: 25) and keep those that pass the filters; `headers` are sent to the index.
 
     Automated builds no longer exist, so filtering for them finds nothing. Raises InvalidParameter for an invalid limit, filter or term and
-    for an index that does not answer, and RegistryFailure for a malformed answer.
+    for an index that does not answer, RegistryFailure for a malformed answer, and what `Costs.keep` raises for a large one.
     """
     filters.validate(_ACCEPTED)
     if filters.boolean("is-automated", False):
@@ -43,7 +45,8 @@ def search_images(
     host, text = _split_term(term)
     if limit and not 1 <= limit <= _MAX_LIMIT:
         raise InvalidParameter(f"limit {limit} is outside the range of [1, {_MAX_LIMIT}]")
-    found = engine.registry.search(host, text, limit=limit or _DEFAULT_LIMIT, credentials=credentials, headers=headers)
+    with closing(Costs(engine.memory)) as costs:
+        found = engine.registry.search(host, text, limit=limit or _DEFAULT_LIMIT, credentials=credentials, headers=headers, keep=costs.keep)
     return [
         repository
         for repository in found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,12 +85,26 @@ class RegistryClient:
         return try_credentials(self._transport, self._realms, self._hosts, credentials)
 
     def search(
-        self, host: str, term: str, *, limit: int, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
+        self,
+        host: str,
+        term: str,
+        *,
+        limit: int,
+        credentials: Credentials | None = None,
+        headers: Mapping[str, str] | None = None,
+        keep: Callable[[int], None] = lambda _: None,
     ) -> list[FoundRepository]:
         """Ask the index of this `host[:port]`, or docker.io's if it is empty."""
         index = find_index(self._hosts, host, self._hub_index)
         own = {"User-Agent": USER_AGENT, **(headers or {})}
         with hiding(lambda: [credentials.password] if credentials else []):
             return search_index(
-                self._transport, index, term, limit=limit, credentials=credentials, headers=own, insecure_setting=self._insecure_setting
+                self._transport,
+                index,
+                term,
+                limit=limit,
+                credentials=credentials,
+                headers=own,
+                insecure_setting=self._insecure_setting,
+                keep=keep,
             )

@@ -192,9 +192,17 @@ class Registry(Protocol):
         """
 
     def search(
-        self, host: str, term: str, *, limit: int, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
+        self,
+        host: str,
+        term: str,
+        *,
+        limit: int,
+        credentials: Credentials | None = None,
+        headers: Mapping[str, str] | None = None,
+        keep: Callable[[int], None] = lambda _: None,
     ) -> list[FoundRepository]:
         """Up to `limit` repositories that the index of this `host[:port]`, or docker.io's if it is empty, finds for a term.
 
+        `keep` is called with the bytes of memory that the answer takes while it is read, before it takes them, and may raise to end that.
         Raises InvalidParameter if no index answers there.
         """

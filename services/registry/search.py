@@ -11,7 +11,7 @@ Source: moby daemon/pkg/registry/search.go, search_endpoint_v1.go and search_ses
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_plus, urlsplit
 
@@ -28,6 +28,8 @@ from stowage.services.registry.transport import Transport, discard, read_bounded
 
 HUB_INDEX = "https://index.docker.io/v1/"
 _MAX_BODY = 4 << 20
+_COPIES = 2
+"""How often an answer is in memory once it has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ def search_index(
     credentials: Credentials | None,
     headers: Mapping[str, str],
     insecure_setting: str,
+    keep: Callable[[int], None],
 ) -> list[FoundRepository]:
     """Ask an index for up to `limit` repositories; credentials are sent only if they are meant for its registry.
 
-    Raises InvalidParameter if nothing answers at the index, and RegistryFailure if the answer is not a search result.
+    Raises InvalidParameter if nothing answers at the index, RegistryFailure if the answer is not a search result, and what `keep` raises.
     """
     endpoint = index.endpoint if index.known else _reach(transport, index.endpoint, headers, insecure_setting)
     url = f"{endpoint.base}/search?q={quote_plus(term)}&n={limit}"
@@ -69,7 +72,7 @@ def search_index(
         discard(response)
         raise RegistryFailure(f"unexpected status code {response.status}")
     try:
-        return _read_results(response, limit)
+        return _read_results(response, limit, keep)
     except InvalidContent as exc:
         raise RegistryFailure(f"error decoding registry search results: {exc}") from exc
 
@@ -124,12 +127,13 @@ def _authorization(domain: str, endpoint: Endpoint, credentials: Credentials | N
     return {"Authorization": f"Basic {credentials.basic}"}
 
 
-def _read_results(response: BaseHTTPResponse, limit: int) -> list[FoundRepository]:
+def _read_results(response: BaseHTTPResponse, limit: int, keep: Callable[[int], None]) -> list[FoundRepository]:
     """The first repositories in an answer; anything after its document is ignored. Raises InvalidContent."""
     try:
-        body = read_bounded(response, _MAX_BODY)
+        body = read_bounded(response, _MAX_BODY, arrived=lambda size: keep(_COPIES * size))
     except RegistryFailure as exc:
         raise InvalidContent("unexpected EOF") from exc
+    keep(gojson.decode_memory(body))
     try:
         document = gojson.decode_first(body)
     except InvalidContent as exc:

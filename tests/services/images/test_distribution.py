@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stowage.services.engine import Engine
@@ -21,6 +23,7 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.protocol import Credentials
 from tests.builders import Json, Layout, make_layer
+from tests.engines import memory_budget
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
 
 AMD64 = Platform("linux", "amd64")
@@ -206,3 +209,13 @@ def test_a_wrong_password_is_unauthorized(engine: Engine, layout: Layout) -> Non
         error = refused(engine, f"{name}:1", credentials=Credentials(username="alice", password="wrong"))
         assert len(registry.requests) == 2
     assert (type(error), str(error)) == (Unauthorized, "unauthorized: ")
+
+
+def test_a_manifest_is_parsed_only_if_there_is_memory_for_its_text(engine: Engine, registry: FakeRegistry, layout: Layout) -> None:
+    config = layout.add_json({"os": "linux", "architecture": "amd64"}, mediatypes.OCI_CONFIG)
+    name = publish(registry, layout, layout.manifest(config, [], annotations={"wide": "\N{GRINNING FACE}" + "a" * (1 << 20)}))
+    assert inspect_distribution(replace(engine, memory=memory_budget(9 << 20)), f"{name}:1").platforms == (Platform("linux", "amd64"),)
+    memory = memory_budget(6 << 20)
+    with pytest.raises(Forbidden, match="bytes of memory at once"):
+        inspect_distribution(replace(engine, memory=memory), f"{name}:1")
+    assert memory.free == 6 << 20

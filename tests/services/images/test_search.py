@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import InvalidParameter
+from stowage.services.errors import Forbidden, InvalidParameter
 from stowage.services.filters import Filters
 from stowage.services.images.search import search_images
-from tests.engines import registry_client
+from tests.engines import memory_budget, registry_client
 from tests.fake_registry.index import FakeIndex
 
 RESULTS = [
@@ -115,3 +115,12 @@ def test_a_filter_without_sense_is_refused(searching: Engine, index: FakeIndex, 
         names(searching, filters=filters)
     assert str(caught.value) == message
     assert index.requests == []
+
+
+def test_an_answer_is_decoded_only_if_there_is_memory_for_its_text(searching: Engine, index: FakeIndex) -> None:
+    index.results = [{"name": "\N{GRINNING FACE}" + "a" * (1 << 20)}]
+    assert len(names(replace(searching, memory=memory_budget(11 << 20)))[0]) == (1 << 20) + 1
+    memory = memory_budget(8 << 20)
+    with pytest.raises(Forbidden, match="bytes of memory at once"):
+        names(replace(searching, memory=memory))
+    assert memory.free == 8 << 20
