@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote_plus
 
-from flask import current_app, request
+from flask import Response, after_this_request, current_app, request
 from marshmallow import fields
 
 from stowage.blueprints.client import Client, leaves_share, watched_client
@@ -21,6 +21,7 @@ from stowage.blueprints.log_entry import LogEntry, log_entry, log_parameters
 from stowage.blueprints.routing import current_route
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.versioning import api_version
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
 from stowage.services.meter import Tally
@@ -47,6 +48,19 @@ def engine() -> Engine:
     """The engine of this process, with the memory that this request may use."""
     own = cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
     return replace(own, memory=own.memory.remote) if leaves_share() else own
+
+
+def answer_costs() -> Costs:
+    """Counts what making this request's answer takes in memory, and then the answer itself until it, or the error in its place, is sent."""
+    costs = Costs(engine().memory)
+
+    @after_this_request
+    def hand_over(response: Response) -> Response:
+        costs.shrink(response.content_length or 0)
+        response.call_on_close(costs.close)
+        return response
+
+    return costs
 
 
 def operation_engine(registry: str = "") -> Engine:

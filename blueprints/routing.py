@@ -62,7 +62,8 @@ class Route(Rule):
 
     `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes
     the client's credentials for a registry. A `quick` route answers at once, from the store alone. It waits neither for its client (a body,
-    a stream) nor for another machine (a registry), so it may use the threads that are reserved for such requests.
+    a stream) nor for another machine (a registry), so it may use the threads that are reserved for such requests. An `instant` route is
+    quick and uses nothing of the store. One that `computes` is like a quick one, but may take seconds or minutes.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Route(Rule):
         answer: Answer,
         credentials: bool = False,
         quick: bool = False,
+        instant: bool = False,
+        computes: bool = False,
         defaults: Mapping[str, object] | None = None,
         subdomain: str | None = None,
     ) -> None:
@@ -87,7 +90,9 @@ class Route(Rule):
         self.body = body
         self.answer = answer
         self.credentials = credentials
-        self.quick = quick
+        self.quick = quick or instant
+        self.instant = instant
+        self.computes = computes
         self.is_page = is_page(string)
         self.is_own = is_own(string) or string in PROBES
         self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))

@@ -14,7 +14,7 @@ from gunicorn.workers.gthread import TConn
 
 from stowage.server.answers import QuickAnswer
 from stowage.server.heads import Head, HeadUnreader
-from stowage.server.seats import Kind
+from stowage.server.seats import Kind, Pace
 from stowage.server.spool import Space
 from stowage.server.tls import TlsSocket
 
@@ -133,7 +133,7 @@ class Connection(TConn):
         self.sock: Any
         self.door = door
         self.room: Room | None = None
-        self.kind = Kind(quick=True, local=door.is_local)
+        self.kind = Kind(Pace.READ, door.is_local)
         self.head = Head(self.cfg)
         self.answer: QuickAnswer | None = None  # the last quick one
         self.keep = self.in_handshake = False
@@ -150,7 +150,7 @@ class Connection(TConn):
         """Called in the thread that has the connection now. Until the application sets its own limit, no client is waited for longer."""
         self.parser.unreader.in_head = True
         self.parser.mesg = None  # the body of the last request has been read; gunicorn would try again
-        if not self.kind.quick:
+        if not self.kind.waits_for_nobody:
             self.sock.settimeout(STALL_SECONDS)
 
     def take_head(self) -> bytes:

@@ -1,8 +1,8 @@
-"""Which requests are quick: those for which this service alone decides how long they take.
+"""How long requests take, and which are quick: those for which this service alone decides that.
 
 Quick requests have threads of their own, so a request that could hold one for long must not count as quick: none that waits for a
 client (a body, a stream) or for another machine (a registry). A route is therefore quick only if it says so
-(`blueprints/routing.py`), and only for a request without a body.
+(`blueprints/routing.py`), and only for a request without a body. Its method says whether it only reads.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from werkzeug.routing import Map
 
 from stowage.blueprints.routing import Route
 from stowage.blueprints.versioning import split_version
+from stowage.server.seats import Pace
 
 _PATH = 4096
 """The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _KEPT = 256
 """How many answers are kept."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
@@ -30,23 +32,31 @@ class Routes:
 
     def __init__(self, url_map: Map) -> None:
         self._routes = url_map.bind("")
-        self._has_quick_route = lru_cache(_KEPT)(self._look_up)
+        self._pace_of_route = lru_cache(_KEPT)(self._look_up)
 
-    def is_quick(self, head: bytes) -> bool:
-        """Whether a request is quick. `head` is complete, with or without what follows it, or as much as gunicorn needs to refuse it."""
+    def pace(self, head: bytes) -> Pace:
+        """The pace of a request. `head` is complete, with or without what follows it, or as much as gunicorn needs to refuse it."""
         line, _, _ = head.lstrip(b"\r\n").partition(b"\r\n")
         head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
         try:
             method, target, _ = line.decode("latin-1").split(" ", 2)
             path = split_request_uri(target).path
         except ValueError:
-            return True
-        return len(path) <= _PATH and _BODY.search(head) is None and self._has_quick_route(method, path)
+            return Pace.READ
+        if len(path) > _PATH or _BODY.search(head):
+            return Pace.SLOW
+        return self._pace_of_route(method, path)
 
-    def _look_up(self, method: str, path: str) -> bool:
-        """Whether the path of a request line leads to a quick route. A path without a route is not quick."""
+    def _look_up(self, method: str, path: str) -> Pace:
+        """The pace of a request with this method and path and without a body. A path without a route is not quick."""
         try:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:
-            return False
-        return isinstance(route, Route) and route.quick
+            return Pace.SLOW
+        if not isinstance(route, Route):
+            return Pace.SLOW
+        if route.instant:
+            return Pace.INSTANT
+        if route.quick:
+            return Pace.READ if method in _READING else Pace.WRITE
+        return Pace.COMPUTE if route.computes else Pace.SLOW

@@ -31,7 +31,7 @@ from stowage.peers import ADMITS
 from stowage.server.connections import Connection, Door, Room, is_health
 from stowage.server.handshakes import Handshakes, Outcome
 from stowage.server.quick import Routes
-from stowage.server.seats import PROBE, PROBES, SPARE, Kind, Seats
+from stowage.server.seats import EXTRA, LONG, PROBE, Kind, Pace, Seats
 from stowage.server.spool import Space
 from stowage.settings import CONFIG
 
@@ -66,7 +66,7 @@ class Reception(ThreadWorker):
         return (*self._doors.values(), self._health)
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.cfg.threads + SPARE + PROBES)
+        return ThreadPoolExecutor(self.cfg.threads + EXTRA)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -266,7 +266,8 @@ class Reception(ThreadWorker):
         if conn.door.is_health:
             conn.kind = PROBE
         else:
-            conn.kind = Kind(self._routes.is_quick(head) or self._is_refused(conn), conn.door.is_local)
+            pace = self._routes.pace(head)
+            conn.kind = Kind(Pace.READ if pace in LONG and self._is_refused(conn) else pace, conn.door.is_local)
         self._seats.enter(conn, conn.kind)
         self._fill_seats()
 

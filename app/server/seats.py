@@ -5,45 +5,109 @@ extra threads are reserved for quick requests, which therefore never wait behind
 of the threads and half of the extra ones are reserved for *local* clients, those on that socket: its users own the store, while TCP is open
 to anyone with a certificate.
 
-Quick requests compute, so more of them at once are not faster: each only delays the others. Of TCP clients' quick requests no more run than
-there are unreserved extra threads. Those of local clients also use idle threads, since some wait for the disk.
+Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory. Of those that only read, and
+of all that arrive over TCP, no more run than have extra threads. Those of local clients that change the store also use idle threads, since
+they wait for each other and for the disk. *Instant* requests use nothing of the store, and have threads that no others use. Of requests
+that *compute*, maybe for long, a few run at once, in threads that others use too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
+from enum import Enum, auto
 from typing import Generic, NamedTuple, TypeVar
 
 SPARE = 8
-"""Threads reserved for quick requests."""
+"""Threads reserved for quick requests that use the store."""
+INSTANT = 2
+"""Threads reserved for instant requests, which use no others."""
+COMPUTING = 4
+"""How many requests that compute for long run at once."""
 PROBES = 2
 """Threads reserved for requests that arrive at the health address, which use no others."""
+EXTRA = SPARE + INSTANT + PROBES
 
 Job = TypeVar("Job", bound=Hashable)
+
+
+class Pace(Enum):
+    """What decides how long a request takes: the client or another machine if it is slow, else this service alone."""
+
+    INSTANT = auto()
+    READ = auto()
+    WRITE = auto()
+    COMPUTE = auto()
+    SLOW = auto()
+    PROBE = auto()
+
+
+LONG = frozenset({Pace.COMPUTE, Pace.SLOW})
+"""What may take longer than a moment."""
 
 
 class Kind(NamedTuple):
     """What decides when a request runs."""
 
-    quick: bool
+    pace: Pace
     local: bool
-    probe: bool = False
+
+    @property
+    def waits_for_nobody(self) -> bool:
+        """Whether its thread must not wait for the client."""
+        return self.pace is not Pace.SLOW
 
 
-PROBE = Kind(quick=True, local=False, probe=True)
+PROBE = Kind(Pace.PROBE, local=False)
 """What arrives at the health address."""
 
-_ORDER = (PROBE, Kind(quick=True, local=True), Kind(quick=True, local=False), Kind(quick=False, local=True), Kind(quick=False, local=False))
+_INSTANT, _INSTANT_TCP, _READ, _READ_TCP, _WRITE, _WRITE_TCP, _COMPUTE, _COMPUTE_TCP, _SLOW, _SLOW_TCP = (
+    Kind(pace, local) for pace in (Pace.INSTANT, Pace.READ, Pace.WRITE, Pace.COMPUTE, Pace.SLOW) for local in (True, False)
+)
+_QUICK = (_WRITE, _READ, _WRITE_TCP, _READ_TCP)
+_OTHERS = (_COMPUTE, _SLOW, _COMPUTE_TCP, _SLOW_TCP)
+_ORDER = (PROBE, _INSTANT, _INSTANT_TCP, *_QUICK, *_OTHERS)
+_LOADS = {
+    Pace.SLOW: "stream",
+    Pace.COMPUTE: "stream",
+    Pace.READ: "quick",
+    Pace.WRITE: "quick",
+    Pace.INSTANT: "instant",
+    Pace.PROBE: "probe",
+}
+"""What metrics call them."""
+
+
+class _Lane(NamedTuple):
+    """Kinds of which at most so many requests run at once."""
+
+    kinds: Collection[Kind]
+    most: int
+
+
+def _lanes(threads: int, *, has_local: bool) -> list[_Lane]:
+    """The lanes; a request may be in several, and needs room in each."""
+    return [
+        _Lane((PROBE,), PROBES),
+        _Lane((_INSTANT, _INSTANT_TCP), INSTANT),
+        _Lane((_INSTANT_TCP,), INSTANT // 2 if has_local else INSTANT),
+        _Lane((_READ,), SPARE // 2),
+        _Lane((_READ_TCP, _WRITE_TCP), SPARE // 2 if has_local else SPARE),
+        _Lane((_COMPUTE, _COMPUTE_TCP), COMPUTING),
+        _Lane((_COMPUTE_TCP,), COMPUTING // 2 if has_local else COMPUTING),
+        _Lane(_OTHERS, threads),
+        _Lane((_COMPUTE_TCP, _SLOW_TCP), threads - threads // 4 if has_local else threads),
+        _Lane((*_QUICK, *_OTHERS), threads + SPARE),
+    ]
 
 
 class Seats(Generic[Job]):
     """The waiting jobs, in order of arrival within their kind, and the number of running ones."""
 
     def __init__(self, threads: int, *, has_local: bool) -> None:
-        self._threads = threads
-        self._remote = threads - threads // 4 if has_local else threads
-        self._remote_quick = SPARE // 2 if has_local else SPARE
+        self._threads = {"stream": threads, "quick": SPARE, "instant": INSTANT, "probe": PROBES}
+        lanes = _lanes(threads, has_local=has_local)
+        self._lanes = {kind: [lane for lane in lanes if kind in lane.kinds] for kind in _ORDER}
         self._waiting: dict[Kind, dict[Job, None]] = {kind: {} for kind in _ORDER}
         self._running: Counter[Kind] = Counter()
 
@@ -71,14 +135,13 @@ class Seats(Generic[Job]):
 
     def load(self) -> dict[str, tuple[int, int, int]]:
         """Per kind of request: all threads, those in use, and how many requests wait for one. Quick ones may use idle others too."""
-        kinds = {"stream": self._threads, "quick": SPARE, "probe": PROBES}
         busy: Counter[str] = Counter()
         waiting: Counter[str] = Counter()
         for kind in _ORDER:
-            name = "probe" if kind.probe else "quick" if kind.quick else "stream"
+            name = _LOADS[kind.pace]
             busy[name] += self._running[kind]
             waiting[name] += len(self._waiting[kind])
-        return {name: (threads, busy[name], waiting[name]) for name, threads in kinds.items()}
+        return {name: (threads, busy[name], waiting[name]) for name, threads in self._threads.items()}
 
     @property
     def running(self) -> int:
@@ -86,10 +149,4 @@ class Seats(Generic[Job]):
         return self._running.total()
 
     def _has_room(self, kind: Kind) -> bool:
-        if kind.probe:
-            return self._running[kind] < PROBES
-        if kind.quick:
-            is_free = self._running.total() - self._running[PROBE] < self._threads + SPARE
-            return is_free and (kind.local or self._running[kind] < self._remote_quick)
-        local, remote = (self._running[Kind(quick=False, local=each)] for each in (True, False))
-        return local + remote < self._threads and (kind.local or remote < self._remote)
+        return all(sum(self._running[each] for each in lane.kinds) < lane.most for lane in self._lanes[kind])

@@ -12,7 +12,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields, pre_load
 
-from stowage.blueprints.request import engine, load_query
+from stowage.blueprints.request import answer_costs, engine, load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
@@ -57,11 +57,11 @@ class AttestationItem(ResponseSchema):
 
 
 @blueprint.get(
-    "/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True), quick=True
+    "/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True), computes=True
 )
 def image_attestations(name: str) -> ResponseReturnValue:
     """GET /images/{name}/attestations."""
     query = load_query()
     platform = next(iter(query["platforms"]), None)
-    found = read_attestations(engine(), name, platform=platform, types=query["types"], statements=query["statements"])
-    return dump(found)
+    statements = answer_costs() if query["statements"] else None
+    return dump(read_attestations(engine(), name, platform=platform, types=query["types"], statements=statements))

@@ -78,11 +78,11 @@ class MemoryBudget:
             self._add(-size)
             reservation.size += size
 
-    def give_back(self, reservation: Reservation, *, close: bool = False) -> None:
-        """Release a reservation's bytes; with `close` it takes none from then on."""
+    def give_back(self, reservation: Reservation, *, left: int = 0, close: bool = False) -> None:
+        """Release a reservation's bytes, but for so many; with `close` it takes none from then on."""
         with self._changed:
-            self._add(reservation.size)
-            reservation.size = 0
+            self._add(max(0, reservation.size - left))
+            reservation.size = min(reservation.size, left)
             reservation.closed = reservation.closed or close
             self._changed.notify_all()
 
@@ -115,6 +115,11 @@ class Reservation:
         """Give back what is held."""
         if self.size:
             self._memory.give_back(self)
+
+    def shrink(self, size: int) -> None:
+        """Give back all but this many bytes."""
+        if self.size > size:
+            self._memory.give_back(self, left=size)
 
     def close(self) -> None:
         """Give back what is held, and hold nothing from now on; a thread that waits for memory gets Unavailable."""
@@ -186,6 +191,11 @@ class Costs:
         missing = self._kept - _UNRESERVED_BYTES - self._reservation.size
         if missing > 0:
             self._reservation.hold(-(-missing // _STEP_BYTES) * _STEP_BYTES)
+
+    def shrink(self, size: int) -> None:
+        """Count only so many bytes as kept from now on, and give back the rest."""
+        self._kept = size
+        self._reservation.shrink(max(0, size - _UNRESERVED_BYTES))
 
     def close(self) -> None:
         """Give back the memory."""

@@ -8,8 +8,10 @@ Source: moby daemon/containerd/image_attestations.go; moby/policy-helpers image/
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
 from stowage.services.metadata.protocol import Transaction
@@ -27,7 +29,13 @@ MAX_STATEMENT_BYTES = 64 << 20
 """The limit for all statements of one answer, which is built in memory."""
 
 MAX_STATEMENT_VALUES = 1 << 21
-"""JSON values of one statement, which take up to 75 bytes each while it is checked; an SBOM has one per 30 bytes or more."""
+"""JSON values of one statement; an SBOM has one per 30 bytes or more."""
+
+_ASCII_MEMORY = 2
+"""Bytes of memory for each byte of a statement that is ASCII, while it is checked."""
+
+_turn = Lock()
+"""Statements are checked for one request at a time: checking computes, and several requests that hold memory would wait for more of it."""
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 
@@ -42,13 +50,14 @@ class Attestation:
 
 
 def read_attestations(
-    engine: Engine, name: str, *, platform: Platform | None = None, types: Collection[str] = (), statements: bool = False
+    engine: Engine, name: str, *, platform: Platform | None = None, types: Collection[str] = (), statements: Costs | None = None
 ) -> list[Attestation]:
-    """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order.
+    """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order. With their
+    statements if `statements` counts what these, and their JSON in an answer, take in memory.
 
     Empty if the image is not an OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that
     the index does not list or an attestation that is not present, Unsupported for more than MAX_STATEMENT_BYTES of statements or
-    MAX_STATEMENT_VALUES in one, and Internal for one that is not JSON.
+    MAX_STATEMENT_VALUES in one, Internal for one that is not JSON, and what `Costs.keep` does.
     """
     with engine.metadata.read() as tx:
         target = resolve_image(tx, name).target
@@ -56,7 +65,7 @@ def read_attestations(
             return []
         manifest = _find_manifest(tx, target, platform or engine.platform.without_level().normalized())
     found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
-    return _with_statements(engine, found) if statements else found
+    return _with_statements(engine, found, statements) if statements else found
 
 
 def read_predicate_types(engine: Engine, manifests: Collection[Digest]) -> dict[Digest, list[str]]:
@@ -98,23 +107,33 @@ def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
             yield Attestation(edge.child, predicate_type)
 
 
-def _with_statements(engine: Engine, attestations: list[Attestation]) -> list[Attestation]:
-    if sum(each.descriptor.size for each in attestations) > MAX_STATEMENT_BYTES:
+def _with_statements(engine: Engine, attestations: list[Attestation], costs: Costs) -> list[Attestation]:
+    """One after another, so that no more than one is checked at a time. The answer takes the place of what that took."""
+    sizes = [each.descriptor.size for each in attestations]
+    total = sum(sizes)
+    if total > MAX_STATEMENT_BYTES:
         raise Unsupported(f"the attestation statements are larger than {MAX_STATEMENT_BYTES} bytes; request one predicate type at a time")
-    return [Attestation(each.descriptor, each.predicate_type, _read_statement(engine, each.descriptor)) for each in attestations]
+    room = max(total, *(_ASCII_MEMORY * size for size in sizes)) if sizes else 0
+    with _turn:
+        costs.keep(total + room)
+        return [replace(each, statement=_read_statement(engine, each.descriptor, costs, room)) for each in attestations]
 
 
-def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
+def _read_statement(engine: Engine, descriptor: Descriptor, costs: Costs, room: int) -> bytes:
+    """A statement that is JSON; what checking takes beyond `room` is counted meanwhile."""
     try:
-        raw = read_document(engine, descriptor.digest, most=MAX_STATEMENT_BYTES)
+        raw = read_document(engine, descriptor.digest, most=descriptor.size)
     except BlobNotFound as exc:
         raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
     try:
         gojson.check_values(raw, MAX_STATEMENT_VALUES)
     except InvalidContent as exc:
         raise Unsupported(f"attestation statement {descriptor.digest} is too large: {exc}") from exc
+    more = max(0, gojson.decode_memory(raw, most=MAX_STATEMENT_VALUES) - room)
+    costs.keep(more)
     try:
         gojson.check(raw)
     except InvalidContent as exc:
         raise Internal(f"attestation statement {descriptor.digest} is not JSON: {exc}") from exc
+    costs.keep(-more)
     return raw

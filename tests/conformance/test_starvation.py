@@ -252,3 +252,19 @@ def test_slow_uploads_through_nginx_hold_up_no_short_request(running: Service, t
             attack.enter_context(front.connect()).send(b"GET /_ping HT")
         assert parse(ask(front.connect(), head("GET", "/_ping", CLOSE)))[2] == b"OK"
         assert_served(running)
+
+
+def test_a_ping_waits_for_none_of_many_requests_that_compute(running: Service, attack: ExitStack) -> None:
+    layout = Layout()
+    labels = {"large": "\N{GRINNING FACE}" + "a" * (3 << 20)}
+    layout.tag(layout.image([make_layer("large")], config={"Labels": labels}), "docker.io/library/large:1")
+    assert b"Loaded image: large:1" in ask(over_unix(running), _load(layout.to_tar()))
+    inspects = [attack.enter_context(over_unix(running)) for _ in range(100)]
+    for each in inspects:
+        each.sendall(head("GET", "/images/large:1/json", CLOSE))
+    assert_served(running)
+    assert len(select.select(inspects, [], [], 0)[0]) < len(inspects) // 2
+
+
+def _load(content: bytes) -> bytes:
+    return head("POST", "/images/load", CLOSE, f"Content-Length: {len(content)}") + content

@@ -1,4 +1,4 @@
-"""Which requests are quick."""
+"""How long requests take, and which are quick."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 import pytest
 from flask import Flask
 
+from stowage.blueprints.request import ENGINE
 from stowage.blueprints.routing import Route
 from stowage.server.quick import Routes
+from stowage.server.seats import Pace
 from tests.conformance.test_edges import head
 
 SLOW = {
@@ -22,15 +24,18 @@ SLOW = {
     "image_load.image_load": "reads a body, and streams",
     "image_prune.image_prune": "removes any number of images",
     "image_push.image_push": "streams",
-    "facts_files.facts_files": "reads the layers of an image",
-    "facts_difference.facts_difference": "reads the layers of two images",
-    "page_files.page_files": "reads the layers of an image",
-    "page_difference.page_difference": "reads the layers of two images",
     "page_delete.page_delete": "removes any number of images",
     "page_prune.page_prune": "removes any number of images",
     "image_search.image_search": "asks a registry",
     "system_auth.system_auth": "reads a body, and asks a registry",
     "system_events.system_events": "streams",
+}
+COMPUTING = {
+    "facts_difference.facts_difference": "reads the layers of two images",
+    "facts_files.facts_files": "reads the layers of an image",
+    "image_attestations.image_attestations": "checks statements, which takes memory and seconds",
+    "page_difference.page_difference": "reads the layers of two images",
+    "page_files.page_files": "reads the layers of an image",
 }
 OF_SLOW_VIEWS = {"stream_progress", "stream_tar", "stream_live", "body_stream", "registry_auth", "push_auth", "login_auth", "meta_headers"}
 
@@ -40,41 +45,52 @@ def routes(app: Flask) -> Routes:
     return Routes(app.url_map)
 
 
-def test_every_route_is_quick_or_is_said_to_be_slow(app: Flask, routes: Routes) -> None:
+def test_every_route_is_quick_or_is_said_to_compute_or_to_be_slow(app: Flask, routes: Routes) -> None:
     for route in app.url_map.iter_rules():
         assert isinstance(route, Route)
-        assert route.quick is (route.endpoint not in SLOW), route.endpoint
+        assert route.quick is (route.endpoint not in SLOW | COMPUTING), route.endpoint
+        assert route.computes is (route.endpoint in COMPUTING), route.endpoint
         path = route.rule.replace("<path:name>", "team/app:1").replace("<path:", "").replace("<", "").replace(">", "")
         for method in route.methods or ():
             for prefix in ("", "/v1.45"):
-                assert routes.is_quick(head(method, prefix + path)) is route.quick, f"{method} {path}"
+                pace = routes.pace(head(method, prefix + path))
+                assert (pace is Pace.SLOW) is (route.endpoint in SLOW), f"{method} {path}"
+                assert (pace is Pace.WRITE) is (route.quick and method not in {"GET", "HEAD", "OPTIONS"}), f"{method} {path}"
 
 
 def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
-    quick = {route.endpoint for route in app.url_map.iter_rules() if isinstance(route, Route) and route.quick}
+    quick = {route.endpoint for route in app.url_map.iter_rules() if isinstance(route, Route) and route.endpoint not in SLOW}
     modules = {sys.modules[app.view_functions[endpoint].__module__] for endpoint in quick}
     assert {name for module in modules for name, value in vars(module).items() if inspect.isfunction(value)} & OF_SLOW_VIEWS == set()
 
 
 @pytest.mark.parametrize(
-    ("request_", "quick"),
+    ("request_", "pace"),
     [
-        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 0"), True, id="empty body"),
-        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 9"), False, id="body"),
-        pytest.param(head("POST", "/images/app/tag?repo=a", "content-length:9") + b"filters=x", False, id="body that is here"),
-        pytest.param(head("POST", "/images/app/tag?repo=a", "TRANSFER-ENCODING: chunked"), False, id="chunks"),
-        pytest.param(head("GET", "/_ping") + head("POST", "/images/load", "Content-Length: 9"), True, id="a next request with a body"),
-        pytest.param(b"\r\n" + head("GET", "/_ping"), True, id="empty line in front"),
-        pytest.param(head("GET", "/images/" + "/json/x" * 1000 + "/json"), False, id="long path"),
-        pytest.param(head("GET", "http://localhost/v1.45/_ping"), True, id="absolute target"),
-        pytest.param(head("GET", "/images%2Fjson"), True, id="escaped slash"),
-        pytest.param(head("GET", "/%65vents"), False, id="escaped letter"),
-        pytest.param(head("GET", "/images/get?names=a"), False, id="save of several"),
-        pytest.param(head("GET", "/nope"), False, id="no route"),
-        pytest.param(head("GET", "//events"), False, id="slashes in front"),
-        pytest.param(b"GET /_ping\r\n", True, id="refused: no version"),
-        pytest.param(b"GET http://[ HTTP/1.1\r\n", True, id="refused: no target"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 0"), Pace.WRITE, id="empty body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 9"), Pace.SLOW, id="body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "content-length:9") + b"filters=x", Pace.SLOW, id="body that is here"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "TRANSFER-ENCODING: chunked"), Pace.SLOW, id="chunks"),
+        pytest.param(head("GET", "/_ping") + head("POST", "/images/load", "Content-Length: 9"), Pace.INSTANT, id="a next one with a body"),
+        pytest.param(b"\r\n" + head("GET", "/_ping"), Pace.INSTANT, id="empty line in front"),
+        pytest.param(head("GET", "/images/" + "/json/x" * 1000 + "/json"), Pace.SLOW, id="long path"),
+        pytest.param(head("GET", "http://localhost/v1.45/_ping"), Pace.INSTANT, id="absolute target"),
+        pytest.param(head("GET", "/images%2Fjson"), Pace.READ, id="escaped slash"),
+        pytest.param(head("GET", "/%65vents"), Pace.SLOW, id="escaped letter"),
+        pytest.param(head("GET", "/images/get?names=a"), Pace.SLOW, id="save of several"),
+        pytest.param(head("GET", "/nope"), Pace.SLOW, id="no route"),
+        pytest.param(head("GET", "//events"), Pace.SLOW, id="slashes in front"),
+        pytest.param(b"GET /_ping\r\n", Pace.READ, id="refused: no version"),
+        pytest.param(b"GET http://[ HTTP/1.1\r\n", Pace.READ, id="refused: no target"),
     ],
 )
-def test_a_request_is_quick_when_it_has_no_body_and_a_quick_route(routes: Routes, request_: bytes, quick: bool) -> None:
-    assert routes.is_quick(request_) is quick
+def test_a_request_is_quick_when_it_has_no_body_and_a_quick_route(routes: Routes, request_: bytes, pace: Pace) -> None:
+    assert routes.pace(request_) is pace
+
+
+def test_instant_routes_use_nothing_of_the_store(app: Flask) -> None:
+    instant = {route.endpoint for route in app.url_map.iter_rules() if isinstance(route, Route) and route.instant}
+    assert instant == {"system_ping.system_ping", "system_version.system_version", "system_healthz.system_healthz"}
+    del app.extensions[ENGINE]
+    client = app.test_client()
+    assert [client.get(path).status_code for path in ("/_ping", "/v1.45/_ping", "/healthz")] == [200] * 3

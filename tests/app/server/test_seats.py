@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from stowage.server.seats import SPARE, Kind, Seats
+from stowage.server.seats import COMPUTING, INSTANT, SPARE, Kind, Pace, Seats
 
-QUICK, QUICK_TCP, SLOW, SLOW_TCP = (Kind(quick, local) for quick in (True, False) for local in (True, False))
+READ, READ_TCP, WRITE, WRITE_TCP, LOOK, LOOK_TCP, SLOW, SLOW_TCP, PING, PING_TCP = (
+    Kind(pace, local) for pace in (Pace.READ, Pace.WRITE, Pace.COMPUTE, Pace.SLOW, Pace.INSTANT) for local in (True, False)
+)
 
 
 def fill(seats: Seats[str], kind: Kind, count: int) -> int:
@@ -28,28 +30,52 @@ def test_of_slow_requests_as_many_run_as_there_are_threads_and_over_tcp_a_quarte
     seats = Seats[str](threads, has_local=True)
     assert fill(seats, SLOW_TCP, threads + 1) == over_tcp
     assert fill(seats, SLOW, threads + 1) == threads - over_tcp
-    assert fill(seats, QUICK_TCP, 2 * SPARE) == SPARE // 2
-    assert fill(seats, QUICK, 2 * SPARE) == SPARE // 2
+    assert fill(seats, READ_TCP, 2 * SPARE) == SPARE // 2
+    assert fill(seats, READ, 2 * SPARE) == SPARE // 2
 
 
 @pytest.mark.parametrize("threads", [1, 4, 64])
 def test_quick_requests_over_tcp_leave_threads_to_the_unix_socket(threads: int) -> None:
     seats = Seats[str](threads, has_local=True)
-    assert fill(seats, QUICK_TCP, 100) == SPARE // 2
+    assert fill(seats, READ_TCP, 100) + fill(seats, WRITE_TCP, 100) == SPARE // 2
     assert fill(seats, SLOW_TCP, 100) == threads - threads // 4
-    assert fill(seats, QUICK, 1) == 1
+    assert fill(seats, READ, 1) == 1
 
 
 def test_without_a_unix_socket_nothing_is_left_for_it() -> None:
     seats = Seats[str](8, has_local=False)
     assert fill(seats, SLOW_TCP, 10) == 8
-    assert fill(seats, QUICK_TCP, 10) == SPARE
+    assert fill(seats, READ_TCP, 10) == SPARE
+    assert fill(seats, PING_TCP, 10) == INSTANT
 
 
-def test_quick_requests_use_idle_threads_too() -> None:
+def test_local_requests_that_change_the_store_use_idle_threads_too() -> None:
     seats = Seats[str](4, has_local=True)
-    assert fill(seats, QUICK, 100) == 4 + SPARE
+    assert fill(seats, WRITE, 100) == 4 + SPARE
+    seats.leave(WRITE)
     assert fill(seats, SLOW, 1) == 1
+
+
+def test_few_requests_that_only_read_run_at_once_however_many_threads_are_idle() -> None:
+    seats = Seats[str](64, has_local=True)
+    assert fill(seats, READ, 100) == SPARE // 2
+    assert fill(seats, WRITE, 1) == 1
+
+
+def test_few_requests_that_compute_run_at_once_and_share_the_threads_of_slow_ones() -> None:
+    seats = Seats[str](64, has_local=True)
+    assert fill(seats, LOOK_TCP, 100) == COMPUTING // 2
+    assert fill(seats, LOOK, 100) == COMPUTING - COMPUTING // 2
+    assert fill(seats, SLOW_TCP, 100) == 48 - COMPUTING // 2
+    assert fill(seats, SLOW, 100) == 16 - COMPUTING // 2
+
+
+@pytest.mark.parametrize("others", [READ, WRITE, LOOK, SLOW])
+def test_instant_requests_wait_for_no_others_and_some_of_them_for_nobody_over_tcp(others: Kind) -> None:
+    seats = Seats[str](4, has_local=True)
+    fill(seats, others, 100)
+    assert fill(seats, PING_TCP, 100) == INSTANT // 2
+    assert fill(seats, PING, 100) == INSTANT - INSTANT // 2
 
 
 def test_whoever_waits_runs_when_one_of_its_kind_has_ended_in_order() -> None:
@@ -64,6 +90,7 @@ def test_whoever_waits_runs_when_one_of_its_kind_has_ended_in_order() -> None:
 
 def test_quick_ones_go_first_and_local_ones_before_others() -> None:
     seats = Seats[str](9, has_local=True)
-    for kind in (SLOW_TCP, SLOW, QUICK_TCP, QUICK):
+    order = [PING, PING_TCP, WRITE, READ, WRITE_TCP, READ_TCP, LOOK, SLOW, LOOK_TCP, SLOW_TCP]
+    for kind in reversed(order):
         seats.enter(str(kind), kind)
-    assert list(started(seats)) == [str(kind) for kind in (QUICK, QUICK_TCP, SLOW, SLOW_TCP)]
+    assert list(started(seats)) == list(map(str, order))

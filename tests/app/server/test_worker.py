@@ -19,7 +19,7 @@ from flask import Flask
 
 from stowage import peers
 from stowage.server import connections, reception, worker
-from stowage.server.seats import Kind
+from stowage.server.seats import Kind, Pace
 from stowage.server.serving import Server
 from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head, parse
@@ -133,9 +133,9 @@ def test_strangers_take_only_threads_of_quick_requests(served: Served, monkeypat
     monkeypatch.setattr(served.worker._seats, "leave", kinds.append)
     request = head("POST", "/images/load", "Content-Length: 0") + head("POST", "/images/load", "Content-Length: 1000")
     assert statuses(served.exchange(request, family=socket.AF_INET)) == ["403", "403"]
-    assert set(kinds) == {Kind(quick=True, local=False)}
+    assert set(kinds) == {Kind(Pace.READ, local=False)}
     assert statuses(served.exchange(head("POST", "/images/load", CLOSE, "Content-Length: 0"))) == ["200"]
-    assert kinds[-1] == Kind(quick=False, local=True)
+    assert kinds[-1] == Kind(Pace.SLOW, local=True)
 
 
 @pytest.mark.parametrize("size", [1, 100_000])

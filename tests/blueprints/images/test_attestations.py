@@ -7,7 +7,9 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
+from stowage.services.archive import bounds
 from stowage.services.engine import Engine
+from stowage.services.oci.digest import Digest
 from tests.builders import PREDICATE_PROVENANCE, PREDICATE_SBOM, Layout, put_image
 
 PATH = "/v1.55/images/team/multi:1/attestations"
@@ -65,3 +67,17 @@ def test_parameters_select(client: FlaskClient, query: dict[str, str | list[str]
 def test_what_is_wrong_is_told_in_dockers_words(client: FlaskClient, path: str, query: str, status: int, words: str) -> None:
     response = client.get(f"{path}?{query}")
     assert (response.status_code, response.get_json()) == (status, {"message": words})
+
+
+@pytest.mark.parametrize(("is_present", "status"), [(True, 200), (False, 404)], ids=["present", "missing"])
+def test_memory_for_statements_is_reserved_until_the_answer_has_been_sent(
+    client: FlaskClient, engine: Engine, layout: Layout, monkeypatch: pytest.MonkeyPatch, is_present: bool, status: int
+) -> None:
+    monkeypatch.setattr(bounds, "_UNRESERVED_BYTES", 0)
+    if not is_present:
+        engine.content.delete([Digest.parse(each["Descriptor"]["digest"]) for each in client.get(PATH).get_json()])
+    free = engine.memory.free
+    response = client.get(PATH, query_string={"statement": "1"})
+    assert (response.status_code, engine.memory.free < free) == (status, True)
+    response.close()
+    assert engine.memory.free == free

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from stowage.services.archive.bounds import Bounds, MemoryBudget
+from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
 from stowage.services.archive.compression import Compression
 from stowage.services.archive.layer import Decompressor, LayerDigester
 from stowage.services.archive.windows import MAX_WINDOW
@@ -224,3 +224,14 @@ def test_what_a_remote_client_gives_back_wakes_one_that_waits_and_is_local() -> 
     remote.close()
     thread.join(10)
     assert (raised, local.size) == ([], 2 * MIB)
+
+
+def test_an_operation_gives_back_what_it_no_longer_keeps_before_it_ends() -> None:
+    memory = memory_budget(100 * MIB)
+    with closing(Costs(memory)) as costs:
+        costs.keep(50 * MIB)
+        costs.shrink(30 * MIB)
+        assert memory.free == 71 * MIB
+        costs.keep(5 * MIB)
+        assert memory.free == 66 * MIB
+    assert memory.free == 100 * MIB

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from stowage.services.archive.bounds import Costs
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
-from stowage.services.errors import ImageNotFound, Internal, NotFound, Unsupported
+from stowage.services.errors import Forbidden, ImageNotFound, Internal, NotFound, Unsupported
 from stowage.services.images import attestations
 from stowage.services.images.attestations import read_attestations
 from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from tests.builders import IN_TOTO, PREDICATE_PROVENANCE, PREDICATE_SBOM, Json, Layout, on_platform, partial_layout, put_image
+from tests.engines import memory_budget
 
 
 def multi(engine: Engine) -> list[Json]:
@@ -49,7 +53,7 @@ def attest(engine: Engine, *statements: bytes, predicate: str = PREDICATE_SBOM) 
 )
 def test_each_platform_has_its_own(engine: Engine, platform: Platform | None, position: int | None) -> None:
     listed = multi(engine)
-    found = read_attestations(engine, "multi", platform=platform, statements=True)
+    found = read_attestations(engine, "multi", platform=platform, statements=Costs(engine.memory))
     about = [json.loads(each.statement or b"")["predicate"]["of"] for each in found]
     assert about == ([] if position is None else [listed[position]["digest"]] * 2)
 
@@ -101,23 +105,23 @@ def test_a_missing_image_is_missing(engine: Engine) -> None:
 
 def test_a_layer_without_a_predicate_type_is_no_statement(engine: Engine) -> None:
     attest(engine, b"{}", predicate="")
-    assert read_attestations(engine, "attested", statements=True) == []
+    assert read_attestations(engine, "attested", statements=Costs(engine.memory)) == []
 
 
 def test_a_statement_is_read_only_when_asked_for(engine: Engine, content: FilesystemStore) -> None:
     raw = b'{ "_type": "x",\n "n": 1.0e2 }'
     attest(engine, raw)
-    assert [each.statement for each in read_attestations(engine, "attested", statements=True)] == [raw]
+    assert [each.statement for each in read_attestations(engine, "attested", statements=Costs(engine.memory))] == [raw]
     content.delete([Digest.of(raw)])
     assert [each.statement for each in read_attestations(engine, "attested")] == [None]
     with pytest.raises(NotFound, match=f"^attestation statement {Digest.of(raw)} is not available locally"):
-        read_attestations(engine, "attested", statements=True)
+        read_attestations(engine, "attested", statements=Costs(engine.memory))
 
 
 def test_a_statement_that_is_no_json_never_reaches_the_answer(engine: Engine) -> None:
     attest(engine, b'{"a": 1}, "injected": {}')
     with pytest.raises(Internal, match="is not JSON"):
-        read_attestations(engine, "attested", statements=True)
+        read_attestations(engine, "attested", statements=Costs(engine.memory))
 
 
 def test_statements_are_bounded_together(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +129,7 @@ def test_statements_are_bounded_together(engine: Engine, monkeypatch: pytest.Mon
     attest(engine, b'{"a":1}', b'{"b":2}')
     assert len(read_attestations(engine, "attested")) == 2
     with pytest.raises(Unsupported):
-        read_attestations(engine, "attested", statements=True)
+        read_attestations(engine, "attested", statements=Costs(engine.memory))
 
 
 def test_the_values_of_a_statement_are_counted_before_it_is_decoded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,4 +137,45 @@ def test_the_values_of_a_statement_are_counted_before_it_is_decoded(engine: Engi
     raw = b'{"a":[' + b"[]," * 8 + b"[]]}"
     attest(engine, raw)
     with pytest.raises(Unsupported, match=f"^attestation statement {Digest.of(raw)} is too large: a JSON document has more than 8 values$"):
-        read_attestations(engine, "attested", statements=True)
+        read_attestations(engine, "attested", statements=Costs(engine.memory))
+
+
+MIB = 1 << 20
+ASCII = b'"' + b"a" * (4 * MIB) + b'"'
+WIDE = ASCII[:-1] + "\U0001f600".encode() + b'"'
+ESCAPED = ASCII[:-1] + rb'\ud83d\ude00"'
+SURROGATES = b'"' + rb"\ud83d" * (4 * MIB // 6) + b'"'
+
+
+@pytest.mark.parametrize("raw", [ASCII, WIDE, ESCAPED], ids=["ascii", "wide", "escaped"])
+def test_the_memory_of_statements_and_of_their_answer_stays_reserved(engine: Engine, raw: bytes) -> None:
+    attest(engine, raw)
+    memory = memory_budget(64 * MIB)
+    with closing(Costs(memory)) as costs:
+        assert [each.statement for each in read_attestations(replace(engine, memory=memory), "attested", statements=costs)] == [raw]
+        assert 64 * MIB - memory.free >= 2 * len(raw) - MIB
+    assert memory.free == 64 * MIB
+
+
+@pytest.mark.parametrize(
+    ("raw", "needed"), [(ASCII, 3), (WIDE, 9), (ESCAPED, 9), (SURROGATES, 42.4)], ids=["ascii", "wide", "escaped", "surrogates"]
+)
+def test_a_statement_is_checked_only_if_there_is_memory_for_its_text(engine: Engine, raw: bytes, needed: float) -> None:
+    attest(engine, raw)
+    assert _answers(engine, int(needed * 4 * MIB))
+    assert not _answers(engine, int(needed * 4 * MIB) - 2 * MIB)
+
+
+def test_only_the_largest_statement_counts_while_they_are_checked(engine: Engine) -> None:
+    attest(engine, ASCII, ASCII[:-2] + b'"', ASCII[:-3] + b'"')
+    assert _answers(engine, 6 * 4 * MIB)
+
+
+def _answers(engine: Engine, size: int) -> bool:
+    """Whether all statements are returned within so many bytes of memory."""
+    memory = memory_budget(size)
+    with closing(Costs(memory)) as costs:
+        try:
+            return bool(read_attestations(engine, "attested", statements=costs))
+        except Forbidden:
+            return False
