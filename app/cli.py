@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:  # whoever chose its words, they are logged as printable lines
+    except Exception:  # its text may be anyone's, and a record is printable
         logging.getLogger("stowage").exception("unexpected error")
         return 1
     finally:

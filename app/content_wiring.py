@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from importlib.util import find_spec
 
 from stowage.child import run_in_child
@@ -13,7 +14,7 @@ from stowage.services.content.locks import FileLocks
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
-from stowage.services.errors import Conflict
+from stowage.services.errors import Conflict, EngineError
 from stowage.services.metadata.object_records import MetadataObjects
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.store.identity import is_one_store
@@ -26,6 +27,7 @@ _UNFINISHED = "the copy of a store to this place is not complete; run the 'stowa
 _DAY = 24 * 60 * 60
 _START_SECONDS = 5
 """How long a request to the bucket may take while the service starts."""
+_LOOK_SECONDS = 0.1
 
 
 def open_content(config: Config, metadata: SqlMetadataStore) -> ContentStore:
@@ -98,6 +100,8 @@ def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
         _claim(metadata, content, own[0])
         mark = content.mark()
     if mark == own:
+        if not metadata.is_claimed():
+            metadata.note_claim()
         return
     if mark is not None and mark[0] == own[0]:
         raise Conflict(
@@ -114,20 +118,33 @@ def _claim(metadata: SqlMetadataStore, content: S3Store, own: str) -> None:
 
     Two nodes may have two buckets under one address, such as that of an S3 server on each machine.
     """
-    elsewhere = "the database has claimed another bucket or folder"
     with metadata.read() as tx:
         is_empty = tx.images.count() == 0
     if not is_empty:
         problem = "the database is not empty"
-    elif metadata.is_claimed():
-        problem = elsewhere
     elif any(each.location for each in content.unnamed(0)):
         problem = "it is not empty"
-    elif not content.create_mark(own) or metadata.note_claim():
+    elif metadata.note_claim():
+        try:
+            content.claim(own)
+        except EngineError:  # so that the next start tries again
+            metadata.forget_claim()
+            raise
         return
-    else:  # another node was faster, with another bucket
-        content.remove_mark()
-        problem = elsewhere
+    elif _is_being_marked(content):
+        return
+    else:
+        problem = "the database has claimed another bucket or folder"
     raise Conflict(
         f"the bucket has no mark that it belongs to this database, and {problem}; if the two belong together, run 'stowage adopt'"
     )
+
+
+def _is_being_marked(content: S3Store) -> bool:
+    """Whether another node, which starts now, marks this bucket within some seconds."""
+    until = time.monotonic() + _START_SECONDS
+    while content.mark() is None:
+        if time.monotonic() > until:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True

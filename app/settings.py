@@ -211,8 +211,8 @@ class Config:
     request_memory: int = setting(
         "536870912",
         "Bytes that a worker's requests may keep in memory at once; a quarter is for the unix socket, if there is one. The window of a "
-        "compressed stream counts (65 MiB for `xz -9`, usually 9 for zstd, none for gzip), and so does what a load keeps of documents, "
-        "small members and images, and a pull of manifests, beyond 1 MiB. Who finds too little free waits 10 seconds, then is refused.",
+        "compressed stream counts (65 MiB for `xz -9`, usually 9 for zstd), and so does what a load keeps of documents, small members and "
+        "images, and what large manifests, searches and attestations take, beyond 1 MiB. Who finds too little free waits 10 seconds.",
         parsers.parse_count,
     )
     listed_entries: int = setting(

@@ -150,7 +150,7 @@ class Connection(TConn):
         """Called in the thread that has the connection now. Until the application sets its own limit, no client is waited for longer."""
         self.parser.unreader.in_head = True
         self.parser.mesg = None  # the body of the last request has been read; gunicorn would try again
-        if not self.kind.waits_for_nobody:
+        if not self.kind.never_waits_for_client:
             self.sock.settimeout(STALL_SECONDS)
 
     def take_head(self) -> bytes:

@@ -1,9 +1,9 @@
 """Which requests may run now, and which wait until another ends.
 
-A request is *quick* if this service alone decides how long it takes. As many other requests run at once as there are threads. A few
-extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. If there is a unix socket, a quarter
-of the threads and half of the extra ones are reserved for *local* clients, those on that socket: its users own the store, while TCP is open
-to anyone with a certificate.
+A request is *quick* if this service alone decides how long it takes, and that is a moment. As many other requests run at once as there are
+threads. A few extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. If there is a unix
+socket, a quarter of the threads and half of the extra ones are reserved for *local* clients, those on that socket: its users own the store,
+while TCP is open to anyone with a certificate.
 
 Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory. Of those that only read, and
 of all that arrive over TCP, no more run than have extra threads. Those of local clients that change the store also use idle threads, since
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable
 from enum import Enum, auto
+from itertools import count
 from typing import Generic, NamedTuple, TypeVar
 
 SPARE = 8
@@ -53,7 +54,7 @@ class Kind(NamedTuple):
     local: bool
 
     @property
-    def waits_for_nobody(self) -> bool:
+    def never_waits_for_client(self) -> bool:
         """Whether its thread must not wait for the client."""
         return self.pace is not Pace.SLOW
 
@@ -64,12 +65,22 @@ PROBE = Kind(Pace.PROBE, local=False)
 _INSTANT, _INSTANT_TCP, _READ, _READ_TCP, _WRITE, _WRITE_TCP, _COMPUTE, _COMPUTE_TCP, _SLOW, _SLOW_TCP = (
     Kind(pace, local) for pace in (Pace.INSTANT, Pace.READ, Pace.WRITE, Pace.COMPUTE, Pace.SLOW) for local in (True, False)
 )
-_QUICK = (_WRITE, _READ, _WRITE_TCP, _READ_TCP)
+_GROUPS = (
+    (PROBE,),
+    (_INSTANT,),
+    (_INSTANT_TCP,),
+    (_READ, _WRITE),
+    (_READ_TCP, _WRITE_TCP),
+    (_COMPUTE, _SLOW),
+    (_COMPUTE_TCP, _SLOW_TCP),
+)
+"""The first group goes first; within a group, whoever arrived first."""
+_KINDS = tuple(kind for group in _GROUPS for kind in group)
+_QUICK = (_READ, _WRITE, _READ_TCP, _WRITE_TCP)
 _OTHERS = (_COMPUTE, _SLOW, _COMPUTE_TCP, _SLOW_TCP)
-_ORDER = (PROBE, _INSTANT, _INSTANT_TCP, *_QUICK, *_OTHERS)
 _LOADS = {
     Pace.SLOW: "stream",
-    Pace.COMPUTE: "stream",
+    Pace.COMPUTE: "compute",
     Pace.READ: "quick",
     Pace.WRITE: "quick",
     Pace.INSTANT: "instant",
@@ -87,33 +98,41 @@ class _Lane(NamedTuple):
 
 def _lanes(threads: int, *, has_local: bool) -> list[_Lane]:
     """The lanes; a request may be in several, and needs room in each."""
+    computing = _computing(threads)
     return [
         _Lane((PROBE,), PROBES),
         _Lane((_INSTANT, _INSTANT_TCP), INSTANT),
         _Lane((_INSTANT_TCP,), INSTANT // 2 if has_local else INSTANT),
         _Lane((_READ,), SPARE // 2),
         _Lane((_READ_TCP, _WRITE_TCP), SPARE // 2 if has_local else SPARE),
-        _Lane((_COMPUTE, _COMPUTE_TCP), COMPUTING),
-        _Lane((_COMPUTE_TCP,), COMPUTING // 2 if has_local else COMPUTING),
+        _Lane((_COMPUTE, _COMPUTE_TCP), computing),
+        _Lane((_COMPUTE_TCP,), max(1, computing // 2) if has_local else computing),
         _Lane(_OTHERS, threads),
         _Lane((_COMPUTE_TCP, _SLOW_TCP), threads - threads // 4 if has_local else threads),
+        _Lane((_WRITE, *_OTHERS), threads + SPARE // 2),
         _Lane((*_QUICK, *_OTHERS), threads + SPARE),
     ]
 
 
+def _computing(threads: int) -> int:
+    """How many requests that compute run at once: they leave some threads to transfers."""
+    return min(COMPUTING, max(1, threads // 2))
+
+
 class Seats(Generic[Job]):
-    """The waiting jobs, in order of arrival within their kind, and the number of running ones."""
+    """The waiting jobs with the order in which they arrived, and the number of running ones."""
 
     def __init__(self, threads: int, *, has_local: bool) -> None:
-        self._threads = {"stream": threads, "quick": SPARE, "instant": INSTANT, "probe": PROBES}
+        self._threads = {"stream": threads, "compute": _computing(threads), "quick": SPARE, "instant": INSTANT, "probe": PROBES}
         lanes = _lanes(threads, has_local=has_local)
-        self._lanes = {kind: [lane for lane in lanes if kind in lane.kinds] for kind in _ORDER}
-        self._waiting: dict[Kind, dict[Job, None]] = {kind: {} for kind in _ORDER}
+        self._lanes = {kind: [lane for lane in lanes if kind in lane.kinds] for kind in _KINDS}
+        self._waiting: dict[Kind, dict[Job, int]] = {kind: {} for kind in _KINDS}
+        self._arrivals = count()
         self._running: Counter[Kind] = Counter()
 
     def enter(self, job: Job, kind: Kind) -> None:
         """Queue a job."""
-        self._waiting[kind][job] = None
+        self._waiting[kind][job] = next(self._arrivals)
 
     def withdraw(self, job: Job, kind: Kind) -> None:
         """Remove a job from the queue."""
@@ -121,10 +140,12 @@ class Seats(Generic[Job]):
 
     def next(self) -> Job | None:
         """The next job that may run, which counts as running from now on."""
-        for kind, jobs in self._waiting.items():
-            if jobs and self._has_room(kind):
-                job = next(iter(jobs))
-                del jobs[job]
+        for group in _GROUPS:
+            ready = [kind for kind in group if self._waiting[kind] and self._has_room(kind)]
+            if ready:
+                kind = min(ready, key=lambda each: next(iter(self._waiting[each].values())))
+                job = next(iter(self._waiting[kind]))
+                del self._waiting[kind][job]
                 self._running[kind] += 1
                 return job
         return None
@@ -134,10 +155,10 @@ class Seats(Generic[Job]):
         self._running[kind] -= 1
 
     def load(self) -> dict[str, tuple[int, int, int]]:
-        """Per kind of request: all threads, those in use, and how many requests wait for one. Quick ones may use idle others too."""
+        """Per kind of request: how many may run, how many do, and how many wait. Local quick ones that write may use idle threads too."""
         busy: Counter[str] = Counter()
         waiting: Counter[str] = Counter()
-        for kind in _ORDER:
+        for kind in _KINDS:
             name = _LOADS[kind.pace]
             busy[name] += self._running[kind]
             waiting[name] += len(self._waiting[kind])

@@ -60,7 +60,7 @@ class Worker(Reception):
         """Handle a request. A quick one gets its answer in place of the socket: gunicorn would have that wait for the client."""
         conn.keep, sock = False, conn.sock
         try:
-            if conn.kind.waits_for_nobody:
+            if conn.kind.never_waits_for_client:
                 conn.sock = conn.answer = QuickAnswer(sock, conn.client, conn.server, conn.door.spools, is_health=conn.door.is_health)
             conn.keep = bool(self.handle(conn))
         finally:

@@ -74,7 +74,7 @@ class MemoryBudget:
         with self._changed:
             self._changed.wait_for(lambda: reservation.closed or self.free >= size, self._wait_seconds)
             if reservation.closed or self.free < size:
-                raise Unavailable("other loads, pulls and compressed streams use too much memory: try again when some of them have ended")
+                raise Unavailable("other requests use too much memory: try again when some of them have ended")
             self._add(-size)
             reservation.size += size
 

@@ -17,9 +17,9 @@ def read_mark(bucket: Bucket) -> tuple[str, str] | None:
     return identifier, owner.strip()
 
 
-def create_mark(bucket: Bucket, identifier: str, owner: str) -> bool:
-    """Write the mark unless there is one; returns whether it was written."""
-    return bucket.create(MARK, _text(identifier, owner))
+def create_mark(bucket: Bucket, identifier: str, owner: str) -> None:
+    """Write the mark unless there is one."""
+    bucket.create(MARK, _text(identifier, owner))
 
 
 def write_mark(bucket: Bucket, identifier: str, owner: str) -> None:

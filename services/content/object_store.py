@@ -84,16 +84,8 @@ class S3Store(Partials):
         mark = self.mark()
         return None if mark is None else mark[0]
 
-    def create_mark(self, store_id: str) -> bool:
-        """Make the bucket belong to this store and its database unless it has a mark; returns whether it has been done."""
-        return create_mark(self._bucket, store_id, self._owner)
-
-    def remove_mark(self) -> None:
-        """Make the bucket belong to no store."""
-        self._bucket.delete([MARK])
-
     def claim(self, store_id: str) -> str:
-        self.create_mark(store_id)
+        create_mark(self._bucket, store_id, self._owner)
         return self.store_id() or ""
 
     def check(self) -> None:

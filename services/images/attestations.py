@@ -13,7 +13,7 @@ from threading import Lock
 
 from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
-from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unsupported
+from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unavailable, Unsupported
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.oci import gojson, mediatypes
@@ -31,11 +31,12 @@ MAX_STATEMENT_BYTES = 64 << 20
 MAX_STATEMENT_VALUES = 1 << 21
 """JSON values of one statement; an SBOM has one per 30 bytes or more."""
 
-_ASCII_MEMORY = 2
-"""Bytes of memory for each byte of a statement that is ASCII, while it is checked."""
+_VALUE_BYTES = 75
+"""Memory for a value while it is checked: no object is kept."""
 
 _turn = Lock()
 """Statements are checked for one request at a time: checking computes, and several requests that hold memory would wait for more of it."""
+_TURN_SECONDS = 10
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 
@@ -108,32 +109,40 @@ def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
 
 
 def _with_statements(engine: Engine, attestations: list[Attestation], costs: Costs) -> list[Attestation]:
-    """One after another, so that no more than one is checked at a time. The answer takes the place of what that took."""
-    sizes = [each.descriptor.size for each in attestations]
-    total = sum(sizes)
+    """With their statements, which are kept, and then copied into the answer."""
+    total = sum(each.descriptor.size for each in attestations)
     if total > MAX_STATEMENT_BYTES:
         raise Unsupported(f"the attestation statements are larger than {MAX_STATEMENT_BYTES} bytes; request one predicate type at a time")
-    room = max(total, *(_ASCII_MEMORY * size for size in sizes)) if sizes else 0
-    with _turn:
-        costs.keep(total + room)
-        return [replace(each, statement=_read_statement(engine, each.descriptor, costs, room)) for each in attestations]
-
-
-def _read_statement(engine: Engine, descriptor: Descriptor, costs: Costs, room: int) -> bytes:
-    """A statement that is JSON; what checking takes beyond `room` is counted meanwhile."""
+    costs.keep(total)
+    found = [replace(each, statement=_read_statement(engine, each.descriptor)) for each in attestations]
+    if not _turn.acquire(timeout=_TURN_SECONDS):
+        raise Unavailable("other attestation statements are being checked: try again when that has ended")
     try:
-        raw = read_document(engine, descriptor.digest, most=descriptor.size)
+        for each in found:
+            _check_statement(each.descriptor.digest, each.statement or b"", costs)
+    finally:
+        _turn.release()
+    costs.keep(total)
+    return found
+
+
+def _read_statement(engine: Engine, descriptor: Descriptor) -> bytes:
+    try:
+        return read_document(engine, descriptor.digest, most=descriptor.size)
     except BlobNotFound as exc:
         raise NotFound(f"attestation statement {descriptor.digest} is not available locally: {exc}") from exc
+
+
+def _check_statement(digest: Digest, raw: bytes, costs: Costs) -> None:
+    """Raise Unsupported or Internal for one that is not JSON of a bounded number of values; what that takes is counted meanwhile."""
     try:
         gojson.check_values(raw, MAX_STATEMENT_VALUES)
     except InvalidContent as exc:
-        raise Unsupported(f"attestation statement {descriptor.digest} is too large: {exc}") from exc
-    more = max(0, gojson.decode_memory(raw, most=MAX_STATEMENT_VALUES) - room)
-    costs.keep(more)
+        raise Unsupported(f"attestation statement {digest} is too large: {exc}") from exc
+    taken = gojson.decode_memory(raw, most=MAX_STATEMENT_VALUES, each=_VALUE_BYTES)
+    costs.keep(taken)
     try:
         gojson.check(raw)
     except InvalidContent as exc:
-        raise Internal(f"attestation statement {descriptor.digest} is not JSON: {exc}") from exc
-    costs.keep(-more)
-    return raw
+        raise Internal(f"attestation statement {digest} is not JSON: {exc}") from exc
+    costs.keep(-taken)

@@ -63,9 +63,12 @@ def _platforms(repository: Repository, target: Descriptor, raw: bytes, limits: L
     config = Manifest.parse(raw, target.media_type).config
     try:
         content = _fetch(repository, config, limits)
-        costs.keep(gojson.decode_memory(content))
+    except EngineError:  # the answer is about the manifest; a config that cannot be read only leaves the platform unknown
+        return ()
+    costs.keep(gojson.decode_memory(content))
+    try:
         platform = Platform.read(Fields(gojson.decode(content), "Platform"))
-    except EngineError:  # the answer is about the manifest; an unreadable config only leaves the platform unknown
+    except EngineError:
         return ()
     return (platform,) if platform.os or platform.architecture else ()
 

@@ -266,6 +266,9 @@ class MetadataStore(Protocol):
     def note_claim(self) -> bool:
         """Note that one has the id; returns whether none was known before."""
 
+    def forget_claim(self) -> None:
+        """Note that none has the id."""
+
     def size(self) -> int:
         """Bytes of the database itself on its disk."""
 

@@ -117,6 +117,10 @@ class SqlMetadataStore:
         with transaction(self._engine(), writes=True) as connection:
             return connection.execute(update(store).where(store.c.claimed == false()).values(claimed=True)).rowcount == 1
 
+    def forget_claim(self) -> None:
+        with transaction(self._engine(), writes=True) as connection:
+            connection.execute(update(store).values(claimed=False))
+
     def identity(self) -> str:
         """Which database this is, in words that a copy of it elsewhere does not share."""
         with transaction(self._engine(), writes=False) as connection:

@@ -101,13 +101,13 @@ def check(raw: bytes) -> None:
     _load(raw, lambda _: None)
 
 
-def decode_memory(raw: bytes, *, most: int = MAX_VALUES) -> int:
-    """Bytes of memory that decoding or checking a text with no more than `most` values takes, roughly: its characters twice, as they
-    are and in strings, its values, and the parts of a text whose surrogates are looked at.
+def decode_memory(raw: bytes, *, most: int = MAX_VALUES, each: int = _VALUE_BYTES) -> int:
+    """Bytes of memory that decoding a text with no more than `most` values takes, roughly: its characters twice, as they are and in
+    strings, `each` for a value, and the parts of a text whose surrogates are looked at.
     """
     surrogates = raw.count(b"\\ud") + raw.count(b"\\uD")
     values = min(_most_values(raw), most)
-    return 2 * _width(raw, has_surrogates=surrogates > 0) * len(raw) + _VALUE_BYTES * values + _SURROGATE_BYTES * surrogates
+    return 2 * _width(raw, has_surrogates=surrogates > 0) * len(raw) + each * values + _SURROGATE_BYTES * surrogates
 
 
 def _width(raw: bytes, *, has_surrogates: bool) -> int:

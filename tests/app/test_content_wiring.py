@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from stowage.settings import Config, ConfigError
+from tests.faulty_bucket import Fault, FaultyBucket
 from tests.seaweedfs import Seaweed
 
 STORE = """
@@ -75,26 +77,38 @@ def test_a_database_with_images_does_not_claim_an_empty_bucket(root: Path, bucke
     assert (status, "the bucket has no mark that it belongs to this database, and the database is not empty" in problem) == (2, True)
 
 
-AT_ONCE = """
-from stowage.cli import main
-from stowage.services.metadata.store import SqlMetadataStore
-
-SqlMetadataStore.is_claimed = lambda self: False  # both nodes have looked before one of them claims
-raise SystemExit(main(["gc"]))
-"""
-
-
-@pytest.mark.parametrize("arguments", [pytest.param(("-m", "stowage", "gc"), id="later"), pytest.param(("-c", AT_ONCE), id="at once")])
-def test_an_empty_database_claims_only_one_bucket(bucket_url: str, seaweedfs: Seaweed, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_an_empty_database_claims_only_one_bucket(bucket_url: str, seaweedfs: Seaweed, tmp_path: Path) -> None:
     """One address may lead two nodes to two buckets, each of which would lack what the other has."""
-    assert stowage(tmp_path / "two", bucket_url, "db", "upgrade")[0] == 0
-    assert stowage(tmp_path / "two", bucket_url, "gc")[0] == 0
-    other = bucket_url.replace("?", "-other?")
-    done = run(tmp_path / "two", other, *arguments)
-    assert (done.returncode, "and the database has claimed another bucket or folder" in done.stderr) == (2, True)
+    root, other = tmp_path / "two", bucket_url.replace("?", "-other?")
+    assert stowage(root, bucket_url, "db", "upgrade")[0] == 0
+    assert stowage(root, bucket_url, "gc")[0] == 0
+    status, _, problem = stowage(root, other, "gc")
+    assert (status, "and the database has claimed another bucket or folder" in problem) == (2, True)
     assert seaweedfs.request("GET", _path(other))[0] == 404
-    assert stowage(tmp_path / "two", other, "adopt")[0] == 0
-    assert stowage(tmp_path / "two", other, "gc")[0] == 0
+    assert stowage(root, other, "adopt")[0] == 0
+    assert stowage(root, other, "gc")[0] == 0
+
+
+def test_a_bucket_that_could_not_be_written_is_claimed_by_the_next_start(bucket_url: str, seaweedfs: Seaweed, tmp_path: Path) -> None:
+    assert stowage(tmp_path / "two", bucket_url, "db", "upgrade")[0] == 0
+    with FaultyBucket(seaweedfs).running() as faulty:
+        url = bucket_url.replace(seaweedfs.endpoint, faulty.endpoint)
+        faulty.fail(Fault(method="PUT", status=403, code="AccessDenied"))
+        status, _, problem = stowage(tmp_path / "two", url, "gc")
+        assert (status, "denies access (AccessDenied)" in problem) == (2, True)
+        faulty.faults.clear()
+        assert stowage(tmp_path / "two", url, "gc")[0] == 0
+
+
+def test_nodes_that_start_at_once_claim_one_bucket(bucket_url: str, tmp_path: Path) -> None:
+    root = tmp_path / "two"
+    assert stowage(root, bucket_url, "db", "upgrade")[0] == 0
+    with ThreadPoolExecutor(4) as nodes:
+        assert [done[0] for done in nodes.map(lambda _: stowage(root, bucket_url, "gc"), range(4))] == [0] * 4
+    with ThreadPoolExecutor(2) as nodes:
+        others = [bucket_url.replace("?", f"-{number}?") for number in range(2)]
+        assert stowage(tmp_path / "three", bucket_url, "db", "upgrade")[0] == 0
+        assert sorted(done[0] for done in nodes.map(lambda url: stowage(tmp_path / "three", url, "gc"), others)) == [0, 2]
 
 
 def test_an_empty_database_does_not_claim_a_bucket_with_objects(root: Path, bucket_url: str, seaweedfs: Seaweed, tmp_path: Path) -> None:

@@ -51,9 +51,8 @@ def test_without_a_unix_socket_nothing_is_left_for_it() -> None:
 
 def test_local_requests_that_change_the_store_use_idle_threads_too() -> None:
     seats = Seats[str](4, has_local=True)
-    assert fill(seats, WRITE, 100) == 4 + SPARE
-    seats.leave(WRITE)
-    assert fill(seats, SLOW, 1) == 1
+    assert fill(seats, WRITE, 100) == 4 + SPARE // 2
+    assert fill(seats, READ, 100) == SPARE // 2
 
 
 def test_few_requests_that_only_read_run_at_once_however_many_threads_are_idle() -> None:
@@ -90,7 +89,28 @@ def test_whoever_waits_runs_when_one_of_its_kind_has_ended_in_order() -> None:
 
 def test_quick_ones_go_first_and_local_ones_before_others() -> None:
     seats = Seats[str](9, has_local=True)
-    order = [PING, PING_TCP, WRITE, READ, WRITE_TCP, READ_TCP, LOOK, SLOW, LOOK_TCP, SLOW_TCP]
+    order = [PING, PING_TCP, READ, READ_TCP, LOOK, LOOK_TCP]
     for kind in reversed(order):
         seats.enter(str(kind), kind)
     assert list(started(seats)) == list(map(str, order))
+
+
+@pytest.mark.parametrize(("one", "other"), [(READ_TCP, WRITE_TCP), (WRITE_TCP, READ_TCP), (LOOK, SLOW), (SLOW, LOOK)])
+def test_kinds_that_share_threads_take_turns_in_order_of_arrival(one: Kind, other: Kind) -> None:
+    seats = Seats[str](1, has_local=True)
+    fill(seats, one, SPARE)
+    seats.enter("waits", other)
+    fill(seats, one, 100)
+    for _ in range(SPARE):
+        seats.leave(one)
+        if "waits" in started(seats):
+            break
+    else:
+        pytest.fail("others of the kind that arrived later went first")
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 64])
+def test_requests_that_compute_leave_threads_to_transfers(threads: int) -> None:
+    seats = Seats[str](threads, has_local=False)
+    assert fill(seats, LOOK_TCP, 100) == min(COMPUTING, threads // 2)
+    assert fill(seats, SLOW_TCP, 100) == threads - min(COMPUTING, threads // 2)

@@ -21,7 +21,7 @@ from tests.engines import memory_budget
 
 MIB = 1 << 20
 PLAIN = random.Random(1).randbytes(3 * MIB)
-BUSY = "other loads, pulls and compressed streams use too much memory: try again when some of them have ended"
+BUSY = "other requests use too much memory: try again when some of them have ended"
 
 
 def xz(dictionary: int, plain: bytes = PLAIN[:1000]) -> bytes:

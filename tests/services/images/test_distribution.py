@@ -211,9 +211,15 @@ def test_a_wrong_password_is_unauthorized(engine: Engine, layout: Layout) -> Non
     assert (type(error), str(error)) == (Unauthorized, "unauthorized: ")
 
 
-def test_a_manifest_is_parsed_only_if_there_is_memory_for_its_text(engine: Engine, registry: FakeRegistry, layout: Layout) -> None:
-    config = layout.add_json({"os": "linux", "architecture": "amd64"}, mediatypes.OCI_CONFIG)
-    name = publish(registry, layout, layout.manifest(config, [], annotations={"wide": "\N{GRINNING FACE}" + "a" * (1 << 20)}))
+@pytest.mark.parametrize("document", ["manifest", "config"])
+def test_documents_are_parsed_only_if_there_is_memory_for_their_text(
+    engine: Engine, registry: FakeRegistry, layout: Layout, document: str
+) -> None:
+    wide = {"wide": "\N{GRINNING FACE}" + "a" * (1 << 20)}
+    config = {"os": "linux", "architecture": "amd64", "config": {"Labels": wide if document == "config" else {}}}
+    annotations = wide if document == "manifest" else {}
+    described = layout.add_json(config, mediatypes.OCI_CONFIG)
+    name = publish(registry, layout, layout.manifest(described, [], annotations=annotations))
     assert inspect_distribution(replace(engine, memory=memory_budget(9 << 20)), f"{name}:1").platforms == (Platform("linux", "amd64"),)
     memory = memory_budget(6 << 20)
     with pytest.raises(Forbidden, match="bytes of memory at once"):

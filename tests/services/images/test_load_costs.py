@@ -257,7 +257,7 @@ def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
 
 def test_windows_of_loads_that_are_held_open_do_not_add_up(held: tuple[Engine, Held]) -> None:
     small, _ = held
-    with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
+    with pytest.raises(Unavailable, match="^other requests use too much memory"):
         load_image(small, lzma.compress(docker_images(1), preset=9))
     assert load_image(small, gzip.compress(docker_images(1))) == ["Loaded image: many:0\n"]
     assert load_image(small, lzma.compress(docker_images(1), preset=1)) == ["Loaded image: many:0\n"]

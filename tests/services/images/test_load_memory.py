@@ -78,7 +78,7 @@ def test_what_held_loads_keep_does_not_add_up(engine: Engine, members: dict[str,
     narrow = narrowed(engine, 4 * MIB)
     with loading(narrow, Held(cut(members))) as result:
         assert MIB <= narrow.memory.free <= 2 * MIB
-        with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
+        with pytest.raises(Unavailable, match="^other requests use too much memory"):
             load_image(narrow, make_tar(members))
         assert load_image(narrow, IMAGE) == ["Loaded image: a:1\n"]
     assert [type(item) for item in result] == [InvalidContent]

@@ -44,7 +44,7 @@ def test_what_held_pulls_keep_does_not_add_up(engine: Engine, registry: FakeRegi
     with closing(pull_image(narrow, large)) as held:
         assert first_line(held).status == "Pulling from team/large"
         assert 0 < narrow.memory.free < 3 * MIB
-        with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
+        with pytest.raises(Unavailable, match="^other requests use too much memory"):
             first_line(pull_image(narrow, large))
         assert pull(narrow, small)[-1].status.startswith("Status: Downloaded newer image")
     assert narrow.memory.free == 6 * MIB
@@ -59,7 +59,7 @@ def test_lists_of_tags_that_do_not_end_do_not_add_up(engine: Engine, registry: F
     with closing(pull_image(narrow, pull_reference(name, ""))) as held:
         while narrow.memory.free > 5 * MIB:
             assert next(held) == Progress()
-        with pytest.raises(Unavailable, match="^other loads, pulls and compressed streams use too much memory"):
+        with pytest.raises(Unavailable, match="^other requests use too much memory"):
             first_line(pull_image(narrow, pull_reference(name, "")))
         assert pull(narrow, name)[-1].status.startswith("Status: Downloaded newer image")
     assert narrow.memory.free == 16 * MIB
