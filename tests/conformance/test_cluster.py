@@ -43,7 +43,8 @@ class Running:
 @contextmanager
 def running(folder: Path, before: list[str]) -> Iterator[Running]:
     command = [*before, sys.executable, "-m", "benchmarks.cluster", "--folder", str(folder), "--port", str(free_port())]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}  # so that it counts ports of its own
+    with subprocess.Popen(command, cwd=REPOSITORY, env=own, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             words = ""
