@@ -14,7 +14,7 @@ from stowage.services.content.locks import FileLocks
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
-from stowage.services.errors import Conflict, EngineError
+from stowage.services.errors import Conflict
 from stowage.services.metadata.object_records import MetadataObjects
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.store.identity import is_one_store
@@ -127,7 +127,7 @@ def _claim(metadata: SqlMetadataStore, content: S3Store, own: str) -> None:
     elif metadata.note_claim():
         try:
             content.claim(own)
-        except EngineError:  # so that the next start tries again
+        except BaseException:  # the next start tries again
             metadata.forget_claim()
             raise
         return

@@ -58,8 +58,8 @@ def register_headers(app: Flask) -> None:
 
 class HostGuard:
     """Refuses requests that a foreign web page makes a browser send: a foreign Origin on any transport, a foreign Host over plain TCP, and
-    what has no Origin but a foreign Sec-Fetch-Site, such as a picture, or a Sec-Purpose, as a link that is prefetched. A
-    link to the page is not refused: a script can follow links, too, but no answer of the page is a stream that waits for its reader.
+    what has no Origin but a foreign Sec-Fetch-Site, such as a picture, or a Sec-Purpose, such as a prefetched link. A link to the page is
+    not refused: a script can follow links, too, but no answer of the page is a stream that waits for its reader.
 
     After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
     Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked for

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import cast
+from typing import Literal, cast
 
 from flask import request
 from werkzeug.routing import PathConverter, Rule
@@ -57,13 +57,17 @@ class Answer:
     older: tuple[type[ResponseSchema], ...] = ()
 
 
+Pace = Literal["instant", "quick", "listing", "computing", "slow"]
+
+
 class Route(Rule):
     """A path that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on.
 
     `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes
-    the client's credentials for a registry. A `quick` route answers at once, from the store alone. It waits neither for its client (a body,
-    a stream) nor for another machine (a registry), so it may use the threads that are reserved for such requests. An `instant` route is
-    quick and uses nothing of the store. One that `computes` is like a quick one, but may take seconds or minutes.
+    the client's credentials for a registry. `pace` says how long an answer takes, by which the server chooses its thread
+    (`app/server/seats.py`). Unless it is `slow`, it waits neither for its client (a body, a stream) nor for another machine (a
+    registry). An `instant` answer uses nothing of the store; a `quick` one takes a moment, however large the store; a `listing` takes
+    longer the more images there are; and `computing` may take minutes.
     """
 
     def __init__(
@@ -77,9 +81,7 @@ class Route(Rule):
         body: str = "",
         answer: Answer,
         credentials: bool = False,
-        quick: bool = False,
-        instant: bool = False,
-        computes: bool = False,
+        pace: Pace = "slow",
         defaults: Mapping[str, object] | None = None,
         subdomain: str | None = None,
     ) -> None:
@@ -90,9 +92,7 @@ class Route(Rule):
         self.body = body
         self.answer = answer
         self.credentials = credentials
-        self.quick = quick or instant
-        self.instant = instant
-        self.computes = computes
+        self.pace = pace
         self.is_page = is_page(string)
         self.is_own = is_own(string) or string in PROBES
         self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))

@@ -1,8 +1,8 @@
-"""How long requests take, and which are quick: those for which this service alone decides that.
+"""The pace of a request: how long it takes, and what decides that.
 
 Quick requests have threads of their own, so a request that could hold one for long must not count as quick: none that waits for a
-client (a body, a stream) or for another machine (a registry). A route is therefore quick only if it says so
-(`blueprints/routing.py`), and only for a request without a body. Its method says whether it only reads.
+client (a body, a stream) or for another machine (a registry). A request is therefore slow unless its route says otherwise
+(`blueprints/routing.py`), and whenever it has a body. Its method says whether a quick one only reads.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from stowage.server.seats import Pace
 _PATH = 4096
 """The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_PACES = {"instant": Pace.INSTANT, "listing": Pace.LIST, "computing": Pace.COMPUTE, "slow": Pace.SLOW}
 _KEPT = 256
 """How many answers are kept."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
 
 
 class Routes:
-    """The routes of an application, some of which are quick."""
+    """The routes of an application, with their paces."""
 
     def __init__(self, url_map: Map) -> None:
         self._routes = url_map.bind("")
@@ -48,15 +49,12 @@ class Routes:
         return self._pace_of_route(method, path)
 
     def _look_up(self, method: str, path: str) -> Pace:
-        """The pace of a request with this method and path and without a body. A path without a route is not quick."""
+        """The pace of a request with this method and path and without a body. A path without a route is slow."""
         try:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:
             return Pace.SLOW
-        if not isinstance(route, Route):
-            return Pace.SLOW
-        if route.instant:
-            return Pace.INSTANT
-        if route.quick:
+        pace = route.pace if isinstance(route, Route) else "slow"
+        if pace == "quick":
             return Pace.READ if method in _READING else Pace.WRITE
-        return Pace.COMPUTE if route.computes else Pace.SLOW
+        return _PACES[pace]

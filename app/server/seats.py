@@ -1,14 +1,14 @@
 """Which requests may run now, and which wait until another ends.
 
-A request is *quick* if this service alone decides how long it takes, and that is a moment. As many other requests run at once as there are
+A request is *quick* if this service alone decides how long it takes, and that is a moment. As many *slow* requests run at once as there are
 threads. A few extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. If there is a unix
 socket, a quarter of the threads and half of the extra ones are reserved for *local* clients, those on that socket: its users own the store,
 while TCP is open to anyone with a certificate.
 
-Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory. Of those that only read, and
-of all that arrive over TCP, no more run than have extra threads. Those of local clients that change the store also use idle threads, since
-they wait for each other and for the disk. *Instant* requests use nothing of the store, and have threads that no others use. Of requests
-that *compute*, maybe for long, a few run at once, in threads that others use too.
+Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory. So no more run than have
+extra threads, and half of these are left by *lists*, which take longer the more images there are. Only those of local clients that change
+the store also use idle threads, since they wait for each other and for the disk. *Instant* requests use nothing of the store, and have
+threads that no others use. Of requests that *compute*, maybe for minutes, a few run at once, in threads that slow ones use too.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Pace(Enum):
 
     INSTANT = auto()
     READ = auto()
+    LIST = auto()
     WRITE = auto()
     COMPUTE = auto()
     SLOW = auto()
@@ -62,26 +63,28 @@ class Kind(NamedTuple):
 PROBE = Kind(Pace.PROBE, local=False)
 """What arrives at the health address."""
 
-_INSTANT, _INSTANT_TCP, _READ, _READ_TCP, _WRITE, _WRITE_TCP, _COMPUTE, _COMPUTE_TCP, _SLOW, _SLOW_TCP = (
-    Kind(pace, local) for pace in (Pace.INSTANT, Pace.READ, Pace.WRITE, Pace.COMPUTE, Pace.SLOW) for local in (True, False)
+_INSTANT, _READ, _LIST, _WRITE, _COMPUTE, _SLOW = (Kind(pace, local=True) for pace in Pace if pace is not Pace.PROBE)
+_INSTANT_TCP, _READ_TCP, _LIST_TCP, _WRITE_TCP, _COMPUTE_TCP, _SLOW_TCP = (
+    Kind(pace, local=False) for pace in Pace if pace is not Pace.PROBE
 )
 _GROUPS = (
     (PROBE,),
     (_INSTANT,),
     (_INSTANT_TCP,),
-    (_READ, _WRITE),
-    (_READ_TCP, _WRITE_TCP),
+    (_READ, _LIST, _WRITE),
+    (_READ_TCP, _LIST_TCP, _WRITE_TCP),
     (_COMPUTE, _SLOW),
     (_COMPUTE_TCP, _SLOW_TCP),
 )
 """The first group goes first; within a group, whoever arrived first."""
 _KINDS = tuple(kind for group in _GROUPS for kind in group)
-_QUICK = (_READ, _WRITE, _READ_TCP, _WRITE_TCP)
+_QUICK = (_READ, _LIST, _WRITE, _READ_TCP, _LIST_TCP, _WRITE_TCP)
 _OTHERS = (_COMPUTE, _SLOW, _COMPUTE_TCP, _SLOW_TCP)
 _LOADS = {
     Pace.SLOW: "stream",
     Pace.COMPUTE: "compute",
     Pace.READ: "quick",
+    Pace.LIST: "quick",
     Pace.WRITE: "quick",
     Pace.INSTANT: "instant",
     Pace.PROBE: "probe",
@@ -98,13 +101,15 @@ class _Lane(NamedTuple):
 
 def _lanes(threads: int, *, has_local: bool) -> list[_Lane]:
     """The lanes; a request may be in several, and needs room in each."""
-    computing = _computing(threads)
+    computing, remote_quick = _computing(threads), SPARE // 2 if has_local else SPARE
     return [
         _Lane((PROBE,), PROBES),
         _Lane((_INSTANT, _INSTANT_TCP), INSTANT),
         _Lane((_INSTANT_TCP,), INSTANT // 2 if has_local else INSTANT),
-        _Lane((_READ,), SPARE // 2),
-        _Lane((_READ_TCP, _WRITE_TCP), SPARE // 2 if has_local else SPARE),
+        _Lane((_READ, _LIST), SPARE // 2),
+        _Lane((_LIST,), SPARE // 4),
+        _Lane((_READ_TCP, _LIST_TCP, _WRITE_TCP), remote_quick),
+        _Lane((_LIST_TCP,), remote_quick // 2),
         _Lane((_COMPUTE, _COMPUTE_TCP), computing),
         _Lane((_COMPUTE_TCP,), max(1, computing // 2) if has_local else computing),
         _Lane(_OTHERS, threads),

@@ -132,7 +132,7 @@ class DifferenceItem(ResponseSchema):
     problem = fields.String(data_key="Problem")
 
 
-@blueprint.get("/stowage/difference", query=DifferenceQuery, answer=Answer(DifferenceItem), computes=True)
+@blueprint.get("/stowage/difference", query=DifferenceQuery, answer=Answer(DifferenceItem), pace="computing")
 def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()

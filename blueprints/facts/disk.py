@@ -22,7 +22,7 @@ class DiskQuery(QuerySchema):
     limit = Count(load_default=100, most=1000)
 
 
-@blueprint.get("/stowage/disk", query=DiskQuery, answer=Answer(DiskPictureResponse), quick=True)
+@blueprint.get("/stowage/disk", query=DiskQuery, answer=Answer(DiskPictureResponse), pace="listing")
 def facts_disk() -> Response:
     """GET /stowage/disk."""
     return dump(read_disk(visible(), most=load_query()["limit"]))

@@ -53,7 +53,7 @@ class FamilyItem(ResponseSchema):
     added = fields.Integer(data_key="Added")
 
 
-@blueprint.get("/stowage/family", query=FamilyQuery, answer=Answer(FamilyItem, many=True), quick=True)
+@blueprint.get("/stowage/family", query=FamilyQuery, answer=Answer(FamilyItem, many=True), pace="listing")
 def facts_family() -> Response:
     """GET /stowage/family."""
     engine = visible()

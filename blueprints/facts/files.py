@@ -82,7 +82,7 @@ class ImageFilesItem(ResponseSchema):
     problem = fields.String(data_key="Problem")
 
 
-@blueprint.get("/stowage/images/<path:name>/files", query=FilesQuery, answer=Answer(ImageFilesItem), computes=True)
+@blueprint.get("/stowage/images/<path:name>/files", query=FilesQuery, answer=Answer(ImageFilesItem), pace="computing")
 def facts_files(name: str) -> ResponseReturnValue:
     """GET /stowage/images/{name}/files."""
     query = load_query()

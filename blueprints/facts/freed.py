@@ -32,7 +32,7 @@ class FreedResponse(ResponseSchema):
     leased = fields.Integer(data_key="Leased")
 
 
-@blueprint.get("/stowage/disk/freed", query=FreedQuery, answer=Answer(FreedResponse), quick=True)
+@blueprint.get("/stowage/disk/freed", query=FreedQuery, answer=Answer(FreedResponse), pace="listing")
 def facts_freed() -> Response:
     """GET /stowage/disk/freed."""
     return dump(count_freed(visible(), load_query()["images"]))

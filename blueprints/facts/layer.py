@@ -41,7 +41,7 @@ class LayerResponse(ResponseSchema):
     images = fields.List(fields.Nested(NamedImageItem), data_key="Images")
 
 
-@blueprint.get("/stowage/layers/<path:digest>", query=LayerQuery, answer=Answer(LayerResponse), quick=True)
+@blueprint.get("/stowage/layers/<path:digest>", query=LayerQuery, answer=Answer(LayerResponse), pace="listing")
 def facts_layer(digest: str) -> Response:
     """GET /stowage/layers/{digest}."""
     query = load_query()

@@ -13,7 +13,7 @@ from stowage.blueprints.routing import Answer
 blueprint = Blueprint("facts_transfer_end", __name__)
 
 
-@blueprint.delete("/stowage/transfers/<path:transfer>", answer=Answer(status=HTTPStatus.ACCEPTED), quick=True)
+@blueprint.delete("/stowage/transfers/<path:transfer>", answer=Answer(status=HTTPStatus.ACCEPTED), pace="quick")
 def facts_transfer_end(transfer: str) -> ResponseReturnValue:
     """DELETE /stowage/transfers/{transfer}."""
     require_write()

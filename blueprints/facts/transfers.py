@@ -51,7 +51,7 @@ class TransferItem(ResponseSchema):
     is_ending = fields.Boolean(data_key="Ending")
 
 
-@blueprint.get("/stowage/transfers", answer=Answer(TransferItem, many=True), quick=True)
+@blueprint.get("/stowage/transfers", answer=Answer(TransferItem, many=True), pace="quick")
 def facts_transfers() -> Response:
     """GET /stowage/transfers."""
     return dump(visible_transfers())

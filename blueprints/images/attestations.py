@@ -57,11 +57,11 @@ class AttestationItem(ResponseSchema):
 
 
 @blueprint.get(
-    "/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True), computes=True
+    "/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True), pace="computing"
 )
 def image_attestations(name: str) -> ResponseReturnValue:
     """GET /images/{name}/attestations."""
     query = load_query()
     platform = next(iter(query["platforms"]), None)
-    statements = answer_costs() if query["statements"] else None
-    return dump(read_attestations(engine(), name, platform=platform, types=query["types"], statements=statements))
+    costs = answer_costs() if query["statements"] else None
+    return dump(read_attestations(engine(), name, platform=platform, types=query["types"], costs=costs))

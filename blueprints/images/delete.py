@@ -32,7 +32,7 @@ class DeleteQuery(QuerySchema):
         return given
 
 
-@blueprint.delete("/images/<path:name>", query=DeleteQuery, answer=Answer(RemovalItem, many=True), quick=True)
+@blueprint.delete("/images/<path:name>", query=DeleteQuery, answer=Answer(RemovalItem, many=True), pace="quick")
 def image_delete(name: str) -> ResponseReturnValue:
     """DELETE /images/{name}."""
     query = load_query()

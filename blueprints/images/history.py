@@ -31,7 +31,7 @@ class HistoryItem(ResponseSchema):
     tags = fields.List(fields.String(), data_key="Tags")
 
 
-@blueprint.get("/images/<path:name>/history", query=HistoryQuery, answer=Answer(HistoryItem, many=True), quick=True)
+@blueprint.get("/images/<path:name>/history", query=HistoryQuery, answer=Answer(HistoryItem, many=True), pace="quick")
 def image_history(name: str) -> ResponseReturnValue:
     """GET /images/{name}/history."""
     query = load_query()

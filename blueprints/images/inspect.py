@@ -131,7 +131,7 @@ class ImageDetails(ResponseSchema):
         shaped["Config"] = _CONFIG_BEFORE_1_52 | shaped["Config"]
 
 
-@blueprint.get("/images/<path:name>/json", query=InspectQuery, answer=Answer(ImageDetails), quick=True)
+@blueprint.get("/images/<path:name>/json", query=InspectQuery, answer=Answer(ImageDetails), pace="quick")
 def image_inspect(name: str) -> ResponseReturnValue:
     """GET /images/{name}/json."""
     query = load_query()

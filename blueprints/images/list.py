@@ -90,7 +90,7 @@ class ImageItem(ResponseSchema):
                     manifest["ImageData"]["Identity"] = identity
 
 
-@blueprint.get("/images/json", query=ListQuery, answer=Answer(ImageItem, many=True), quick=True)
+@blueprint.get("/images/json", query=ListQuery, answer=Answer(ImageItem, many=True), pace="listing")
 def image_list() -> ResponseReturnValue:
     """GET /images/json."""
     query = load_query()

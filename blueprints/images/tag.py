@@ -22,7 +22,7 @@ class TagQuery(QuerySchema):
     tag = fields.String(load_default="")
 
 
-@blueprint.post("/images/<path:name>/tag", query=TagQuery, answer=Answer(status=HTTPStatus.CREATED, empty=HTTPStatus.OK), quick=True)
+@blueprint.post("/images/<path:name>/tag", query=TagQuery, answer=Answer(status=HTTPStatus.CREATED, empty=HTTPStatus.OK), pace="quick")
 def image_tag(name: str) -> ResponseReturnValue:
     """POST /images/{name}/tag; without a repo Docker answers 200 and does nothing."""
     query = load_query()

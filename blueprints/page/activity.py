@@ -14,7 +14,7 @@ from stowage.services.system.events import names_now, newest_events
 blueprint = Blueprint("page_activity", __name__)
 
 
-@blueprint.get("/ui/activity", answer=PAGE, quick=True)
+@blueprint.get("/ui/activity", answer=PAGE, pace="quick")
 def page_activity() -> Response:
     """GET /ui/activity."""
     events = newest_events(visible())

@@ -18,7 +18,7 @@ class NewEventsQuery(QuerySchema):
     after = Count(load_default=0, least=0, most=(1 << 63) - 1)
 
 
-@blueprint.get("/ui/activity/events", query=NewEventsQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/activity/events", query=NewEventsQuery, answer=PAGE, pace="quick")
 def page_activity_events() -> Response:
     """GET /ui/activity/events."""
     events = newest_events(visible(), after=load_query()["after"])

@@ -10,7 +10,7 @@ from stowage.blueprints.rendering.answer import PAGE, render
 blueprint = Blueprint("page_activity_transfers", __name__)
 
 
-@blueprint.get("/ui/activity/transfers", answer=PAGE, quick=True)
+@blueprint.get("/ui/activity/transfers", answer=PAGE, pace="quick")
 def page_activity_transfers() -> Response:
     """GET /ui/activity/transfers."""
     return render("activity_transfers.html", transfers=visible_transfers())

@@ -23,7 +23,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
     return {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in paths}
 
 
-@blueprint.get("/ui/static/<path:file>", answer=PAGE, quick=True)
+@blueprint.get("/ui/static/<path:file>", answer=PAGE, pace="quick")
 def page_assets(file: str) -> ResponseReturnValue:
     """GET /ui/static/{file}."""
     if file not in _files():

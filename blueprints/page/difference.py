@@ -44,7 +44,7 @@ class DifferenceQuery(QuerySchema):
     page = Count(load_default=1, most=1_000_000)
 
 
-@blueprint.get("/ui/difference", query=DifferenceQuery, answer=PAGE, computes=True)
+@blueprint.get("/ui/difference", query=DifferenceQuery, answer=PAGE, pace="computing")
 def page_difference() -> ResponseReturnValue:
     """GET /ui/difference."""
     query = load_query()

@@ -9,7 +9,7 @@ from stowage.blueprints.routing import PAGE_PREFIX
 blueprint = Blueprint("page_entrance", __name__)
 
 
-@blueprint.get("/ui", answer=PAGE, quick=True)
+@blueprint.get("/ui", answer=PAGE, pace="quick")
 def page_entrance() -> ResponseReturnValue:
     """GET /ui."""
     return redirect(PAGE_PREFIX)

@@ -29,7 +29,7 @@ class FamilyQuery(QuerySchema):
     page = Count(load_default=1, most=1_000_000)
 
 
-@blueprint.get("/ui/family", query=FamilyQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/family", query=FamilyQuery, answer=PAGE, pace="listing")
 def page_family() -> Response:
     """GET /ui/family."""
     query = load_query()

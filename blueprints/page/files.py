@@ -36,7 +36,7 @@ class FilesQuery(QuerySchema):
     page = Count(load_default=1, most=1_000_000)
 
 
-@blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, computes=True)
+@blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, pace="computing")
 def page_files(name: str) -> Response:
     """GET /ui/files/{name}."""
     query = load_query()

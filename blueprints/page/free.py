@@ -31,7 +31,7 @@ class FreeQuery(QuerySchema):
     chosen = fields.String(load_default="")
 
 
-@blueprint.get("/ui/free", query=FreeQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/free", query=FreeQuery, answer=PAGE, pace="listing")
 def page_free() -> Response:
     """GET /ui/free."""
     query = load_query()

@@ -28,7 +28,7 @@ class ImageQuery(QuerySchema):
     platform = PlatformSpecifier(load_default=None)
 
 
-@blueprint.get("/ui/images/<path:name>", query=ImageQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/images/<path:name>", query=ImageQuery, answer=PAGE, pace="quick")
 def page_image(name: str) -> Response:
     """GET /ui/images/{name}."""
     engine, platform = visible(), load_query()["platform"]

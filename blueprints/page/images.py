@@ -46,7 +46,7 @@ class ImagesQuery(QuerySchema):
     done = fields.String(load_default="")
 
 
-@blueprint.get("/ui/images", query=ImagesQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/images", query=ImagesQuery, answer=PAGE, pace="listing")
 def page_images() -> Response:
     """GET /ui/images."""
     query = load_query()

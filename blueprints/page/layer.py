@@ -21,7 +21,7 @@ class PageQuery(QuerySchema):
     page = Count(load_default=1, most=1_000_000)
 
 
-@blueprint.get("/ui/layers/<path:digest>", query=PageQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/layers/<path:digest>", query=PageQuery, answer=PAGE, pace="listing")
 def page_layer(digest: str) -> Response:
     """GET /ui/layers/{digest}."""
     start = (load_query()["page"] - 1) * _PER_PAGE

@@ -25,7 +25,7 @@ class OverviewQuery(QuerySchema):
     freed = Bytes(load_default=None)
 
 
-@blueprint.get("/ui/", query=OverviewQuery, answer=PAGE, quick=True)
+@blueprint.get("/ui/", query=OverviewQuery, answer=PAGE, pace="listing")
 def page_overview() -> Response:
     """GET /ui/."""
     picture = read_disk(visible(), most=_MOST)

@@ -30,7 +30,7 @@ class TagForm(QuerySchema):
     token = fields.String(load_default="")
 
 
-@blueprint.route("/ui/tag", methods=["GET", "POST"], query=TagForm, answer=PAGE, quick=True)
+@blueprint.route("/ui/tag", methods=["GET", "POST"], query=TagForm, answer=PAGE, pace="quick")
 def page_tag() -> ResponseReturnValue:
     """GET and POST /ui/tag."""
     require_write()

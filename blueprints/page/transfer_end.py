@@ -21,7 +21,7 @@ class EndForm(QuerySchema):
     token = fields.String(load_default="")
 
 
-@blueprint.get("/ui/activity/end/<path:transfer>", answer=PAGE, quick=True)
+@blueprint.get("/ui/activity/end/<path:transfer>", answer=PAGE, pace="quick")
 def page_transfer_question(transfer: str) -> ResponseReturnValue:
     """GET /ui/activity/end/{transfer}."""
     require_write()
@@ -31,7 +31,7 @@ def page_transfer_question(transfer: str) -> ResponseReturnValue:
     return render("transfer_end.html", transfer=shown)
 
 
-@blueprint.post("/ui/activity/end/<path:transfer>", query=EndForm, answer=PAGE, quick=True)
+@blueprint.post("/ui/activity/end/<path:transfer>", query=EndForm, answer=PAGE, pace="quick")
 def page_transfer_end(transfer: str) -> ResponseReturnValue:
     """POST /ui/activity/end/{transfer}."""
     changeable(load_query()["token"])

@@ -240,5 +240,5 @@ for _route in ROUTES:
         since=_route.since,
         query=_route.reply.query,
         answer=_route.reply.answer,
-        quick=True,
+        pace="quick",
     )

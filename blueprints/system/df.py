@@ -141,7 +141,7 @@ class OldItem(list_.ImageItem):
     "/system/df",
     query=DiskUsageQuery,
     answer=Answer(DiskUsageResponse, uses=(ImageUsageResponse, VerboseImageUsageResponse), older=(OldItem,)),
-    quick=True,
+    pace="listing",
 )
 def system_df() -> Response:
     """GET /system/df."""

@@ -100,7 +100,7 @@ class InfoResponse(ResponseSchema):
     warnings = fields.List(fields.String(), data_key="Warnings")
 
 
-@blueprint.get("/info", answer=Answer(InfoResponse), quick=True)
+@blueprint.get("/info", answer=Answer(InfoResponse), pace="quick")
 def system_info() -> Response:
     """GET /info."""
     return dump(read_info(engine()))

@@ -16,7 +16,7 @@ EVERYWHERE = "stowage.metrics_everywhere"
 _VERSION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@blueprint.route("/metrics", methods=["GET", "HEAD"], answer=Answer(TEXT, {LINES: {}}, words="Metrics"), quick=True)
+@blueprint.route("/metrics", methods=["GET", "HEAD"], answer=Answer(TEXT, {LINES: {}}, words="Metrics"), pace="quick")
 def system_metrics() -> Response:
     """GET, HEAD /metrics."""
     expose = current_app.extensions[EXPOSITION]

@@ -16,7 +16,7 @@ _KEPT = "stowage.openapi"
 _DOCUMENT = record({"openapi": TEXT, "info": {"type": "object"}, "paths": {"type": "object"}})
 
 
-@blueprint.get("/openapi.json", answer=Answer(_DOCUMENT), quick=True)
+@blueprint.get("/openapi.json", answer=Answer(_DOCUMENT), pace="quick")
 def system_openapi() -> Response:
     """GET /openapi.json."""
     kept = current_app.extensions

@@ -8,7 +8,7 @@ from stowage.blueprints.routing import Answer
 blueprint = Blueprint("system_options", __name__)
 
 
-@blueprint.route("/<path:anyroute>", methods=["OPTIONS"], answer=Answer(), quick=True)
+@blueprint.route("/<path:anyroute>", methods=["OPTIONS"], answer=Answer(), pace="quick")
 def system_options(anyroute: str) -> ResponseReturnValue:
     """OPTIONS /{anyroute}."""
     return ""

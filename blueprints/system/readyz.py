@@ -18,7 +18,7 @@ READINESS = "stowage.readiness"
 _STOPPING = "The service is stopping."
 
 
-@blueprint.route("/readyz", methods=["GET", "HEAD"], answer=Answer(TEXT, {LINES: {}}, words="ok"), quick=True)
+@blueprint.route("/readyz", methods=["GET", "HEAD"], answer=Answer(TEXT, {LINES: {}}, words="ok"), pace="quick")
 def system_readyz() -> Response:
     """GET, HEAD /readyz."""
     serves = current_app.extensions[SERVING]()

@@ -51,10 +51,10 @@ class Attestation:
 
 
 def read_attestations(
-    engine: Engine, name: str, *, platform: Platform | None = None, types: Collection[str] = (), statements: Costs | None = None
+    engine: Engine, name: str, *, platform: Platform | None = None, types: Collection[str] = (), costs: Costs | None = None
 ) -> list[Attestation]:
     """The attestations of the image for a platform (default: the engine's), of these predicate types or of all, in their order. With their
-    statements if `statements` counts what these, and their JSON in an answer, take in memory.
+    statements if there are `costs`, which count what these and the answer take in memory.
 
     Empty if the image is not an OCI index or that platform has none. Raises InvalidReference, ImageNotFound, NotFound for a platform that
     the index does not list or an attestation that is not present, Unsupported for more than MAX_STATEMENT_BYTES of statements or
@@ -66,7 +66,7 @@ def read_attestations(
             return []
         manifest = _find_manifest(tx, target, platform or engine.platform.without_level().normalized())
     found = [each for each in _attestations(manifest) if not types or each.predicate_type in types] if manifest else []
-    return _with_statements(engine, found, statements) if statements else found
+    return _with_statements(engine, found, costs) if costs else found
 
 
 def read_predicate_types(engine: Engine, manifests: Collection[Digest]) -> dict[Digest, list[str]]:

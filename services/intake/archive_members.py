@@ -28,17 +28,12 @@ from stowage.services.intake.ingest import storing_blob
 from stowage.services.intake.recording import StoredBlob
 from stowage.services.intake.small_blobs import SMALL_BYTES, SmallBlobs
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.gojson import check_values, quote
+from stowage.services.oci.gojson import character_bytes, check_values, quote
 from stowage.services.progress import Progress
 from stowage.services.store.documents import Documents
 
 MAX_DOCUMENT_BYTES = 20 << 20
 """The size limit of index.json and of manifest.json; containerd reads no more of the latter (jsonLimit)."""
-
-_WIDE_BYTES = 6
-"""Further bytes of memory for each byte of a document that has more than ASCII, while it is parsed: a text with a single character beyond
-the BMP takes four for each of its characters.
-"""
 
 _MAX_LAYOUT_BYTES = 64 << 10
 """The size limit of oci-layout, which has about 30."""
@@ -153,8 +148,7 @@ def _read_document(intake: Intake, name: str, size: int, chunks: Iterable[bytes]
     for chunk in chunks:
         intake.costs.keep(len(chunk))
         document += chunk
-    if not document.isascii() or b"\\u" in document:
-        intake.costs.keep(_WIDE_BYTES * len(document))
+    intake.costs.keep(2 * (character_bytes(document) - 1) * len(document))  # while it is parsed
     whole = bytes(document)
     check_values(whole, oci_layout.MAX_DOCUMENT_VALUES)
     return whole

@@ -27,8 +27,10 @@ a million, each of which takes 50 times its bytes in memory, and much time.
 _FEW_VALUES = 1 << 10
 """How many values are counted quickly, as if strings had values too."""
 
-_VALUE_BYTES, _SURROGATE_BYTES = 120, 200
-"""Memory for a value, roughly, and for an escaped surrogate in a row of them."""
+_VALUE_BYTES = 120
+"""Memory for a value while a text is decoded, roughly, besides its characters."""
+_SURROGATE_BYTES = 200
+"""Memory for an escaped surrogate while a row of them is looked at."""
 
 _WRITE_ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _SURROGATES = re.compile(r"\\(?<!\\\\)((?:\\\\)*+)(u[dD][89a-fA-F][0-9a-fA-F]{2}(?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})*+)")
@@ -105,16 +107,20 @@ def decode_memory(raw: bytes, *, most: int = MAX_VALUES, each: int = _VALUE_BYTE
     """Bytes of memory that decoding a text with no more than `most` values takes, roughly: its characters twice, as they are and in
     strings, `each` for a value, and the parts of a text whose surrogates are looked at.
     """
-    surrogates = raw.count(b"\\ud") + raw.count(b"\\uD")
-    values = min(_most_values(raw), most)
-    return 2 * _width(raw, has_surrogates=surrogates > 0) * len(raw) + each * values + _SURROGATE_BYTES * surrogates
+    values = min(most_values(raw), most)
+    return 2 * character_bytes(raw) * len(raw) + each * values + _SURROGATE_BYTES * _surrogates(raw)
 
 
-def _width(raw: bytes, *, has_surrogates: bool) -> int:
-    """Bytes of memory that each character takes: as many as the widest one of a text needs."""
-    if has_surrogates or _BEYOND_BMP.search(raw):
+def character_bytes(raw: bytes | bytearray) -> int:
+    """Bytes of memory that each character of a text takes once it is decoded: as many as the widest one needs (PEP 393)."""
+    if _BEYOND_BMP.search(raw) or _surrogates(raw):
         return 4
     return 1 if raw.isascii() and b"\\u" not in raw else 2
+
+
+def _surrogates(raw: bytes | bytearray) -> int:
+    """How many surrogates are escaped, roughly."""
+    return raw.count(b"\\ud") + raw.count(b"\\uD")
 
 
 def check_values(raw: bytes, most: int) -> None:
@@ -122,20 +128,20 @@ def check_values(raw: bytes, most: int) -> None:
 
     Takes linear time and almost no memory.
     """
-    if _most_values(raw) > most and next(islice(_values(raw), most, None), None) is not None:
+    if most_values(raw) > most and next(islice(_values(raw), most, None), None) is not None:
         raise InvalidContent(f"a JSON document has more than {most} values")
 
 
 def count_values(raw: bytes) -> int:
     """How many values the text has, roughly; an escaped surrogate costs as much as a value, and counts too."""
-    values = _most_values(raw)
+    values = most_values(raw)
     if values > _FEW_VALUES:
         values = sum(1 for _ in _values(raw))
-    return values + raw.count(b"\\ud") + raw.count(b"\\uD")
+    return values + _surrogates(raw)
 
 
-def _most_values(raw: bytes) -> int:
-    """A quick count, which includes what looks like a value in strings."""
+def most_values(raw: bytes) -> int:
+    """At most so many values has the text, roughly: a quick count, which includes what looks like a value in strings."""
     return sum(map(raw.count, (b"{", b"[", b",")))
 
 

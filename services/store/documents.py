@@ -12,7 +12,7 @@ from stowage.services.errors import InvalidContent
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import count_values, decode
+from stowage.services.oci.gojson import character_bytes, count_values, decode, most_values
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.reading import read_document
@@ -40,6 +40,7 @@ _MAX_KEPT_DIFF_IDS = 100_000
 """The limit for configs that may be needed again; 20 MB of memory."""
 
 _VALUE_BYTES = 100
+"""Memory for a value of a document that is kept parsed, roughly."""
 _CONFIG_BYTES = 512
 
 
@@ -75,8 +76,7 @@ class Documents:
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
         raw = self._read(engine, digest)
-        width = 1 if raw.isascii() and b"\\u" not in raw else 4  # bytes of a character in memory
-        self._keep(len(raw) * width + _VALUE_BYTES * sum(map(raw.count, (b"{", b"[", b","))))
+        self._keep(len(raw) * character_bytes(raw) + _VALUE_BYTES * most_values(raw))
         return raw
 
     def config(self, engine: Engine, digest: Digest) -> ConfigFacts | InvalidContent:

@@ -8,8 +8,8 @@ import pytest
 
 from stowage.server.seats import COMPUTING, INSTANT, SPARE, Kind, Pace, Seats
 
-READ, READ_TCP, WRITE, WRITE_TCP, LOOK, LOOK_TCP, SLOW, SLOW_TCP, PING, PING_TCP = (
-    Kind(pace, local) for pace in (Pace.READ, Pace.WRITE, Pace.COMPUTE, Pace.SLOW, Pace.INSTANT) for local in (True, False)
+READ, READ_TCP, LIST, LIST_TCP, WRITE, WRITE_TCP, LOOK, LOOK_TCP, SLOW, SLOW_TCP, PING, PING_TCP = (
+    Kind(pace, local) for pace in (Pace.READ, Pace.LIST, Pace.WRITE, Pace.COMPUTE, Pace.SLOW, Pace.INSTANT) for local in (True, False)
 )
 
 
@@ -61,6 +61,13 @@ def test_few_requests_that_only_read_run_at_once_however_many_threads_are_idle()
     assert fill(seats, WRITE, 1) == 1
 
 
+@pytest.mark.parametrize(("lists", "others"), [(LIST, READ), (LIST_TCP, READ_TCP), (LIST_TCP, WRITE_TCP)])
+def test_lists_leave_threads_to_requests_about_one_image(lists: Kind, others: Kind) -> None:
+    seats = Seats[str](64, has_local=True)
+    assert fill(seats, lists, 100) == SPARE // 4
+    assert fill(seats, others, 100) == SPARE // 4
+
+
 def test_few_requests_that_compute_run_at_once_and_share_the_threads_of_slow_ones() -> None:
     seats = Seats[str](64, has_local=True)
     assert fill(seats, LOOK_TCP, 100) == COMPUTING // 2
@@ -95,18 +102,20 @@ def test_quick_ones_go_first_and_local_ones_before_others() -> None:
     assert list(started(seats)) == list(map(str, order))
 
 
-@pytest.mark.parametrize(("one", "other"), [(READ_TCP, WRITE_TCP), (WRITE_TCP, READ_TCP), (LOOK, SLOW), (SLOW, LOOK)])
+@pytest.mark.parametrize(
+    ("one", "other"), [(READ_TCP, WRITE_TCP), (WRITE_TCP, READ_TCP), (WRITE_TCP, LIST_TCP), (LOOK, SLOW), (SLOW, LOOK)]
+)
 def test_kinds_that_share_threads_take_turns_in_order_of_arrival(one: Kind, other: Kind) -> None:
     seats = Seats[str](1, has_local=True)
-    fill(seats, one, SPARE)
+    fill(seats, one, 2 * SPARE)
     seats.enter("waits", other)
-    fill(seats, one, 100)
-    for _ in range(SPARE):
+    for number in range(100):
+        seats.enter(f"later {number}", one)
+    order: list[str] = []
+    while "waits" not in order and len(order) < 2 * SPARE:
         seats.leave(one)
-        if "waits" in started(seats):
-            break
-    else:
-        pytest.fail("others of the kind that arrived later went first")
+        order += started(seats)
+    assert order[-1] == "waits"
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4, 64])

@@ -53,7 +53,7 @@ def attest(engine: Engine, *statements: bytes, predicate: str = PREDICATE_SBOM) 
 )
 def test_each_platform_has_its_own(engine: Engine, platform: Platform | None, position: int | None) -> None:
     listed = multi(engine)
-    found = read_attestations(engine, "multi", platform=platform, statements=Costs(engine.memory))
+    found = read_attestations(engine, "multi", platform=platform, costs=Costs(engine.memory))
     about = [json.loads(each.statement or b"")["predicate"]["of"] for each in found]
     assert about == ([] if position is None else [listed[position]["digest"]] * 2)
 
@@ -105,23 +105,23 @@ def test_a_missing_image_is_missing(engine: Engine) -> None:
 
 def test_a_layer_without_a_predicate_type_is_no_statement(engine: Engine) -> None:
     attest(engine, b"{}", predicate="")
-    assert read_attestations(engine, "attested", statements=Costs(engine.memory)) == []
+    assert read_attestations(engine, "attested", costs=Costs(engine.memory)) == []
 
 
 def test_a_statement_is_read_only_when_asked_for(engine: Engine, content: FilesystemStore) -> None:
     raw = b'{ "_type": "x",\n "n": 1.0e2 }'
     attest(engine, raw)
-    assert [each.statement for each in read_attestations(engine, "attested", statements=Costs(engine.memory))] == [raw]
+    assert [each.statement for each in read_attestations(engine, "attested", costs=Costs(engine.memory))] == [raw]
     content.delete([Digest.of(raw)])
     assert [each.statement for each in read_attestations(engine, "attested")] == [None]
     with pytest.raises(NotFound, match=f"^attestation statement {Digest.of(raw)} is not available locally"):
-        read_attestations(engine, "attested", statements=Costs(engine.memory))
+        read_attestations(engine, "attested", costs=Costs(engine.memory))
 
 
 def test_a_statement_that_is_no_json_never_reaches_the_answer(engine: Engine) -> None:
     attest(engine, b'{"a": 1}, "injected": {}')
     with pytest.raises(Internal, match="is not JSON"):
-        read_attestations(engine, "attested", statements=Costs(engine.memory))
+        read_attestations(engine, "attested", costs=Costs(engine.memory))
 
 
 def test_statements_are_bounded_together(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_statements_are_bounded_together(engine: Engine, monkeypatch: pytest.Mon
     attest(engine, b'{"a":1}', b'{"b":2}')
     assert len(read_attestations(engine, "attested")) == 2
     with pytest.raises(Unsupported):
-        read_attestations(engine, "attested", statements=Costs(engine.memory))
+        read_attestations(engine, "attested", costs=Costs(engine.memory))
 
 
 def test_the_values_of_a_statement_are_counted_before_it_is_decoded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_the_values_of_a_statement_are_counted_before_it_is_decoded(engine: Engi
     raw = b'{"a":[' + b"[]," * 8 + b"[]]}"
     attest(engine, raw)
     with pytest.raises(Unsupported, match=f"^attestation statement {Digest.of(raw)} is too large: a JSON document has more than 8 values$"):
-        read_attestations(engine, "attested", statements=Costs(engine.memory))
+        read_attestations(engine, "attested", costs=Costs(engine.memory))
 
 
 MIB = 1 << 20
@@ -152,7 +152,7 @@ def test_the_memory_of_statements_and_of_their_answer_stays_reserved(engine: Eng
     attest(engine, raw)
     memory = memory_budget(64 * MIB)
     with closing(Costs(memory)) as costs:
-        assert [each.statement for each in read_attestations(replace(engine, memory=memory), "attested", statements=costs)] == [raw]
+        assert [each.statement for each in read_attestations(replace(engine, memory=memory), "attested", costs=costs)] == [raw]
         assert 64 * MIB - memory.free >= 2 * len(raw) - MIB
     assert memory.free == 64 * MIB
 
@@ -176,6 +176,6 @@ def _answers(engine: Engine, size: int) -> bool:
     memory = memory_budget(size)
     with closing(Costs(memory)) as costs:
         try:
-            return bool(read_attestations(engine, "attested", statements=costs))
+            return bool(read_attestations(engine, "attested", costs=costs))
         except Forbidden:
             return False
