@@ -23,6 +23,8 @@ _PATH = 4096
 """The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PACES = {"instant": Pace.INSTANT, "listing": Pace.LIST, "computing": Pace.COMPUTE, "slow": Pace.SLOW}
+_REFERENCE = "reference"
+"""The filter of a list of images by name, which are usually few."""
 _KEPT = 256
 """How many answers are kept."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
@@ -41,12 +43,13 @@ class Routes:
         head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
         try:
             method, target, _ = line.decode("latin-1").split(" ", 2)
-            path = split_request_uri(target).path
+            uri = split_request_uri(target)
         except ValueError:
             return Pace.READ
-        if len(path) > _PATH or _BODY.search(head):
+        if len(uri.path) > _PATH or _BODY.search(head):
             return Pace.SLOW
-        return self._pace_of_route(method, path)
+        pace = self._pace_of_route(method, uri.path)
+        return Pace.READ if pace is Pace.LIST and _REFERENCE in uri.query else pace
 
     def _look_up(self, method: str, path: str) -> Pace:
         """The pace of a request with this method and path and without a body. A path without a route is slow."""

@@ -95,6 +95,8 @@ def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
         pytest.param(head("GET", "/%65vents"), Pace.SLOW, id="escaped letter"),
         pytest.param(head("GET", "/images/get?names=a"), Pace.SLOW, id="save of several"),
         pytest.param(head("GET", "/nope"), Pace.SLOW, id="no route"),
+        pytest.param(head("GET", "/images/json"), Pace.LIST, id="list"),
+        pytest.param(head("GET", "/v1.45/images/json?filters=%7B%22reference%22:%5B%22app%22%5D%7D"), Pace.READ, id="list by name"),
         pytest.param(head("GET", "//events"), Pace.SLOW, id="slashes in front"),
         pytest.param(b"GET /_ping\r\n", Pace.READ, id="refused: no version"),
         pytest.param(b"GET http://[ HTTP/1.1\r\n", Pace.READ, id="refused: no target"),
