@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 from benchmarks.debian import bootstrap, write_layer
 from benchmarks.engines import Engine
@@ -114,9 +115,9 @@ class Gallery:
             yield step, self._root_layer(root, below)
             below += (root,)
         for number, size in enumerate(recipe.programs):
-            step = "COPY requirements /srv/vendor # buildkit" if len(recipe.programs) > 1 and not number else "COPY . /srv # buildkit"
-            shared = recipe.name.partition(":")[0] if len(recipe.programs) > 1 and not number else recipe.name
-            yield step, self._program_layer(shared, size)
+            repository = recipe.name.partition(":")[0]
+            folder = "srv/vendor" if len(recipe.programs) > 1 and not number else f"srv/{repository.rpartition('/')[2]}"
+            yield f"COPY {folder.removeprefix('srv/')} /{folder} # buildkit", self._program_layer(repository, folder, size)
         for key, value in recipe.config.items():
             yield f"{key.upper()} {json.dumps(value)}", None
 
@@ -132,10 +133,11 @@ class Gallery:
             layer.unlink()
         return self._layers[root]
 
-    def _program_layer(self, name: str, mebibytes: int) -> tuple[Json, str]:
-        key = name, mebibytes
+    def _program_layer(self, repository: str, folder: str, mebibytes: int) -> tuple[Json, str]:
+        """A layer with a program. A larger one of the same folder has the files of a smaller one too."""
+        key = repository, folder, mebibytes
         if key not in self._layers:
-            self._layers[key] = self._store(file_system(mebibytes, len(self._layers)))
+            self._layers[key] = self._store(file_system(mebibytes, crc32(f"{repository} {folder}".encode()), folder))
         return self._layers[key]
 
     def _store(self, raw: bytes) -> tuple[Json, str]:
@@ -147,6 +149,7 @@ def fill(engine: Engine, roots: Path) -> None:
 
     The root file systems are in a folder, or made there.
     """
+    roots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=roots) as temporary, registry() as address:
         layout = Gallery(roots, Path(temporary)).write()
         for recipe in RECIPES:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from selenium.webdriver.chrome.webdriver import WebDriver
 
-from benchmarks.engines import stowage
+from benchmarks.engines import Engine, stowage
 from benchmarks.gallery import fill
+from benchmarks.workload import file_system
+from tests.builders import Layout
 from tests.conformance.browser import open_browser
+from tests.fake_registry import FakeRegistry
 from tests.ports import free_port
 
 
@@ -40,7 +47,26 @@ SHOTS = (
     Shot("images.png", "/ui/images?sort=-size"),
     Shot("image.png", "/ui/images/team/api:1.3", height=1150),
     Shot("family.png", "/ui/family", height=760),
+    Shot("files.png", "/ui/files/team/api:1.3", height=1150),
+    Shot("difference.png", "/ui/difference?left=team/api:1.2&right=team/api:1.3", height=1050),
 )
+ACTIVITY = Shot("activity.png", "/ui/activity", height=760)
+SLOW_LAYERS = (24, 9, 70)
+"""The sizes in MiB of the layers of an image that is pulled while the last picture is taken."""
+
+
+@contextmanager
+def pulling(engine: Engine) -> Iterator[None]:
+    """Have the engine pull an image from a slow registry meanwhile."""
+    layout = Layout()
+    image = layout.image([file_system(size, size) for size in SLOW_LAYERS], compression="none")
+    layers = json.loads(layout.blobs[image["digest"]])["layers"]
+    with FakeRegistry().serve() as registry, closing(engine.connect()) as connection:
+        name = registry.publish(layout, image, repository="team/model")
+        registry.rates = {layer["digest"]: layer["size"] // 30 for layer in layers}
+        connection.request("POST", f"/images/create?fromImage={name}&tag=1", headers={"User-Agent": "Docker-Client/26.1.5 (linux)"})
+        time.sleep(10)
+        yield
 
 
 def take(browser: WebDriver, address: str, shot: Shot, folder: Path) -> None:
@@ -71,6 +97,8 @@ def main() -> None:
             try:
                 for shot in SHOTS:
                     take(browser, f"http://{address}", shot, options.folder)
+                with pulling(engine):
+                    take(browser, f"http://{address}", ACTIVITY, options.folder)
             finally:
                 browser.quit()
 

@@ -21,8 +21,11 @@ def digest(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def file_system(mebibytes: int, seed: int) -> bytes:
-    """An uncompressed tar of files, alternately random and repetitive, with sizes as in a Debian root: median 3 kB, mean 30 kB."""
+def file_system(mebibytes: int, seed: int, folder: str = "") -> bytes:
+    """An uncompressed tar of files, alternately random and repetitive, with sizes as in a Debian root: median 3 kB, mean 30 kB.
+
+    Of the same seed and folder, a larger one begins with the files of a smaller one.
+    """
     source = random.Random(seed)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -30,7 +33,7 @@ def file_system(mebibytes: int, seed: int) -> bytes:
         while buffer.tell() < mebibytes * MIB:
             size = min(4 * MIB, int(source.lognormvariate(math.log(3000), 2.15)))
             text = b" ".join(b"%x" % source.getrandbits(20) for _ in range(40)) + b"\n"
-            member = tarfile.TarInfo(f"usr/share/part{seed}/{number % 200}/{number}")
+            member = tarfile.TarInfo(f"{folder or f'usr/share/part{seed}'}/{number % 200}/{number}")
             member.size = size
             archive.addfile(member, io.BytesIO(source.randbytes(size) if number % 2 else (text * (size // len(text) + 1))[:size]))
             number += 1
