@@ -61,7 +61,7 @@ Pace = Literal["instant", "quick", "listing", "computing", "slow"]
 
 
 class Route(Rule):
-    """A path that serves exactly the methods it names (Go adds no HEAD to GET), from API version `since` on.
+    """A path that serves exactly the methods it names (Go adds no HEAD to GET; our own paths have it), from API version `since` on.
 
     `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes
     the client's credentials for a registry. `pace` says how long an answer takes, by which the server chooses its thread
@@ -86,7 +86,10 @@ class Route(Rule):
         subdomain: str | None = None,
     ) -> None:
         super().__init__(string, methods=methods, endpoint=endpoint, defaults=defaults, subdomain=subdomain)
+        self.is_own = is_own(string) or string in PROBES
         self.methods = {method.upper() for method in methods}
+        if self.is_own and "GET" in self.methods:
+            self.methods.add("HEAD")
         self.since = ApiVersion.parse(since)
         self.query = query
         self.body = body
@@ -94,7 +97,6 @@ class Route(Rule):
         self.credentials = credentials
         self.pace = pace
         self.is_page = is_page(string)
-        self.is_own = is_own(string) or string in PROBES
         self.names_image = string.startswith(("/images/<path:name>", "/distribution/<path:name>"))
 
     @property

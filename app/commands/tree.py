@@ -41,7 +41,11 @@ def run(config: Config, options: Namespace) -> int:
     for line in _lines(family):
         print(line)
     if not family.members:
-        problem = f"no image is called {options.pattern!r}" if options.pattern else "no image has layers"
+        problem = "no image has layers"
+        if family.left_out:
+            problem = f"no image called {options.pattern!r} has layers of this platform"
+        elif options.pattern:
+            problem = f"no image is called {options.pattern!r}"
         unused = "; DOCKER_HOST is not used" if "DOCKER_HOST" in os.environ else ""
         complain(f"{problem} in the store {config.root}{unused}")
     return 0

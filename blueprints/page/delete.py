@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -44,7 +45,7 @@ def _ask(form: dict[str, Any]) -> ResponseReturnValue:
         entry = find_image(visible(), form["name"])
         freed = count_freed(visible(), [form["name"]]) if len(entry.repo_tags) <= 1 else None
         return render("delete_name.html", entry=entry, name=form["name"], freed=freed)
-    freed = count_freed(visible(), form["images"])
+    freed = count_freed(visible(), form["images"], present_only=True)
     entries = [find_image(visible(), str(digest)) for digest in freed.images[:_NAMED]]
     return render("delete.html", entries=entries, freed=freed)
 
@@ -54,9 +55,8 @@ def _delete(form: dict[str, Any]) -> ResponseReturnValue:
     if form["name"]:
         delete_image(engine, form["name"])
         return redirect("/ui/images?done=untagged", 303)
-    for image in form["images"]:
-        try:
-            delete_image(engine, image, force=True)
-        except ImageNotFound:  # another request has deleted it
-            continue
-    return redirect("/ui/images?done=deleted", 303)
+    freed = count_freed(visible(), form["images"], present_only=True)
+    for image in freed.images:
+        with suppress(ImageNotFound):  # another request has deleted it
+            delete_image(engine, str(image), force=True)
+    return redirect(f"/ui/images?done=deleted&freed={freed.bytes}B", 303)

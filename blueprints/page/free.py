@@ -14,21 +14,22 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Bytes, Choice
 from stowage.services.system.disk import unique_bytes
-from stowage.services.system.freed import Strategy, Suggestion, count_freed, suggest_amount, suggest_deletions
+from stowage.services.system.freed import MOST_IMAGES, count_freed
+from stowage.services.system.suggestion import Strategy, list_deletable, suggest_amount, suggest_deletions
 
 blueprint = Blueprint("page_free", __name__)
 
-_MORE = 40
-"""How many images can be chosen besides the suggested ones."""
-
 
 class FreeQuery(QuerySchema):
-    """The selection is what is suggested, or the `image` parameters if there are any, or with `chosen` none."""
+    """The selection is the `image` parameters, if there are any or with `chosen`, without those that are gone; otherwise, and always with
+    `fresh`, what is suggested.
+    """
 
     want = Bytes(load_default=None, metadata={"label": "To free"})
     by = Choice(Strategy, load_default=Strategy.LARGEST)
     images = fields.List(fields.String(), data_key="image", load_default=())
     chosen = fields.String(load_default="")
+    fresh = fields.String(load_default="")
 
 
 @blueprint.get("/ui/free", query=FreeQuery, answer=PAGE, pace="listing")
@@ -37,17 +38,16 @@ def page_free() -> Response:
     query = load_query()
     want = suggest_amount(visible()) if query["want"] is None else query["want"]
     suggestion = suggest_deletions(visible(), wanted=want, strategy=query["by"])
-    is_chosen = bool(query["images"] or query["chosen"])
-    freed = count_freed(visible(), query["images"]) if is_chosen else suggestion.freed
-    selected = {str(digest) for digest in freed.images}
-    facts: dict[str, Any] = {"freed": freed, "selected": selected, "images": _shown(suggestion, selected), "unique": unique_bytes}
-    is_short = not is_chosen and freed.bytes < want
+    is_chosen = bool(query["images"] or query["chosen"]) and not query["fresh"]
+    freed = count_freed(visible(), query["images"], present_only=True) if is_chosen else suggestion.freed
+    shown = list(dict.fromkeys([*freed.images, *suggestion.freed.images, *suggestion.more]))
+    facts: dict[str, Any] = {
+        "freed": freed,
+        "selected": {str(digest) for digest in freed.images},
+        "gone": len(set(query["images"])) - len(freed.images) if is_chosen else 0,
+        "images": list_deletable(visible(), shown, query["by"]),
+        "is_short": not is_chosen and freed.bytes < want,
+        "is_partial": suggestion.is_partial,
+    }
     asked = request.args.get("want") or size(want)
-    return render("free.html", want=want, asked=asked, by=query["by"], is_short=is_short, **facts)
-
-
-def _shown(suggestion: Suggestion, selected: set[str]) -> list[object]:
-    """The images that are selected or suggested, and a few more."""
-    suggested = {str(digest) for digest in suggestion.selected} | selected
-    more = [image for image in suggestion.candidates if str(image.id) not in suggested][:_MORE]
-    return [image for image in suggestion.candidates if str(image.id) in suggested or image in more]
+    return render("free.html", want=want, asked=asked, by=query["by"], unique=unique_bytes, most=MOST_IMAGES, **facts)

@@ -10,7 +10,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.services.images.attestations import read_predicate_types
-from stowage.services.images.browse import find_image
+from stowage.services.images.browse import find_image, stored_platform
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.layers import read_layers
 from stowage.services.metadata.summary import ManifestKind
@@ -23,7 +23,7 @@ _ATTESTATIONS = 100
 
 
 class ImageQuery(QuerySchema):
-    """The platform that is shown; by default the one that lists show."""
+    """The platform that is shown; by default the one that lists show, or another one if only that is stored."""
 
     platform = PlatformSpecifier(load_default=None)
 
@@ -33,6 +33,7 @@ def page_image(name: str) -> Response:
     """GET /ui/images/{name}."""
     engine, platform = visible(), load_query()["platform"]
     entry = find_image(engine, name)
+    platform = platform or stored_platform(engine, entry)
     shown = inspect_image(engine, str(entry.id), platform=platform)
     layers = read_layers(engine, str(entry.id), platform=platform)
     attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]

@@ -13,7 +13,7 @@ from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import Count, DockerBool
+from stowage.blueprints.schemas.fields import Bytes, Count, DockerBool
 from stowage.services.filters import Filters
 from stowage.services.images.browse import browse_images
 from stowage.services.metadata.records import Order, SortKey
@@ -34,7 +34,7 @@ class _Sort(fields.Field[Order]):
 
 
 class ImagesQuery(QuerySchema):
-    """The filters of `docker image ls`; those that are empty do not count."""
+    """The filters of `docker image ls`; those that are empty do not count. `done` is what has just been done, and `freed` its bytes."""
 
     reference = fields.String(load_default="")
     label = fields.String(load_default="")
@@ -44,6 +44,7 @@ class ImagesQuery(QuerySchema):
     sort = _Sort(load_default=Order())
     page = Count(load_default=1, most=1_000_000)
     done = fields.String(load_default="")
+    freed = Bytes(load_default=None)
 
 
 @blueprint.get("/ui/images", query=ImagesQuery, answer=PAGE, pace="listing")

@@ -11,7 +11,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Bytes
 from stowage.services.system.disk import read_disk, unique_bytes
-from stowage.services.system.freed import suggest_amount
+from stowage.services.system.suggestion import suggest_amount
 
 blueprint = Blueprint("page_overview", __name__)
 

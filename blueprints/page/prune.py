@@ -14,6 +14,7 @@ from stowage.blueprints.schemas.base import QuerySchema
 from stowage.services.filters import Filters
 from stowage.services.images.prune import prune_images
 from stowage.services.system.disk import read_disk
+from stowage.services.system.freed import count_dangling
 
 blueprint = Blueprint("page_prune", __name__)
 
@@ -27,7 +28,7 @@ def page_prune() -> ResponseReturnValue:
     """GET and POST /ui/prune."""
     require_write()
     if request.method == "GET":
-        return render("prune.html", disk=read_disk(visible(), most=1))
+        return render("prune.html", disk=read_disk(visible(), most=1), dangling=count_dangling(visible()))
     pruned = prune_images(changeable(load_query()["token"]), filters=Filters())
     log_entry().fields |= {"removed": sum(1 for each in pruned.removals or () if each.untagged), "freed": pruned.freed}
     return redirect(f"/ui/?freed={pruned.freed}B", 303)

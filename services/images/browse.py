@@ -9,6 +9,9 @@ from stowage.services.errors import ImageNotFound
 from stowage.services.filters import Filters
 from stowage.services.images.list import ListedImage, find_images, read_images
 from stowage.services.metadata.records import Order, Selection
+from stowage.services.metadata.summary import ManifestKind, any_platform
+from stowage.services.oci.platform import Platform
+from stowage.services.oci.platform_choice import best_match
 from stowage.services.store.image_filters import ImageFilter
 from stowage.services.store.resolve import resolve_image
 
@@ -63,6 +66,17 @@ def find_image(engine: Engine, name: str) -> ListedImage:
     for image in read_images(engine, _ANY, ids, shared_size=True, manifests=True, identity=True):
         return image
     raise ImageNotFound(name)  # it was deleted meanwhile
+
+
+def stored_platform(engine: Engine, image: ListedImage) -> Platform | None:
+    """The preferred platform of which the manifest is stored, if the one that lists show is not; otherwise None."""
+    images = [(manifest, manifest.platform) for manifest in image.manifests if manifest.kind is ManifestKind.IMAGE]
+    matcher = any_platform(engine.platform)
+    best = best_match(images, matcher)
+    if best is None or best.available:
+        return None
+    present = best_match([each for each in images if each[0].available], matcher)
+    return present.platform if present else None
 
 
 def _repository_of(image: ListedImage) -> str:

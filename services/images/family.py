@@ -55,9 +55,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """All members in the order of a tree, each before those that are built on it; larger families come first."""
+    """All members in the order of a tree, each before those that are built on it; larger families come first.
+
+    `left_out` is how many of the images that were asked for are no members: they have no layers of the store's platform.
+    """
 
     members: list[Member]
+    left_out: int = 0
 
     @property
     def roots(self) -> list[Member]:
@@ -80,9 +84,11 @@ def read_family(engine: Engine, *, patterns: tuple[str, ...] = (), name: str = "
         if most is not None and len(relatives) > most:
             raise _too_many(most)
         members = _relate(_read_members(tx, relatives))
+    left_out = 0
     if wanted is not None:
+        left_out = len(wanted - {image.id for member in members for image in member.images})
         members = _related([member for member in members if not wanted.isdisjoint(image.id for image in member.images)])
-    return Family(list(_in_order([member for member in members if member.parent is None], set(map(id, members)))))
+    return Family(list(_in_order([member for member in members if member.parent is None], set(map(id, members)))), left_out)
 
 
 def find_member(engine: Engine, family: Family, name: str) -> Member | None:

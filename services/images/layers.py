@@ -57,14 +57,15 @@ class LayerUsers:
 
 
 def read_layers(engine: Engine, name: str, *, platform: Platform | None = None) -> list[ImageLayer]:
-    """The layers of an image's manifest for a platform, the lowest first; none if that manifest is absent or is not an image.
+    """The layers of an image's manifest for a platform, the lowest first, none if it is absent; without a platform, of the preferred
+    manifest that is present, which may be an artifact.
 
     Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
     """
     with engine.metadata.read() as tx:
         record = resolve_image(tx, name)
-        matcher = PlatformMatcher.only_strict(platform) if platform else any_platform(engine.platform)
-        best = summarize(record, read_manifests(tx, record.target.digest)).best(matcher)
+        image = summarize(record, read_manifests(tx, record.target.digest))
+        best = image.best(PlatformMatcher.only_strict(platform)) if platform else image.best_present(any_platform(engine.platform))
         if best is None and platform is not None:
             raise platform_not_found(familiar_name(record), platform)
         facts = best.facts if best else None

@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bind
 
 from stowage.services.kept import Kept
 from stowage.services.metadata import tables
+from stowage.services.metadata.column_types import bounded
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, RECORDS, to_record
 from stowage.services.metadata.labels import MANY_LABELS
 from stowage.services.metadata.reach import DIGESTS
@@ -161,9 +162,9 @@ def _conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
     if names and selection.among is None:
         yield _row.c.digest.in_(select(_image.c.target).where(*names))
     if selection.created_after is not None:
-        yield _row.c.age > selection.created_after
+        yield _row.c.age > bounded(selection.created_after)
     if selection.created_before is not None:
-        yield _row.c.age < selection.created_before
+        yield _row.c.age < bounded(selection.created_before)
     for hashed in selection.labels:
         yield _row.c.id.in_(select(_label.c.target).where(_label.c.hash.in_((hashed, MANY_LABELS))))
     for hashed in selection.not_labels:
@@ -175,4 +176,4 @@ def _name_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
     if selection.dangling is not None:
         yield is_dangling if selection.dangling else ~is_dangling
     if selection.stored_before is not None:
-        yield _image.c.created_at < selection.stored_before
+        yield _image.c.created_at < bounded(selection.stored_before)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from stowage.services.metadata import tables
+from stowage.services.metadata.column_types import bounded
 from stowage.services.metadata.facts import DANGLING, NO_DANGLING, read_listed
 from stowage.services.metadata.listed import Part, Parts
 from stowage.services.metadata.reach import DIGESTS
@@ -23,7 +24,6 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import PlatformMatcher
 
-_INT64 = (1 << 63) - 1
 _FEW = 20
 
 NOTHING: Mapping[str, int] = {}
@@ -124,8 +124,8 @@ def _derive(first_name: str, target: Descriptor, size: int, part: Part) -> Targe
         created=facts.created.unix if facts and facts.created else 0,
         shown=str(facts.digest) if facts else None,
         is_known=part.best is not None,
-        age=max(-_INT64, min(created.nanoseconds, _INT64)) if created else None,
-        weight=min(part.weight, _INT64),
+        age=bounded(created.nanoseconds) if created else None,
+        weight=bounded(part.weight),
         size=size,
         labels=part.labels.columns() if part.labels else {},
     )

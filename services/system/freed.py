@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from stowage.services.engine import Engine
-from stowage.services.errors import InvalidParameter
-from stowage.services.images.list import ListedImage
+from stowage.services.errors import ImageNotFound, InvalidParameter
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import Order, Selection, SortKey
+from stowage.services.metadata.records import Selection
 from stowage.services.oci.digest import Digest
 from stowage.services.store.resolve import resolve_image
-from stowage.services.system.disk import read_listed
 
 MOST_IMAGES = 1000
 """How many images one question may be about."""
-
-_LEAST_WANTED, _USUALLY_WANTED = 1_000_000, 1_000_000_000
-_CANDIDATES = 300
-"""How many images a suggestion is chosen from."""
-
-
-class Strategy(StrEnum):
-    """What a suggestion deletes first."""
-
-    LARGEST = "largest"
-    OLDEST = "oldest"
-    UNTAGGED = "untagged"
-
-
-_ORDERS = {
-    Strategy.LARGEST: (Selection(), Order(SortKey.UNIQUE)),
-    Strategy.OLDEST: (Selection(), Order(SortKey.CREATED, descending=False)),
-    Strategy.UNTAGGED: (Selection(dangling=True), Order(SortKey.UNIQUE)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,102 +30,83 @@ class Freed:
     leased: int
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """Images to choose from, those that are suggested, and what these free; that may be less than was wanted."""
-
-    candidates: tuple[ListedImage, ...]
-    selected: frozenset[Digest]
-    freed: Freed
-
-
 @dataclass(slots=True)
-class _Count:
-    """Adds image by image what deleting all of them frees."""
+class Count:
+    """Adds image by image what deleting all of them frees.
 
-    users: Mapping[Digest, int]
-    leased: frozenset[Digest] | set[Digest]
+    `holdings` has the blobs of each image that was read, with their bytes, `users` how many images use each of these blobs, and `leased`
+    those that an operation keeps.
+    """
+
+    holdings: dict[Digest, Mapping[Digest, int]] = field(default_factory=dict)
+    users: dict[Digest, int] = field(default_factory=dict)
+    leased: set[Digest] = field(default_factory=set)
     found: Counter[Digest] = field(default_factory=Counter)
-    sizes: dict[Digest, int] = field(default_factory=dict)
     freed: int = 0
 
-    def add(self, holding: Mapping[Digest, int]) -> None:
-        for digest, size in holding.items():
-            self.found[digest] += 1
-            self.sizes[digest] = size
-            if self.found[digest] == self.users[digest] and digest not in self.leased:
+    def read(self, tx: Transaction, images: Iterable[Digest]) -> None:
+        """Read what these images have, so that they can be added."""
+        holdings = tx.usage.holdings(images)
+        blobs = {digest for holding in holdings.values() for digest in holding} - self.users.keys()
+        self.holdings |= holdings
+        self.users |= tx.usage.users(blobs)
+        self.leased |= tx.usage.leased(blobs)
+
+    def add(self, image: Digest) -> None:
+        for blob, size in self.holdings[image].items():
+            self.found[blob] += 1
+            if self._is_freed(blob):
                 self.freed += size
 
-    def freed_by(self, holding: Mapping[Digest, int]) -> int:
-        """How much less would be freed without an image that was added."""
-        last = (digest for digest in holding if self.found[digest] == self.users[digest] and digest not in self.leased)
-        return sum(holding[digest] for digest in last)
+    def freed_by(self, image: Digest) -> int:
+        """How much less would be freed without this image, which was added."""
+        return sum(size for blob, size in self.holdings[image].items() if self._is_freed(blob))
 
-    def remove(self, holding: Mapping[Digest, int]) -> None:
-        self.freed -= self.freed_by(holding)
-        for digest in holding:
-            self.found[digest] -= 1
-            if not self.found[digest]:
-                del self.sizes[digest]
+    def remove(self, image: Digest) -> None:
+        self.freed -= self.freed_by(image)
+        self.found.subtract(self.holdings[image].keys())
+
+    def clear(self) -> None:
+        """Remove all images that were added."""
+        self.found.clear()
+        self.freed = 0
 
     def result(self, images: Iterable[Digest]) -> Freed:
-        leased = sum(size for digest, size in self.sizes.items() if digest in self.leased and self.found[digest] == self.users[digest])
-        return Freed(tuple(images), self.freed, sum(self.sizes.values()) - self.freed - leased, leased)
+        """What deleting these images frees, which were added, and no others."""
+        chosen = tuple(images)
+        sizes = {blob: size for image in chosen for blob, size in self.holdings[image].items()}
+        leased = sum(size for blob, size in sizes.items() if blob in self.leased and self.found[blob] == self.users[blob])
+        return Freed(chosen, self.freed, sum(sizes.values()) - self.freed - leased, leased)
+
+    def _is_freed(self, blob: Digest) -> bool:
+        return self.found[blob] == self.users[blob] and blob not in self.leased
 
 
-def count_freed(engine: Engine, names: Sequence[str]) -> Freed:
-    """What deleting the images that these names or IDs mean frees.
+def count_freed(engine: Engine, names: Sequence[str], *, present_only: bool = False) -> Freed:
+    """What deleting the images that these names or IDs mean frees; with `present_only`, of those that there are.
 
     Raises InvalidParameter for too many, InvalidReference and ImageNotFound.
     """
     if len(names) > MOST_IMAGES:
         raise InvalidParameter(f"at most {MOST_IMAGES} images can be counted at once")
     with engine.metadata.read() as tx:
-        targets = dict.fromkeys(resolve_image(tx, name).target.digest for name in dict.fromkeys(names))
-        holdings, count = _read(tx, targets)
-    for holding in holdings.values():
-        count.add(holding)
-    return count.result(targets)
+        images: dict[Digest, None] = {}
+        for name in dict.fromkeys(names):
+            with suppress(*(ImageNotFound,) * present_only):
+                images[resolve_image(tx, name).target.digest] = None
+        return _count(tx, images)
 
 
-def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Suggestion:
-    """Suggest images to delete, the first ones by the strategy that free at least the wanted bytes together, without those that are not
-    needed for that.
-    """
-    selection, order = _ORDERS[strategy]
+def count_dangling(engine: Engine) -> Freed:
+    """What deleting the images without a name frees, of at most `MOST_IMAGES`."""
     with engine.metadata.read() as tx:
-        ids = tx.targets.find(selection, order, limit=_CANDIDATES)
-        targets = [target.digest for target in tx.targets.read(ids)]
-        holdings, count = _read(tx, targets)
-    chosen: list[Digest] = []
-    for target in targets:
-        if count.freed >= wanted:
-            break
-        count.add(holdings[target])
-        chosen.append(target)
-    _drop_needless(chosen, holdings, count, min(wanted, count.freed))
-    return Suggestion(tuple(read_listed(engine, ids)), frozenset(chosen), count.result(chosen))
+        ids = tx.targets.find(Selection(dangling=True), limit=MOST_IMAGES)
+        return _count(tx, [target.digest for target in tx.targets.read(ids)])
 
 
-def suggest_amount(engine: Engine) -> int:
-    """How many bytes to ask for if nobody says: about a quarter of what images have, at most a GB, as 1, 2 or 5 and zeros."""
-    with engine.metadata.read() as tx:
-        amounts = tx.usage.amounts()
-    most = min(max((amounts.unique.bytes + amounts.shared.bytes) // 4, _LEAST_WANTED), _USUALLY_WANTED)
-    power = int(10 ** (len(str(most)) - 1))
-    return max(digit * power for digit in (1, 2, 5) if digit * power <= most)
-
-
-def _drop_needless(chosen: list[Digest], holdings: Mapping[Digest, Mapping[Digest, int]], count: _Count, wanted: int) -> None:
-    """Remove what a later image, or what it shares with it, has made needless, the last one by the strategy first."""
-    for target in chosen[::-1]:
-        if count.freed - count.freed_by(holdings[target]) >= wanted:
-            count.remove(holdings[target])
-            chosen.remove(target)
-
-
-def _read(tx: Transaction, targets: Iterable[Digest]) -> tuple[dict[Digest, Mapping[Digest, int]], _Count]:
-    holdings = tx.usage.holdings(targets)
-    blobs = {digest for holding in holdings.values() for digest in holding}
-    users = tx.usage.users(blobs)
-    return holdings, _Count(users, tx.usage.leased(blobs))
+def _count(tx: Transaction, images: Collection[Digest]) -> Freed:
+    count = Count()
+    count.read(tx, images)
+    for image in images:
+        count.add(image)
+    return count.result(images)

@@ -172,6 +172,17 @@ def test_what_a_selection_frees_is_counted_with_every_click(shown: Service, brow
     assert "docker image rm --force" in texts(browser, "[data-command]")[0]
 
 
+def test_a_selection_of_which_an_image_is_gone_is_counted_without_it(writable: Service, browser: WebDriver) -> None:
+    browser.get(page_of(writable, "/ui/free?want=1B"))
+    for box in browser.find_elements(By.NAME, "image"):
+        if not box.is_selected():
+            box.click()
+    until(browser, lambda _: texts(browser, "[data-count]") == ["4 images"])
+    writable.docker("rmi", "team/app:2")
+    browser.find_elements(By.CSS_SELECTOR, "input[name=image]:checked")[-1].click()
+    until(browser, lambda _: texts(browser, ".warning:not([hidden])") == ["1 of the selected images is gone."])
+
+
 def test_an_image_is_found_by_keyboard_alone(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/"))
 
@@ -223,7 +234,7 @@ def test_an_image_is_named_and_deleted_after_a_question(writable: Service, brows
     assert texts(browser, "h1") == ["Delete 1 image?"]
     assert b"team/app" in writable.docker("image", "ls").stdout, "nothing is done before the answer"
     follow(browser, By.XPATH, "//button[text()='Delete']")
-    assert texts(browser, "[role=status]") == ["The images are deleted."]
+    assert texts(browser, "[role=status]") == ["The images are deleted, which freed 31.8kB."]
     listed = writable.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().split()
     assert sorted(listed) == ["base:1", "other:1", "team/app:2"]
 

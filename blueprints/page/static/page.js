@@ -46,8 +46,17 @@ if (selection) {
     if (event.target.name !== "image") return;
     const chosen = [...selection.querySelectorAll("input[name=image]:checked")].map((box) => box.value);
     const turn = ++asked;
-    const answer = await fetch(`${selection.dataset.freed}?${new URLSearchParams(chosen.map((id) => ["image", id]))}`);
-    if (!answer.ok || turn !== asked) return;
+    const command = document.querySelector("[data-command]");
+    const answer = await fetch(`${selection.dataset.freed}?${new URLSearchParams(chosen.map((id) => ["image", id]))}`).catch(() => null);
+    if (turn !== asked) return;
+    selection.querySelector("[data-uncounted]").hidden = answer !== null;
+    selection.querySelector(".result").hidden = answer === null;
+    if (command) command.hidden = answer === null || !chosen.length;
+    if (answer === null) return;
+    if (!answer.ok) {  // some of them are gone: the server says which are left
+      selection.requestSubmit(selection.querySelector("[data-count-again]"));
+      return;
+    }
     const freed = await answer.json();
     show("bytes", inUnits(freed.Freed));
     show("kept", inUnits(freed.Shared));
@@ -56,9 +65,7 @@ if (selection) {
     show("count", `${chosen.length} image${chosen.length === 1 ? "" : "s"}`);
     const wanted = Number(selection.dataset.want);
     selection.querySelector("[data-bar]").setAttribute("width", wanted ? Math.min(1000, 1000 * freed.Freed / wanted) : 1000);
-    const command = document.querySelector("[data-command]");
     if (command) {
-      command.hidden = !chosen.length;
       command.querySelector("button").dataset.copy = `docker image rm --force ${chosen.join(" ")}`;
       command.querySelector("code").textContent = `docker image rm --force ${chosen.map((id) => id.slice(7, 19)).join(" ")}`;
     }

@@ -84,3 +84,9 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: FlaskClient) -> N
 def test_the_page_is_there_by_default_where_only_this_machine_comes(tmp_path: Path, bind: str, mode: str) -> None:
     config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path), "STOWAGE_BIND": bind, "STOWAGE_ALLOW_INSECURE_TCP": "1"} if bind else {})
     assert config.page == mode
+
+
+@pytest.mark.parametrize("path", ["/ui/", "/ui/images", "/ui/static/page.css", "/stowage/disk", "/stowage/family"])
+def test_heads_of_our_own_paths_can_be_asked_for(client: FlaskClient, path: str) -> None:
+    full, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content_type, head.data) == (200, full.content_type, b"")

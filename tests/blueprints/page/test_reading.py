@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
-from stowage.services.gc.leases import hold
-from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image
 
 Ids = dict[str | None, str]
@@ -151,33 +148,3 @@ def test_more_children_than_fit_are_a_link_away(client: FlaskClient, engine: Eng
     put_image(engine, "base:1", layout, layout.image([make_layer("base")]))
     assert "and 3 more" in show(client, "/ui/family")
     assert "app:14" in show(client, "/ui/family?of=base:1")
-
-
-def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> None:
-    page = show(client, "/ui/free?want=50kB")
-    checked = re.findall(r'value="(sha256:[0-9a-f]+)"[^>]* checked', page)
-    assert checked == [ids[None], ids["team/app:2"]][: len(checked)] and checked
-    assert "docker image rm --force" in page and "Delete the selection" not in page
-    mine = show(client, f"/ui/free?want=12kB&chosen=1&image={quote(ids['base:1'])}")
-    assert re.findall(r'value="(sha256:[0-9a-f]+)"[^>]* checked', mine) == [ids["base:1"]]
-    assert "checked" not in show(client, "/ui/free?want=12kB&chosen=1")
-    assert client.get("/ui/free?want=much").status_code == 400
-
-
-def test_the_amount_to_free_fits_the_store(client: FlaskClient, ids: Ids) -> None:
-    assert 'name="want" value="1MB"' in show(client, "/ui/") and 'name="want" value="1MB"' in show(client, "/ui/free")
-
-
-def test_what_a_running_load_uses_is_said_to_stay(client: FlaskClient, engine: Engine, ids: Ids) -> None:
-    page = f"/ui/free?chosen=1&image={quote(ids['team/app:1'])}"
-    assert "<span data-while hidden>" in show(client, page)
-    with hold(engine.metadata, engine.content, "test") as lease:
-        lease.add([Digest.parse(ids["team/app:1"])])
-        assert "<span data-while>" in show(client, page) and "are kept for a while, since a pull or load" in show(client, page)
-
-
-def test_a_suggestion_says_that_it_is_less_than_wanted(client: FlaskClient, ids: Ids) -> None:
-    less = "That is less than you want, and there is no more to suggest."
-    assert less in show(client, "/ui/free?want=1TB")
-    assert less not in show(client, "/ui/free?want=1B")
-    assert less not in show(client, f"/ui/free?want=1TB&chosen=1&image={quote(ids['base:1'])}")

@@ -154,10 +154,21 @@ def test_a_manifest_that_comes_later_is_told_even_if_the_size_stays(engine: Engi
         pytest.param('{"since":["team/old:1"],"before":["team/new:1"]}', ["middle"], id="between"),
         pytest.param('{"until":["1h"]}', [], id="stored long ago"),
         pytest.param('{"until":["-1h"]}', ["new", "middle", "old", ""], id="stored by then"),
+        pytest.param('{"until":["0001-01-02"]}', [], id="stored before year 1 ended"),
+        pytest.param('{"until":["9999-01-02"]}', ["new", "middle", "old", ""], id="stored before year 9999"),
     ],
 )
 def test_filters_choose(shelf: Engine, filters: str, expected: list[str]) -> None:
     assert tags(shelf, filters) == [f"team/{name}:1" if name else "<none>" for name in expected]
+
+
+@pytest.mark.parametrize(("created", "is_oldest"), [("0001-01-01T00:00:00Z", True), ("9999-12-31T23:59:59Z", False)])
+def test_dates_that_builders_write_instead_of_none_are_compared(shelf: Engine, created: str, is_oldest: bool) -> None:
+    layout = Layout()
+    put_image(shelf, "ko", layout, layout.image([make_layer("ko")], created=created))
+    others = tags(shelf, '{"reference":["team/*"]}')
+    older, newer = tags(shelf, '{"before":["ko"],"reference":["*/*"]}'), tags(shelf, '{"since":["ko"],"reference":["*/*"]}')
+    assert (older, newer) == (([], others) if is_oldest else (others, []))
 
 
 def test_a_filter_also_chooses_among_the_names_of_one_image(shelf: Engine) -> None:
