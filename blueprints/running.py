@@ -37,10 +37,9 @@ def running_operation(operation: str, length: int | None = None) -> Iterator[Log
         cut=client_cutter(),
     )
     transfers = cast("Transfers", current_app.extensions[TRANSFERS])
-    transfers.begin(running)
     try:
-        yield entry
+        with transfers.running(running):
+            yield entry
     finally:
-        transfers.close(running)
         if running.is_ended and entry.fields.get("outcome") == CLIENT_LEFT:  # it waited for its client and was cut
             entry.end(ENDED)

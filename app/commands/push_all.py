@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stowage.commands import add_command
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from stowage.services.images.push_all import PlannedPush
     from stowage.services.progress import Progress
     from stowage.services.registry.protocol import Credentials
+    from stowage.services.system.transfers import Transfers
     from stowage.settings import Config
 
 _EXAMPLES = """  stowage push-all --to localhost:5000
@@ -42,15 +44,17 @@ def run(config: Config, options: Namespace) -> int:
     from stowage.docker_login import read_login
     from stowage.services.errors import EngineError
     from stowage.services.images.push_all import PushDestination, plan_pushes
+    from stowage.services.system.transfers import Transfers
     from stowage.wiring import open_engine
 
     destination = PushDestination.parse(options.to)
     credentials = read_login(destination.domain)
     with open_engine(config) as engine, ProgressLine() as line:
+        transfers = Transfers(lambda: engine.board)
         planned, failed = plan_pushes(engine, destination, options.patterns), 0
         for number, push in enumerate(planned, 1):
             try:
-                note = _push(engine, push, credentials, line, f"{number} of {len(planned)}")
+                note = _push(engine, push, credentials, transfers, line, f"{number} of {len(planned)}")
                 line.print(f"pushed {push.name.familiar} to {push.to.familiar}{note}")
             except EngineError as exc:
                 line.complain(f"{push.name.familiar} was not pushed: {exc}")
@@ -59,13 +63,26 @@ def run(config: Config, options: Namespace) -> int:
     return 1 if failed else 0
 
 
-def _push(engine: Engine, push: PlannedPush, credentials: Credentials | None, line: ProgressLine, count: str) -> str:
-    """Push an image; returns what is to be noted of it."""
+def _push(engine: Engine, push: PlannedPush, credentials: Credentials | None, transfers: Transfers, line: ProgressLine, count: str) -> str:
+    """Push an image, which is one of the transfers that the service shows meanwhile; returns what is to be noted of it."""
     from stowage.services.images.push import push_image
+    from stowage.services.meter import Tally
+    from stowage.services.system.transfers import Running
 
-    note = ""
-    with closing(push_image(engine, push.name, to=push.to, credentials=credentials)) as stream:
+    tally, note = Tally(), ""
+    running = Running(
+        "push",
+        tally.parts,
+        names=[push.to.familiar],
+        count=lambda: 1,
+        received=lambda: 0,
+        registry=push.to.domain,
+        client="stowage push-all",
+    )
+    stream = push_image(replace(engine, tally=tally), push.name, to=push.to, credentials=credentials)
+    with transfers.running(running), closing(stream):
         for progress in stream:
+            running.check()
             line.show(f"{count}: {push.name.familiar} {_shown(progress)}")
             if progress.aux and "manifestPushedInsteadOfIndex" in progress.aux:
                 note = " (only the platform that is here)"

@@ -40,8 +40,8 @@ def page_family() -> Response:
     part, numbers = _cut(members, query["page"])
     branches = [branch_of(member, children=part)] if member else [branch_of(each) for each in part]
     above = ancestors_of(member) if member else []
-    facts = {"branches": branches, "above": above, "largest": largest_of(branches), "left_out": family.left_out, "given": query}
-    return render("family.html", link=_link(query), **facts, **numbers)
+    facts: dict[str, Any] = {"branches": branches, "above": above, "largest": largest_of(branches), "left_out": family.left_out}
+    return render("family.html", given=query, link=_link(query), **facts, **numbers)
 
 
 def _cut(members: list[Member], page: int) -> tuple[list[Member], dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from stowage.blueprints.access import visible
@@ -37,5 +39,5 @@ def page_image(name: str) -> Response:
     shown = inspect_image(engine, str(entry.id), platform=platform)
     layers = read_layers(engine, str(entry.id), platform=platform)
     attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
-    given = {"name": name, "platform": platform, "predicates": read_predicate_types(engine, attestations)}
+    given: dict[str, Any] = {"name": name, "platform": platform, "predicates": read_predicate_types(engine, attestations)}
     return render("image.html", entry=entry, shown=shown, layers=layers, unique=unique_bytes, **given)

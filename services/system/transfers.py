@@ -10,7 +10,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from stowage.services.errors import Ended, EngineError, NotFound
@@ -108,18 +109,19 @@ class Transfers:
         self._is_watched = False
         self._due = 0.0
 
-    def begin(self, running: Running) -> None:
-        """Show a transfer from now on."""
+    @contextmanager
+    def running(self, running: Running) -> Iterator[None]:
+        """Show a transfer while the context is open."""
         with self._lock:
             self._running[running.id] = running
             if not self._is_watched:
                 self._is_watched, self._process = True, self._process or secrets.token_hex(8)
                 threading.Thread(target=self._watch, name="transfers", daemon=True).start()
-
-    def close(self, running: Running) -> None:
-        """A transfer is over."""
-        with self._lock:
-            del self._running[running.id]
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[running.id]
 
     def find(self) -> list[Transfer]:
         """Every transfer, the oldest first. Those of this process are as they are now, others as they were at most two seconds ago."""

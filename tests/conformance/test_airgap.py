@@ -19,7 +19,9 @@ from tests.conformance.conftest import REPOSITORY, STOWAGE, Service, needs
 from tests.conformance.test_pull import digest_at
 from tests.conformance.test_registry_auth import PASSWORD, registry_that_wants_a_login
 from tests.fake_registry import FakeRegistry
+from tests.fake_registry.uploads import UploadFault
 from tests.ports import free_port
+from tests.waiting import poll
 
 BASE = make_layer("base", 3 << 20)
 
@@ -159,6 +161,33 @@ def test_an_interrupted_push_sends_the_rest(service: Service, tmp_path: Path) ->
         assert not [request for request in there.asked("POST", "PUT", "PATCH") if "team/a" in request]
         assert sent <= set(there.blobs)
         assert {("team/a", "1"), ("team/b", "1")} <= there.manifests.keys()
+
+
+@pytest.fixture
+def writable(tmp_path: Path) -> Iterator[Service]:
+    """A service whose page can end transfers."""
+    running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_UI": "write"})
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_push_of_all_is_one_of_the_transfers_and_can_be_ended(writable: Service, tmp_path: Path) -> None:
+    put(writable, "docker.io/team/a:1", "a")
+    url = f"http://127.0.0.1:{writable.port}/stowage/transfers"
+    with FakeRegistry().serve() as there:
+        there.uploads.faults = [UploadFault.STALLED]
+        environment = {**os.environ, "STOWAGE_ROOT": str(writable.root), "DOCKER_CONFIG": str(tmp_path)}
+        command = [*STOWAGE, "push-all", "--to", there.host]
+        with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            poll(lambda: json.load(urllib.request.urlopen(url)) != [])
+            (transfer,) = json.load(urllib.request.urlopen(url))
+            assert (transfer["Operation"], transfer["Client"]) == ("push", "stowage push-all")
+            assert transfer["Images"] == [f"{there.host}/team/a:1"]
+            urllib.request.urlopen(urllib.request.Request(f"{url}/{transfer['Id']}", method="DELETE"))
+            _, errors = process.communicate(timeout=60)
+        there.resume.set()
+    assert (process.returncode, "this push was ended by an administrator" in errors) == (1, True)
 
 
 @pytest.mark.parametrize("keep", ["auths", "credsStore", "credHelpers"])

@@ -42,11 +42,8 @@ def writable_pull(writable: Flask) -> Iterator[Running]:
 def test_a_transfer_without_a_name_has_what_is_known(app: Flask, client: FlaskClient, operation: str, words: str) -> None:
     transfers: Transfers = app.extensions[TRANSFERS]
     running = Running(operation, Parts(), names=[], count=lambda: 0, received=lambda: 1_000_000, length=4_000_000)
-    transfers.begin(running)
-    try:
+    with transfers.running(running):
         assert words in client.get("/ui/activity").text
-    finally:
-        transfers.close(running)
 
 
 def test_times_are_for_people_with_the_exact_ones_as_titles(client: FlaskClient, engine: Engine) -> None:
@@ -84,9 +81,8 @@ def _running(app: Flask) -> Iterator[Running]:
         registry="docker.io",
         client="Docker-Client/26.1.5",
     )
-    transfers.begin(running)
-    yield running
-    transfers.close(running)
+    with transfers.running(running):
+        yield running
 
 
 def _add_event(engine: Engine, action: str = "pull", name: str = "debian:13", **attributes: str) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,11 +58,10 @@ def running(operation: str = "pull", cut: Callable[[bool], None] = lambda _: Non
 
 @contextmanager
 def shown(transfers: Transfers, *each: Running) -> Iterator[None]:
-    for one in each:
-        transfers.begin(one)
-    yield
-    for one in each:
-        transfers.close(one)
+    with ExitStack() as stack:
+        for one in each:
+            stack.enter_context(transfers.running(one))
+        yield
 
 
 def test_a_process_sees_its_own_transfers_at_once(here: Transfers) -> None:
