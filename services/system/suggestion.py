@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,7 +86,8 @@ def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Sug
     else:
         chosen = _take_largest(candidates, count, wanted)
         _drop_needless(chosen, count, min(wanted, count.freed))
-    more = [image for image in candidates if image not in chosen][:_SHOWN]
+    suggested = set(chosen)
+    more = [image for image in candidates if image not in suggested][:_SHOWN]
     return Suggestion(count.result(chosen), tuple(more), is_partial)
 
 
@@ -135,10 +136,12 @@ def _take_in_order(candidates: Sequence[Digest], count: Count, wanted: int) -> l
 
 def _take_largest(candidates: Sequence[Digest], count: Count, wanted: int) -> list[Digest]:
     """Take images, and groups of images that share something, by what they free for each image."""
-    groups = sorted(_groups(candidates, count), key=lambda group: group.bytes / len(group.images), reverse=True)
+    groups = deque(sorted(_groups(candidates, count), key=lambda group: group.bytes / len(group.images), reverse=True))
+    largest = max((group.bytes for group in groups), default=0)
     chosen: dict[Digest, None] = {}
     while groups and count.freed < wanted:
-        enough = [group for group in groups if group.bytes >= wanted - count.freed]
+        missing = wanted - count.freed
+        enough = [group for group in groups if group.bytes >= missing] if largest >= missing else []
         group = min(enough, key=lambda group: (len(group.images), group.bytes)) if enough else groups[0]
         groups.remove(group)
         for image in group.images:
