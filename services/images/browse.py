@@ -24,12 +24,13 @@ class ImagePage:
     images: tuple[ListedImage, ...]
 
 
-def browse_images(engine: Engine, *, filters: Filters, order: Order, start: int, count: int) -> ImagePage:
+def browse_images(engine: Engine, *, filters: Filters, part: str = "", order: Order, start: int, count: int) -> ImagePage:
     """At most `count` of the images that pass, with their manifests, their shared bytes, and where they come from. Raises as `list_images`.
 
-    Beyond the end it is the last page.
+    With a `part` they have a name that contains it, which no filter of Docker's finds: the `*` of a pattern stops at each `/`. Beyond the
+    end it is the last page.
     """
-    image_filter, ids = find_images(engine, filters, order)
+    image_filter, ids = find_images(engine, filters, order, part=part)
     start = max(0, min(start, (len(ids) - 1) // count * count))
     shown = ids[start : start + count]
     images = read_images(engine, image_filter, shown, shared_size=True, manifests=True, identity=True)

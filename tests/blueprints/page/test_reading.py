@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
 from stowage.services.gc.leases import hold
+from stowage.services.images.layers import read_layers
 from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image
 
@@ -66,6 +67,33 @@ def test_the_list_is_sorted_and_filtered(client: FlaskClient, ids: Ids, query: s
     assert names(show(client, f"/ui/images{query}")) == [name or ids[None] for name in found]
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("?part=app", ["team/app:2", "team/app:1"]),
+        ("?part=m/app:2", ["team/app:2"]),
+        ("?part=docker.io/team", ["team/app:2", "team/app:1"]),
+        ("?part=docker", []),
+        ("?part=*", []),
+        ("?part=_", []),
+        ("?part=app&reference=team/*:1", ["team/app:1"]),
+        ("?label!=number=0&sort=name", ["team/app:1", "team/app:2", None]),
+        ("?until=2000-01-01", []),
+        ("?until=0s&part=base", ["base:1"]),
+    ],
+)
+def test_more_filters(client: FlaskClient, ids: Ids, query: str, found: list[str | None]) -> None:
+    page = show(client, f"/ui/images{query}")
+    assert names(page) == [name or ids[None] for name in found]
+    assert "<details open>" in page and "<details>" in show(client, "/ui/images?reference=base")
+
+
+def test_a_name_that_is_not_whole_can_be_looked_for_in_all_names(client: FlaskClient, ids: Ids) -> None:
+    assert 'Docker compares whole names. <a href="?part=app">' in show(client, "/ui/images?reference=app")
+    assert "whole names" not in show(client, "/ui/images?reference=*pp") + show(client, "/ui/images?label=app")
+    assert "first digits, 8 or more" in show(client, "/ui/images?part=absent")
+
+
 def test_a_long_list_comes_in_pages(client: FlaskClient, engine: Engine) -> None:
     for number in range(53):
         layout = Layout()
@@ -102,7 +130,7 @@ def test_a_form_with_a_mistake_is_shown_again(client: FlaskClient, ids: Ids, pat
 def test_an_error_of_another_page_has_no_form(client: FlaskClient) -> None:
     for path in ("/ui/absent", "/ui/images/absent"):
         answer = client.get(path)
-        assert answer.status_code == 404 and "<form" not in answer.text
+        assert answer.status_code == 404 and answer.text.count("<form") == 1, "the one that finds"
 
 
 def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient, ids: Ids) -> None:
@@ -122,6 +150,46 @@ def test_each_platform_can_be_shown(client: FlaskClient, engine: Engine) -> None
     assert 'href="?platform=linux%2Famd64"' in page and "not stored" in page and "https://spdx.dev/Document" in page
     assert "COPY layer0 /" in show(client, "/ui/images/multi:1?platform=linux/amd64")
     assert client.get("/ui/images/multi:1?platform=linux/s390x").status_code == 404
+
+
+def test_what_docker_prints_is_found(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    image = ids["team/app:1"]
+    layer = read_layers(engine, "team/app:1")[1]
+    put_image(engine, "zipped:1", zipped := Layout(), zipped.image([make_layer("zipped")]))
+    (compressed,) = read_layers(engine, "zipped:1")
+    found = {
+        "team/app:1": "/ui/images/team/app:1",
+        f" {image[7:19]}\n": f"/ui/images/{image[7:19]}",
+        image: f"/ui/images/{image}",
+        f"team/app@{image}": f"/ui/images/team/app@{image}",
+        layer.digest.hex[:12]: f"/ui/layers/{layer.digest}",
+        f"sha256:{layer.digest.hex[:8]}": f"/ui/layers/{layer.digest}",
+        str(layer.digest): f"/ui/layers/{layer.digest}",
+        str(compressed.diff_id): f"/ui/layers/{compressed.digest}",
+        layer.digest.hex[:7]: f"/ui/images?part={layer.digest.hex[:7]}",
+        "app": "/ui/images?part=app",
+        "": "/ui/images?part=",
+        "a*[&#<b>": "/ui/images?part=a%2A%5B%26%23%3Cb%3E",
+    }
+    for text, place in found.items():
+        answer = client.get("/ui/find", query_string={"q": text})
+        assert (answer.status_code, answer.location) == (302, place), text
+        assert client.get(place).status_code == 200
+    for page in ("/ui/", "/ui/images", "/ui/absent"):
+        assert 'action="/ui/find" method="get" role="search"' in client.get(page).text
+
+
+def test_the_beginning_of_a_digest_leads_to_its_layer(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    digest = read_layers(engine, "base:1")[0].digest
+    assert client.get(f"/ui/layers/{digest.hex[:12]}").location == f"/ui/layers/{digest}"
+    for text in (digest.hex[:7], "0123456789ab", "sha256:" + 64 * "0", "nonsense"):
+        answer = client.get(f"/ui/layers/{text}")
+        assert answer.status_code == 404 and f"there is no layer with the digest {text}" in answer.text
+
+
+def test_what_is_no_layer_is_called_a_blob(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, f"/ui/layers/{ids['base:1']}")
+    assert "<h1>Blob <code>" in page and "Images with this blob" in page
 
 
 def test_a_layer_leads_to_its_images(client: FlaskClient, ids: Ids) -> None:
