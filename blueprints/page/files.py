@@ -14,7 +14,7 @@ from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
-from stowage.services.images.browse import find_image
+from stowage.services.images.browse import find_image, name_of
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View, list_files
 
@@ -44,7 +44,6 @@ def page_files(name: str) -> Response:
     layer = str(query["layer"] - 1) if query["layer"] else ""
     entry = find_image(visible(), name)
     found = while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
+    shown = {"entry": entry, "known_as": name_of(entry, name), "found": found, "given": query, "crumbs": crumbs_of(found.path)}
     pages = {"number": query["page"], "pages": max(1, -(-found.total // _PER_PAGE))}
-    return render(
-        "files.html", entry=entry, found=found, given=query, crumbs=crumbs_of(found.path), link=FileLinks(query, order=_ORDER), **pages
-    )
+    return render("files.html", link=FileLinks(query, order=_ORDER), **shown, **pages)

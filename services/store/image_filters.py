@@ -84,9 +84,15 @@ class ImageFilter:
         """The ids of the targets, in the order of a list; a few may turn out not to pass when they are read."""
         if self.names is None:
             return tx.targets.find(self.selection, order)
-        named = tx.targets.names(self.names.prefixes, self.selection, self.names.likes)
-        among = {target for name, target in named if self.names.match(name)}
-        return tx.targets.find(replace(self.selection, among=among), order)
+        return tx.targets.find(replace(self.selection, among=set(self.find_names(tx, self.names))), order)
+
+    def find_names(self, tx: Transaction, names: NamePatterns) -> dict[str, str]:
+        """The first name that matches of each target that has one, by the text of the target's digest."""
+        found: dict[str, str] = {}
+        for name, target in tx.targets.names(names.prefixes, self.selection, names.likes):
+            if names.match(name):
+                found[target] = min(name, found.get(target, name))
+        return found
 
     def read(self, tx: Transaction, ids: Iterable[int]) -> list[Target]:
         """The targets that pass, each with those of its records that do."""

@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 from stowage.services.engine import Engine
 from stowage.services.gc.leases import hold
 from stowage.services.images.layers import read_layers
+from stowage.services.images.tag import tag_image
 from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, make_layer, partial_layout, put_image
 
 Ids = dict[str | None, str]
@@ -142,6 +144,22 @@ def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient
     assert "/ui/delete" not in page and "/ui/tag" not in page
     for name in (ids["team/app:1"], ids["team/app:1"][7:19]):
         assert "COPY layer1 /" in show(client, f"/ui/images/{name}")
+
+
+def test_an_image_has_the_name_that_was_asked_for(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    for number in range(6):
+        tag_image(engine, "team/app:2", Reference.parse(f"aaa:{number}"))
+    page = show(client, "/ui/images/team/app:2")
+    assert "<h1><bdi>team/app:2</bdi></h1>" in page and "<title>team/app:2 " in page
+    assert 'also <a href="/ui/images/aaa:0">' in page and "2 more</a>" in page
+    for link in ("/ui/files/team/app:2", "/ui/difference?right=team%2Fapp%3A2", "/ui/family?of=team%2Fapp%3A2"):
+        assert f'href="{link}' in page
+    assert "<h1><bdi>team/app:2</bdi></h1>" in show(client, "/ui/files/team/app:2")
+    assert "<h1><bdi>aaa:0</bdi></h1>" in show(client, f"/ui/images/{ids['team/app:2'][7:19]}")
+    assert client.get("/ui/difference?right=team/app:2&previous=1").location == "/ui/difference?left=team%2Fapp%3A1&right=team%2Fapp%3A2"
+    assert "<bdi>team/app:2</bdi>" in show(client, "/ui/family?of=team/app:2")
+    assert "<bdi>team/app:2</bdi>" in show(client, "/ui/family?reference=team/*")
+    assert "<bdi>aaa:3</bdi>" in show(client, "/ui/family?reference=aaa:[345]")
 
 
 def test_each_platform_can_be_shown(client: FlaskClient, engine: Engine) -> None:
