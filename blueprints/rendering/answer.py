@@ -49,6 +49,7 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.filters |= {
     "text": text.shown,
+    "name": text.named,
     "plain": text.plain,
     "size": words.size,
     "number": words.number,
