@@ -31,10 +31,33 @@ def names(page: str) -> list[str]:
 
 
 def test_an_empty_store_has_pages(client: FlaskClient) -> None:
-    assert "There are no images." in show(client, "/ui/")
+    assert "There are no images yet" in show(client, "/ui/")
     assert "No image matches." in show(client, "/ui/images")
     assert "There are no images with layers." in show(client, "/ui/family")
     assert "There is no such image." in show(client, "/ui/free")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "shown"),
+    [
+        pytest.param("http://127.0.0.1:2375", True, id="a loopback address"),
+        pytest.param("http://localhost:2375", True, id="its name"),
+        pytest.param("http://[::1]:2375", True, id="of IPv6"),
+        pytest.param("http://localhost", False, id="a proxy"),
+        pytest.param("https://localhost:2376", False, id="a proxy with TLS"),
+    ],
+)
+def test_an_empty_store_says_how_to_begin(client: FlaskClient, base_url: str, shown: bool) -> None:
+    page = client.get("/ui/", base_url=base_url).text
+    assert "docker pull" in page and "docker load" in page
+    assert "<svg" not in page.partition("<main")[2].replace('<svg class="swatch"', "") and "What can I delete?" not in page
+    assert (f"export DOCKER_HOST=tcp://{base_url.partition('//')[2]}" in page) == shown
+    assert "tcp://" not in client.get("/ui/", base_url=base_url, environ_overrides={"REMOTE_ADDR": ""}).text, "of a proxy at the socket"
+
+
+def test_a_store_with_images_does_not_say_how_to_begin(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, "/ui/")
+    assert "no images yet" not in page and "STOWAGE_LISTING_BYTES" in page
 
 
 def test_the_overview_names_what_is_large_and_what_is_shared(client: FlaskClient, ids: Ids) -> None:
@@ -150,16 +173,16 @@ def test_an_image_has_the_name_that_was_asked_for(client: FlaskClient, engine: E
     for number in range(6):
         tag_image(engine, "team/app:2", Reference.parse(f"aaa:{number}"))
     page = show(client, "/ui/images/team/app:2")
-    assert "<h1><bdi>team/app:2</bdi></h1>" in page and "<title>team/app:2 " in page
+    assert '<h1><bdi class="name">team/<wbr>app<wbr>:2</bdi></h1>' in page and "<title>team/app:2 " in page
     assert 'also <a href="/ui/images/aaa:0">' in page and "2 more</a>" in page
     for link in ("/ui/files/team/app:2", "/ui/difference?right=team%2Fapp%3A2", "/ui/family?of=team%2Fapp%3A2"):
         assert f'href="{link}' in page
-    assert "<h1><bdi>team/app:2</bdi></h1>" in show(client, "/ui/files/team/app:2")
-    assert "<h1><bdi>aaa:0</bdi></h1>" in show(client, f"/ui/images/{ids['team/app:2'][7:19]}")
+    assert '<h1><bdi class="name">team/<wbr>app<wbr>:2</bdi></h1>' in show(client, "/ui/files/team/app:2")
+    assert '<h1><bdi class="name">aaa<wbr>:0</bdi></h1>' in show(client, f"/ui/images/{ids['team/app:2'][7:19]}")
     assert client.get("/ui/difference?right=team/app:2&previous=1").location == "/ui/difference?left=team%2Fapp%3A1&right=team%2Fapp%3A2"
-    assert "<bdi>team/app:2</bdi>" in show(client, "/ui/family?of=team/app:2")
-    assert "<bdi>team/app:2</bdi>" in show(client, "/ui/family?reference=team/*")
-    assert "<bdi>aaa:3</bdi>" in show(client, "/ui/family?reference=aaa:[345]")
+    assert ">team/<wbr>app<wbr>:2</bdi>" in show(client, "/ui/family?of=team/app:2")
+    assert ">team/<wbr>app<wbr>:2</bdi>" in show(client, "/ui/family?reference=team/*")
+    assert ">aaa<wbr>:3</bdi>" in show(client, "/ui/family?reference=aaa:[345]")
 
 
 def test_each_platform_can_be_shown(client: FlaskClient, engine: Engine) -> None:
@@ -222,11 +245,11 @@ def test_the_family_is_a_tree(client: FlaskClient, engine: Engine) -> None:
         layout = Layout()
         put_image(engine, name, layout, layout.image(map(make_layer, layers)))
     page = show(client, "/ui/family")
-    depths = [page[: page.index(f"<bdi>{name}</bdi>")].count("<ul>") for name in ("base:1", "tools:1", "app:1")]
+    depths = [page[: page.index(f">{name}<wbr>:1</bdi>")].count("<ul>") for name in ("base", "tools", "app")]
     assert depths == [1, 2, 3]
     assert "other:1" not in show(client, "/ui/family?reference=tools")
     of = show(client, "/ui/family?of=tools:1")
-    assert of.index("Built on") < of.index("base:1") < of.index("tools:1") < of.index("app:1")
+    assert of.index("Built on") < of.index("base<wbr>:1") < of.index("tools<wbr>:1") < of.index("app<wbr>:1")
 
 
 def test_more_children_than_fit_are_a_link_away(client: FlaskClient, engine: Engine) -> None:
