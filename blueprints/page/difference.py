@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, redirect
+from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
@@ -54,9 +54,12 @@ def page_difference() -> ResponseReturnValue:
     platforms = {side: query[side] for side in ("left_platform", "right_platform")}
     found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
     total = found.files.total if found.files else 0
-    pages = {"number": query["page"], "pages": max(1, -(-total // _PER_PAGE))}
+    pages = max(1, -(-total // _PER_PAGE))
+    link = FileLinks(query, order=_ORDER)
+    if query["page"] > pages:
+        return redirect(request.path + link.to(page=pages))
     crumbs = crumbs_of(found.files.path if found.files else "")
-    return render("difference.html", found=found, given=query, crumbs=crumbs, link=FileLinks(query, order=_ORDER), **pages)
+    return render("difference.html", found=found, given=query, crumbs=crumbs, link=link, number=query["page"], pages=pages)
 
 
 def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:

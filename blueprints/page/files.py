@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from flask import Blueprint, Response
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
@@ -37,13 +38,16 @@ class FilesQuery(QuerySchema):
 
 
 @blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, pace="computing")
-def page_files(name: str) -> Response:
+def page_files(name: str) -> ResponseReturnValue:
     """GET /ui/files/{name}."""
     query = load_query()
     listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * _PER_PAGE, limit=_PER_PAGE)
     layer = str(query["layer"] - 1) if query["layer"] else ""
     entry = find_image(visible(), name)
     found = while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
+    pages = max(1, -(-found.total // _PER_PAGE))
+    link = FileLinks(query, order=_ORDER)
+    if query["page"] > pages:
+        return redirect(request.path + link.to(page=pages))
     shown = {"entry": entry, "known_as": name_of(entry, name), "found": found, "given": query, "crumbs": crumbs_of(found.path)}
-    pages = {"number": query["page"], "pages": max(1, -(-found.total // _PER_PAGE))}
-    return render("files.html", link=FileLinks(query, order=_ORDER), **shown, **pages)
+    return render("files.html", link=link, number=query["page"], pages=pages, **shown)
