@@ -138,6 +138,8 @@ def test_a_table_that_is_cut_shows_it_and_is_scrolled_by_keyboard(shown: Service
 def test_the_list_is_sorted_and_filtered_by_mouse(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/images"))
     names = "tbody th a"
+    sign = "return getComputedStyle(document.querySelector('thead th:not([aria-sort]) a'), '::after').content"
+    assert "↕" in browser.execute_script(sign), "one sees before hovering that it sorts"
     follow(browser, By.LINK_TEXT, "Size")
     assert texts(browser, names)[:2] == ["team/app:2", "team/app:1"]
     follow(browser, By.PARTIAL_LINK_TEXT, "Size")
