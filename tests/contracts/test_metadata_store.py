@@ -196,24 +196,6 @@ class TestGraph:
                 tx.graph.add_layer(digest(label), LayerFacts(digest("tar"), 9))
             assert tx.graph.by_diff_id([digest("tar"), digest("unknown")]) == {digest("tar"): digest("gzip")}
 
-    @pytest.mark.parametrize("digits", [8, 12, 64])
-    def test_a_blob_is_found_by_the_beginning_of_its_digest_and_a_layer_by_that_of_its_diff_id(
-        self, store: MetadataStore, digits: int
-    ) -> None:
-        def beginning(label: str) -> str:
-            return str(digest(label))[: len("sha256:") + digits]
-
-        with store.write() as tx:
-            add_image(tx, "m", ["l", "k"])
-            add_blobs(tx, ["again"])
-            tx.graph.add_layer(digest("again"), LayerFacts(digest("l.tar"), 9))
-            for label in ("m", "l", "m.config"):
-                assert tx.graph.by_prefix(beginning(label)) == [digest(label)]
-            assert tx.graph.by_prefix(beginning("k.tar")) == [digest("k")]
-            assert tx.graph.by_prefix(beginning("l.tar")) == [min(digest("l"), digest("again"), key=str)]
-            assert tx.graph.by_prefix(beginning("absent")) == []
-            assert len(tx.graph.by_prefix("sha256:")) == 2
-
     def test_content_size_counts_each_present_blob_once_and_follows_an_index(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_image(tx, "amd64", ["base", "own"])
