@@ -107,7 +107,7 @@ def _wrap(app: Flask, config: Config, metrics: Metrics | None) -> None:
     """Wrap the application in its middlewares, the outermost last."""
     routes = app.wsgi_app
     wsgi: WSGIApplication = GoServer(VersionPrefix(routes))
-    wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts)
+    wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts, has_page=config.page != "off")
     if not config.allow_insecure_tcp:
         wsgi = PeerGuard(wsgi)
     app.extensions[REQUEST_LOG] = log = RequestLog(HealthAddress(wsgi, routes), config.slow_request, metrics)

@@ -59,7 +59,7 @@ def _engine_error(error: errors.EngineError) -> Response:
     if below_json_errors():
         headers = {"X-Content-Type-Options": "nosniff"}
         return Response(f"{error}\n", status, headers=headers, content_type="text/plain; charset=utf-8")
-    return _message(status, str(error))
+    return _message(status, str(error), error)
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -75,7 +75,7 @@ def _unexpected_error(error: Exception) -> Response:
     return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error")
 
 
-def _message(status: int, message: str) -> Response:
+def _message(status: int, message: str, error: errors.EngineError | None = None) -> Response:
     if is_page(request.path) and has_page():
-        return render_error(status, message)
+        return render_error(status, message, error)
     return Response(orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE), status, content_type=JSON)

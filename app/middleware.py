@@ -11,9 +11,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import orjson
 from flask import Flask, Response, request
 
-from stowage.blueprints.rendering.answer import PAGE_HEADERS
+from stowage.blueprints.rendering.answer import HTML, PAGE_HEADERS, render_refusal
 from stowage.blueprints.routing import is_own, is_page
 from stowage.blueprints.versioning import MAX_API_VERSION, split_version
 from stowage.origin import is_known_host, is_own_origin
@@ -31,11 +32,9 @@ _SCHEMES = ("http", "https")
 _PLAIN_TCP = ("http",)
 _FOREIGN_SITES = ("cross-site", "same-site")
 """Values of Sec-Fetch-Site, which browsers send to services on this machine and over TLS: https://www.w3.org/TR/fetch-metadata/."""
-_FOREIGN_ORIGIN = (
-    b'{"message":"the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"}\n'
-)
-_FOREIGN_PAGE = b'{"message":"the Sec-Fetch-Site or Sec-Purpose header says that a foreign web page may have sent this request"}\n'
-_FOREIGN_HOST = b'{"message":"the Host header does not name this service; STOWAGE_HOSTS lists further names of it"}\n'
+_FOREIGN_ORIGIN = "the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"
+_FOREIGN_PAGE = "the Sec-Fetch-Site or Sec-Purpose header says that a foreign web page may have sent this request"
+_FOREIGN_HOST = "the Host header does not name this service; STOWAGE_HOSTS lists further names of it"
 
 
 def register_headers(app: Flask) -> None:
@@ -64,23 +63,29 @@ class HostGuard:
     After DNS rebinding, a page has this service's address as its own. Its Origin then equals its Host, and only the Host gives it away.
     Over TLS there can be no such page, since no certificate of this service has its name. On a unix socket the Host is not checked for
     Docker's clients: the proxy or tunnel in front of it knows under which names it is reached, and this service does not. Our own paths are
-    for browsers and scripts, so there it is checked on every transport.
+    for browsers and scripts, so there it is checked on every transport. Under the path of the page, if there is one, the refusal is HTML.
     """
 
-    def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str]) -> None:
-        self._application, self._named = application, named
+    def __init__(self, application: WSGIApplication, bound: Collection[str], named: Collection[str], *, has_page: bool = True) -> None:
+        self._application, self._named, self._has_page = application, named, has_page
         known = {*(host.lower() for host in bound), *named}
         self._is_known = lru_cache(_HOSTS)(lambda header: is_known_host(header, known))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         schemes, host, origin = _schemes(environ), environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if origin is not None and not is_own_origin(origin, host, schemes, self._named):
-            return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_ORIGIN)
+            return self._refuse(environ, start_response, _FOREIGN_ORIGIN)
         if origin is None and _may_be_foreign(environ) and not _is_link(environ):
-            return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_PAGE)
+            return self._refuse(environ, start_response, _FOREIGN_PAGE)
         if not self._is_known(host) and (schemes == _PLAIN_TCP or is_own(clean_path(split_version(environ["PATH_INFO"])[1]))):
-            return answer_plainly(environ, start_response, "403 Forbidden", _FOREIGN_HOST)
+            return self._refuse(environ, start_response, _FOREIGN_HOST)
         return self._application(environ, start_response)
+
+    def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse, message: str) -> Iterable[bytes]:
+        if self._has_page and is_page(clean_path(environ["PATH_INFO"])):
+            return answer_plainly(environ, start_response, "403 Forbidden", render_refusal(message), HTML, PAGE_HEADERS.items())
+        body = orjson.dumps({"message": message}, option=orjson.OPT_APPEND_NEWLINE)
+        return answer_plainly(environ, start_response, "403 Forbidden", body)
 
 
 class GoServer:

@@ -111,6 +111,8 @@ def requests(images: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "prune, finds nothing", [("POST", "/v1.45/images/prune")]
     yield "freed by 2 images", [("GET", f"/stowage/disk/freed?image={image}&image={name(0)}:1")]
     yield "page, one image", [("GET", f"/ui/images/{image}")]
+    yield "page, find a digest", [("GET", f"/ui/find?q={Digest.of(f'layer {last}'.encode()).hex[:12]}")]
+    yield "page, find a diff_id", [("GET", f"/ui/layers/{Digest.of(Digest.of(f'layer {last}'.encode()).hex.encode()).hex[:12]}")]
     yield "page, what to delete", [("GET", "/ui/free?want=1GB")]
     yield "page, overview", [("GET", "/ui/")]
     yield "page, images by size", [("GET", "/ui/images?sort=-size")]

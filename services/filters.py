@@ -23,7 +23,7 @@ _MOST_TEXT = 64 << 10
 """Limit of characters in the filters of a request."""
 _MOST_VALUES = 1000
 """Limit of values in the filters of a request: each is compared with every image."""
-_MOST_GLOB = 1024
+MOST_GLOB = 1024
 """Limit of characters in a glob; a name has less than 400."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -123,8 +123,8 @@ def compile_glob(pattern: str) -> re.Pattern[str] | None:
     `*` and `?` stop at "/", `[a-z]` and `[^a-z]` do not. What follows a `*` is matched at the first place where it fits, without
     backtracking, as in Go. So the time stays linear. Raises InvalidParameter for a glob that is longer than any that a name needs.
     """
-    if len(pattern) > _MOST_GLOB:
-        raise InvalidParameter(f"invalid filter: a pattern of {len(pattern)} characters, more than {_MOST_GLOB}")
+    if len(pattern) > MOST_GLOB:
+        raise InvalidParameter(f"invalid filter: a pattern of {len(pattern)} characters, more than {MOST_GLOB}")
     chunks = [""]
     position = 0
     while position < len(pattern):

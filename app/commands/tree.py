@@ -73,11 +73,11 @@ def _branches(member: Member) -> str:
 
 
 def _name(member: Member) -> str:
-    """The first names of a few images, and how many there are besides."""
+    """The names of a few images, and how many there are besides."""
     more = len(member.images) - _NAMED
     return ", ".join(map(_name_of, member.images[:_NAMED])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _name_of(image: Relative) -> str:
-    """Its first name, or its ID as Docker shortens it."""
+    """Its name, or its ID as Docker shortens it."""
     return image.name or image.digest.partition(":")[2][:12]

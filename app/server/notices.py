@@ -47,7 +47,8 @@ def notify_ready(config: Config, listeners: Iterable[BaseSocket], images: int | 
     use = docker_environment(binds, tls=config.tls)
     if not sys.stderr.isatty():
         probes = f"; health on {', '.join(map(str, health))}" if health else ""
-        _log.info("Stowage %s is ready on %s%s; %s %s%s; %s", VERSION, ", ".join(map(str, binds)), probes, kind, place, holds, use)
+        page = f"; page {_page_url(tcp, tls=config.tls)}" if config.page != "off" and (tcp := _tcp_of(binds)) else ""
+        _log.info("Stowage %s is ready on %s%s; %s %s%s; %s%s", VERSION, ", ".join(map(str, binds)), probes, kind, place, holds, use, page)
         return
     address = "\n            ".join(map(str, binds))
     probes = f"Health    {', '.join(map(str, health))}\n  " if health else ""
@@ -76,10 +77,14 @@ def _reached(bind: Bind) -> Bind:
 
 def _way_to_page(binds: list[Bind], *, tls: bool) -> str:
     """The address of the page, or else how to start the service so that there is one: browsers do not open unix sockets."""
-    tcp = next((bind for bind in binds if bind.path is None), None)
+    tcp = _tcp_of(binds)
     if tcp is None:
         return f"stop it, run this, and open {_page_url(_FOR_BROWSERS, tls=tls)}\n            {_command_with(binds)}"
     return _page_url(tcp, tls=tls)
+
+
+def _tcp_of(binds: list[Bind]) -> Bind | None:
+    return next((bind for bind in binds if bind.path is None), None)
 
 
 def _page_url(bind: Bind, *, tls: bool) -> str:

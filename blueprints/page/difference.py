@@ -13,7 +13,7 @@ from marshmallow import fields
 from stowage.blueprints.access import visible
 from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.rendering.answer import PAGE, render
-from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
+from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
@@ -24,7 +24,6 @@ from stowage.services.images.files import View
 
 blueprint = Blueprint("page_difference", __name__)
 
-_PER_PAGE = 100
 _ORDER = "-growth"
 _SIBLINGS = 20
 
@@ -53,10 +52,8 @@ def page_difference() -> ResponseReturnValue:
         return _choose(query, left or right)
     platforms = {side: query[side] for side in ("left_platform", "right_platform")}
     found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
-    total = found.files.total if found.files else 0
-    pages = {"number": query["page"], "pages": max(1, -(-total // _PER_PAGE))}
-    crumbs = crumbs_of(found.files.path if found.files else "")
-    return render("difference.html", found=found, given=query, crumbs=crumbs, link=FileLinks(query, order=_ORDER), **pages)
+    total, crumbs = (found.files.total, crumbs_of(found.files.path)) if found.files else (0, crumbs_of(""))
+    return render_files("difference.html", total=total, given=query, order=_ORDER, found=found, crumbs=crumbs)
 
 
 def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
@@ -71,5 +68,5 @@ def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
 
 
 def _listing(query: dict[str, Any]) -> Listing:
-    flat, offset = query["view"] is View.FLAT, (query["page"] - 1) * _PER_PAGE
-    return Listing(query["path"], flat, query["search"], query["sort"], offset, _PER_PAGE)
+    flat, offset = query["view"] is View.FLAT, (query["page"] - 1) * FILES_PER_PAGE
+    return Listing(query["path"], flat, query["search"], query["sort"], offset, FILES_PER_PAGE)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
-from flask import Blueprint, Response
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.leaving import while_wanted
-from stowage.blueprints.rendering.answer import PAGE, render
-from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
+from stowage.blueprints.rendering.answer import PAGE
+from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
-from stowage.services.images.browse import find_image
+from stowage.services.images.browse import find_image, name_of
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View, list_files
 
 blueprint = Blueprint("page_files", __name__)
 
-_PER_PAGE = 100
 _ORDER = "-size"
 
 
@@ -37,14 +37,14 @@ class FilesQuery(QuerySchema):
 
 
 @blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, pace="computing")
-def page_files(name: str) -> Response:
+def page_files(name: str) -> ResponseReturnValue:
     """GET /ui/files/{name}."""
     query = load_query()
-    listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * _PER_PAGE, limit=_PER_PAGE)
+    listing = Listing(
+        query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * FILES_PER_PAGE, limit=FILES_PER_PAGE
+    )
     layer = str(query["layer"] - 1) if query["layer"] else ""
     entry = find_image(visible(), name)
     found = while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
-    pages = {"number": query["page"], "pages": max(1, -(-found.total // _PER_PAGE))}
-    return render(
-        "files.html", entry=entry, found=found, given=query, crumbs=crumbs_of(found.path), link=FileLinks(query, order=_ORDER), **pages
-    )
+    shown = {"entry": entry, "known_as": name_of(entry, name), "found": found, "crumbs": crumbs_of(found.path)}
+    return render_files("files.html", total=found.total, given=query, order=_ORDER, **shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response
+from marshmallow import fields
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
@@ -12,7 +13,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.services.images.attestations import read_predicate_types
-from stowage.services.images.browse import find_image, stored_platform
+from stowage.services.images.browse import find_image, name_of, stored_platform
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.layers import read_layers
 from stowage.services.metadata.summary import ManifestKind
@@ -25,19 +26,28 @@ _ATTESTATIONS = 100
 
 
 class ImageQuery(QuerySchema):
-    """The platform that is shown; by default the one that lists show, or another one if only that is stored."""
+    """The platform that is shown, by default the one that lists show, or another one if only that is stored; `done` is what a form has just
+    done.
+    """
 
+    done = fields.String(load_default="")
     platform = PlatformSpecifier(load_default=None)
 
 
 @blueprint.get("/ui/images/<path:name>", query=ImageQuery, answer=PAGE, pace="quick")
 def page_image(name: str) -> Response:
     """GET /ui/images/{name}."""
-    engine, platform = visible(), load_query()["platform"]
+    engine, query = visible(), load_query()
+    platform = query["platform"]
     entry = find_image(engine, name)
     platform = platform or stored_platform(engine, entry)
     shown = inspect_image(engine, str(entry.id), platform=platform)
     layers = read_layers(engine, str(entry.id), platform=platform)
     attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
-    given: dict[str, Any] = {"name": name, "platform": platform, "predicates": read_predicate_types(engine, attestations)}
+    given: dict[str, Any] = {
+        "known_as": name_of(entry, name),
+        "done": query["done"],
+        "platform": platform,
+        "predicates": read_predicate_types(engine, attestations),
+    }
     return render("image.html", entry=entry, shown=shown, layers=layers, unique=unique_bytes, **given)

@@ -14,7 +14,7 @@ from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Bytes, Count, DockerBool
-from stowage.services.filters import Filters
+from stowage.services.filters import Filters, is_glob
 from stowage.services.images.browse import browse_images
 from stowage.services.metadata.records import Order, SortKey
 from stowage.services.system.disk import unique_bytes
@@ -22,7 +22,7 @@ from stowage.services.system.disk import unique_bytes
 blueprint = Blueprint("page_images", __name__)
 
 _PER_PAGE = 50
-_FILTERS = ("reference", "label", "before", "since")
+_FILTERS = ("reference", "label", "label!", "before", "since", "until")
 
 
 class _Sort(fields.Field[Order]):
@@ -34,12 +34,17 @@ class _Sort(fields.Field[Order]):
 
 
 class ImagesQuery(QuerySchema):
-    """The filters of `docker image ls`; those that are empty do not count. `done` is what has just been done, and `freed` its bytes."""
+    """The filters of `docker image ls`, and `part`, a part of a name; those that are empty do not count. `done` is what has just been done,
+    and `freed` its bytes.
+    """
 
     reference = fields.String(load_default="")
+    part = fields.String(load_default="")
     label = fields.String(load_default="")
+    label_not = fields.String(data_key="label!", attribute="label!", load_default="")
     before = fields.String(load_default="")
     since = fields.String(load_default="")
+    until = fields.String(load_default="")
     dangling = DockerBool(load_default=False)
     sort = _Sort(load_default=Order())
     page = Count(load_default=1, most=1_000_000)
@@ -51,14 +56,20 @@ class ImagesQuery(QuerySchema):
 def page_images() -> Response:
     """GET /ui/images."""
     query = load_query()
-    start = (query["page"] - 1) * _PER_PAGE
-    found = browse_images(visible(), filters=_filters(query), order=query["sort"], start=start, count=_PER_PAGE)
+    start, part = (query["page"] - 1) * _PER_PAGE, query["part"].strip()
+    found = browse_images(visible(), filters=_filters(query), part=part, order=query["sort"], start=start, count=_PER_PAGE)
     order = query["sort"]
     sort = "-" * order.descending + order.key
-    shown = {name: query[name] for name in _FILTERS if query[name]} | ({"dangling": "true"} if query["dangling"] else {})
+    shown = {name: query[name] for name in ("part", *_FILTERS) if query[name]} | ({"dangling": "true"} if query["dangling"] else {})
     links = {"filters": _query(shown), "all": _query(shown | {"sort": sort})}
     pages: dict[str, Any] = {"number": found.start // _PER_PAGE + 1, "pages": -(-found.total // _PER_PAGE)}
-    return render("images.html", found=found, given=query, sort=sort, links=links, unique=unique_bytes, **pages)
+    return render("images.html", found=found, given=query, sort=sort, links=links, part=_part(query), unique=unique_bytes, **pages)
+
+
+def _part(query: Mapping[str, Any]) -> str:
+    """What to look for in all names instead of a name that is whole."""
+    reference: str = query["reference"].strip()
+    return "" if is_glob(reference) else reference
 
 
 def _filters(query: Mapping[str, Any]) -> Filters:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, redirect
+from flask.typing import ResponseReturnValue
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Count
+from stowage.services.errors import BlobNotFound
+from stowage.services.images.find import find_blob
 from stowage.services.images.layers import read_layer_users
-from stowage.services.oci.digest import Digest
 
 blueprint = Blueprint("page_layer", __name__)
 
@@ -22,8 +24,15 @@ class PageQuery(QuerySchema):
 
 
 @blueprint.get("/ui/layers/<path:digest>", query=PageQuery, answer=PAGE, pace="listing")
-def page_layer(digest: str) -> Response:
-    """GET /ui/layers/{digest}."""
+def page_layer(digest: str) -> ResponseReturnValue:
+    """GET /ui/layers/{digest}: the digits that docker prints, or a diff_id, lead to the whole digest."""
+    found = find_blob(visible(), digest)
+    if found is None:
+        raise BlobNotFound(
+            f"there is no layer with the digest {digest}; its first digits are enough, 8 or more, if no other begins with them"
+        )
+    if str(found) != digest:
+        return redirect(f"/ui/layers/{found}")
     start = (load_query()["page"] - 1) * _PER_PAGE
-    layer = read_layer_users(visible(), Digest.parse(digest), start=start, count=_PER_PAGE)
+    layer = read_layer_users(visible(), found, start=start, count=_PER_PAGE)
     return render("layer.html", layer=layer, number=layer.start // _PER_PAGE + 1, pages=-(-layer.users // _PER_PAGE))

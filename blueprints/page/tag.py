@@ -39,7 +39,7 @@ def page_tag() -> ResponseReturnValue:
     if request.method == "GET":
         return render("tag.html", entry=find_image(visible(), form["image"]), name=name.familiar, now_named=_named(name.familiar))
     tag_image(changeable(form["token"]), form["image"], name)
-    return redirect(f"/ui/images/{quote(name.familiar, safe='/:@')}", 303)
+    return redirect(f"/ui/images/{quote(name.familiar, safe='/:@')}?done=tagged", 303)
 
 
 def _named(name: str) -> ListedImage | None:

@@ -5,8 +5,9 @@ A section is added to the page in three steps:
 1. One file in `blueprints/page/`, with a blueprint named after its view. The view takes its engine from `access.visible`, calls one service
    and returns `render("NAME.html", ...)` (`answer.py`).
 2. `blueprints/page/templates/NAME.html` extends `base.html` and fills the blocks `title` and `content`. Text from images passes through
-   the filter `text`, which bounds it and shows control characters: `{{ label | text }}`. In an attribute it is `{{ label | plain }}`.
-   Sizes are `{{ bytes | size }}`, times `{{ seconds | age }}`. The macros of `macros.html` draw tables' headings, digests and bars.
+   the filter `text`, which bounds it and shows control characters: `{{ label | text }}`. In an attribute it is `{{ label | plain }}`; the
+   name of an image is `{{ name | name }}`, where lines break well. Sizes are `{{ bytes | size }}`, times `{{ seconds | age }}`. The macros
+   of `macros.html` draw tables' headings, digests and bars.
 3. A line in `base.html` if it belongs into the navigation, or in `image_sections.html` if it is a part of one image. A new file of rules
    is not needed: `static/page.css` has classes for tables, cards, bars, notes and buttons.
 

@@ -17,10 +17,11 @@ from stowage.blueprints.rendering import text, words
 from stowage.blueprints.rendering.token import read_token, set_token
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.json_schema import TEXT
+from stowage.services.errors import BlobNotFound, EngineError, ImageNotFound, InvalidReference, NotFound
 from stowage.services.images.file_names import show_name, show_path
 
-_HTML = "text/html; charset=utf-8"
-PAGE = Answer(TEXT, {_HTML: {}})
+HTML = "text/html; charset=utf-8"
+PAGE = Answer(TEXT, {HTML: {}})
 """The answer of a route of the page."""
 FOLDER = Path(__file__).parent.parent / "page"
 """Where the templates and the static files of the page are."""
@@ -39,6 +40,21 @@ PAGE_HEADERS = {
 _FORMS = {f"page_{name}": f"{name}_form.html" for name in ("images", "free", "difference", "family", "tag")}
 """The form of each page that people fill in, by the page's blueprint."""
 
+_HEADINGS: dict[object, str] = {
+    ImageNotFound: "There is no such image",
+    BlobNotFound: "There is no such layer",
+    NotFound: "It is not there",
+    HTTPStatus.BAD_REQUEST: "This cannot be understood",
+    HTTPStatus.FORBIDDEN: "This is not allowed",
+    HTTPStatus.NOT_FOUND: "There is no such page",
+    HTTPStatus.CONFLICT: "This cannot be done now",
+    HTTPStatus.NOT_IMPLEMENTED: "This cannot be shown",
+    HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be done now",
+    HTTPStatus.INSUFFICIENT_STORAGE: "The disk is full",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something has failed",
+}
+"""What the pages of errors are headed with, by the class of the error or else the status."""
+
 _TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
     autoescape=True,
@@ -49,6 +65,7 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.filters |= {
     "text": text.shown,
+    "name": text.named,
     "plain": text.plain,
     "size": words.size,
     "number": words.number,
@@ -73,16 +90,23 @@ def render(template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: objec
     """HTML from a template, which gets these values besides `now`, `path`, `can_write` and, for forms, `token`."""
     token = read_token(request) if can_write() else ""
     common = {"now": time.time(), "path": request.path, "can_write": can_write(), "token": token}
-    response = Response(_TEMPLATES.get_template(template).render(common | values), status, content_type=_HTML)
+    response = Response(_TEMPLATES.get_template(template).render(common | values), status, content_type=HTML)
     if token:
         set_token(request, response, token)
     return response
 
 
-def render_error(status: int, message: str) -> Response:
+def render_refusal(message: str) -> bytes:
+    """What a browser shows if its request reaches no view: HTML that needs nothing else."""
+    return _TEMPLATES.get_template("refusal.html").render(message=message).encode()
+
+
+def render_error(status: int, message: str, error: EngineError | None = None) -> Response:
     """What a browser shows instead of a page that failed; its form is there as it was sent."""
     known = HTTPStatus(status)
+    heading = next((_HEADINGS[each] for each in (*type(error).__mro__, known) if each in _HEADINGS), known.phrase)
+    about = (request.view_args or {}).get("name", "") if not isinstance(error, (ImageNotFound, InvalidReference)) else ""
     form = _FORMS.get(request.blueprint or "") if can_write() or request.blueprint != "page_tag" else None
     given = defaultdict[str, str](str, {key.replace("-", "_"): value for key, value in request.args.items()})
     parts = {"sort": given["sort"], "asked": given["want"], "by": given["by"], "dangling": 0}
-    return render("error.html", status=known, phrase=known.phrase, message=message, form=form, given=given, **parts)
+    return render("error.html", status=known, heading=heading, message=message, about=about, form=form, given=given, **parts)

@@ -112,6 +112,13 @@ def _tiles(parts: list[Part], room: Box) -> Iterator[Tile]:
 def _fitting(part: Part, box: Box) -> tuple[str, ...]:
     """The label and the size as far as there is room for them."""
     most = int((box.width - 14) / _CHARACTER)
-    lines = [line if len(line) <= most else line[: most - 1] + "…" for line in (part.label, size(part.bytes))]
+    label = part.label if len(part.label) <= most else _without_host(part.label)
+    lines = [line if len(line) <= most else line[: most - 1] + "…" for line in (label, size(part.bytes))]
     rows = int((box.height - 8) / _LINE)
     return tuple(lines[: min(rows, 2)]) if most >= 5 else ()
+
+
+def _without_host(label: str) -> str:
+    """A label without the registry's host, which says the least of a name."""
+    host, slash, path = label.partition("/")
+    return path if slash and (host == "localhost" or "." in host or ":" in host) else label

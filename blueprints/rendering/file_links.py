@@ -1,4 +1,4 @@
-"""Links within pages of files: to other directories, views, orders and layers."""
+"""Pages of files, and the links within them: to other directories, views, orders and layers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from flask import redirect, request
+from flask.typing import ResponseReturnValue
+
+from stowage.blueprints.rendering.answer import render
 from stowage.services.images.file_names import show_path
 from stowage.services.images.files import View
 
+FILES_PER_PAGE = 100
 _KEYS = ("left", "right", "left-platform", "right-platform", "platform", "layer", "view", "path", "search", "sort")
 
 
@@ -38,3 +43,11 @@ class FileLinks:
     def hidden(self, *names: str) -> list[tuple[str, str]]:
         """The parameters that a form keeps, without these."""
         return [(key, value) for key, value in self._given.items() if key not in names]
+
+
+def render_files(template: str, *, total: int, given: Mapping[str, Any], order: str, **values: Any) -> ResponseReturnValue:
+    """A page of so many files in all; beyond the end it leads to the last page."""
+    link, number, pages = FileLinks(given, order=order), given["page"], max(1, -(-total // FILES_PER_PAGE))
+    if number > pages:
+        return redirect(request.path + link.to(page=pages))
+    return render(template, given=given, link=link, number=number, pages=pages, **values)

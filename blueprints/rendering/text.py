@@ -16,7 +16,8 @@ LIMIT = 300
 """Characters of a text that are shown unless a template asks for more."""
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of characters that are invisible, or change how others are shown."""
-_SUSPECT = re.compile(r"[^\x20-\x7e]")
+_SUSPECT, _SUSPECT_PART = re.compile(r"[^\x20-\x7e]"), re.compile(r"([^\x20-\x7e])")
+_BREAKS = re.compile(r"(?<=/)|(?=[:@])")
 
 
 def plain(value: object, limit: int = LIMIT) -> str:
@@ -28,11 +29,21 @@ def plain(value: object, limit: int = LIMIT) -> str:
 
 def shown(value: object, limit: int = LIMIT) -> Markup:
     """The text as HTML: isolated, bounded, with escapes; if it was cut, with its length."""
-    whole = str(value)
-    parts = [Markup("<bdi>"), *(_mark(part) for part in re.split(r"([^\x20-\x7e])", whole[:limit])), Markup("</bdi>")]
-    if len(whole) > limit:
-        parts.append(Markup('<span class="cut">… {} characters</span>').format(f"{len(whole):,}"))
-    return Markup().join(parts)
+    return Markup("<bdi>{}</bdi>{}").format(_marked(str(value)[:limit]), _rest(str(value), limit))
+
+
+def named(value: object, limit: int = LIMIT) -> Markup:
+    """The same for the name of an image, which lines break at its slashes and colons."""
+    parts = map(_marked, _BREAKS.split(str(value)[:limit]))
+    return Markup('<bdi class="name">{}</bdi>{}').format(Markup("<wbr>").join(parts), _rest(str(value), limit))
+
+
+def _rest(whole: str, limit: int) -> Markup:
+    return Markup('<span class="cut">… {} characters</span>').format(f"{len(whole):,}") if len(whole) > limit else Markup()
+
+
+def _marked(text: str) -> Markup:
+    return Markup().join(map(_mark, _SUSPECT_PART.split(text)))
 
 
 def _mark(part: str) -> Markup:

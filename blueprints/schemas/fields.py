@@ -21,7 +21,7 @@ from stowage.services.oci.platform import Platform
 
 _JSON_TEXT = TEXT | {"contentMediaType": "application/json"}
 _DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgtp])?b?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([kmgtp])(i)?)?b?", re.ASCII | re.IGNORECASE)
 _MOST_PLATFORMS = 50
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
@@ -54,7 +54,8 @@ class Count(fields.Field[int]):
 
 
 class Bytes(fields.Field[int]):
-    """A parameter that is a size as Docker's CLI reads it, such as `1.5GB`, in decimal units (go-units FromHumanSize).
+    """A parameter that is a size as Docker's CLI reads it, such as `1.5GB`, in decimal units (go-units FromHumanSize). With an `i`, such as
+    `1GiB`, the units are binary (RAMInBytes; FromHumanSize ignores the letter).
 
     Errors name it by the `label` of its metadata, which is what a form calls it.
     """
@@ -65,7 +66,7 @@ class Bytes(fields.Field[int]):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
             raise InvalidParameter(f"{self.metadata.get('label') or self.data_key or self.name} must be a size such as 500MB or 1.5GB")
-        return int(float(match[1]) * 1000 ** ("kmgtp".index(match[2].lower()) + 1 if match[2] else 0))
+        return int(float(match[1]) * (1024 if match[3] else 1000) ** ("kmgtp".index(match[2].lower()) + 1 if match[2] else 0))
 
 
 class Choice(fields.Field[StrEnum]):

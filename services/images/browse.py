@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stowage.services.engine import Engine
-from stowage.services.errors import ImageNotFound
+from stowage.services.errors import ImageNotFound, InvalidReference
 from stowage.services.filters import Filters
 from stowage.services.images.list import ListedImage, find_images, read_images
 from stowage.services.metadata.records import Order, Selection
 from stowage.services.metadata.summary import ManifestKind, any_platform
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.platform_choice import best_match
+from stowage.services.oci.reference import Reference
 from stowage.services.store.image_filters import ImageFilter
 from stowage.services.store.resolve import resolve_image
 
@@ -27,12 +29,13 @@ class ImagePage:
     images: tuple[ListedImage, ...]
 
 
-def browse_images(engine: Engine, *, filters: Filters, order: Order, start: int, count: int) -> ImagePage:
+def browse_images(engine: Engine, *, filters: Filters, part: str = "", order: Order, start: int, count: int) -> ImagePage:
     """At most `count` of the images that pass, with their manifests, their shared bytes, and where they come from. Raises as `list_images`.
 
-    Beyond the end it is the last page.
+    With a `part` they have a name that contains it, which no filter of Docker's finds: the `*` of a pattern stops at each `/`. Beyond the
+    end it is the last page.
     """
-    image_filter, ids = find_images(engine, filters, order)
+    image_filter, ids = find_images(engine, filters, order, part=part)
     start = max(0, min(start, (len(ids) - 1) // count * count))
     shown = ids[start : start + count]
     images = read_images(engine, image_filter, shown, shared_size=True, manifests=True, identity=True)
@@ -40,11 +43,11 @@ def browse_images(engine: Engine, *, filters: Filters, order: Order, start: int,
 
 
 def browse_siblings(engine: Engine, name: str, count: int) -> tuple[ListedImage, ...]:
-    """The newest other images with a name in the same repository as one of this image's. Raises as `find_image` does."""
+    """The newest other images with a name in the same repository as this one. Raises as `find_image` does."""
     image = find_image(engine, name)
     if not image.repo_tags:
         return ()
-    filters = Filters().adding("reference", _repository_of(image))
+    filters = Filters().adding("reference", _repository_of(image, name))
     found = browse_images(engine, filters=filters, order=Order(), start=0, count=count + 1)
     return tuple(each for each in found.images if each.id != image.id)[:count]
 
@@ -54,7 +57,7 @@ def find_previous(engine: Engine, name: str) -> ListedImage | None:
     image = find_image(engine, name)
     if not image.repo_tags or not image.created:
         return None
-    filters = Filters().adding("reference", _repository_of(image)).adding("before", str(image.id))
+    filters = Filters().adding("reference", _repository_of(image, name)).adding("before", str(image.id))
     return next(iter(browse_images(engine, filters=filters, order=Order(), start=0, count=1).images), None)
 
 
@@ -79,5 +82,15 @@ def stored_platform(engine: Engine, image: ListedImage) -> Platform | None:
     return present.platform if present else None
 
 
-def _repository_of(image: ListedImage) -> str:
-    return image.repo_tags[0].rpartition(":")[0] or image.repo_tags[0]
+def name_of(image: ListedImage, asked: str) -> str:
+    """The name by which this image was asked for, else its first one, or its ID if it has none."""
+    with suppress(InvalidReference):
+        name = Reference.parse(asked).tagged().familiar
+        if name in image.repo_tags:
+            return name
+    return image.repo_tags[0] if image.repo_tags else str(image.id)
+
+
+def _repository_of(image: ListedImage, asked: str) -> str:
+    name = name_of(image, asked)
+    return name.rpartition(":")[0] or name

@@ -180,5 +180,5 @@ def _sums(changes: Sequence[ChangedFile], change: Change) -> tuple[Sum, Sum]:
 
 
 def _problem(image: PlatformImage, files: LayeredFiles) -> str:
-    problems = join_problems([effect.problem for effect in files.effects])
+    problems = join_problems(image.layers, (effect.problem for effect in files.effects))
     return problems and f"image {image.name}: {problems}"

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden
-from stowage.services.filters import Filters
-from stowage.services.images.list import find_images
 from stowage.services.kept import Kept
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Selection
 from stowage.services.metadata.usage_protocol import Chain, Relative
 from stowage.services.oci.digest import Digest
+from stowage.services.store.image_filters import ImageFilter
+from stowage.services.store.name_patterns import NamePatterns
 from stowage.services.store.resolve import resolve_image
 
 _CHAIN_BYTES = 400
@@ -28,6 +28,7 @@ _CHAIN_BYTES = 400
 _kept: Kept[str, Chain] = Kept(24 << 20)
 """Chains by the digest of their manifest, which never change."""
 _NONE = Chain(array("q"), array("q"))
+_ANY = ImageFilter(Selection())
 
 
 @dataclass(slots=True, eq=False)
@@ -71,19 +72,22 @@ class Family:
 
 def read_family(engine: Engine, *, patterns: tuple[str, ...] = (), name: str = "", most: int | None = None) -> Family:
     """The family of all images, or, with patterns as in the filter `reference`, of those that match: what they are built on, and what is
-    built on them. With a `name` or ID and no pattern it is the family of that image.
+    built on them. With a `name` or ID and no pattern it is the family of that image. Images have the name that matches, or that was given,
+    instead of their first one.
 
     Raises InvalidParameter for patterns that make no sense, InvalidReference, ImageNotFound, and Forbidden if more images than `most` would
     have to be compared.
     """
-    wanted = _find_wanted(engine, patterns, name)
-    if most is not None and len(wanted or ()) > most:
-        raise _too_many(most)
     with engine.metadata.read() as tx:
+        names = _find_names(tx, patterns, name)
+        wanted = None if names is None else set(tx.targets.find(Selection(among=names.keys())))
+        if most is not None and len(wanted or ()) > most:
+            raise _too_many(most)
         relatives = tx.usage.relatives(of=wanted, most=None if most is None else most + 1)
         if most is not None and len(relatives) > most:
             raise _too_many(most)
-        members = _relate(_read_members(tx, relatives))
+        named = [image._replace(first_name=names[image.digest]) if names and image.digest in names else image for image in relatives]
+        members = _relate(_read_members(tx, named))
     left_out = 0
     if wanted is not None:
         left_out = len(wanted - {image.id for member in members for image in member.images})
@@ -103,17 +107,14 @@ def digest_of(image: Relative) -> Digest:
     return Digest.parse(image.digest)
 
 
-def _find_wanted(engine: Engine, patterns: tuple[str, ...], name: str) -> set[int] | None:
-    """The ids of the images whose family is wanted, or None for all images."""
+def _find_names(tx: Transaction, patterns: tuple[str, ...], name: str) -> dict[str, str] | None:
+    """A name of each image whose family is wanted, by the text of its digest, or None for all images."""
     if patterns:
-        filters = Filters()
-        for pattern in patterns:
-            filters = filters.adding("reference", pattern)
-        return set(find_images(engine, filters)[1])
+        return _ANY.find_names(tx, NamePatterns(patterns))
     if not name:
         return None
-    with engine.metadata.read() as tx:
-        return set(tx.targets.find(Selection(among={str(resolve_image(tx, name).target.digest)})))
+    record = resolve_image(tx, name)
+    return {str(record.target.digest): record.name}
 
 
 def _too_many(most: int) -> Forbidden:

@@ -6,7 +6,7 @@ recently used ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -152,9 +152,10 @@ def _locate(files: LayeredFiles, listing: Listing) -> Listing:
     return replace(listing, path=next((path for path in paths if files.tree.find(path)), paths[0]))
 
 
-def join_problems(problems: Sequence[str]) -> str:
+def join_problems(layers: Iterable[ImageLayer], problems: Iterable[str]) -> str:
     """The first problems of layers, of which those without one have an empty text, and how many more there are."""
-    found = [f"layer {number}: {problem}" for number, problem in enumerate(problems) if problem]
+    each = zip(layers, problems, strict=True)
+    found = [f"layer {layer.descriptor.digest.short}: {problem}" for layer, problem in each if problem]
     more = [f"and {len(found) - _PROBLEMS} more layers"] if len(found) > _PROBLEMS else []
     return "; ".join(found[:_PROBLEMS] + more)
 
@@ -171,7 +172,7 @@ def _answer(
     root = files.tree.root
     wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
     layers = tuple(map(ShownLayer, image.layers, effects))
-    problem = join_problems([shown.problem for shown in layers])
+    problem = join_problems(image.layers, (shown.problem for shown in layers))
     return ImageFiles(image, layers, Sum(root.files, root.bytes), wasted, layer, path, total, items, problem)
 
 

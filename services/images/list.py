@@ -76,10 +76,10 @@ def list_images(
     return read_images(engine, image_filter, ids, shared_size=shared_size, manifests=manifests, identity=identity)
 
 
-def find_images(engine: Engine, filters: Filters, order: Order = NEWEST) -> tuple[ImageFilter, array[int]]:
-    """The filter and the ids of the images that pass it, for `read_images`. Raises as `list_images`."""
+def find_images(engine: Engine, filters: Filters, order: Order = NEWEST, *, part: str = "") -> tuple[ImageFilter, array[int]]:
+    """The filter and the ids of the images that pass it, with a name that contains `part`, for `read_images`. Raises as `list_images`."""
     filters.validate(ACCEPTED_FILTERS)
-    image_filter = ImageFilter.parse(filters, engine.clock())
+    image_filter = ImageFilter.parse(filters, engine.clock(), part=part)
     with engine.metadata.read() as tx:
         selection = _select_by_age(tx, engine, filters, image_filter.selection)
         image_filter = replace(image_filter, selection=selection)

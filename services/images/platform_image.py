@@ -56,7 +56,7 @@ class PlatformImage:
         for number, layer in enumerate(self.layers):
             if text in (str(number), str(layer.descriptor.digest), str(layer.diff_id)):
                 return number
-        raise NotFound(f"image {self.name} has no layer {text[:100]}")
+        raise NotFound(f"image {self.name} has no such layer; it has {len(self.layers)}")
 
 
 def read_platform_image(engine: Engine, name: str, platform: Platform | None = None) -> PlatformImage:

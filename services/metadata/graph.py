@@ -37,6 +37,14 @@ _BY_DIFF_ID = (
     .where(layer.c.diff_id.in_(DIGESTS), layer.c.digest != layer.c.diff_id, blob.c.damage.is_(None))
     .order_by(blob.c.created_at.desc(), layer.c.digest)
 )
+# Ranges of indexes; no hexadecimal digit is after `f`.
+_BLOBS_BETWEEN = select(blob.c.digest).where(blob.c.digest >= bindparam("first"), blob.c.digest < bindparam("beyond")).limit(2)
+_LAYERS_BETWEEN = (
+    select(func.min(layer.c.digest))
+    .where(layer.c.diff_id >= bindparam("first"), layer.c.diff_id < bindparam("beyond"))
+    .group_by(layer.c.diff_id)
+    .limit(2)
+)
 _CONFIG = select(config.c.raw).where(config.c.manifest == bindparam("manifest"))
 _MANIFESTS = MANIFESTS.where(manifest.c.digest.in_(DIGESTS))
 _OPTIONAL = (Role.MANIFEST, Role.REFERRER)
@@ -119,6 +127,11 @@ class SqlGraph:
 
     def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
         return {to_digest(diff_id): to_digest(digest) for diff_id, digest in self._rows(_BY_DIFF_ID, diff_ids)}
+
+    def by_prefix(self, prefix: str) -> list[Digest]:
+        between = {"first": prefix, "beyond": f"{prefix}g"}
+        blobs = self._connection.scalars(_BLOBS_BETWEEN, between).all()
+        return list(map(to_digest, blobs or self._connection.scalars(_LAYERS_BETWEEN, between)))
 
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
         self.add_manifests([(document, config)])

@@ -111,6 +111,9 @@ class Graph(Protocol):
     def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
         """diff_id -> digest of an unmarked compressed blob with that uncompressed stream (the blob recorded first)."""
 
+    def by_prefix(self, prefix: str) -> list[Digest]:
+        """The blobs whose digests begin with `algorithm:digits`, or else a layer for each diff_id that does; two at most."""
+
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
         """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.
 

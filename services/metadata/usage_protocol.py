@@ -60,7 +60,7 @@ class Relative(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its first name as Docker shows it, empty if it has none."""
+        """This name as Docker shows it, empty if it has none."""
         return "" if self.first_name.startswith(DANGLING_PREFIX) else name_forms(self.first_name)[0]
 
 

@@ -64,8 +64,11 @@ class ImageFilter:
     labels: tuple[LabelCheck, ...] = ()
 
     @classmethod
-    def parse(cls, filters: Filters, now: int) -> ImageFilter:
-        """Read `until`, `label`, `label!`, `dangling` and `reference`; raises InvalidParameter for a value that makes no sense."""
+    def parse(cls, filters: Filters, now: int, *, part: str = "") -> ImageFilter:
+        """Read `until`, `label`, `label!`, `dangling` and `reference`; names must also contain `part`.
+
+        Raises InvalidParameter for a value that makes no sense.
+        """
         moments = [_moment(value, now) for value in filters.get("until")]
         labels = tuple(LabelCheck.parse(text, negated=name == "label!") for name in ("label", "label!") for text in filters.get(name))
         patterns = filters.get("reference")
@@ -75,15 +78,21 @@ class ImageFilter:
             labels=tuple(label_hash(check.key, check.value) for check in labels if not check.negated)[:_MAX_HASHES],
             not_labels=tuple(label_hash(check.key, check.value) for check in labels if check.negated)[:_MAX_HASHES],
         )
-        return cls(selection, NamePatterns(patterns) if patterns else None, labels)
+        return cls(selection, NamePatterns(patterns, part) if patterns or part else None, labels)
 
     def find(self, tx: Transaction, order: Order = NEWEST) -> array[int]:
         """The ids of the targets, in the order of a list; a few may turn out not to pass when they are read."""
         if self.names is None:
             return tx.targets.find(self.selection, order)
-        named = tx.targets.names(self.names.prefixes, self.selection, self.names.likes)
-        among = {target for name, target in named if self.names.match(name)}
-        return tx.targets.find(replace(self.selection, among=among), order)
+        return tx.targets.find(replace(self.selection, among=set(self.find_names(tx, self.names))), order)
+
+    def find_names(self, tx: Transaction, names: NamePatterns) -> dict[str, str]:
+        """The first name that matches of each target that has one, by the text of the target's digest."""
+        found: dict[str, str] = {}
+        for name, target in tx.targets.names(names.prefixes, self.selection, names.likes):
+            if names.match(name):
+                found[target] = min(name, found.get(target, name))
+        return found
 
     def read(self, tx: Transaction, ids: Iterable[int]) -> list[Target]:
         """The targets that pass, each with those of its records that do."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from stowage.services.errors import InvalidParameter
-from stowage.services.filters import GLOB_TOKEN, compile_glob, is_glob
+from stowage.services.filters import GLOB_TOKEN, MOST_GLOB, compile_glob, is_glob
 from stowage.services.oci.reference import DANGLING_PREFIX, name_forms
 
 _MAX_GLOBS = 100
@@ -18,7 +18,9 @@ _MAX_LIKES = 20
 _MAX_STARS = 3
 """SQLite tries every place for each of them."""
 _LITERAL = re.compile(r"[^*?\[\\]*")
-_ESCAPED = re.compile(r"[%_\\]")
+_ESCAPED, _ESCAPE = re.compile(r"[%_\\]"), r"\\\g<0>"
+_NO_NAME = "\ufffd"
+"""Like NUL, it is in no name, but PostgreSQL takes it."""
 _DOCKER = "docker.io/"
 _OFFICIAL = "docker.io/library/"
 
@@ -26,26 +28,37 @@ _OFFICIAL = "docker.io/library/"
 class NamePatterns:
     """Patterns of a `reference` filter: they match the familiar and the canonical name, each with and without its tag.
 
-    A malformed pattern matches nothing. Raises InvalidParameter for a pattern that is too long, and for too many.
+    A malformed pattern matches nothing. With a `part`, the familiar name must contain it too, or the canonical name begin with it as far as
+    a slash; without patterns that is enough. Raises InvalidParameter for a text that is too long, and for too many patterns.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], part: str = "") -> None:
+        if len(part) > MOST_GLOB:
+            raise InvalidParameter(f"a part of a name has {len(part)} characters, more than {MOST_GLOB}")
+        patterns, part = [pattern.replace("\0", _NO_NAME) for pattern in patterns], part.replace("\0", _NO_NAME)
+        self._part, self._is_any = part, not patterns
         self._whole = {pattern for pattern in patterns if not is_glob(pattern)}
         wild = [pattern for pattern in patterns if is_glob(pattern)]
         if len(wild) > _MAX_GLOBS:
             raise InvalidParameter(f"invalid filter: more than {_MAX_GLOBS} patterns; use fewer filters at a time")
         globs = [glob.pattern for glob in map(compile_glob, wild) if glob]
         self._glob = re.compile("|".join(f"(?:{glob})" for glob in globs) or "(?!)", re.DOTALL)
-        prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)))
+        prefixes = _outermost(chain.from_iterable(map(_prefixes, patterns)) if patterns else [""])
         self.prefixes = prefixes if len(prefixes) <= _MAX_PREFIXES else [""]
         """A name that matches begins with one of these."""
-        self.likes = _likes(patterns)
+        self.likes = _likes(patterns) if patterns else [f"%{_ESCAPED.sub(_ESCAPE, part)}%"]
         """A name that matches meets one of these patterns of SQL; none if they are too many to be faster."""
 
     def match(self, name: str) -> bool:
         """Whether a record's name matches."""
         forms = name_forms(name)
-        return not self._whole.isdisjoint(forms) or any(map(self._glob.fullmatch, forms))
+        if self._part and not self._contains_part(name, forms[0]):
+            return False
+        return self._is_any or not self._whole.isdisjoint(forms) or any(map(self._glob.fullmatch, forms))
+
+    def _contains_part(self, name: str, familiar: str) -> bool:
+        is_shown = not name.startswith(DANGLING_PREFIX)
+        return is_shown and (self._part in familiar or ("/" in self._part and name.startswith(self._part)))
 
 
 def _prefixes(pattern: str) -> list[str]:
@@ -106,4 +119,4 @@ def _like(token: str) -> str:
         return "%"
     if token[0] in "?[":
         return "_"
-    return _ESCAPED.sub(r"\\\g<0>", token[-1])
+    return _ESCAPED.sub(_ESCAPE, token[-1])

@@ -6,11 +6,12 @@ Source: moby daemon/server/router/system/system_routes.go (getEvents), daemon/ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidReference, Unavailable
 from stowage.services.filters import Filters
-from stowage.services.metadata.records import Event, Selection
+from stowage.services.metadata.records import Event, Selection, Target
 from stowage.services.oci.reference import Reference
 from stowage.services.store.events import IMAGE
 from stowage.services.store.resolve import familiar_name, is_dangling
@@ -62,12 +63,26 @@ def newest_events(engine: Engine, *, after: int = 0) -> list[Event]:
 
 
 def names_now(engine: Engine, events: Iterable[Event]) -> dict[str, str]:
-    """The first name that the image of each event has now, by its ID, if it has one: an archive's images are reported by their IDs."""
-    ids = {event.actor.id for event in events}
+    """What the images of events are called now, of those that still exist, by the ID or the name in the event: a name by itself, and an ID
+    by the first name of its image, or itself if that has none. An archive's images are reported by their IDs.
+    """
+    given = {text for event in events for text in (event.actor.id, event.actor.attributes.get("name", ""))}
+    canonical = {name: text for text in given if (name := _canonical(text))}
     with engine.metadata.read() as tx:
-        found = tx.targets.read(tx.targets.find(Selection(among=ids)))
-    named = {str(target.digest): [record for record in target.records if not is_dangling(record)] for target in found}
-    return {identifier: familiar_name(records[0]) for identifier, records in named.items() if records}
+        found = tx.targets.read(tx.targets.find(Selection(among=given)))
+        names = {canonical[name]: canonical[name] for name in tx.images.named(canonical.keys())}
+    return names | {str(target.digest): _name_of(target) for target in found}
+
+
+def _name_of(target: Target) -> str:
+    named = [record for record in target.records if not is_dangling(record)]
+    return familiar_name((named or target.records)[0])
+
+
+def _canonical(text: str) -> str:
+    with suppress(InvalidReference):
+        return str(Reference.parse(text))
+    return ""
 
 
 def _read_page(engine: Engine, position: int) -> list[Event]:

@@ -40,6 +40,10 @@ def logged(service: Service, request: bytes) -> list[str]:
     return lines
 
 
+def test_the_log_says_where_the_page_is(running: Service) -> None:
+    assert f"; page http://127.0.0.1:{running.port}/ui/\n" in running.log.read_text()
+
+
 FORGED = "2026-01-01 00:00:00,000 ERROR app.errors forged"
 
 

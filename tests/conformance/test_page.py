@@ -23,6 +23,7 @@ PLACES = (
     "/ui/",
     "/ui/images",
     "/ui/images?reference=team/*",
+    "/ui/images?part=app&until=1h",
     "/ui/images/team/app:2",
     "/ui/family",
     "/ui/free?want=30kB",
@@ -137,6 +138,8 @@ def test_a_table_that_is_cut_shows_it_and_is_scrolled_by_keyboard(shown: Service
 def test_the_list_is_sorted_and_filtered_by_mouse(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/images"))
     names = "tbody th a"
+    sign = "return getComputedStyle(document.querySelector('thead th:not([aria-sort]) a'), '::after').content"
+    assert "↕" in browser.execute_script(sign), "one sees before hovering that it sorts"
     follow(browser, By.LINK_TEXT, "Size")
     assert texts(browser, names)[:2] == ["team/app:2", "team/app:1"]
     follow(browser, By.PARTIAL_LINK_TEXT, "Size")
@@ -153,6 +156,17 @@ def test_which_images_use_a_layer(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/"))
     follow(browser, By.CSS_SELECTOR, "#shared ~ .scroll tbody a")
     assert texts(browser, "tbody th a") == ["base:1", "team/app:1", "team/app:2"]
+
+
+def test_what_docker_prints_is_found(shown: Service, browser: WebDriver) -> None:
+    browser.get(page_of(shown, "/ui/images/base:1"))
+    layer = browser.find_element(By.CSS_SELECTOR, "table.layers th a").text
+    for text, heading in ((layer, f"Layer {layer}"), ("team/app:1", "team/app:1"), ("app", "Images")):
+        browser.find_element(By.NAME, "q").send_keys(text)
+        follow(browser, By.XPATH, "//button[text()='Find']")
+        assert texts(browser, "h1") == [heading]
+    assert browser.find_element(By.NAME, "q").get_attribute("value") == "app"
+    assert sorted(texts(browser, "tbody th a")) == ["team/app:1", "team/app:2"]
 
 
 def test_what_a_selection_frees_is_counted_with_every_click(shown: Service, browser: WebDriver) -> None:

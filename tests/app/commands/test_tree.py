@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from stowage.cli import main
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference
 from stowage.settings import Config
 from stowage.wiring import open_engine
 from tests.builders import Layout, make_layer, put_image
@@ -52,6 +54,14 @@ def test_what_is_built_on_an_image_is_below_it(capsys: pytest.CaptureFixture[str
 def test_a_pattern_shows_the_relatives_of_what_matches(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, "app:2")
     assert [line.split("  +")[0].rstrip() for line in lines[1:]] == ["└── tools:1", "    └── app:2"]
+
+
+def test_an_image_has_the_name_that_matches(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_engine(Config.from_environ()) as engine:
+        tag_image(engine, "app:2", Reference.parse("aaa:1"))
+    for pattern, shown in (("app", ["app:1", "app:2"]), ("aaa", ["aaa:1"]), ("side", ["side:1"])):
+        lines = printed(capsys, pattern)
+        assert [line.split()[-4] for line in lines if line.split()[-4].partition(":")[0] == pattern] == shown
 
 
 def test_a_pattern_that_matches_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:

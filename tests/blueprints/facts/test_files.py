@@ -131,7 +131,7 @@ def test_parameters(client: FlaskClient, query: str, paths: list[str]) -> None:
         (PATH + "?limit=1001", 400, "limit must be a number from 1 to 1000"),
         (PATH + "?sort=color", 400, "sort must be one of name, size, growth, files, layer, with - in front for the largest first"),
         (PATH + "?platform=linux/s390x", 404, ABSENT_PLATFORM),
-        (PATH + "?layer=9", 404, "image team/app:1 has no layer 9"),
+        (PATH + "?layer=9", 404, "image team/app:1 has no such layer; it has 2"),
         (PATH + "?path=/none", 404, "image team/app:1 has no file /none"),
         ("/stowage/images/absent/files", 404, "No such image: absent:latest"),
     ],

@@ -131,13 +131,17 @@ def test_the_page_shows_the_last_events_and_then_only_newer_ones(client: FlaskCl
 
 
 def test_events_are_in_words_and_link_to_what_may_still_be_there(client: FlaskClient, engine: Engine) -> None:
+    put_image(engine, "app:1", layout := Layout(), layout.image([make_layer("one")]))
+    put_image(engine, "app:2", other := Layout(), other.image([make_layer("two")]))
     _add_event(engine, "tag", "app:1")
+    _add_event(engine, "pull", "gone:1")
     _add_event(engine, "untag", "app:2")
     _add_event(engine, "load", HOSTILE)
     with engine.metadata.write() as tx:
         tx.events.append(time=0, event_type="image", action="prune", actor=Actor("", {"reclaimed": "1500000"}))
     page = client.get("/ui/activity").text
     assert 'href="/ui/images/app:1"' in page and 'href="/ui/images/app:2"' not in page
+    assert "<bdi>gone:1</bdi>" in page and 'href="/ui/images/gone:1"' not in page
     assert "1.5MB freed" in page and "<script>alert" not in page
 
 
@@ -161,6 +165,23 @@ def test_a_page_that_writes_asks_first(writable: Flask, writable_pull: Running) 
     answer = client.post(f"/ui/activity/end/{writable_pull.id}", data=form, headers=origin)
     assert (answer.status_code, answer.location, writable_pull.is_ended) == (303, "/ui/activity", True)
     assert "ending" in client.get("/ui/activity/transfers").text
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        ("pull", "What it has fetched is kept for a day"),
+        ("push", "the registry no image"),
+        ("load", "no image is loaded"),
+        ("save", "ends early"),
+        ("import", "no image is made"),
+    ],
+)
+def test_the_question_says_what_happens_to_its_operation(writable: Flask, operation: str, words: str) -> None:
+    transfers: Transfers = writable.extensions[TRANSFERS]
+    running = Running(operation, Parts(), names=["app:1"], count=lambda: 1, received=lambda: 0)
+    with transfers.running(running):
+        assert words in writable.test_client().get(f"/ui/activity/end/{running.id}").text
 
 
 def test_what_is_over_cannot_be_ended(writable: Flask) -> None:

@@ -81,12 +81,19 @@ def test_views(client: FlaskClient, query: str, present: str, absent: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/ui/files/absent", "/ui/files/app:1?layer=3", "/ui/files/app:1?path=/none", "/ui/files/app:1?platform=linux/s390x"]
+    ("path", "heading", "message"),
+    [
+        ("/ui/files/absent", "There is no such image", "No such image: absent:latest"),
+        ("/ui/files/app:1?layer=3", "It is not there", "image app:1 has no such layer; it has 2"),
+        ("/ui/files/app:1?path=/none", "It is not there", "has no file /none"),
+        ("/ui/files/app:1?platform=linux/s390x", "It is not there", "does not provide the specified platform"),
+    ],
 )
-def test_what_is_not_there_is_not_found(client: FlaskClient, path: str) -> None:
+def test_what_is_not_there_is_not_found(client: FlaskClient, path: str, heading: str, message: str) -> None:
     response = client.get(path)
     assert response.status_code == 404
-    assert "<h1>Not Found</h1>" in response.text
+    assert f"<h1>{heading}</h1>" in response.text and message in response.text
+    assert ('<a href="/ui/images/app:1">Back to' in response.text) == ("app:1" in path)
 
 
 def test_many_files_are_paged(engine: Engine, client: FlaskClient) -> None:
@@ -94,6 +101,15 @@ def test_many_files_are_paged(engine: Engine, client: FlaskClient) -> None:
     put_image(engine, "many", layout, layout.image([make_tar({f"{number:03}": b"" for number in range(250)})]))
     last = text_of(client, "/ui/files/many?page=3&sort=name")
     assert "Page 3 of 3" in last and "249" in last and "100" not in last.partition("Name")[2]
+
+
+@pytest.mark.parametrize("path", ["/ui/files/many?sort=name&path=%2Fd", "/ui/difference?left=many&right=app%3A1&path=%2Fd"])
+def test_beyond_the_end_is_the_last_page(engine: Engine, client: FlaskClient, path: str) -> None:
+    layout = Layout()
+    put_image(engine, "many", layout, layout.image([make_tar({f"d/{number:03}": b"" for number in range(250)})]))
+    answer = client.get(f"{path}&page=9")
+    assert answer.status_code == 302 and "Page 3 of 3" in text_of(client, answer.location)
+    assert "layer=1" in client.get("/ui/files/many?layer=1&page=9").location
 
 
 def test_an_artifact_without_files_says_so(engine: Engine, client: FlaskClient) -> None:

@@ -46,6 +46,30 @@ def test_the_path_without_its_slash_leads_to_the_page(client: FlaskClient) -> No
     assert (client.get("/ui").status_code, client.get("/ui").location) == (302, "/ui/")
 
 
+@pytest.mark.parametrize(
+    ("path", "heading"),
+    [
+        ("/ui/absent", "There is no such page"),
+        ("/ui/images/absent", "There is no such image"),
+        ("/ui/layers/absent", "There is no such layer"),
+        ("/ui/images/-", "This cannot be understood"),
+        ("/ui/prune", "This is not allowed"),
+    ],
+)
+def test_an_error_is_headed_with_words_for_people(client: FlaskClient, path: str, heading: str) -> None:
+    assert f"<h1>{heading}</h1>" in client.get(path).text
+
+
+def test_a_browser_that_asks_another_host_reads_which_setting_names_it(engine: Engine, tmp_path: Path) -> None:
+    headers = {"Host": "images.example.org"}
+    answer = client_with(engine, tmp_path / "root").get("/ui/images", headers=headers)
+    assert (answer.status_code, answer.content_type) == (403, "text/html; charset=utf-8")
+    assert "STOWAGE_HOSTS lists further names of it" in answer.text and answer.headers["Content-Security-Policy"] == POLICY
+    assert client_with(engine, tmp_path / "root").get("/stowage/disk", headers=headers).content_type == "application/json"
+    off = client_with(engine, tmp_path / "root", STOWAGE_UI="off").get("/ui/images", headers=headers)
+    assert (off.status_code, off.content_type) == (403, "application/json")
+
+
 def test_an_unknown_image_is_a_page_that_says_so(client: FlaskClient) -> None:
     answer = client.get("/ui/images/a%3Cscript%3E")
     assert answer.status_code == 400 and answer.content_type == "text/html; charset=utf-8"

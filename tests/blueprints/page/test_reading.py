@@ -8,6 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
+from stowage.services.images.layers import read_layers
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference
 from tests.builders import Layout, make_layer, partial_layout, put_image
 
 Ids = dict[str | None, str]
@@ -25,10 +28,33 @@ def names(page: str) -> list[str]:
 
 
 def test_an_empty_store_has_pages(client: FlaskClient) -> None:
-    assert "There are no images." in show(client, "/ui/")
+    assert "There are no images yet" in show(client, "/ui/")
     assert "No image matches." in show(client, "/ui/images")
     assert "There are no images with layers." in show(client, "/ui/family")
     assert "There is no such image." in show(client, "/ui/free")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "shown"),
+    [
+        pytest.param("http://127.0.0.1:2375", True, id="a loopback address"),
+        pytest.param("http://localhost:2375", True, id="its name"),
+        pytest.param("http://[::1]:2375", True, id="of IPv6"),
+        pytest.param("http://localhost", False, id="a proxy"),
+        pytest.param("https://localhost:2376", False, id="a proxy with TLS"),
+    ],
+)
+def test_an_empty_store_says_how_to_begin(client: FlaskClient, base_url: str, shown: bool) -> None:
+    page = client.get("/ui/", base_url=base_url).text
+    assert "docker pull" in page and "docker load" in page
+    assert "<svg" not in page.partition("<main")[2].replace('<svg class="swatch"', "") and "What can I delete?" not in page
+    assert (f"export DOCKER_HOST=tcp://{base_url.partition('//')[2]}" in page) == shown
+    assert "tcp://" not in client.get("/ui/", base_url=base_url, environ_overrides={"REMOTE_ADDR": ""}).text, "of a proxy at the socket"
+
+
+def test_a_store_with_images_does_not_say_how_to_begin(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, "/ui/")
+    assert "no images yet" not in page and "STOWAGE_LISTING_BYTES" in page
 
 
 def test_the_overview_names_what_is_large_and_what_is_shared(client: FlaskClient, ids: Ids) -> None:
@@ -61,6 +87,33 @@ def test_the_overview_names_what_is_large_and_what_is_shared(client: FlaskClient
 )
 def test_the_list_is_sorted_and_filtered(client: FlaskClient, ids: Ids, query: str, found: list[str | None]) -> None:
     assert names(show(client, f"/ui/images{query}")) == [name or ids[None] for name in found]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("?part=app", ["team/app:2", "team/app:1"]),
+        ("?part=m/app:2", ["team/app:2"]),
+        ("?part=docker.io/team", ["team/app:2", "team/app:1"]),
+        ("?part=docker", []),
+        ("?part=*", []),
+        ("?part=_", []),
+        ("?part=app&reference=team/*:1", ["team/app:1"]),
+        ("?label!=number=0&sort=name", ["team/app:1", "team/app:2", None]),
+        ("?until=2000-01-01", []),
+        ("?until=0s&part=base", ["base:1"]),
+    ],
+)
+def test_more_filters(client: FlaskClient, ids: Ids, query: str, found: list[str | None]) -> None:
+    page = show(client, f"/ui/images{query}")
+    assert names(page) == [name or ids[None] for name in found]
+    assert "<details open>" in page and "<details>" in show(client, "/ui/images?reference=base")
+
+
+def test_a_name_that_is_not_whole_can_be_looked_for_in_all_names(client: FlaskClient, ids: Ids) -> None:
+    assert 'Docker compares whole names. <a href="?part=app">' in show(client, "/ui/images?reference=app")
+    assert "whole names" not in show(client, "/ui/images?reference=*pp") + show(client, "/ui/images?label=app")
+    assert "first digits, 8 or more" in show(client, "/ui/images?part=absent")
 
 
 def test_a_long_list_comes_in_pages(client: FlaskClient, engine: Engine) -> None:
@@ -99,7 +152,7 @@ def test_a_form_with_a_mistake_is_shown_again(client: FlaskClient, ids: Ids, pat
 def test_an_error_of_another_page_has_no_form(client: FlaskClient) -> None:
     for path in ("/ui/absent", "/ui/images/absent"):
         answer = client.get(path)
-        assert answer.status_code == 404 and "<form" not in answer.text
+        assert answer.status_code == 404 and answer.text.count("<form") == 1, "the one that finds"
 
 
 def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient, ids: Ids) -> None:
@@ -113,12 +166,68 @@ def test_one_image_has_its_layers_its_config_and_its_digests(client: FlaskClient
         assert "COPY layer1 /" in show(client, f"/ui/images/{name}")
 
 
+def test_an_image_has_the_name_that_was_asked_for(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    for number in range(6):
+        tag_image(engine, "team/app:2", Reference.parse(f"aaa:{number}"))
+    page = show(client, "/ui/images/team/app:2")
+    assert '<h1><bdi class="name">team/<wbr>app<wbr>:2</bdi></h1>' in page and "<title>team/app:2 " in page
+    assert 'also <a href="/ui/images/aaa:0">' in page and "2 more</a>" in page
+    for link in ("/ui/files/team/app:2", "/ui/difference?right=team%2Fapp%3A2", "/ui/family?of=team%2Fapp%3A2"):
+        assert f'href="{link}' in page
+    assert '<h1><bdi class="name">team/<wbr>app<wbr>:2</bdi></h1>' in show(client, "/ui/files/team/app:2")
+    assert '<h1><bdi class="name">aaa<wbr>:0</bdi></h1>' in show(client, f"/ui/images/{ids['team/app:2'][7:19]}")
+    assert client.get("/ui/difference?right=team/app:2&previous=1").location == "/ui/difference?left=team%2Fapp%3A1&right=team%2Fapp%3A2"
+    assert ">team/<wbr>app<wbr>:2</bdi>" in show(client, "/ui/family?of=team/app:2")
+    assert ">team/<wbr>app<wbr>:2</bdi>" in show(client, "/ui/family?reference=team/*")
+    assert ">aaa<wbr>:3</bdi>" in show(client, "/ui/family?reference=aaa:[345]")
+
+
 def test_each_platform_can_be_shown(client: FlaskClient, engine: Engine) -> None:
     put_image(engine, "multi:1", partial_layout())
     page = show(client, "/ui/images/multi:1")
     assert 'href="?platform=linux%2Famd64"' in page and "not stored" in page and "https://spdx.dev/Document" in page
     assert "COPY layer0 /" in show(client, "/ui/images/multi:1?platform=linux/amd64")
     assert client.get("/ui/images/multi:1?platform=linux/s390x").status_code == 404
+
+
+def test_what_docker_prints_is_found(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    image = ids["team/app:1"]
+    layer = read_layers(engine, "team/app:1")[1]
+    put_image(engine, "zipped:1", zipped := Layout(), zipped.image([make_layer("zipped")]))
+    (compressed,) = read_layers(engine, "zipped:1")
+    found = {
+        "team/app:1": "/ui/images/team/app:1",
+        f" {image[7:19]}\n": f"/ui/images/{image[7:19]}",
+        image: f"/ui/images/{image}",
+        f"team/app@{image}": f"/ui/images/team/app@{image}",
+        layer.digest.hex[:12]: f"/ui/layers/{layer.digest}",
+        f"sha256:{layer.digest.hex[:8]}": f"/ui/layers/{layer.digest}",
+        str(layer.digest): f"/ui/layers/{layer.digest}",
+        str(compressed.diff_id): f"/ui/layers/{compressed.digest}",
+        layer.digest.hex[:7]: f"/ui/images?part={layer.digest.hex[:7]}",
+        "app": "/ui/images?part=app",
+        "": "/ui/images?part=",
+        "a*[&#<b>": "/ui/images?part=a%2A%5B%26%23%3Cb%3E",
+    }
+    for text, place in found.items():
+        answer = client.get("/ui/find", query_string={"q": text})
+        assert (answer.status_code, answer.location) == (302, place), text
+        assert client.get(place).status_code == 200
+    for page in ("/ui/", "/ui/images", "/ui/absent"):
+        assert 'action="/ui/find" method="get" role="search"' in client.get(page).text
+
+
+def test_the_beginning_of_a_digest_leads_to_its_layer(client: FlaskClient, engine: Engine, ids: Ids) -> None:
+    digest = read_layers(engine, "base:1")[0].digest
+    assert client.get(f"/ui/layers/{digest.hex[:12]}").location == f"/ui/layers/{digest}"
+    for text in (digest.hex[:7], "0123456789ab", "sha256:" + 64 * "0", "nonsense"):
+        answer = client.get(f"/ui/layers/{text}")
+        assert answer.status_code == 404 and f"there is no layer with the digest {text}" in answer.text
+
+
+def test_what_is_no_layer_is_called_a_blob(client: FlaskClient, ids: Ids) -> None:
+    page = show(client, f"/ui/layers/{ids['base:1']}")
+    assert "<h1>Blob <code>" in page and "Images with this blob" in page
 
 
 def test_a_layer_leads_to_its_images(client: FlaskClient, ids: Ids) -> None:
@@ -133,11 +242,11 @@ def test_the_family_is_a_tree(client: FlaskClient, engine: Engine) -> None:
         layout = Layout()
         put_image(engine, name, layout, layout.image(map(make_layer, layers)))
     page = show(client, "/ui/family")
-    depths = [page[: page.index(f"<bdi>{name}</bdi>")].count("<ul>") for name in ("base:1", "tools:1", "app:1")]
+    depths = [page[: page.index(f">{name}<wbr>:1</bdi>")].count("<ul>") for name in ("base", "tools", "app")]
     assert depths == [1, 2, 3]
     assert "other:1" not in show(client, "/ui/family?reference=tools")
     of = show(client, "/ui/family?of=tools:1")
-    assert of.index("Built on") < of.index("base:1") < of.index("tools:1") < of.index("app:1")
+    assert of.index("Built on") < of.index("base<wbr>:1") < of.index("tools<wbr>:1") < of.index("app<wbr>:1")
 
 
 def test_more_children_than_fit_are_a_link_away(client: FlaskClient, engine: Engine) -> None:

@@ -72,7 +72,9 @@ def test_a_tag_says_who_loses_the_name(writer: FlaskClient, engine: Engine, ids:
     assert "It has this name already." in writer.get("/ui/tag?image=base:1&as=base:1").text
     data = {"token": token_of(writer, path), "image": ids["team/app:1"], "as": "team/new"}
     answer = writer.post("/ui/tag", data=data, headers=ORIGIN)
-    assert (answer.status_code, answer.location) == (303, "/ui/images/team/new:latest")
+    assert (answer.status_code, answer.location) == (303, "/ui/images/team/new:latest?done=tagged")
+    page = writer.get(answer.location).text
+    assert "Tagged." in page and "<title>team/new:latest" in page
     assert "team/new:latest" in tags(engine)
     assert writer.get("/ui/tag?image=base:1&as=NOT+A+NAME").status_code == 400
 

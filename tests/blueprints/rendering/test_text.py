@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.blueprints.rendering.text import LIMIT, plain, shown
+from stowage.blueprints.rendering.text import LIMIT, named, plain, shown
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,22 @@ def test_text_shows_as_what_it_is(text: object, markup: str) -> None:
     assert str(shown(text)) == markup
 
 
+@pytest.mark.parametrize(
+    ("name", "markup"),
+    [
+        ("127.0.0.1:5155/acme/shop:3", "127.0.0.1<wbr>:5155/<wbr>acme/<wbr>shop<wbr>:3"),
+        ("app@sha256:1", "app<wbr>@sha256<wbr>:1"),
+        ("a/<b>\u202e:", 'a/<wbr>&lt;b&gt;<span class="escape">\\u202e</span><wbr>:'),
+    ],
+)
+def test_a_name_breaks_at_its_slashes_and_colons(name: str, markup: str) -> None:
+    assert str(named(name)) == f'<bdi class="name">{markup}</bdi>'
+
+
 def test_a_long_text_is_cut_and_says_how_long_it_was() -> None:
     label = "x" * 10_000_000
     assert str(shown(label)) == f'<bdi>{"x" * LIMIT}</bdi><span class="cut">… 10,000,000 characters</span>'
+    assert str(named(label)).endswith('</bdi><span class="cut">… 10,000,000 characters</span>')
     assert plain(label, 5) == "xxxxx…"
 
 

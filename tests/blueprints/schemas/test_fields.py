@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import DockerBool, FiltersField, PlatformJson, PlatformList, PlatformSpecifier
+from stowage.blueprints.schemas.fields import Bytes, DockerBool, FiltersField, PlatformJson, PlatformList, PlatformSpecifier
 from stowage.blueprints.versioning import MAX_API_VERSION
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.platform import Platform
 
 
 class Query(QuerySchema):
+    size = Bytes(load_default=None)
     flag = DockerBool(load_default=False)
     filters = FiltersField()
     specifier = PlatformSpecifier(load_default=None)
@@ -31,6 +32,29 @@ def test_docker_takes_these_for_false(text: str) -> None:
 @pytest.mark.parametrize("text", ["1", "true", "yes", "banana", "2", "-1", "f", "n", "null", "off"])
 def test_docker_takes_anything_else_for_true(text: str) -> None:
     assert load(flag=text)["flag"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("5", 5),
+        ("5B", 5),
+        ("500MB", 500_000_000),
+        ("500 m", 500_000_000),
+        ("1.5GB", 1_500_000_000),
+        ("1GiB", 1 << 30),
+        ("0.5kib", 512),
+        ("2Ti", 2 << 40),
+    ],
+)
+def test_a_size_is_in_decimal_units_or_with_an_i_in_binary_ones(text: str, size: int) -> None:
+    assert load(size=text)["size"] == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "1iB", "1GiBB", "-1", "1e9", "1 G B"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="size must be a size such as"):
+        load(size=text)
 
 
 def test_filters_come_in_both_encodings_and_may_be_absent() -> None:

@@ -112,8 +112,8 @@ def test_what_a_layer_did(engine: Engine, app: tuple[Layout, Json]) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"layer": "2"}, NotFound, "image app has no layer 2"),
-        ({"layer": "sha256:ab"}, NotFound, "image app has no layer sha256:ab"),
+        ({"layer": "2"}, NotFound, "image app has no such layer; it has 2"),
+        ({"layer": "sha256:ab"}, NotFound, "image app has no such layer; it has 2"),
         ({"listing": Listing("usr/none")}, NotFound, "image app has no file /usr/none"),
         ({"platform": Platform("linux", "s390x")}, NotFound, "does not provide the specified platform"),
         ({"layer": "1", "view": View.WASTED}, InvalidParameter, "bytes are wasted in a whole image: leave out the layer"),
@@ -178,7 +178,7 @@ def test_a_foreign_layer_that_is_absent_is_told(engine: Engine) -> None:
     put_image(engine, "foreign", layout, layout.manifest(layout.add_json(config, mediatypes.OCI_CONFIG), [absent, layer]))
     files = list_files(engine, "foreign")
     assert items(files) == [("a", 1, 1)]
-    assert files.problem == "layer 0: it is a foreign layer that the store does not have"
+    assert files.problem == f"layer {digest_of(foreign)[7:19]}: it is a foreign layer that the store does not have"
     with pytest.raises(Unsupported, match="cannot be listed: it is a foreign layer that the store does not have$"):
         list_files(engine, "foreign", layer="0")
 
@@ -213,7 +213,7 @@ def test_a_damaged_layer_is_marked_and_the_others_are_shown(engine: Engine) -> N
     flip(blob_file(engine, damaged))
     files = list_files(engine, "app")
     assert items(files) == [("a", 1, 1)]
-    assert f"layer 1: blob {damaged} holds other bytes" in files.problem
+    assert f"layer {damaged.short}: blob {damaged} holds other bytes" in files.problem
     assert list(damages(engine)) == [damaged]
     with engine.metadata.read() as tx:
         assert tx.layer_files.get([damaged]) == {}
@@ -243,7 +243,8 @@ def test_an_image_with_too_many_files_is_shown_layer_by_layer(engine: Engine) ->
 def test_a_cut_layer_is_told(engine: Engine) -> None:
     put_layers(engine, "many", {f"{number}": b"" for number in range(20)})
     files = list_files(limited(engine, 10), "many")
-    assert (files.total, files.problem) == (10, "layer 0: it has more than 10 entries, of which only these are listed")
+    digest = files.layers[0].layer.descriptor.digest
+    assert (files.total, files.problem) == (10, f"layer {digest.short}: it has more than 10 entries, of which only these are listed")
     assert list_files(engine, "many").total == 20
 
 
@@ -280,7 +281,11 @@ def test_an_image_of_many_layers_with_deep_directories_is_shown_layer_by_layer(e
     assert list_files(few, "deep", layer="7", view=View.FLAT).total == 1
 
 
-def test_of_many_layers_with_a_problem_the_first_are_named() -> None:
-    assert join_problems(["", "damaged", ""]) == "layer 1: damaged"
-    named = join_problems(["absent"] * 25).split("; ")
-    assert (named[0], named[-2:]) == ("layer 0: absent", ["layer 19: absent", "and 5 more layers"])
+def test_of_many_layers_with_a_problem_the_first_are_named(engine: Engine) -> None:
+    layout = Layout()
+    put_image(engine, "app", layout, layout.image(make_layer(str(number)) for number in range(25)))
+    layers = [shown.layer for shown in list_files(engine, "app").layers]
+    digests = [layer.descriptor.digest.short for layer in layers]
+    assert join_problems(layers[:3], ["", "damaged", ""]) == f"layer {digests[1]}: damaged"
+    named = join_problems(layers, ["absent"] * 25).split("; ")
+    assert (named[0], named[-2:]) == (f"layer {digests[0]}: absent", [f"layer {digests[19]}: absent", "and 5 more layers"])

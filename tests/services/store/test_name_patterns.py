@@ -97,3 +97,26 @@ def test_the_store_leaves_out_names_that_are_not_like_a_pattern(pattern: str, li
 
 def test_so_many_patterns_are_no_conditions() -> None:
     assert NamePatterns([f"*{number}" for number in range(50)]).likes == []
+
+
+@given(NAMES, st.data())
+def test_a_name_with_a_part_is_found_by_what_it_is_like(name: str, data: st.DataObject) -> None:
+    familiar = name_forms(name)[0]
+    first = data.draw(st.integers(0, len(familiar) - 1))
+    part = familiar[first : data.draw(st.integers(first + 1, len(familiar)))]
+    patterns = NamePatterns([], part)
+    assert patterns.match(name) and patterns.prefixes == [""]
+    assert all(is_like(name, like) for like in patterns.likes)
+    assert not NamePatterns(["absent"], part).match(name)
+
+
+def test_a_part_is_not_looked_for_where_people_do_not_see_it() -> None:
+    assert not NamePatterns([], "library").match("docker.io/library/app:1")
+    assert not NamePatterns([], "sha256").match(dangling_name(DIGEST))
+    assert NamePatterns([], "docker.io/library/a").match("docker.io/library/app:1")
+
+
+@pytest.mark.parametrize("patterns", [NamePatterns(["a\0b", "a\0*", "*\0"]), NamePatterns([], "a\0")])
+def test_no_database_is_asked_for_a_nul(patterns: NamePatterns) -> None:
+    assert "\0" not in "".join([*patterns.prefixes, *patterns.likes])
+    assert not patterns.match("docker.io/library/ab:1")
