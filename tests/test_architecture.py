@@ -137,7 +137,9 @@ def test_every_view_begins_with_its_route_and_fits_its_lines(tmp_path: Path) -> 
         first = (inspect.getdoc(view) or "").splitlines()[0]
         path = rule.rule.replace("<path:", "{").replace(">", "}")
         assert path in first, f"{rule.endpoint}: {first}"
-        assert all(method in first for method in rule.methods or ()), f"{rule.endpoint}: {first}"
+        assert all(method in first for method in (rule.methods or set()) - ({"HEAD"} if rule.is_own else set())), (
+            f"{rule.endpoint}: {first}"
+        )
         lines = ast.parse(inspect.getsource(view)).body[0]
         assert (lines.end_lineno or 0) - lines.lineno + 1 <= VIEW_LINES, rule.endpoint
 

@@ -38,16 +38,11 @@ class ImageQuery(QuerySchema):
 def page_image(name: str) -> Response:
     """GET /ui/images/{name}."""
     engine, query = visible(), load_query()
-    platform = query["platform"]
     entry = find_image(engine, name)
-    platform = platform or stored_platform(engine, entry)
+    platform = query["platform"] or stored_platform(engine, entry)
     shown = inspect_image(engine, str(entry.id), platform=platform)
     layers = read_layers(engine, str(entry.id), platform=platform)
     attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
-    given: dict[str, Any] = {
-        "known_as": name_of(entry, name),
-        "done": query["done"],
-        "platform": platform,
-        "predicates": read_predicate_types(engine, attestations),
-    }
-    return render("image.html", entry=entry, shown=shown, layers=layers, unique=unique_bytes, **given)
+    facts: dict[str, Any] = {"shown": shown, "layers": layers, "predicates": read_predicate_types(engine, attestations)}
+    given: dict[str, Any] = {"known_as": name_of(entry, name), "platform": platform, "done": query["done"]}
+    return render("image.html", entry=entry, unique=unique_bytes, **facts, **given)
