@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -15,7 +16,7 @@ from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Bytes, Choice
 from stowage.services.system.disk import unique_bytes
 from stowage.services.system.freed import MOST_IMAGES, count_freed
-from stowage.services.system.suggestion import Strategy, list_deletable, suggest_amount, suggest_deletions
+from stowage.services.system.suggestion import Strategy, Suggestion, list_deletable, suggest_amount, suggest_deletions
 
 blueprint = Blueprint("page_free", __name__)
 
@@ -38,16 +39,17 @@ def page_free() -> Response:
     query = load_query()
     want = suggest_amount(visible()) if query["want"] is None else query["want"]
     suggestion = suggest_deletions(visible(), wanted=want, strategy=query["by"])
-    is_chosen = bool(query["images"] or query["chosen"]) and not query["fresh"]
-    freed = count_freed(visible(), query["images"], present_only=True) if is_chosen else suggestion.freed
-    shown = list(dict.fromkeys([*freed.images, *suggestion.freed.images, *suggestion.more]))
-    facts: dict[str, Any] = {
-        "freed": freed,
-        "selected": {str(digest) for digest in freed.images},
-        "gone": len(set(query["images"])) - len(freed.images) if is_chosen else 0,
-        "images": list_deletable(visible(), shown, query["by"]),
-        "is_short": not is_chosen and freed.bytes < want,
-        "is_partial": suggestion.is_partial,
-    }
+    facts = _count(query, suggestion, want)
+    shown = list(dict.fromkeys([*facts["freed"].images, *suggestion.freed.images, *suggestion.more]))
+    images = list_deletable(visible(), shown, query["by"])
     asked = request.args.get("want") or size(want)
-    return render("free.html", want=want, asked=asked, by=query["by"], unique=unique_bytes, most=MOST_IMAGES, **facts)
+    return render("free.html", want=want, asked=asked, by=query["by"], images=images, unique=unique_bytes, most=MOST_IMAGES, **facts)
+
+
+def _count(query: Mapping[str, Any], suggestion: Suggestion, want: int) -> dict[str, Any]:
+    """What the selection frees, how many of its images are gone, and whether a suggestion is less than wanted, of some images only."""
+    if query["fresh"] or not (query["images"] or query["chosen"]):
+        freed = suggestion.freed
+        return {"freed": freed, "gone": 0, "is_short": freed.bytes < want, "is_partial": suggestion.is_partial}
+    freed = count_freed(visible(), query["images"], present_only=True)
+    return {"freed": freed, "gone": len(set(query["images"])) - len(freed.images), "is_short": False, "is_partial": False}
