@@ -33,6 +33,9 @@ def page_layer(digest: str) -> ResponseReturnValue:
         )
     if str(found) != digest:
         return redirect(f"/ui/layers/{found}")
-    start = (load_query()["page"] - 1) * _PER_PAGE
-    layer = read_layer_users(visible(), found, start=start, count=_PER_PAGE)
-    return render("layer.html", layer=layer, number=layer.start // _PER_PAGE + 1, pages=-(-layer.users // _PER_PAGE))
+    number = load_query()["page"]
+    layer = read_layer_users(visible(), found, start=(number - 1) * _PER_PAGE, count=_PER_PAGE)
+    pages = max(1, -(-layer.users // _PER_PAGE))
+    if number > pages:
+        return redirect(f"/ui/layers/{found}?page={pages}")
+    return render("layer.html", layer=layer, number=number, pages=pages)

@@ -46,13 +46,12 @@ class ImageLayer:
 
 @dataclass(frozen=True, slots=True)
 class LayerUsers:
-    """The images that have a blob: how many, and a part of them from `start` on, ordered by name."""
+    """The images that have a blob: how many, and a part of them, ordered by name."""
 
     digest: Digest
     size: int
     unpacked: int
     users: int
-    start: int
     images: tuple[NamedImage, ...]
 
 
@@ -74,16 +73,15 @@ def read_layers(engine: Engine, name: str, *, platform: Platform | None = None) 
 
 
 def read_layer_users(engine: Engine, digest: Digest, *, start: int, count: int) -> LayerUsers:
-    """Which images have this blob, `count` of them from `start` on. Raises BlobNotFound."""
+    """Which images have this blob, `count` of them from `start` on, if there are so many. Raises BlobNotFound."""
     with engine.metadata.read() as tx:
         size = tx.graph.blob_sizes([digest]).get(digest)
         if size is None:
             raise BlobNotFound(f"there is no blob {digest}")
         layer = tx.graph.layers([digest]).get(digest)
         users = tx.usage.users([digest])[digest]
-        start = max(0, min(start, (users - 1) // count * count))
-        images = tuple(_name(tx, tx.usage.users_of(digest, limit=count, offset=start)))
-    return LayerUsers(digest, size, layer.size if layer else 0, users, start, images)
+        images = tuple(_name(tx, tx.usage.users_of(digest, limit=count, offset=start))) if start < users else ()
+    return LayerUsers(digest, size, layer.size if layer else 0, users, images)
 
 
 def _read(tx: Transaction, manifest: ManifestFacts, config: ImageConfig | None, target: Digest) -> Iterator[ImageLayer]:

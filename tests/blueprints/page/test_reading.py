@@ -227,6 +227,7 @@ def test_the_beginning_of_a_digest_leads_to_its_layer(client: FlaskClient, engin
 
 def test_what_is_no_layer_is_called_a_blob(client: FlaskClient, ids: Ids) -> None:
     page = show(client, f"/ui/layers/{ids['base:1']}")
+    assert client.get(f"/ui/layers/{ids['base:1']}?page=9").location == f"/ui/layers/{ids['base:1']}?page=1"
     assert "<h1>Blob <code>" in page and "Images with this blob" in page
 
 

@@ -67,7 +67,7 @@ def test_images_with_a_layer_come_in_pages(engine: Engine) -> None:
     first, last, beyond = (read_layer_users(engine, base, start=start, count=2) for start in (0, 4, 99))
     assert [image.name for image in first.images] == ["app:0", "app:1"]
     assert ([image.name for image in last.images], last.users) == (["app:4"], 5)
-    assert beyond == last
+    assert (beyond.images, beyond.users) == ((), 5)
     with pytest.raises(BlobNotFound, match="there is no blob sha256:"):
         read_layer_users(engine, Digest.of(b"absent"), start=0, count=2)
 
