@@ -18,7 +18,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
-from stowage.services.images.difference import compare_images
+from stowage.services.images.difference import ImageDifference, compare_images
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View
 
@@ -54,9 +54,12 @@ def page_difference() -> ResponseReturnValue:
     platforms = {side: query[side] for side in ("left_platform", "right_platform")}
     found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
     total = found.files.total if found.files else 0
-    pages = {"number": query["page"], "pages": max(1, -(-total // _PER_PAGE))}
+    pages = max(1, -(-total // _PER_PAGE))
     crumbs = crumbs_of(found.files.path if found.files else "")
-    return render("difference.html", found=found, given=query, crumbs=crumbs, link=FileLinks(query, order=_ORDER), **pages)
+    link, number = FileLinks(query, order=_ORDER), min(query["page"], pages)
+    return render(
+        "difference.html", found=found, given=query, names=_names(query, found), crumbs=crumbs, link=link, number=number, pages=pages
+    )
 
 
 def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
@@ -72,4 +75,13 @@ def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
 
 def _listing(query: dict[str, Any]) -> Listing:
     flat, offset = query["view"] is View.FLAT, (query["page"] - 1) * _PER_PAGE
-    return Listing(query["path"], flat, query["search"], query["sort"], offset, _PER_PAGE)
+    return Listing(query["path"], flat, query["search"], query["sort"], offset, _PER_PAGE, is_turned=True)
+
+
+def _names(query: dict[str, Any], found: ImageDifference) -> dict[str, str]:
+    """What the two images are called, with their platforms if those were asked for or the names are the same."""
+    is_same = query["left"].strip() == query["right"].strip()
+    return {
+        side: f"{image.name} ({image.platform})" if is_same or query[f"{side}_platform"] else image.name
+        for side, image in (("left", found.left), ("right", found.right))
+    }

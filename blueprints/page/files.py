@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
+from typing import Any
 
 from flask import Blueprint, Response
 from marshmallow import fields
@@ -14,9 +16,10 @@ from stowage.blueprints.rendering.file_links import FileLinks, crumbs_of
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
+from stowage.services.errors import Unsupported
 from stowage.services.images.browse import find_image
 from stowage.services.images.file_views import Listing
-from stowage.services.images.files import View, list_files
+from stowage.services.images.files import ImageFiles, View, list_files
 
 blueprint = Blueprint("page_files", __name__)
 
@@ -39,12 +42,17 @@ class FilesQuery(QuerySchema):
 @blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, pace="computing")
 def page_files(name: str) -> Response:
     """GET /ui/files/{name}."""
-    query = load_query()
-    listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * _PER_PAGE, limit=_PER_PAGE)
-    layer = str(query["layer"] - 1) if query["layer"] else ""
-    entry = find_image(visible(), name)
-    found = while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
-    pages = {"number": query["page"], "pages": max(1, -(-found.total // _PER_PAGE))}
-    return render(
-        "files.html", entry=entry, found=found, given=query, crumbs=crumbs_of(found.path), link=FileLinks(query, order=_ORDER), **pages
-    )
+    query, entry = load_query(), find_image(visible(), name)
+    try:
+        found = _look(name, query)
+    except Unsupported as exc:
+        return render("files_none.html", status=HTTPStatus.NOT_IMPLEMENTED, entry=entry, message=str(exc))
+    pages = max(1, -(-found.total // _PER_PAGE))
+    shown = {"crumbs": crumbs_of(found.path), "link": FileLinks(query, order=_ORDER), "number": min(query["page"], pages), "pages": pages}
+    return render("files.html", entry=entry, found=found, given=query, **shown)
+
+
+def _look(name: str, query: dict[str, Any]) -> ImageFiles:
+    start, layer = (query["page"] - 1) * _PER_PAGE, str(query["layer"] - 1) if query["layer"] else ""
+    listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=start, limit=_PER_PAGE, is_turned=True)
+    return while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
