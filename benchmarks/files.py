@@ -1,6 +1,7 @@
-"""Measure looks into the files of an image: `python -m benchmarks.files --layer FOLDER/*.tar`.
+"""Measure looks into the files of an image: `python -m benchmarks.files --layer FOLDER/*.tar`, or with `--files 250000`.
 
-The image has the given layers, uncompressed tars, compressed with gzip; a second image lacks the last one. Each first look is into a new
+The image has the given layers, uncompressed tars, compressed with gzip, or five layers with so many empty files named as those of a large
+`node_modules`; a second image lacks the last one. Each first look is into a new
 store of a service with one worker. The output is a table in Markdown: wall and CPU seconds (the median of three first looks, the mean of 20
 others), and the peak memory of all processes of the service.
 """
@@ -21,6 +22,7 @@ from benchmarks.engines import Cost, Engine, Meter, stowage
 from benchmarks.workload import Archive, made_layers
 
 _FIRSTS, _OTHERS = 3, 20
+_MADE_LAYERS, _FILES_IN_PACKAGE = 5, 30
 _FILES = "/stowage/images/large:1/files"
 _LOOKS = {
     "the same again": _FILES,
@@ -29,6 +31,7 @@ _LOOKS = {
     "a search": f"{_FILES}?search=python",
     "wasted bytes": f"{_FILES}?view=wasted",
     "what the last layer did": f"{_FILES}?layer={{last}}",
+    "what a layer in the middle did": f"{_FILES}?layer=1",
     "difference of the two images": "/stowage/difference?left=large:0&right=large:1",
     "the page of it": "/ui/files/large:1",
 }
@@ -83,11 +86,28 @@ def _members(layers: Iterable[bytes]) -> int:
     return sum(len(tarfile.open(fileobj=io.BytesIO(layer)).getmembers()) for layer in layers)
 
 
+def _many_files(count: int) -> list[bytes]:
+    """Layers of empty files."""
+    layers = []
+    for layer in range(_MADE_LAYERS):
+        names = (
+            f"usr/lib/node_modules/package-{layer}-{number // _FILES_IN_PACKAGE}/lib/dist/file-number-{number}.js"
+            for number in range(count // _MADE_LAYERS)
+        )
+        layers.append(b"".join(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT) for name in names) + bytes(1024))
+    return layers
+
+
 def main() -> None:
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--files", type=int, help="make an image with so many files")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        layers = [path.read_bytes() for path in options.layer or made_layers(folder, options.size)]
+        if options.files:
+            layers = _many_files(options.files)
+        else:
+            layers = [path.read_bytes() for path in options.layer or made_layers(folder, options.size)]
         writer = Archive(folder / "both.tar")
         writer.image("large:0", layers[:-1])
         writer.image("large:1", layers)

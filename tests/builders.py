@@ -52,6 +52,11 @@ class Link:
     target: str
 
 
+@dataclass(frozen=True)
+class HardLink(Link):
+    """A tar member that is a hard link."""
+
+
 def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
@@ -74,7 +79,8 @@ def make_tar(
             if member is None:
                 header.type, header.mode = tarfile.DIRTYPE, 0o755
             elif isinstance(member, Link):
-                header.type, header.linkname = tarfile.SYMTYPE, member.target
+                header.type = tarfile.LNKTYPE if isinstance(member, HardLink) else tarfile.SYMTYPE
+                header.linkname = member.target
             else:
                 header.size, content = len(member), member
             archive.addfile(header, io.BytesIO(content))

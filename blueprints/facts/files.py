@@ -17,8 +17,8 @@ from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, record, written_as
-from stowage.services.images.file_changes import Change
 from stowage.services.images.file_names import show_path
+from stowage.services.images.file_table import Change
 from stowage.services.images.files import ShownLayer, list_files
 
 blueprint = Blueprint("facts_files", __name__)

@@ -18,7 +18,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
-from stowage.services.images.difference import compare_images
+from stowage.services.images.difference import ImageDifference, compare_images
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import View
 
@@ -53,7 +53,8 @@ def page_difference() -> ResponseReturnValue:
     platforms = {side: query[side] for side in ("left_platform", "right_platform")}
     found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
     total, crumbs = (found.files.total, crumbs_of(found.files.path)) if found.files else (0, crumbs_of(""))
-    return render_files("difference.html", total=total, given=query, order=_ORDER, found=found, crumbs=crumbs)
+    names = _names(query, found)
+    return render_files("difference.html", total=total, given=query, order=_ORDER, found=found, names=names, crumbs=crumbs)
 
 
 def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
@@ -70,3 +71,12 @@ def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
 def _listing(query: dict[str, Any]) -> Listing:
     flat, offset = query["view"] is View.FLAT, (query["page"] - 1) * FILES_PER_PAGE
     return Listing(query["path"], flat, query["search"], query["sort"], offset, FILES_PER_PAGE)
+
+
+def _names(query: dict[str, Any], found: ImageDifference) -> dict[str, str]:
+    """What the two images are called, with their platforms if those were asked for or the names are the same."""
+    is_same = query["left"].strip() == query["right"].strip()
+    return {
+        side: f"{image.name} ({image.platform})" if is_same or query[f"{side}_platform"] else image.name
+        for side, image in (("left", found.left), ("right", found.right))
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
+from typing import Any
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
@@ -10,14 +12,15 @@ from marshmallow import fields
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.leaving import while_wanted
-from stowage.blueprints.rendering.answer import PAGE
+from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import Choice, Count, PlatformSpecifier
+from stowage.services.errors import Unsupported
 from stowage.services.images.browse import find_image, name_of
 from stowage.services.images.file_views import Listing
-from stowage.services.images.files import View, list_files
+from stowage.services.images.files import ImageFiles, View, list_files
 
 blueprint = Blueprint("page_files", __name__)
 
@@ -39,12 +42,17 @@ class FilesQuery(QuerySchema):
 @blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, pace="computing")
 def page_files(name: str) -> ResponseReturnValue:
     """GET /ui/files/{name}."""
-    query = load_query()
-    listing = Listing(
-        query["path"], search=query["search"], sort=query["sort"], offset=(query["page"] - 1) * FILES_PER_PAGE, limit=FILES_PER_PAGE
-    )
-    layer = str(query["layer"] - 1) if query["layer"] else ""
-    entry = find_image(visible(), name)
-    found = while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
-    shown = {"entry": entry, "known_as": name_of(entry, name), "found": found, "crumbs": crumbs_of(found.path)}
+    query, entry = load_query(), find_image(visible(), name)
+    known_as = name_of(entry, name)
+    try:
+        found = _look(name, query)
+    except Unsupported as exc:
+        return render("files_none.html", status=HTTPStatus.NOT_IMPLEMENTED, entry=entry, known_as=known_as, message=str(exc))
+    shown = {"entry": entry, "known_as": known_as, "found": found, "crumbs": crumbs_of(found.path)}
     return render_files("files.html", total=found.total, given=query, order=_ORDER, **shown)
+
+
+def _look(name: str, query: dict[str, Any]) -> ImageFiles:
+    start, layer = (query["page"] - 1) * FILES_PER_PAGE, str(query["layer"] - 1) if query["layer"] else ""
+    listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=start, limit=FILES_PER_PAGE)
+    return while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))

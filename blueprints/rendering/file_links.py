@@ -15,12 +15,21 @@ from stowage.services.images.files import View
 
 FILES_PER_PAGE = 100
 _KEYS = ("left", "right", "left-platform", "right-platform", "platform", "layer", "view", "path", "search", "sort")
+_FIRST, _LAST = 2, 6
+"""How many names of a long path are shown."""
 
 
 def crumbs_of(path: str) -> list[tuple[str, str]]:
-    """The names on the way to a path, each with the path to it, as text."""
+    """The names on the way to a path, each with the path to it, as text. Of a long way the middle is left out, as an empty name."""
     parts = path.split("/") if path else []
-    return [(show_path(part)[1:], show_path("/".join(parts[: number + 1]))) for number, part in enumerate(parts)]
+    if len(parts) <= _FIRST + _LAST:
+        return [_crumb(parts, number) for number in range(len(parts))]
+    first, last = range(_FIRST), range(len(parts) - _LAST, len(parts))
+    return [*(_crumb(parts, number) for number in first), ("", ""), *(_crumb(parts, number) for number in last)]
+
+
+def _crumb(parts: list[str], number: int) -> tuple[str, str]:
+    return show_path(parts[number])[1:], show_path("/".join(parts[: number + 1]))
 
 
 class FileLinks:

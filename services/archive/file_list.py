@@ -52,6 +52,8 @@ class EntryKind(StrEnum):
     AUFS = "aufs"
     """What AUFS kept for itself. It is in no image, but hard links may refer to it."""
 
+    __hash__ = str.__hash__  # that of enumerations is written in Python
+
 
 _LETTERS = {
     EntryKind.FILE: "f",

@@ -18,7 +18,7 @@ from isal import isal_zlib
 from stowage.services.archive.bounds import text_memory
 from stowage.services.archive.file_list import ENTRY_BYTES, EntryKind, FileList
 from stowage.services.archive.stream import Chunks
-from stowage.services.archive.tar_reader import BLOCK, Member, MemberType, TarReader, begins_archive
+from stowage.services.archive.tar_reader import BLOCK, MAX_EXTENSION_BYTES, Member, MemberType, TarReader, begins_archive
 from stowage.services.errors import InvalidContent
 
 _WHITEOUT, _AUFS, _OPAQUE = ".wh.", ".wh..wh.", ".wh..wh..opq"
@@ -38,6 +38,7 @@ _KINDS = {
 }
 _PIPE = b"6"
 _MODE = 0o7777
+_MOST_DIGITS = 10
 _LARGEST = (1 << 63) - 1
 
 
@@ -155,7 +156,7 @@ def _add(found: FileList, member: Member, name: str, reader: TarReader) -> bool:
         link = ""
     found.paths.append(path)
     found.kinds.append(kind)
-    found.sizes.append(member.size)
+    found.sizes.append(member.size - _skip_sparse_map(reader))
     mode, uid, gid = _read_rights(header[100:124])
     found.modes.append(mode)
     found.uids.append(_decimal(more[b"uid"]) if b"uid" in more else uid)
@@ -163,6 +164,33 @@ def _add(found: FileList, member: Member, name: str, reader: TarReader) -> bool:
     found.times.append(_decimal(more[b"mtime"]) if b"mtime" in more else _number(header[136:148]))
     found.links.append(link[:MAX_PATH])
     return True
+
+
+def _skip_sparse_map(reader: TarReader) -> int:
+    """Read the map with which the content of a sparse file of GNU's PAX format 1.0 begins; returns how many bytes it has.
+
+    It is a number of pairs, then the pairs, each number on a line, and fills whole blocks. What ends before that, or is longer than any
+    extension, is no map.
+    """
+    if (reader.attributes or {}).get(b"GNU.sparse.major") != b"1":
+        return 0
+    block = _read_block(reader)
+    count = block.partition(b"\n")[0]
+    if not count.isdigit() or len(count) > _MOST_DIGITS:
+        return 0
+    size, lines, wanted = len(block), block.count(b"\n"), 1 + 2 * int(count)
+    while lines < wanted and size < MAX_EXTENSION_BYTES and (block := _read_block(reader)):
+        size += len(block)
+        lines += block.count(b"\n")
+    return size if lines >= wanted else 0
+
+
+def _read_block(reader: TarReader) -> bytes:
+    """The next block of a member's content, or what is left."""
+    block = b""
+    while len(block) < BLOCK and (piece := next(reader.chunks(BLOCK - len(block)), b"")):
+        block += piece
+    return block
 
 
 @lru_cache(maxsize=256)

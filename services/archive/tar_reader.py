@@ -37,7 +37,7 @@ _RECORD_BYTES = 128
 _ZEROS = bytes(BLOCK)
 _MAX_SIZE = (1 << 63) - 1
 _KEYS = frozenset({b"path", b"linkpath", b"size"})
-_ATTRIBUTES = frozenset({b"uid", b"gid", b"mtime", b"GNU.sparse.name"})  # the last one is the real name of a sparse file
+_ATTRIBUTES = frozenset({b"uid", b"gid", b"mtime", b"GNU.sparse.name", b"GNU.sparse.major"})
 _SPARSE = b"GNU.sparse."
 _LINE_FEED = 0x0A
 
@@ -110,10 +110,10 @@ class TarReader:
         while (member := self._next()) is not None:
             yield member
 
-    def chunks(self) -> Iterator[bytes]:
-        """The rest of the current member's content, in chunks of up to 1 MiB."""
+    def chunks(self, most: int = CHUNK) -> Iterator[bytes]:
+        """The rest of the current member's content, in chunks of up to 1 MiB, or so many bytes."""
         while self._content_left:
-            chunk = self._read(min(CHUNK, self._content_left))
+            chunk = self._read(min(most, self._content_left))
             if not chunk:
                 raise InvalidContent("unexpected EOF")
             self._content_left -= len(chunk)

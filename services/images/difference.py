@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 
-from stowage.services.archive.bounds import text_memory
-from stowage.services.archive.file_list import EntryKind
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, Unsupported
 from stowage.services.images.config_difference import HistoryDifference, SettingDifference, compare_configs, compare_histories
-from stowage.services.images.file_changes import Change, ChangedFile, find_changes
+from stowage.services.images.file_changes import find_changes
 from stowage.services.images.file_names import possible_paths
-from stowage.services.images.file_tree import FileTree
-from stowage.services.images.file_views import FileItem, Listing, Row, change_rows, describe, page_of
-from stowage.services.images.files import join_problems, read_files
+from stowage.services.images.file_table import Change, FileTable
+from stowage.services.images.file_table_maker import TableMaker
+from stowage.services.images.file_views import FileItem, Listing, describe, list_rows, sort_rows
+from stowage.services.images.files import join_problems, read_files, sum_of
 from stowage.services.images.layered_files import LayeredFiles, Sum
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
-from stowage.services.kept import Kept
 from stowage.services.oci.platform import Platform
-from stowage.services.store.look import Look
+from stowage.services.store.look import KeptLooks, Look
 
 _KEPT_BYTES = 16 << 20
-_CHANGE_BYTES = 200
 _AT_ONCE = 4096
-_kept: Kept[Hashable, tuple[ChangedFile, ...]] = Kept(_KEPT_BYTES, share=1)
+_ITEMS_BYTES = 20_000
+_MOST = 0.9
+_SHOWN = tuple(change for change in Change if change is not Change.SAME)
 LARGEST = 20
 """How many of the largest differences are told."""
 
@@ -44,13 +44,15 @@ class LayerDifference:
 class FileDifference:
     """The bytes of all files on both sides, sums by change, the largest differences, and a page of `items`, of `total`.
 
-    Directories that are only on one side are one of the largest differences with all that is in them.
+    Directories that are only on one side are one of the largest differences with all that is in them. `place` is the directory that has
+    most of what grew and shrank, if there is one.
     """
 
     left: Sum
     right: Sum
     changes: dict[Change, tuple[Sum, Sum]]
     largest: tuple[FileItem, ...]
+    place: FileItem | None
     path: str
     total: int
     items: tuple[FileItem, ...]
@@ -67,6 +69,25 @@ class ImageDifference:
     history: HistoryDifference
     files: FileDifference | None
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What is kept of a comparison."""
+
+    table: FileTable
+    is_complete: bool
+    sums: dict[Change, tuple[Sum, Sum]]
+    largest: tuple[FileItem, ...]
+    place: FileItem | None
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return self.table.weight + _ITEMS_BYTES
+
+
+_kept: KeptLooks[_Changes] = KeptLooks(_KEPT_BYTES)
 
 
 def compare_images(
@@ -111,74 +132,70 @@ def _compare_files(engine: Engine, left: PlatformImage, right: PlatformImage, li
     ours, theirs = read_files(engine, left, look), read_files(engine, right, look)
     changes = _find_changes(engine, left, ours, right, theirs, look)
     paths = possible_paths(listing.path)
-    path = next((path for path in paths if theirs.tree.find(path) or ours.tree.find(path)), paths[0])
-    listing = replace(listing, path=path)
-    total, page = page_of(change_rows(changes, listing), listing, "-growth")
-    _, largest = page_of(_topmost(changes), Listing(limit=LARGEST), "-growth")
-    difference = FileDifference(
-        _sum(ours),
-        _sum(theirs),
-        {change: _sums(changes, change) for change in Change if change is not Change.SAME},
-        tuple(_describe(row, ours.tree, theirs.tree) for row in largest if row.growth),
-        path,
-        total,
-        tuple(_describe(row, ours.tree, theirs.tree) for row in page),
-    )
+    tables = (changes.table, theirs.table, ours.table)
+    path = next((path for path in paths if any(table.find(path) is not None for table in tables)), paths[0])
+    total, items = list_rows(changes.table, replace(listing, path=path), "-growth")
+    sums = sum_of(ours.table), sum_of(theirs.table)
+    difference = FileDifference(*sums, changes.sums, changes.largest, changes.place, path, total, tuple(items))
     return difference, "; ".join(filter(None, (_problem(left, ours), _problem(right, theirs))))
 
 
 def _find_changes(
     engine: Engine, left: PlatformImage, ours: LayeredFiles, right: PlatformImage, theirs: LayeredFiles, look: Look
-) -> tuple[ChangedFile, ...]:
+) -> _Changes:
+    def find() -> _Changes:
+        with closing(engine.memory.reservation()) as memory:
+            maker = TableMaker(memory.hold)
+            for number, row in enumerate(find_changes(ours.table, theirs.table)):
+                maker.add(row)
+                if number % _AT_ONCE == 0:
+                    look.operation.check()
+            return _sum_up(maker.finish(), is_complete=ours.is_complete and theirs.is_complete)
+
     key = tuple(tuple((layer.descriptor.digest, layer.is_present) for layer in image.layers) for image in (left, right))
-    known = _kept.get(key)
-    if known is not None:
-        return known
-    changes: list[ChangedFile] = []
-    weight = 0
-    with closing(engine.memory.reservation()) as memory:
-        differing = find_changes(ours.tree, theirs.tree)
-        while some := list(islice(differing, _AT_ONCE)):
-            look.operation.check()
-            size = sum(_CHANGE_BYTES + text_memory(each.path) for each in some)
-            memory.hold(size)
-            weight += size
-            changes += some
-    found = tuple(changes)
-    if ours.is_complete and theirs.is_complete:
-        _kept.put(key, found, weight)
-    return found
+    return _kept.get(key, look, "the two images", find)
 
 
-def _topmost(changes: Sequence[ChangedFile]) -> list[Row]:
-    """The changes, with directories that are only on one side as one each."""
-    rows: dict[str, Row] = {}
-    for each in changes:
-        known = rows.get(each.top)
-        before, after, files = (known.before, known.bytes, known.files) if known else (0, 0, 0)
-        node = each.node if each.top == each.path else None
-        rows[each.top] = Row(each.top, after + each.after, before + each.before, files + 1, each.change, node)
-    return list(rows.values())
+def _sum_up(table: FileTable, *, is_complete: bool) -> _Changes:
+    """Sums of changes, those that made the image grow or shrink most, and where most of them are."""
+    files, before, after = Counter[Change | None](), Counter[Change | None](), Counter[Change | None]()
+    moved = array("q", bytes(8 * len(table)))
+    for row in range(len(table) - 1, 0, -1):
+        if table.listed[row]:
+            old, new = table.own(table.before, row), table.own(table.after, row)
+            moved[row] += abs(new - old)
+            change = table.change(row)
+            files[change] += 1
+            before[change] += old
+            after[change] += new
+        moved[table.parents[row]] += moved[row]
+    sums: dict[Change, tuple[Sum, Sum]] = {
+        change: (Sum(files[change], before[change]), Sum(files[change], after[change])) for change in _SHOWN
+    }
+    return _Changes(table, is_complete, sums, _largest(table), _place(table, moved))
 
 
-def _describe(row: Row, left: FileTree, right: FileTree) -> FileItem:
-    """An item of the side that has it; a removed one is only on the left."""
-    if row.node is None:
-        folder = (right if row.change is not Change.REMOVED else left).find(row.path)
-        row = row._replace(node=folder if folder and folder.kind is EntryKind.DIRECTORY else None)
-    return describe(row, left if row.change is Change.REMOVED else right, is_folder=True)
+def _largest(table: FileTable) -> tuple[FileItem, ...]:
+    """What differs most; directories that are only on one side are one each."""
+    rows = array("q")
+    row = 1
+    while row < len(table):
+        if table.listed[row] or table.whole[row]:
+            rows.append(row)
+        row = table.ends[row] if table.whole[row] else row + 1
+    largest = sort_rows(table, rows, "-growth", LARGEST)
+    return tuple(describe(table, row) for row in largest if table.after[row] != table.before[row])
 
 
-def _sum(files: LayeredFiles) -> Sum:
-    return Sum(files.tree.root.files, files.tree.root.bytes)
-
-
-def _sums(changes: Sequence[ChangedFile], change: Change) -> tuple[Sum, Sum]:
-    """Before and after."""
-    found = [each for each in changes if each.change is change]
-    return Sum(len(found), sum(each.before for each in found)), Sum(len(found), sum(each.after for each in found))
+def _place(table: FileTable, moved: Sequence[int]) -> FileItem | None:
+    """The deepest directory that has most of what grew and shrank, if it is not the root."""
+    place, below = 0, iter((0,))
+    while (row := next(below, None)) is not None:
+        place = row
+        below = (each for each in table.children(row) if table.is_directory(each) and 0 < _MOST * moved[0] <= moved[each])
+    return describe(table, place) if place else None
 
 
 def _problem(image: PlatformImage, files: LayeredFiles) -> str:
-    problems = join_problems(image.layers, (effect.problem for effect in files.effects))
+    problems = join_problems([effect.problem for effect in files.effects])
     return problems and f"image {image.name}: {problems}"

@@ -1,21 +1,23 @@
 """The file system of an image, made of the lists of its layers, one on top of the other.
 
 Directories merge, everything else replaces what was there. A whiteout removes a path of lower layers, an opaque mark all that they have in
-a directory; what the same layer adds stays. Symlinks are not followed: a directory of an upper layer replaces one. A later entry of a layer
-wins over an earlier one of the same path.
+a directory; what the same layer adds stays. A directory of an upper layer replaces a symlink, but what is below a symlink of its own layer
+is where that leads, as when each layer is unpacked into a directory of its own. A later entry of a layer wins over an earlier one of the
+same path.
 
 A layer changes the nodes of directories in place, and keeps a journal of it (file_nodes.py) until the next one is put on top.
 
-Source: OCI image-spec layer.md, "Representing Changes".
+Source: OCI image-spec layer.md, "Representing Changes"; containerd's pkg/archive/tar.go and continuity's fs.RootPath.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterator
 
 from stowage.services.archive.file_list import EntryKind, FileList
-from stowage.services.images.file_nodes import IMPLIED, NO_CONTENT, NODE_BYTES, Journal, Node
+from stowage.services.archive.layer_files import MAX_PATH
+from stowage.services.images.file_nodes import IMPLIED, NODE_BYTES, Journal, Node
+from stowage.services.images.file_table import NO_CONTENT, NOT_STATED, Contents, Facts
 
 _STEP = 4096
 _STEPS_PER_NODE = 16
@@ -24,8 +26,11 @@ _STEPS_PER_CHANGE = 10
 """What a directory that a layer changes counts: about as much time."""
 _JOURNAL_BYTES = 300
 """Memory for a directory or a name in a journal, roughly."""
+_MOST_LINKS = 255
+"""How many symlinks lead from one to the next, at most."""
 _FOLDERS = 1000
 """How many directories are remembered by path: members of an archive come by directory, and paths may be long."""
+_NOWHERE = Node(EntryKind.OTHER, 0, IMPLIED, -1)
 
 
 class TooManyNodes(Exception):
@@ -46,15 +51,16 @@ class FileTree:
         self.before, self.journal = self.root, Journal(0)
         """The root without the last layer, and what that changed."""
         self.lists: list[FileList] = []
-        self.sizes = array("q")
-        """The bytes of each content."""
-        self.checksums = array("q")
-        """The checksum of each content."""
+        self.contents = Contents()
+        self.first_content = 0
+        """The first content of the last layer."""
         self.origins: list[tuple[int, int]] = []
         """Layer and entry of each content."""
         self._left, self._hold, self._check = most, hold, check
         self._most_steps, self._steps, self._checked, self._journaled = most * _STEPS_PER_NODE, 0, 0, 0
         self._folders: dict[str, Node] = {}
+        self._has_symlinks = False
+        """Whether the last layer has had any."""
 
     @property
     def nodes_left(self) -> int:
@@ -64,16 +70,16 @@ class FileTree:
     def add(self, listed: FileList) -> None:
         """Put a layer on top."""
         self._hold(listed.path_weight)  # nodes have the names once more
-        layer = len(self.lists)
+        layer, self.first_content = len(self.lists), len(self.origins)
         self.lists.append(listed)
         self.before, self.journal = self.root, Journal(layer)
         self.root = self.journal.copy(self.before)
-        self._folders = {"": self.root}
+        self._folders, self._has_symlinks = {"": self.root}, False
         self._apply_marks(listed)
         aufs: dict[str, int] = {}
         for entry, (path, kind) in enumerate(zip(listed.paths, listed.kinds, strict=True)):
             if kind is EntryKind.DIRECTORY:
-                node = self._folder(path)
+                node = self._folder_of_entry(path)
                 node.layer, node.entry = layer, entry
             elif kind is EntryKind.AUFS:
                 aufs[path] = self._add_content(layer, entry)
@@ -101,41 +107,33 @@ class FileTree:
             node = node.children.get(part) if node and node.children else None
         return node
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """Every path below a directory, or that of something else, in no particular order."""
-        start = self.find(path)
-        if start is None:
-            return
-        if start.children is None:
-            yield path, start
-        waiting = [(f"{path}/" if path else "", start)]
-        while waiting:
-            prefix, folder = waiting.pop()
-            for name, node in (folder.children or {}).items():
-                yield prefix + name, node
-                if node.children:
-                    waiting.append((f"{prefix}{name}/", node))
+    def facts(self, node: Node) -> Facts:
+        """What is known of a node."""
+        if node.entry == IMPLIED:
+            return Facts(node.kind, node.layer, NOT_STATED, 0, 0, 0, "", NO_CONTENT)
+        listed, entry = self.lists[node.layer], node.entry
+        return Facts(
+            node.kind,
+            node.layer,
+            listed.modes[entry],
+            listed.uids[entry],
+            listed.gids[entry],
+            listed.times[entry],
+            listed.links[entry],
+            node.content,
+        )
 
-    def finish(self) -> bytearray:
-        """Count what is in each directory; returns for each content whether the tree still has it."""
-        order, parents = [self.root], [-1]
-        for number, node in enumerate(order):
-            if node.children:
-                order += node.children.values()
-                parents += [number] * len(node.children)
-        kept = bytearray(len(self.sizes))
-        for node in order:
-            node.bytes = node.files = 0
-            if node.children is None:
-                node.files = 1
-                if node.content != NO_CONTENT and not kept[node.content]:
-                    kept[node.content] = 1
-                    node.bytes = self.sizes[node.content]
-        for number in range(len(order) - 1, 0, -1):
-            parent, node = order[parents[number]], order[number]
-            parent.bytes += node.bytes
-            parent.files += node.files
-        return kept
+    def walk(self) -> Iterator[tuple[int, str, Node]]:
+        """Every path, as how many names lead to it, its last name, and its node: a directory, then what is in it, by name."""
+        ways = [iter(sorted((self.root.children or {}).items()))]
+        while ways:
+            for name, node in ways[-1]:
+                yield len(ways), name, node
+                if node.children:
+                    ways.append(iter(sorted(node.children.items())))
+                    break
+            else:
+                ways.pop()
 
     def _apply_marks(self, listed: FileList) -> None:
         """Remove what the whiteouts and opaque marks of the layer name, wherever they are in it: they are about lower layers only."""
@@ -147,8 +145,10 @@ class FileTree:
             if node is not None and kind is EntryKind.WHITEOUT:
                 folder, _, name = path.rpartition("/")
                 if path:
+                    self._release(node)
                     self.journal.put(self._folder(folder), name, None)
             elif node is not None and node.children:
+                self._release(node)
                 self.journal.clear(self._folder(path))
             if node is not None and node.children:
                 self._folders = {"": self.root}  # those below it are in the tree no more
@@ -159,17 +159,29 @@ class FileTree:
         if kind is EntryKind.HARDLINK:
             link = listed.links[entry]
             self.step(link)
-            linked = self.find(link)
+            parent, slash, name = link.rpartition("/")
+            linked = self.find(self._follow(parent) + slash + name)
             content = linked.content if linked else aufs.get(link, NO_CONTENT)
         else:
             content = self._add_content(layer, entry) if kind is EntryKind.FILE else NO_CONTENT
         return Node(kind, layer, entry, layer, content)
 
     def _add_content(self, layer: int, entry: int) -> int:
-        self.sizes.append(self.lists[layer].sizes[entry])
-        self.checksums.append(self.lists[layer].checksums[entry])
+        self.contents.sizes.append(self.lists[layer].sizes[entry])
+        self.contents.checksums.append(self.lists[layer].checksums[entry])
+        self.contents.uses.append(0)
         self.origins.append((layer, entry))
-        return len(self.sizes) - 1
+        return len(self.origins) - 1
+
+    def _release(self, gone: Node) -> None:
+        """Count that no path leads to a node, and to what is in it, any more."""
+        waiting = [gone]
+        while waiting:
+            node = waiting.pop()
+            if node.children:
+                waiting += node.children.values()
+            elif node.content != NO_CONTENT:
+                self.contents.uses[node.content] -= 1
 
     def _put(self, path: str, node: Node) -> None:
         parent, _, name = path.rpartition("/")
@@ -177,9 +189,23 @@ class FileTree:
         old = (folder.children or {}).get(name)
         if old is None:
             self._count()
-        elif old.children is not None:
-            self._folders = {"": self.root}  # those below it are in the tree no more
+        else:
+            self._release(old)
+            if old.children is not None or old.kind is EntryKind.SYMLINK:
+                self._folders = {"": self.root}  # those below it are in the tree no more
+        self._has_symlinks |= node.kind is EntryKind.SYMLINK
+        if node.content != NO_CONTENT:
+            self.contents.uses[node.content] += 1
         self.journal.put(folder, name, node)
+
+    def _folder_of_entry(self, path: str) -> Node:
+        """The directory at this path, instead of a symlink of the same layer."""
+        if self._has_symlinks and path:
+            parent, _, name = path.rpartition("/")
+            old = (self._folder(parent).children or {}).get(name)
+            if old is not None and old.kind is EntryKind.SYMLINK:
+                self._put(path, Node(EntryKind.DIRECTORY, len(self.lists) - 1, IMPLIED, len(self.lists) - 1))
+        return self._folder(path)
 
     def _folder(self, path: str) -> Node:
         """The directory at this path, for changes by the current layer; made, instead of anything else, if there is none."""
@@ -188,10 +214,13 @@ class FileTree:
             return known
         self.step(path)
         layer, node = len(self.lists) - 1, self.root
-        for part in path.split("/"):
+        real = self._follow(path)
+        for part in real.split("/") if real else ():
             found = (node.children or {}).get(part)
             if found is None:
                 self._count()
+            elif found.children is None:
+                self._release(found)
             if found is None or found.children is None:
                 below = Node(EntryKind.DIRECTORY, layer, IMPLIED, layer)
             else:
@@ -204,6 +233,32 @@ class FileTree:
             self._folders = {"": self.root}
         self._folders[path] = node
         return node
+
+    def _follow(self, path: str) -> str:
+        """Where symlinks of the last layer lead on the way to a directory, never out of the root; the path itself if that is nowhere."""
+        if not self._has_symlinks:
+            return path
+        layer, followed = len(self.lists) - 1, 0
+        real: list[tuple[str, Node]] = []
+        waiting = path.split("/")[::-1]
+        while waiting:
+            name, folder = waiting.pop(), real[-1][1] if real else self.root
+            found = (folder.children or {}).get(name)
+            if name == "..":
+                del real[-1:]
+            elif found is not None and found.made == layer and found.kind is EntryKind.SYMLINK:
+                link = self.lists[layer].links[found.entry]
+                self.step(link)
+                followed += 1
+                if not link or followed > _MOST_LINKS:
+                    return path
+                if link.startswith("/"):
+                    real.clear()
+                waiting += link.split("/")[::-1]
+            elif name not in ("", "."):
+                real.append((name, found or _NOWHERE))
+        shown = "/".join(name for name, _ in real)
+        return shown if len(shown) <= MAX_PATH else path
 
     def _count(self) -> None:
         if self._left % _STEP == 0:

@@ -1,35 +1,40 @@
 """The files of an image, of one platform: all of them as they are seen, or what one layer did.
 
-The lists of layers are kept (services/store/layer_files.py), and the trees that are made of them are cached in each process, the most
-recently used ones.
+The lists of layers are kept (services/store/layer_files.py), and the tables that are made of them are cached in each process, the most
+recently used ones. One thread at a time makes a table, which takes seconds for an image of very many files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
 from stowage.services.archive.file_list import FileList
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
-from stowage.services.images.file_changes import Change, last_changes
 from stowage.services.images.file_names import possible_paths, show_path
+from stowage.services.images.file_table import Change, FileTable
 from stowage.services.images.file_tree import TooManyNodes, TooManySteps
-from stowage.services.images.file_views import FileItem, Listing, change_rows, describe, page_of, tree_rows, wasted_rows
-from stowage.services.images.layered_files import LayeredFiles, LayerEffect, Sum, layer_files
+from stowage.services.images.file_views import FileItem, Listing, list_rows
+from stowage.services.images.layered_files import FileChanges, LayeredFiles, LayerEffect, Sum, last_changes, layer_files
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
-from stowage.services.kept import Kept
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.store.layer_files import list_layer_files
-from stowage.services.store.look import Look
+from stowage.services.store.look import KeptLooks, Look
 
 _KEPT_BYTES = 48 << 20
+_KEPT_CHANGES_BYTES = 16 << 20
 _MORE_NODES = 1000
 _PROBLEMS = 20
-_kept: Kept[Hashable, LayeredFiles] = Kept(_KEPT_BYTES, share=1)
+_kept: KeptLooks[LayeredFiles] = KeptLooks(_KEPT_BYTES)
+_kept_changes: KeptLooks[FileChanges] = KeptLooks(_KEPT_CHANGES_BYTES)
+
+Made = TypeVar("Made")
 
 
 class View(StrEnum):
@@ -61,6 +66,14 @@ class ShownLayer:
     def problem(self) -> str:
         """What of its files is missing, as a sentence; empty if nothing is."""
         return self.effect.problem if self.effect else ""
+
+    @property
+    def again(self) -> Sum | None:
+        """What it stored again, with another mode or owner or as it was."""
+        if self.effect is None:
+            return None
+        sums = [self.effect.changes[change] for change in (Change.ATTRIBUTES, Change.SAME)]
+        return Sum(sum(each.files for each in sums), sum(each.bytes for each in sums))
 
     def did(self, change: Change) -> Sum | None:
         """What it did in this way."""
@@ -111,51 +124,52 @@ def list_files(
 
 
 def read_files(engine: Engine, image: PlatformImage, look: Look) -> LayeredFiles:
-    """The tree of an image; raises as `list_files` does."""
+    """The files of an image; raises as `list_files` does."""
     return _read(engine, image, image.layers, look)
 
 
 def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: Listing) -> ImageFiles:
     listing = _locate(files, listing)
     if view is View.WASTED:
-        rows = wasted_rows(files.wasted, listing)
-    elif files.tree.find(listing.path) is None:
+        total, items = list_rows(files.wasted, replace(listing, flat=True), "-size")
+    elif files.table.find(listing.path) is None:
         raise NotFound(f"image {image.name} has no file {show_path(listing.path)}")
     else:
-        rows = tree_rows(files.tree, listing)
-    total, page = page_of(rows, listing, "-size")
-    items = tuple(describe(row, files.tree) for row in page)
+        total, items = list_rows(files.table, listing, "-size")
     return _answer(image, files, files.effects, None, listing.path, total, items)
 
 
 def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: Listing, look: Look) -> ImageFiles:
     """What one layer did; if the image has too many files for a tree, what is in that layer alone."""
     effects: tuple[LayerEffect | None, ...]
+    layers = image.layers[: number + 1]
     try:
         whole = read_files(engine, image, look)
-        files = _read(engine, image, image.layers[: number + 1], look)
         effects = whole.effects
     except Forbidden:
-        whole = files = _read(engine, image, image.layers[number : number + 1], look)
-        effects = (*[None] * number, files.effects[0], *[None] * (len(image.layers) - number - 1))
-    if problem := files.effects[-1].problem if not files.effects[-1].entries else "":
-        raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {problem}")
-    listing = _locate(files, listing)
-    total, page = page_of(change_rows(last_changes(files.tree), listing), listing, "-size")
-    items = tuple(describe(row, files.tree, is_folder=True) for row in page)
+        layers = layers[number:]
+        whole = _read(engine, image, layers, look)
+        effects = (*[None] * number, whole.effects[0], *[None] * (len(image.layers) - number - 1))
+    effect = effects[number]
+    if effect and effect.problem and not effect.entries:
+        raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {effect.problem}")
+    make = partial(_make, engine, image, layers, look, last_changes)
+    changes = _kept_changes.get(_key(engine, layers), look, "the layer", make).table
+    listing = _locate(whole, listing, changes)
+    total, items = list_rows(changes, listing, "-size")
     return _answer(image, whole, effects, number, listing.path, total, items)
 
 
-def _locate(files: LayeredFiles, listing: Listing) -> Listing:
+def _locate(files: LayeredFiles, listing: Listing, changes: FileTable | None = None) -> Listing:
     """The listing with a clean path, the one that there is if its text may mean several."""
     paths = possible_paths(listing.path)
-    return replace(listing, path=next((path for path in paths if files.tree.find(path)), paths[0]))
+    tables = [files.table, files.wasted] if changes is None else [changes, files.table]
+    return replace(listing, path=next((path for path in paths if any(table.find(path) is not None for table in tables)), paths[0]))
 
 
-def join_problems(layers: Iterable[ImageLayer], problems: Iterable[str]) -> str:
+def join_problems(problems: Sequence[str]) -> str:
     """The first problems of layers, of which those without one have an empty text, and how many more there are."""
-    each = zip(layers, problems, strict=True)
-    found = [f"layer {layer.descriptor.digest.short}: {problem}" for layer, problem in each if problem]
+    found = [f"layer {number} of {len(problems)}: {problem}" for number, problem in enumerate(problems, 1) if problem]
     more = [f"and {len(found) - _PROBLEMS} more layers"] if len(found) > _PROBLEMS else []
     return "; ".join(found[:_PROBLEMS] + more)
 
@@ -167,34 +181,40 @@ def _answer(
     layer: int | None,
     path: str,
     total: int,
-    items: tuple[FileItem, ...],
+    items: Sequence[FileItem],
 ) -> ImageFiles:
-    root = files.tree.root
-    wasted = Sum(sum(each.copies for each in files.wasted), sum(each.bytes for each in files.wasted))
     layers = tuple(map(ShownLayer, image.layers, effects))
-    problem = join_problems(image.layers, (shown.problem for shown in layers))
-    return ImageFiles(image, layers, Sum(root.files, root.bytes), wasted, layer, path, total, items, problem)
+    problem = join_problems([shown.problem for shown in layers])
+    return ImageFiles(image, layers, sum_of(files.table), sum_of(files.wasted), layer, path, total, tuple(items), problem)
+
+
+def sum_of(table: FileTable) -> Sum:
+    """All files of a table."""
+    return Sum(table.files[0], table.after[0])
 
 
 def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look) -> LayeredFiles:
-    key = (tuple((layer.descriptor.digest, layer.is_present) for layer in layers), engine.limits.listed_entries)
-    known = _kept.get(key)
-    if known is not None:
-        return known
+    make = partial(_make, engine, image, layers, look, layer_files)
+    return _kept.get(_key(engine, layers), look, "the image", make)
+
+
+def _key(engine: Engine, layers: Sequence[ImageLayer]) -> Hashable:
+    return tuple((layer.descriptor.digest, layer.is_present) for layer in layers), engine.limits.listed_entries
+
+
+def _make(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look, make: Callable[..., Made]) -> Made:
+    """What `make` makes of the lists of layers."""
     most = engine.limits.listed_entries
     with closing(engine.memory.reservation()) as memory:
         lists = _list_layers(engine, image, layers, look, memory.hold)
         if len(layers) == len(image.layers):
             _refuse_no_files(image, lists)
         try:
-            files = layer_files(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.operation.check)
+            return make(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.operation.check)
         except TooManyNodes:
             raise _too_many(image, most) from None
         except TooManySteps:
             raise _too_deep(image) from None
-    if files.is_complete:
-        _kept.put(key, files, files.weight)
-    return files
 
 
 def _list_layers(

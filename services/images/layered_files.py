@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import takewhile
 
-from stowage.services.archive.file_list import FileList
-from stowage.services.images.file_changes import Change, last_changes
-from stowage.services.images.file_nodes import NODE_BYTES
+from stowage.services.archive.file_list import EntryKind, FileList
+from stowage.services.images.file_changes import layer_changes, layer_rows
+from stowage.services.images.file_table import NO_CONTENT, Change, FileTable
+from stowage.services.images.file_table_maker import UNSTATED, Row, TableMaker
 from stowage.services.images.file_tree import FileTree
 
 _LAYER_BYTES = 3000
 """Memory for what is known of a layer, its entries apart, roughly."""
+_NOTHING = UNSTATED._replace(kind=EntryKind.FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Sum:
 class LayerEffect:
     """What a layer did to the files below it. `content` is all that it stores, `wasted` what of that no path leads to any more.
 
-    Of a path that it changed, or stored again as it was, the new bytes count; of one that it removed, the old ones.
+    Of a path that it changed, or stored again as it was, the new bytes count; of one that it removed, the old ones, if no other hard link
+    has them. So what it added, changed and stored again is its content, but for paths that are in it twice.
     """
 
     entries: int
@@ -38,28 +42,33 @@ class LayerEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class WastedPath:
-    """A path whose content was stored `copies` times for nothing, in `bytes`; it `remains` if there is something else now."""
+class LayeredFiles:
+    """The tree of some layers. `wasted` has the paths whose content was stored for nothing, its `files` how many times; a path is `removed`
+    if there is nothing now. It is complete if every layer was read, so that the next look finds the same.
+    """
 
-    path: str
-    bytes: int
-    copies: int
-    remains: bool
+    table: FileTable
+    effects: tuple[LayerEffect, ...]
+    wasted: FileTable
+    is_complete: bool
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return self.table.weight + self.wasted.weight + len(self.effects) * _LAYER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class LayeredFiles:
-    """The tree of some layers. `wasted` has the largest first."""
+class FileChanges:
+    """What differs between two sides; it is complete if every layer was read."""
 
-    tree: FileTree
-    effects: tuple[LayerEffect, ...]
-    wasted: tuple[WastedPath, ...]
-    weight: int
+    table: FileTable
+    is_complete: bool
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every layer was read, so that the next look finds the same."""
-        return all(listed.most for listed in self.tree.lists)
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return self.table.weight
 
 
 @dataclass(slots=True)
@@ -88,16 +97,13 @@ def layer_files(
         tree.add(listed)
         changes.append(_sum_changes(tree))
         entries.append(len(listed))
-    kept = tree.finish()
     stored, gone, wasted = _Sums(), _Sums(), _Sums()
-    for content, size in enumerate(tree.sizes):
-        layer, entry = tree.origins[content]
+    for (layer, entry), size, uses in zip(tree.origins, tree.contents.sizes, tree.contents.uses, strict=True):
         stored.add(layer, size)
-        if not kept[content]:
+        if not uses:
             gone.add(layer, size)
             if size:
                 wasted.add(tree.lists[layer].paths[entry], size)
-    weight = sum(listed.weight + _LAYER_BYTES for listed in tree.lists) + (most - tree.nodes_left) * NODE_BYTES
     effects = tuple(
         LayerEffect(
             entries[layer],
@@ -108,21 +114,54 @@ def layer_files(
         )
         for layer in range(len(entries))
     )
-    paths = tuple(_wasted_paths(tree, wasted))
-    tree.lists = [replace(listed, paths=[]) for listed in tree.lists]  # nodes have the names
-    return LayeredFiles(tree, effects, paths, weight)
+    return LayeredFiles(_tree_table(tree, hold), effects, _wasted_table(tree, wasted, hold), all(listed.most for listed in tree.lists))
 
 
-def _wasted_paths(tree: FileTree, wasted: _Sums) -> Iterator[WastedPath]:
-    for key, size in sorted(wasted.bytes.items(), key=lambda each: (-each[1], str(each[0]))):
-        path = str(key)
+def last_changes(
+    lists: Iterable[FileList], *, most: int, hold: Callable[[int], None] = lambda _: None, check: Callable[[], None] = lambda: None
+) -> FileChanges:
+    """What the last layer did to those below it; raises as `layer_files` does."""
+    tree = FileTree(most, hold, check)
+    for listed in lists:
+        tree.add(listed)
+    maker = TableMaker(hold)
+    for row in layer_rows(tree):
+        maker.add(row)
+        tree.step()
+    return FileChanges(maker.finish(), all(listed.most for listed in tree.lists))
+
+
+def _tree_table(tree: FileTree, hold: Callable[[int], None]) -> FileTable:
+    """The whole tree; content that hard links share is that of the first path."""
+    maker, seen = TableMaker(hold), {NO_CONTENT}
+    for depth, name, node in tree.walk():
+        size = 0 if node.content in seen else tree.contents.sizes[node.content]
+        seen.add(node.content)
+        is_file = node.children is None
+        maker.add(Row(depth, name, tree.facts(node), size, files=int(is_file), is_listed=is_file))
+        tree.step()
+    return maker.finish(tree.contents)
+
+
+def _wasted_table(tree: FileTree, wasted: _Sums, hold: Callable[[int], None]) -> FileTable:
+    maker = TableMaker(hold)
+    way: list[str] = []
+    for path in sorted(map(str, wasted.bytes), key=lambda path: path.replace("/", "\0")):
         tree.step(path)
-        yield WastedPath(path, size, wasted.files[key], tree.find(path) is not None)
+        parts = path.split("/")
+        known = len(list(takewhile(lambda names: names[0] == names[1], zip(way, parts, strict=False))))
+        for depth in range(known, len(parts) - 1):
+            maker.add(Row(depth + 1, parts[depth], UNSTATED, 0, is_listed=False, is_optional=True))
+        change = None if tree.find(path) else Change.REMOVED
+        maker.add(Row(len(parts), parts[-1], _NOTHING, wasted.bytes[path], change=change, files=wasted.files[path]))
+        way = parts
+    return maker.finish()
 
 
 def _sum_changes(tree: FileTree) -> _Sums:
     sums = _Sums()
-    for each in last_changes(tree):
-        sums.add(each.change, each.before if each.change is Change.REMOVED else each.after)
+    for _, change, before, after in layer_changes(tree):
+        if change:
+            sums.add(change, before if change is Change.REMOVED else after)
         tree.step()
     return sums

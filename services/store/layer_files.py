@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from threading import Lock
+from contextlib import closing
 from typing import NamedTuple
 
 from stowage.services.archive.compression import Compression
@@ -22,16 +21,14 @@ from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, EngineError, InvalidContent
 from stowage.services.kept import Kept
 from stowage.services.oci.digest import Digest
-from stowage.services.store.look import Look, TookTooLong
+from stowage.services.store.look import Look, TookTooLong, Turns
 from stowage.services.store.reading import open_verified
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 10
 
 _log = logging.getLogger(__name__)
-_turns: dict[Digest, tuple[Lock, int]] = {}
-_turns_lock = Lock()
-_TICK_SECONDS = 0.1
+_turns = Turns()
 _FAILED_SECONDS = 600
 _MOST_FAILURES = 1000
 
@@ -57,7 +54,7 @@ def list_layer_files(engine: Engine, digest: Digest, look: Look, *, hold: Callab
     if (known := _kept(engine, digest, hold)) is not None:
         return known
     began = time.monotonic()
-    with _turn(digest, look):
+    with _turns.take(digest, look, "the layer"):
         if (known := _kept(engine, digest, hold)) is not None:
             return known
         _share_failure(digest, look, began)
@@ -138,23 +135,3 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     if head:
         yield head
     yield from rest
-
-
-@contextmanager
-def _turn(digest: Digest, look: Look) -> Iterator[None]:
-    """Read this layer alone in this process, after a wait that ends with the look."""
-    with _turns_lock:
-        lock, waiting = _turns.get(digest, (Lock(), 0))
-        _turns[digest] = lock, waiting + 1
-    try:
-        while not lock.acquire(timeout=_TICK_SECONDS):
-            look.check("waiting for another look into the layer")
-        try:
-            yield
-        finally:
-            lock.release()
-    finally:
-        with _turns_lock:
-            lock, waiting = _turns.pop(digest)
-            if waiting > 1:
-                _turns[digest] = lock, waiting - 1

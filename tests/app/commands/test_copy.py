@@ -20,7 +20,7 @@ from stowage.services.metadata.database import transaction
 from stowage.services.metadata.tables import METADATA
 from stowage.settings import Config
 from stowage.wiring import open_engine
-from tests.builders import put_image, simple_layout
+from tests.builders import Layout, make_layer, put_image, simple_layout
 from tests.postgresql import Cluster
 from tests.rows import digest
 from tests.services.metadata.test_migrations import upgrade_to
@@ -46,8 +46,10 @@ def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_lists_of_files_are_not_copied(first: str, other: str) -> None:
+    layout = Layout()
     with open_engine(Config.from_environ()) as engine:
-        assert list_files(engine, "one").sum.files == 1
+        put_image(engine, "listed", layout, layout.image([make_layer("a layer that no other test of this process has listed")]))
+        assert list_files(engine, "listed").sum.files == 1
     assert len(rows(first)["layer_files"]) == 1
     assert main(["copy", "--to-database", other]) == 0
     copied = rows(other)

@@ -71,5 +71,28 @@ def test_an_image_is_compared_with_the_one_before_it(client: FlaskClient, engine
     assert "Compare app:unknown with" in text_of(client, "/ui/difference?right=app:unknown&previous=1")
 
 
+def test_most_of_what_differs_is_named(client: FlaskClient, engine: Engine) -> None:
+    for name, members in (("place:1", {"srv/api/old": b"1" * 900}), ("place:2", {"srv/api/new": b"2" * 9000, "srv/web": b"3" * 100})):
+        layout = Layout()
+        put_image(engine, name, layout, layout.image([make_tar(members)]))
+    query = "/ui/difference?left=place:1&right=place:2"
+    assert "Most of it is in /srv/api: +8.1kB in 2 files." in text_of(client, query)
+    assert 'href="?left=place%3A1&amp;right=place%3A2&amp;path=%2Fsrv%2Fapi#list"' in client.get(query).text
+    assert "Most of it" not in text_of(client, "/ui/difference?left=place:1&right=place:1")
+
+
+def test_two_platforms_of_one_image_have_names_of_their_own(client: FlaskClient, engine: Engine) -> None:
+    layout = Layout()
+    put_image(engine, "multi", layout, layout.multi_platform())
+    shown = text_of(client, "/ui/difference?left=multi&right=multi&right-platform=linux/arm64")
+    assert "multi (linux/amd64) → multi (linux/arm64/v8)" in shown
+    assert "app:1 → app:2" in text_of(client, "/ui/difference?left=app:1&right=app:2")
+    assert "app:1 (linux/amd64) → app:2" in text_of(client, "/ui/difference?left=app:1&right=app:2&left-platform=linux/amd64")
+
+
+def test_beyond_the_last_page_is_the_last_one(client: FlaskClient) -> None:
+    assert "/jvm/java" in text_of(client, "/ui/difference?left=app:1&right=app:2&view=flat&page=7").partition("Files that differ")[2]
+
+
 def test_an_absent_image_is_not_found(client: FlaskClient) -> None:
     assert client.get("/ui/difference?left=app:1&right=absent").status_code == 404

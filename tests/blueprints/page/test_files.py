@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import io
 import re
+import tarfile
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,6 +22,7 @@ BASE: dict[str, bytes | Link | None] = {
     "etc/line\nbreak": b"",
     "sh": Link("<b>dash"),
 }
+NONE = "\N{EN DASH}"
 UPPER: dict[str, bytes | Link | None] = {"usr/lib/.wh.big": b"", "etc/passwd": b"more than before"}
 
 
@@ -119,3 +122,43 @@ def test_an_artifact_without_files_says_so(engine: Engine, client: FlaskClient) 
     response = client.get("/ui/files/text")
     assert response.status_code == 501
     assert "it is not a tar archive" in response.text
+    assert 'href="/ui/images/text:latest"' in response.text and "<h1><bdi>text:latest</bdi></h1>" in response.text
+
+
+def test_beyond_the_last_page_is_the_last_one(engine: Engine, client: FlaskClient) -> None:
+    layout = Layout()
+    put_image(engine, "many", layout, layout.image([make_tar({f"{number:03}": b"" for number in range(250)})]))
+    for query in ("sort=name", "view=flat&sort=name", "layer=1&sort=name"):
+        shown = text_of(client, f"/ui/files/many?page=9&{query}")
+        assert "Page 3 of 3" in shown and "249" in shown, query
+
+
+def test_of_a_deep_directory_both_ends_are_shown(engine: Engine, client: FlaskClient) -> None:
+    layout, deep = Layout(), "/".join(f"d{number}" for number in range(300))
+    put_image(engine, "deep", layout, layout.image([make_tar({f"{deep}/f": b""}, tar_format=tarfile.GNU_FORMAT)]))
+    page = client.get(f"/ui/files/deep?path=/{deep}").text
+    assert "/d0/d1/…/d294/d295/d296/d297/d298/d299" in re.sub(r"<[^>]*>", "", page)
+    assert len(page) < 30_000
+
+
+def test_what_a_layer_stored_again_is_shown(engine: Engine, client: FlaskClient) -> None:
+    def layer(uid: int, *names: str) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.uid, info.size = uid, 50_000
+                archive.addfile(info, io.BytesIO(bytes(50_000)))
+        return buffer.getvalue()
+
+    layout = Layout()
+    put_image(engine, "owned", layout, layout.image([layer(0, "d/a", "d/b"), layer(1000, "d/a")]))
+    row = re.findall(r"<tr.*?</tr>", client.get("/ui/files/owned").text, re.DOTALL)[2]
+    assert re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", row))).split()[-7:] == [*2 * [NONE], "50kB", "1", "file", *2 * [NONE]]
+    assert "mode or owner" in text_of(client, "/ui/files/owned?layer=2")
+
+
+def test_a_problem_names_layers_as_the_page_does(engine: Engine, client: FlaskClient) -> None:
+    layout = Layout()
+    put_image(engine, "odd", layout, layout.image([make_tar({"a": b""}), b"no archive of files" * 100]))
+    assert "layer 2 of 2: it is not a tar archive" in text_of(client, "/ui/files/odd")

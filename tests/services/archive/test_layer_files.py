@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -152,6 +154,28 @@ def test_a_name_that_is_no_utf8_keeps_its_bytes() -> None:
     raw = tar(member("caf\udce9"))
     assert b"caf\xe9" in raw
     assert read(raw).paths == ["caf\udce9"]
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_the_map_of_a_sparse_file_is_no_content(tmp_path: Path, count: int) -> None:
+    """With 300 pieces the map has several blocks."""
+    with (tmp_path / "disk.img").open("wb") as image:
+        for number in range(count):
+            image.seek(number * 65536)
+            image.write(b"data" * 1024)
+    (tmp_path / "next").write_bytes(b"12345")
+    command = ["tar", "-C", str(tmp_path), "--format=pax", "--sparse", "--sparse-version=1.0", "-cf-", "disk.img", "next"]
+    archive = subprocess.run(command, check=True, capture_output=True).stdout
+    assert b"GNU.sparse.major=1" in archive
+    assert entries(read(archive)) == [("disk.img", "file", count * 4096, ""), ("next", "file", 5, "")]
+
+
+@pytest.mark.parametrize("content", [b"", b"1\n", b"9" * 600, b"no map", b"2\n1\n" + b"\0" * 600])
+def test_what_is_no_map_of_a_sparse_file_is_content(content: bytes) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member("odd", size=len(content), pax_headers={"GNU.sparse.major": "1"}), io.BytesIO(content))
+    assert entries(read(buffer.getvalue())) == [("odd", "file", len(content), "")]
 
 
 def test_sparse_files_count_what_is_stored_under_their_real_names() -> None:

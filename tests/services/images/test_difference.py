@@ -10,11 +10,11 @@ from stowage.services.engine import Engine
 from stowage.services.errors import ImageNotFound
 from stowage.services.images.config_difference import SettingDifference
 from stowage.services.images.difference import ImageDifference, compare_images
-from stowage.services.images.file_changes import Change
+from stowage.services.images.file_table import Change
 from stowage.services.images.file_views import FileItem, Listing
 from stowage.services.images.layered_files import Sum
 from stowage.services.oci.platform import Platform
-from tests.builders import Layout, make_tar, put_image
+from tests.builders import HardLink, Layout, make_tar, put_image
 
 BASE = make_tar({"etc/conf": b"1" * 10, "usr/lib/base": b"2" * 1000, "var/old/log": b"3" * 70})
 OLD = make_tar({"app/main": b"old " * 10, "app/helper": b"h" * 30})
@@ -91,6 +91,32 @@ def test_an_image_does_not_differ_from_itself(engine: Engine) -> None:
     found = compare_images(engine, "app", "app")
     assert found.files is not None
     assert (found.settings, found.files.items, found.layers.left, found.history.left, found.problem) == ((), (), (), (), "")
+
+
+LINKED = {"d/f": b"1" * 5000, "d/g": HardLink("d/f")}
+COPIED = {"d/f": b"1" * 5000, "d/g": b"1" * 5000}
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        (LINKED, COPIED, [("d/g", Change.CHANGED, 0, 5000)]),
+        (COPIED, LINKED, [("d/g", Change.CHANGED, 5000, 0)]),
+        (LINKED, {"d/g": b"1" * 5000}, [("d/f", Change.REMOVED, 0, 0)]),
+        ({"d/g": b"1" * 5000}, LINKED, [("d/f", Change.ADDED, 0, 0)]),
+        (LINKED, {}, [("d/f", Change.REMOVED, 5000, 0), ("d/g", Change.REMOVED, 0, 0)]),
+        (LINKED, {"d/g": b"1" * 5000, "d/f": HardLink("d/g")}, []),
+    ],
+    ids=["links become copies", "copies become links", "one link less", "one link more", "both links less", "the other way round"],
+)
+def test_what_hard_links_share_makes_a_difference_once(engine: Engine, left: Any, right: Any, expected: object) -> None:
+    put(engine, "one", make_tar(left))
+    put(engine, "two", make_tar(right))
+    files = compare_images(engine, "one", "two", listing=Listing(flat=True, sort="name")).files
+    assert files is not None
+    assert [(item.path, item.change, item.before, item.bytes) for item in files.items] == expected
+    assert sum(after.bytes - before.bytes for before, after in files.changes.values()) == files.right.bytes - files.left.bytes
+    assert sum(item.bytes - item.before for item in files.largest) == files.right.bytes - files.left.bytes
 
 
 def test_settings_that_differ(engine: Engine) -> None:

@@ -11,13 +11,14 @@ import pytest
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Damaged, Forbidden, ImageNotFound, InvalidParameter, NotFound, Unsupported
-from stowage.services.images.file_changes import Change
+from stowage.services.images.file_table import Change
 from stowage.services.images.file_views import Listing
 from stowage.services.images.files import ImageFiles, View, join_problems, list_files
+from stowage.services.images.layered_files import Sum
 from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
-from tests.builders import Json, Layout, Link, compress, digest_of, layers_of, make_layer, make_tar, put_image
+from tests.builders import HardLink, Json, Layout, Link, compress, digest_of, layers_of, make_layer, make_tar, put_image
 from tests.damage import blob_file, damages, flip
 from tests.services.costs import Costs
 
@@ -108,6 +109,35 @@ def test_what_a_layer_did(engine: Engine, app: tuple[Layout, Json]) -> None:
     assert items(list_files(engine, "app", layer="0"))[0] == ("usr", 5010, 3)
 
 
+def test_content_is_removed_with_its_last_hard_link(engine: Engine) -> None:
+    links: dict[str, bytes | Link | None] = {"a/f": b"1" * 5000, "b/g": HardLink("a/f"), "c/h": HardLink("b/g")}
+    put_layers(engine, "linked", links, {"b/.wh.g": b""}, {"a/.wh.f": b""}, {"c/.wh.h": b""})
+    files = list_files(engine, "linked")
+    assert [shown.did(Change.REMOVED) for shown in files.layers] == [Sum(0, 0), Sum(1, 0), Sum(1, 0), Sum(1, 5000)]
+    assert files.layers[0].did(Change.ADDED) == Sum(3, 5000)
+    (last,) = list_files(engine, "linked", layer="3", view=View.FLAT).items
+    assert (last.path, last.before) == ("c/h", 5000)
+
+
+def test_of_a_changed_hard_link_the_new_bytes_count(engine: Engine) -> None:
+    put_layers(engine, "linked", {"f": b"1" * 5000, "g": HardLink("f")}, {"f": b"1" * 5000}, {"g": b"22"})
+    files = list_files(engine, "linked")
+    assert [shown.did(Change.SAME) for shown in files.layers] == [Sum(0, 0), Sum(1, 5000), Sum(0, 0)]
+    assert [(item.before, item.bytes) for item in list_files(engine, "linked", layer="1").items] == [(0, 5000)]
+    assert [(item.before, item.bytes) for item in list_files(engine, "linked", layer="2").items] == [(5000, 2)]
+
+
+def test_what_a_directory_replaced_is_changed(engine: Engine) -> None:
+    put_layers(engine, "swapped", {"p/q": b"1" * 10}, {"p": b"22"}, {"p/q": b"333"})
+    assert [(item.path, item.change) for item in list_files(engine, "swapped", layer="1").items] == [("p", Change.CHANGED)]
+    assert [(item.path, item.change) for item in list_files(engine, "swapped", layer="2").items] == [("p", Change.CHANGED)]
+
+
+def test_a_directory_whose_files_changed_alike_says_so(engine: Engine) -> None:
+    put_layers(engine, "again", {"d/a": b"1", "d/b": b"2", "e/a": b"1"}, {"d/a": b"1", "d/b": b"2", "e/a": b"2", "e/b": b""})
+    assert {item.path: item.change for item in list_files(engine, "again", layer="1").items} == {"d": Change.SAME, "e": None}
+
+
 @pytest.mark.usefixtures("app")
 @pytest.mark.parametrize(
     ("options", "error", "message"),
@@ -178,7 +208,7 @@ def test_a_foreign_layer_that_is_absent_is_told(engine: Engine) -> None:
     put_image(engine, "foreign", layout, layout.manifest(layout.add_json(config, mediatypes.OCI_CONFIG), [absent, layer]))
     files = list_files(engine, "foreign")
     assert items(files) == [("a", 1, 1)]
-    assert files.problem == f"layer {digest_of(foreign)[7:19]}: it is a foreign layer that the store does not have"
+    assert files.problem == "layer 1 of 2: it is a foreign layer that the store does not have"
     with pytest.raises(Unsupported, match="cannot be listed: it is a foreign layer that the store does not have$"):
         list_files(engine, "foreign", layer="0")
 
@@ -213,7 +243,7 @@ def test_a_damaged_layer_is_marked_and_the_others_are_shown(engine: Engine) -> N
     flip(blob_file(engine, damaged))
     files = list_files(engine, "app")
     assert items(files) == [("a", 1, 1)]
-    assert f"layer {damaged.short}: blob {damaged} holds other bytes" in files.problem
+    assert f"layer 2 of 2: blob {damaged} holds other bytes" in files.problem
     assert list(damages(engine)) == [damaged]
     with engine.metadata.read() as tx:
         assert tx.layer_files.get([damaged]) == {}
@@ -243,8 +273,7 @@ def test_an_image_with_too_many_files_is_shown_layer_by_layer(engine: Engine) ->
 def test_a_cut_layer_is_told(engine: Engine) -> None:
     put_layers(engine, "many", {f"{number}": b"" for number in range(20)})
     files = list_files(limited(engine, 10), "many")
-    digest = files.layers[0].layer.descriptor.digest
-    assert (files.total, files.problem) == (10, f"layer {digest.short}: it has more than 10 entries, of which only these are listed")
+    assert (files.total, files.problem) == (10, "layer 1 of 1: it has more than 10 entries, of which only these are listed")
     assert list_files(engine, "many").total == 20
 
 
@@ -281,11 +310,7 @@ def test_an_image_of_many_layers_with_deep_directories_is_shown_layer_by_layer(e
     assert list_files(few, "deep", layer="7", view=View.FLAT).total == 1
 
 
-def test_of_many_layers_with_a_problem_the_first_are_named(engine: Engine) -> None:
-    layout = Layout()
-    put_image(engine, "app", layout, layout.image(make_layer(str(number)) for number in range(25)))
-    layers = [shown.layer for shown in list_files(engine, "app").layers]
-    digests = [layer.descriptor.digest.short for layer in layers]
-    assert join_problems(layers[:3], ["", "damaged", ""]) == f"layer {digests[1]}: damaged"
-    named = join_problems(layers, ["absent"] * 25).split("; ")
-    assert (named[0], named[-2:]) == (f"layer {digests[0]}: absent", [f"layer {digests[19]}: absent", "and 5 more layers"])
+def test_of_many_layers_with_a_problem_the_first_are_named() -> None:
+    assert join_problems(["", "damaged", ""]) == "layer 2 of 3: damaged"
+    named = join_problems(["absent"] * 25).split("; ")
+    assert (named[0], named[-2:]) == ("layer 1 of 25: absent", ["layer 20 of 25: absent", "and 5 more layers"])

@@ -83,7 +83,7 @@ def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Dig
     for thread in threads:
         thread.join()
     assert costs.opened == 1
-    assert layer_files._turns == {}
+    assert layer_files._turns.takers(layer) == 0
 
 
 @pytest.mark.parametrize("spoil", [flip, lose])
@@ -149,7 +149,7 @@ def in_thread(call: Callable[[], object]) -> Future[object]:
 
 
 def waiting_for(digest: Digest, count: int) -> bool:
-    return layer_files._turns[digest][1] == count
+    return layer_files._turns.takers(digest) == count
 
 
 def test_who_waited_for_a_damaged_layer_does_not_read_it_again(engine: Engine, layer: Digest, stopped: Stopped) -> None:
@@ -189,7 +189,7 @@ def test_a_look_whose_client_leaves_ends_and_the_next_one_reads(engine: Engine, 
     with pytest.raises(RegistryFailure, match="context canceled"):
         gone.result(20)
     assert len(next_one.result(20)) == len(FILES)  # type: ignore[arg-type]
-    assert layer_files._turns == {}
+    assert layer_files._turns.takers(layer) == 0
 
 
 def test_who_waits_for_another_look_may_leave(engine: Engine, layer: Digest, stopped: Stopped) -> None:
