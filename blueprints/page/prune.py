@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -20,15 +22,24 @@ blueprint = Blueprint("page_prune", __name__)
 
 
 class PruneForm(QuerySchema):
+    """The form's token, and what its question said."""
+
     token = fields.String(load_default="")
+    asked = fields.String(load_default="")
 
 
 @blueprint.route("/ui/prune", methods=["GET", "POST"], query=PruneForm, answer=PAGE)
 def page_prune() -> ResponseReturnValue:
     """GET and POST /ui/prune."""
     require_write()
+    form = load_query()
+    disk, dangling = read_disk(visible(), most=1), count_dangling(visible())
+    asked = f"{disk.dangling}-{dangling.bytes}-{disk.unneeded.bytes}"
     if request.method == "GET":
-        return render("prune.html", disk=read_disk(visible(), most=1), dangling=count_dangling(visible()))
-    pruned = prune_images(changeable(load_query()["token"]), filters=Filters())
+        return render("prune.html", disk=disk, dangling=dangling, asked=asked, is_changed=False)
+    engine = changeable(form["token"])
+    if form["asked"] != asked:
+        return render("prune.html", status=HTTPStatus.CONFLICT, disk=disk, dangling=dangling, asked=asked, is_changed=True)
+    pruned = prune_images(engine, filters=Filters())
     log_entry().fields |= {"removed": sum(1 for each in pruned.removals or () if each.untagged), "freed": pruned.freed}
     return redirect(f"/ui/?freed={pruned.freed}B", 303)

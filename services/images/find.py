@@ -24,7 +24,7 @@ def is_image(engine: Engine, text: str) -> bool:
 
 def find_blob(engine: Engine, text: str) -> Digest | None:
     """The blob with this digest, or the layer with this diff_id. The beginning is enough if it fits only one; `sha256:` may be left out."""
-    match = _DIGEST.fullmatch(text)
+    match = _DIGEST.fullmatch(text.lower())
     if match is None:
         return None
     with engine.metadata.read() as tx:

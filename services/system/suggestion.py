@@ -72,17 +72,17 @@ class _Group(NamedTuple):
 
 
 def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Suggestion:
-    """Suggest images to delete that free at least the wanted bytes together, or as many as can be; none that the others make needless.
+    """Suggest images to delete that free at least the wanted bytes together, or as many as can be.
 
-    Of at most `MOST_IMAGES` by the order of the strategy: the oldest are taken one by one, of others those that free most for each image,
-    and last the smallest that are enough.
+    Of at most `MOST_IMAGES` by the order of the strategy: the oldest are taken one by one, but those that free next to nothing; of others
+    those that free most for each image, last the smallest that are enough, and none that the others make needless.
     """
     count = Count()
     with engine.metadata.read() as tx:
         candidates, is_partial = _read_candidates(tx, strategy, wanted, count)
     if strategy is Strategy.OLDEST:
         chosen = _take_in_order(candidates, count, wanted)
-        _drop_needless(chosen, count, count.freed)
+        _drop_needless(chosen, count, min(wanted, count.freed), at_most=wanted // 100)
     else:
         chosen = _take_largest(candidates, count, wanted)
         _drop_needless(chosen, count, min(wanted, count.freed))
@@ -167,9 +167,12 @@ def _groups(candidates: Sequence[Digest], count: Count) -> Iterator[_Group]:
         yield _Group(images, freed)
 
 
-def _drop_needless(chosen: list[Digest], count: Count, wanted: int) -> None:
-    """Remove what a later image, or what it shares with it, has made needless, the last one that was taken first."""
+def _drop_needless(chosen: list[Digest], count: Count, wanted: int, *, at_most: int | None = None) -> None:
+    """Remove what a later image, or what it shares with it, has made needless, the last one that was taken first; of what is taken in an
+    order, only what frees next to nothing.
+    """
     for image in chosen[::-1]:
-        if count.freed - count.freed_by(image) >= wanted:
+        freed = count.freed_by(image)
+        if count.freed - freed >= wanted and (at_most is None or freed <= at_most):
             count.remove(image)
             chosen.remove(image)

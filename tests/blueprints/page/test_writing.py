@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
 from stowage.services.gc.leases import hold
+from stowage.services.images.delete import delete_image
 from stowage.services.images.tag import tag_image
 from stowage.services.intake.ingest import store_bytes
+from stowage.services.metadata.records import Selection
 from stowage.services.oci.reference import Reference
 from tests.listings import all_records
 
@@ -29,6 +32,11 @@ def token_of(client: FlaskClient, path: str) -> str:
     return str(token)
 
 
+def form_of(client: FlaskClient, path: str) -> dict[str, Any]:
+    """The hidden fields of the form on a page."""
+    return dict(re.findall(r'name="(token|asked)" value="([^"]+)"', client.get(path).text))
+
+
 @pytest.mark.parametrize("path", FORMS)
 def test_a_page_that_reads_has_no_forms_and_takes_none(client: FlaskClient, engine: Engine, ids: Ids, path: str) -> None:
     before = tags(engine)
@@ -42,17 +50,41 @@ def test_a_deletion_is_asked_counted_and_done(writer: FlaskClient, engine: Engin
     path = f"/ui/delete?image={ids['team/app:1']}&image={ids[None]}"
     page = writer.get(path).text
     assert "Delete 2 images?" in page and "team/app:1" in page and "cannot be undone" in page
-    data = {"token": token_of(writer, path), "image": [ids["team/app:1"], ids[None]]}
+    data = {**form_of(writer, path), "image": [ids["team/app:1"], ids[None]]}
     answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
     assert (answer.status_code, answer.location.partition("&")[0]) == (303, "/ui/images?done=deleted")
     assert "The images are deleted, which freed" in writer.get(answer.location).text
     assert tags(engine) == ["base:1", "team/app:2"]
-    assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303, "they are gone already"
+    again = writer.post("/ui/delete", data=data, headers=ORIGIN)
+    assert again.status_code == 409 and "Nothing is selected" in again.text, "they are gone already"
+
+
+def test_an_answer_to_a_question_that_has_changed_is_asked_for_again(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    whole, path = {"image": [ids["base:1"]]}, "/ui/delete?image=base:1"
+    tag_image(engine, "base:1", Reference.parse("base:2"))
+    name = {"name": "base:2"}
+    sent = [(whole | form_of(writer, path)), (name | form_of(writer, "/ui/delete?name=base:2"))]
+    delete_image(engine, "base:1")
+    for data in sent:
+        answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
+        assert answer.status_code == 409 and "The store has changed since you were asked" in answer.text
+    assert "It is the last name of this image" in answer.text and "base:2" in tags(engine)
+    answered = dict(re.findall(r'name="(token|asked|name)" value="([^"]+)"', answer.text))
+    assert writer.post("/ui/delete", data=answered, headers=ORIGIN).status_code == 303 and "base:2" not in tags(engine)
+
+
+def test_a_prune_that_would_take_more_is_asked_for_again(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    data = form_of(writer, "/ui/prune")
+    tag_image(engine, "team/app:1", Reference.parse("team/app:2"))
+    answer = writer.post("/ui/prune", data=data, headers=ORIGIN)
+    assert answer.status_code == 409 and "2 images without a name" in answer.text
+    with engine.metadata.read() as tx:
+        assert len(tx.targets.find(Selection(dangling=True))) == 2
 
 
 def test_an_image_goes_with_all_its_names(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     tag_image(engine, "base:1", Reference.parse("base:2"))
-    data = {"token": token_of(writer, "/ui/delete?image=base:1"), "image": [ids["base:1"]]}
+    data = {**form_of(writer, "/ui/delete?image=base:1"), "image": [ids["base:1"]]}
     assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
     assert "base" not in " ".join(tags(engine))
 
@@ -60,7 +92,7 @@ def test_an_image_goes_with_all_its_names(writer: FlaskClient, engine: Engine, i
 def test_a_name_goes_alone(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     tag_image(engine, "base:1", Reference.parse("base:2"))
     assert "nothing comes free" in writer.get("/ui/delete?name=base:2").text
-    data = {"token": token_of(writer, "/ui/delete?name=base:2"), "name": "base:2"}
+    data = {**form_of(writer, "/ui/delete?name=base:2"), "name": "base:2"}
     assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
     assert "base:1" in tags(engine) and "base:2" not in tags(engine)
     assert "It is the last name of this image" in writer.get("/ui/delete?name=base:1").text
@@ -92,7 +124,7 @@ def test_the_question_before_a_prune_says_all_that_it_removes(writer: FlaskClien
 
 def test_a_prune_is_asked_and_done(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     assert "1 image without a name" in writer.get("/ui/prune").text
-    answer = writer.post("/ui/prune", data={"token": token_of(writer, "/ui/prune")}, headers=ORIGIN)
+    answer = writer.post("/ui/prune", data=form_of(writer, "/ui/prune"), headers=ORIGIN)
     assert answer.status_code == 303 and re.fullmatch(r"/ui/\?freed=\d+B", answer.location)
     assert tags(engine) == ["base:1", "team/app:1", "team/app:2"]
     assert "The prune has freed" in writer.get(answer.location).text
