@@ -18,8 +18,8 @@ from stowage.services.errors import ImageNotFound
 from stowage.services.images.browse import find_image
 from stowage.services.images.delete import delete_image
 from stowage.services.oci.digest import Digest
-from stowage.services.system.freed import count_freed
-from stowage.services.system.suggestion import Strategy, list_deletable
+from stowage.services.system.disk import list_images_of
+from stowage.services.system.freed import Freed, count_freed
 
 blueprint = Blueprint("page_delete", __name__)
 
@@ -44,36 +44,39 @@ def page_delete() -> ResponseReturnValue:
     return _ask(form) if request.method == "GET" else _delete(form)
 
 
-def _ask(form: dict[str, Any]) -> ResponseReturnValue:
-    """The question. Its form has what it says, so that the answer is not taken for another one."""
-    is_changed = bool(form["asked"])
-    status = HTTPStatus.CONFLICT if is_changed else HTTPStatus.OK
+def _ask(form: dict[str, Any], *, is_changed: bool = False) -> ResponseReturnValue:
+    """The question. Its form has what it is about, so that the answer is not taken for another one."""
+    freed = _count(form)
+    known: dict[str, Any] = {
+        "status": HTTPStatus.CONFLICT if is_changed else HTTPStatus.OK,
+        "is_changed": is_changed,
+        "asked": _about(freed),
+    }
     if form["name"]:
         entry = find_image(visible(), form["name"])
-        freed = count_freed(visible(), [form["name"]]) if len(entry.repo_tags) <= 1 else None
-        asked = _asked(form)
-        return render("delete_name.html", status=status, entry=entry, name=form["name"], freed=freed, asked=asked, is_changed=is_changed)
-    freed = count_freed(visible(), form["images"], present_only=True)
+        is_last = len(entry.repo_tags) <= 1
+        return render("delete_name.html", entry=entry, name=form["name"], freed=freed if is_last else None, **known)
     entries = [find_image(visible(), str(digest)) for digest in freed.images[:_NAMED]]
-    return render("delete.html", status=status, entries=entries, freed=freed, asked=_asked(form), is_changed=is_changed)
+    return render("delete.html", entries=entries, freed=freed, **known)
 
 
-def _asked(form: dict[str, Any]) -> str:
-    """What a question is about: the images, their names, and the bytes that come free."""
-    names = [form["name"]] if form["name"] else form["images"]
-    freed = count_freed(visible(), names, present_only=True)
-    about = [(image.id, image.repo_tags) for image in list_deletable(visible(), freed.images, Strategy.LARGEST)]
-    return Digest.of(repr((freed.bytes, sorted(map(str, about)))).encode()).short
+def _count(form: dict[str, Any]) -> Freed:
+    return count_freed(visible(), [form["name"]] if form["name"] else form["images"], present_only=True)
+
+
+def _about(freed: Freed) -> str:
+    """A text that differs if these are other images, or have other names."""
+    images = sorted((str(image.id), *image.repo_tags) for image in list_images_of(visible(), freed.images))
+    return Digest.of(repr(images).encode()).short
 
 
 def _delete(form: dict[str, Any]) -> ResponseReturnValue:
-    engine = changeable(form["token"])
-    if form["asked"] != _asked(form):
-        return _ask(form | {"asked": "another"})
+    engine, freed = changeable(form["token"]), _count(form)
+    if form["asked"] != _about(freed):
+        return _ask(form, is_changed=True)
     if form["name"]:
         delete_image(engine, form["name"])
         return redirect("/ui/images?done=untagged", 303)
-    freed = count_freed(visible(), form["images"], present_only=True)
     for image in freed.images:
         with suppress(ImageNotFound):  # another request has deleted it
             delete_image(engine, str(image), force=True)

@@ -22,7 +22,7 @@ blueprint = Blueprint("page_prune", __name__)
 
 
 class PruneForm(QuerySchema):
-    """The form's token, and what its question said."""
+    """The form's token, and the number and the bytes of the images that its question was about."""
 
     token = fields.String(load_default="")
     asked = fields.String(load_default="")
@@ -34,7 +34,7 @@ def page_prune() -> ResponseReturnValue:
     require_write()
     form = load_query()
     disk, dangling = read_disk(visible(), most=1), count_dangling(visible())
-    asked = f"{disk.dangling}-{dangling.bytes}-{disk.unneeded.bytes}"
+    asked = f"{disk.dangling}-{dangling.bytes}"
     if request.method == "GET":
         return render("prune.html", disk=disk, dangling=dangling, asked=asked, is_changed=False)
     engine = changeable(form["token"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from stowage.services.engine import Engine
 from stowage.services.images.list import ListedImage, read_images
 from stowage.services.metadata.protocol import Transaction
-from stowage.services.metadata.records import Order, Selection, SortKey, Target
+from stowage.services.metadata.records import NEWEST, Order, Selection, SortKey, Target
 from stowage.services.metadata.usage_protocol import Amount, RepositoryUse, UsedBlob
 from stowage.services.oci.digest import Digest
 from stowage.services.store.image_filters import ImageFilter
@@ -98,6 +98,13 @@ def read_disk(engine: Engine, *, most: int) -> DiskPicture:
         layers=tuple(layers),
         largest=tuple(read_listed(engine, ids)),
     )
+
+
+def list_images_of(engine: Engine, images: Iterable[Digest], order: Order = NEWEST) -> list[ListedImage]:
+    """Those of these images that there are, as a list shows them, with their shared bytes."""
+    with engine.metadata.read() as tx:
+        ids = tx.targets.find(Selection(among={str(image) for image in images}), order)
+    return list(read_listed(engine, ids))
 
 
 def read_listed(engine: Engine, ids: array[int]) -> Iterable[ListedImage]:

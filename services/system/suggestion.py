@@ -13,7 +13,7 @@ from stowage.services.images.list import ListedImage
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Order, Selection, SortKey
 from stowage.services.oci.digest import Digest
-from stowage.services.system.disk import read_listed
+from stowage.services.system.disk import list_images_of
 from stowage.services.system.freed import MOST_IMAGES, Count, Freed
 
 _LEAST_WANTED, _USUALLY_WANTED = 1_000_000, 1_000_000_000
@@ -93,9 +93,7 @@ def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Sug
 
 def list_deletable(engine: Engine, images: Sequence[Digest], strategy: Strategy) -> list[ListedImage]:
     """These images as a list shows them, in the order of the strategy."""
-    with engine.metadata.read() as tx:
-        ids = tx.targets.find(Selection(among={str(image) for image in images}), _SOURCES[strategy][-1].order)
-    return list(read_listed(engine, ids))
+    return list_images_of(engine, images, _SOURCES[strategy][-1].order)
 
 
 def suggest_amount(engine: Engine) -> int:

@@ -203,6 +203,7 @@ def test_what_docker_prints_is_found(client: FlaskClient, engine: Engine, ids: I
         layer.digest.hex[:12]: f"/ui/layers/{layer.digest}",
         f"sha256:{layer.digest.hex[:8]}": f"/ui/layers/{layer.digest}",
         str(layer.digest): f"/ui/layers/{layer.digest}",
+        str(layer.digest).upper(): f"/ui/layers/{layer.digest}",
         str(compressed.diff_id): f"/ui/layers/{compressed.digest}",
         layer.digest.hex[:7]: f"/ui/images?part={layer.digest.hex[:7]}",
         "app": "/ui/images?part=app",
