@@ -42,8 +42,8 @@ def run_with_service(config: Config, command: list[str], *, log_file: str | None
     That is the command's: 128 and its number after a signal, 126 or 127 if it cannot be run; or 125 if the service does not start. Signals
     stay blocked. Raises ConfigError if there is no place for the log or the socket.
     """
-    log = _open_log(log_file)
     signals, mask = _block_signals()
+    log = _open_log(log_file)
     service = PrivateService.start(config, log.descriptor)
     try:
         status = _wait_until_ready(service, signals, log)
@@ -62,8 +62,8 @@ def _open_log(path: str | None) -> _Log:
     """Open the file that was asked for, or a temporary one that has no name."""
     try:
         if path is None:
-            descriptor, temporary = tempfile.mkstemp()
-            os.unlink(temporary)
+            with tempfile.TemporaryFile(buffering=0) as temporary:
+                descriptor = os.dup(temporary.fileno())
         else:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as exc:
