@@ -15,9 +15,9 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
-from stowage.blueprints.schemas.fields import PlatformSpecifier
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
+from stowage.blueprints.schemas.sides import SidesQuery
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.difference import FileDifference, compare_images
 from stowage.services.images.file_names import show_path
@@ -27,14 +27,8 @@ from stowage.services.oci.config import History
 blueprint = Blueprint("facts_difference", __name__)
 
 
-class DifferenceQuery(ListingQuery):
-    """The names of two images, `platform` for both or one for each, and which files."""
-
-    left = fields.String(load_default="")
-    right = fields.String(load_default="")
-    platform = PlatformSpecifier(load_default=None)
-    left_platform = PlatformSpecifier(load_default=None, data_key="left-platform")
-    right_platform = PlatformSpecifier(load_default=None, data_key="right-platform")
+class DifferenceQuery(SidesQuery, ListingQuery):
+    """Two images, and which of their files."""
 
     @post_load
     def _require_both(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -136,6 +130,6 @@ class DifferenceItem(ResponseSchema):
 def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()
-    platforms = {side: query[side] or query["platform"] for side in ("left_platform", "right_platform")}
+    platforms = {side: query[side] for side in ("left_platform", "right_platform")}
     compare = partial(compare_images, visible(), query["left"], query["right"], listing=listing_of(query), **platforms)
     return dump(while_wanted(compare))

@@ -15,8 +15,8 @@ from stowage.blueprints.leaving import while_wanted
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
-from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import Choice, Count, DockerBool, PlatformSpecifier
+from stowage.blueprints.schemas.fields import Choice, Count, DockerBool
+from stowage.blueprints.schemas.sides import SidesQuery
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
 from stowage.services.images.difference import ImageDifference, compare_images
 from stowage.services.images.file_views import Listing
@@ -28,14 +28,10 @@ _ORDER = "-growth"
 _SIBLINGS = 20
 
 
-class DifferenceQuery(QuerySchema):
+class DifferenceQuery(SidesQuery):
     """The two images, and which of their files. With `previous` and one image, the other is the one before it in its repository."""
 
     previous = DockerBool(load_default=False)
-    left = fields.String(load_default="")
-    right = fields.String(load_default="")
-    left_platform = PlatformSpecifier(load_default=None, data_key="left-platform")
-    right_platform = PlatformSpecifier(load_default=None, data_key="right-platform")
     view = Choice(View, load_default=View.TREE)
     path = fields.String(load_default="")
     search = fields.String(load_default="")

@@ -21,10 +21,11 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class NamedImage:
-    """An image, by its digest and its first name, which is empty if it has none."""
+    """An image, by its digest and its first name, which is empty if it has none, and how many more names it has."""
 
     digest: Digest
     name: str
+    more_names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +110,4 @@ def _read(tx: Transaction, manifest: ManifestFacts, config: ImageConfig | None, 
 def _name(tx: Transaction, ids: Sequence[int]) -> Iterator[NamedImage]:
     for target in tx.targets.read(ids):
         named = [record for record in target.records if not is_dangling(record)]
-        yield NamedImage(target.digest, familiar_name(named[0]) if named else "")
+        yield NamedImage(target.digest, familiar_name(named[0]) if named else "", max(len(named) - 1, 0))

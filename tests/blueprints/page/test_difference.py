@@ -34,7 +34,7 @@ def test_a_file_that_is_replaced_at_the_same_size_counts_in_the_layers(client: F
         layout = Layout()
         put_image(engine, name, layout, layout.image(layers[:number], compression="none"))
     shown = text_of(client, "/ui/difference?left=lib:1&right=lib:2")
-    assert "±0 40kB → 40kB unpacked" in shown
+    assert "±0 40kB → 40kB in files" in shown
     assert "+51.2kB 51.2kB → 102kB stored" in shown
 
 
@@ -89,6 +89,10 @@ def test_two_platforms_of_one_image_have_names_of_their_own(client: FlaskClient,
     shown = text_of(client, "/ui/difference?left=multi&right=multi&right-platform=linux/arm64")
     assert "multi (linux/amd64) → multi (linux/arm64/v8)" in shown
     assert "app:1 → app:2" in text_of(client, "/ui/difference?left=app:1&right=app:2")
+    both = text_of(client, "/ui/difference?left=multi&right=multi&platform=linux/arm64")
+    assert "multi (linux/arm64/v8) → multi (linux/arm64/v8)" in both
+    one = text_of(client, "/ui/difference?left=multi&right=multi&platform=linux/arm64&left-platform=linux/amd64")
+    assert "multi (linux/amd64) → multi (linux/arm64/v8)" in one
     assert "app:1 (linux/amd64) → app:2" in text_of(client, "/ui/difference?left=app:1&right=app:2&left-platform=linux/amd64")
 
 

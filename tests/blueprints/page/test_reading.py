@@ -237,6 +237,10 @@ def test_a_layer_leads_to_its_images(client: FlaskClient, ids: Ids) -> None:
     layer = re.findall(r'aria-label="Layer ([0-9a-f]+)"', page)[1]
     (layer,) = re.findall(rf'href="/ui/layers/(sha256:{layer}[0-9a-f]+)"', page)
     assert names(show(client, f"/ui/layers/{layer}")) == [ids["team/app:1"]]
+    assert "more name" not in show(client, f"/ui/layers/{layer}")
+    for tag in ("one", "two"):
+        assert client.post(f"/images/team/app:1/tag?repo=team/app&tag={tag}").status_code == 201
+    assert "and 2 more names" in show(client, f"/ui/layers/{layer}")
 
 
 def test_the_family_is_a_tree(client: FlaskClient, engine: Engine) -> None:

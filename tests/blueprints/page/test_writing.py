@@ -122,6 +122,11 @@ def test_the_question_before_a_prune_says_all_that_it_removes(writer: FlaskClien
         assert re.search(r"have left: at most <strong>1.6MB</strong>", writer.get("/ui/prune").text)
 
 
+def test_no_prune_is_offered_that_removes_nothing(writer: FlaskClient) -> None:
+    page = writer.get("/ui/prune").text
+    assert "There is nothing to prune" in page and "<button" not in page.partition("<h1>")[2]
+
+
 def test_a_prune_is_asked_and_done(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     assert "1 image without a name" in writer.get("/ui/prune").text
     answer = writer.post("/ui/prune", data=form_of(writer, "/ui/prune"), headers=ORIGIN)

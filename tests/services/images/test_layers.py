@@ -9,9 +9,11 @@ from stowage.services.errors import BlobNotFound, ImageNotFound, NotFound
 from stowage.services.filters import Filters
 from stowage.services.images.browse import browse_images, find_image
 from stowage.services.images.layers import read_layer_users, read_layers
+from stowage.services.images.tag import tag_image
 from stowage.services.metadata.records import Order, SortKey
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
+from stowage.services.oci.reference import Reference
 from tests.builders import CREATED, Layout, digest_of, make_layer, partial_layout, put_image, simple_layout
 
 
@@ -68,6 +70,10 @@ def test_images_with_a_layer_come_in_pages(engine: Engine) -> None:
     assert [image.name for image in first.images] == ["app:0", "app:1"]
     assert ([image.name for image in last.images], last.users) == (["app:4"], 5)
     assert (beyond.images, beyond.users) == ((), 5)
+    assert [image.more_names for image in (*first.images, *last.images)] == [0, 0, 0]
+    tag_image(engine, "app:4", Reference.parse("app:latest"))
+    (image,) = read_layer_users(engine, base, start=4, count=2).images
+    assert (image.name, image.more_names) == ("app:4", 1)
     with pytest.raises(BlobNotFound, match="there is no blob sha256:"):
         read_layer_users(engine, Digest.of(b"absent"), start=0, count=2)
 
