@@ -340,17 +340,24 @@ def test_ctrl_c_interrupts_the_command_once_and_run_waits_for_it(shell: Terminal
     assert "cut" not in shell.expect("status 5")
 
 
-def test_ctrl_z_stops_run_and_its_command_and_fg_continues_both(shell: Terminal) -> None:
+def test_ctrl_z_stops_run_and_its_command_and_fg_continues_both(shell: Terminal, job: Job) -> None:
     shell.type("$run sh -c 'echo up; read line; docker images --quiet && echo got $line'\n")
     shell.expect("up\r\n")
     shell.type("\x1a")
     shell.expect("Stopped")
     shell.expect("$ ")
+    (command,) = (pid for pid, line in job.processes().items() if line.startswith("sh -c"))
+    poll(lambda: state_of(command) == "T")  # until then it may still take what is typed
     shell.type("fg; echo status $?\n")
     shell.expect("read line")
     shell.type("a line\n")
     shell.expect("got a line")
     shell.expect("status 0")
+
+
+def state_of(pid: int) -> str:
+    """The state of a process, as in ps."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 def test_the_end_of_a_terminal_ends_everything(shell: Terminal, job: Job) -> None:
