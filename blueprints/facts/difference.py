@@ -130,6 +130,6 @@ class DifferenceItem(ResponseSchema):
 def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()
-    platforms = {side: query[side] for side in ("left_platform", "right_platform")}
+    platforms = {"left_platform": query["left_platform"], "right_platform": query["right_platform"]}
     compare = partial(compare_images, visible(), query["left"], query["right"], listing=listing_of(query), **platforms)
     return dump(while_wanted(compare))

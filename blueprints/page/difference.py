@@ -46,7 +46,7 @@ def page_difference() -> ResponseReturnValue:
     left, right = query["left"].strip(), query["right"].strip()
     if not left or not right:
         return _choose(query, left or right)
-    platforms = {side: query[side] for side in ("left_platform", "right_platform")}
+    platforms = {"left_platform": query["left_platform"], "right_platform": query["right_platform"]}
     found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
     total, crumbs = (found.files.total, crumbs_of(found.files.path)) if found.files else (0, crumbs_of(""))
     names = _names(query, found)
@@ -58,10 +58,13 @@ def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
     if not name:
         return render("difference.html", found=None, given=query, siblings=())
     image, previous = find_image(visible(), name), find_previous(visible(), name)
+    platform = query["left_platform"] or query["right_platform"]
+    of_platform = f"&platform={quote(str(platform), safe='')}" if platform else ""
     if query["previous"] and previous:
-        return redirect(f"/ui/difference?left={quote(previous.repo_tags[0], safe='')}&right={quote(name, safe='')}")
+        return redirect(f"/ui/difference?left={quote(previous.repo_tags[0], safe='')}&right={quote(name, safe='')}{of_platform}")
     siblings = browse_siblings(visible(), name, _SIBLINGS)
-    return render("difference.html", found=None, given=query, siblings=siblings, image=image, previous=previous)
+    found: dict[str, Any] = {"siblings": siblings, "image": image, "previous": previous, "of_platform": of_platform}
+    return render("difference.html", found=None, given=query, **found)
 
 
 def _listing(query: dict[str, Any]) -> Listing:

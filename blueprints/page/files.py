@@ -43,13 +43,13 @@ class FilesQuery(QuerySchema):
 def page_files(name: str) -> ResponseReturnValue:
     """GET /ui/files/{name}."""
     query, entry = load_query(), find_image(visible(), name)
-    known_as = name_of(entry, name)
+    head = {"entry": entry, "known_as": name_of(entry, name), "platform": query["platform"]}
     try:
         found = _look(name, query)
     except Unsupported as exc:
-        return render("files_none.html", status=HTTPStatus.NOT_IMPLEMENTED, entry=entry, known_as=known_as, message=str(exc))
-    shown = {"entry": entry, "known_as": known_as, "found": found, "crumbs": crumbs_of(found.path)}
-    return render_files("files.html", total=found.total, given=query, order=_ORDER, **shown)
+        return render("files_none.html", status=HTTPStatus.NOT_IMPLEMENTED, message=str(exc), **head)
+    shown = {"found": found, "crumbs": crumbs_of(found.path)}
+    return render_files("files.html", total=found.total, given=query, order=_ORDER, **head, **shown)
 
 
 def _look(name: str, query: dict[str, Any]) -> ImageFiles:

@@ -39,17 +39,24 @@ def page_free() -> Response:
     query = load_query()
     want = suggest_amount(visible()) if query["want"] is None else query["want"]
     suggestion = suggest_deletions(visible(), wanted=want, strategy=query["by"])
-    facts = _count(query, suggestion, want)
+    facts = _count(query, suggestion, want) | {"want": want, "asked": _amount(want), "by": query["by"]}
     shown = list(dict.fromkeys([*facts["freed"].images, *suggestion.freed.images, *suggestion.more]))
     images = list_deletable(visible(), shown, query["by"])
-    asked = request.args.get("want") or size(want)
-    return render("free.html", want=want, asked=asked, by=query["by"], images=images, unique=unique_bytes, most=MOST_IMAGES, **facts)
+    return render("free.html", images=images, unique=unique_bytes, most=MOST_IMAGES, **facts)
+
+
+def _amount(want: int) -> str:
+    """The amount as it was asked for, with the unit that the form requires."""
+    given = request.args.get("want", "").strip()
+    if not given:
+        return size(want)
+    return f"{given}B" if given[-1].isdigit() else given
 
 
 def _count(query: Mapping[str, Any], suggestion: Suggestion, want: int) -> dict[str, Any]:
-    """What the selection frees, how many of its images are gone, and whether a suggestion is less than wanted, of some images only."""
+    """What the selection frees, and whether a suggestion is less than wanted, of some images only."""
     if query["fresh"] or not (query["images"] or query["chosen"]):
         freed = suggestion.freed
-        return {"freed": freed, "gone": 0, "is_short": freed.bytes < want, "is_partial": suggestion.is_partial}
+        return {"freed": freed, "is_short": freed.bytes < want, "is_partial": suggestion.is_partial}
     freed = count_freed(visible(), query["images"], present_only=True)
-    return {"freed": freed, "gone": len(set(query["images"])) - len(freed.images), "is_short": False, "is_partial": False}
+    return {"freed": freed, "is_short": False, "is_partial": False}

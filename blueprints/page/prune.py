@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -22,7 +20,7 @@ blueprint = Blueprint("page_prune", __name__)
 
 
 class PruneForm(QuerySchema):
-    """The form's token, and the number and the bytes of the images that its question was about."""
+    """The form's token, and when its question was asked, as seconds since 1970 with a fraction."""
 
     token = fields.String(load_default="")
     asked = fields.String(load_default="")
@@ -33,13 +31,16 @@ def page_prune() -> ResponseReturnValue:
     """GET and POST /ui/prune."""
     require_write()
     form = load_query()
-    disk, dangling = read_disk(visible(), most=1), count_dangling(visible())
-    asked = f"{disk.dangling}-{dangling.bytes}"
     if request.method == "GET":
-        return render("prune.html", disk=disk, dangling=dangling, asked=asked, is_changed=False)
+        return _ask()
     engine = changeable(form["token"])
-    if form["asked"] != asked:
-        return render("prune.html", status=HTTPStatus.CONFLICT, disk=disk, dangling=dangling, asked=asked, is_changed=True)
-    pruned = prune_images(engine, filters=Filters())
+    pruned = prune_images(engine, filters=Filters().adding("until", form["asked"]))
     log_entry().fields |= {"removed": sum(1 for each in pruned.removals or () if each.untagged), "freed": pruned.freed}
     return redirect(f"/ui/?freed={pruned.freed}B", 303)
+
+
+def _ask() -> ResponseReturnValue:
+    """The question. Its form has the time, so that the answer removes no image that has lost its name since."""
+    seconds, rest = divmod(visible().clock(), 1_000_000_000)
+    asked = f"{seconds}.{rest:09}"
+    return render("prune.html", disk=read_disk(visible(), most=1), dangling=count_dangling(visible()), asked=asked)

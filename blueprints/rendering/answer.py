@@ -87,9 +87,9 @@ _TEMPLATES.filters |= {
 
 
 def render(template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
-    """HTML from a template, which gets these values besides `now`, `path`, `can_write` and, for forms, `token`."""
+    """HTML from a template, which gets these values besides `status`, `now`, `path`, `can_write` and, for forms, `token`."""
     token = read_token(request) if can_write() else ""
-    common = {"now": time.time(), "path": request.path, "can_write": can_write(), "token": token}
+    common = {"status": status, "now": time.time(), "path": request.path, "can_write": can_write(), "token": token}
     response = Response(_TEMPLATES.get_template(template).render(common | values), status, content_type=HTML)
     if token:
         set_token(request, response, token)

@@ -22,6 +22,9 @@ from stowage.services.store.batches import REMOVED_NAMES, batches
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.resolve import familiar_name, image_not_found, is_dangling, resolve_all
 
+_SHOWN_NAMES = 20
+"""How many names a plan has in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -44,6 +47,31 @@ class _Found:
     def target(self) -> Digest:
         return self.sharing[0].target.digest
 
+    def doomed(self, *, force: bool) -> list[ImageRecord]:
+        """The records to remove: all of the image's, unless the name leaves others. Raises Conflict for an ID with several names."""
+        if len(self.same) == len(self.sharing):
+            return self.sharing
+        if self.named:
+            return self.same
+        if not force:
+            raise _conflict(self.target, "must be forced", "image is referenced in multiple repositories")
+        return self.sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the deletion of `name` removes: names of the image, of which `names` are the first, and the image with them if it `is_whole`.
+
+    Plans that remove the same have the same `key`.
+    """
+
+    name: str
+    force: bool
+    image: Digest
+    is_whole: bool
+    names: tuple[str, ...]
+    key: str
+
 
 def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: Sequence[Platform] = ()) -> list[Removal]:
     """Untag `name`, or delete the image if that is its only name or `name` is its ID; what only it needed is freed at once.
@@ -58,13 +86,41 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
         if not force:
             raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")
         return _delete_platforms(engine, name, platforms)
+    return _delete(engine, name, force=force)[0]
+
+
+def plan_deletion(engine: Engine, name: str, *, force: bool = False) -> Plan:
+    """What `delete_image` would remove now; raises as it does."""
+    check_not_blank(name)
+    with engine.metadata.read() as tx:
+        return _plan(_find(tx, name), name, force=force)
+
+
+def delete_as_planned(engine: Engine, plan: Plan) -> int:
+    """Remove what was planned, and return the bytes that this has freed. Raises Conflict if it would remove anything else by now, and
+    ImageNotFound.
+    """
+    return _delete(engine, plan.name, force=plan.force, plan=plan)[1]
+
+
+def _plan(found: _Found, name: str, *, force: bool) -> Plan:
+    doomed = found.doomed(force=force)
+    is_whole = len(doomed) == len(found.sharing)
+    names = tuple(familiar_name(record) for record in doomed if not is_dangling(record))[:_SHOWN_NAMES]
+    removed = repr((str(found.target), is_whole, sorted(record.name for record in doomed)))
+    return Plan(name, force, found.target, is_whole, names, Digest.of(removed.encode()).hex)
+
+
+def _delete(engine: Engine, name: str, *, force: bool, plan: Plan | None = None) -> tuple[list[Removal], int]:
+    """What was removed, and the bytes that this has freed."""
     with engine.metadata.write() as tx:
         found = _find(tx, name)
-        if found.named and len(found.same) < len(found.sharing):
-            return _untag(tx, engine, found.same)
-        if len(found.same) < len(found.sharing) and not force:
-            raise _conflict(found.target, "must be forced", "image is referenced in multiple repositories")
-        first, *others = batches(found.sharing, most=REMOVED_NAMES)
+        doomed = found.doomed(force=force)
+        if plan is not None and _plan(found, name, force=force).key != plan.key:
+            raise _conflict(found.target, "cannot be forced", "its names have changed")
+        if len(doomed) < len(found.sharing):
+            return _untag(tx, engine, doomed), 0
+        first, *others = batches(doomed, most=REMOVED_NAMES)
         removals = _untag(tx, engine, first)
         is_gone = _report_gone(tx, engine, found.target)
     for batch in others:
@@ -73,9 +129,9 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
             removals += _untag(tx, engine, named)
             if named:
                 is_gone = _report_gone(tx, engine, found.target)
-    sweep(engine.metadata, engine.content, [found.target])
+    swept = sweep(engine.metadata, engine.content, [found.target])
     collect_expired(engine.metadata, engine.content)
-    return [*removals, Removal(deleted=str(found.target))] if is_gone else removals
+    return [*removals, *[Removal(deleted=str(found.target))] * is_gone], swept.bytes
 
 
 def still_named(tx: Transaction, records: Iterable[ImageRecord]) -> list[ImageRecord]:

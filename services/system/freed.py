@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stowage.services.engine import Engine
 from stowage.services.errors import ImageNotFound, InvalidParameter
@@ -21,13 +20,14 @@ MOST_IMAGES = 1000
 @dataclass(frozen=True, slots=True)
 class Freed:
     """What deleting these images, with all their names, frees. `kept` is the bytes of theirs that other images have, `leased` of those
-    that an operation keeps, which is running or was interrupted and may go on.
+    that an operation keeps, which is running or was interrupted and may go on. `gone` is how many more were asked about.
     """
 
     images: tuple[Digest, ...]
     bytes: int
     kept: int
     leased: int
+    gone: int = 0
 
 
 @dataclass(slots=True)
@@ -91,10 +91,15 @@ def count_freed(engine: Engine, names: Sequence[str], *, present_only: bool = Fa
         raise InvalidParameter(f"at most {MOST_IMAGES} images can be counted at once")
     with engine.metadata.read() as tx:
         images: dict[Digest, None] = {}
+        gone = 0
         for name in dict.fromkeys(names):
-            with suppress(*(ImageNotFound,) * present_only):
+            try:
                 images[resolve_image(tx, name).target.digest] = None
-        return _count(tx, images)
+            except ImageNotFound:
+                if not present_only:
+                    raise
+                gone += 1
+        return replace(_count(tx, images), gone=gone)
 
 
 def count_dangling(engine: Engine) -> Freed:

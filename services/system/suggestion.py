@@ -25,6 +25,8 @@ _GROUP = 20
 """How many images are deleted for what they have in common."""
 _SHOWN = 40
 """How many images can be chosen besides the suggested ones."""
+_NEXT_TO_NOTHING = 100
+"""What frees less than this part of what is wanted is left out of the oldest images, if it is not needed."""
 _DOCKER = 1_363_824_000 * 10**9
 """Docker's first release, 2013-03-21, in nanoseconds since 1970: what says that it is older has no true date."""
 
@@ -82,7 +84,7 @@ def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Sug
         candidates, is_partial = _read_candidates(tx, strategy, wanted, count)
     if strategy is Strategy.OLDEST:
         chosen = _take_in_order(candidates, count, wanted)
-        _drop_needless(chosen, count, min(wanted, count.freed), at_most=wanted // 100)
+        _drop_needless(chosen, count, min(wanted, count.freed), at_most=wanted // _NEXT_TO_NOTHING)
     else:
         chosen = _take_largest(candidates, count, wanted)
         _drop_needless(chosen, count, min(wanted, count.freed))

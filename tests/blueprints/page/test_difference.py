@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
 from tests.blueprints.page.test_files import text_of
-from tests.builders import Layout, make_tar, put_image
+from tests.builders import Layout, make_tar, on_platform, put_image
 
 BASE = make_tar({"etc/conf": b"1"})
 
@@ -34,8 +35,8 @@ def test_a_file_that_is_replaced_at_the_same_size_counts_in_the_layers(client: F
         layout = Layout()
         put_image(engine, name, layout, layout.image(layers[:number], compression="none"))
     shown = text_of(client, "/ui/difference?left=lib:1&right=lib:2")
-    assert "±0 40kB → 40kB in files" in shown
-    assert "+51.2kB 51.2kB → 102kB stored" in shown
+    assert "±0 40kB → 40kB" in shown
+    assert "+51.2kB 51.2kB → 102kB" in shown
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,24 @@ def test_two_platforms_of_one_image_have_names_of_their_own(client: FlaskClient,
     one = text_of(client, "/ui/difference?left=multi&right=multi&platform=linux/arm64&left-platform=linux/amd64")
     assert "multi (linux/amd64) → multi (linux/arm64/v8)" in one
     assert "app:1 (linux/amd64) → app:2" in text_of(client, "/ui/difference?left=app:1&right=app:2&left-platform=linux/amd64")
+
+
+def test_links_keep_the_platform(client: FlaskClient, engine: Engine) -> None:
+    for tag, created in (("1", "2023-01-01T00:00:00Z"), ("2", "2024-01-01T00:00:00Z")):
+        layout = Layout()
+        platforms = [on_platform(layout.image(platform=each, created=created), each) for each in ("linux/amd64", "linux/arm64")]
+        put_image(engine, f"multi:{tag}", layout, layout.index(platforms))
+    page = client.get("/ui/images/multi:2?platform=linux/arm64").text
+    assert 'href="/ui/files/multi:2?platform=linux%2Farm64"' in page
+    (link,) = re.findall(r'href="(/ui/difference[^"]+)"', page)
+    answer = client.get(html.unescape(link))
+    assert answer.location == "/ui/difference?left=multi%3A1&right=multi%3A2&platform=linux%2Farm64"
+    shown = client.get(answer.location).text
+    assert "right=multi%3A2&amp;right-platform=linux%2Farm64" in shown, "compare it with another"
+    choice = client.get(html.unescape(link).replace("previous=1", "previous=0")).text
+    assert "left=multi%3A1&amp;right=multi%3A2&amp;platform=linux%2Farm64" in choice
+    failed = client.get("/ui/difference?left=multi:1&right=absent&platform=linux/arm64")
+    assert failed.status_code == 404 and failed.text.count('value="linux/arm64"') == 2
 
 
 def test_beyond_the_last_page_is_the_last_one(client: FlaskClient) -> None:

@@ -30,7 +30,9 @@ def test_a_suggestion_is_selected_and_counted(client: FlaskClient, ids: Ids) -> 
     assert "checked" not in show(client, "/ui/free?want=12kB&chosen=1")
     assert client.get("/ui/free?want=much").status_code == 400
     (pattern,) = re.findall(r'name="want" [^>]* pattern="([^"]+)"', page)
-    assert all(re.fullmatch(pattern, text) for text in ("1GiB", "1.5 GB", "500B"))
+    assert all(re.fullmatch(pattern, text) for text in ("1GiB", "1.5 GB", "500B", " 1PB "))
+    for asked, shown in (("1", "1B"), ("1 GB ", "1 GB"), ("1PB", "1PB")):
+        assert f'name="want" value="{shown}"' in show(client, f"/ui/free?want={quote(asked)}")
     assert not any(re.fullmatch(pattern, text) for text in ("1iB", "500"))
     assert "Wanted: 1.07GB" in show(client, "/ui/free?want=1GiB")
 
