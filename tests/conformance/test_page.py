@@ -248,7 +248,7 @@ def test_an_image_is_named_and_deleted_after_a_question(writable: Service, brows
     assert texts(browser, "h1") == ["Delete 1 image?"]
     assert b"team/app" in writable.docker("image", "ls").stdout, "nothing is done before the answer"
     follow(browser, By.XPATH, "//button[text()='Delete']")
-    assert texts(browser, "[role=status]") == ["The images are deleted, which freed 31.8kB."]
+    assert texts(browser, "[role=status]") == ["Deleted. This freed 31.8kB."]
     listed = writable.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().split()
     assert sorted(listed) == ["base:1", "other:1", "team/app:2"]
 

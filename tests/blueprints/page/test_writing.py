@@ -60,7 +60,7 @@ def test_a_deletion_is_asked_counted_and_done(writer: FlaskClient, engine: Engin
     data = {**form_of(writer, path), "image": [ids["team/app:1"], ids[None]]}
     answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
     assert (answer.status_code, answer.location.partition("&")[0]) == (303, "/ui/images?done=deleted")
-    assert "It is deleted. This freed" in writer.get(answer.location).text
+    assert "Deleted. This freed" in writer.get(answer.location).text
     assert tags(engine) == ["base:1", "team/app:2"]
     for again in (data, {**form_of(writer, "/ui/delete?name=base:1"), "name": "team/app:1"}):
         answer = writer.post("/ui/delete", data=again, headers=ORIGIN)
