@@ -35,7 +35,7 @@ class _Sort(fields.Field[Order]):
 
 class ImagesQuery(QuerySchema):
     """The filters of `docker image ls`, and `part`, a part of a name; those that are empty do not count. `done` is what has just been done,
-    `freed` its bytes, and `changed` how many images were not deleted because their names had changed.
+    and `freed` its bytes.
     """
 
     reference = fields.String(load_default="")
@@ -50,7 +50,6 @@ class ImagesQuery(QuerySchema):
     page = Count(load_default=1, most=1_000_000)
     done = fields.String(load_default="")
     freed = Bytes(load_default=None)
-    changed = Count(load_default=0, least=0, most=1_000_000)
 
 
 @blueprint.get("/ui/images", query=ImagesQuery, answer=PAGE, pace="listing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -11,7 +12,7 @@ from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.disk_picture import NARROW, WIDE, draw_disk, familiar_repository
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import Bytes
+from stowage.blueprints.schemas.fields import Bytes, DockerBool
 from stowage.services.system.disk import read_disk, unique_bytes
 from stowage.services.system.suggestion import suggest_amount
 
@@ -23,9 +24,10 @@ _MOST = 12
 
 
 class OverviewQuery(QuerySchema):
-    """`freed` is what a prune has just freed."""
+    """`freed` is what a prune has just freed; `pruning` that another one is running."""
 
     freed = Bytes(load_default=None)
+    pruning = DockerBool(load_default=False)
 
 
 @blueprint.get("/ui/", query=OverviewQuery, answer=PAGE, pace="listing")
@@ -33,8 +35,8 @@ def page_overview() -> Response:
     """GET /ui/."""
     picture = read_disk(visible(), most=_MOST)
     drawings = [("wide", WIDE, draw_disk(picture, WIDE)), ("narrow", NARROW, draw_disk(picture, NARROW))]
-    facts = {"disk": picture, "freed": load_query()["freed"], "drawings": drawings, "want": suggest_amount(visible())}
-    return render("overview.html", repository_name=familiar_repository, unique=unique_bytes, docker_host=_docker_host(), **facts)
+    facts: dict[str, Any] = {"disk": picture, "drawings": drawings, "want": suggest_amount(visible()), "docker_host": _docker_host()}
+    return render("overview.html", given=load_query(), repository_name=familiar_repository, unique=unique_bytes, **facts)
 
 
 def _docker_host() -> str:

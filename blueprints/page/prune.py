@@ -11,6 +11,7 @@ from stowage.blueprints.log_entry import log_entry
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
+from stowage.services.errors import Conflict
 from stowage.services.filters import Filters
 from stowage.services.images.prune import prune_images
 from stowage.services.system.disk import read_disk
@@ -20,27 +21,22 @@ blueprint = Blueprint("page_prune", __name__)
 
 
 class PruneForm(QuerySchema):
-    """The form's token, and when its question was asked, as seconds since 1970 with a fraction."""
+    """The form's token, and the images without a name that its question was about."""
 
     token = fields.String(load_default="")
-    asked = fields.String(load_default="")
+    images = fields.List(fields.String(), data_key="image", load_default=())
 
 
 @blueprint.route("/ui/prune", methods=["GET", "POST"], query=PruneForm, answer=PAGE)
 def page_prune() -> ResponseReturnValue:
-    """GET and POST /ui/prune."""
+    """GET and POST /ui/prune: images that have lost their name since the question stay."""
     require_write()
     form = load_query()
     if request.method == "GET":
-        return _ask()
-    engine = changeable(form["token"])
-    pruned = prune_images(engine, filters=Filters().adding("until", form["asked"]))
+        return render("prune.html", disk=read_disk(visible(), most=1), dangling=count_dangling(visible()))
+    try:
+        pruned = prune_images(changeable(form["token"]), filters=Filters(), among=frozenset(form["images"]))
+    except Conflict:
+        return redirect("/ui/?pruning=true", 303)
     log_entry().fields |= {"removed": sum(1 for each in pruned.removals or () if each.untagged), "freed": pruned.freed}
     return redirect(f"/ui/?freed={pruned.freed}B", 303)
-
-
-def _ask() -> ResponseReturnValue:
-    """The question. Its form has the time, so that the answer removes no image that has lost its name since."""
-    seconds, rest = divmod(visible().clock(), 1_000_000_000)
-    asked = f"{seconds}.{rest:09}"
-    return render("prune.html", disk=read_disk(visible(), most=1), dangling=count_dangling(visible()), asked=asked)

@@ -60,17 +60,25 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the deletion of `name` removes: names of the image, of which `names` are the first, and the image with them if it `is_whole`.
+    """What a deletion removes: `count` names of an image, of which `names` are the first, and the image with them if it `is_whole`.
 
-    Plans that remove the same have the same `key`.
+    Plans of the same have the same `key`.
     """
 
-    name: str
-    force: bool
     image: Digest
     is_whole: bool
     names: tuple[str, ...]
+    count: int
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What was removed, whether the image is gone, and the bytes that this has freed."""
+
+    removals: list[Removal]
+    is_gone: bool = False
+    freed: int = 0
 
 
 def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: Sequence[Platform] = ()) -> list[Removal]:
@@ -86,40 +94,37 @@ def delete_image(engine: Engine, name: str, *, force: bool = False, platforms: S
         if not force:
             raise InvalidParameter("Content will be removed from all images referencing this variant. Use \u2014-force to force delete.")
         return _delete_platforms(engine, name, platforms)
-    return _delete(engine, name, force=force)[0]
+    return _delete(engine, name, force=force).removals
 
 
 def plan_deletion(engine: Engine, name: str, *, force: bool = False) -> Plan:
     """What `delete_image` would remove now; raises as it does."""
     check_not_blank(name)
     with engine.metadata.read() as tx:
-        return _plan(_find(tx, name), name, force=force)
+        return _plan(_find(tx, name), force=force)
 
 
-def delete_as_planned(engine: Engine, plan: Plan) -> int:
-    """Remove what was planned, and return the bytes that this has freed. Raises Conflict if it would remove anything else by now, and
-    ImageNotFound.
-    """
-    return _delete(engine, plan.name, force=plan.force, plan=plan)[1]
+def delete_planned(engine: Engine, name: str, keys: Collection[str], *, force: bool = False) -> Deletion:
+    """As `delete_image`, but only if the key of what it would remove now is among these. Raises Conflict otherwise."""
+    return _delete(engine, name, force=force, keys=keys)
 
 
-def _plan(found: _Found, name: str, *, force: bool) -> Plan:
+def _plan(found: _Found, *, force: bool) -> Plan:
     doomed = found.doomed(force=force)
     is_whole = len(doomed) == len(found.sharing)
-    names = tuple(familiar_name(record) for record in doomed if not is_dangling(record))[:_SHOWN_NAMES]
-    removed = repr((str(found.target), is_whole, sorted(record.name for record in doomed)))
-    return Plan(name, force, found.target, is_whole, names, Digest.of(removed.encode()).hex)
+    names = [familiar_name(record) for record in doomed if not is_dangling(record)]
+    everything = repr((str(found.target), is_whole, [record.name for record in doomed]))
+    return Plan(found.target, is_whole, tuple(names[:_SHOWN_NAMES]), len(names), Digest.of(everything.encode()).hex)
 
 
-def _delete(engine: Engine, name: str, *, force: bool, plan: Plan | None = None) -> tuple[list[Removal], int]:
-    """What was removed, and the bytes that this has freed."""
+def _delete(engine: Engine, name: str, *, force: bool, keys: Collection[str] | None = None) -> Deletion:
     with engine.metadata.write() as tx:
         found = _find(tx, name)
+        if keys is not None and _plan(found, force=force).key not in keys:
+            raise Conflict(f"the names of image {found.target.short} have changed")
         doomed = found.doomed(force=force)
-        if plan is not None and _plan(found, name, force=force).key != plan.key:
-            raise _conflict(found.target, "cannot be forced", "its names have changed")
         if len(doomed) < len(found.sharing):
-            return _untag(tx, engine, doomed), 0
+            return Deletion(_untag(tx, engine, doomed))
         first, *others = batches(doomed, most=REMOVED_NAMES)
         removals = _untag(tx, engine, first)
         is_gone = _report_gone(tx, engine, found.target)
@@ -131,7 +136,9 @@ def _delete(engine: Engine, name: str, *, force: bool, plan: Plan | None = None)
                 is_gone = _report_gone(tx, engine, found.target)
     swept = sweep(engine.metadata, engine.content, [found.target])
     collect_expired(engine.metadata, engine.content)
-    return [*removals, *[Removal(deleted=str(found.target))] * is_gone], swept.bytes
+    if is_gone:
+        removals.append(Removal(deleted=str(found.target)))
+    return Deletion(removals, is_gone, swept.bytes)
 
 
 def still_named(tx: Transaction, records: Iterable[ImageRecord]) -> list[ImageRecord]:

@@ -6,6 +6,7 @@ Source: moby daemon/containerd/image_prune.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from stowage.services.engine import Engine
@@ -34,8 +35,9 @@ class Pruned:
     freed: int
 
 
-def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
-    """Remove the dangling images that pass the filters (with `dangling=false` also the named ones), and collect garbage.
+def prune_images(engine: Engine, *, filters: Filters, among: AbstractSet[str] | None = None) -> Pruned:
+    """Remove the dangling images that pass the filters (with `dangling=false` also the named ones), and collect garbage. With `among`, no
+    images but those with these IDs are removed.
 
     Costs what it removes, and nothing for the images that stay. Abandoned partials and leases count as garbage; those of a running
     transfer do not. Raises InvalidParameter for filters that make no sense, and Conflict while another prune runs.
@@ -44,7 +46,7 @@ def prune_images(engine: Engine, *, filters: Filters) -> Pruned:
         if not alone:
             raise Conflict("a prune operation is already running")
         filters.validate(ACCEPTED_FILTERS)
-        image_filter = _parse(filters, engine.clock())
+        image_filter = _parse(filters, engine.clock(), among)
         forgotten = _forget(engine, image_filter)
         swept = sweep(engine.metadata, engine.content, {each.record.target.digest for each in forgotten})
         garbage = collect_unused(engine.metadata, engine.content)
@@ -68,10 +70,10 @@ class _Forgotten:
     present: tuple[Digest, ...]
 
 
-def _parse(filters: Filters, now: int) -> ImageFilter:
+def _parse(filters: Filters, now: int, among: AbstractSet[str] | None) -> ImageFilter:
     image_filter = ImageFilter.parse(filters.without("dangling"), now)
     dangling = True if filters.boolean("dangling", True) else None
-    return replace(image_filter, selection=replace(image_filter.selection, dangling=dangling))
+    return replace(image_filter, selection=replace(image_filter.selection, dangling=dangling, among=among))
 
 
 def _forget(engine: Engine, image_filter: ImageFilter) -> list[_Forgotten]:

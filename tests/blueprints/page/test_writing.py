@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
 from stowage.services.gc.leases import hold
-from stowage.services.images.delete import delete_as_planned, delete_image
+from stowage.services.images.delete import delete_image
 from stowage.services.images.tag import tag_image
 from stowage.services.intake.ingest import store_bytes
 from stowage.services.metadata.records import Selection
@@ -34,14 +34,22 @@ def token_of(client: FlaskClient, path: str) -> str:
     return str(token)
 
 
-def form_of(client: FlaskClient, path: str) -> dict[str, Any]:
+def form_of(client: FlaskClient, path: str) -> dict[str, list[str]]:
     """The hidden fields of the form on a page."""
-    return dict(re.findall(r'name="(token|asked)" value="([^"]+)"', client.get(path).text))
+    return fields_of(client.get(path).text)
 
 
-def words_of(client: FlaskClient, path: str) -> str:
+def fields_of(page: str) -> dict[str, list[str]]:
+    """The hidden fields of the form in this text."""
+    fields: dict[str, list[str]] = {}
+    for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]+)"', page):
+        fields.setdefault(name, []).append(html.unescape(value))
+    return fields
+
+
+def untag(page: str) -> str:
     """A page without its tags."""
-    return re.sub(r"<[^>]*>", "", client.get(path).text)
+    return re.sub(r"<[^>]*>", "", page)
 
 
 @pytest.mark.parametrize("path", FORMS)
@@ -57,7 +65,7 @@ def test_a_deletion_is_asked_counted_and_done(writer: FlaskClient, engine: Engin
     path = f"/ui/delete?image={ids['team/app:1']}&image={ids[None]}"
     page = writer.get(path).text
     assert "Delete 2 images?" in page and "team/app:1" in page and "cannot be undone" in page
-    data = {**form_of(writer, path), "image": [ids["team/app:1"], ids[None]]}
+    data = form_of(writer, path)
     answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
     assert (answer.status_code, answer.location.partition("&")[0]) == (303, "/ui/images?done=deleted")
     assert "Deleted. This freed" in writer.get(answer.location).text
@@ -75,7 +83,7 @@ def test_some_of_the_images_are_gone(writer: FlaskClient, ids: Ids) -> None:
 
 
 def test_what_was_deleted_is_told_as_it_came_free(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
-    data = {**form_of(writer, "/ui/delete?image=base:1"), "image": "base:1"}
+    data = form_of(writer, "/ui/delete?image=base:1")
     for name in ("team/app:1", "team/app:2", str(ids[None])):
         delete_image(engine, name)
     stored = read_disk(engine, most=1).stored
@@ -83,55 +91,55 @@ def test_what_was_deleted_is_told_as_it_came_free(writer: FlaskClient, engine: E
     assert answer.location == f"/ui/images?done=deleted&freed={stored}B"
 
 
-def test_a_name_that_an_image_gets_during_its_deletion_stays(
-    writer: FlaskClient, engine: Engine, ids: Ids, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def tag_first(*arguments: Any) -> int:
-        tag_image(engine, "base:1", Reference.parse("keep:1"))
-        return delete_as_planned(*arguments)
-
-    monkeypatch.setattr("stowage.blueprints.page.delete.delete_as_planned", tag_first)
-    data = {**form_of(writer, "/ui/delete?image=base:1"), "image": "base:1"}
+def test_images_that_have_changed_are_asked_about_again_and_the_others_go(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
+    delete_image(engine, str(ids[None]))
+    path = f"/ui/delete?image={ids['base:1']}&image={ids['team/app:1']}"
+    data = form_of(writer, path)
+    tag_image(engine, "base:1", Reference.parse("keep:1"))
     answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
-    assert "1 image got or lost a name meanwhile, and stays" in writer.get(answer.location).text
-    assert {"base:1", "keep:1"} <= set(tags(engine))
+    words = untag(answer.text)
+    assert answer.status_code == 409 and "1 image is deleted, which freed" in words
+    assert "This image has got or lost a name since you were asked" in words and re.search(r"base:1\s*keep:1", words)
+    assert tags(engine) == ["base:1", "keep:1", "team/app:2"]
+    assert writer.post("/ui/delete", data=fields_of(answer.text), headers=ORIGIN).status_code == 303
+    assert tags(engine) == ["team/app:2"]
 
 
 def test_names_that_go_with_a_name_are_told(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     by_digest = f"base@{ids['base:1']}"
     with engine.metadata.write() as tx:
         assign_name(tx, f"docker.io/library/{by_digest}", tx.images.named(["docker.io/library/base:1"]).popitem()[1].target, 0)
-    page = words_of(writer, "/ui/delete?name=base:1")
-    assert "This name goes with it" in page and by_digest in page and "so it is deleted" in page
+    page = untag(writer.get("/ui/delete?name=base:1").text)
+    assert re.search(rf"These names go:\s+base:1\s+{by_digest}\s", page) and "so it is deleted" in page
     tag_image(engine, "base:1", Reference.parse("other:1"))
     tag_image(engine, "base:1", Reference.parse("base:2"))
-    assert "goes with it" not in writer.get("/ui/delete?name=base:1").text
-    page = words_of(writer, f"/ui/delete?name={by_digest}")
-    assert "These names go with it" in page and "base:2" in page and "keeps its other names" in page
-    data = {**form_of(writer, f"/ui/delete?name={by_digest}"), "name": by_digest}
+    assert not re.search("names? goe?s?:", untag(writer.get("/ui/delete?name=base:1").text))
+    page = untag(writer.get(f"/ui/delete?name={by_digest}").text)
+    assert re.search(rf"These names go:\s+base:1\s+base:2\s+{by_digest}\s", page) and "keeps its other names" in page
+    other = untag(writer.get(f"/ui/delete?name=other@{ids['base:1']}").text)
+    assert re.search(r"This name goes:\s+other:1\s", other)
+    data = form_of(writer, f"/ui/delete?name={by_digest}")
     assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
     assert "other:1" in tags(engine) and "base:1" not in tags(engine)
 
 
 def test_an_answer_is_not_taken_for_another_question(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     tag_image(engine, "base:1", Reference.parse("base:2"))
-    data = {**form_of(writer, "/ui/delete?name=base:1"), "image": ids["base:1"]}
+    data = form_of(writer, "/ui/delete?name=base:1")
+    data = {"token": data["token"], "asked": data["asked"], "image": [ids["base:1"]]}
     assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 409
     assert {"base:1", "base:2"} <= set(tags(engine))
 
 
 def test_an_answer_to_a_question_that_has_changed_is_asked_for_again(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
-    whole, path = {"image": [ids["base:1"]]}, "/ui/delete?image=base:1"
     tag_image(engine, "base:1", Reference.parse("base:2"))
-    name = {"name": "base:2"}
-    sent = [(whole | form_of(writer, path)), (name | form_of(writer, "/ui/delete?name=base:2"))]
+    sent = [form_of(writer, "/ui/delete?image=base:1"), form_of(writer, "/ui/delete?name=base:2")]
     delete_image(engine, "base:1")
     for data in sent:
         answer = writer.post("/ui/delete", data=data, headers=ORIGIN)
-        assert answer.status_code == 409 and "The store has changed since you were asked" in answer.text
+        assert answer.status_code == 409 and "got or lost a name since you were asked" in answer.text
     assert "No other name keeps" in answer.text and "base:2" in tags(engine)
-    answered = dict(re.findall(r'name="(token|asked|name)" value="([^"]+)"', answer.text))
-    assert writer.post("/ui/delete", data=answered, headers=ORIGIN).status_code == 303 and "base:2" not in tags(engine)
+    assert writer.post("/ui/delete", data=fields_of(answer.text), headers=ORIGIN).status_code == 303 and "base:2" not in tags(engine)
 
 
 def test_a_prune_removes_no_image_that_has_lost_its_name_since(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
@@ -145,7 +153,7 @@ def test_a_prune_removes_no_image_that_has_lost_its_name_since(writer: FlaskClie
 
 def test_an_image_goes_with_all_its_names(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     tag_image(engine, "base:1", Reference.parse("base:2"))
-    data = {**form_of(writer, "/ui/delete?image=base:1"), "image": [ids["base:1"]]}
+    data = form_of(writer, "/ui/delete?image=base:1")
     assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
     assert "base" not in " ".join(tags(engine))
 
@@ -153,7 +161,7 @@ def test_an_image_goes_with_all_its_names(writer: FlaskClient, engine: Engine, i
 def test_a_name_goes_alone(writer: FlaskClient, engine: Engine, ids: Ids) -> None:
     tag_image(engine, "base:1", Reference.parse("base:2"))
     assert "nothing comes free" in writer.get("/ui/delete?name=base:2").text
-    data = {**form_of(writer, "/ui/delete?name=base:2"), "name": "base:2"}
+    data = form_of(writer, "/ui/delete?name=base:2")
     assert writer.post("/ui/delete", data=data, headers=ORIGIN).status_code == 303
     assert "base:1" in tags(engine) and "base:2" not in tags(engine)
     assert "No other name keeps" in writer.get("/ui/delete?name=base:1").text
@@ -194,6 +202,9 @@ def test_a_prune_is_asked_and_done(writer: FlaskClient, engine: Engine, ids: Ids
     assert answer.status_code == 303 and re.fullmatch(r"/ui/\?freed=\d+B", answer.location)
     assert tags(engine) == ["base:1", "team/app:1", "team/app:2"]
     assert "The prune has freed" in writer.get(answer.location).text
+    with engine.content.exclusive("prune"):
+        answer = writer.post("/ui/prune", data={"token": token_of(writer, "/ui/delete?image=base:1")}, headers=ORIGIN)
+    assert "A prune is running already." in writer.get(answer.location).text
 
 
 @pytest.mark.parametrize(

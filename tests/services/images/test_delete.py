@@ -15,7 +15,7 @@ from stowage.services.filters import Filters
 from stowage.services.gc.leases import hold
 from stowage.services.gc.verify import Finding, verify_store
 from stowage.services.images import delete
-from stowage.services.images.delete import Removal, delete_as_planned, delete_image, plan_deletion
+from stowage.services.images.delete import Deletion, Removal, delete_image, delete_planned, plan_deletion
 from stowage.services.images.list import list_images
 from stowage.services.images.tag import tag_image
 from stowage.services.intake.ingest import store_bytes
@@ -107,18 +107,21 @@ def test_a_name_by_digest_goes_with_the_last_tag_of_its_repository(engine: Engin
 def test_a_plan_is_what_is_done_or_nothing_is(engine: Engine, content: FilesystemStore) -> None:
     digest = put_named(engine, "app:1", "app:2", "other:1")
     one, some, whole = (plan_deletion(engine, name, force=True) for name in ("app:1", f"app@{digest}", str(digest)))
+    assert [plan.count for plan in (one, some, whole)] == [1, 2, 3]
     assert [(plan.names, plan.is_whole) for plan in (one, some, whole)] == [
         (("app:1",), False),
         (("app:1", "app:2"), False),
         (("app:1", "app:2", "other:1"), True),
     ]
-    assert delete_as_planned(engine, one) == 0
-    for changed in (one, some, whole):
-        with pytest.raises((Conflict, ImageNotFound), match="its names have changed|No such image"):
-            delete_as_planned(engine, changed)
+    assert delete_planned(engine, "app:1", [some.key, one.key]) == Deletion(untagged("app:1"))
+    for name, plan in ((f"app@{digest}", some), (str(digest), whole)):
+        with pytest.raises(Conflict, match=f"the names of image {digest.short} have changed"):
+            delete_planned(engine, name, [plan.key], force=True)
     assert names(engine) == ["docker.io/library/app:2", "docker.io/library/other:1"]
     stored = sum(size for _, size in content.blobs())
-    assert delete_as_planned(engine, plan_deletion(engine, digest.short, force=True)) == stored
+    left = plan_deletion(engine, digest.short, force=True)
+    done = delete_planned(engine, digest.short, [left.key], force=True)
+    assert (done.removals, done.is_gone, done.freed) == ([*untagged("app:2", "other:1"), deleted(digest)], True, stored)
     with pytest.raises(ImageNotFound):
         plan_deletion(engine, str(digest))
 
