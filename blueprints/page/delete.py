@@ -54,13 +54,15 @@ def _ask_about_name(name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return render("delete_name.html", status=status, name=name, plan=plan, freed=freed)
 
 
-def _ask_about_images(names: Sequence[str], status: HTTPStatus = HTTPStatus.OK, deleted: Sequence[int] = ()) -> Response:
-    """Ask whether to delete images, as `_ask_about_name` does; `deleted` has the bytes that the others have freed, which are gone."""
+def _ask_about_images(names: Sequence[str], status: HTTPStatus = HTTPStatus.OK, deleted: Sequence[int] = ()) -> ResponseReturnValue:
+    """Ask whether to delete images, as `_ask_about_name` does. `deleted` is what each of the others, which are gone now, has freed."""
     freed = count_freed(visible(), names, present_only=True)
     plans: list[Plan] = []
     for image in freed.images:
         with suppress(ImageNotFound):
             plans.append(plan_deletion(visible(), str(image), force=True))
+    if deleted and not plans:
+        return _done(deleted)
     sizes = {entry.id: entry.size for entry in list_images_of(visible(), [plan.image for plan in plans[:_NAMED]])}
     return render("delete.html", status=status, plans=plans, sizes=sizes, freed=freed, deleted=deleted)
 
@@ -93,4 +95,8 @@ def _delete_images(engine: Engine, form: dict[str, Any]) -> ResponseReturnValue:
             changed.append(image)
     if changed:
         return _ask_about_images(changed, HTTPStatus.CONFLICT, deleted)
+    return _done(deleted)
+
+
+def _done(deleted: Sequence[int]) -> ResponseReturnValue:
     return redirect(f"/ui/images?done=deleted&freed={sum(deleted)}B" if deleted else "/ui/images?done=gone", 303)

@@ -63,8 +63,8 @@ def _choose(query: dict[str, Any], name: str) -> ResponseReturnValue:
     if query["previous"] and previous:
         return redirect(f"/ui/difference?left={quote(previous.repo_tags[0], safe='')}&right={quote(name, safe='')}{of_platform}")
     siblings = browse_siblings(visible(), name, _SIBLINGS)
-    found: dict[str, Any] = {"siblings": siblings, "image": image, "previous": previous, "of_platform": of_platform}
-    return render("difference.html", found=None, given=query, **found)
+    choice: dict[str, Any] = {"siblings": siblings, "image": image, "previous": previous, "of_platform": of_platform}
+    return render("difference.html", found=None, given=query, **choice)
 
 
 def _listing(query: dict[str, Any]) -> Listing:

@@ -62,7 +62,7 @@ class _Found:
 class Plan:
     """What a deletion removes: `count` names of an image, of which `names` are the first, and the image with them if it `is_whole`.
 
-    Plans of the same have the same `key`.
+    Two plans that remove the same have the same `key`.
     """
 
     image: Digest
@@ -101,7 +101,8 @@ def plan_deletion(engine: Engine, name: str, *, force: bool = False) -> Plan:
     """What `delete_image` would remove now; raises as it does."""
     check_not_blank(name)
     with engine.metadata.read() as tx:
-        return _plan(_find(tx, name), force=force)
+        found = _find(tx, name)
+        return _plan(found, found.doomed(force=force))
 
 
 def delete_planned(engine: Engine, name: str, keys: Collection[str], *, force: bool = False) -> Deletion:
@@ -109,8 +110,7 @@ def delete_planned(engine: Engine, name: str, keys: Collection[str], *, force: b
     return _delete(engine, name, force=force, keys=keys)
 
 
-def _plan(found: _Found, *, force: bool) -> Plan:
-    doomed = found.doomed(force=force)
+def _plan(found: _Found, doomed: list[ImageRecord]) -> Plan:
     is_whole = len(doomed) == len(found.sharing)
     names = [familiar_name(record) for record in doomed if not is_dangling(record)]
     everything = repr((str(found.target), is_whole, [record.name for record in doomed]))
@@ -120,9 +120,9 @@ def _plan(found: _Found, *, force: bool) -> Plan:
 def _delete(engine: Engine, name: str, *, force: bool, keys: Collection[str] | None = None) -> Deletion:
     with engine.metadata.write() as tx:
         found = _find(tx, name)
-        if keys is not None and _plan(found, force=force).key not in keys:
-            raise Conflict(f"the names of image {found.target.short} have changed")
         doomed = found.doomed(force=force)
+        if keys is not None and _plan(found, doomed).key not in keys:
+            raise Conflict(f"the names of image {found.target.short} have changed")
         if len(doomed) < len(found.sharing):
             return Deletion(_untag(tx, engine, doomed))
         first, *others = batches(doomed, most=REMOVED_NAMES)

@@ -26,7 +26,7 @@ _GROUP = 20
 _SHOWN = 40
 """How many images can be chosen besides the suggested ones."""
 _NEXT_TO_NOTHING = 100
-"""What frees less than this part of what is wanted is left out of the oldest images, if it is not needed."""
+"""Of the oldest images, those that free less than one part in so many of what is wanted are left out if they are not needed."""
 _DOCKER = 1_363_824_000 * 10**9
 """Docker's first release, 2013-03-21, in nanoseconds since 1970: what says that it is older has no true date."""
 
