@@ -17,7 +17,7 @@ from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.file_items import FileEntry, FileSum, ListingQuery, listing_of
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
-from stowage.blueprints.schemas.sides import SidesQuery
+from stowage.blueprints.schemas.sides import SidesQuery, platforms_of
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.difference import FileDifference, compare_images
 from stowage.services.images.file_names import show_path
@@ -130,6 +130,5 @@ class DifferenceItem(ResponseSchema):
 def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()
-    platforms = {"left_platform": query["left_platform"], "right_platform": query["right_platform"]}
-    compare = partial(compare_images, visible(), query["left"], query["right"], listing=listing_of(query), **platforms)
+    compare = partial(compare_images, visible(), query["left"], query["right"], listing=listing_of(query), **platforms_of(query))
     return dump(while_wanted(compare))

@@ -17,7 +17,7 @@ from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, ImageNotFound
-from stowage.services.images.delete import Plan, delete_planned, plan_deletion
+from stowage.services.images.delete import Deletion, Plan, delete_planned, plan_deletion
 from stowage.services.system.disk import list_images_of
 from stowage.services.system.freed import count_freed
 
@@ -78,24 +78,27 @@ def _remove_name(engine: Engine, form: dict[str, Any]) -> ResponseReturnValue:
 
 
 def _delete_images(engine: Engine, form: dict[str, Any]) -> ResponseReturnValue:
-    """Delete those that are as they were when it was asked, and ask about the others again."""
+    """Delete those that are as they were when it was asked, and ask about the others again. The form has their IDs."""
     deleted: list[int] = []
     changed: list[str] = []
-    for image in map(str, count_freed(engine, form["images"], present_only=True).images):
-        try:
-            deletion = delete_planned(engine, image, form["asked"], force=True)
-        except ImageNotFound:  # another request has deleted it
-            continue
-        except Conflict:
-            changed.append(image)
-            continue
-        if deletion.is_gone:
-            deleted.append(deletion.freed)
-        else:
-            changed.append(image)
+    for image in form["images"]:
+        with suppress(ImageNotFound):  # another request has deleted it
+            deletion = _try(engine, image, form["asked"])
+            if deletion.is_gone:
+                deleted.append(deletion.freed)
+            else:
+                changed.append(image)
     if changed:
         return _ask_about_images(changed, HTTPStatus.CONFLICT, deleted)
     return _done(deleted)
+
+
+def _try(engine: Engine, image: str, keys: Sequence[str]) -> Deletion:
+    """Delete an image, or nothing of it if it has changed."""
+    try:
+        return delete_planned(engine, image, keys, force=True)
+    except Conflict:
+        return Deletion([])
 
 
 def _done(deleted: Sequence[int]) -> ResponseReturnValue:

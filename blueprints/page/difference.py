@@ -16,7 +16,7 @@ from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.fields import Choice, Count, DockerBool
-from stowage.blueprints.schemas.sides import SidesQuery
+from stowage.blueprints.schemas.sides import SidesQuery, platforms_of
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
 from stowage.services.images.difference import ImageDifference, compare_images
 from stowage.services.images.file_views import Listing
@@ -46,8 +46,7 @@ def page_difference() -> ResponseReturnValue:
     left, right = query["left"].strip(), query["right"].strip()
     if not left or not right:
         return _choose(query, left or right)
-    platforms = {"left_platform": query["left_platform"], "right_platform": query["right_platform"]}
-    found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms))
+    found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms_of(query)))
     total, crumbs = (found.files.total, crumbs_of(found.files.path)) if found.files else (0, crumbs_of(""))
     names = _names(query, found)
     return render_files("difference.html", total=total, given=query, order=_ORDER, found=found, names=names, crumbs=crumbs)

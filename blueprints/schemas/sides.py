@@ -8,6 +8,9 @@ from marshmallow import fields, post_load
 
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.blueprints.schemas.fields import PlatformSpecifier
+from stowage.services.oci.platform import Platform
+
+_PLATFORMS = ("left_platform", "right_platform")
 
 
 class SidesQuery(QuerySchema):
@@ -22,5 +25,9 @@ class SidesQuery(QuerySchema):
     @post_load
     def _apply_to_both(self, query: dict[str, Any], **_: object) -> dict[str, Any]:
         both = query.pop("platform", None)
-        sides = {side: query.get(side) or both for side in ("left_platform", "right_platform")}
-        return query | sides
+        return query | {side: query.get(side) or both for side in _PLATFORMS}
+
+
+def platforms_of(query: dict[str, Any]) -> dict[str, Platform | None]:
+    """The platforms of both, as arguments for `compare_images`."""
+    return {side: query[side] for side in _PLATFORMS}

@@ -60,7 +60,8 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a deletion removes: `count` names of an image, of which `names` are the first, and the image with them if it `is_whole`.
+    """What a deletion removes: `count` names of an image, and the image with them if it `is_whole`. `names` are the first, as Docker shows
+    them.
 
     Two plans that remove the same have the same `key`.
     """
@@ -74,7 +75,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was removed, whether the image is gone, and the bytes that this has freed."""
+    """What was removed, whether the image is gone, and the bytes that this has freed on disk."""
 
     removals: list[Removal]
     is_gone: bool = False
@@ -107,6 +108,7 @@ def plan_deletion(engine: Engine, name: str, *, force: bool = False) -> Plan:
 
 def delete_planned(engine: Engine, name: str, keys: Collection[str], *, force: bool = False) -> Deletion:
     """As `delete_image`, but only if the key of what it would remove now is among these. Raises Conflict otherwise."""
+    check_not_blank(name)
     return _delete(engine, name, force=force, keys=keys)
 
 
@@ -118,6 +120,7 @@ def _plan(found: _Found, doomed: list[ImageRecord]) -> Plan:
 
 
 def _delete(engine: Engine, name: str, *, force: bool, keys: Collection[str] | None = None) -> Deletion:
+    """Remove names, and the image with its last one; the first names in the transaction that checks the key."""
     with engine.metadata.write() as tx:
         found = _find(tx, name)
         doomed = found.doomed(force=force)

@@ -87,7 +87,7 @@ def suggest_deletions(engine: Engine, *, wanted: int, strategy: Strategy) -> Sug
         _drop_needless(chosen, count, min(wanted, count.freed), at_most=wanted // _NEXT_TO_NOTHING)
     else:
         chosen = _take_largest(candidates, count, wanted)
-        _drop_needless(chosen, count, min(wanted, count.freed))
+        _drop_needless(chosen, count, min(wanted, count.freed), at_most=count.freed)
     suggested = set(chosen)
     more = [image for image in candidates if image not in suggested][:_SHOWN]
     return Suggestion(count.result(chosen), tuple(more), is_partial)
@@ -167,12 +167,12 @@ def _groups(candidates: Sequence[Digest], count: Count) -> Iterator[_Group]:
         yield _Group(images, freed)
 
 
-def _drop_needless(chosen: list[Digest], count: Count, wanted: int, *, at_most: int | None = None) -> None:
-    """Remove what a later image, or what it shares with it, has made needless, the last one that was taken first; of what is taken in an
-    order, only what frees next to nothing.
+def _drop_needless(chosen: list[Digest], count: Count, wanted: int, *, at_most: int) -> None:
+    """Remove what a later image, or what it shares with it, has made needless, the last one that was taken first, if it frees at most so
+    many bytes.
     """
     for image in chosen[::-1]:
         freed = count.freed_by(image)
-        if count.freed - freed >= wanted and (at_most is None or freed <= at_most):
+        if count.freed - freed >= wanted and freed <= at_most:
             count.remove(image)
             chosen.remove(image)
