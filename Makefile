@@ -41,9 +41,9 @@ test: tools check unit conformance ## run every check and test
 check: $(VENV)/test ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@rm -rf $(SOURCE) && mkdir -p $(SOURCE)/stowage && ln -s $(addprefix $(CURDIR)/,$(wildcard app/*) blueprints services) $(SOURCE)/stowage
+	@rm -rf $(SOURCE) && mkdir -p $(SOURCE)/stowage && ln -s $(addprefix $(CURDIR)/,$(wildcard stowage/*.py) app blueprints services) $(SOURCE)/stowage
 	$(BIN)/mypy
-	PYTHONPATH=$(SOURCE) $(BIN)/lint-imports --no-cache
+	cd $(SOURCE) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache --config $(CURDIR)/setup.cfg
 
 unit: $(VENV)/test ## the fast tests
 	$(PYTEST) -n $(WORKERS) --ignore=tests/conformance
@@ -70,7 +70,7 @@ format: $(VENV)/test ## format the code
 	$(BIN)/ruff format .
 
 documents: $(VENV)/run ## write the documents that are generated from the code
-	$(BIN)/python -m stowage.documents
+	$(BIN)/python -m stowage.app.documents
 
 screenshots: $(VENV)/test tools ## take the pictures of the page in docs/images, with Debian's mmdebstrap and a registry on loopback
 	$(BIN)/python -m benchmarks.screenshots

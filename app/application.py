@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Request, Response
 from werkzeug.routing import MapAdapter, Rule
 
+from stowage.app.errors import register_errors
+from stowage.app.health_address import HealthAddress
+from stowage.app.logs import log_to_stderr, make_records_safe
+from stowage.app.metrics import METRICS, Metrics
+from stowage.app.middleware import GoServer, HostGuard, register_headers
+from stowage.app.peers import ADMITS, PeerGuard, is_admitted
+from stowage.app.preparation import prepare_store
+from stowage.app.request_log import REQUEST_LOG, RequestLog
+from stowage.app.settings import CONFIG, Config
+from stowage.app.wiring import build_engine
 from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.access import PAGE_MODE
 from stowage.blueprints.client import LOCAL_SHARE
@@ -20,20 +30,10 @@ from stowage.blueprints.streaming import LISTENERS, SERVING, Places
 from stowage.blueprints.system.metrics import EVERYWHERE, EXPOSITION
 from stowage.blueprints.system.readyz import READINESS
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix
-from stowage.errors import register_errors
-from stowage.health_address import HealthAddress
-from stowage.logs import log_to_stderr, make_records_safe
-from stowage.metrics import METRICS, Metrics
-from stowage.middleware import GoServer, HostGuard, register_headers
-from stowage.peers import ADMITS, PeerGuard, is_admitted
-from stowage.preparation import prepare_store
-from stowage.request_log import REQUEST_LOG, RequestLog
 from stowage.services.engine import Engine
 from stowage.services.system.readiness import Readiness, find_problems
 from stowage.services.system.totals import read_totals
 from stowage.services.system.transfers import Transfers
-from stowage.settings import CONFIG, Config
-from stowage.wiring import build_engine
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

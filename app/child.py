@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from stowage.app.stopping import SIGNALS, die_silently, end_with_parent
 from stowage.services.errors import EngineError
-from stowage.stopping import SIGNALS, die_silently, end_with_parent
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

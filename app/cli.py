@@ -12,8 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from stowage import __version__, stopping
-from stowage.commands import adopt, blobs, completion, copy, db, deploy_files, gc, push_all, run, save, serve, settings, tree, verify
+from stowage import __version__
+from stowage.app import stopping
+from stowage.app.commands import adopt, blobs, completion, copy, db, deploy_files, gc, push_all, run, save, serve, settings, tree, verify
 
 _EXAMPLES = """examples:
   stowage serve                                 serve the store in ./var on ./var/stowage.sock
@@ -67,11 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     # Imported here: `--help` needs none of it.
-    from stowage.logs import make_records_safe
+    from stowage.app.logs import make_records_safe
+    from stowage.app.setting_texts import given_options
+    from stowage.app.settings import Config, ConfigError
+    from stowage.app.terminal import complain
     from stowage.services.errors import EngineError
-    from stowage.setting_texts import given_options
-    from stowage.settings import Config, ConfigError
-    from stowage.terminal import complain
 
     make_records_safe()
     try:

@@ -6,7 +6,8 @@ import logging
 import time
 from importlib.util import find_spec
 
-from stowage.child import run_in_child
+from stowage.app.child import run_in_child
+from stowage.app.settings import Config, ConfigError
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.copy_targets import BucketTarget, CopyTarget, FolderTarget, is_unfinished
 from stowage.services.content.filesystem import FilesystemStore
@@ -18,7 +19,6 @@ from stowage.services.errors import Conflict
 from stowage.services.metadata.object_records import MetadataObjects
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.store.identity import is_one_store
-from stowage.settings import Config, ConfigError
 
 _log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stowage.app.settings import ConfigError
 from stowage.services.registry.protocol import Credentials
-from stowage.settings import ConfigError
 
 _HUB = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"

@@ -1,4 +1,4 @@
-"""Documents generated from the code: `python -m stowage.documents` writes docs/settings.md and docs/api-versions.md."""
+"""Documents generated from the code: `python -m stowage.app.documents` writes docs/settings.md and docs/api-versions.md."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from marshmallow import Schema, fields
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import SETTINGS
+from stowage.app.wiring import build_engine
 from stowage.blueprints.routing import Route
 from stowage.blueprints.schemas.base import ResponseSchema, innermost_field
 from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION
-from stowage.settings import SETTINGS
-from stowage.wiring import build_engine
 
 _FOLDER = Path(__file__).parent.parent / "docs"
 _SETTINGS_HEAD = """# Settings

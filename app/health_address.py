@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from stowage.app.plain_answer import answer_plainly
 from stowage.blueprints.routing import PROBES
-from stowage.plain_answer import answer_plainly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from gunicorn.workers.base import Worker
 
+from stowage.app.settings import Config, ConfigError
 from stowage.services.lock_files import open_lock_file
-from stowage.settings import Config, ConfigError
 
 _MOST_BYTES = 1024
 

@@ -16,7 +16,7 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-from stowage.printable import LINE, escape, one_line
+from stowage.app.printable import LINE, escape, one_line
 
 _TRACEBACK = 1 << 15
 """Limit of characters in a traceback, which shows frames and the error's message."""

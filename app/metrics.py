@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stowage.app.metric_files import PARENT, allocate, make_folder, mark_dead
 from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENDED, FAILED, OK, REFUSED, LogEntry
 from stowage.blueprints.routing import Route
-from stowage.metric_files import PARENT, allocate, make_folder, mark_dead
 from stowage.services.errors import Internal, OutOfSpace, Unavailable
 from stowage.services.system.totals import Totals
 from stowage.services.system.version import VERSION

@@ -14,11 +14,11 @@ from urllib.parse import quote
 import orjson
 from flask import Flask, Response, request
 
+from stowage.app.origin import is_known_host, is_own_origin
+from stowage.app.plain_answer import answer_plainly
 from stowage.blueprints.rendering.answer import HTML, PAGE_HEADERS, render_refusal
 from stowage.blueprints.routing import is_own, is_page
 from stowage.blueprints.versioning import MAX_API_VERSION, split_version
-from stowage.origin import is_known_host, is_own_origin
-from stowage.plain_answer import answer_plainly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from stowage.child import run_in_child
-from stowage.holding import hold_folders, hold_place
+from stowage.app.child import run_in_child
+from stowage.app.holding import hold_folders, hold_place
+from stowage.app.settings import Config
 from stowage.services.errors import Internal
 from stowage.services.metadata.store import is_current, upgrade
-from stowage.settings import Config
 
 
 def prepare_store(config: Config) -> None:

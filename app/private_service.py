@@ -20,11 +20,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+from stowage.app.setting_parsers import SOCKET_PATH_BYTES, Bind
+from stowage.app.settings import Config, ConfigError
+from stowage.app.stopping import end_with_parent
+from stowage.app.terminal import complain
 from stowage.services.errors import EngineError
-from stowage.setting_parsers import SOCKET_PATH_BYTES, Bind
-from stowage.settings import Config, ConfigError
-from stowage.stopping import end_with_parent
-from stowage.terminal import complain
 
 _FORK = multiprocessing.get_context("fork")
 _KEEPER_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
@@ -124,7 +124,7 @@ def _serve(keeper: int, config: Config) -> None:
     os.setpgid(0, 0)
     end_with_parent(keeper, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    from stowage.server.serving import serve
+    from stowage.app.server.serving import serve
 
     try:
         serve(config)

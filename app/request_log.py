@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
+from stowage.app.logs import Fields, name_request
+from stowage.app.metrics import Metrics
+from stowage.app.middleware import is_unix_socket
+from stowage.app.peers import describe_peer
 from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENTRY, FAILED, REFUSED, ROUTE, LogEntry
 from stowage.blueprints.routing import PROBES
-from stowage.logs import Fields, name_request
-from stowage.metrics import Metrics
-from stowage.middleware import is_unix_socket
-from stowage.peers import describe_peer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from stowage.private_service import PrivateService
-from stowage.settings import Config, ConfigError
-from stowage.stopping import end_with_parent
+from stowage.app.private_service import PrivateService
+from stowage.app.settings import Config, ConfigError
+from stowage.app.stopping import end_with_parent
 
 _NOT_STARTED, _CANNOT_RUN, _NOT_FOUND, _SIGNALLED = 125, 126, 127, 128
 _START_SECONDS = 120

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import permutations
 from pathlib import Path
 
-from stowage.setting_parsers import Bind
-from stowage.setting_texts import ConfigError
+from stowage.app.setting_parsers import Bind
+from stowage.app.setting_texts import ConfigError
 
 
 def check_addresses(

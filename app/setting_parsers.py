@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stowage.app.origin import Authority
 from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
-from stowage.origin import Authority
 from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.errors import EngineError
 from stowage.services.oci.cpu import amd64_level, read_flags

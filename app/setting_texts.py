@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stowage.setting_fields import Setting
+from stowage.app.setting_fields import Setting
 
 OPTIONS = {"STOWAGE_ROOT": "--root", "STOWAGE_BIND": "--bind"}
 """The settings that are also options of the command line."""

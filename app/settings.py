@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from stowage import setting_parsers as parsers
+from stowage.app import setting_parsers as parsers
+from stowage.app.setting_checks import check_addresses
+from stowage.app.setting_fields import setting, setting_of
+from stowage.app.setting_parsers import Bind
+from stowage.app.setting_texts import ConfigError as ConfigError
+from stowage.app.setting_texts import mask_secrets, read_setting, unknown_settings
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.oci.platform import Platform
-from stowage.setting_checks import check_addresses
-from stowage.setting_fields import setting, setting_of
-from stowage.setting_parsers import Bind
-from stowage.setting_texts import ConfigError as ConfigError
-from stowage.setting_texts import mask_secrets, read_setting, unknown_settings
 
 CONFIG = "stowage.config"
 """Key of the application's extensions: its Config."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from stowage.content_wiring import open_copy_target
-from stowage.holding import hold_folder, hold_folders, hold_place, require_unheld
+from stowage.app.content_wiring import open_copy_target
+from stowage.app.holding import hold_folder, hold_folders, hold_place, require_unheld
+from stowage.app.settings import Config
+from stowage.app.terminal import ProgressLine, shown_share, shown_size
+from stowage.app.wiring import open_engine
 from stowage.services.content.copy_targets import CopyTarget, begin_copy, find_copied, finish_copy
 from stowage.services.content.copying import copy_blobs
 from stowage.services.engine import Engine
@@ -13,9 +16,6 @@ from stowage.services.errors import Conflict
 from stowage.services.metadata.copying import copy_rows, require_room
 from stowage.services.metadata.store import SqlMetadataStore, upgrade
 from stowage.services.oci.digest import Digest
-from stowage.settings import Config
-from stowage.terminal import ProgressLine, shown_share, shown_size
-from stowage.wiring import open_engine
 
 
 def copy_database(config: Config, target: Config, line: ProgressLine) -> str:

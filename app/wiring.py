@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stowage.content_wiring import open_content
-from stowage.holding import hold_place
-from stowage.metrics import Metrics
+from stowage.app.content_wiring import open_content
+from stowage.app.holding import hold_place
+from stowage.app.metrics import Metrics
+from stowage.app.settings import SETTINGS, Config, ConfigError
+from stowage.app.timed import timed_content, timed_metadata
 from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.board import FileBoard
 from stowage.services.content.paths import Layout
@@ -21,8 +23,6 @@ from stowage.services.registry.proxies import Proxies
 from stowage.services.registry.search import HUB_INDEX
 from stowage.services.registry.urls import UrlDownloads
 from stowage.services.transfer_board import TransferBoard
-from stowage.settings import SETTINGS, Config, ConfigError
-from stowage.timed import timed_content, timed_metadata
 
 _RETRY_SECONDS = 1.0
 """The delay before a failed transfer is first retried."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from stowage.stopping import end_with_parent
+from stowage.app.stopping import end_with_parent
 from tests.ports import free_port
 from tests.postgresql import Cluster, as_postgres
 from tests.seaweedfs import Seaweed

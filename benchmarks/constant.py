@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from stowage.app.logs import log_to_stderr, make_records_safe
+from stowage.app.request_log import RequestLog
+from stowage.app.server import serving
+from stowage.app.settings import Config
 from stowage.blueprints.routing import Answer, Route
-from stowage.logs import log_to_stderr, make_records_safe
-from stowage.request_log import RequestLog
-from stowage.server import serving
-from stowage.settings import Config
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

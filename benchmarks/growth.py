@@ -24,16 +24,16 @@ from urllib.parse import urlencode
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
-from stowage.application import create_app
-from stowage.preparation import prepare_store
+from stowage.app.application import create_app
+from stowage.app.preparation import prepare_store
+from stowage.app.settings import Config
+from stowage.app.wiring import open_engine
 from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
 from stowage.services.oci import mediatypes
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.settings import Config
-from stowage.wiring import open_engine
 from tests.postgresql import running_cluster
 
 _BATCH = 500

@@ -28,7 +28,7 @@ from statistics import median
 from benchmarks import constant
 from benchmarks.engines import Engine, serving
 from benchmarks.workload import one_image
-from stowage.settings import Config
+from stowage.app.settings import Config
 from tests.ports import free_port
 
 CONFIG = Config.from_environ({})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage.stopping import end_with_parent
+from stowage.app.stopping import end_with_parent
 from tests.waiting import poll
 
 SERVERS, NODE = "10.231.0.1", "10.231.0.2"

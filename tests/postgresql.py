@@ -18,10 +18,10 @@ import psycopg
 import pytest
 from sqlalchemy import delete, insert, select
 
+from stowage.app.stopping import end_with_parent
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.store import upgrade
 from stowage.services.metadata.tables import METADATA
-from stowage.stopping import end_with_parent
 from tests.engines import PLATFORM
 
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from stowage.app.stopping import end_with_parent
 from stowage.services.content.signature import Credentials, query_string, sign
-from stowage.stopping import end_with_parent
 from tests.ports import free_port
 
 ADMIN = Credentials("stowage-admin", "the secret of the administrator")

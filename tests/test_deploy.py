@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.origin import is_known_host
-from stowage.settings import SETTINGS, Config
+from stowage.app.origin import is_known_host
+from stowage.app.settings import SETTINGS, Config
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(path for path in (ROOT / "deploy").iterdir() if path.suffix in (".conf", ".service", ".timer", ".json", ".yml"))

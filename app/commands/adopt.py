@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 _EXAMPLES = """  stowage adopt                                 after the database was moved to another server, or restored there
 """
@@ -22,10 +22,10 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, _: Namespace) -> int:
     """Write the mark of the bucket. Whatever used it before is refused from its next start on, and must not run now."""
-    from stowage.content_wiring import open_bucket
-    from stowage.settings import ConfigError
-    from stowage.terminal import say
-    from stowage.wiring import open_metadata
+    from stowage.app.content_wiring import open_bucket
+    from stowage.app.settings import ConfigError
+    from stowage.app.terminal import say
+    from stowage.app.wiring import open_metadata
 
     if config.bucket is None:
         raise ConfigError("STOWAGE_CONTENT_URL: only a bucket is adopted; a folder says itself how.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
@@ -19,9 +19,9 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, _: Namespace) -> int:
     """Print a digest a line."""
-    from stowage.output import open_output
+    from stowage.app.output import open_output
+    from stowage.app.wiring import open_engine
     from stowage.services.system.blobs import list_blobs
-    from stowage.wiring import open_engine
 
     with open_engine(config) as engine, open_output(None) as output:
         output.writelines(line.encode() for line in list_blobs(engine))

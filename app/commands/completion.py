@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 _EXAMPLES = """  bash:  stowage completion bash > ~/.local/share/bash-completion/completions/stowage
   zsh:   stowage completion zsh > ~/.zfunc/_stowage      with ~/.zfunc in fpath before compinit

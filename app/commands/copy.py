@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
-from stowage.terminal import ProgressLine
+from stowage.app.commands import add_command
+from stowage.app.terminal import ProgressLine
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 _EXAMPLES = """  stowage copy --to-database postgresql://stowage@db.example.org/stowage
   STOWAGE_DATABASE_URL=postgresql://... stowage copy --to-database sqlite:////srv/images/stowage.db
@@ -31,7 +31,7 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """Copy the rows, and the blobs if they are to have another place."""
-    from stowage.store_copy import copy_database, copy_store, used_by
+    from stowage.app.store_copy import copy_database, copy_store, used_by
 
     target = _target(config, options)
     with ProgressLine() as line:
@@ -46,8 +46,8 @@ def _target(config: Config, options: Namespace) -> Config:
     """The settings of the copy. Raises ConfigError if they are not those of another store."""
     from dataclasses import replace
 
-    from stowage.setting_parsers import parse_content, parse_database
-    from stowage.settings import ConfigError
+    from stowage.app.setting_parsers import parse_content, parse_database
+    from stowage.app.settings import ConfigError
 
     if not options.to_database:
         also = "" if options.to_content is None else ": blobs in another place need a database of their own"

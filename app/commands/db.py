@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
-from stowage.terminal import ProgressLine
+from stowage.app.commands import add_command
+from stowage.app.terminal import ProgressLine
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 
 def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, _: Namespace) -> int:
     """Upgrade the tables, or create them."""
-    from stowage.holding import hold_place
+    from stowage.app.holding import hold_place
     from stowage.services.metadata.store import upgrade
 
     config.root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 _EXAMPLES = """  cp "$(stowage deploy-files)/nginx.conf" /etc/nginx/sites-available/stowage"""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
-from stowage.terminal import ProgressLine, say
+from stowage.app.commands import add_command
+from stowage.app.terminal import ProgressLine, say
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 _EXAMPLES = """  stowage gc
   stowage gc --root /srv/images                 also while a service is running there"""
@@ -23,8 +23,8 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, _: Namespace) -> int:
     """Print what was removed."""
+    from stowage.app.wiring import open_engine
     from stowage.services.gc.collector import collect_garbage
-    from stowage.wiring import open_engine
 
     with open_engine(config) as engine, ProgressLine() as line:
         line.show("looking for what nothing needs")

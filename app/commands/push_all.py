@@ -7,16 +7,16 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
-from stowage.terminal import ProgressLine, shown_share
+from stowage.app.commands import add_command
+from stowage.app.terminal import ProgressLine, shown_share
 
 if TYPE_CHECKING:
+    from stowage.app.settings import Config
     from stowage.services.engine import Engine
     from stowage.services.images.push_all import PlannedPush
     from stowage.services.progress import Progress
     from stowage.services.registry.protocol import Credentials
     from stowage.services.system.transfers import Transfers
-    from stowage.settings import Config
 
 _EXAMPLES = """  stowage push-all --to localhost:5000
   stowage push-all --to localhost:5000/mirror debian 'team/*'
@@ -41,11 +41,11 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """Push one image after the other. A failed one is reported and the others are still pushed; then the status is 1."""
-    from stowage.docker_login import read_login
+    from stowage.app.docker_login import read_login
+    from stowage.app.wiring import open_engine
     from stowage.services.errors import EngineError
     from stowage.services.images.push_all import PushDestination, plan_pushes
     from stowage.services.system.transfers import Transfers
-    from stowage.wiring import open_engine
 
     destination = PushDestination.parse(options.to)
     credentials = read_login(destination.domain)

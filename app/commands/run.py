@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import PARSER, ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 _EXAMPLES = """  stowage run -- docker pull debian:trixie      status and output are those of the command
   stowage run --root images -- ./job.sh         keep the images in ./images"""
@@ -24,7 +24,7 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """End as the command does."""
-    from stowage.running import run_with_service
+    from stowage.app.running import run_with_service
 
     command = options.command[1:] if options.command[0] == "--" else options.command
     return run_with_service(config, command, log_file=options.log)

@@ -10,14 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from stowage.commands import add_command
-from stowage.terminal import ProgressLine, shown_share, shown_size
+from stowage.app.commands import add_command
+from stowage.app.terminal import ProgressLine, shown_share, shown_size
 
 if TYPE_CHECKING:
+    from stowage.app.settings import Config
     from stowage.services.archive.bounds import Costs
     from stowage.services.engine import Engine
     from stowage.services.oci.digest import Digest
-    from stowage.settings import Config
 
 _EXAMPLES = """  stowage save -o images.tar debian:trixie team/app
   stowage save --since images.tar -o more.tar team/app:2     without the layers that images.tar brought"""
@@ -37,11 +37,11 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """Write the archive. An error in the request is reported before a file is made."""
+    from stowage.app.settings import ConfigError
+    from stowage.app.wiring import open_engine
     from stowage.services.archive.bounds import Costs
     from stowage.services.images.save import save_images
     from stowage.services.oci.platform import Platform
-    from stowage.settings import ConfigError
-    from stowage.wiring import open_engine
 
     if options.output is None and sys.stdout.isatty():
         raise ConfigError("an archive is not written to a terminal: name a file with -o, or redirect the output.")
@@ -54,7 +54,7 @@ def run(config: Config, options: Namespace) -> int:
 
 
 def _write(chunks: Iterator[bytes], path: Path | None, line: ProgressLine) -> None:
-    from stowage.output import open_output
+    from stowage.app.output import open_output
 
     chunk, size = next(chunks, b""), 0
     with open_output(path) as output:
@@ -66,9 +66,9 @@ def _write(chunks: Iterator[bytes], path: Path | None, line: ProgressLine) -> No
 
 
 def _read_known(engine: Engine, path: Path, costs: Costs, line: ProgressLine) -> set[Digest]:
+    from stowage.app.settings import ConfigError
     from stowage.services.errors import EngineError
     from stowage.services.intake.known_blobs import read_known_blobs
-    from stowage.settings import ConfigError
 
     try:
         with path.open("rb") as source:

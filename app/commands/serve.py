@@ -6,10 +6,10 @@ import gc
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 _EXAMPLES = """  stowage serve
   stowage serve --root /srv/images --bind unix:/run/user/1000/stowage.sock
@@ -39,7 +39,7 @@ def run(config: Config, _: Namespace) -> int:
     """Serve until a signal ends the service."""
     gc.disable()  # nearly all that a start creates stays; the server enables it again
 
-    from stowage.server.serving import serve
+    from stowage.app.server.serving import serve
 
     serve(config)
     return 0

@@ -7,12 +7,12 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
+from stowage.app.commands import add_command
 
 if TYPE_CHECKING:
+    from stowage.app.settings import Config
     from stowage.services.images.family import Family, Member
     from stowage.services.metadata.usage_protocol import Relative
-    from stowage.settings import Config
 
 _EXAMPLES = """  stowage tree                  every image
   stowage tree 'team/*'         what matches, what that is built on, and what is built on it
@@ -32,9 +32,9 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """Print a member of the family a line, below what it is built on."""
+    from stowage.app.terminal import complain
+    from stowage.app.wiring import open_engine
     from stowage.services.images.family import read_family
-    from stowage.terminal import complain
-    from stowage.wiring import open_engine
 
     with open_engine(config) as engine:
         family = read_family(engine, patterns=(options.pattern,) if options.pattern else ())
@@ -52,7 +52,7 @@ def run(config: Config, options: Namespace) -> int:
 
 
 def _lines(family: Family) -> Iterator[str]:
-    from stowage.terminal import shown_size
+    from stowage.app.terminal import shown_size
 
     drawn = [(_branches(member), member) for member in family.members]
     width = max((len(branches) + len(_name(member)) for branches, member in drawn), default=0)

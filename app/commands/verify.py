@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
-from stowage.commands import add_command
-from stowage.terminal import ProgressLine, shown_share
+from stowage.app.commands import add_command
+from stowage.app.terminal import ProgressLine, shown_share
 
 if TYPE_CHECKING:
-    from stowage.settings import Config
+    from stowage.app.settings import Config
 
 _EXAMPLES = """  stowage verify --root /srv/images             also while a service is running there
   stowage verify --deep || echo damaged         the status is 1 if anything is damaged or cannot be read"""
@@ -24,8 +24,8 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(config: Config, options: Namespace) -> int:
     """Print every finding. Only damage makes the command fail; leftovers do not."""
+    from stowage.app.wiring import open_engine
     from stowage.services.gc.verify import FindingKind, verify_store
-    from stowage.wiring import open_engine
 
     damaged = 0
     with open_engine(config) as engine, ProgressLine() as line:

@@ -11,7 +11,7 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from stowage.server.spool import Space, Spool
+from stowage.app.server.spool import Space, Spool
 
 _PACKET = 1 << 16
 """How many bytes are sent at once. If a TLS socket would block, the same bytes must be sent again."""

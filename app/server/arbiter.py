@@ -14,9 +14,9 @@ import time
 
 from gunicorn import arbiter, sock, systemd
 
-from stowage.server.connections import is_health
-from stowage.server.notices import end_line, notify
-from stowage.stopping import SIGNALS
+from stowage.app.server.connections import is_health
+from stowage.app.server.notices import end_line, notify
+from stowage.app.stopping import SIGNALS
 
 _WORKER_SIGNALS = {signal.SIGTERM, signal.SIGQUIT}
 _LOOK_SECONDS = 0.05

@@ -12,11 +12,11 @@ from typing import Any
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import TConn
 
-from stowage.server.answers import QuickAnswer
-from stowage.server.heads import Head, HeadUnreader
-from stowage.server.seats import Kind, Pace
-from stowage.server.spool import Space
-from stowage.server.tls import TlsSocket
+from stowage.app.server.answers import QuickAnswer
+from stowage.app.server.heads import Head, HeadUnreader
+from stowage.app.server.seats import Kind, Pace
+from stowage.app.server.spool import Space
+from stowage.app.server.tls import TlsSocket
 
 HEAD_SECONDS = 20.0
 """The time for a TLS handshake and the head of a request together."""

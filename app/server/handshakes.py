@@ -13,8 +13,8 @@ from typing import Any
 
 from gunicorn.sock import ssl_context
 
-from stowage.server.connections import Connection
-from stowage.server.tls import TlsSocket
+from stowage.app.server.connections import Connection
+from stowage.app.server.tls import TlsSocket
 
 _THREADS = 2
 

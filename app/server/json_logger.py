@@ -1,4 +1,4 @@
-"""gunicorn's own log as JSON, in the form of ours: `gunicorn --logger-class stowage.server.json_logger.JsonLogger`."""
+"""gunicorn's own log as JSON, in the form of ours: `gunicorn --logger-class stowage.app.server.json_logger.JsonLogger`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TextIO
 
 from gunicorn.glogging import Logger
 
-from stowage.logs import JsonFormatter
+from stowage.app.logs import JsonFormatter
 
 
 class JsonLogger(Logger):

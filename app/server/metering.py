@@ -6,10 +6,10 @@ import contextlib
 import logging
 from itertools import count
 
-from stowage.metrics import Metrics
-from stowage.server.arbiter import Arbiter
-from stowage.server.worker import Worker
-from stowage.settings import Config
+from stowage.app.metrics import Metrics
+from stowage.app.server.arbiter import Arbiter
+from stowage.app.server.worker import Worker
+from stowage.app.settings import Config
 
 _log = logging.getLogger(__name__)
 

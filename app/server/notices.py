@@ -14,10 +14,10 @@ from collections.abc import Iterable
 
 from gunicorn.sock import BaseSocket
 
+from stowage.app.setting_parsers import Bind
+from stowage.app.settings import Config
 from stowage.blueprints.routing import PAGE_PREFIX
 from stowage.services.system.version import VERSION
-from stowage.setting_parsers import Bind
-from stowage.settings import Config
 
 _log = logging.getLogger("stowage")
 _FOR_BROWSERS = Bind(host="127.0.0.1", port=2375)

@@ -15,9 +15,9 @@ from gunicorn.util import split_request_uri
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
+from stowage.app.server.seats import Pace
 from stowage.blueprints.routing import Route
 from stowage.blueprints.versioning import split_version
-from stowage.server.seats import Pace
 
 _PATH = 4096
 """The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""

@@ -24,16 +24,16 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from stowage.app.metrics import METRICS
+from stowage.app.peers import ADMITS
+from stowage.app.server.connections import Connection, Door, Room, is_health
+from stowage.app.server.handshakes import Handshakes, Outcome
+from stowage.app.server.quick import Routes
+from stowage.app.server.seats import EXTRA, LONG, PROBE, Kind, Pace, Seats
+from stowage.app.server.spool import Space
+from stowage.app.settings import CONFIG
 from stowage.blueprints.client import LOCAL_SHARE
 from stowage.blueprints.streaming import LISTENERS
-from stowage.metrics import METRICS
-from stowage.peers import ADMITS
-from stowage.server.connections import Connection, Door, Room, is_health
-from stowage.server.handshakes import Handshakes, Outcome
-from stowage.server.quick import Routes
-from stowage.server.seats import EXTRA, LONG, PROBE, Kind, Pace, Seats
-from stowage.server.spool import Space
-from stowage.settings import CONFIG
 
 _RETRY_SECONDS = 0.05
 _HEAD_BYTES = 32 << 20

@@ -22,28 +22,28 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http import message, wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.holding import hold_folders
+from stowage.app.logs import log_to_stderr
+from stowage.app.metrics import Metrics
+from stowage.app.preparation import prepare_store
+from stowage.app.server.arbiter import Arbiter
+from stowage.app.server.connections import mark_health
+from stowage.app.server.json_logger import JsonLogger
+from stowage.app.server.metering import free_slot, give_slot, start_metrics, take_slot
+from stowage.app.server.notices import notify, notify_ready
+from stowage.app.server.worker import Worker
+from stowage.app.setting_parsers import SOCKET_PATH_BYTES, Bind
+from stowage.app.settings import Config, ConfigError
+from stowage.app.stopping import SIGNALS, end_at_once
+from stowage.app.wiring import build_engine
 from stowage.blueprints.request import ENGINE
-from stowage.holding import hold_folders
-from stowage.logs import log_to_stderr
-from stowage.metrics import Metrics
-from stowage.preparation import prepare_store
-from stowage.server.arbiter import Arbiter
-from stowage.server.connections import mark_health
-from stowage.server.json_logger import JsonLogger
-from stowage.server.metering import free_slot, give_slot, start_metrics, take_slot
-from stowage.server.notices import notify, notify_ready
-from stowage.server.worker import Worker
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError
 from stowage.services.filters import Filters
 from stowage.services.images.list import list_images
 from stowage.services.system.version import VERSION
 from stowage.services.tcp_keepalive import KEEPALIVE
-from stowage.setting_parsers import SOCKET_PATH_BYTES, Bind
-from stowage.settings import Config, ConfigError
-from stowage.stopping import SIGNALS, end_at_once
-from stowage.wiring import build_engine
 
 _M_ARENA_MAX = -8
 """The parameter's number in glibc's malloc.h."""

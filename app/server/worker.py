@@ -11,12 +11,12 @@ from typing import Any
 
 from gunicorn.http.body import ChunkedReader, LengthReader
 
+from stowage.app.request_log import REQUEST_LOG
+from stowage.app.server.answers import QuickAnswer
+from stowage.app.server.bodies import Chunks
+from stowage.app.server.connections import Connection
+from stowage.app.server.reception import Reception
 from stowage.blueprints.streaming import SERVING
-from stowage.request_log import REQUEST_LOG
-from stowage.server.answers import QuickAnswer
-from stowage.server.bodies import Chunks
-from stowage.server.connections import Connection
-from stowage.server.reception import Reception
 
 _PIECE = 1 << 16
 _DRAIN_BYTES = 16 << 20

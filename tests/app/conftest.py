@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import Config
 from stowage.services.engine import Engine
-from stowage.settings import Config
 
 
 @pytest.fixture

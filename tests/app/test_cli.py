@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stowage import __version__
-from stowage.cli import main
+from stowage.app.cli import main
 from stowage.services.engine import Engine
 from tests.builders import put_image
 
@@ -90,10 +90,10 @@ def test_a_wrong_setting_ends_with_its_sentence(monkeypatch: pytest.MonkeyPatch,
     ],
 )
 def test_help_says_where_settings_are_and_imports_nothing_that_takes_time(command: tuple[str, ...]) -> None:
-    script = "import sys; from stowage.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
+    script = "import sys; from stowage.app.cli import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True)
     assert "docs/settings.md" in done.stdout
-    heavy = {"asyncio", "flask", "gunicorn", "marshmallow", "shtab", "sqlalchemy", "stowage.settings", "urllib3", "werkzeug"}
+    heavy = {"asyncio", "flask", "gunicorn", "marshmallow", "shtab", "sqlalchemy", "stowage.app.settings", "urllib3", "werkzeug"}
     assert heavy & set(done.stderr.split()) == set()
 
 
@@ -107,7 +107,7 @@ def test_output_that_nobody_reads_ends_without_a_traceback(root: Path) -> None:
 
 
 FAILING = """
-from stowage.cli import main
+from stowage.app.cli import main
 from stowage.services.gc import verify
 
 def fail(*_, **__):

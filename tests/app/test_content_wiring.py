@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from stowage.settings import Config, ConfigError
+from stowage.app.settings import Config, ConfigError
 from tests.faulty_bucket import Fault, FaultyBucket
 from tests.seaweedfs import Seaweed
 
 STORE = """
-from stowage.settings import Config
-from stowage.wiring import build_engine
+from stowage.app.settings import Config
+from stowage.app.wiring import build_engine
 from stowage.services.metadata.store import upgrade
 from tests.builders import put_image
 

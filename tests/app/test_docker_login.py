@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stowage.docker_login import read_login
+from stowage.app.docker_login import read_login
+from stowage.app.settings import ConfigError
 from stowage.services.registry.protocol import Credentials
-from stowage.settings import ConfigError
 
 HOST = "localhost:5000"
 HUB = "https://index.docker.io/v1/"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage import documents
+from stowage.app import documents
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -10,8 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from stowage.app.errors import STATUSES
 from stowage.blueprints.routing import Answer
-from stowage.errors import STATUSES
 from stowage.services import errors
 
 

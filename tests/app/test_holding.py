@@ -17,13 +17,17 @@ from typing import Any
 import pytest
 from gunicorn.workers.sync import SyncWorker
 
-from stowage.application import create_app
-from stowage.holding import hold_folders, hold_place, identity
-from stowage.settings import Config, ConfigError
-from stowage.wiring import build_engine
+from stowage.app.application import create_app
+from stowage.app.holding import hold_folders, hold_place, identity
+from stowage.app.settings import Config, ConfigError
+from stowage.app.wiring import build_engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HEAD = "import os, signal, subprocess, sys; from stowage.settings import Config, ConfigError; from stowage.holding import hold_folders\n"
+HEAD = (
+    "import os, signal, subprocess, sys\n"
+    "from stowage.app.settings import Config, ConfigError\n"
+    "from stowage.app.holding import hold_folders\n"
+)
 HOLD = f"{HEAD}hold_folders(Config.from_environ()); print('held', flush=True); sys.stdin.read()"
 FORK = f"""{HEAD}
 hold_folders(Config.from_environ())
@@ -48,7 +52,7 @@ sys.stdin.read()
 """
 
 
-PLACE = f"{HEAD}from stowage.holding import hold_place\nprint(hold_place(Config.from_environ()), flush=True); sys.stdin.read()"
+PLACE = f"{HEAD}from stowage.app.holding import hold_place\nprint(hold_place(Config.from_environ()), flush=True); sys.stdin.read()"
 
 
 def config_of(root: Path, content: Path | None = None) -> Config:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.logs import Fields, JsonFormatter, SafeRecord, make_records_safe, name_request
+from stowage.app.logs import Fields, JsonFormatter, SafeRecord, make_records_safe, name_request
 
 
 def written(message: object, *arguments: object, **options: Any) -> dict[str, Any]:
@@ -95,8 +95,8 @@ def test_what_is_logged_during_a_request_has_its_id(caught: io.StringIO) -> None
 SCRIPT = """
 import logging, threading, warnings
 from gunicorn.config import Config
-from stowage.logs import log_to_stderr, make_records_safe
-from stowage.server.json_logger import JsonLogger
+from stowage.app.logs import log_to_stderr, make_records_safe
+from stowage.app.server.json_logger import JsonLogger
 
 make_records_safe()
 log_to_stderr("info", "json")

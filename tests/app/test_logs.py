@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.logs import logfmt, make_records_safe
-from stowage.printable import one_line
+from stowage.app.logs import logfmt, make_records_safe
+from stowage.app.printable import one_line
 
 FORGED = "2026-01-01 00:00:00,000 ERROR app forged"
 
@@ -139,7 +139,7 @@ def test_what_python_prints_by_itself_is_logged_too() -> None:
     """Errors at the end of a thread and of a collected object, and warnings; in a process of its own, since the hooks are the process's."""
     script = f"""
 import threading, warnings
-from stowage.logs import log_to_stderr, make_records_safe
+from stowage.app.logs import log_to_stderr, make_records_safe
 
 class Unclosable:
     def __del__(self):
@@ -174,7 +174,7 @@ warnings.warn({"of a registry" + chr(10) + FORGED!r})
 def test_a_level_counts_for_all_loggers_and_libraries_never_debug(level: str, shown: list[str]) -> None:
     script = f"""
 import logging
-from stowage.logs import log_to_stderr
+from stowage.app.logs import log_to_stderr
 log_to_stderr({level!r})
 for name in ("stowage", "urllib3"):
     for each in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):

@@ -12,14 +12,14 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from stowage import metric_files, metrics
-from stowage.application import create_app
+from stowage.app import metric_files, metrics
+from stowage.app.application import create_app
+from stowage.app.metrics import Metrics
+from stowage.app.settings import Config
 from stowage.blueprints.log_entry import LogEntry
-from stowage.metrics import Metrics
 from stowage.services.engine import Engine
 from stowage.services.meter import Tally
 from stowage.services.system.totals import Totals, read_totals
-from stowage.settings import Config
 from tests.builders import Layout, load_image, make_layer, simple_layout
 from tests.fake_registry import FakeRegistry
 

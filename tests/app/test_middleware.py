@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from stowage.middleware import HostGuard, clean_path
+from stowage.app.middleware import HostGuard, clean_path
 
 
 @pytest.mark.parametrize(

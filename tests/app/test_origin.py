@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.origin import Authority, is_known_host, is_own_origin
+from stowage.app.origin import Authority, is_known_host, is_own_origin
 
 NO_HOST = [
     "",

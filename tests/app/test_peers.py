@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from stowage.application import create_app
-from stowage.peers import describe_peer
+from stowage.app.application import create_app
+from stowage.app.peers import describe_peer
+from stowage.app.settings import Config
 from stowage.services.engine import Engine
-from stowage.settings import Config
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.8.9.10", "", "localhost"])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.settings import Config
-from stowage.wiring import open_engine
+from stowage.app.settings import Config
+from stowage.app.wiring import open_engine
 from tests.builders import put_image
 from tests.ports import free_port
 from tests.postgresql import Cluster, Database
@@ -90,7 +90,7 @@ def test_a_database_that_is_not_there_is_said_to_be_so(root: Path, command: tupl
 
 
 def test_the_driver_is_asked_for_when_it_is_not_installed(root: Path) -> None:
-    code = "import sys; sys.modules['psycopg'] = None; from stowage.cli import main; sys.exit(main(['db', 'upgrade']))"
+    code = "import sys; sys.modules['psycopg'] = None; from stowage.app.cli import main; sys.exit(main(['db', 'upgrade']))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, env=environment(root, "postgresql:///x"), capture_output=True, text=True
     )

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
+from stowage.app.request_log import REQUEST_LOG, RequestLog
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.streaming import stream_progress
-from stowage.request_log import REQUEST_LOG, RequestLog
 from stowage.services.errors import InvalidContent
 from stowage.services.progress import Progress
 from tests.app.test_request_log import Lines, logged

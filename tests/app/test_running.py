@@ -10,10 +10,10 @@ from pathlib import Path
 
 SIGNALLED_AT_THE_LOG = """
 import os, signal, sys, tempfile
-from stowage import stopping
+from stowage.app import stopping
 
 stopping.end_at_once()
-from stowage.cli import main
+from stowage.app.cli import main
 
 def signalled(*arguments, opened=tempfile.TemporaryFile, **more):
     os.kill(os.getpid(), signal.SIGTERM)

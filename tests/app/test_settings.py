@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from stowage.app.setting_parsers import Bind
+from stowage.app.setting_texts import mask_secrets
+from stowage.app.settings import SETTINGS, Config, ConfigError
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
-from stowage.setting_parsers import Bind
-from stowage.setting_texts import mask_secrets
-from stowage.settings import SETTINGS, Config, ConfigError
 
 
 def test_defaults_are_a_unix_socket_and_sqlite_under_the_root() -> None:
@@ -237,7 +237,7 @@ def test_a_setting_is_named_as_its_field() -> None:
 )
 def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], expected: str) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("stowage.setting_parsers.read_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("stowage.app.setting_parsers.read_flags", lambda: frozenset(flags))
     assert str(Config.from_environ({}).platform) == expected
 
 

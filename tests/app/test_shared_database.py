@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from stowage.holding import hold_place
-from stowage.settings import Config
-from stowage.wiring import open_engine
+from stowage.app.holding import hold_place
+from stowage.app.settings import Config
+from stowage.app.wiring import open_engine
 from tests.builders import put_image
 from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
 USE = """
 import sys
-from stowage.holding import hold_place
-from stowage.settings import Config
-from stowage.wiring import build_engine
+from stowage.app.holding import hold_place
+from stowage.app.settings import Config
+from stowage.app.wiring import build_engine
 
 engine = build_engine(Config.from_environ())
 engine.metadata.store_id()

@@ -8,7 +8,7 @@ import sys
 
 STOPPED_IN_A_DESTRUCTOR = """
 import os, signal
-from stowage import stopping
+from stowage.app import stopping
 
 class Dropped:
     def __del__(self):

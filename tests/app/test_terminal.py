@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from stowage.terminal import ProgressLine, complain, shown_share, shown_size
+from stowage.app.terminal import ProgressLine, complain, shown_share, shown_size
 
 
 class Terminal:

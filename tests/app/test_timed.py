@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from stowage.app.timed import timed_content, timed_metadata
 from stowage.services.engine import Engine
 from stowage.services.errors import Damaged, ImageNotFound, Internal, InvalidContent, Unavailable
 from stowage.services.gc.collector import collect_expired, collect_unused
 from stowage.services.images.inspect import inspect_image
 from stowage.services.oci.digest import Digest
-from stowage.timed import timed_content, timed_metadata
 from tests.builders import load_image, simple_layout
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stowage.cli import main
+from stowage.app.cli import main
+from stowage.app.settings import Config, ConfigError
+from stowage.app.wiring import build_engine, open_engine
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS
-from stowage.settings import Config, ConfigError
-from stowage.wiring import build_engine, open_engine
 from tests.builders import put_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]

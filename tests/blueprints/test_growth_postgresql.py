@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.growth import fill, requests, send
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import Config
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.images.delete import delete_image
 from stowage.services.images.load import load_image
 from stowage.services.images.save import save_images
 from stowage.services.metadata.store import upgrade
-from stowage.settings import Config
 from tests.blueprints.test_growth import LISTS_ALL, PAGES, SCANS, counting
 from tests.builders import Layout, make_layer
 from tests.engines import PLATFORM, metadata_store, real_engine

@@ -22,7 +22,7 @@ from tests.conformance.test_registry_auth import PASSWORD, registry_that_wants_a
 DOCUMENT = (REPOSITORY / "docs" / "ci.md").read_text()
 ACTIONS, GITLAB = (yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))
 SCRIPT = re.search(r"^```sh\n(# ci/promote\.sh\n.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
-SINGLE_FILE = "import sys\n\nfrom stowage.cli import main\n\nsys.exit(main())\n"
+SINGLE_FILE = "import sys\n\nfrom stowage.app.cli import main\n\nsys.exit(main())\n"
 """Stands for the single-file build."""
 
 

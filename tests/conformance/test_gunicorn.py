@@ -22,8 +22,8 @@ from tests.conformance.plain_gunicorn import THREADS, Gunicorn
 from tests.ports import free_port
 
 SERVE = """
-from stowage.server import serving
-from stowage.settings import Config
+from stowage.app.server import serving
+from stowage.app.settings import Config
 
 settings = serving._settings
 serving._settings = lambda config: settings(config) | {"graceful_timeout": 1, "loglevel": "info"}

@@ -18,7 +18,7 @@ from tests.ports import free_port
 pytestmark = pytest.mark.timeout(900)  # for what the package index gives
 
 CONSTRAINTS = REPOSITORY / "constraints.txt"
-LIST_MODULES = "import sys, stowage.cli, stowage.wsgi, stowage.server.serving; print(*sys.modules)"
+LIST_MODULES = "import sys, stowage.app.cli, stowage.wsgi, stowage.app.server.serving; print(*sys.modules)"
 FOREIGN = """
 [build-system]
 requires = ["setuptools==84.2.1"]

@@ -35,7 +35,7 @@ def requests(service: Service) -> list[dict[str, Any]]:
 
 def plain(root: Path) -> Gunicorn:
     """gunicorn, which must be told by an option."""
-    return Gunicorn(root, free_port(), JSON, options=(*THREADS, "--logger-class", "stowage.server.json_logger.JsonLogger"))
+    return Gunicorn(root, free_port(), JSON, options=(*THREADS, "--logger-class", "stowage.app.server.json_logger.JsonLogger"))
 
 
 @pytest.mark.parametrize("make", [lambda root: Service(root, free_port(), JSON), plain], ids=["serve", "gunicorn"])

@@ -165,7 +165,7 @@ def test_a_stream_that_does_not_end_is_cut_after_a_while_and_the_log_says_so(tmp
         status, output = ended(service)
     assert status == 0
     assert "waiting up to 10 seconds for running requests; another Ctrl-C or SIGTERM cuts them\n" in output
-    assert "WARNING stowage.server.worker 1 running request was cut: the service stops\n" in output
+    assert "WARNING stowage.app.server.worker 1 running request was cut: the service stops\n" in output
     assert "(pid" not in output
 
 

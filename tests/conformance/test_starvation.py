@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage.server.seats import SPARE
+from stowage.app.server.seats import SPARE
 from tests.builders import Layout, make_layer, make_tar
 from tests.conformance.certificates import client_context, tls_settings
 from tests.conformance.conftest import Service, needs

@@ -18,9 +18,9 @@ from tests.waiting import poll
 SERVER = """
 import sys, time
 from pathlib import Path
-from stowage.server import connections, serving
-from stowage.settings import Config
-from stowage.server.serving import Server
+from stowage.app.server import connections, serving
+from stowage.app.settings import Config
+from stowage.app.server.serving import Server
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.streaming import stream_progress, stream_tar
 from stowage.services.errors import InvalidContent

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from stowage.cli import main
+from stowage.app.cli import main
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

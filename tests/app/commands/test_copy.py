@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, inspect, select, text
 
-from stowage.cli import main
+from stowage.app.cli import main
+from stowage.app.settings import Config
+from stowage.app.wiring import open_engine
 from stowage.services.filters import Filters
 from stowage.services.images.files import list_files
 from stowage.services.images.list import list_images
@@ -18,8 +20,6 @@ from stowage.services.metadata import copying
 from stowage.services.metadata.database import open_engine as open_database
 from stowage.services.metadata.database import transaction
 from stowage.services.metadata.tables import METADATA
-from stowage.settings import Config
-from stowage.wiring import open_engine
 from tests.builders import Layout, make_layer, put_image, simple_layout
 from tests.postgresql import Cluster
 from tests.rows import digest

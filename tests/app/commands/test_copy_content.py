@@ -35,9 +35,9 @@ LARGE = make_tar({"large": random.Random(1).randbytes(2 * PART_BYTES + 1000)})
 
 LOAD = """
 import sys
-from stowage.application import create_app
-from stowage.settings import Config
-from stowage.wiring import build_engine
+from stowage.app.application import create_app
+from stowage.app.settings import Config
+from stowage.app.wiring import build_engine
 
 client = create_app(Config.from_environ(), build=build_engine).test_client()
 for archive in sys.argv[1:]:
@@ -48,9 +48,9 @@ for archive in sys.argv[1:]:
 
 ANSWERS = """
 import hashlib, json, sys
-from stowage.application import create_app
-from stowage.settings import Config
-from stowage.wiring import build_engine
+from stowage.app.application import create_app
+from stowage.app.settings import Config
+from stowage.app.wiring import build_engine
 
 client = create_app(Config.from_environ(), build=build_engine).test_client()
 paths = ["/images/json?all=1&manifests=1", "/system/df", f"/events?since=0&until={sys.argv[1]}"]
@@ -65,8 +65,8 @@ for path in paths:
 
 KILLED = """
 import itertools, os, signal, sys
-from stowage import store_copy
-from stowage.cli import main
+from stowage.app import store_copy
+from stowage.app.cli import main
 from stowage.services.content import copying
 
 module, name, calls = sys.argv[1:4]
@@ -84,7 +84,7 @@ sys.exit(main(sys.argv[4:]))
 
 COUNTED = """
 import sys
-from stowage.cli import main
+from stowage.app.cli import main
 from stowage.services.content.copying import _Run
 
 original = _Run.copy

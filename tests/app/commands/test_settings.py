@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.cli import main
-from stowage.settings import SETTINGS
+from stowage.app.cli import main
+from stowage.app.settings import SETTINGS
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stowage.cli import main
+from stowage.app.cli import main
+from stowage.app.settings import Config
+from stowage.app.wiring import open_engine
 from stowage.services.images.tag import tag_image
 from stowage.services.oci.reference import Reference
-from stowage.settings import Config
-from stowage.wiring import open_engine
 from tests.builders import Layout, make_layer, put_image
 
 IMAGES = {"base:1": "a", "tools:1": "ab", "app:1": "abc", "app:2": "abd", "side:1": "ae", "other:1": "f"}

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, Response
 
-from stowage.server import connections, spool
+from stowage.app.server import connections, spool
 from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head
 from tests.fake_registry.server import CERTIFICATE

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stowage.server.heads import Head
-from stowage.server.serving import Server, _adjust_gunicorn
-from stowage.settings import Config
+from stowage.app.server.heads import Head
+from stowage.app.server.serving import Server, _adjust_gunicorn
+from stowage.app.settings import Config
 
 
 @pytest.fixture(scope="module")

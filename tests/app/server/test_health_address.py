@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from stowage import peers
-from stowage.server.seats import SPARE, Kind, Pace
+from stowage.app import peers
+from stowage.app.server.seats import SPARE, Kind, Pace
 from tests.app.server.test_worker import Cut, answer, upload
 from tests.app.server.worker import Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stowage.server.notices import notify_ready
-from stowage.settings import Config
+from stowage.app.server.notices import notify_ready
+from stowage.app.settings import Config
 
 
 def test_a_service_with_a_bucket_names_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

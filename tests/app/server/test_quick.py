@@ -8,10 +8,10 @@ import sys
 import pytest
 from flask import Flask
 
+from stowage.app.server.quick import Routes
+from stowage.app.server.seats import Pace
 from stowage.blueprints.request import ENGINE
 from stowage.blueprints.routing import Route
-from stowage.server.quick import Routes
-from stowage.server.seats import Pace
 from tests.conformance.test_edges import head
 
 SLOW = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stowage.server.seats import COMPUTING, INSTANT, SPARE, Kind, Pace, Seats
+from stowage.app.server.seats import COMPUTING, INSTANT, SPARE, Kind, Pace, Seats
 
 READ, READ_TCP, LIST, LIST_TCP, WRITE, WRITE_TCP, LOOK, LOOK_TCP, SLOW, SLOW_TCP, PING, PING_TCP = (
     Kind(pace, local) for pace in (Pace.READ, Pace.LIST, Pace.WRITE, Pace.COMPUTE, Pace.SLOW, Pace.INSTANT) for local in (True, False)

@@ -12,15 +12,15 @@ from typing import cast
 
 import pytest
 
-from stowage.server.arbiter import Arbiter
-from stowage.server.serving import _check_tls, _count_once, _free_address, _free_socket, _keep_alive, _settings
+from stowage.app.server.arbiter import Arbiter
+from stowage.app.server.serving import _check_tls, _count_once, _free_address, _free_socket, _keep_alive, _settings
+from stowage.app.setting_parsers import Bind
+from stowage.app.settings import Config, ConfigError
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
 from stowage.services.filters import Filters
 from stowage.services.images.list import list_images
 from stowage.services.tcp_keepalive import KEEPALIVE
-from stowage.setting_parsers import Bind
-from stowage.settings import Config, ConfigError
 from tests.fake_registry.server import CERTIFICATE
 from tests.rows import add_image
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.server import spool
-from stowage.server.spool import Space, Spool
+from stowage.app.server import spool
+from stowage.app.server.spool import Space, Spool
 
 
 def test_bytes_are_taken_in_the_order_in_which_they_were_added(tmp_path: Path) -> None:

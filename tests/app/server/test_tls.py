@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage.server.tls import TlsSocket
+from stowage.app.server.tls import TlsSocket
 from tests.fake_registry.server import CERTIFICATE
 from tests.key_updates import KeyUpdates
 

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask
 
-from stowage import peers
-from stowage.server import connections, reception, worker
-from stowage.server.seats import Kind, Pace
-from stowage.server.serving import Server
+from stowage.app import peers
+from stowage.app.server import connections, reception, worker
+from stowage.app.server.seats import Kind, Pace
+from stowage.app.server.serving import Server
 from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head, parse
 from tests.fake_registry.server import CERTIFICATE

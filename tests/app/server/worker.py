@@ -16,10 +16,10 @@ from flask import Flask
 from gunicorn.glogging import Logger
 from gunicorn.sock import create_sockets
 
-from stowage.server.connections import is_health, mark_health
-from stowage.server.serving import Server, _adjust_gunicorn
-from stowage.server.worker import Worker
-from stowage.settings import Config
+from stowage.app.server.connections import is_health, mark_health
+from stowage.app.server.serving import Server, _adjust_gunicorn
+from stowage.app.server.worker import Worker
+from stowage.app.settings import Config
 
 PATIENCE = 10
 

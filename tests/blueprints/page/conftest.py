@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import Config
 from stowage.services.engine import Engine
-from stowage.settings import Config
 from tests.builders import Layout, make_layer, put_image
 
 ClientWith = Callable[..., FlaskClient]

@@ -11,13 +11,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import Config
 from stowage.blueprints.running import TRANSFERS
 from stowage.services.engine import Engine
 from stowage.services.metadata.records import Actor
 from stowage.services.meter import Parts
 from stowage.services.system.transfers import Running, Transfers
-from stowage.settings import Config
 from tests.builders import Layout, make_layer, put_image
 
 HOSTILE = '<script>alert(1)</script>\u202eevil"'

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import Config
 from stowage.services.engine import Engine
-from stowage.settings import Config
 
 PLACES = ("/ui/", "/ui/images", "/ui/family", "/ui/activity")
 POLICY = (

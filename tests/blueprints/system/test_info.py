@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import Config
 from stowage.services.engine import Engine
-from stowage.settings import Config
 
 
 def test_info_says_that_nothing_runs(client: FlaskClient) -> None:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from flask.testing import FlaskClient
 
-from stowage import metric_files
-from stowage.application import create_app
-from stowage.metrics import Metrics
+from stowage.app import metric_files
+from stowage.app.application import create_app
+from stowage.app.metrics import Metrics
+from stowage.app.settings import Config
 from stowage.services.engine import Engine
-from stowage.settings import Config
 
 
 def test_without_metrics_there_is_no_such_page(client: FlaskClient) -> None:

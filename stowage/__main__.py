@@ -6,11 +6,11 @@ end with a traceback.
 
 import sys
 
-from stowage import stopping
+from stowage.app import stopping
 
 stopping.end_at_once(service=sys.argv[1:2] == ["serve"])
 
-from stowage.cli import main  # noqa: E402
+from stowage.app.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

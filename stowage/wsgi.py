@@ -1,9 +1,9 @@
 """The WSGI application, for any server that loads a module: `stowage.wsgi:app` or `stowage.wsgi:application`."""
 
-from stowage.application import create_app
+from stowage.app.application import create_app
+from stowage.app.settings import ConfigError
+from stowage.app.terminal import complain
 from stowage.services.errors import EngineError
-from stowage.settings import ConfigError
-from stowage.terminal import complain
 
 try:
     app = application = create_app()
