@@ -13,8 +13,7 @@ from stowage.app.origin import Authority
 from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
 from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.errors import EngineError
-from stowage.services.oci.cpu import amd64_level, read_flags
-from stowage.services.oci.platform import Platform
+from stowage.services.oci.platform import Platform, amd64_level, read_flags
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REGISTRY = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")

@@ -25,7 +25,7 @@ from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
 from stowage.services.meter import Tally
-from stowage.services.oci.gourl import escape_problem
+from stowage.services.oci.gojson import escape_problem
 from stowage.services.registry.credentials import decode_auth, parse_auth, read_auth
 from stowage.services.registry.protocol import Credentials
 

@@ -10,7 +10,7 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 
 BLOB_BYTES = 10
 

@@ -10,7 +10,7 @@ from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.schemas.json_schema import TEXT, written_as
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 from stowage.services.transfer_board import Transfer
 
 blueprint = Blueprint("facts_transfers", __name__)

@@ -28,7 +28,7 @@ from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array
 from stowage.blueprints.schemas.manifest_item import IDENTITY, ManifestItem, shape_identity
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.inspect import InspectedImage, inspect_image
-from stowage.services.oci.timestamp import ZERO
+from stowage.services.timestamps import ZERO
 
 blueprint = Blueprint("image_inspect", __name__)
 

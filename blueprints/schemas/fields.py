@@ -16,7 +16,7 @@ from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, JsonS
 from stowage.services.errors import EngineError, InvalidParameter
 from stowage.services.filters import Filters
 from stowage.services.oci import gojson
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 from stowage.services.oci.platform import Platform
 
 _JSON_TEXT = TEXT | {"contentMediaType": "application/json"}

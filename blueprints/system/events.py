@@ -24,9 +24,9 @@ from stowage.blueprints.streaming import stream_live
 from stowage.blueprints.versioning import api_version
 from stowage.services.errors import InvalidParameter
 from stowage.services.metadata.records import Event
-from stowage.services.moments import parse_timestamp
 from stowage.services.oci.gojson import quote
 from stowage.services.system.events import SCOPE, watch_events
+from stowage.services.timestamps import parse_timestamp
 
 blueprint = Blueprint("system_events", __name__)
 

@@ -22,7 +22,7 @@ from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.fields import Fields, unmarshal_error
+from stowage.services.oci.gojson import Fields, unmarshal_error
 from stowage.services.oci.mediatypes import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST
 
 MANIFEST_FILE = "manifest.json"

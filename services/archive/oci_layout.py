@@ -17,7 +17,7 @@ from dataclasses import replace
 from stowage.services.errors import InvalidContent
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 from stowage.services.oci.mediatypes import OCI_INDEX
 
 LAYOUT_FILE = "oci-layout"

@@ -7,9 +7,9 @@ import re
 from stowage.services.dockerfile.flags import parse_flags
 from stowage.services.dockerfile.syntax import Instruction
 from stowage.services.errors import InvalidParameter
-from stowage.services.gotime import parse_duration
 from stowage.services.oci.config import HealthCheck
 from stowage.services.oci.gojson import quote
+from stowage.services.timestamps import parse_duration
 
 _FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _SHORTEST = 1_000_000

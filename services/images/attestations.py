@@ -17,11 +17,10 @@ from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotF
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.oci import gojson, mediatypes
-from stowage.services.oci.attestation import first_attestation_of
-from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.descriptor import Descriptor, first_attestation_of
 from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import choose_manifests
 from stowage.services.oci.platform import Platform, PlatformMatcher
-from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.store.reading import read_document
 from stowage.services.store.resolve import resolve_image
 

@@ -11,8 +11,7 @@ from stowage.services.filters import Filters
 from stowage.services.images.list import ListedImage, find_images, read_images
 from stowage.services.metadata.records import Order, Selection
 from stowage.services.metadata.summary import ManifestKind, any_platform
-from stowage.services.oci.platform import Platform
-from stowage.services.oci.platform_choice import best_match
+from stowage.services.oci.platform import Platform, best_match
 from stowage.services.oci.reference import Reference
 from stowage.services.store.image_filters import ImageFilter
 from stowage.services.store.resolve import resolve_image

@@ -15,7 +15,7 @@ from stowage.services.errors import EngineError, InvalidContent, InvalidParamete
 from stowage.services.oci import gojson, mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 from stowage.services.oci.manifest import Index, Manifest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference, parse_any

@@ -28,12 +28,12 @@ from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
 from stowage.services.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference, dangling_name
-from stowage.services.oci.timestamp import Timestamp
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Download
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.graph import read_graph
 from stowage.services.store.publish import assign_name, read_configs, record_graph
+from stowage.services.timestamps import Timestamp
 from stowage.services.transfer.retry import awaited
 
 _PROGRESS_SECONDS = 0.1

@@ -16,9 +16,9 @@ from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
-from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.answers import keep_answer
 from stowage.services.store.resolve import is_dangling, resolve_image
+from stowage.services.timestamps import Timestamp
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -24,9 +24,9 @@ from stowage.services.intake.archive import read_archive
 from stowage.services.metadata.records import Kind, ManifestDocument, Role
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
+from stowage.services.oci.manifest import is_wanted, wanted_manifests
 from stowage.services.oci.mediatypes import is_manifest
 from stowage.services.oci.platform import Platform, PlatformMatcher
-from stowage.services.oci.platform_choice import is_wanted, wanted_manifests
 from stowage.services.oci.reference import Reference, dangling_name
 from stowage.services.progress import Progress, ProgressStream
 from stowage.services.store.batches import batches

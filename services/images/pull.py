@@ -24,9 +24,8 @@ from stowage.services.metadata.records import Kind
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, choose_manifests
 from stowage.services.oci.platform import Platform, PlatformMatcher
-from stowage.services.oci.platform_choice import choose_manifests
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.protocol import Credentials, Repository

@@ -30,10 +30,10 @@ from stowage.services.metadata.summary import summarize
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
+from stowage.services.oci.manifest import best_manifest, is_wanted
 from stowage.services.oci.mediatypes import MAX_TYPE, is_index, is_manifest
 from stowage.services.oci.platform import Platform, PlatformMatcher
-from stowage.services.oci.platform_choice import best_manifest, is_wanted
 from stowage.services.registry.operations import current_operation
 from stowage.services.store.batches import batches
 from stowage.services.store.events import Action, labels_of_images, log_image

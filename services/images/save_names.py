@@ -10,8 +10,7 @@ from stowage.services.intake.archive_members import MAX_DOCUMENT_BYTES, MAX_ENTR
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, ImageRecord, ManifestFacts
 from stowage.services.metadata.summary import PresentManifests, read_manifests
-from stowage.services.oci.attestation import trimmed
-from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.descriptor import Descriptor, trimmed
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference

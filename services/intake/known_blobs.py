@@ -24,7 +24,7 @@ from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.intake.archive_members import DOCUMENTS
 from stowage.services.oci import gojson
 from stowage.services.oci.digest import Digest, Digester
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Manifest
 from stowage.services.oci.mediatypes import OCI_MANIFEST, is_foreign_layer, is_manifest
 

@@ -8,8 +8,7 @@ from hashlib import blake2b
 
 from stowage.services.metadata.records import Kind
 from stowage.services.metadata.summary import PresentManifests, walk_manifests
-from stowage.services.oci.attestation import is_reference
-from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.descriptor import Descriptor, is_reference
 
 MANY_LABELS = 0
 """The hash that stands for all labels of a target with more than _MAX_HASHES."""

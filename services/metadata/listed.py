@@ -9,11 +9,9 @@ from stowage.services.metadata.labels import LabelHashes, weigh_labels
 from stowage.services.metadata.records import Kind, ManifestFacts, Role
 from stowage.services.metadata.summary import ManifestKind, ManifestSummary, PresentManifests, summarize_manifest
 from stowage.services.oci import mediatypes
-from stowage.services.oci.attestation import is_reference
-from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.descriptor import Descriptor, is_reference
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.platform import PlatformMatcher
-from stowage.services.oci.platform_choice import best_match
+from stowage.services.oci.platform import PlatformMatcher, best_match
 
 _CHILD_WEIGHT = 100
 """The weight of what an index lists, besides its texts."""

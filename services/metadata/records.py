@@ -11,7 +11,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.mediatypes import is_foreign_layer
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 
 
 class Kind(StrEnum):

@@ -15,7 +15,7 @@ import orjson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 
 CHUNK = 500
 """How many values one IN list holds: below every database's limit on parameters."""

@@ -13,11 +13,9 @@ from stowage.services.errors import NotFound
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestFacts, Role
 from stowage.services.oci import mediatypes
-from stowage.services.oci.attestation import is_reference, subject_of
-from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.descriptor import Descriptor, is_reference, subject_of
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.platform import Platform, PlatformMatcher
-from stowage.services.oci.platform_choice import best_match
+from stowage.services.oci.platform import Platform, PlatformMatcher, best_match
 
 PresentManifests = Mapping[Digest, ManifestFacts]
 """The present manifests and indexes of one or more images, by digest. A manifest that is listed but not in it is absent."""

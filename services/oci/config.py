@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import decode, encode
+from stowage.services.oci.gojson import Fields, decode, encode
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,19 @@ Writing: no spaces; `<`, `>`, `&`, U+2028 and U+2029 are escaped; other text is 
 what is a map in Go.
 
 Reading: UTF-8 in which broken sequences and lone surrogates become U+FFFD, no NaN, no byte order mark, nesting bounded. A syntax error is
-reported in Go's words, which reach the client ("invalid character 'b' looking for beginning of value").
+reported in Go's words, which reach the client ("invalid character 'b' looking for beginning of value"). `Fields` reads an object as Go
+reads it into a struct.
 
-Source: Go encoding/json (encode.go, scanner.go).
+`quote` and `escape_problem` are Go's words about other text.
+
+Source: Go encoding/json (encode.go, scanner.go, decode.go); net/url (unescape, EscapeError).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import NoReturn
 
@@ -44,6 +47,8 @@ _BYTE = re.compile("[\udc80-\udcff]")
 """A byte that is not valid UTF-8, as text (PEP 383)."""
 _UP_TO_VALUE = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([{\[,])|\Z)', re.DOTALL)
 """Up to where a value begins, roughly, past strings. An unterminated string extends to the end, so that no byte is examined twice."""
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
+_INT64 = range(-(1 << 63), 1 << 63)
 _LITERALS = ("true", "false", "null")
 _ENDS_EARLY = "unexpected end of JSON input"
 _CONTEXTS = {
@@ -65,6 +70,12 @@ def encode(value: object) -> bytes:
 def quote(text: str) -> str:
     """The text in double quotes, as Go's %q shows it in errors; bytes that are not UTF-8 (surrogates in the text) as `\\xff`."""
     return _BYTE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", json.dumps(text, ensure_ascii=False))
+
+
+def escape_problem(text: str) -> str:
+    """Go's error about the first `%` without two hexadecimal digits after it; empty if there is none."""
+    found = _BAD_ESCAPE.search(text)
+    return f"invalid URL escape {quote(found[0])}" if found else ""
 
 
 def decode(raw: bytes, *, unique: Collection[str] = (), most: int = MAX_VALUES) -> object:
@@ -244,3 +255,111 @@ def _character(character: str) -> str:
     """The first byte of a character, as Go's scanner, which sees bytes, names it."""
     byte = chr(character.encode()[0])
     return {"'": "'\\''", '"': "'\"'"}.get(byte, f"'{quote(byte)[1:-1]}'")
+
+
+class Fields:
+    """The members of one object: keys in any case (the exact spelling first), null as absent.
+
+    Each method raises InvalidContent if the member has another type.
+    """
+
+    __slots__ = ("_folded", "_members", "_where")
+
+    def __init__(self, value: object, where: str) -> None:
+        """`where` names the object in errors."""
+        if not isinstance(value, Mapping):
+            raise unmarshal_error(value, where)
+        self._members: Mapping[str, object] = value
+        self._where = where
+        self._folded: dict[str, object] | None = None
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the key is present, null or not."""
+        return name in self._members or name.casefold() in self._fold()
+
+    def value(self, name: str) -> object:
+        """The member as it is; None when absent or null."""
+        if name in self._members:
+            return self._members[name]
+        return self._fold().get(name.casefold())
+
+    def text(self, name: str) -> str:
+        value = self.value(name)
+        return "" if value is None else self._as_text(name, value)
+
+    def integer(self, name: str) -> int:
+        value = self.value(name)
+        if value is None:
+            return 0
+        if not isinstance(value, int) or isinstance(value, bool) or value not in _INT64:
+            raise self._mismatch(name, value, "int64")
+        return value
+
+    def boolean(self, name: str) -> bool:
+        value = self.value(name)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise self._mismatch(name, value, "bool")
+        return value
+
+    def array(self, name: str, wanted: str = "array") -> list[object] | None:
+        """`wanted` is the Go type that errors name."""
+        value = self.value(name)
+        if value is not None and not isinstance(value, list):
+            raise self._mismatch(name, value, wanted)
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """An array of strings; a null element is the empty string."""
+        array = self.array(name, "[]string")
+        return None if array is None else tuple("" if item is None else self._as_text(name, item) for item in array)
+
+    def mapping(self, name: str) -> Mapping[str, object] | None:
+        value = self.value(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise self._mismatch(name, value, "object")
+        return value
+
+    def text_mapping(self, name: str) -> dict[str, str] | None:
+        """An object whose members are strings; a null member is the empty string."""
+        mapping = self.mapping(name)
+        return None if mapping is None else {key: "" if item is None else self._as_text(name, item) for key, item in mapping.items()}
+
+    def members(self, name: str) -> Fields | None:
+        """An object that is itself read by its fields."""
+        mapping = self.mapping(name)
+        return None if mapping is None else Fields(mapping, f"{self._where}.{name}")
+
+    def _as_text(self, name: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise self._mismatch(name, value, "string")
+        return value
+
+    def _fold(self) -> dict[str, object]:
+        if self._folded is None:
+            self._folded = {key.casefold(): value for key, value in self._members.items()}
+        return self._folded
+
+    def _mismatch(self, name: str, value: object, wanted: str) -> InvalidContent:
+        return InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go struct field {self._where}.{name} of type {wanted}")
+
+
+def unmarshal_error(value: object, wanted: str) -> InvalidContent:
+    """The error for a document or an element that does not have the Go type `wanted`."""
+    return InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go value of type {wanted}")
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "bool"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"

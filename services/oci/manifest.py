@@ -1,22 +1,23 @@
-"""Manifests and indexes, parsed strictly: a document that could be read as both kinds is refused (CVE-2021-41190).
+"""Manifests and indexes, and which of the manifests that an index lists are for a platform.
 
-Beyond containerd's checks, a media type in the document must be the one under which the document was requested or listed. No key that
-matters may occur twice in an object, in any letter case, since readers differ in which one they take. As in containerd, `schemaVersion`
-may be any number, or absent.
+They are parsed strictly: a document that could be read as both kinds is refused (CVE-2021-41190). Beyond containerd's checks, a media type
+in the document must be the one under which the document was requested or listed. No key that matters may occur twice in an object, in any
+letter case, since readers differ in which one they take. As in containerd, `schemaVersion` may be any number, or absent.
 
-Source: OCI image spec manifest.md and image-index.md; Docker's image manifest version 2 schema 2; containerd core/images/image.go,
-validateMediaType.
+Source: OCI image spec manifest.md and image-index.md; Docker's image manifest version 2 schema 2; containerd core/images/image.go
+(validateMediaType) and handlers.go (FilterPlatforms, LimitManifests, SetReferrers); moby daemon/containerd/image_pull.go (referrersList).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stowage.services.errors import InvalidContent
 from stowage.services.oci import mediatypes
-from stowage.services.oci.descriptor import Descriptor
-from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import decode
+from stowage.services.oci.descriptor import Descriptor, attestations_of
+from stowage.services.oci.gojson import Fields, decode
+from stowage.services.oci.platform import PlatformMatcher, best_match
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """The limit that registries and containerd apply to one manifest."""
@@ -109,3 +110,31 @@ def _check_subject(fields: Fields) -> None:
 
 def _descriptors(fields: Fields, name: str) -> tuple[Descriptor, ...]:
     return tuple(Descriptor.from_json(item) for item in fields.array(name) or ())
+
+
+def choose_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> tuple[Descriptor, ...]:
+    """The manifest (or nested index) for the platform, followed by its attestation if it has one; empty if none fits."""
+    chosen = best_manifest((child for child in listed if _is_manifest(child)), matcher)
+    return () if chosen is None else (chosen, *attestations_of([chosen], listed))
+
+
+def wanted_manifests(listed: Sequence[Descriptor], matcher: PlatformMatcher) -> list[Descriptor]:
+    """Everything that an index lists for a matching platform, or without a platform, followed by their attestations."""
+    wanted = [child for child in listed if is_wanted(child, matcher)]
+    return wanted + attestations_of(wanted, listed)
+
+
+def is_wanted(child: Descriptor, matcher: PlatformMatcher) -> bool:
+    """Whether an index lists this for a matching platform, or without a platform."""
+    return child.platform is None or matcher.matches(child.platform)
+
+
+def best_manifest(children: Iterable[Descriptor], matcher: PlatformMatcher) -> Descriptor | None:
+    """The one that an index lists for the best platform, else the first that it lists without a platform."""
+    children = list(children)
+    chosen = best_match(((child, child.platform) for child in children if child.platform), matcher)
+    return chosen or next((child for child in children if child.platform is None), None)
+
+
+def _is_manifest(child: Descriptor) -> bool:
+    return mediatypes.is_manifest(child.media_type) or mediatypes.is_index(child.media_type)

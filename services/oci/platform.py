@@ -6,7 +6,9 @@ Two text grammars exist on Docker's wire: `os/arch/variant` (`Platform.parse`, o
     specifier := os-part [ "/" architecture [ "/" variant ] ] | architecture
     os-part   := os [ "(" [ version ] { "+" feature } ")" ]
 
-Source: OCI image spec image-index.md "platform"; github.com/containerd/platforms (platforms.go, compare.go, database.go).
+Source: OCI image spec image-index.md "platform"; github.com/containerd/platforms (platforms.go, compare.go, database.go,
+platform_windows_compat.go); x86-64 psABI, "Micro-Architecture Levels"; github.com/tonistiigi/go-archvariant (amd64variant.go), whose names
+are the flags of Linux's /proc/cpuinfo.
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ from __future__ import annotations
 import platform as machine
 import re
 import sys
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
 
 from stowage.services.errors import InvalidContent, InvalidParameter
-from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import quote
-from stowage.services.oci.gourl import escape_problem
-from stowage.services.oci.windows import accepts_version
+from stowage.services.oci.gojson import Fields, escape_problem, quote
 
 _COMPONENT = r"^[A-Za-z0-9_.-]+$"
 _OS_PART = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?$"
@@ -43,7 +45,18 @@ _ARM64_VARIANTS = {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0"
 _ARM_VARIANTS = {"": "v7", "7": "v7", "5": "v5", "6": "v6", "8": "v8"}
 _MACHINES = {"i686": "386", "i586": "386", "loongarch64": "loong64"}
 _MAX_TEXT = 4096
+_T = TypeVar("_T")
 _FORMAT_ESCAPES = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
+_LTSC_BUILDS = (20348, 26100)
+_WINDOWS_VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:\..*)?", re.ASCII | re.DOTALL)
+_NO_VERSION = (0, 0, 0)
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU_LEVELS = (
+    ("v2", {"pni", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm"}),
+    ("v3", {"fma", "movbe", "xsave", "avx", "f16c", "bmi1", "avx2", "bmi2", "abm"}),
+    ("v4", {"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl"}),
+)
+"""The levels of x86-64, which Docker treats as variants of amd64: a CPU of one level also runs code for the levels below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +201,15 @@ class PlatformMatcher:
         return False
 
 
+def best_match(offered: Iterable[tuple[_T, Platform]], matcher: PlatformMatcher) -> _T | None:
+    """What is offered for the preferred matching platform, the first of equals; None if none matches."""
+    best: tuple[_T, Platform] | None = None
+    for candidate in offered:
+        if matcher.matches(candidate[1]) and (best is None or matcher.less(candidate[1], best[1])):
+            best = candidate
+    return best and best[0]
+
+
 def _accepts(wanted: Platform, offered: Platform) -> bool:
     """containerd's matcher for normal forms: same system, architecture and variant, no unwanted feature, a Windows version that runs."""
     if (wanted.os, wanted.architecture, wanted.variant) != (offered.os, offered.architecture, offered.variant):
@@ -195,9 +217,34 @@ def _accepts(wanted: Platform, offered: Platform) -> bool:
     features = set(offered.os_features)
     if wanted.os == "windows":
         features.discard("win32k")
-        if not accepts_version(wanted.os_version, offered.os_version):
+        if not _accepts_version(wanted.os_version, offered.os_version):
             return False
     return features <= set(wanted.os_features)
+
+
+def _accepts_version(wanted: str, offered: str) -> bool:
+    """Whether a host of the version `wanted` runs an image of the version `offered`.
+
+    Before Server 2022 only the same build runs, since then those back to the previous LTSC release. An empty or malformed `wanted` accepts
+    everything, and an empty `offered` is accepted everywhere.
+    """
+    host, image = _parse_windows(wanted), _parse_windows(offered)
+    if host == _NO_VERSION or not offered:
+        return True
+    if host[:2] != image[:2]:
+        return False
+    if host[2] < _LTSC_BUILDS[0]:
+        return host[2] == image[2]
+    generation = bisect_right(_LTSC_BUILDS, host[2]) - 1
+    return _LTSC_BUILDS[max(generation - 1, 0)] <= image[2] <= host[2]
+
+
+def _parse_windows(version: str) -> tuple[int, int, int]:
+    match = _WINDOWS_VERSION.fullmatch(version)
+    if match is None:
+        return _NO_VERSION
+    major, minor, build = int(match[1]), int(match[2]), int(match[3])
+    return (major, minor, build) if major < 256 and minor < 256 and build < 65536 else _NO_VERSION
 
 
 def _runnable(platform: Platform) -> tuple[Platform, ...]:
@@ -298,3 +345,22 @@ def _normalize_architecture(architecture: str, variant: str) -> tuple[str, str]:
 
 def _invalid(sentence: str) -> InvalidParameter:
     return InvalidParameter(f"{sentence}: invalid argument")
+
+
+def amd64_level(flags: Collection[str]) -> str:
+    """The highest level of a CPU with these flags: v2, v3 or v4, or "" for the lowest, which needs no name."""
+    highest = ""
+    for level, needed in _CPU_LEVELS:
+        if not needed.issubset(flags):
+            break
+        highest = level
+    return highest
+
+
+def read_flags() -> frozenset[str]:
+    """The flags of this machine's first CPU; none if the system does not report them."""
+    try:
+        lines = _CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from stowage.services.errors import InvalidContent, InvalidParameter
 from stowage.services.oci import gojson
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 from stowage.services.registry.protocol import Credentials
 
 _KEYS = ("username", "password", "identitytoken", "registrytoken", "serveraddress")

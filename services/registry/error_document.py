@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from stowage.services import errors
 from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.oci import gojson
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 
 CODES: dict[str, tuple[type[EngineError], str]] = {
     "UNKNOWN": (errors.RegistryFailure, "unknown error"),

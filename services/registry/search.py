@@ -19,7 +19,7 @@ from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import InvalidContent, InvalidParameter, InvalidReference, RegistryFailure
 from stowage.services.oci import gojson
-from stowage.services.oci.fields import Fields
+from stowage.services.oci.gojson import Fields
 from stowage.services.oci.reference import Reference
 from stowage.services.registry.distribution_words import request_errors
 from stowage.services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host

@@ -15,8 +15,7 @@ from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import InvalidContent, RegistryFailure
 from stowage.services.oci import gojson
-from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import MAX_VALUES
+from stowage.services.oci.gojson import MAX_VALUES, Fields
 from stowage.services.oci.reference import is_tag
 from stowage.services.registry.refusals import refused
 from stowage.services.registry.transport import read_bounded

@@ -21,8 +21,7 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
-from stowage.services.oci.gojson import quote
-from stowage.services.oci.gourl import escape_problem
+from stowage.services.oci.gojson import escape_problem, quote
 from stowage.services.registry.addresses import Address, is_public
 from stowage.services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
 from stowage.services.registry.gohttp import reason, status_line, url_error

@@ -11,11 +11,10 @@ from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.fields import Fields
-from stowage.services.oci.gojson import character_bytes, count_values, decode, most_values
+from stowage.services.oci.gojson import Fields, character_bytes, count_values, decode, most_values
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import Timestamp
 from stowage.services.store.reading import read_document
+from stowage.services.timestamps import Timestamp
 
 MAX_REPEATED_CONFIGS = 64 << 20
 """Bytes of the copies of shared configs, without the first of each: every image keeps its own, so a few blobs could fill the disk."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 from stowage.services.errors import Conflict
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.summary import PresentManifests, any_platform, platform_not_found, walk_manifests
-from stowage.services.oci.attestation import is_reference
-from stowage.services.oci.descriptor import Descriptor
-from stowage.services.oci.platform import Platform, PlatformMatcher
-from stowage.services.oci.platform_choice import best_match
+from stowage.services.oci.descriptor import Descriptor, is_reference
+from stowage.services.oci.platform import Platform, PlatformMatcher, best_match
 from stowage.services.store.resolve import familiar_name
 
 

@@ -17,12 +17,10 @@ from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
 from stowage.services.metadata.summary import is_pseudo
 from stowage.services.oci import mediatypes
-from stowage.services.oci.attestation import trimmed
-from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.descriptor import Descriptor, trimmed
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest
+from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, wanted_manifests
 from stowage.services.oci.platform import PlatformMatcher
-from stowage.services.oci.platform_choice import wanted_manifests
 from stowage.services.store.documents import ConfigFacts, Documents
 from stowage.services.store.layer_checks import check_layers
 

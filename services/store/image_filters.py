@@ -16,9 +16,9 @@ from stowage.services.filters import Filters
 from stowage.services.metadata.labels import label_hash, platform_labels
 from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Selection, Target
-from stowage.services.moments import parse_moment
 from stowage.services.store.name_patterns import NamePatterns
 from stowage.services.store.resolve import is_dangling
+from stowage.services.timestamps import parse_moment
 
 _MAX_LABEL_BYTES = 4096
 _SHOWN_KEY_BYTES = 64

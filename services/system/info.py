@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from stowage.services.engine import Engine, ShownSettings
 from stowage.services.errors import EngineError
-from stowage.services.oci.timestamp import Timestamp
 from stowage.services.system.readiness import little_space
 from stowage.services.system.version import VERSION
+from stowage.services.timestamps import Timestamp
 
 _CONTAINERD_IDENTITY = ("driver-type", "io.containerd.snapshotter.v1")
 """From this row clients know that an image's ID is the digest of its manifest or index, not of its config."""

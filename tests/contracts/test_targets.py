@@ -13,7 +13,7 @@ from stowage.services.metadata.records import Selection
 from stowage.services.metadata.store import SqlMetadataStore
 from stowage.services.oci import mediatypes
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import ZERO, Timestamp
+from stowage.services.timestamps import ZERO, Timestamp
 from tests.listings import listed
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 

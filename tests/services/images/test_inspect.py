@@ -13,7 +13,7 @@ from stowage.services.images.inspect import inspect_image
 from stowage.services.images.tag import tag_image
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 from tests.builders import CREATED, Layout, partial_layout, put_image, simple_layout
 
 

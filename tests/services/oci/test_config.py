@@ -12,7 +12,7 @@ from stowage.services.errors import InvalidContent
 from stowage.services.oci.config import ContainerConfig, HealthCheck, History, ImageConfig
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
-from stowage.services.oci.timestamp import Timestamp
+from stowage.services.timestamps import Timestamp
 
 DIFF_ID = Digest.parse("sha256:7ca34dc052132be1c62c3adb70e1fc3906934d70ee3998b8cda00ea5deb8d01a")
 CREATED = Timestamp.parse("2026-11-24T08:38:50.816492032Z")

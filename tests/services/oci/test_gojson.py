@@ -1,4 +1,4 @@
-"""JSON as Go reads and writes it."""
+"""JSON as Go reads and writes it, objects as Go reads them into structs, and how many values a document may have."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,21 @@ from hypothesis import strategies as st
 
 from stowage.services.errors import InvalidContent
 from stowage.services.oci import gojson
-from stowage.services.oci.gojson import check, count_values, decode, decode_first, encode, quote
+from stowage.services.oci.config import ImageConfig
+from stowage.services.oci.gojson import (
+    MAX_VALUES,
+    Fields,
+    check,
+    check_values,
+    count_values,
+    decode,
+    decode_first,
+    encode,
+    escape_problem,
+    quote,
+)
+from stowage.services.oci.manifest import Index, Manifest
+from stowage.services.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),
@@ -187,3 +202,123 @@ def test_escapes_beside_a_surrogate_are_not_looked_at_one_by_one(monkeypatch: py
 )
 def test_values_are_counted(raw: bytes, values: int) -> None:
     assert count_values(raw) == values
+
+
+def test_the_exact_spelling_of_a_key_comes_before_any_other_case() -> None:
+    fields = Fields({"NAME": "other", "name": "exact", "Size": 3}, "Thing")
+    assert fields.text("name") == "exact"
+    assert fields.integer("size") == 3
+    assert "SIZE" in fields
+    assert "absent" not in fields
+
+
+def test_null_is_absent_but_there() -> None:
+    fields = Fields({"a": None, "list": [None, "x"], "map": {"k": None}}, "Thing")
+    assert "a" in fields
+    assert fields.text("a") == ""
+    assert fields.integer("a") == 0
+    assert fields.boolean("a") is False
+    assert fields.texts("a") is None
+    assert fields.text_mapping("a") is None
+    assert fields.members("a") is None
+    assert fields.texts("list") == ("", "x")
+    assert fields.text_mapping("map") == {"k": ""}
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "kind", "wanted"),
+    [
+        ("text", 1, "number", "string"),
+        ("text", {}, "object", "string"),
+        ("integer", "1", "string", "int64"),
+        ("integer", True, "bool", "int64"),
+        ("integer", 1.0, "number", "int64"),
+        ("integer", 1 << 63, "number", "int64"),
+        ("boolean", 0, "number", "bool"),
+        ("array", {}, "object", "array"),
+        ("texts", "x", "string", "[]string"),
+        ("texts", [[]], "array", "string"),
+        ("mapping", [], "array", "object"),
+        ("text_mapping", {"a": 1}, "number", "string"),
+        ("members", "x", "string", "object"),
+    ],
+)
+def test_a_member_of_another_type_is_refused(method: str, value: object, kind: str, wanted: str) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        getattr(Fields({"member": value}, "Thing"), method)("member")
+    assert str(caught.value) == f"json: cannot unmarshal {kind} into Go struct field Thing.member of type {wanted}"
+
+
+@pytest.mark.parametrize(("value", "kind"), [(None, "null"), ([], "array"), ("x", "string"), (1.5, "number"), (True, "bool")])
+def test_what_is_no_object_is_refused(value: object, kind: str) -> None:
+    with pytest.raises(InvalidContent, match=f"^json: cannot unmarshal {kind} into Go value of type Thing$"):
+        Fields(value, "Thing")
+
+
+MANY = b"{}," * MAX_VALUES + b"{}"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda: ImageConfig.parse(b'{"history":[%b]}' % MANY), id="config"),
+        pytest.param(lambda: Manifest.parse(b'{"layers":[%b]}' % MANY, OCI_MANIFEST), id="manifest"),
+        pytest.param(lambda: Index.parse(b'{"manifests":[%b]}' % MANY, OCI_INDEX), id="index"),
+    ],
+)
+def test_too_many_values_are_refused_before_any_is_made(read: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stowage.services.oci.gojson._load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InvalidContent, match="more than 131072 values$"):
+        read()
+
+
+def test_a_large_honest_config_is_read() -> None:
+    text = 'RUN {"a": [1, 2, "\\"", ","]}, ' * 20
+    labels = {f"label.{number}": "long, {[\\" * 20 for number in range(10_000)}
+    history = [{"created": "2024-01-01T00:00:00Z", "created_by": text, "comment": "c", "empty_layer": True}] * 1000
+    config = ImageConfig.parse(json.dumps({"config": {"Labels": labels, "Env": ["A=1"] * 1000}, "history": history}).encode())
+    assert (config.container.labels, len(config.history), config.history[-1].created_by) == (labels, 1000, text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        (b"[]", 1),
+        (b"[1,2]", 2),
+        (b'{"a":{},"b":[{}]}', 5),
+        (b'["{[,", "\\\\", "\\",", ","]', 4),
+        (b'[{ "open {[, \\', 2),
+        (b'[{ "open {[, \\"', 2),
+        (b"1", 0),
+    ],
+)
+def test_values_are_counted_outside_of_strings(raw: bytes, values: int) -> None:
+    check_values(raw, values)
+    if values:
+        with pytest.raises(InvalidContent, match=f"^a JSON document has more than {values - 1} values$"):
+            check_values(raw, values - 1)
+
+
+@pytest.mark.parametrize("raw", [b"," * 8 + b'\\"' * 500_000, b"," * 8 + b'"' * 1_000_001, b"," * 8 + b" " * 1_000_000])
+def test_strings_without_end_are_looked_at_once(raw: bytes) -> None:
+    with pytest.raises(InvalidContent):
+        check_values(raw, 7)
+    check_values(raw, 8)
+    with pytest.raises(InvalidContent, match="^invalid character"):
+        decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("", "", id="nothing"),
+        pytest.param("a%20b%C3%bc%25", "", id="escapes"),
+        pytest.param("a%zz%", 'invalid URL escape "%zz"', id="first of two"),
+        pytest.param("a%2", 'invalid URL escape "%2"', id="cut short"),
+        pytest.param("a%", 'invalid URL escape "%"', id="alone"),
+        pytest.param('%"ab', r'invalid URL escape "%\"a"', id="quotation mark"),
+        pytest.param("%\nab", r'invalid URL escape "%\na"', id="line break"),
+    ],
+)
+def test_a_percent_sign_needs_two_hexadecimal_digits(text: str, problem: str) -> None:
+    assert escape_problem(text) == problem

@@ -1,15 +1,16 @@
-"""Platforms: both text forms, the normal form, and what is preferred to what."""
+"""Platforms: both text forms, the normal form, what is preferred to what, and levels of x86-64 from the flags of a CPU."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stowage.services.errors import InvalidContent, InvalidParameter
-from stowage.services.oci.platform import Platform, PlatformMatcher
+from stowage.services.oci.platform import Platform, PlatformMatcher, amd64_level, read_flags
 
 HOST = Platform.host()
 
@@ -251,3 +252,37 @@ def test_a_windows_host_runs_images_of_its_generation(host: str, offered: str, r
 def test_a_platform_is_short(member: dict[str, object]) -> None:
     with pytest.raises(InvalidContent, match="^platform has more than 4096 characters$"):
         Platform.from_json(member)
+
+
+V2 = ["pni", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm"]
+V3 = [*V2, *["fma", "movbe", "xsave", "avx", "f16c", "bmi1", "avx2", "bmi2", "abm"]]
+V4 = [*V3, *["avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        pytest.param([], "", id="unknown"),
+        pytest.param(["fpu", "sse2", "lm"], "", id="v1"),
+        pytest.param(V2, "v2", id="v2"),
+        pytest.param([*V2, "avx", "avx2"], "v2", id="almost v3"),
+        pytest.param(V3, "v3", id="v3"),
+        pytest.param(V4, "v4", id="v4"),
+        pytest.param([flag for flag in V4 if flag != "avx512vl"], "v3", id="almost v4"),
+        pytest.param([flag for flag in V4 if flag != "cx16"], "", id="a level needs those below it"),
+    ],
+)
+def test_the_level_of_a_cpu(flags: list[str], level: str) -> None:
+    assert amd64_level(flags) == level
+
+
+def test_the_flags_are_those_of_the_first_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nflags\t\t: fpu cx16\nbugs\t\t: spectre\n\nprocessor\t: 1\nflags\t\t: fpu\n")
+    monkeypatch.setattr("stowage.services.oci.platform._CPUINFO", told)
+    assert read_flags() == {"fpu", "cx16"}
+
+
+def test_a_system_that_tells_no_flags_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("stowage.services.oci.platform._CPUINFO", tmp_path / "missing")
+    assert read_flags() == frozenset()

@@ -1,23 +1,28 @@
-"""Durations and points in time as Go's `time` package reads and writes them, in integer nanoseconds.
+"""Points in time and durations as Go's `time` package, Go's JSON and Docker's clients write them.
 
+    time     := RFC 3339 with up to nine digits of a second and an offset
     duration := [ sign ] ( "0" | part { part } )
     part     := digits [ "." digits ] unit
     unit     := "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h"
+    moment   := duration | date [ "T" hour [ ":" minute [ ":" second ] ] ] [ zone ] | seconds [ "." fraction ]
 
-A layout is a tuple of Go's reference elements ("2006", "-", "01" ...). Seconds may have a fraction after "." or "," that is not in the
-layout; digits beyond the ninth are dropped. An hour may have one digit. Years are 0000 to 9999; Python's date does not support year 0000.
+All are integer nanoseconds, since Python's datetime stops at microseconds. Years are 0000 to 9999, as in Go; Python's date does not support
+year 0000. A layout is a tuple of Go's reference elements ("2006", "-", "01" ...). Seconds may have a fraction after "." or "," that is not
+in the layout; digits beyond the ninth are dropped. An hour may have one digit.
 
-Source: Go time (format.go, format_rfc3339.go).
+Source: RFC 3339; Go time (format.go, format_rfc3339.go); moby daemon/internal/timestamp/timestamp.go.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import time
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 
-from stowage.services.errors import InvalidParameter
+from stowage.services.errors import InvalidContent, InvalidParameter
 
 RFC3339 = ("2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", "Z07:00")
 
@@ -27,6 +32,8 @@ _UNITS = {
 }  # fmt: skip
 _PART = re.compile(r"(\d*)(?:(\.)(\d*))?([^.\d]*)", re.ASCII)
 _MAX = (1 << 63) - 1
+_MAX_FRACTION_DIGITS = 20
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _FRACTION_SCALE = 1_000_000_000_000_000_000
 _SECOND = 1_000_000_000
 _DAY = 86_400
@@ -43,6 +50,95 @@ _ELEMENTS = {
     "Z07:00": re.compile(r"Z|[+-]\d\d:\d\d", re.ASCII),
 }
 _RANGES = {"01": ("month", 1, 12), "15": ("hour", 0, 23), "04": ("minute", 0, 59)}
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamp:
+    """`nanoseconds` since 1970-01-01T00:00:00Z (negative before), seen at `offset` minutes east of UTC."""
+
+    nanoseconds: int
+    offset: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Timestamp:
+        """Read RFC 3339; raises InvalidContent as Go's json.Unmarshal of a time.Time would refuse."""
+        try:
+            nanoseconds, offset = parse_time(text)
+        except InvalidParameter as exc:
+            raise InvalidContent(str(exc)) from exc
+        return cls(nanoseconds, offset // 60)
+
+    @property
+    def unix(self) -> int:
+        """Whole seconds, rounded down, as Go's Time.Unix."""
+        return self.nanoseconds // 1_000_000_000
+
+    def __str__(self) -> str:
+        return format_time(self.nanoseconds, self.offset * 60)
+
+
+ZERO = Timestamp(-62135596800 * 1_000_000_000)
+"""Go's zero time, 0001-01-01T00:00:00Z."""
+
+
+def parse_moment(text: str, now: int) -> int:
+    """Read a filter's point in time, in nanoseconds since 1970; `now` likewise.
+
+    It is tried as a Go duration, counted back from now, then as a date, with or without time and zone (default: the zone of this machine),
+    then as Unix seconds with a fraction. Raises InvalidParameter in moby's words.
+    """
+    if not text.strip():
+        raise InvalidParameter("failed to parse value as time or duration: value is empty")
+    try:
+        if text != "0":
+            return now - parse_duration(text)
+    except InvalidParameter:
+        pass
+    try:
+        return parse_time(text, _moment_layout(text), offset=time.localtime(now // _SECOND).tm_gmtoff)[0]
+    except InvalidParameter:
+        if "-" in text:
+            raise
+    try:
+        return parse_timestamp(text)
+    except InvalidParameter as exc:
+        raise InvalidParameter(f"failed to parse value as time or duration: {exc}") from exc
+
+
+def _moment_layout(text: str) -> tuple[str, ...]:
+    """The layout that moby tries, guessed from the punctuation of the value."""
+    upper_z = "z" in text or "Z" in text
+    zoned = upper_z or "+" in text or text.count("-") == 3
+    colons = text.count(":") - (1 if zoned and not upper_z else 0)
+    if "." in text or ("T" in text and colons > 1):
+        length = 11
+    elif "T" in text:
+        length = 9 if colons == 1 else 7
+    else:
+        length = 5
+    return RFC3339[:length] + (RFC3339[11:] if zoned else ())
+
+
+def parse_timestamp(text: str) -> int:
+    """Read Unix seconds with a fraction, in nanoseconds since 1970; raises InvalidParameter in moby's words."""
+    whole, _, fraction = text.partition(".")
+    problem = _unix_problem(whole, fraction)
+    if problem:
+        raise InvalidParameter(problem)
+    return int(whole) * _SECOND + int(fraction[:9].ljust(9, "0"))
+
+
+def _unix_problem(whole: str, fraction: str) -> str:
+    if not _INTEGER.fullmatch(whole):
+        return f"invalid seconds {_quote(whole)}: invalid syntax"
+    if len(whole) > 20 or not -_MAX - 1 <= int(whole) <= _MAX:
+        return f"invalid seconds {_quote(whole)}: value out of range"
+    if len(fraction) > _MAX_FRACTION_DIGITS:
+        return f"invalid nanoseconds: length {len(fraction.encode())} exceeds maximum {_MAX_FRACTION_DIGITS}"
+    for position, character in enumerate(fraction):
+        if character not in "0123456789":
+            return f"invalid nanoseconds: invalid character '{character}' at position {position}"
+    return ""
 
 
 def parse_duration(text: str) -> int:
