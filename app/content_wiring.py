@@ -17,7 +17,8 @@ from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import Conflict
 from stowage.services.metadata.object_records import MetadataObjects
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
+from stowage.services.meter import UNMETERED, StoreMeter
 from stowage.services.store.identity import is_one_store
 
 _log = logging.getLogger(__name__)
@@ -30,10 +31,10 @@ _START_SECONDS = 5
 _LOOK_SECONDS = 0.1
 
 
-def open_content(config: Config, metadata: SqlMetadataStore) -> ContentStore:
+def open_content(config: Config, metadata: MetadataStore, meter: StoreMeter = UNMETERED) -> ContentStore:
     """The content store of this configuration. Raises ConfigError if it cannot be used, or belongs to another database."""
     if config.bucket is None:
-        folder = FilesystemStore(config.content_root)
+        folder = FilesystemStore(config.content_root, meter)
         if is_unfinished(folder.store_id()):
             raise ConfigError(f"STOWAGE_CONTENT_URL: {_UNFINISHED}.")
         _require_one_store(config, metadata, folder)
@@ -46,10 +47,10 @@ def open_content(config: Config, metadata: SqlMetadataStore) -> ContentStore:
     )
     if problem:
         raise ConfigError(f"STOWAGE_CONTENT_URL: {problem}.")
-    return open_bucket(config, metadata)
+    return open_bucket(config, metadata, meter=meter)
 
 
-def open_bucket(config: Config, metadata: SqlMetadataStore, *, timeout: int = 0) -> S3Store:
+def open_bucket(config: Config, metadata: MetadataStore, *, timeout: int = 0, meter: StoreMeter = UNMETERED) -> S3Store:
     """The store in the bucket of this configuration, which no request has reached yet."""
     assert config.bucket is not None
     return S3Store(
@@ -62,6 +63,7 @@ def open_bucket(config: Config, metadata: SqlMetadataStore, *, timeout: int = 0)
         upload_bytes=config.upload_memory,
         spool_bytes=config.spool_bytes,
         arrivals=None if config.database_file else metadata.arrivals(),
+        meter=meter,
     )
 
 
@@ -78,7 +80,7 @@ def _require_obstore(setting: str) -> None:
         raise ConfigError(f"{setting}: a bucket needs the package obstore: install stowage[s3].")
 
 
-def _require_one_store(config: Config, metadata: SqlMetadataStore, content: FilesystemStore) -> None:
+def _require_one_store(config: Config, metadata: MetadataStore, content: FilesystemStore) -> None:
     if not is_one_store(metadata, content):
         raise ConfigError(
             f"STOWAGE_DATABASE_URL, STOWAGE_CONTENT_URL: the database {config.database_name} and the content folder {config.content_root} "
@@ -88,7 +90,7 @@ def _require_one_store(config: Config, metadata: SqlMetadataStore, content: File
         )
 
 
-def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
+def _require_own_bucket(metadata: MetadataStore, content: S3Store) -> None:
     """Raise Conflict unless the bucket is that of this very database, which claims its first one if both are empty."""
     own = (metadata.store_id(), metadata.identity())
     if problem := content.listing_problem():
@@ -113,7 +115,7 @@ def _require_own_bucket(metadata: SqlMetadataStore, content: S3Store) -> None:
     )
 
 
-def _claim(metadata: SqlMetadataStore, content: S3Store, own: str) -> None:
+def _claim(metadata: MetadataStore, content: S3Store, own: str) -> None:
     """Mark the bucket as that of this database; raises Conflict unless both are empty and it is the first that the database claims.
 
     Two nodes may have two buckets under one address, such as that of an S3 server on each machine.

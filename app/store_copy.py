@@ -14,7 +14,7 @@ from stowage.services.content.copying import copy_blobs
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict
 from stowage.services.metadata.copying import copy_rows, require_room
-from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.metadata.store import MetadataStore, upgrade
 from stowage.services.oci.digest import Digest
 
 
@@ -135,7 +135,7 @@ def _upgrade(target: Config, place: str, line: ProgressLine) -> None:
 
 
 def _identity(target: Config, place: str) -> str:
-    metadata = SqlMetadataStore(target.database_url, event_history=target.event_history, timeout=target.database_timeout, place=place)
+    metadata = MetadataStore(target.database_url, event_history=target.event_history, timeout=target.database_timeout, place=place)
     try:
         return metadata.identity()
     finally:

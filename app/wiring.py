@@ -8,16 +8,14 @@ from contextlib import contextmanager
 
 from stowage.app.content_wiring import open_content
 from stowage.app.holding import hold_place
-from stowage.app.metrics import Metrics
 from stowage.app.settings import SETTINGS, Config, ConfigError
-from stowage.app.timed import timed_content, timed_metadata
 from stowage.services.archive.bounds import MemoryBudget
 from stowage.services.content.board import FileBoard
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits, ShownSettings
-from stowage.services.metadata.protocol import MetadataStore
-from stowage.services.metadata.store import SqlMetadataStore, is_current, upgrade
+from stowage.services.metadata.store import MetadataStore, is_current, upgrade
+from stowage.services.meter import UNMETERED, StoreMeter
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.proxies import Proxies
 from stowage.services.registry.search import HUB_INDEX
@@ -31,24 +29,25 @@ _TURN_SECONDS = 10.0
 """How long another writer of the same blob is watched before it counts as too slow to wait for."""
 
 
-def build_engine(config: Config, metrics: Metrics | None = None) -> Engine:
+def build_engine(config: Config, meter: StoreMeter | None = None) -> Engine:
     """The engine for this configuration, for the life of the process. The database must already be at the newest revision.
 
     Raises ConfigError if the database and the content do not belong to the same store, or a bucket cannot be used.
     """
-    metadata = SqlMetadataStore(
-        config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=hold_place(config)
+    metadata = MetadataStore(
+        config.database_url,
+        event_history=config.event_history,
+        timeout=config.database_timeout,
+        place=hold_place(config),
+        meter=meter or UNMETERED,
     )
     try:
-        content = open_content(config, metadata)
+        content = open_content(config, metadata, meter or UNMETERED)
     except BaseException:
         metadata.close()
         raise
     board = FileBoard(config.root / "transfers") if config.database_file else metadata.board()
-    if metrics is None:
-        return _compose(config, metadata, content, board)
-    timed = timed_content(content, metrics.content_call, metrics.removed)
-    return _compose(config, timed_metadata(metadata, metrics.database_call, metrics.swept), timed, board)
+    return _compose(config, metadata, content, board)
 
 
 @contextmanager
@@ -67,7 +66,7 @@ def open_engine(config: Config) -> Iterator[Engine]:
 
 
 @contextmanager
-def open_metadata(config: Config) -> Iterator[SqlMetadataStore]:
+def open_metadata(config: Config) -> Iterator[MetadataStore]:
     """Upgrade the database to the newest revision, and open it for the duration of a command; raises as `open_engine` does."""
     file, is_new = config.database_file, config.bucket or not Layout(config.content_root).store_id.exists()
     if is_new and file and not file.exists():
@@ -76,7 +75,7 @@ def open_metadata(config: Config) -> Iterator[SqlMetadataStore]:
     if is_new and not file and not is_current(config.database_url, timeout=config.database_timeout, place=place):
         raise ConfigError(f"STOWAGE_DATABASE_URL: there is no store in {config.database_name}.")
     upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place)
-    metadata = SqlMetadataStore(config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=place)
+    metadata = MetadataStore(config.database_url, event_history=config.event_history, timeout=config.database_timeout, place=place)
     try:
         yield metadata
     finally:

@@ -28,8 +28,8 @@ from stowage.app.application import create_app
 from stowage.app.preparation import prepare_store
 from stowage.app.settings import Config
 from stowage.app.wiring import open_engine
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci import mediatypes
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor

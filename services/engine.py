@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
 from stowage.services.content.protocol import ContentStore
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.meter import Tally
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.protocol import Downloads, Registry

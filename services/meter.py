@@ -1,13 +1,17 @@
-"""What an operation moves and how often it is interrupted, counted while it runs."""
+"""What is measured: the calls of the two stores, and what an operation moves and how often it is interrupted."""
 
 from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
+from stowage.services.errors import Damaged, Internal, OutOfSpace, Unavailable
 from stowage.services.oci.digest import Digest
 
 _WINDOW_SECONDS = 10.0
@@ -16,6 +20,53 @@ _LEAST_SECONDS = 1.0
 
 PartName = Digest | str
 """A blob, or whatever else is transferred as one."""
+
+Note = Callable[[str, float, str], None]
+"""Called with the name of a call of a store, its seconds, and the class of the store's error, empty if there was none."""
+
+
+class StoreMeter(Protocol):
+    """What the two stores report of their work."""
+
+    def database_call(self, transaction: str, seconds: float, error: str) -> None:
+        """A Note of a transaction, from its beginning to its end: `read` or `write`."""
+
+    def content_call(self, call: str, seconds: float, error: str) -> None:
+        """A Note of a call that waits for the disk or the bucket: `commit`, `publish`, `open` or `delete`."""
+
+    def removed(self, size: int) -> None:
+        """A blob or a partial of this size was removed."""
+
+    def swept(self) -> None:
+        """A sweep has ended."""
+
+
+class Unmetered:
+    """A StoreMeter that notes nothing, for a store without metrics."""
+
+    def database_call(self, transaction: str, seconds: float, error: str) -> None: ...
+
+    def content_call(self, call: str, seconds: float, error: str) -> None: ...
+
+    def removed(self, size: int) -> None: ...
+
+    def swept(self) -> None: ...
+
+
+UNMETERED = Unmetered()
+
+
+@contextmanager
+def timed(note: Note, call: str) -> Iterator[None]:
+    """Note how long the body takes, and the error of the store that it raises. Others only pass through it, such as a blob not found."""
+    began, error = time.monotonic(), ""
+    try:
+        yield
+    except (Internal, OutOfSpace, Unavailable) as exc:
+        error = "" if isinstance(exc, Damaged) else type(exc).__name__
+        raise
+    finally:
+        note(call, time.monotonic() - began, error)
 
 
 class Tally:

@@ -13,14 +13,14 @@ from stowage.services.content.locks import FileLocks
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.object_records import MetadataObjects
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.engines import metadata_store
 
 TIMEOUT = 12
 
 
-def open_bucket(root: Path, url: str, metadata: SqlMetadataStore, **options: Any) -> S3Store:
+def open_bucket(root: Path, url: str, metadata: MetadataStore, **options: Any) -> S3Store:
     """The store in a bucket as the tests use it."""
     defaults: dict[str, Any] = {"owner": "the tests", "keep_seconds": 0, "upload_bytes": 64 << 20, "spool_bytes": 1 << 40}
     bucket = Bucket(BucketAddress.parse(url), timeout=options.pop("timeout", TIMEOUT))
@@ -37,7 +37,7 @@ def lose_blob(content: ContentStore, digest: Digest) -> None:
 
 
 class _Ingest:
-    def __init__(self, inner: Any, metadata: SqlMetadataStore) -> None:
+    def __init__(self, inner: Any, metadata: MetadataStore) -> None:
         self._inner, self._metadata = inner, metadata
 
     def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
@@ -53,7 +53,7 @@ class _Ingest:
 class RecordedStore:
     """Calls the store, under a lease of its own, and adds and removes the rows of blobs."""
 
-    def __init__(self, store: S3Store, metadata: SqlMetadataStore) -> None:
+    def __init__(self, store: S3Store, metadata: MetadataStore) -> None:
         self._store, self._metadata = store, metadata
         with metadata.write() as tx:
             self.lease = tx.leases.create("tests", alive=600, expires=600)

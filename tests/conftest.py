@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
-from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.metadata.store import MetadataStore, upgrade
 from tests.buckets import open_bucket
 from tests.engines import PLATFORM, metadata_store, real_engine
 from tests.fake_registry import FakeRegistry
@@ -89,7 +89,7 @@ def database_url(tmp_path: Path, empty_database: Callable[[Path], str]) -> str:
 
 
 @pytest.fixture
-def metadata(database_url: str) -> Iterator[SqlMetadataStore]:
+def metadata(database_url: str) -> Iterator[MetadataStore]:
     store = metadata_store(database_url)
     yield store
     store.close()
@@ -131,7 +131,7 @@ def content(request: pytest.FixtureRequest, storage: str, tmp_path: Path) -> Fil
 
 
 @pytest.fixture
-def engine(metadata: SqlMetadataStore, content: FilesystemStore, tmp_path: Path) -> Engine:
+def engine(metadata: MetadataStore, content: FilesystemStore, tmp_path: Path) -> Engine:
     """A real engine: files, and the test's database."""
     return real_engine(metadata, content, tmp_path / "root" / "transfers")
 

@@ -12,8 +12,7 @@ from stowage.services.archive.bounds import Bounds, MemoryBudget
 from stowage.services.content.board import FileBoard
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits
-from stowage.services.metadata.protocol import MetadataStore
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.urls import UrlDownloads
@@ -75,8 +74,8 @@ def real_engine(metadata: MetadataStore, content: ContentStore, transfers: Path)
     )
 
 
-def metadata_store(url: str, *, event_history: int = 4096, timeout: int = 30, place: str = "") -> SqlMetadataStore:
-    return SqlMetadataStore(url, event_history=event_history, timeout=timeout, place=place)
+def metadata_store(url: str, *, event_history: int = 4096, timeout: int = 30, place: str = "") -> MetadataStore:
+    return MetadataStore(url, event_history=event_history, timeout=timeout, place=place)
 
 
 def bounds(ratio: int = LIMITS.decompression_ratio, size: int = LIMITS.decompression_bytes) -> Bounds:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import ImageRecord, ManifestFacts, Selection, Target
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest

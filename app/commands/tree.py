@@ -12,7 +12,7 @@ from stowage.app.commands import add_command
 if TYPE_CHECKING:
     from stowage.app.settings import Config
     from stowage.services.images.family import Family, Member
-    from stowage.services.metadata.usage_protocol import Relative
+    from stowage.services.metadata.usage import Relative
 
 _EXAMPLES = """  stowage tree                  every image
   stowage tree 'team/*'         what matches, what that is built on, and what is built on it

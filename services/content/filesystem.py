@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from stowage.services.content.partials import Partials, entries
 from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
 from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
 from stowage.services.errors import BlobNotFound, EngineError
+from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 
 _CHECK_BYTES = 4096
@@ -28,9 +29,9 @@ _CHECK_BYTES = 4096
 class FilesystemStore(Partials):
     """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes on one machine may share a root."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, meter: StoreMeter = UNMETERED) -> None:
         """Open the store and create missing folders."""
-        super().__init__(Layout(root))
+        super().__init__(Layout(root), meter)
         with storage_errors():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._layout.blobs, self._layout.ingests, self._layout.locks):
@@ -74,7 +75,7 @@ class FilesystemStore(Partials):
         """A file system says at the end what it has no room for."""
 
     def open(self, digest: Digest) -> BinaryIO:
-        with storage_errors():
+        with timed(self._meter.content_call, "open"), storage_errors():
             try:
                 return open(self._layout.blob(digest), "rb", opener=open_file)
             except FileNotFoundError as exc:
@@ -104,16 +105,20 @@ class FilesystemStore(Partials):
         self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
     ) -> Iterator[FileIngest]:
         with wait_lock(self._layout.lock(key), waiting):
-            ingest = FileIngest(self._layout, key, waiting)
+            ingest = FileIngest(self._layout, key, waiting, self._meter.content_call)
             try:
                 yield ingest
             finally:
                 ingest.close()
 
+    @contextmanager
     def publish(
         self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = NOWHERE
-    ) -> AbstractContextManager[Mapping[Digest, str]]:
-        return publish_all(self._layout, blobs)
+    ) -> Iterator[Mapping[Digest, str]]:
+        with ExitStack() as held:
+            with timed(self._meter.content_call, "publish"):
+                published = held.enter_context(publish_all(self._layout, blobs))
+            yield published
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
         return try_lock(self._layout.lock(name))
@@ -127,15 +132,18 @@ class FilesystemStore(Partials):
     def delete(self, digests: Collection[Digest]) -> dict[Digest, int]:
         sizes: dict[Digest, int] = {}
         failure: EngineError | None = None
-        for digest in sorted(digests):
-            try:
-                size = self._delete(digest)
-            except EngineError as exc:
-                failure = exc
-            else:
-                sizes |= {} if size is None else {digest: size}
-        if failure:
-            raise failure
+        with timed(self._meter.content_call, "delete"):
+            for digest in sorted(digests):
+                try:
+                    size = self._delete(digest)
+                except EngineError as exc:
+                    failure = exc
+                else:
+                    sizes |= {} if size is None else {digest: size}
+            if failure:
+                raise failure
+        for size in sizes.values():
+            self._meter.removed(size)
         return sizes
 
     def remove_doomed(self) -> int:

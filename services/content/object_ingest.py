@@ -15,6 +15,7 @@ from stowage.services.content.partial import FileIngest
 from stowage.services.content.paths import Layout, key_of
 from stowage.services.content.upload import UPLOAD_BYTES, Upload, UploadMemory
 from stowage.services.errors import EngineError, OutOfSpace, Unavailable
+from stowage.services.meter import Note
 from stowage.services.oci.digest import Digest
 
 BLOBS = "blobs"
@@ -42,6 +43,7 @@ class ObjectIngest(FileIngest):
         layout: Layout,
         key: str,
         waiting: Callable[[], None],
+        note: Note,
         *,
         bucket: Bucket,
         records: ObjectRecords,
@@ -50,7 +52,7 @@ class ObjectIngest(FileIngest):
         memory: UploadMemory,
         spool_bytes: int,
     ) -> None:
-        super().__init__(layout, key, waiting)
+        super().__init__(layout, key, waiting, note)
         self._bucket, self._records, self._lease, self._memory = bucket, records, lease, memory
         self._spool_bytes = spool_bytes
         self._intended = location

@@ -34,6 +34,7 @@ from stowage.services.content.paths import SETTLE, Layout, target_of
 from stowage.services.content.protocol import ASK_BYTES, NOWHERE, Place, Unnamed, Version
 from stowage.services.content.upload import UploadMemory
 from stowage.services.errors import BlobNotFound, Internal
+from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 
 _AT_ONCE = 8
@@ -61,8 +62,9 @@ class S3Store(Partials):
         upload_bytes: int,
         spool_bytes: int,
         arrivals: Arrivals | None = None,
+        meter: StoreMeter = UNMETERED,
     ) -> None:
-        super().__init__(Layout(root))
+        super().__init__(Layout(root), meter)
         self._bucket, self._records, self._locks, self._arrivals = bucket, records, locks, arrivals or NoArrivals()
         self._owner, self._keep_seconds, self._spool_bytes = owner, keep_seconds, spool_bytes
         self._memory = UploadMemory(upload_bytes)
@@ -112,7 +114,8 @@ class S3Store(Partials):
         require_fitting(size, self._spool_bytes)
 
     def open(self, digest: Digest) -> BinaryIO:
-        return self.open_at(digest, self._location(digest))
+        with timed(self._meter.content_call, "open"):
+            return self.open_at(digest, self._location(digest))
 
     def open_at(self, digest: Digest, location: str) -> BinaryIO:
         """The blob that has this location, unless it is empty, or has another one meanwhile."""
@@ -157,6 +160,7 @@ class S3Store(Partials):
                 self._layout,
                 key,
                 waiting,
+                self._meter.content_call,
                 bucket=self._bucket,
                 records=self._records,
                 lease=lease,
@@ -178,18 +182,23 @@ class S3Store(Partials):
     def publish(
         self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = NOWHERE
     ) -> Iterator[Mapping[Digest, str]]:
+        with ExitStack() as held:
+            with timed(self._meter.content_call, "publish"):
+                published = self._publish(held, blobs, lease, locations)
+            yield published
+
+    def _publish(self, held: ExitStack, blobs: Mapping[Digest, bytes], lease: str, locations: Mapping[Digest, str]) -> Mapping[Digest, str]:
         for digest, content in blobs.items():
             check_content(digest, content)
-        with ExitStack() as held:
-            free = [digest for digest in blobs if self._is_free(held, digest)]
-            unintended = self.new_locations(set(free) - locations.keys())
-            if unintended:
-                self._records.intend(lease, list(unintended.values()))
-            locations = unintended | {digest: locations[digest] for digest in free if digest in locations}
-            if free:
-                with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as threads:
-                    list(threads.map(lambda digest: self._bucket.put(locations[digest], blobs[digest]), free))
-            yield locations
+        free = [digest for digest in blobs if self._is_free(held, digest)]
+        unintended = self.new_locations(set(free) - locations.keys())
+        if unintended:
+            self._records.intend(lease, list(unintended.values()))
+        published = unintended | {digest: locations[digest] for digest in free if digest in locations}
+        if free:
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as threads:
+                list(threads.map(lambda digest: self._bucket.put(published[digest], blobs[digest]), free))
+        return published
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
         return self._locks.attempt(name)
@@ -198,12 +207,15 @@ class S3Store(Partials):
         return iter(())
 
     def delete(self, digests: Collection[Digest]) -> dict[Digest, int]:
-        found = self._records.doomed_of(digests)
-        sizes = {digest: 0 for _, digest, _, _ in found}
-        due = [each for each in found if each[3] >= self._keep_seconds]
-        self._remove([location for location, _, _, _ in due])
+        with timed(self._meter.content_call, "delete"):
+            found = self._records.doomed_of(digests)
+            sizes = {digest: 0 for _, digest, _, _ in found}
+            due = [each for each in found if each[3] >= self._keep_seconds]
+            self._remove([location for location, _, _, _ in due])
         for _, digest, size, _ in due:
             sizes[digest] += size
+        for size in sizes.values():
+            self._meter.removed(size)
         return sizes
 
     def remove_doomed(self) -> int:

@@ -22,6 +22,7 @@ from stowage.services.content.files import (
 from stowage.services.content.locks import wait_lock
 from stowage.services.content.paths import Layout, target_of
 from stowage.services.errors import InvalidContent
+from stowage.services.meter import Note, timed
 from stowage.services.oci.digest import Digest, Digester
 
 _CHUNK_BYTES = 1 << 20
@@ -30,9 +31,10 @@ _CHUNK_BYTES = 1 << 20
 class FileIngest:
     """The ingest of one key (services/content/protocol.py: Ingest); its lock is held as long as it is used."""
 
-    def __init__(self, layout: Layout, key: str, waiting: Callable[[], None]) -> None:
+    def __init__(self, layout: Layout, key: str, waiting: Callable[[], None], note: Note) -> None:
         self._layout = layout
         self._waiting = waiting
+        self._note = note
         self._locks = ExitStack()
         self._target, self._is_beside = target_of(key)
         self._path = layout.partial(key)
@@ -115,6 +117,10 @@ class FileIngest:
                 self._file.seek(0)
 
     def commit(self, digest: Digest | None = None, size: int | None = None) -> Digest:
+        with timed(self._note, "commit"):
+            return self._commit(digest, size)
+
+    def _commit(self, digest: Digest | None, size: int | None) -> Digest:
         actual = self.digest
         if size is not None and size != self._offset:
             self._refuse(f"unexpected commit size {self._offset}, expected {size}")

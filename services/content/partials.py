@@ -11,14 +11,15 @@ from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import file_state, partial_bytes, remove_partial
 from stowage.services.content.locks import is_locked, try_lock
 from stowage.services.content.paths import Layout, key_of
+from stowage.services.meter import StoreMeter
 from stowage.services.oci.digest import Digest
 
 
 class Partials:
     """What a content store in a folder and one in a bucket have in common."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, meter: StoreMeter) -> None:
+        self._layout, self._meter = layout, meter
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
         return try_lock(self._layout.settle_lock(digest))
@@ -38,7 +39,10 @@ class Partials:
 
     def discard_partial(self, key: str) -> int:
         with try_lock(self._layout.lock(key)) as held, storage_errors():
-            return remove_partial(self._layout.partial(key)) if held else 0
+            size = remove_partial(self._layout.partial(key)) if held else 0
+        if size:
+            self._meter.removed(size)
+        return size
 
 
 def entries(folder: Path) -> Iterator[os.DirEntry[str]]:

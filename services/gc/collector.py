@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidDigest
 from stowage.services.gc.layer_lists import remove_unreadable_lists
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from stowage.services.progress import Advance, unobserved
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from stowage.services.content.protocol import ContentStore, Place, Version, location_of
 from stowage.services.errors import Damaged, EngineError
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 
 _GLANCE_BYTES = 64 << 10

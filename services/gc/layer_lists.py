@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from stowage.services.archive.file_list import FileList
 from stowage.services.errors import InvalidContent
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 
 

@@ -19,7 +19,7 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, sweep
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.protocol import MetadataStore, Transaction
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.oci.digest import Digest
 
 RENEWAL_SECONDS = 20

@@ -21,8 +21,8 @@ from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
 from stowage.services.gc.layer_lists import remove_unreadable_lists
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role, Selection
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest, Digester
 from stowage.services.oci.manifest import Index, Manifest

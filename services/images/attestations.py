@@ -14,8 +14,8 @@ from threading import Lock
 from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unavailable, Unsupported
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci import gojson, mediatypes
 from stowage.services.oci.descriptor import Descriptor, first_attestation_of
 from stowage.services.oci.digest import Digest

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, InvalidParameter, NotFound
 from stowage.services.gc.collector import collect_expired, end_abandoned, sweep
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, Selection
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import ImageSummary, platform_not_found, read_manifests, summarize
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden
 from stowage.services.kept import Kept
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Selection
-from stowage.services.metadata.usage_protocol import Chain, Relative
+from stowage.services.metadata.store import Transaction
+from stowage.services.metadata.usage import Chain, Relative
 from stowage.services.oci.digest import Digest
 from stowage.services.store.image_filters import ImageFilter
 from stowage.services.store.name_patterns import NamePatterns

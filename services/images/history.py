@@ -10,8 +10,8 @@ from functools import partial
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, ManifestFacts, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.platform import Platform, PlatformMatcher

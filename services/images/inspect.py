@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from stowage.services.engine import Engine
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor

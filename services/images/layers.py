@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import History, ImageConfig
 from stowage.services.oci.digest import Digest

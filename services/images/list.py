@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 from stowage.services.engine import Engine
 from stowage.services.filters import Filters
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Selection, Target
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import (
     ManifestSummary,
     PresentManifests,

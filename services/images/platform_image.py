@@ -7,8 +7,8 @@ from itertools import zip_longest
 
 from stowage.services.engine import Engine
 from stowage.services.errors import NotFound
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor

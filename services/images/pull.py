@@ -19,8 +19,8 @@ from stowage.services.errors import EngineError, Forbidden, ImageNotFound, Inval
 from stowage.services.gc.leases import hold
 from stowage.services.intake.fetched_documents import FetchedDocuments
 from stowage.services.intake.recording import recording
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Kind
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest

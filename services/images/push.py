@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from stowage.services.engine import Engine
 from stowage.services.errors import NotFound
 from stowage.services.gc.leases import hold
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord, Kind
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import PresentManifests, read_manifests
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor

@@ -24,8 +24,8 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Disconnected, EngineError, Internal, InvalidParameter, NotFound
 from stowage.services.gc.leases import hold
 from stowage.services.images.save_names import Chosen, choose_images, trimmed_facts
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import summarize
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor

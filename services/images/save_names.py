@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from stowage.services.errors import Conflict, InvalidParameter, InvalidReference, NotFound
 from stowage.services.intake.archive_members import MAX_DOCUMENT_BYTES, MAX_ENTRIES
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, ImageRecord, ManifestFacts
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import PresentManifests, read_manifests
 from stowage.services.oci.descriptor import Descriptor, trimmed
 from stowage.services.oci.digest import Digest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidParameter, NotFound
-from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform

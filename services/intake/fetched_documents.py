@@ -11,7 +11,7 @@ from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.gc.leases import Lease
 from stowage.services.intake.ingest import store_blob
 from stowage.services.intake.recording import Recorder, StoredBlob
-from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.digest import Digest
 from stowage.services.store.reading import read_document
 

@@ -24,8 +24,8 @@ _DROPS = 16
 """How often events are dropped while as many arrive as are kept."""
 
 
-class SqlEvents:
-    """Implements `stowage.services.metadata.protocol.Events`."""
+class Events:
+    """The events of all processes; a bounded history is kept. Those of a transaction are visible once it is committed."""
 
     def __init__(self, connection: Connection, history: int) -> None:
         self._connection = connection
@@ -33,6 +33,10 @@ class SqlEvents:
         self._appended: list[dict[str, Any]] = []
 
     def append(self, *, time: int, event_type: str, action: str, actor: Actor) -> None:
+        """Add the newest event. Now and then the oldest are dropped, so there are at most a sixteenth more than the store keeps.
+
+        The time is that of the event before if that is later by less than a minute: whoever asks again for what came since then gets this.
+        """
         attributes = orjson.dumps(dict(actor.attributes)).decode()
         self._appended.append({"at": time, "type": event_type, "action": action, "actor": actor.id, "attributes": attributes})
 
@@ -49,10 +53,12 @@ class SqlEvents:
             self._connection.execute(_DROP, {"last": newest - self._history})
 
     def last(self) -> int:
+        """The id of the newest event, 0 if there never was one."""
         self.flush()
         return self._last()
 
     def after(self, position: int, *, limit: int) -> list[Event]:
+        """The events with ids beyond `position`, oldest first, at most `limit`."""
         self.flush()
         return [_to_event(*row) for row in self._connection.execute(_AFTER, {"position": position, "count": limit})]
 

@@ -56,8 +56,8 @@ _RECORDED = (
 )
 
 
-class SqlGraph:
-    """Implements `stowage.services.metadata.protocol.Graph`."""
+class Graph:
+    """Blobs, layers, manifests and edges."""
 
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
@@ -65,30 +65,41 @@ class SqlGraph:
         self._new: set[Digest] = set()  # blobs of this transaction that have no facts
 
     def present(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these have a blob row, marked or not."""
         return set(self.blob_sizes(digests))
 
     def blob_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         return {to_digest(digest): size for digest, size in self._rows(_SIZES, digests)}
 
     def unmarked(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """Which of these have a blob row that is not marked as damaged, with their sizes; see services/gc/damage.py."""
         return {to_digest(digest): size for digest, size in self._rows(_UNMARKED, digests)}
 
     def damages(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """Which of these are marked as damaged, and what was found wrong with them."""
         return {to_digest(digest): damage for digest, damage in self._rows(_DAMAGES, digests)}
 
     def mark(self, digest: Digest, damage: str | None, location: str = "") -> None:
+        """Mark a blob as damaged, in the words of the finding, or remove the mark, unless it has no row or another location."""
         self._connection.execute(update(blob).where(blob.c.digest == str(digest), blob.c.location == location).values(damage=damage))
 
     def all_blobs(self) -> dict[Digest, int]:
+        """Every blob row and its size, for verify."""
         return {to_digest(digest): size for digest, size in self._connection.execute(_BLOBS)}
 
     def all_manifests(self) -> set[Digest]:
+        """Every manifest row, for verify."""
         return {to_digest(digest) for digest in self._connection.scalars(select(manifest.c.digest))}
 
     def add_blob(self, digest: Digest, size: int, now: int, location: str = "") -> None:
+        """Record a blob whose file is committed; if it is already recorded, only remove its mark and correct its size.
+
+        The location of an object consumes its intent and dooms the one before; raises Internal without one: its lease has ended.
+        """
         self.add_blobs({digest: size}, now, {digest: location} if location else {})
 
     def add_blobs(self, sizes: Mapping[Digest, int], now: int, locations: Mapping[Digest, str] = NOWHERE) -> None:
+        """The same for several, recorded one nanosecond apart to keep their order."""
         consume_intents(self._connection, locations)
         known = {to_digest(digest): state for digest, *state in self._rows(_STATE, sizes)}
         rows = [
@@ -126,17 +137,28 @@ class SqlGraph:
         return {to_digest(digest): LayerFacts(to_digest(diff_id), size) for digest, diff_id, size in self._rows(_LAYERS, digests)}
 
     def by_diff_id(self, diff_ids: Iterable[Digest]) -> dict[Digest, Digest]:
+        """diff_id -> digest of an unmarked compressed blob with that uncompressed stream (the blob recorded first)."""
         return {to_digest(diff_id): to_digest(digest) for diff_id, digest in self._rows(_BY_DIFF_ID, diff_ids)}
 
     def by_prefix(self, prefix: str) -> list[Digest]:
+        """The blobs whose digests begin with `algorithm:digits`, or else a layer for each diff_id that does; two at most."""
         between = {"first": prefix, "beyond": f"{prefix}g"}
         blobs = self._connection.scalars(_BLOBS_BETWEEN, between).all()
         return list(map(to_digest, blobs or self._connection.scalars(_LAYERS_BETWEEN, between)))
 
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
+        """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.
+
+        `content_size` is counted here, for it and every ancestor. Raises BlobNotFound if a child that must be
+        present is not (a sweep removed it from a writer whose lease had ended).
+        """
         self.add_manifests([(document, config)])
 
     def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> bool:
+        """The same for several, whose ancestors are counted once: an index that lists thousands of them would be counted for each.
+
+        Returns whether this made levels of manifests: see `nesting`.
+        """
         given = {document.digest: (document, config) for document, config in manifests}
         parts = {digest: _parts(document) for digest, (document, _) in given.items()}
         recorded, present = self._recorded(given.keys() | set().union(*parts.values()))
@@ -151,12 +173,14 @@ class SqlGraph:
         return effects.links > 0 or any(document.kind is Kind.INDEX or parts[document.digest] & known for document, _ in new)
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
+        """Per recorded manifest, keep what refers to it as long as the manifest exists; what is already kept changes nothing."""
         new = {subject: self._unknown_referrers(subject, each) for subject, each in referrers.items()}
         with self._upkeep.changing(links={subject: {referrer.digest for referrer in each} for subject, each in new.items() if each}):
             for subject, each in new.items():
                 self._insert_referrers(subject, each)
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
+        """What is kept with a manifest because it refers to it, oldest first; not among the edges of the manifest's facts."""
         return [load_descriptor(text) for text in self._connection.scalars(_REFERRERS, {"subject": str(subject)})]
 
     def manifest(self, digest: Digest) -> ManifestFacts | None:
@@ -169,18 +193,26 @@ class SqlGraph:
         return {each.digest: each for each in read}
 
     def listed(self, targets: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+        """These targets and every present manifest and index that they list. Only the facts of an index have their edges."""
         self._upkeep.listed = found = read_listed(self._connection, map(str, targets))
         return found
 
     def config(self, manifest: Digest) -> bytes | None:
+        """The raw image config of an image manifest."""
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
     def weights_below(self, digests: Iterable[Digest]) -> dict[Digest, dict[Hashable, int]]:
+        """How many digests and links each of these reaches, itself included, in groups; what several of them reach has one key."""
         asked = set(digests)
         weights = read_reached(self._connection, map(str, asked)).groups()
         return {digest: weights.get(str(digest), {}) for digest in asked}
 
     def nesting(self, digests: Collection[Digest], *, most: int) -> int:
+        """How many levels of manifests are above and below these, by the highest and the lowest; not counted far beyond `most`.
+
+        A level is a link of any kind from one manifest to another: what an index lists, what refers to an image, the layer of an artifact.
+        A circle has levels without end.
+        """
         levels = [0, 0]
         for chunk in in_chunks(digests):
             (found,) = self._connection.execute(reach.LEVELS, {"digests": chunk, "most": most})
@@ -188,34 +220,47 @@ class SqlGraph:
         return sum(levels)
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
+        """The roots and everything reachable from them, present or not."""
         among = set(roots)
         return among | self._digests(reach.BELOW, among)
 
     def ancestors(self, digests: Iterable[Digest]) -> set[Digest]:
+        """The digests and everything that they are reachable from."""
         among = set(digests)
         return among | self._digests(reach.ABOVE, among)
 
     def needing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """The manifests of which one of these is the config or a layer."""
         return self._digests(_NEEDING, digests)
 
     def rooted(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
         among = set(digests)
         found = self.used(among)
         found |= self._digests(reach.ROOTS, among - found)
         return found | {to_digest(text) for text in read_rooted(self._connection, map(str, among - found))}
 
     def used(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these are present and reachable from an image's target."""
         self._upkeep.flush()
         return self._digests(reach.USED, digests)
 
     def unused(self) -> set[Digest]:
+        """Every blob that no target reaches: it is removable unless a lease keeps it. Costs nothing for those that are used."""
         self._upkeep.flush()
         return {to_digest(digest) for digest in self._connection.scalars(reach.UNUSED)}
 
     def unrooted(self) -> set[Digest]:
+        """Every blob that is not rooted, found by following all edges."""
         return {to_digest(digest) for digest in self._connection.scalars(reach.UNROOTED)}
 
     def remove(self, digests: Iterable[Digest]) -> None:
+        """Remove these blobs: blob, layer, layer_files, source and manifest rows and the edges out of them; updates ancestors'
+        `content_size`.
+
+        The row of a manifest that needs one of them is removed too, while its blob stays: no manifest row is ever incomplete. Raises
+        Internal if an image's target would be removed.
+        """
         removed = self.present(digests)
         if not removed:
             return

@@ -30,8 +30,8 @@ _FIRST_BETWEEN = (
 )
 
 
-class SqlImages:
-    """Implements `stowage.services.metadata.protocol.Images`."""
+class Images:
+    """Names. Lists are ordered by name."""
 
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
@@ -42,17 +42,20 @@ class SqlImages:
         return self.named([name]).get(name)
 
     def named(self, names: Collection[str]) -> dict[str, ImageRecord]:
+        """The records of those of these names that exist."""
         found = {record.name: record for chunk in in_chunks(names) for record in self._select(_BY_NAME, {"names": chunk})}
         self._read |= dict.fromkeys(names) | found
         return found
 
     def by_target(self, target: Digest, *, repository: str = "", most: int | None = None) -> list[ImageRecord]:
+        """The first `most` records of a target; only those of one repository if its canonical `domain/path` is given."""
         query, values = _BY_TARGET, {"target": str(target)}
         if repository:
             query, values = query.where(_is_between), values | {"first": f"{repository}:", "beyond": f"{repository}A"}  # `@` is before `A`
         return self._select(query if most is None else query.limit(most), values)
 
     def by_id_prefix(self, prefix: str) -> list[ImageRecord]:
+        """The first record of each target `sha256:<prefix>...`, of two targets at most; the prefix is 4 to 64 lower-case hex digits."""
         first, beyond = f"sha256:{prefix}", f"sha256:{prefix}g"
         found: list[ImageRecord] = []
         while len(found) < 2 and (new := self._select(_FIRST_BETWEEN, {"first": first, "beyond": beyond})):
@@ -61,12 +64,15 @@ class SqlImages:
         return found
 
     def in_repository(self, repository: str) -> list[ImageRecord]:
+        """Records named `repository:tag`, for a canonical `domain/path`."""
         return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})
 
     def state(self, wanted: str | Digest) -> State:
+        """The state of the image of this name or target."""
         return read_state(self._connection, wanted)
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
+        """Give the name this target; `updated_at` changes only if its digest does. Raises Internal for a target without a manifest row."""
         if name not in self._read:
             self.get(name)
         known = self._read.pop(name)
@@ -81,11 +87,13 @@ class SqlImages:
             self._connection.execute(update(image).where(image.c.name == name).values(updated_at=updated_at, **values))
 
     def delete(self, names: Iterable[str]) -> None:
+        """Delete those of these names that exist."""
         self._read.clear()
         for chunk in in_chunks(names):
             self._upkeep.touch(set(map(to_digest, self._connection.scalars(_DELETE, {"names": chunk}))))
 
     def count(self) -> int:
+        """How many distinct targets there are."""
         self._upkeep.flush()
         images: int = self._connection.scalars(select(store.c.images)).one()
         return images

@@ -24,19 +24,27 @@ _END = (
 """Ends a lease without intents; returns whether there is an expired lease or a doomed object."""
 
 
-class SqlLeases:
-    """Implements `stowage.services.metadata.leases_protocol.Leases`."""
+class Leases:
+    """Leases. Times are seconds from now, by the database's clock.
+
+    `require`, `add` and `renew` raise Internal for a lease that has ended.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def create(self, note: str, *, alive: int, expires: int) -> str:
+        """A new lease's id; it counts as running for `alive` seconds after each renewal and holds its blobs for `expires`.
+
+        With 0 for `alive` its holder has abandoned it.
+        """
         identifier = secrets.token_hex(16)
         times = {"alive_until": _alive(alive), "expires_at": NOW + expires}
         self._connection.execute(insert(tables.lease).values(id=identifier, note=note, **times))
         return identifier
 
     def fill(self, lease: str, digests: Iterable[Digest], locations: Iterable[str]) -> None:
+        """What a lease of this very transaction holds, and the objects that are going to be written under it: see `Objects.intend`."""
         if held := [{"lease": lease, "digest": digest} for digest in sorted({str(digest) for digest in digests})]:
             self._connection.execute(insert(tables.lease_blob), held)
         insert_intents(self._connection, lease, locations)
@@ -62,6 +70,7 @@ class SqlLeases:
         return {to_digest(text) for text in self._connection.scalars(held)}
 
     def held(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these an unexpired lease names; blobs that are only reachable from a named one are not included."""
         named = select(tables.lease_blob.c.digest).join(tables.lease).where(tables.lease.c.expires_at > NOW).distinct()
         chunks = in_chunks(digests)
         return {
@@ -69,6 +78,7 @@ class SqlLeases:
         }
 
     def end(self, lease: str) -> tuple[set[Digest], bool]:
+        """End it, if it has not ended yet; returns what it held, and whether there may be expired leases or doomed objects to remove."""
         held = delete(tables.lease_blob).where(tables.lease_blob.c.lease == lease).returning(tables.lease_blob.c.digest)
         digests = {to_digest(text) for text in self._connection.scalars(held)}
         left = self._connection.scalars(_END, {"lease": lease}).all()
@@ -78,9 +88,11 @@ class SqlLeases:
         return digests, any(left)
 
     def have_expired(self) -> bool:
+        """Whether any lease has expired."""
         return self._connection.scalar(select(_EXPIRED)) is not None
 
     def end_expired(self, *, limit: int) -> set[Digest]:
+        """End expired leases, at most `limit`, in the order in which they expired; returns what they held."""
         expired = select(tables.lease.c.id).where(tables.lease.c.expires_at <= NOW).order_by(tables.lease.c.expires_at).limit(limit)
         held: set[Digest] = set()
         for identifier in self._connection.scalars(expired).all():
@@ -88,6 +100,11 @@ class SqlLeases:
         return held
 
     def end_abandoned(self, *, limit: int, grace: int) -> bool:
+        """End leases that expired, were abandoned, or are late, at most `limit`; returns whether there may be more.
+
+        A lease is late if it was not renewed in time. Its holder may have been cut off from the database, so it is not ended before
+        `grace` seconds have passed since the first call that found it late, unless it is renewed.
+        """
         alive_until = tables.lease.c.alive_until
         late = update(tables.lease).where(alive_until > 0, alive_until <= NOW)
         self._connection.execute(late.values(alive_until=-(NOW + grace)))

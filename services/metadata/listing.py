@@ -57,14 +57,17 @@ _RECORDS = RECORDS.add_columns(_image.c.target).where(_image.c.target.in_(DIGEST
 _BYTES = select(cast(func.sum(tables.blob.c.size), BigInteger)).where(tables.blob.c.users > 0)
 
 
-class SqlTargets:
-    """Implements `stowage.services.metadata.protocol.Targets`."""
+class Targets:
+    """The targets of names, as lists show them."""
 
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
         self._upkeep = upkeep
 
     def find(self, selection: Selection, order: Order = NEWEST, *, limit: int | None = None) -> array[int]:
+        """The ids of these targets, all or the first ones, in the order of a list: by default the newest first, those of the same second by
+        their first name.
+        """
         self._upkeep.flush()
         conditions = list(_conditions(selection))
         if selection.among is None:
@@ -79,6 +82,7 @@ class SqlTargets:
         return array("q", (identifier for _, _, identifier in found[:limit]))
 
     def batches(self, ids: Iterable[int]) -> Iterator[list[int]]:
+        """The ids that are not gone, in this order, in lists of a few hundred whose labels have a MiB together, or of one."""
         self._upkeep.flush()
         waiting = iter(ids)
         batch: list[int] = []
@@ -96,6 +100,7 @@ class SqlTargets:
             yield batch
 
     def read(self, ids: Iterable[int]) -> list[Target]:
+        """The targets with these ids, in this order, without those that are gone. Recent ones are the same objects until they change."""
         self._upkeep.flush()
         waiting = iter(ids)
         found: list[Target] = []
@@ -106,6 +111,10 @@ class SqlTargets:
         return found
 
     def names(self, prefixes: Iterable[str], selection: Selection, likes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+        """Each name that begins with one of these prefixes and meets the selection's conditions for names, and its target as text.
+
+        The prefixes do not begin with each other. With `likes`, patterns of SQL's LIKE, only names that meet one; case may be ignored.
+        """
         query = select(_image.c.name, _image.c.target).where(*_name_conditions(selection))
         if likes and all("%" not in like[:-1] for like in likes):  # few match: the index has their names, and rows are read of these alone
             meant = {prefix: [like for like in likes if like.replace("\\", "").startswith(prefix)] for prefix in prefixes}
@@ -118,6 +127,7 @@ class SqlTargets:
             yield from names
 
     def bytes(self) -> int:
+        """The bytes of all present blobs that a target reaches, each counted once."""
         self._upkeep.flush()
         return self._connection.scalar(_BYTES) or 0
 

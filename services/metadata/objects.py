@@ -18,26 +18,34 @@ _CONSUME = delete(intent).where(intent.c.location.in_(DIGESTS)).returning(intent
 _DOOMED = [doomed.c.location, doomed.c.digest, doomed.c.size, doomed.c.since]
 
 
-class SqlObjects:
-    """Implements `stowage.services.metadata.objects_protocol.Objects`."""
+class Objects:
+    """Which object has the bytes of a blob, which are being written, and which are to be removed. A location is used once.
+
+    An *intent* names an object that is being written under a lease: recording the blob consumes it, and the end of the lease dooms the
+    object. An object is also *doomed* in the transaction that removes the row of its blob or gives it another location.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """The location of each of these blobs that has a row; empty if its bytes are in a file of its digest."""
         rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(_LOCATIONS, {"digests": chunk}))
         return {to_digest(digest): location for digest, location in rows}
 
     def digests(self, locations: Iterable[str]) -> dict[str, Digest]:
+        """The blobs that have these locations."""
         query = select(blob.c.location, blob.c.digest)
         rows = (row for chunk in in_chunks(locations) for row in self._connection.execute(query.where(blob.c.location.in_(chunk))))
         return {location: to_digest(digest) for location, digest in rows}
 
     def sizes(self) -> dict[Digest, int]:
+        """Every blob that has a location, and its size."""
         query = select(blob.c.digest, blob.c.size).where(blob.c.location != "")
         return {to_digest(digest): size for digest, size in self._connection.execute(query)}
 
     def named(self, locations: Collection[str]) -> set[str]:
+        """Which of these locations a blob, an intent or a doomed row has."""
         found: set[str] = set()
         for chunk in in_chunks(locations):
             columns = (blob.c.location, intent.c.location, doomed.c.location)
@@ -45,19 +53,23 @@ class SqlObjects:
         return found
 
     def intend(self, lease: str, locations: Collection[str]) -> None:
+        """Record that these objects are going to be written; raises Internal for a lease that has ended."""
         require_lease(self._connection, lease)
         insert_intents(self._connection, lease, locations)
 
     def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        """Objects that have been doomed for at least `age` seconds, and their sizes, 0 if unknown; the first ones first."""
         query = select(doomed.c.location, doomed.c.size).where(doomed.c.since <= NOW - age).order_by(doomed.c.since).limit(limit)
         return [(location, size) for location, size in self._connection.execute(query)]
 
     def doomed_of(self, digests: Iterable[Digest]) -> list[tuple[str, Digest, int, int]]:
+        """Doomed objects of these blobs: location, digest, size, and for how many seconds they have been doomed."""
         query = select(doomed.c.location, doomed.c.digest, doomed.c.size, (NOW - doomed.c.since).label("age"))
         rows = (row for chunk in in_chunks(digests) for row in self._connection.execute(query.where(doomed.c.digest.in_(chunk))))
         return [(location, to_digest(digest), size, age) for location, digest, size, age in rows]
 
     def forget(self, locations: Iterable[str]) -> None:
+        """Remove the doomed rows of objects that were removed."""
         for chunk in in_chunks(locations):
             self._connection.execute(delete(doomed).where(doomed.c.location.in_(chunk)))
 

@@ -33,17 +33,19 @@ _ADD = insert(tables.source).from_select(
 )
 
 
-class SqlSources:
-    """Implements `stowage.services.metadata.protocol.Sources`."""
+class Sources:
+    """Which repositories hold a blob, as pulls and pushes have found; a registry is the `host[:port]` of a reference."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add(self, digests: Iterable[Digest], *, registry: str, repository: str) -> None:
+        """Record the repository for those of the blobs that are present; recording it again changes nothing."""
         for chunk in in_chunks(digests):
             self._connection.execute(_ADD, {"digests": chunk, "at": registry, "in": repository})
 
     def repositories(self, digests: Iterable[Digest], *, registry: str) -> dict[Digest, list[str]]:
+        """The known repositories of this registry, ordered by name, per blob that has any."""
         found: dict[Digest, list[str]] = defaultdict(list)
         for chunk in in_chunks(digests):
             for digest, repository in self._connection.execute(_SOURCES, {"digests": chunk, "registry": registry}):
@@ -51,6 +53,7 @@ class SqlSources:
         return dict(found)
 
     def names(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
+        """The full names, `registry/repository`, at every registry, ordered by registry and repository, per blob that has any."""
         found: dict[Digest, list[str]] = defaultdict(list)
         for chunk in in_chunks(digests):
             for digest, registry, repository in self._connection.execute(_NAMES, {"digests": chunk}):

@@ -1,4 +1,26 @@
-"""The metadata store: transactions, and the upgrade of its tables."""
+"""The metadata store: rows, and the transactions that read and write them, on a database that SQLAlchemy knows.
+
+A write transaction is serialised against every other one and durable when its context ends; an exception inside rolls
+all of it back. A read transaction sees one state.
+
+    image      name -> target descriptor: what `docker images` lists; an untagged image is named moby-dangling@<digest>
+    blob       a digest whose file was whole and on disk when it was written; marked if it was found damaged since
+    layer      facts of a compressed blob: digest and size of its uncompressed stream
+    manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is present
+    edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
+    target     each target of an image, with what lists show of it: derived from the rows above
+    source     a repository of a registry that is known to hold a blob; removed with the blob
+    event      what happened to an image, in the order of commits; the oldest are dropped
+    layer_files  what is in a layer, as it was read at the first look; removed with the blob, and the oldest beyond a limit
+    lease      keeps its blobs, and all that is reachable from them, from the sweep until it ends or expires
+    intent, doomed  objects of a bucket that are being written, and that are to be removed: see objects.py
+    store      one row: the id of the store, created with its tables and also kept in the content store; whether a folder has it; the
+               number of targets, and when the last sweep ended
+
+Invariants: an image's target has a manifest row; a manifest row has its blob row, and every child that is not a manifest, a referrer or
+a foreign layer has a blob row; a blob row has its file, as long as only the engine changes files. Other changes are found by verify and by
+readers of the file, and marked. Readers of rows ignore the mark; to writers a marked blob is absent.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +29,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,23 +43,24 @@ from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.clock import NANOSECONDS_NOW, NOW, ServerClock
 from stowage.services.metadata.counts import count_rows, store_number
 from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
-from stowage.services.metadata.events import SqlEvents
-from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.events import Events
+from stowage.services.metadata.graph import Graph
 from stowage.services.metadata.identity import identify
-from stowage.services.metadata.images import SqlImages
-from stowage.services.metadata.layer_files import SqlLayerFiles
-from stowage.services.metadata.leases import SqlLeases
-from stowage.services.metadata.listing import SqlTargets
-from stowage.services.metadata.objects import SqlObjects
+from stowage.services.metadata.images import Images
+from stowage.services.metadata.layer_files import LayerFiles
+from stowage.services.metadata.leases import Leases
+from stowage.services.metadata.listing import Targets
+from stowage.services.metadata.objects import Objects
 from stowage.services.metadata.records import RowCounts, State
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
-from stowage.services.metadata.sources import SqlSources
+from stowage.services.metadata.sources import Sources
 from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
-from stowage.services.metadata.usage import SqlUsage, database_size
+from stowage.services.metadata.usage import Usage, database_size
+from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 
@@ -50,30 +73,36 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
-class SqlTransaction:
-    """Implements `stowage.services.metadata.protocol.Transaction`."""
+class Transaction:
+    """One transaction; the tables are valid until its context ends."""
 
-    images: SqlImages
-    graph: SqlGraph
-    leases: SqlLeases
-    sources: SqlSources
-    events: SqlEvents
-    targets: SqlTargets
-    layer_files: SqlLayerFiles
-    usage: SqlUsage
-    objects: SqlObjects
+    images: Images
+    graph: Graph
+    leases: Leases
+    sources: Sources
+    events: Events
+    targets: Targets
+    layer_files: LayerFiles
+    usage: Usage
+    objects: Objects
     upkeep: Upkeep
 
 
-class SqlMetadataStore:
-    """Implements `stowage.services.metadata.protocol.MetadataStore` on an SQLAlchemy URL whose tables exist: see `upgrade`.
+class MetadataStore:
+    """Opens transactions on an SQLAlchemy URL whose tables exist: see `upgrade`.
+
+    Raises Internal or OutOfSpace if the database fails, and Unavailable if it is unreachable or busy, or if it is not known whether a
+    change was made: then nothing that the change may need may be removed.
 
     Connections are made on first use and never cross a fork: each process has its own. What a parent has compiled and read before it
     closes the store is available in its children. The newest `event_history` events are kept. `timeout` and `place` are those of
     `stowage.services.metadata.database.open_engine`.
     """
 
-    def __init__(self, url: str, *, event_history: int, timeout: int = TIMEOUT_SECONDS, place: str = "") -> None:
+    def __init__(
+        self, url: str, *, event_history: int, timeout: int = TIMEOUT_SECONDS, place: str = "", meter: StoreMeter = UNMETERED
+    ) -> None:
+        self._meter = meter
         self._open = partial(open_engine, url, timeout=timeout, place=place)
         self._open_locks = partial(open_locks, url, timeout=timeout, place=place)
         self._event_history = event_history
@@ -83,41 +112,61 @@ class SqlMetadataStore:
         self._is_behind: bool | None = None
         self._server_clock = ServerClock(lambda: query(self._engine(), lambda connection: connection.scalars(NANOSECONDS_NOW).one()))
 
-    def read(self) -> AbstractContextManager[SqlTransaction]:
-        return self._transaction(writes=False)
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        with timed(self._meter.database_call, "read"), self._transaction(writes=False) as tx:
+            yield tx
 
-    def write(self) -> AbstractContextManager[SqlTransaction]:
-        return self._writing()
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        is_first = self._is_behind is None
+        with timed(self._meter.database_call, "write"):
+            with self._transaction(writes=True) as tx:
+                yield tx
+            if is_first or (tx.upkeep.outdates and tx.upkeep.is_behind):
+                self._catch_up()
 
     def version(self) -> object | None:
+        """The same object as before only if no process has committed anything since then, found out without a query; None if it cannot be.
+
+        What is read after a version is at least as new as it.
+        """
         return version(self._engine())
 
     def state(self, wanted: str | Digest) -> State:
+        """The state of the image of this name or target, read in one query."""
         return query(self._engine(), lambda connection: read_state(connection, wanted))
 
     def clock(self) -> int:
+        """Nanoseconds since 1970 by the clock that all nodes share: that of PostgreSQL, or with SQLite that of the machine."""
         return self._server_clock() if self._engine().dialect.name == "postgresql" else time.time_ns()
 
     def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
-        return query(self._engine(), lambda connection: SqlObjects(connection).locations(digests))
+        """`Objects.locations`, without a transaction."""
+        return query(self._engine(), lambda connection: Objects(connection).locations(digests))
 
     def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
-        return query(self._engine(), lambda connection: SqlObjects(connection).doomed(age=age, limit=limit))
+        """`Objects.doomed`, without a transaction."""
+        return query(self._engine(), lambda connection: Objects(connection).doomed(age=age, limit=limit))
 
     def store_id(self) -> str:
+        """The id of this store: 32 hexadecimal characters, random, the same for its whole lifetime and in every copy."""
         with transaction(self._engine(), writes=False) as connection:
             identity: str = connection.scalars(select(store.c.id)).one()
             return identity
 
     def is_claimed(self) -> bool:
+        """Whether a content folder or bucket is known to have the id."""
         with transaction(self._engine(), writes=False) as connection:
             return bool(connection.scalars(select(store.c.claimed)).one())
 
     def note_claim(self) -> bool:
+        """Note that one has the id; returns whether none was known before."""
         with transaction(self._engine(), writes=True) as connection:
             return connection.execute(update(store).where(store.c.claimed == false()).values(claimed=True)).rowcount == 1
 
     def forget_claim(self) -> None:
+        """Note that none has the id."""
         with transaction(self._engine(), writes=True) as connection:
             connection.execute(update(store).values(claimed=False))
 
@@ -127,26 +176,33 @@ class SqlMetadataStore:
             return identify(connection)
 
     def size(self) -> int:
+        """Bytes of the database itself on its disk."""
         with transaction(self._engine(), writes=False) as connection:
             return database_size(connection)
 
     def counts(self) -> RowCounts:
+        """How much there is, counted in the database."""
         with transaction(self._engine(), writes=False) as connection:
             return count_rows(connection)
 
     def note_sweep(self) -> None:
+        """Note that a sweep has ended now, by the database's clock."""
         with transaction(self._engine(), writes=True) as connection:
             connection.execute(update(store).values(swept_at=NOW))
+        self._meter.swept()
 
     def check(self) -> None:
+        """Raise what a transaction would raise now. Reads a row, and takes no lock that a writer waits for."""
         require_database(self._engine())
         self.store_id()
 
     def problems(self) -> list[str]:
+        """A sentence for each thing that is damaged in the database itself, or whose recorded size does not match its rows."""
         with transaction(self._engine(), writes=False) as connection:
             return find_problems(connection)
 
     def recount(self) -> None:
+        """Derive again what is derived from other rows, in short transactions, and mend what differs."""
         for column, mend in STEPS:
             after = ""
             while True:
@@ -173,18 +229,11 @@ class SqlMetadataStore:
         return self._open_locks()
 
     def close(self) -> None:
+        """Close this process's idle connections; the next transaction opens new ones."""
         with self._engines_lock:
             if engine := self._engines.pop(os.getpid(), None):
                 engine.dispose()
                 self._unconnected = engine
-
-    @contextmanager
-    def _writing(self) -> Iterator[SqlTransaction]:
-        is_first = self._is_behind is None
-        with self._transaction(writes=True) as tx:
-            yield tx
-        if is_first or (tx.upkeep.outdates and tx.upkeep.is_behind):
-            self._catch_up()
 
     def _catch_up(self) -> None:
         """Derive what lists show of all outdated targets, also those that a process left which was killed.
@@ -201,20 +250,20 @@ class SqlMetadataStore:
             _log.warning("could not update what lists show; the next change will", exc_info=True)
 
     @contextmanager
-    def _transaction(self, *, writes: bool) -> Iterator[SqlTransaction]:
+    def _transaction(self, *, writes: bool) -> Iterator[Transaction]:
         with transaction(self._engine(), writes=writes) as connection:
             upkeep = Upkeep(connection, is_behind=writes and bool(self._is_behind))
-            events = SqlEvents(connection, self._event_history)
-            yield SqlTransaction(
-                SqlImages(connection, upkeep),
-                SqlGraph(connection, upkeep),
-                SqlLeases(connection),
-                SqlSources(connection),
+            events = Events(connection, self._event_history)
+            yield Transaction(
+                Images(connection, upkeep),
+                Graph(connection, upkeep),
+                Leases(connection),
+                Sources(connection),
                 events,
-                SqlTargets(connection, upkeep),
-                SqlLayerFiles(connection),
-                SqlUsage(connection, upkeep),
-                SqlObjects(connection),
+                Targets(connection, upkeep),
+                LayerFiles(connection),
+                Usage(connection, upkeep),
+                Objects(connection),
                 upkeep,
             )
             upkeep.flush()

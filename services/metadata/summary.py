@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from stowage.services.errors import NotFound
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestFacts, Role
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor, is_reference, subject_of
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform, PlatformMatcher, best_match
+
+if TYPE_CHECKING:
+    from stowage.services.metadata.store import Transaction
 
 PresentManifests = Mapping[Digest, ManifestFacts]
 """The present manifests and indexes of one or more images, by digest. A manifest that is listed but not in it is absent."""

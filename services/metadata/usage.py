@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, literal, select, text
 
@@ -20,8 +21,8 @@ from stowage.services.metadata.reached import read_reached
 from stowage.services.metadata.records import Role
 from stowage.services.metadata.rows import CHUNK, in_chunks, to_digest
 from stowage.services.metadata.upkeep import USERS, Upkeep
-from stowage.services.metadata.usage_protocol import Amount, BlobAmounts, Chain, Relative, RepositoryUse, UsedBlob
 from stowage.services.oci.digest import Digest
+from stowage.services.oci.reference import DANGLING_PREFIX, name_forms
 
 _ALL = 1 << 62
 _FEW = 8
@@ -79,8 +80,72 @@ _CHAINS = (
 )
 
 
-class SqlUsage:
-    """Implements `stowage.services.metadata.usage_protocol.Usage`."""
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How many blobs, and their bytes."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAmounts:
+    """The blobs of the store by how many images use them: none, one, or several."""
+
+    unused: Amount
+    unique: Amount
+    shared: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryUse:
+    """How many images have their first name in a repository, and the bytes that only one image has, of all of these. Images without a
+    name are in the repository with the empty name.
+    """
+
+    repository: str
+    images: int
+    unique: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsedBlob:
+    """A blob, its bytes, and how many images use it."""
+
+    digest: Digest
+    size: int
+    users: int
+
+
+class Relative(NamedTuple):
+    """A target as a family has it: the texts of its digest and of the digest of the manifest that describes it, its first name, and its
+    bytes.
+    """
+
+    id: int
+    digest: str
+    shown: str
+    first_name: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """This name as Docker shows it, empty if it has none."""
+        return "" if self.first_name.startswith(DANGLING_PREFIX) else name_forms(self.first_name)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The layers of an image as the hashes of what they give together: of the first, of the first two, and so on, and the stored bytes of
+    as many. Images that begin with the same layers have equal hashes for them.
+    """
+
+    hashes: Sequence[int]
+    sizes: Sequence[int]
+
+
+class Usage:
+    """Who uses which blobs. A blob is used by the targets that reach it."""
 
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection
@@ -92,15 +157,18 @@ class SqlUsage:
         return BlobAmounts(*(found.get(use, Amount()) for use in range(3)))
 
     def repositories(self, limit: int) -> list[RepositoryUse]:
+        """Those with the most unique bytes, the largest first."""
         self._upkeep.flush()
         rows = self._connection.execute(_REPOSITORIES, {"most": limit})
         return [RepositoryUse(_repository_of(prefix), images, unique) for prefix, images, unique in rows]
 
     def shared_blobs(self, limit: int) -> list[UsedBlob]:
+        """The largest blobs that several images use, the largest first."""
         self._upkeep.flush()
         return [UsedBlob(to_digest(digest), size, users) for digest, size, users in self._connection.execute(_SHARED, {"most": limit})]
 
     def holdings(self, targets: Iterable[Digest]) -> dict[Digest, Mapping[Digest, int]]:
+        """The present blobs that each of these targets reaches, itself included, with their bytes."""
         reached = read_reached(self._connection, map(str, targets))
         held: dict[Digest, dict[Digest, int]] = defaultdict(dict)
         for digest, size in reached.sizes.items():
@@ -109,18 +177,24 @@ class SqlUsage:
         return dict(held)
 
     def users(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """How many targets use each of these blobs that is present."""
         self._upkeep.flush()
         return {to_digest(digest): users for digest, users in self._rows(USERS, digests)}
 
     def leased(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Which of these a lease that has not expired keeps: those that it names, and what is below them."""
         among = {str(digest) for digest in digests}
         return {to_digest(digest) for digest in self._connection.scalars(reach.LEASED) if digest in among}
 
     def users_of(self, digest: Digest, *, limit: int, offset: int = 0) -> list[int]:
+        """The ids of targets that use this blob, ordered by first name; there are as many as `users` says."""
         self._upkeep.flush()
         return list(self._connection.scalars(_USERS_OF, {"digests": [str(digest)], "most": limit, "skipped": offset}))
 
     def some_users(self, digest: Digest, limit: int) -> list[int]:
+        """The ids of a few targets that use this blob, in no particular order, at a cost that does not depend on how many do. Of a blob
+        that very many manifests contain, there may be fewer than could be.
+        """
         self._upkeep.flush()
         found: dict[int, None] = {}
         level, seen = {str(digest)}, set[str]()
@@ -133,6 +207,10 @@ class SqlUsage:
         return list(found)[:limit]
 
     def relatives(self, *, of: Iterable[int] | None = None, most: int | None = None) -> list[Relative]:
+        """Every target that is described by a present manifest, or at most so many of them.
+
+        With ids of targets, those that can be relatives of one of these: they have a layer that is the first one of it.
+        """
         self._upkeep.flush()
         limit = {"most": _ALL if most is None else most}
         if of is None:
@@ -153,6 +231,7 @@ class SqlUsage:
         return set(first.values())
 
     def chains(self, manifests: Iterable[str]) -> dict[str, Chain]:
+        """The layers of each of these manifests that has any."""
         layers: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for parent, diff_id, size in self._rows(_CHAINS, manifests):
             layers[parent].append((diff_id, size))

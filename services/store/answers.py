@@ -8,8 +8,8 @@ from typing import TypeVar, cast
 
 from stowage.services.engine import Engine
 from stowage.services.kept import Kept
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import State
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import parse_any
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from stowage.services.engine import Engine
 from stowage.services.metadata.listed import Parts
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Actor
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import is_pseudo
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor, trimmed

@@ -15,7 +15,7 @@ from __future__ import annotations
 from itertools import islice
 
 from stowage.services.content.protocol import ContentStore
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.store import MetadataStore
 
 _LOOKED_AT = 1000
 """How many blobs of a folder without an id are examined, so that a start costs the same for any folder."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from stowage.services.errors import InvalidParameter
 from stowage.services.filters import Filters
 from stowage.services.metadata.labels import label_hash, platform_labels
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Selection, Target
+from stowage.services.metadata.store import Transaction
 from stowage.services.store.name_patterns import NamePatterns
 from stowage.services.store.resolve import is_dangling
 from stowage.services.timestamps import parse_moment

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from stowage.services.archive.layer import begins_stream
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import InvalidContent
-from stowage.services.metadata.protocol import Graph
+from stowage.services.metadata.graph import Graph
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import bytes_problem, damaged
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import dangling_name

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from stowage.services.errors import ImageNotFound, InvalidReference, NotFound
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import DANGLING_PREFIX, Reference, parse_any, shown_name
 

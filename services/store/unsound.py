@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Role
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform

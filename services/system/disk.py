@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from stowage.services.engine import Engine
 from stowage.services.images.list import ListedImage, read_images
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import NEWEST, Order, Selection, SortKey, Target
-from stowage.services.metadata.usage_protocol import Amount, RepositoryUse, UsedBlob
+from stowage.services.metadata.store import Transaction
+from stowage.services.metadata.usage import Amount, RepositoryUse, UsedBlob
 from stowage.services.oci.digest import Digest
 from stowage.services.store.image_filters import ImageFilter
 from stowage.services.store.resolve import familiar_name, is_dangling

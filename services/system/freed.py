@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from stowage.services.engine import Engine
 from stowage.services.errors import ImageNotFound, InvalidParameter
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Selection
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.digest import Digest
 from stowage.services.store.resolve import resolve_image
 

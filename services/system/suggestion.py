@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from stowage.services.engine import Engine
 from stowage.services.images.list import ListedImage
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Order, Selection, SortKey
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.digest import Digest
 from stowage.services.system.disk import list_images_of
 from stowage.services.system.freed import MOST_IMAGES, Count, Freed

@@ -11,7 +11,7 @@ import pytest
 
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.protocol import ContentStore
-from stowage.services.metadata.protocol import MetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.buckets import RecordedStore, open_bucket
 from tests.contracts.stores import Backend
 from tests.engines import metadata_store

@@ -6,14 +6,13 @@ import time
 
 import pytest
 
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import RowCounts
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.rows import BLOB_BYTES, add_image
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

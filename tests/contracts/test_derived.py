@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.rows import BLOB_BYTES, add_image
 
 
@@ -21,7 +21,7 @@ from tests.rows import BLOB_BYTES, add_image
         pytest.param(["UPDATE target SET shared = 5"], f"has 5 recorded shared bytes instead of {BLOB_BYTES}", id="shared bytes"),
     ],
 )
-def test_a_derived_row_that_is_wrong_is_reported_and_repaired(metadata: SqlMetadataStore, statements: list[str], problem: str) -> None:
+def test_a_derived_row_that_is_wrong_is_reported_and_repaired(metadata: MetadataStore, statements: list[str], problem: str) -> None:
     with metadata.write() as tx:
         for name in ("a", "b"):
             add_image(tx, name, ["layer"], name=name)
@@ -34,7 +34,7 @@ def test_a_derived_row_that_is_wrong_is_reported_and_repaired(metadata: SqlMetad
     assert metadata.problems() == []
 
 
-def test_a_wrong_number_of_images_is_reported_beside_other_problems(metadata: SqlMetadataStore) -> None:
+def test_a_wrong_number_of_images_is_reported_beside_other_problems(metadata: MetadataStore) -> None:
     with metadata.write() as tx:
         add_image(tx, "a", ["layer"], name="a")
     with metadata.write() as tx:

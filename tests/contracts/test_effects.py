@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from stowage.services.metadata import effects, upkeep
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import Edge, Kind, ManifestDocument, Role, Selection
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.metadata.tables import target
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
@@ -79,7 +78,7 @@ def add_together(tx: Transaction, number: int, others: list[int]) -> None:
     tx.graph.add_manifests([(image_facts(labels[0], layers), b"{}"), *((index, None) for index in indexes)])
 
 
-def outdated(tx: SqlTransaction) -> int:
+def outdated(tx: Transaction) -> int:
     return tx.graph._connection.scalars(select(func.count()).where(target.c.outdated)).one()
 
 
@@ -112,7 +111,7 @@ FEW_LINKS, ENTRIES, INDEXES = 200, 50, 40
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore, monkeypatch: pytest.MonkeyPatch) -> SqlMetadataStore:
+def store(metadata: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> MetadataStore:
     """A store with many indexes that each list the same missing manifests themselves, and that derives few links at once."""
     with metadata.write() as tx:
         for number in range(INDEXES):
@@ -121,11 +120,11 @@ def store(metadata: SqlMetadataStore, monkeypatch: pytest.MonkeyPatch) -> SqlMet
     return metadata
 
 
-def shown(tx: SqlTransaction, numbers: Iterable[int]) -> set[str | None]:
+def shown(tx: Transaction, numbers: Iterable[int]) -> set[str | None]:
     return set(tx.graph._connection.scalars(select(target.c.shown).where(target.c.digest.in_([str(digest(f"i{n}")) for n in numbers]))))
 
 
-def test_sizes_are_right_at_once_and_lists_when_the_writer_is_done(store: SqlMetadataStore) -> None:
+def test_sizes_are_right_at_once_and_lists_when_the_writer_is_done(store: MetadataStore) -> None:
     with store.write() as tx:
         add_image(tx, "m0", ["layer"])
         tx.upkeep.flush()
@@ -138,7 +137,7 @@ def test_sizes_are_right_at_once_and_lists_when_the_writer_is_done(store: SqlMet
     assert store.problems() == []
 
 
-def leave_outdated(store: SqlMetadataStore) -> None:
+def leave_outdated(store: MetadataStore) -> None:
     """Change what the indexes list, as a writer that is killed right after its commit."""
     with store._transaction(writes=True) as tx:
         add_image(tx, "m0", ["layer"])
@@ -146,9 +145,7 @@ def leave_outdated(store: SqlMetadataStore) -> None:
         assert outdated(tx) > 0
 
 
-def test_what_a_killed_writer_left_is_no_damage_and_mended_by_the_next_process(
-    store: SqlMetadataStore, other_store: SqlMetadataStore
-) -> None:
+def test_what_a_killed_writer_left_is_no_damage_and_mended_by_the_next_process(store: MetadataStore, other_store: MetadataStore) -> None:
     leave_outdated(store)
     assert store.problems() == []
     with other_store.write():
@@ -158,7 +155,7 @@ def test_what_a_killed_writer_left_is_no_damage_and_mended_by_the_next_process(
     assert store.problems() == []
 
 
-def test_counting_again_mends_it_too(store: SqlMetadataStore) -> None:
+def test_counting_again_mends_it_too(store: MetadataStore) -> None:
     leave_outdated(store)
     store.recount()
     with store.read() as tx:
@@ -166,7 +163,7 @@ def test_counting_again_mends_it_too(store: SqlMetadataStore) -> None:
     assert store.problems() == []
 
 
-def test_what_one_image_lists_is_derived_in_a_transaction_of_its_own_if_it_is_much(metadata: SqlMetadataStore) -> None:
+def test_what_one_image_lists_is_derived_in_a_transaction_of_its_own_if_it_is_much(metadata: MetadataStore) -> None:
     def add(number: int) -> int:
         with metadata._transaction(writes=True) as tx:
             add_image(tx, f"m{number}")

@@ -9,8 +9,7 @@ from stowage.services.archive.file_list import FileList
 from stowage.services.errors import Internal
 from stowage.services.gc.layer_lists import remove_unreadable_lists
 from stowage.services.metadata.layer_files import ROW_BYTES
-from stowage.services.metadata.protocol import MetadataStore, Transaction
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore, Transaction
 from tests.rows import add_blobs, add_image, digest
 
 MOST = 1 << 20
@@ -18,7 +17,7 @@ LIST = b"a list of files" * 10
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     with metadata.write() as tx:
         add_blobs(tx, "abcd")
     return metadata
@@ -104,7 +103,7 @@ def test_lists_are_found_a_page_at_a_time_and_removed(store: MetadataStore) -> N
         assert tx.layer_files.digests(found[-1]) == []
 
 
-def test_a_list_that_cannot_be_read_is_absent_found_and_removed(metadata: SqlMetadataStore, store: MetadataStore) -> None:
+def test_a_list_that_cannot_be_read_is_absent_found_and_removed(metadata: MetadataStore, store: MetadataStore) -> None:
     whole = FileList().dump()
     with metadata.write() as tx:
         for label in "abcd":

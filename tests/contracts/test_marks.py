@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import LayerFacts
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.listings import all_records, listed
 from tests.rows import BLOB_BYTES, add_blobs, add_image, digest
 
@@ -14,7 +13,7 @@ A, B = digest("a"), digest("b")
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

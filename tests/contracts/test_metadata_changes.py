@@ -8,9 +8,8 @@ from contextlib import suppress
 import pytest
 
 from stowage.services.errors import Internal
-from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.metadata.records import Actor, Event, Kind
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore, Transaction
 from tests.contracts.metadata import ALIVE, digests
 from tests.engines import metadata_store
 from tests.listings import all_records
@@ -18,7 +17,7 @@ from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, 
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stowage.services.errors import BlobNotFound, Internal
-from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role, Selection
-from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.metadata.store import MetadataStore, Transaction, upgrade
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform
@@ -29,7 +28,7 @@ FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

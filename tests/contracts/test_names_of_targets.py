@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from stowage.services.metadata.protocol import MetadataStore
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.rows import add_image, descriptor, digest
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

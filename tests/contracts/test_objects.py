@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stowage.services.errors import Internal
-from stowage.services.metadata.protocol import MetadataStore, Transaction
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore, Transaction
 from tests.contracts.metadata import ALIVE
 from tests.rows import BLOB_BYTES, digest
 
@@ -14,7 +13,7 @@ A = digest("a")
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import LayerFacts
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.rows import add_blobs, add_image, digest
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

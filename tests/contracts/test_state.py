@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.metadata.records import LayerFacts
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.oci import mediatypes
 from tests.rows import add_blobs, add_image, add_index, descriptor, digest, image_facts
 
@@ -16,7 +15,7 @@ _INDEX = descriptor("index", mediatypes.OCI_INDEX)
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from stowage.services.metadata.labels import label_hash
-from stowage.services.metadata.protocol import MetadataStore, Transaction
 from stowage.services.metadata.records import Selection
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.oci import mediatypes
 from stowage.services.oci.platform import Platform
 from stowage.services.timestamps import ZERO, Timestamp
@@ -22,7 +21,7 @@ AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     return metadata
 
 
@@ -178,7 +177,7 @@ class TestLabels:
         assert found(store, Selection(not_labels=(label_hash("77"),))) == ["many:1"]
 
 
-def test_what_was_read_before_a_manifest_came_is_not_taken_for_its_list(metadata: SqlMetadataStore) -> None:
+def test_what_was_read_before_a_manifest_came_is_not_taken_for_its_list(metadata: MetadataStore) -> None:
     with metadata.write() as tx:
         index = add_index(tx, "i", ["m"])
         tx.graph.listed([index])

@@ -11,7 +11,7 @@ import pytest
 
 from stowage.services.content.board import FileBoard
 from stowage.services.metadata.database import transaction
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.transfer_board import TransferBoard
 
 Age = Callable[[int], None]
@@ -19,18 +19,18 @@ Age = Callable[[int], None]
 
 
 @pytest.fixture
-def board(database: str, metadata: SqlMetadataStore, tmp_path: Path) -> TransferBoard:
+def board(database: str, metadata: MetadataStore, tmp_path: Path) -> TransferBoard:
     return metadata.board() if database == "postgresql" else FileBoard(tmp_path / "transfers")
 
 
 @pytest.fixture
-def other(database: str, other_store: SqlMetadataStore, tmp_path: Path) -> TransferBoard:
+def other(database: str, other_store: MetadataStore, tmp_path: Path) -> TransferBoard:
     """The same board, as another process opens it."""
     return other_store.board() if database == "postgresql" else FileBoard(tmp_path / "transfers")
 
 
 @pytest.fixture
-def age(database: str, metadata: SqlMetadataStore, tmp_path: Path) -> Age:
+def age(database: str, metadata: MetadataStore, tmp_path: Path) -> Age:
     def age_rows(seconds: int) -> None:
         with transaction(metadata._engine(), writes=True) as connection:
             connection.exec_driver_sql(f"UPDATE running_transfers SET renewed_at = renewed_at - {seconds}")

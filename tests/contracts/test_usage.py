@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stowage.services.metadata.protocol import MetadataStore
 from stowage.services.metadata.records import Order, Selection, SortKey
-from stowage.services.metadata.store import SqlMetadataStore
-from stowage.services.metadata.usage_protocol import Amount, BlobAmounts, RepositoryUse, UsedBlob
+from stowage.services.metadata.store import MetadataStore
+from stowage.services.metadata.usage import Amount, BlobAmounts, RepositoryUse, UsedBlob
 from tests.contracts.metadata import ALIVE
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest
 
@@ -16,7 +15,7 @@ HUB = "docker.io/library/"
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> MetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     """app:1 and app:2 share the layer `base`, other:1 has a layer of its own; `lost` is no image's."""
     with metadata.write() as tx:
         add_image(tx, "one", ["base", "a", "b"], name=f"{HUB}app:1")

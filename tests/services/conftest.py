@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pytest
 
 from stowage.services.content.filesystem import FilesystemStore
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.oci.digest import Digest
 from tests.services.costs import Costs
 
@@ -18,9 +18,9 @@ from tests.services.costs import Costs
 def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
     """Counts from here on what every store does."""
     counted = Costs()
-    write, opening, sync = SqlMetadataStore.write, FilesystemStore.open, os.fsync
+    write, opening, sync = MetadataStore.write, FilesystemStore.open, os.fsync
 
-    def counting_write(store: SqlMetadataStore) -> AbstractContextManager[SqlTransaction]:
+    def counting_write(store: MetadataStore) -> AbstractContextManager[Transaction]:
         counted.transactions += 1
         return write(store)
 
@@ -32,7 +32,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
         counted.syncs += 1
         sync(handle)
 
-    monkeypatch.setattr(SqlMetadataStore, "write", counting_write)
+    monkeypatch.setattr(MetadataStore, "write", counting_write)
     monkeypatch.setattr(FilesystemStore, "open", counting_open)
     monkeypatch.setattr(os, "fsync", counting_sync)
     return counted

@@ -6,7 +6,7 @@ import pytest
 
 from stowage.blueprints.rendering.disk_picture import draw_disk
 from stowage.blueprints.rendering.treemap import Box
-from stowage.services.metadata.usage_protocol import Amount, RepositoryUse
+from stowage.services.metadata.usage import Amount, RepositoryUse
 from stowage.services.system.disk import DiskPicture
 
 

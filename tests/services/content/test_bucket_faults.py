@@ -13,7 +13,7 @@ from stowage.services.content.bucket import PART_BYTES
 from stowage.services.content.object_store import S3Store
 from stowage.services.errors import EngineError, Internal, Unavailable
 from stowage.services.gc.collector import collect_garbage
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 from tests.faulty_bucket import Fault, FaultyBucket
@@ -45,13 +45,13 @@ def faulty_url(bucket_url: str, seaweedfs: Seaweed, faulty: FaultyBucket) -> str
 
 
 @pytest.fixture
-def store(tmp_path: Path, faulty_url: str, metadata: SqlMetadataStore) -> S3Store:
+def store(tmp_path: Path, faulty_url: str, metadata: MetadataStore) -> S3Store:
     """A store that waits for no answer longer than two seconds."""
     return open_bucket(tmp_path / "root", faulty_url, metadata, timeout=2)
 
 
 @pytest.fixture
-def write(store: S3Store, metadata: SqlMetadataStore) -> Callable[[bytes], Digest]:
+def write(store: S3Store, metadata: MetadataStore) -> Callable[[bytes], Digest]:
     """Stores a blob with its row; what an earlier attempt has left is continued."""
     with metadata.write() as tx:
         lease = tx.leases.create("test", alive=600, expires=600)
@@ -74,7 +74,7 @@ Write = Callable[[bytes], Digest]
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 def test_requests_that_are_throttled_for_a_while_are_sent_again(
-    store: S3Store, faulty: FaultyBucket, write: Write, content: bytes, metadata: SqlMetadataStore
+    store: S3Store, faulty: FaultyBucket, write: Write, content: bytes, metadata: MetadataStore
 ) -> None:
     for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
         faulty.fail(Fault(method=method, times=COUNT, status=503, code="SlowDown"))
@@ -196,7 +196,7 @@ def test_an_upload_whose_answer_is_lost_or_has_an_error_is_whole(
 
 
 def test_where_listing_is_denied_all_else_works_and_an_absent_object_is_no_absent_bucket(
-    store: S3Store, faulty: FaultyBucket, write: Write, metadata: SqlMetadataStore
+    store: S3Store, faulty: FaultyBucket, write: Write, metadata: MetadataStore
 ) -> None:
     """As Amazon answers to those who may not list: 403 for an object that does not exist."""
     faulty.fail(Fault(method="GET", target=r"list-type|[?&]uploads=", status=403, code="AccessDenied"))

@@ -21,7 +21,7 @@ from stowage.services.content.upload import UPLOAD_BYTES
 from stowage.services.errors import BlobNotFound, Internal, InvalidContent, OutOfSpace, Unavailable
 from stowage.services.gc.collector import collect_garbage
 from stowage.services.metadata.object_records import MetadataObjects
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 from tests.contracts.stores import PROJECT
@@ -32,13 +32,13 @@ SMALL = b"a small blob"
 
 
 @pytest.fixture
-def lease(metadata: SqlMetadataStore) -> str:
+def lease(metadata: MetadataStore) -> str:
     with metadata.write() as tx:
         return tx.leases.create("test", alive=600, expires=600)
 
 
 @pytest.fixture
-def store(tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore) -> S3Store:
+def store(tmp_path: Path, bucket_url: str, metadata: MetadataStore) -> S3Store:
     return open_bucket(tmp_path / "root", bucket_url, metadata)
 
 
@@ -52,12 +52,12 @@ def write(store: S3Store, lease: str, content: bytes = LARGE, key: str = "") -> 
     return digest, ingest.location
 
 
-def record(metadata: SqlMetadataStore, digest: Digest, size: int, location: str) -> None:
+def record(metadata: MetadataStore, digest: Digest, size: int, location: str) -> None:
     with metadata.write() as tx:
         tx.graph.add_blob(digest, size, 1, location)
 
 
-def put(store: S3Store, metadata: SqlMetadataStore, lease: str, content: bytes = LARGE) -> tuple[Digest, str]:
+def put(store: S3Store, metadata: MetadataStore, lease: str, content: bytes = LARGE) -> tuple[Digest, str]:
     digest, location = write(store, lease, content)
     record(metadata, digest, len(content), location)
     return digest, location
@@ -91,7 +91,7 @@ def test_a_large_blob_begins_its_upload_while_it_arrives(store: S3Store, lease: 
     assert list(store.partials()) == []
 
 
-def test_an_object_without_a_row_is_no_blob(store: S3Store, metadata: SqlMetadataStore, lease: str) -> None:
+def test_an_object_without_a_row_is_no_blob(store: S3Store, metadata: MetadataStore, lease: str) -> None:
     digest, location = write(store, lease)
     with pytest.raises(BlobNotFound):
         store.open(digest)
@@ -123,7 +123,7 @@ def test_what_broke_is_resumed_on_this_node(store: S3Store, lease: str, bucket_u
     assert objects(bucket_url, seaweedfs) == {ingest.location}
 
 
-def test_a_blob_that_begins_again_is_whole(store: S3Store, metadata: SqlMetadataStore, lease: str) -> None:
+def test_a_blob_that_begins_again_is_whole(store: S3Store, metadata: MetadataStore, lease: str) -> None:
     with store.ingest("some", lease=lease) as ingest:
         ingest.write(bytes(2 * PART_BYTES))
         ingest.restart()
@@ -133,7 +133,7 @@ def test_a_blob_that_begins_again_is_whole(store: S3Store, metadata: SqlMetadata
     assert store.read(digest) == LARGE
 
 
-def test_writers_that_have_stopped_delay_no_others(tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore, lease: str) -> None:
+def test_writers_that_have_stopped_delay_no_others(tmp_path: Path, bucket_url: str, metadata: MetadataStore, lease: str) -> None:
     store = open_bucket(tmp_path / "root", bucket_url, metadata, upload_bytes=2 * UPLOAD_BYTES)
     with store.ingest("one", lease=lease) as first, store.ingest("two", lease=lease) as second:
         first.write(LARGE)
@@ -143,7 +143,7 @@ def test_writers_that_have_stopped_delay_no_others(tmp_path: Path, bucket_url: s
         assert store.read(digest) == LARGE[::-1]
 
 
-def test_the_spool_has_a_limit(tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore, lease: str) -> None:
+def test_the_spool_has_a_limit(tmp_path: Path, bucket_url: str, metadata: MetadataStore, lease: str) -> None:
     store = open_bucket(tmp_path / "root", bucket_url, metadata, spool_bytes=100)
     with pytest.raises(OutOfSpace, match="STOWAGE_SPOOL_BYTES"), store.ingest("some", lease=lease) as ingest:
         ingest.write(bytes(101))
@@ -158,7 +158,7 @@ def test_nothing_is_written_without_a_lease(store: S3Store, bucket_url: str, sea
     assert objects(bucket_url, seaweedfs) == set()
 
 
-def test_a_reader_goes_on_where_the_blob_is_now(store: S3Store, metadata: SqlMetadataStore, lease: str) -> None:
+def test_a_reader_goes_on_where_the_blob_is_now(store: S3Store, metadata: MetadataStore, lease: str) -> None:
     digest, first = put(store, metadata, lease)
     with store.open(digest) as blob:
         begun = blob.read(100)
@@ -169,7 +169,7 @@ def test_a_reader_goes_on_where_the_blob_is_now(store: S3Store, metadata: SqlMet
     assert store.version(digest) == (second, *store.version(digest)[1:])  # type: ignore[index]
 
 
-def test_a_reader_may_go_back(store: S3Store, metadata: SqlMetadataStore, lease: str) -> None:
+def test_a_reader_may_go_back(store: S3Store, metadata: MetadataStore, lease: str) -> None:
     digest, _ = put(store, metadata, lease)
     with store.open(digest) as blob:
         assert (blob.read(PART_BYTES), blob.seek(5), blob.tell()) == (LARGE[:PART_BYTES], 5, 5)
@@ -177,7 +177,7 @@ def test_a_reader_may_go_back(store: S3Store, metadata: SqlMetadataStore, lease:
         assert blob.read() == b""
 
 
-def test_a_lost_object_is_said_to_be_lost(store: S3Store, metadata: SqlMetadataStore, lease: str, bucket_url: str) -> None:
+def test_a_lost_object_is_said_to_be_lost(store: S3Store, metadata: MetadataStore, lease: str, bucket_url: str) -> None:
     digest, location = put(store, metadata, lease, SMALL)
     with store.open(digest) as blob:
         Bucket(BucketAddress.parse(bucket_url), timeout=10).delete([location])
@@ -186,7 +186,7 @@ def test_a_lost_object_is_said_to_be_lost(store: S3Store, metadata: SqlMetadataS
     assert (store.size(digest), store.version(digest)) == (None, (location,))
 
 
-def test_doomed_objects_are_kept_as_long_as_wanted(tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore, lease: str) -> None:
+def test_doomed_objects_are_kept_as_long_as_wanted(tmp_path: Path, bucket_url: str, metadata: MetadataStore, lease: str) -> None:
     keeping = open_bucket(tmp_path / "root", bucket_url, metadata, keep_seconds=3600)
     digest, _ = put(keeping, metadata, lease, SMALL)
     with metadata.write() as tx:
@@ -198,7 +198,7 @@ def test_doomed_objects_are_kept_as_long_as_wanted(tmp_path: Path, bucket_url: s
 
 
 def test_an_object_whose_writer_lost_its_lease_is_removed(
-    store: S3Store, metadata: SqlMetadataStore, lease: str, bucket_url: str, seaweedfs: Seaweed
+    store: S3Store, metadata: MetadataStore, lease: str, bucket_url: str, seaweedfs: Seaweed
 ) -> None:
     digest, location = write(store, lease, SMALL)
     with metadata.write() as tx:
@@ -211,7 +211,7 @@ def test_an_object_whose_writer_lost_its_lease_is_removed(
 
 
 def test_unnamed_objects_and_uploads_are_found_and_removed(
-    store: S3Store, metadata: SqlMetadataStore, lease: str, bucket_url: str, seaweedfs: Seaweed
+    store: S3Store, metadata: MetadataStore, lease: str, bucket_url: str, seaweedfs: Seaweed
 ) -> None:
     _, kept = put(store, metadata, lease, SMALL)
     address = BucketAddress.parse(bucket_url)
@@ -225,7 +225,7 @@ def test_unnamed_objects_and_uploads_are_found_and_removed(
 
 
 def test_a_bucket_that_may_not_be_listed_works_and_says_what_was_not_looked_at(
-    tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore, lease: str, seaweedfs: Seaweed, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bucket_url: str, metadata: MetadataStore, lease: str, seaweedfs: Seaweed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in seaweedfs.environ(UNLISTED).items():
         monkeypatch.setenv(name, value)
@@ -237,7 +237,7 @@ def test_a_bucket_that_may_not_be_listed_works_and_says_what_was_not_looked_at(
     assert "denies access (AccessDenied)" in sentence
 
 
-def test_a_missing_bucket_is_not_created(tmp_path: Path, seaweedfs: Seaweed, metadata: SqlMetadataStore, bucket_url: str) -> None:
+def test_a_missing_bucket_is_not_created(tmp_path: Path, seaweedfs: Seaweed, metadata: MetadataStore, bucket_url: str) -> None:
     store = open_bucket(tmp_path / "root", seaweedfs.url("absent-bucket"), metadata)
     for attempt in (store.mark, store.check):
         with pytest.raises(Internal, match="the bucket absent-bucket does not exist"):
@@ -268,7 +268,7 @@ def test_wrong_credentials_are_said_without_showing_them(
 
 
 def test_a_server_that_is_gone_is_unavailable_and_then_used_again(
-    tmp_path: Path, own_seaweedfs: Seaweed, metadata: SqlMetadataStore, lease: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_seaweedfs: Seaweed, metadata: MetadataStore, lease: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in own_seaweedfs.environ().items():
         monkeypatch.setenv(name, value)
@@ -358,7 +358,7 @@ STEPS = [
 @pytest.mark.parametrize("size", [100, 3 * PART_BYTES], ids=["small", "large"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_writer_that_is_killed_loses_nothing_recorded_and_leaves_nothing_else(
-    step: str, size: int, tmp_path: Path, bucket_url: str, database_url: str, metadata: SqlMetadataStore, lease: str, seaweedfs: Seaweed
+    step: str, size: int, tmp_path: Path, bucket_url: str, database_url: str, metadata: MetadataStore, lease: str, seaweedfs: Seaweed
 ) -> None:
     arguments = [str(tmp_path / "root"), bucket_url, database_url, lease, step, str(size)]
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=PROJECT, check=False)
@@ -376,7 +376,7 @@ def test_a_writer_that_is_killed_loses_nothing_recorded_and_leaves_nothing_else(
     assert dict(store.blobs()) == ({digest: size} if step == "after" else {})
 
 
-def test_records_are_committed_reads(metadata: SqlMetadataStore, lease: str) -> None:
+def test_records_are_committed_reads(metadata: MetadataStore, lease: str) -> None:
     records = MetadataObjects(metadata)
     records.intend(lease, ["one"])
     assert (records.named(["one", "two"]), records.locations([Digest.of(b"a")]), list(records.blobs())) == ({"one"}, {}, [])

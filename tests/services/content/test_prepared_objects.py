@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stowage.services.gc.leases import hold
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 
@@ -13,7 +13,7 @@ CONTENT = b"a small blob"
 
 
 def test_what_a_lease_prepares_needs_no_other_intent_and_goes_with_the_lease(
-    tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore
+    tmp_path: Path, bucket_url: str, metadata: MetadataStore
 ) -> None:
     store = open_bucket(tmp_path / "root", bucket_url, metadata)
     digest, unused = Digest.of(CONTENT), Digest.of(b"never written")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
@@ -16,7 +16,7 @@ from stowage.services.errors import Internal
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, collect_garbage, sweep
 from stowage.services.gc.leases import hold
 from stowage.services.intake.ingest import store_bytes
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.oci.digest import Digest
 from tests.builders import Layout, make_layer, partial_layout, put_image, simple_layout
 from tests.engines import ON_EVERY_DATABASE
@@ -144,16 +144,18 @@ def test_a_skipped_layer_leaves_no_manifest_that_lacks_a_blob(engine: Engine) ->
     assert all_manifests(engine.metadata)[target].content_size == facts.content_size
 
 
-class Interrupting(SqlMetadataStore):
+class Interrupting(MetadataStore):
     """A metadata store that lets somebody else act just before a sweep's removing transaction."""
 
     def __init__(self, url: str, act: Callable[[], object]) -> None:
         super().__init__(url, event_history=4096)
         self._act = act
 
-    def write(self) -> AbstractContextManager[SqlTransaction]:
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
         self._act()
-        return super().write()
+        with super().write() as tx:
+            yield tx
 
 
 def test_a_writer_that_leases_between_mark_and_sweep_keeps_its_blobs(engine: Engine, database_url: str) -> None:

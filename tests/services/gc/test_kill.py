@@ -68,7 +68,7 @@ def _clear(engine: Engine) -> None:
     """With every name gone and every lease abandoned, one collection leaves no row."""
     with engine.metadata.write() as tx:
         for statement in ("UPDATE lease SET alive_until = 0", "DELETE FROM image"):
-            tx.graph._connection.execute(text(statement))  # type: ignore[attr-defined]
+            tx.graph._connection.execute(text(statement))
     collect_garbage(engine.metadata, engine.content)
     with engine.metadata.read() as tx:
         assert tx.graph.all_blobs() == {}

@@ -21,7 +21,7 @@ from stowage.services.images.load import load_image as stream_load
 from stowage.services.images.save import save_images
 from stowage.services.metadata import upkeep
 from stowage.services.metadata.effects import Change, Effects, find_effects
-from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.graph import Graph
 from stowage.services.metadata.records import Kind, ManifestDocument, Selection
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -82,14 +82,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many manifests, and links out of them, were given to be recorded at once."""
     sizes: list[int] = []
-    add = SqlGraph.add_manifests
+    add = Graph.add_manifests
 
-    def counting(graph: SqlGraph, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
+    def counting(graph: Graph, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
         given = list(manifests)
         sizes.append(sum(1 + len(document.edges) for document, _ in given))
         add(graph, given)
 
-    monkeypatch.setattr(SqlGraph, "add_manifests", counting)
+    monkeypatch.setattr(Graph, "add_manifests", counting)
     return sizes
 
 

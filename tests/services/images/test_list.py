@@ -14,8 +14,8 @@ from stowage.services.images import list as list_
 from stowage.services.images.delete import delete_image
 from stowage.services.images.list import UNKNOWN, ListedImage, list_images
 from stowage.services.images.tag import tag_image
-from stowage.services.metadata.protocol import Transaction
 from stowage.services.metadata.records import ManifestFacts
+from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import read_manifests
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference

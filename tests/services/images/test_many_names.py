@@ -17,9 +17,9 @@ from stowage.services.images.prune import prune_images
 from stowage.services.images.save import save_images
 from stowage.services.images.tag import tag_image
 from stowage.services.metadata.facts import to_record
-from stowage.services.metadata.graph import SqlGraph
-from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.graph import Graph
 from stowage.services.metadata.records import ImageRecord
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
@@ -40,18 +40,18 @@ FEW = 5
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the records that are read, and the manifests that are asked for."""
     counter: Counter[str] = Counter()
-    manifests = SqlGraph.manifests
+    manifests = Graph.manifests
 
     def count_record(row: Sequence[Any]) -> ImageRecord:
         counter["records"] += 1
         return to_record(row)
 
-    def count_manifests(graph: SqlGraph, digests: set[Digest]) -> object:
+    def count_manifests(graph: Graph, digests: set[Digest]) -> object:
         counter["manifests"] += 1
         return manifests(graph, digests)
 
     monkeypatch.setattr("stowage.services.metadata.images.to_record", count_record)
-    monkeypatch.setattr(SqlGraph, "manifests", count_manifests)
+    monkeypatch.setattr(Graph, "manifests", count_manifests)
     return counter
 
 

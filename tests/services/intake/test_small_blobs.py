@@ -86,7 +86,7 @@ def test_rows_that_cannot_be_written_leave_files_that_a_collection_removes(engin
     def full(*_: object) -> None:
         raise OutOfSpace("no space left on device")
 
-    monkeypatch.setattr("stowage.services.metadata.graph.SqlGraph.add_blobs", full)
+    monkeypatch.setattr("stowage.services.metadata.graph.Graph.add_blobs", full)
     with pytest.raises(OutOfSpace), hold(engine.metadata, engine.content, "test") as lease:
         add_all(engine, lease)
     monkeypatch.setattr("stowage.services.gc.collector.ORPHAN_GRACE_SECONDS", -1)

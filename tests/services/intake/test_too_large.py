@@ -10,7 +10,7 @@ from stowage.services.content.bucket import PART_BYTES
 from stowage.services.errors import OutOfSpace
 from stowage.services.gc.leases import hold
 from stowage.services.intake.ingest import store_blob
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 from tests.engines import real_engine
@@ -25,7 +25,7 @@ from tests.engines import real_engine
 )
 @pytest.mark.parametrize("is_named", [True, False], ids=["named", "unnamed"])
 def test_a_blob_that_can_never_be_stored_is_refused_before_anything_of_it_is_read(
-    tmp_path: Path, bucket_url: str, metadata: SqlMetadataStore, size: int, message: str, *, is_named: bool
+    tmp_path: Path, bucket_url: str, metadata: MetadataStore, size: int, message: str, *, is_named: bool
 ) -> None:
     spool_bytes = 1 << 40 if size > 10_000 * PART_BYTES else 1_000_000
     engine = real_engine(metadata, open_bucket(tmp_path / "root", bucket_url, metadata, spool_bytes=spool_bytes), tmp_path / "transfers")

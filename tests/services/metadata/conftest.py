@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.engines import metadata_store
 from tests.ports import free_port
 from tests.postgresql import Cluster, Database, running_cluster
@@ -34,6 +34,6 @@ def url(cluster: Cluster, shared: Database) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[SqlMetadataStore]:
+def store(url: str) -> Iterator[MetadataStore]:
     with closing(metadata_store(url, timeout=TIMEOUT)) as opened:
         yield opened

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stowage.services.metadata.store import SqlTransaction
+from stowage.services.metadata.store import Transaction
 
 INSTRUCTIONS = 100
 """Instructions of SQLite's virtual machine that are counted as one step."""
 
 
-def steps(tx: SqlTransaction, act: Callable[[], object]) -> int:
+def steps(tx: Transaction, act: Callable[[], object]) -> int:
     """How much SQLite does for an act."""
     counted = 0
 

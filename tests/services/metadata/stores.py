@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from stowage.services.errors import Unavailable
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import MetadataStore, Transaction
 from tests.postgresql import Cluster
 from tests.rows import add_blobs, digest
 
@@ -16,12 +16,12 @@ TIMEOUT = 3
 A, B = digest("a"), digest("b")
 
 
-def add(store: SqlMetadataStore, label: str) -> None:
+def add(store: MetadataStore, label: str) -> None:
     with store.write() as tx:
         add_blobs(tx, [label])
 
 
-def add_in_the_end(store: SqlMetadataStore, label: str, *, tries: int) -> None:
+def add_in_the_end(store: MetadataStore, label: str, *, tries: int) -> None:
     for _ in range(tries):
         with suppress(Unavailable):
             add(store, label)
@@ -29,12 +29,12 @@ def add_in_the_end(store: SqlMetadataStore, label: str, *, tries: int) -> None:
     pytest.fail("the writer was held up without bound")
 
 
-def blobs(store: SqlMetadataStore) -> set[object]:
+def blobs(store: MetadataStore) -> set[object]:
     with store.read() as tx:
         return set(tx.graph.all_blobs())
 
 
-def execute(tx: SqlTransaction, statement: str) -> None:
+def execute(tx: Transaction, statement: str) -> None:
     tx.graph._connection.execute(text(statement))
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine as Database
 
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.rows import add_blobs, digest
 
 
-def test_a_statement_is_the_same_for_any_number_of_values(store: SqlMetadataStore) -> None:
+def test_a_statement_is_the_same_for_any_number_of_values(store: MetadataStore) -> None:
     with store.write() as tx:
         add_blobs(tx, ["a", "b"])
     statements: list[str] = []

@@ -8,7 +8,7 @@ import pytest
 
 from stowage.services.errors import Unavailable
 from stowage.services.metadata.clock import ServerClock
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 
 HOUR = 3_600_000_000_000
 SECOND = 1_000_000_000
@@ -36,7 +36,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return now
 
 
-def test_the_time_is_that_of_postgresql_whatever_the_machine_says(store: SqlMetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_is_that_of_postgresql_whatever_the_machine_says(store: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
     right = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: right - HOUR)
     assert abs(store.clock() - right) < HOUR / 2

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from stowage.services.metadata import labels
-from stowage.services.metadata.store import SqlMetadataStore, SqlTransaction
+from stowage.services.metadata.store import MetadataStore, Transaction
 from stowage.services.oci import mediatypes
 from tests.rows import add_blobs, add_image, add_index, descriptor, digest, image_facts
 from tests.services.metadata.steps import steps
@@ -21,7 +21,7 @@ def manifests(indexes: int) -> list[str]:
     return [f"manifest {number} of {indexes}" for number in range(500)]
 
 
-def add_common(store: SqlMetadataStore, indexes: int) -> None:
+def add_common(store: MetadataStore, indexes: int) -> None:
     """An index of hundreds of manifests, of which one is present, that this many others list."""
     present, late, *_ = manifests(indexes)
     with store.write() as tx:
@@ -35,30 +35,30 @@ def add_common(store: SqlMetadataStore, indexes: int) -> None:
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> SqlMetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     for indexes in (FEW, MANY):
         add_common(metadata, indexes)
     return metadata
 
 
-def add_manifest(tx: SqlTransaction, indexes: int) -> None:
+def add_manifest(tx: Transaction, indexes: int) -> None:
     tx.graph.add_manifest(image_facts(manifests(indexes)[1], ["layer"]), b"{}")
 
 
-def remove_manifest(tx: SqlTransaction, indexes: int) -> None:
+def remove_manifest(tx: Transaction, indexes: int) -> None:
     tx.graph.remove([digest(manifests(indexes)[0])])
 
 
-def name_index(tx: SqlTransaction, indexes: int) -> None:
+def name_index(tx: Transaction, indexes: int) -> None:
     tx.images.put(f"new:{indexes}", descriptor(f"index 0 of {indexes}", mediatypes.OCI_INDEX), 1)
 
 
-def sweep(tx: SqlTransaction, indexes: int) -> None:
+def sweep(tx: Transaction, indexes: int) -> None:
     tx.graph.rooted(map(digest, manifests(indexes)))
 
 
 @pytest.mark.parametrize("change", [add_manifest, remove_manifest, name_index, sweep])
-def test_a_change_below_many_indexes(store: SqlMetadataStore, change: Callable[[SqlTransaction, int], None]) -> None:
+def test_a_change_below_many_indexes(store: MetadataStore, change: Callable[[Transaction, int], None]) -> None:
     def cost(indexes: int) -> int:
         with store.write() as tx:
             return steps(tx, lambda: change(tx, indexes)) + steps(tx, tx.targets.bytes)
@@ -81,20 +81,20 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return keys
 
 
-def test_the_labels_below_many_indexes_are_read_once(store: SqlMetadataStore, hashed: list[str]) -> None:
+def test_the_labels_below_many_indexes_are_read_once(store: MetadataStore, hashed: list[str]) -> None:
     with store.write() as tx:
         add_manifest(tx, MANY)
     assert len(hashed) <= 8
 
 
-def test_the_labels_of_a_manifest_that_an_index_lists_many_times_are_read_once(metadata: SqlMetadataStore, hashed: list[str]) -> None:
+def test_the_labels_of_a_manifest_that_an_index_lists_many_times_are_read_once(metadata: MetadataStore, hashed: list[str]) -> None:
     with metadata.write() as tx:
         add_image(tx, "image", ["layer"])
         add_index(tx, "index", ["image"] * 50, name="docker.io/library/index:1")
     assert len(hashed) <= 4
 
 
-def test_of_more_labels_than_are_found_by_their_hash_none_is_hashed(metadata: SqlMetadataStore, hashed: list[str]) -> None:
+def test_of_more_labels_than_are_found_by_their_hash_none_is_hashed(metadata: MetadataStore, hashed: list[str]) -> None:
     many = {str(number): "" for number in range(257)}
     with metadata.write() as tx:
         add_blobs(tx, ["image", "image.config"])
@@ -103,7 +103,7 @@ def test_of_more_labels_than_are_found_by_their_hash_none_is_hashed(metadata: Sq
     assert hashed == []
 
 
-def test_many_names_are_deleted_together(metadata: SqlMetadataStore) -> None:
+def test_many_names_are_deleted_together(metadata: MetadataStore) -> None:
     names = [f"docker.io/library/name{number}:1" for number in range(400)]
     with metadata.write() as tx:
         add_image(tx, "image", ["layer"])

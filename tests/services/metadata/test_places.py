@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from stowage.services.errors import EngineError, Internal, Unavailable
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.engines import metadata_store
 from tests.postgresql import Cluster
 from tests.services.metadata.stores import TIMEOUT, A, B, add, blobs
@@ -64,7 +64,7 @@ class TestPlaces:
         cluster.drop_database("elsewhere")
 
     def test_places_that_come_at_once_are_not_both_admitted(self, url: str) -> None:
-        def come(number: int) -> SqlMetadataStore | None:
+        def come(number: int) -> MetadataStore | None:
             store = metadata_store(url, place=str(number))
             with suppress(EngineError):
                 store.store_id()

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError
 from stowage.services.errors import Internal, Unavailable
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.reach import UNROOTED
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.engines import metadata_store
 from tests.postgresql import Cluster
 from tests.rows import add_blobs
@@ -54,7 +54,7 @@ def writing_child(url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 class TestIsolation:
-    def test_a_writer_waits_for_another_and_sees_its_rows(self, store: SqlMetadataStore, url: str) -> None:
+    def test_a_writer_waits_for_another_and_sees_its_rows(self, store: MetadataStore, url: str) -> None:
         """A lock and a read in one statement would see the rows of before the wait."""
         other = metadata_store(url)
         began = threading.Event()
@@ -78,7 +78,7 @@ class TestIsolation:
                 pass
             assert blobs(hasty) == set()
 
-    def test_a_thread_that_waits_too_long_for_the_gate_is_told_so(self, store: SqlMetadataStore) -> None:
+    def test_a_thread_that_waits_too_long_for_the_gate_is_told_so(self, store: MetadataStore) -> None:
         with ThreadPoolExecutor() as pool, store.write() as tx:
             waiting = pool.submit(add, store, "a")
             for _ in range(2):
@@ -86,7 +86,7 @@ class TestIsolation:
             with pytest.raises(Unavailable, match="the database is busy: try again"):
                 waiting.result()
 
-    def test_a_reader_sees_one_state_and_changes_nothing(self, store: SqlMetadataStore) -> None:
+    def test_a_reader_sees_one_state_and_changes_nothing(self, store: MetadataStore) -> None:
         with store.read() as tx:
             assert tx.graph.all_blobs() == {}
             add(store, "a")
@@ -94,12 +94,12 @@ class TestIsolation:
         with pytest.raises(Unavailable, match="the database is read-only"), store.read() as tx:
             add_blobs(tx, ["b"])
 
-    def test_more_readers_than_connections_take_turns(self, store: SqlMetadataStore) -> None:
+    def test_more_readers_than_connections_take_turns(self, store: MetadataStore) -> None:
         add(store, "a")
         with ThreadPoolExecutor(30) as pool:
             assert all(found == {A} for found in pool.map(lambda _: blobs(store), range(300)))
 
-    def test_a_transaction_that_goes_on_after_an_error_is_no_success(self, store: SqlMetadataStore) -> None:
+    def test_a_transaction_that_goes_on_after_an_error_is_no_success(self, store: MetadataStore) -> None:
         def write() -> None:
             with store.write() as tx:
                 add_blobs(tx, ["a"])
@@ -110,7 +110,7 @@ class TestIsolation:
             write()
         assert blobs(store) == set()
 
-    def test_leases_are_timed_after_the_wait_for_the_lock(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+    def test_leases_are_timed_after_the_wait_for_the_lock(self, store: MetadataStore, cluster: Cluster) -> None:
         with store.write() as tx:
             execute(tx, "SELECT pg_sleep(2)")
             lease = tx.leases.create("a", alive=60, expires=60)
@@ -120,14 +120,14 @@ class TestIsolation:
 
 
 class TestBounds:
-    def test_a_stopped_client_holds_up_others_for_a_third_of_the_timeout(self, store: SqlMetadataStore, url: str) -> None:
+    def test_a_stopped_client_holds_up_others_for_a_third_of_the_timeout(self, store: MetadataStore, url: str) -> None:
         with writing_child(url) as child:
             child.send_signal(signal.SIGSTOP)
             add(store, "a")
         assert blobs(store) == {A}
 
     @pytest.mark.parametrize("tcp", [pytest.param(True, id="tcp"), pytest.param(False, id="unix")])
-    def test_one_that_does_not_read_a_long_answer_is_ended(self, store: SqlMetadataStore, cluster: Cluster, *, tcp: bool) -> None:
+    def test_one_that_does_not_read_a_long_answer_is_ended(self, store: MetadataStore, cluster: Cluster, *, tcp: bool) -> None:
         with writing_child(cluster.url("stowage", tcp=tcp)) as child:
             assert child.stdin is not None
             child.stdin.write("SELECT pg_sleep(1), repeat('x', 30000000)\n")
@@ -138,7 +138,7 @@ class TestBounds:
             add_in_the_end(store, "a", tries=4)
         assert blobs(store) == {A}
 
-    def test_a_stopped_server_process_is_given_up(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+    def test_a_stopped_server_process_is_given_up(self, store: MetadataStore, cluster: Cluster) -> None:
         stopped: list[int] = []
 
         def write() -> None:
@@ -161,7 +161,7 @@ class TestBounds:
         assert blobs(store) == {B}
 
     def test_a_stopped_server_process_that_holds_up_changes_is_named_and_may_be_killed(
-        self, store: SqlMetadataStore, url: str, cluster: Cluster, caplog: pytest.LogCaptureFixture
+        self, store: MetadataStore, url: str, cluster: Cluster, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Nothing else ends it, since it does not even notice that it should end."""
         add(store, "a")
@@ -178,12 +178,12 @@ class TestBounds:
             add_in_the_end(store, "b", tries=40)
         assert blobs(store) == {A, B}
 
-    def test_a_statement_that_takes_too_long_is_cancelled(self, store: SqlMetadataStore) -> None:
+    def test_a_statement_that_takes_too_long_is_cancelled(self, store: MetadataStore) -> None:
         with pytest.raises(Unavailable, match="the database is busy"), store.read() as tx:
             execute(tx, f"SELECT pg_sleep({10 * TIMEOUT})")
         add(store, "a")
 
-    def test_a_write_transaction_has_a_deadline_as_a_whole(self, store: SqlMetadataStore) -> None:
+    def test_a_write_transaction_has_a_deadline_as_a_whole(self, store: MetadataStore) -> None:
         def write() -> None:
             with store.write() as tx:
                 for _ in range(10):
@@ -195,7 +195,7 @@ class TestBounds:
 
 
 class TestLostConnections:
-    def test_connections_lost_while_idle_are_not_noticed(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+    def test_connections_lost_while_idle_are_not_noticed(self, store: MetadataStore, cluster: Cluster) -> None:
         add(store, "a")
         terminate(cluster)
         assert blobs(store) == {A}
@@ -205,7 +205,7 @@ class TestLostConnections:
         terminate(cluster)
         assert store.state("a:1") == ()
 
-    def test_a_query_of_a_server_that_has_stopped_is_unavailable(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+    def test_a_query_of_a_server_that_has_stopped_is_unavailable(self, store: MetadataStore, cluster: Cluster) -> None:
         add(store, "a")
         cluster.stop()
         try:
@@ -215,7 +215,7 @@ class TestLostConnections:
             cluster.start()
         assert store.state("a:1") == ()
 
-    def test_a_connection_lost_in_a_transaction_undoes_it(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+    def test_a_connection_lost_in_a_transaction_undoes_it(self, store: MetadataStore, cluster: Cluster) -> None:
         def write() -> None:
             with store.write() as tx:
                 add_blobs(tx, ["a"])
@@ -226,7 +226,7 @@ class TestLostConnections:
             write()
         assert blobs(store) == set()
 
-    def test_a_server_that_stops_and_starts_again(self, store: SqlMetadataStore, cluster: Cluster) -> None:
+    def test_a_server_that_stops_and_starts_again(self, store: MetadataStore, cluster: Cluster) -> None:
         add(store, "a")
         cluster.stop()
         try:

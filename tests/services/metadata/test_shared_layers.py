@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, digest, image_facts
 from tests.services.metadata.steps import steps
 
@@ -12,7 +12,7 @@ SHARED, INDEXES = digest("shared"), 300
 
 
 @pytest.fixture
-def store(metadata: SqlMetadataStore) -> SqlMetadataStore:
+def store(metadata: MetadataStore) -> MetadataStore:
     """A layer of hundreds of images, each named by its index, and one of a single such image."""
     with metadata.write() as tx:
         add_image(tx, "first", ["shared"])
@@ -26,7 +26,7 @@ def store(metadata: SqlMetadataStore) -> SqlMetadataStore:
     return metadata
 
 
-def test_the_sweep_looks_for_one_image_that_keeps_it(store: SqlMetadataStore) -> None:
+def test_the_sweep_looks_for_one_image_that_keeps_it(store: MetadataStore) -> None:
     with store.read() as tx:
         assert tx.graph.rooted([SHARED]) == {SHARED}
         few = steps(tx, lambda: tx.graph.rooted([digest("own")]))
@@ -34,7 +34,7 @@ def test_the_sweep_looks_for_one_image_that_keeps_it(store: SqlMetadataStore) ->
     assert many <= few + 5
 
 
-def test_its_repair_counts_nothing_again(store: SqlMetadataStore) -> None:
+def test_its_repair_counts_nothing_again(store: MetadataStore) -> None:
     with store.write() as tx:
         tx.graph.mark(SHARED, "has no file")
         tx.graph.mark(digest("own"), "has no file")

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from stowage.services.errors import EngineError, Internal, OutOfSpace
 from stowage.services.metadata.database import open_engine, transaction
 from stowage.services.metadata.records import Selection
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.engines import ON_EVERY_DATABASE, metadata_store
 from tests.rows import add_blobs, add_image, add_index, digest
 
@@ -53,7 +53,7 @@ def test_the_log_has_its_room_before_the_disk_is_full(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_write_holds_the_lock_from_its_beginning(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+def test_a_write_holds_the_lock_from_its_beginning(metadata: MetadataStore, tmp_path: Path) -> None:
     rival = sqlite3.connect(tmp_path / "root/stowage.db", timeout=0)
     with metadata.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
         rival.execute("BEGIN IMMEDIATE")
@@ -62,7 +62,7 @@ def test_a_write_holds_the_lock_from_its_beginning(metadata: SqlMetadataStore, t
     rival.close()
 
 
-def test_a_full_disk_is_told_as_such_and_leaves_the_store_as_it_was(tmp_path: Path, metadata: SqlMetadataStore) -> None:
+def test_a_full_disk_is_told_as_such_and_leaves_the_store_as_it_was(tmp_path: Path, metadata: MetadataStore) -> None:
     with metadata.write() as tx:
         add_blobs(tx, ["before"])
     engine = open_engine(f"sqlite:///{tmp_path}/root/stowage.db")
@@ -99,7 +99,7 @@ def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
 
 @ON_EVERY_DATABASE
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_forked_child_has_connections_of_its_own(metadata: SqlMetadataStore) -> None:
+def test_a_forked_child_has_connections_of_its_own(metadata: MetadataStore) -> None:
     with metadata.write() as tx:
         add_blobs(tx, ["parent"])
         child = os.fork()
@@ -110,7 +110,7 @@ def test_a_forked_child_has_connections_of_its_own(metadata: SqlMetadataStore) -
         assert tx.graph.present([digest("parent")])
 
 
-def _read_in_child(metadata: SqlMetadataStore) -> int:
+def _read_in_child(metadata: MetadataStore) -> int:
     """0 when the child sees the committed state, not that of the transaction it was forked in."""
     with suppress(EngineError), metadata.read() as tx:
         return len(tx.graph.all_blobs())
@@ -119,7 +119,7 @@ def _read_in_child(metadata: SqlMetadataStore) -> int:
 
 @ON_EVERY_DATABASE
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_child_of_a_closed_store_starts_with_what_its_parent_compiled(metadata: SqlMetadataStore) -> None:
+def test_a_child_of_a_closed_store_starts_with_what_its_parent_compiled(metadata: MetadataStore) -> None:
     with metadata.write() as tx:
         add_blobs(tx, ["parent"])
     assert _read_in_child(metadata) == 1
@@ -132,7 +132,7 @@ def test_a_child_of_a_closed_store_starts_with_what_its_parent_compiled(metadata
         assert tx.graph.present([digest("parent")])
 
 
-def test_a_closed_store_has_no_file_open(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+def test_a_closed_store_has_no_file_open(metadata: MetadataStore, tmp_path: Path) -> None:
     metadata.store_id()
     assert _open_files(tmp_path)
     metadata.close()
@@ -144,7 +144,7 @@ def _open_files(folder: Path) -> list[str]:
     return [path for path in links if path.startswith(str(folder))]
 
 
-def test_a_change_may_affect_more_targets_than_a_statement_has_parameters(metadata: SqlMetadataStore) -> None:
+def test_a_change_may_affect_more_targets_than_a_statement_has_parameters(metadata: MetadataStore) -> None:
     names = [f"a:{number}" for number in range(1100)]
     with metadata.write() as tx:
         for name in names:
@@ -164,7 +164,7 @@ def test_a_change_may_affect_more_targets_than_a_statement_has_parameters(metada
     assert metadata.problems() == []
 
 
-def test_the_size_of_the_database_has_the_log(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+def test_the_size_of_the_database_has_the_log(metadata: MetadataStore, tmp_path: Path) -> None:
     for number in range(100):
         with metadata.write() as tx:
             add_image(tx, f"image {number}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stowage.services.errors import Unavailable
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.engines import metadata_store
 from tests.rows import add_blobs, digest
 
@@ -46,7 +46,7 @@ def busy_process(url: str) -> Iterator[list[None]]:
         reading.join()
 
 
-def test_a_writer_waits_for_few_transactions_of_a_process_that_has_many(database_url: str, metadata: SqlMetadataStore) -> None:
+def test_a_writer_waits_for_few_transactions_of_a_process_that_has_many(database_url: str, metadata: MetadataStore) -> None:
     waited = []
     with busy_process(database_url) as done:
         for _ in range(20):
@@ -56,7 +56,7 @@ def test_a_writer_waits_for_few_transactions_of_a_process_that_has_many(database
     assert max(waited) <= 4
 
 
-def test_a_writer_waits_for_few_transactions_of_a_thread_that_has_many(metadata: SqlMetadataStore) -> None:
+def test_a_writer_waits_for_few_transactions_of_a_thread_that_has_many(metadata: MetadataStore) -> None:
     done = 0
     over = threading.Event()
 
@@ -79,7 +79,7 @@ def test_a_writer_waits_for_few_transactions_of_a_thread_that_has_many(metadata:
     assert max(waited) <= 4
 
 
-def test_a_writer_that_waits_too_long_gives_up_and_leaves_its_turn_to_others(database_url: str, metadata: SqlMetadataStore) -> None:
+def test_a_writer_that_waits_too_long_gives_up_and_leaves_its_turn_to_others(database_url: str, metadata: MetadataStore) -> None:
     impatient = metadata_store(database_url, timeout=0)
     with metadata.write() as tx:
         add_blobs(tx, ["a"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from tests.engines import metadata_store
 from tests.rows import add_blobs
 
@@ -30,7 +30,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def change(store: SqlMetadataStore, blob: str = "a") -> None:
+def change(store: MetadataStore, blob: str = "a") -> None:
     with store.write() as tx:
         add_blobs(tx, [blob])
 
@@ -41,7 +41,7 @@ def change_and_die(url: str, blob: str, *, when: str) -> None:
     assert ended.returncode == -signal.SIGKILL
 
 
-def test_reading_leaves_the_version_as_it_is(metadata: SqlMetadataStore) -> None:
+def test_reading_leaves_the_version_as_it_is(metadata: MetadataStore) -> None:
     change(metadata)
     version = metadata.version()
     with metadata.read() as tx:
@@ -50,7 +50,7 @@ def test_reading_leaves_the_version_as_it_is(metadata: SqlMetadataStore) -> None
     assert metadata.version() is version is not None
 
 
-def test_a_change_that_is_rolled_back_leaves_the_version_as_it_is(metadata: SqlMetadataStore) -> None:
+def test_a_change_that_is_rolled_back_leaves_the_version_as_it_is(metadata: MetadataStore) -> None:
     version = metadata.version()
     with suppress(InterruptedError), metadata.write() as tx:
         add_blobs(tx, ["a"])
@@ -58,7 +58,7 @@ def test_a_change_that_is_rolled_back_leaves_the_version_as_it_is(metadata: SqlM
     assert metadata.version() is version
 
 
-def test_every_commit_of_this_process_changes_the_version(metadata: SqlMetadataStore) -> None:
+def test_every_commit_of_this_process_changes_the_version(metadata: MetadataStore) -> None:
     versions = [metadata.version()]
     for blob in "abc":
         change(metadata, blob)
@@ -66,7 +66,7 @@ def test_every_commit_of_this_process_changes_the_version(metadata: SqlMetadataS
     assert len(set(versions)) == 4
 
 
-def test_the_version_changes_with_the_commit_and_not_before(metadata: SqlMetadataStore) -> None:
+def test_the_version_changes_with_the_commit_and_not_before(metadata: MetadataStore) -> None:
     version = metadata.version()
     with metadata.write() as tx:
         add_blobs(tx, ["a"])
@@ -75,7 +75,7 @@ def test_the_version_changes_with_the_commit_and_not_before(metadata: SqlMetadat
 
 
 @pytest.mark.parametrize("when", ["after", "before"])
-def test_a_process_that_is_killed_changes_the_version_if_it_has_committed(metadata: SqlMetadataStore, database_url: str, when: str) -> None:
+def test_a_process_that_is_killed_changes_the_version_if_it_has_committed(metadata: MetadataStore, database_url: str, when: str) -> None:
     change(metadata)
     version = metadata.version()
     change_and_die(database_url, "b", when=when)
@@ -84,7 +84,7 @@ def test_a_process_that_is_killed_changes_the_version_if_it_has_committed(metada
     assert metadata.version() is not version
 
 
-def test_a_commit_after_the_log_was_started_over_changes_the_version(metadata: SqlMetadataStore, database_url: str) -> None:
+def test_a_commit_after_the_log_was_started_over_changes_the_version(metadata: MetadataStore, database_url: str) -> None:
     """A checkpoint lets the next writer begin the log again, so the log may have as many frames as before."""
     change(metadata)
     for blob in "bcd":
@@ -95,7 +95,7 @@ def test_a_commit_after_the_log_was_started_over_changes_the_version(metadata: S
         assert metadata.version() is not version
 
 
-def test_another_connection_never_has_the_version_of_the_last_one(metadata: SqlMetadataStore) -> None:
+def test_another_connection_never_has_the_version_of_the_last_one(metadata: MetadataStore) -> None:
     """Both count from the same number."""
     version = metadata.version()
     metadata.close()
@@ -103,7 +103,7 @@ def test_another_connection_never_has_the_version_of_the_last_one(metadata: SqlM
     assert metadata.version() is not version
 
 
-def test_a_store_that_was_closed_has_no_connection(metadata: SqlMetadataStore, database_url: str) -> None:
+def test_a_store_that_was_closed_has_no_connection(metadata: MetadataStore, database_url: str) -> None:
     """The last connection that is closed removes the log."""
     change(metadata)
     metadata.version()
@@ -124,7 +124,7 @@ def in_child(act: Callable[[], bool]) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def test_a_child_has_a_connection_of_its_own(metadata: SqlMetadataStore, database_url: str) -> None:
+def test_a_child_has_a_connection_of_its_own(metadata: MetadataStore, database_url: str) -> None:
     change(metadata)
     version = metadata.version()
 

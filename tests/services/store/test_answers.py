@@ -17,7 +17,7 @@ from stowage.services.images.history import read_history
 from stowage.services.images.inspect import inspect_image
 from stowage.services.images.tag import tag_image
 from stowage.services.kept import Kept
-from stowage.services.metadata.protocol import Transaction
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from stowage.services.store import answers

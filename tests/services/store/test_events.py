@@ -19,7 +19,7 @@ from stowage.services.images.pull import pull_image
 from stowage.services.images.push import push_image
 from stowage.services.images.save import save_images
 from stowage.services.images.tag import tag_image
-from stowage.services.metadata.graph import SqlGraph
+from stowage.services.metadata.graph import Graph
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
@@ -172,15 +172,15 @@ def test_labels_of_many_images_are_read_a_few_at_a_time(engine: Engine, monkeypa
     for number in range(5):
         layout.tag(layout.image([], config={"Labels": {"n": str(number)}}), f"docker.io/library/many:{number}")
     read: list[int] = []
-    listed = SqlGraph.listed
+    listed = Graph.listed
 
-    def count(graph: SqlGraph, targets: Iterable[Digest]) -> object:
+    def count(graph: Graph, targets: Iterable[Digest]) -> object:
         targets = list(targets)
         read.append(len(targets))
         return listed(graph, targets)
 
     monkeypatch.setattr(events, "_TARGETS", 2)
-    monkeypatch.setattr(SqlGraph, "listed", count)
+    monkeypatch.setattr(Graph, "listed", count)
     assert list(load_image(engine, io.BytesIO(layout.to_tar())))
     assert read == [2, 2, 1]
     assert [attributes["n"] for action, _, attributes in told(engine) if action == "load"] == list("01234")

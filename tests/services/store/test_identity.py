@@ -10,7 +10,7 @@ import pytest
 
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
-from stowage.services.metadata.store import SqlMetadataStore, upgrade
+from stowage.services.metadata.store import MetadataStore, upgrade
 from stowage.services.oci.digest import Digest
 from stowage.services.store.identity import is_one_store
 from tests.builders import Layout, make_layer, put_image
@@ -18,7 +18,7 @@ from tests.engines import PLATFORM, metadata_store
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[SqlMetadataStore]:
+def other(tmp_path: Path) -> Iterator[MetadataStore]:
     """The database of another store."""
     upgrade(f"sqlite:///{tmp_path}/other.db", PLATFORM)
     store = metadata_store(f"sqlite:///{tmp_path}/other.db")
@@ -33,7 +33,7 @@ def write_blob(engine: Engine, content: bytes) -> None:
         ingest.commit()
 
 
-def test_a_new_folder_is_claimed_by_the_first_database(engine: Engine, other: SqlMetadataStore) -> None:
+def test_a_new_folder_is_claimed_by_the_first_database(engine: Engine, other: MetadataStore) -> None:
     assert is_one_store(engine.metadata, engine.content)
     assert engine.content.store_id() == engine.metadata.store_id()
     assert is_one_store(engine.metadata, engine.content)
@@ -48,7 +48,7 @@ def test_a_folder_with_partials_alone_is_new(engine: Engine) -> None:
     assert is_one_store(engine.metadata, engine.content)
 
 
-def test_a_folder_from_before_ids_is_that_of_the_database_that_knows_its_blobs(engine: Engine, other: SqlMetadataStore) -> None:
+def test_a_folder_from_before_ids_is_that_of_the_database_that_knows_its_blobs(engine: Engine, other: MetadataStore) -> None:
     put_image(engine)
     write_blob(engine, b"left by a killed process")
     assert not is_one_store(other, engine.content)
@@ -57,7 +57,7 @@ def test_a_folder_from_before_ids_is_that_of_the_database_that_knows_its_blobs(e
     assert engine.content.store_id() == engine.metadata.store_id()
 
 
-def test_a_layer_that_two_stores_have_makes_them_not_one(engine: Engine, other: SqlMetadataStore) -> None:
+def test_a_layer_that_two_stores_have_makes_them_not_one(engine: Engine, other: MetadataStore) -> None:
     layout = Layout()
     layout.tag(layout.image([make_layer("base"), make_layer("own")]))
     put_image(engine, "ours", layout)
@@ -99,5 +99,5 @@ class Endless(FilesystemStore):
         return ((Digest.of(str(number).encode()), 1) for number in itertools.count())
 
 
-def test_a_bounded_number_of_blobs_is_looked_at(metadata: SqlMetadataStore, tmp_path: Path) -> None:
+def test_a_bounded_number_of_blobs_is_looked_at(metadata: MetadataStore, tmp_path: Path) -> None:
     assert not is_one_store(metadata, Endless(tmp_path / "endless"))

@@ -16,7 +16,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, OutOfSpace, RegistryFailure, Unavailable
 from stowage.services.gc.leases import hold
 from stowage.services.intake.ingest import store_blob
-from stowage.services.metadata.store import SqlMetadataStore
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from stowage.services.registry.operations import Operation
 from stowage.services.store import layer_files
@@ -229,11 +229,11 @@ def test_a_list_holds_what_it_weighs(engine: Engine, layer: Digest) -> None:
 
 
 def test_a_list_that_cannot_be_kept_is_shown_all_the_same(engine: Engine, layer: Digest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: SqlMetadataStore) -> None:
+    def full(_: MetadataStore) -> None:
         raise OutOfSpace("no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(SqlMetadataStore, "write", full)
+        patched.setattr(MetadataStore, "write", full)
         assert len(list_layer_files(engine, layer, Look(120), hold=free)) == len(FILES)
     assert kept_bytes(engine) == 0
 

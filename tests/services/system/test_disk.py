@@ -17,7 +17,7 @@ from stowage.services.images.files import list_files
 from stowage.services.images.prune import prune_images
 from stowage.services.images.tag import tag_image
 from stowage.services.intake.ingest import store_bytes
-from stowage.services.metadata.usage_protocol import Amount
+from stowage.services.metadata.usage import Amount
 from stowage.services.oci.mediatypes import OCI_MANIFEST
 from stowage.services.oci.reference import Reference
 from stowage.services.system.disk import read_disk, unique_bytes
