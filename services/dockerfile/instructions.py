@@ -1,26 +1,24 @@
 """Instructions checked and applied to a container configuration, in Docker's words and Docker's order.
 
 All are read before the first takes effect; then each sees the environment that those before it made.
-Source: moby daemon/builder/dockerfile (BuildFromConfig, dispatchers.go); buildkit frontend/dockerfile/instructions/parse.go.
+Source: moby daemon/builder/dockerfile (BuildFromConfig, dispatchers.go); buildkit frontend/dockerfile/instructions (parse.go, bflag.go) and
+util/suggest; moby/sys signal.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from stowage.services.dockerfile.flags import parse_flags
-from stowage.services.dockerfile.healthcheck import read_healthcheck
-from stowage.services.dockerfile.parser import parse_dockerfile
+from stowage.services.dockerfile.parser import Instruction, parse_dockerfile
 from stowage.services.dockerfile.ports import Ports, count_ports, list_ports, parse_ports
-from stowage.services.dockerfile.signals import check_signal
-from stowage.services.dockerfile.spaces import SPACE
-from stowage.services.dockerfile.syntax import Instruction
-from stowage.services.dockerfile.words import Expander
+from stowage.services.dockerfile.words import SPACE, Expander
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.config import ContainerConfig, HealthCheck
+from stowage.services.oci.gojson import quote
+from stowage.services.timestamps import parse_duration
 
 MAX_CHANGES = 256 << 10
 """How many characters the changes of one import may have together. Real ones have a few thousand; each costs time and memory."""
@@ -265,3 +263,107 @@ _READERS: dict[str, Callable[[Instruction], Effect]] = {
     "volume": _read_volume,
     "workdir": _read_workdir,
 }
+
+
+_MAX_TYPOS = 2
+
+
+def parse_flags(flags: Collection[str], known: Collection[str] = ()) -> dict[str, str]:
+    """The value of each flag given; raises InvalidParameter for one that is unknown, repeated or without a value."""
+    values: dict[str, str] = {}
+    for flag in flags:
+        option, equals, value = flag.partition("=")
+        name = option[2:]
+        if name not in known:
+            raise InvalidParameter(f"unknown flag: {option}{_suggestion(name, known)}")
+        if name in values:
+            raise InvalidParameter(f"duplicate flag specified: {option}")
+        if not equals:
+            raise InvalidParameter(f"missing a value on flag: {option}")
+        values[name] = value
+    return values
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    distances = [(_distance(name, candidate), candidate) for candidate in known if abs(len(name) - len(candidate)) <= _MAX_TYPOS]
+    nearest = min(distances, default=(_MAX_TYPOS + 1, ""))
+    return f" (did you mean {nearest[1]}?)" if nearest[0] <= _MAX_TYPOS else ""
+
+
+def _distance(left: str, right: str) -> int:
+    """The Levenshtein distance."""
+    row = list(range(len(right) + 1))
+    for index, character in enumerate(left, start=1):
+        previous, row[0] = row[0], index
+        for column, other in enumerate(right, start=1):
+            previous, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, previous + (character != other))
+    return row[-1]
+
+
+_HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
+_SHORTEST = 1_000_000
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_MAX_INT32 = (1 << 31) - 1
+
+
+def read_healthcheck(instruction: Instruction) -> HealthCheck:
+    """The health check that the instruction describes; raises InvalidParameter."""
+    if not instruction.arguments:
+        raise InvalidParameter("HEALTHCHECK requires at least one argument")
+    kind, *command = (instruction.arguments[0].upper(), *instruction.arguments[1:])
+    if kind == "NONE":
+        if command:
+            raise InvalidParameter("HEALTHCHECK NONE takes no arguments")
+        return HealthCheck(test=("NONE",))
+    flags = parse_flags(instruction.flags, _HEALTH_FLAGS)
+    if kind != "CMD":
+        raise InvalidParameter(f"Unknown type {quote(kind)} in HEALTHCHECK (try CMD)")
+    if not command:
+        raise InvalidParameter("Missing command after HEALTHCHECK CMD")
+    return HealthCheck(
+        test=("CMD" if instruction.is_json else "CMD-SHELL", *command),
+        interval=_interval(flags, "interval"),
+        timeout=_interval(flags, "timeout"),
+        start_period=_interval(flags, "start-period"),
+        start_interval=_interval(flags, "start-interval"),
+        retries=_retries(flags.get("retries", "")),
+    )
+
+
+def _interval(flags: dict[str, str], name: str) -> int:
+    text = flags.get(name, "")
+    nanoseconds = parse_duration(text) if text else 0
+    if nanoseconds and nanoseconds < _SHORTEST:
+        raise InvalidParameter(f"Interval {quote(name)} cannot be less than 1ms")
+    return nanoseconds
+
+
+def _retries(text: str) -> int:
+    if not text:
+        return 0
+    if not _INTEGER.fullmatch(text):
+        raise InvalidParameter(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
+    retries = int(text[:40])
+    if not -_MAX_INT32 - 1 <= retries <= _MAX_INT32:
+        raise InvalidParameter(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
+    if retries < 0:
+        raise InvalidParameter(f"--retries cannot be negative ({retries})")
+    return retries
+
+
+_SIGNALS = frozenset(
+    [
+        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF", "PWR",
+        "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU",
+        "XFSZ", "RTMIN", *(f"RTMIN+{number}" for number in range(1, 16)),
+        "RTMAX", *(f"RTMAX-{number}" for number in range(1, 15)),
+    ]
+)  # fmt: skip
+_SIGNAL_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def check_signal(signal: str) -> None:
+    """Accept a number other than zero, or a name in any case with or without SIG; raises InvalidParameter."""
+    is_number = _SIGNAL_NUMBER.fullmatch(signal) and int(signal) != 0
+    if not is_number and signal.upper().removeprefix("SIG") not in _SIGNALS:
+        raise InvalidParameter(f"invalid signal: {signal}")

@@ -1,21 +1,27 @@
-"""Quotes, escapes and variables inside the words of an instruction, as a shell would read them.
+"""Quotes, escapes, variables and patterns inside the words of an instruction, as a shell would read them.
 
     $NAME  ${NAME}                          the value, empty when unset
     ${NAME-word}  ${NAME+word}  ${NAME?word}   with a colon also if the value is empty
     ${NAME#pattern} ## % %%                 without the shortest or longest matching prefix or suffix
     ${NAME/pattern/text} //                 the first or every match replaced
 
+In a pattern `*` is any text, `?` one character, and `\\` takes `*?\\` literally.
+
 Source: buildkit frontend/dockerfile/shell/lex.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
-from stowage.services.dockerfile.glob import Glob
-from stowage.services.dockerfile.spaces import SPACE
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.gojson import quote
+
+SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+"""Go's unicode.IsSpace; Python's str.isspace also counts four ASCII separators."""
+
 
 MAX_EXPANDED = 1 << 20
 """How many characters the variables and paths of one import may expand to; doubling one line by line would otherwise fill the memory.
@@ -291,3 +297,94 @@ def _replace_every(pattern: Glob, value: str, text: str, limit: int) -> str:
         _spent(2 * limit, len(result) * len(text))
     result.append(value[position:])
     return "".join(result)
+
+
+_TOKEN = re.compile(r"\\(.?)|[^\\]", re.DOTALL)
+_STAR = "*"
+_ANY = "?"
+
+
+class Glob:
+    """A parsed pattern. Raises InvalidParameter on an escape of anything but `*`, `?`, `\\`, `/` and `}`."""
+
+    def __init__(self, pattern: str, *, backwards: bool = False) -> None:
+        tokens = [_token(match, pattern) for match in _TOKEN.finditer(pattern)]
+        if backwards:
+            tokens.reverse()
+        self._first, *self._rest = map(_Piece, _split(tokens))
+
+    def prefix(self, text: str, *, longest: bool) -> int | None:
+        """The length of the shortest or longest prefix that the pattern matches."""
+        return self._end(text, self._first.length, longest=longest) if self._first.matches(text, 0) else None
+
+    def search(self, text: str, start: int) -> tuple[int, int] | None:
+        """Start and end of the leftmost longest match at or after `start`."""
+        found = self._first.find(text, start)
+        if found < 0:
+            return None
+        end = self._end(text, found + self._first.length, longest=True)
+        return None if end is None else (found, end)
+
+    def _end(self, text: str, position: int, *, longest: bool) -> int | None:
+        for index, piece in enumerate(self._rest, start=1):
+            is_last = index == len(self._rest)
+            found = piece.find_last(text, position) if longest and is_last else piece.find(text, position)
+            if found < 0:
+                return None
+            position = found + piece.length
+        return position
+
+
+class _Piece:
+    """Tokens without a star: literal runs between question marks, of which the longest is looked for first."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.length = len(tokens)
+        self._tokens = tokens
+        self._runs: list[tuple[int, str]] = []
+        position = 0
+        for is_any, run in groupby(tokens, _ANY.__eq__):
+            literal = "".join(token[-1] for token in run)
+            if not is_any:
+                self._runs.append((position, literal))
+            position += len(literal)
+        self._offset, self._longest = max(self._runs, key=lambda run: len(run[1]), default=(0, ""))
+
+    def matches(self, text: str, position: int) -> bool:
+        """Whether the piece matches here."""
+        return position + self.length <= len(text) and all(text.startswith(run, position + offset) for offset, run in self._runs)
+
+    def find(self, text: str, start: int) -> int:
+        """The first position from `start` at which the piece matches, or -1."""
+        found = start + self._offset - 1
+        while (found := text.find(self._longest, found + 1)) >= 0 and found - self._offset + self.length <= len(text):
+            if self.matches(text, found - self._offset):
+                return found - self._offset
+        return -1
+
+    def find_last(self, text: str, start: int) -> int:
+        """The last such position. `str.rfind` may take quadratic time; `str.find` does not."""
+        found = _Piece(self._tokens[::-1]).find(text[start:][::-1], 0)
+        return -1 if found < 0 else len(text) - found - self.length
+
+
+def _split(tokens: Sequence[str]) -> list[list[str]]:
+    """The tokens between the stars; one list more than there are stars."""
+    pieces: list[list[str]] = [[]]
+    for token in tokens:
+        if token == _STAR:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return pieces
+
+
+def _token(match: re.Match[str], pattern: str) -> str:
+    """`*`, `?`, or a literal character after a backslash."""
+    text = match[0]
+    if text in (_STAR, _ANY):
+        return text
+    if text.startswith("\\") and match[1] not in ("*", "?", "\\", "/", "}"):
+        escape = match[1] or "\ufffd"
+        raise InvalidParameter(f"invalid pattern ({pattern}) in substitution: invalid escape '\\{escape}'")
+    return "\\" + text[-1]

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stowage.services.dockerfile import apply_changes
-from stowage.services.dockerfile.glob import Glob
+from stowage.services.dockerfile.words import Glob
 from stowage.services.errors import InvalidParameter
 from stowage.services.oci.manifest import MAX_MANIFEST_BYTES
 

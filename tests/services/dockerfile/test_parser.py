@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.services.dockerfile.heredoc import _MARK, read_heredocs
+from stowage.services.dockerfile.parser import _MARK, read_heredocs
 
 GO = re.compile(r"[0-9]*<<(-?)[\t\n\f\r ]*([^<]+)", re.DOTALL)
 """The expression as buildkit has it. In Go it takes linear time, in Python quadratic."""
