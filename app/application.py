@@ -21,12 +21,11 @@ from stowage.app.settings import CONFIG, Config
 from stowage.app.wiring import build_engine
 from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.access import PAGE_MODE
-from stowage.blueprints.client import LOCAL_SHARE
+from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, Places
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
-from stowage.blueprints.running import TRANSFERS
-from stowage.blueprints.streaming import LISTENERS, SERVING, Places
+from stowage.blueprints.streaming import LISTENERS, SERVING, TRANSFERS
 from stowage.blueprints.system.metrics import EVERYWHERE, EXPOSITION
 from stowage.blueprints.system.readyz import READINESS
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix
@@ -37,6 +36,10 @@ from stowage.services.system.transfers import Transfers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+
+_COMPUTING = 4
+"""How many requests that compute for long run at once, unless there are less than twice as many threads."""
 
 
 class DockerResponse(Response):
@@ -87,6 +90,7 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds
     app.extensions[LISTENERS] = Places(max(1, config.threads // 4))
+    app.extensions[COMPUTING] = Places(min(_COMPUTING, max(1, config.threads // 2)))
     app.extensions[TRANSFERS] = Transfers(lambda: engine().board)
     app.extensions[SERVING] = lambda: True
     app.extensions[LOCAL_SHARE] = False

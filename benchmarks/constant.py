@@ -39,7 +39,7 @@ class Server(serving.Server):
 
     def load(self) -> Flask:
         application = super().load()
-        application.url_map.add(Route(PATH, methods=["GET"], endpoint="constant", answer=Answer(), pace="instant"))
+        application.url_map.add(Route(PATH, methods=["GET"], endpoint="constant", answer=Answer(), pace="probe"))
         service = application.wsgi_app
 
         def choose(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ from flask import current_app, request
 
 from stowage.blueprints.rendering.token import require_token
 from stowage.blueprints.request import engine
-from stowage.blueprints.running import TRANSFERS
+from stowage.blueprints.streaming import TRANSFERS
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden
 from stowage.services.system.transfers import Transfers

@@ -1,4 +1,4 @@
-"""The client of a request, as its connection shows it without being read."""
+"""The client of a request, as its connection shows it without being read, and work that ends when it leaves."""
 
 from __future__ import annotations
 
@@ -6,14 +6,29 @@ import os
 import re
 import select
 import socket
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar, cast
 
 from flask import current_app, request
+
+from stowage.blueprints.log_entry import CLIENT_LEFT, log_entry
+from stowage.services.errors import Disconnected
+from stowage.services.registry.operations import Operation
+from stowage.services.transfer.retry import awaited
 
 LOCAL_SHARE = "stowage.local_share"
 """Key of the application's extensions: whether a part of what clients share is reserved for those of the worker's unix socket."""
 
+COMPUTING = "stowage.computing"
+"""Key of the application's extensions: Places for requests that compute for long. More of them at once would only delay everybody else in
+their process.
+"""
+
+_PLACE_SECONDS = 0.1
+_T = TypeVar("_T")
 _PRODUCT = re.compile(r"[!#$%&'*+.^_`|~\w-]+(/[!#$%&'*+.^_`|~\w-]+)?", re.ASCII)
 _NAME_LENGTH = 64
 
@@ -76,3 +91,87 @@ def watched_client(gone: int = select.POLLRDHUP) -> Client | None:
     """The client, if the server exposes its connection."""
     connection = request.environ.get("gunicorn.socket")
     return None if connection is None else Client(int(connection.fileno()), gone)
+
+
+class Places:
+    """Places for requests of one sort. Clients that must leave some to the unix socket take half of them at most."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._remote_count = count, count - count // 2
+        self._taken = self._remote = 0
+        self._lock = threading.Lock()
+
+    @property
+    def taken(self) -> int:
+        return self._taken
+
+    def take(self, *, remote: bool) -> bool:
+        """Take a place if there is one; returns whether there was."""
+        with self._lock:
+            if self._taken == self._count or (remote and self._remote == self._remote_count):
+                return False
+            self._taken += 1
+            self._remote += remote
+            return True
+
+    def leave(self, *, remote: bool) -> None:
+        """Give a place back."""
+        with self._lock:
+            self._taken -= 1
+            self._remote -= remote
+
+
+def while_connected(call: Callable[[], _T]) -> _T:
+    """The result of a call that asks registries, in a thread of its own.
+
+    If the client disconnects meanwhile, the call's requests end and Disconnected is raised.
+    """
+    client, waiting = watched_client(), awaited(call)
+    while True:
+        try:
+            next(waiting)
+        except StopIteration as done:
+            return cast("_T", done.value)
+        if client is not None and client.is_gone():
+            waiting.close()
+            log_entry().end(CLIENT_LEFT)
+            raise Disconnected("the client has disconnected")
+
+
+def compute(call: Callable[[], _T]) -> _T:
+    """The result of a call that may compute for minutes, as while_wanted, once there is a place for it."""
+    places, remote, client = current_app.extensions[COMPUTING], leaves_share(), watched_client()
+    while not places.take(remote=remote):
+        if client is None:
+            time.sleep(_PLACE_SECONDS)
+        elif client.is_gone(_PLACE_SECONDS):
+            log_entry().end(CLIENT_LEFT)
+            raise Disconnected("the client has disconnected")
+    try:
+        return while_wanted(call)
+    finally:
+        places.leave(remote=remote)
+
+
+def while_wanted(call: Callable[[], _T]) -> _T:
+    """The result of a call that computes, in this thread. If the client disconnects, the call's next check of its operation raises
+    Disconnected. So the thread, and what the call holds, are free only when it has ended.
+    """
+    try:
+        return _WantedOperation(watched_client()).run(call)
+    except Disconnected:
+        log_entry().end(CLIENT_LEFT)
+        raise
+
+
+class _WantedOperation(Operation):
+    """An operation that ends when its client has disconnected."""
+
+    def __init__(self, client: Client | None) -> None:
+        super().__init__()
+        self._client = client
+
+    def check(self) -> None:
+        super().check()
+        if self._client is not None and self._client.is_gone():
+            raise Disconnected("the client has disconnected")

@@ -57,7 +57,7 @@ class Answer:
     older: tuple[type[ResponseSchema], ...] = ()
 
 
-Pace = Literal["instant", "quick", "listing", "computing", "slow"]
+Pace = Literal["probe", "quick", "listing", "slow"]
 
 
 class Route(Rule):
@@ -65,9 +65,9 @@ class Route(Rule):
 
     `query` is the schema of its parameters, `body` the media type of what it reads from the request's body, `credentials` whether it takes
     the client's credentials for a registry. `pace` says how long an answer takes, by which the server chooses its thread
-    (`app/server/seats.py`). Unless it is `slow`, it waits neither for its client (a body, a stream) nor for another machine (a
-    registry). An `instant` answer uses nothing of the store; a `quick` one takes a moment, however large the store; a `listing` takes
-    longer the more images there are; and `computing` may take minutes.
+    (`app/server/seats.py`). A `probe` uses nothing of the store. A `quick` answer takes a moment, however large the store, and waits
+    neither for its client (a body, a stream) nor for another machine (a registry). A `listing` is a quick one that takes longer the more
+    images there are. All else is `slow`.
     """
 
     def __init__(

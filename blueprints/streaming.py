@@ -12,26 +12,28 @@ from __future__ import annotations
 import errno
 import logging
 import select
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from typing import cast
 
 import orjson
 from flask import Response, current_app, request
 
-from stowage.blueprints.client import Client, leaves_share, watched_client
-from stowage.blueprints.leaving import while_wanted
-from stowage.blueprints.log_entry import CLIENT_LEFT, OK, LogEntry
+from stowage.blueprints.client import Client, client_cutter, client_name, leaves_share, watched_client, while_wanted
+from stowage.blueprints.log_entry import CLIENT_LEFT, ENDED, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
-from stowage.blueprints.running import running_operation
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import EngineError, Unavailable
+from stowage.services.meter import Parts
 from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer.totals import with_totals
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: Places for the live streams of the process."""
+TRANSFERS = "stowage.transfers"
+"""Key of the application's extensions: its Transfers."""
 SERVING = "stowage.serving"
 """Key of the application's extensions: a callable that returns whether the process is to continue serving."""
 
@@ -58,34 +60,6 @@ _POLL_SECONDS = 0.15
 _log = logging.getLogger(__name__)
 
 
-class Places:
-    """Places for live streams. Those that must leave some for clients of the unix socket take half of them at most."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._remote_count = count, count - count // 2
-        self._taken = self._remote = 0
-        self._lock = threading.Lock()
-
-    @property
-    def taken(self) -> int:
-        return self._taken
-
-    def take(self, *, remote: bool) -> bool:
-        """Take a place if there is one; returns whether there was."""
-        with self._lock:
-            if self._taken == self._count or (remote and self._remote == self._remote_count):
-                return False
-            self._taken += 1
-            self._remote += remote
-            return True
-
-    def leave(self, *, remote: bool) -> None:
-        """Give a place back."""
-        with self._lock:
-            self._taken -= 1
-            self._remote -= remote
-
-
 def stream_progress(
     progress: ProgressStream, *, operation: str = "", reads_body: bool = False, errors_in_stream: bool = False, totals: bool = False
 ) -> Response:
@@ -101,7 +75,7 @@ def stream_progress(
     somebody ends it there. With `totals` it has lines about the whole operation as well.
     """
     with ExitStack() as running:
-        entry = running.enter_context(running_operation(operation, request.content_length if reads_body else None))
+        entry = running.enter_context(_running(operation, request.content_length if reads_body else None))
         if totals and entry.tally:
             progress = with_totals(progress, entry.tally.parts)
         client = watched_client(select.POLLHUP if reads_body else select.POLLRDHUP)
@@ -126,7 +100,7 @@ def stream_bytes(chunks: Iterator[bytes], content_type: str, *, operation: str =
     its operation.
     """
     with ExitStack() as running:
-        entry = running.enter_context(running_operation(operation))
+        entry = running.enter_context(_running(operation))
         first = while_wanted(lambda: next(chunks, b""))
         entry.end(CLIENT_LEFT)
         return _closing(Response(_whole(first, chunks, entry), content_type=content_type), chunks, running)
@@ -148,6 +122,34 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)
     return response
+
+
+@contextmanager
+def _running(operation: str, length: int | None = None) -> Iterator[LogEntry]:
+    """The entry of a stream. While the context is open the stream is one of the transfers, if it is an operation."""
+    entry = log_entry()
+    entry.operation = operation
+    if not operation:
+        yield entry
+        return
+    entry.running = running = Running(
+        operation,
+        entry.tally.parts if entry.tally else Parts(),
+        names=entry.images,
+        count=lambda: entry.count,
+        received=lambda: entry.received,
+        length=length,
+        registry=entry.registry,
+        client=client_name(),
+        cut=client_cutter(),
+    )
+    transfers = cast("Transfers", current_app.extensions[TRANSFERS])
+    try:
+        with transfers.running(running):
+            yield entry
+    finally:
+        if running.is_ended and entry.fields.get("outcome") == CLIENT_LEFT:  # it waited for its client and was cut
+            entry.end(ENDED)
 
 
 def _whole(first: bytes, chunks: Iterator[bytes], entry: LogEntry) -> Iterator[bytes]:

@@ -133,7 +133,7 @@ class Connection(TConn):
         self.sock: Any
         self.door = door
         self.room: Room | None = None
-        self.kind = Kind(Pace.READ, door.is_local)
+        self.kind = Kind(Pace.QUICK, door.is_local)
         self.head = Head(self.cfg)
         self.answer: QuickAnswer | None = None  # the last quick one
         self.keep = self.in_handshake = False

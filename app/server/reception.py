@@ -28,8 +28,7 @@ from stowage.app.metrics import METRICS
 from stowage.app.peers import ADMITS
 from stowage.app.server.connections import Connection, Door, Room, is_health
 from stowage.app.server.handshakes import Handshakes, Outcome
-from stowage.app.server.quick import Routes
-from stowage.app.server.seats import EXTRA, LONG, PROBE, Kind, Pace, Seats
+from stowage.app.server.seats import Kind, Pace, Routes, Seats
 from stowage.app.server.spool import Space
 from stowage.app.settings import CONFIG
 from stowage.blueprints.client import LOCAL_SHARE
@@ -66,7 +65,7 @@ class Reception(ThreadWorker):
         return (*self._doors.values(), self._health)
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.cfg.threads + EXTRA)
+        return ThreadPoolExecutor(self._seats.threads)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -263,11 +262,10 @@ class Reception(ThreadWorker):
 
     def _admit(self, conn: Connection, head: bytes) -> None:
         conn.parser.unreader.unread(head)
-        if conn.door.is_health:
-            conn.kind = PROBE
-        else:
-            pace = self._routes.pace(head)
-            conn.kind = Kind(Pace.READ if pace in LONG and self._is_refused(conn) else pace, conn.door.is_local)
+        pace = Pace.PROBE if conn.door.is_health else self._routes.pace(head)
+        if pace is Pace.SLOW and self._is_refused(conn):
+            pace = Pace.QUICK
+        conn.kind = Kind(pace, conn.door.is_local)
         self._seats.enter(conn, conn.kind)
         self._fill_seats()
 

@@ -1,51 +1,60 @@
 """Which requests may run now, and which wait until another ends.
 
-A request is *quick* if this service alone decides how long it takes, and that is a moment. As many *slow* requests run at once as there are
-threads. A few extra threads are reserved for quick requests, which therefore never wait behind uploads and streams. If there is a unix
-socket, a quarter of the threads and half of the extra ones are reserved for *local* clients, those on that socket: its users own the store,
-while TCP is open to anyone with a certificate.
+There are three kinds of requests:
 
-Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory. So no more run than have
-extra threads, and half of these are left by *lists*, which take longer the more images there are. Only those of local clients that change
-the store also use idle threads, since they wait for each other and for the disk. *Instant* requests use nothing of the store, and have
-threads that no others use. Of requests that *compute*, maybe for minutes, a few run at once, in threads that slow ones use too.
+- A *probe* is what arrives at the health address, or asks for something that uses nothing of the store, such as `/_ping`.
+- A *quick* request takes as long as this service computes, which is a moment. Its thread never waits for its client.
+- A *slow* one waits for its client (a body, a stream), for another machine (a registry), or computes for long.
+
+Each kind has threads that no other uses. So probes wait for nothing else, and quick requests never wait behind uploads and streams. Of the
+quick ones, the lists of all images take longer the more images there are: they leave threads to requests about one image.
+
+If there is a unix socket, a part of each kind's threads is reserved for it: its users own the store, while TCP is open to anyone with a
+certificate.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Hashable
-from enum import Enum, auto
-from itertools import count
+from collections.abc import Hashable
+from enum import StrEnum
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import unquote
 
-SPARE = 8
-"""Threads reserved for quick requests that use the store."""
-INSTANT = 2
-"""Threads reserved for instant requests, which use no others."""
-COMPUTING = 4
-"""How many requests that compute for long run at once."""
-PROBES = 2
-"""Threads reserved for requests that arrive at the health address, which use no others."""
-EXTRA = SPARE + INSTANT + PROBES
+from gunicorn.util import split_request_uri
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map
+
+from stowage.blueprints.routing import Route
+from stowage.blueprints.versioning import split_version
+
+PROBE_THREADS = 4
+QUICK_THREADS = 6
+"""Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory."""
+LIST_THREADS = 2
+"""How many of the quick ones may be lists."""
+
+_PATH = 4096
+"""The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
+_KEPT = 256
+"""How many paces of paths are kept."""
+_BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
 
 Job = TypeVar("Job", bound=Hashable)
 
 
-class Pace(Enum):
-    """What decides how long a request takes: the client or another machine if it is slow, else this service alone."""
+class Pace(StrEnum):
+    """What decides how long a request takes. The value is what metrics call it; a list is a quick request to them."""
 
-    INSTANT = auto()
-    READ = auto()
-    LIST = auto()
-    WRITE = auto()
-    COMPUTE = auto()
-    SLOW = auto()
-    PROBE = auto()
+    PROBE = "probe"
+    QUICK = "quick"
+    LIST = "list"
+    SLOW = "stream"
 
 
-LONG = frozenset({Pace.COMPUTE, Pace.SLOW})
-"""What may take longer than a moment."""
+_PACES = {"probe": Pace.PROBE, "quick": Pace.QUICK, "listing": Pace.LIST, "slow": Pace.SLOW}
 
 
 class Kind(NamedTuple):
@@ -60,99 +69,65 @@ class Kind(NamedTuple):
         return self.pace is not Pace.SLOW
 
 
-PROBE = Kind(Pace.PROBE, local=False)
-"""What arrives at the health address."""
+class _Lane(Generic[Job]):
+    """Threads that requests of these paces share, of which a part is for local clients only, and who waits for one of them."""
 
-_INSTANT, _READ, _LIST, _WRITE, _COMPUTE, _SLOW = (Kind(pace, local=True) for pace in Pace if pace is not Pace.PROBE)
-_INSTANT_TCP, _READ_TCP, _LIST_TCP, _WRITE_TCP, _COMPUTE_TCP, _SLOW_TCP = (
-    Kind(pace, local=False) for pace in Pace if pace is not Pace.PROBE
-)
-_GROUPS = (
-    (PROBE,),
-    (_INSTANT,),
-    (_INSTANT_TCP,),
-    (_READ, _LIST, _WRITE),
-    (_READ_TCP, _LIST_TCP, _WRITE_TCP),
-    (_COMPUTE, _SLOW),
-    (_COMPUTE_TCP, _SLOW_TCP),
-)
-"""The first group goes first; within a group, whoever arrived first."""
-_KINDS = tuple(kind for group in _GROUPS for kind in group)
-_QUICK = (_READ, _LIST, _WRITE, _READ_TCP, _LIST_TCP, _WRITE_TCP)
-_OTHERS = (_COMPUTE, _SLOW, _COMPUTE_TCP, _SLOW_TCP)
-_LOADS = {
-    Pace.SLOW: "stream",
-    Pace.COMPUTE: "compute",
-    Pace.READ: "quick",
-    Pace.LIST: "quick",
-    Pace.WRITE: "quick",
-    Pace.INSTANT: "instant",
-    Pace.PROBE: "probe",
-}
-"""What metrics call them."""
+    def __init__(self, paces: tuple[Pace, ...], count: int, reserved: int) -> None:
+        self.paces, self.count, self._remote_count = paces, count, count - reserved
+        self.waiting: dict[bool, dict[Job, Kind]] = {True: {}, False: {}}
 
+    def has_room(self, running: Counter[Kind], *, local: bool) -> bool:
+        """Whether one more may run, from a local client or another."""
+        remote = sum(running[Kind(pace, local=False)] for pace in self.paces)
+        return self.busy(running) < self.count and (local or remote < self._remote_count)
 
-class _Lane(NamedTuple):
-    """Kinds of which at most so many requests run at once."""
-
-    kinds: Collection[Kind]
-    most: int
-
-
-def _lanes(threads: int, *, has_local: bool) -> list[_Lane]:
-    """The lanes; a request may be in several, and needs room in each."""
-    computing, remote_quick = _computing(threads), SPARE // 2 if has_local else SPARE
-    return [
-        _Lane((PROBE,), PROBES),
-        _Lane((_INSTANT, _INSTANT_TCP), INSTANT),
-        _Lane((_INSTANT_TCP,), INSTANT // 2 if has_local else INSTANT),
-        _Lane((_READ, _LIST), SPARE // 2),
-        _Lane((_LIST,), SPARE // 4),
-        _Lane((_READ_TCP, _LIST_TCP, _WRITE_TCP), remote_quick),
-        _Lane((_LIST_TCP,), remote_quick // 2),
-        _Lane((_COMPUTE, _COMPUTE_TCP), computing),
-        _Lane((_COMPUTE_TCP,), max(1, computing // 2) if has_local else computing),
-        _Lane(_OTHERS, threads),
-        _Lane((_COMPUTE_TCP, _SLOW_TCP), threads - threads // 4 if has_local else threads),
-        _Lane((_WRITE, *_OTHERS), threads + SPARE // 2),
-        _Lane((*_QUICK, *_OTHERS), threads + SPARE),
-    ]
-
-
-def _computing(threads: int) -> int:
-    """How many requests that compute run at once: they leave some threads to transfers."""
-    return min(COMPUTING, max(1, threads // 2))
+    def busy(self, running: Counter[Kind]) -> int:
+        """How many of them run."""
+        return sum(number for kind, number in running.items() if kind.pace in self.paces)
 
 
 class Seats(Generic[Job]):
-    """The waiting jobs with the order in which they arrived, and the number of running ones."""
+    """The waiting jobs and the number of running ones. Those from local clients go first; otherwise whoever arrived first."""
 
-    def __init__(self, threads: int, *, has_local: bool) -> None:
-        self._threads = {"stream": threads, "compute": _computing(threads), "quick": SPARE, "instant": INSTANT, "probe": PROBES}
-        lanes = _lanes(threads, has_local=has_local)
-        self._lanes = {kind: [lane for lane in lanes if kind in lane.kinds] for kind in _KINDS}
-        self._waiting: dict[Kind, dict[Job, int]] = {kind: {} for kind in _KINDS}
-        self._arrivals = count()
+    def __init__(self, slow_threads: int, *, has_local: bool) -> None:
+        self._lists = _Lane[Job]((Pace.LIST,), LIST_THREADS, has_local * LIST_THREADS // 2)
+        self._lanes = (
+            _Lane[Job]((Pace.PROBE,), PROBE_THREADS, has_local * PROBE_THREADS // 2),
+            _Lane[Job]((Pace.QUICK, Pace.LIST), QUICK_THREADS, has_local * QUICK_THREADS // 2),
+            _Lane[Job]((Pace.SLOW,), slow_threads, has_local * slow_threads // 4),
+        )
+        self._lane_of = {pace: lane for lane in self._lanes for pace in lane.paces}
         self._running: Counter[Kind] = Counter()
+
+    @property
+    def threads(self) -> int:
+        """How many threads all requests together may have."""
+        return sum(lane.count for lane in self._lanes)
+
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return self._running.total()
 
     def enter(self, job: Job, kind: Kind) -> None:
         """Queue a job."""
-        self._waiting[kind][job] = next(self._arrivals)
+        self._lane_of[kind.pace].waiting[kind.local][job] = kind
 
     def withdraw(self, job: Job, kind: Kind) -> None:
         """Remove a job from the queue."""
-        self._waiting[kind].pop(job, None)
+        self._lane_of[kind.pace].waiting[kind.local].pop(job, None)
 
     def next(self) -> Job | None:
         """The next job that may run, which counts as running from now on."""
-        for group in _GROUPS:
-            ready = [kind for kind in group if self._waiting[kind] and self._has_room(kind)]
-            if ready:
-                kind = min(ready, key=lambda each: next(iter(self._waiting[each].values())))
-                job = next(iter(self._waiting[kind]))
-                del self._waiting[kind][job]
-                self._running[kind] += 1
-                return job
+        for lane in self._lanes:
+            for queue in lane.waiting.values():
+                for job, kind in queue.items():
+                    if self._has_room(kind):
+                        del queue[job]
+                        self._running[kind] += 1
+                        return job
+                    if kind.pace is not Pace.LIST:  # no other has room, but a quick one may have it where a list has not
+                        break
         return None
 
     def leave(self, kind: Kind) -> None:
@@ -160,19 +135,42 @@ class Seats(Generic[Job]):
         self._running[kind] -= 1
 
     def load(self) -> dict[str, tuple[int, int, int]]:
-        """Per kind of request: how many may run, how many do, and how many wait. Local quick ones that write may use idle threads too."""
-        busy: Counter[str] = Counter()
-        waiting: Counter[str] = Counter()
-        for kind in _KINDS:
-            name = _LOADS[kind.pace]
-            busy[name] += self._running[kind]
-            waiting[name] += len(self._waiting[kind])
-        return {name: (threads, busy[name], waiting[name]) for name, threads in self._threads.items()}
-
-    @property
-    def running(self) -> int:
-        """How many jobs run now."""
-        return self._running.total()
+        """Per kind of request: how many may run, how many do, and how many wait."""
+        return {str(lane.paces[0]): (lane.count, lane.busy(self._running), sum(map(len, lane.waiting.values()))) for lane in self._lanes}
 
     def _has_room(self, kind: Kind) -> bool:
-        return all(sum(self._running[each] for each in lane.kinds) < lane.most for lane in self._lanes[kind])
+        lanes = [self._lane_of[kind.pace]] + [self._lists] * (kind.pace is Pace.LIST)
+        return all(lane.has_room(self._running, local=kind.local) for lane in lanes)
+
+
+class Routes:
+    """The routes of an application, with their paces.
+
+    A request is slow unless its route says otherwise (`blueprints/routing.py`), and whenever it has a body, for which its thread may have
+    to wait.
+    """
+
+    def __init__(self, url_map: Map) -> None:
+        self._routes = url_map.bind("")
+        self._pace_of_route = lru_cache(_KEPT)(self._look_up)
+
+    def pace(self, head: bytes) -> Pace:
+        """The pace of a request. `head` is complete, with or without what follows it, or as much as gunicorn needs to refuse it."""
+        line, _, _ = head.lstrip(b"\r\n").partition(b"\r\n")
+        head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
+        try:
+            method, target, _ = line.decode("latin-1").split(" ", 2)
+            path = split_request_uri(target).path
+        except ValueError:
+            return Pace.QUICK
+        if len(path) > _PATH or _BODY.search(head):
+            return Pace.SLOW
+        return self._pace_of_route(method, path)
+
+    def _look_up(self, method: str, path: str) -> Pace:
+        """The pace of a request with this method and path and without a body. A path without a route is slow."""
+        try:
+            route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
+        except HTTPException:
+            return Pace.SLOW
+        return _PACES[route.pace] if isinstance(route, Route) else Pace.SLOW

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields, post_load
 
 from stowage.blueprints.access import visible
-from stowage.blueprints.leaving import while_wanted
+from stowage.blueprints.client import compute
 from stowage.blueprints.request import load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
@@ -126,9 +126,9 @@ class DifferenceItem(ResponseSchema):
     problem = fields.String(data_key="Problem")
 
 
-@blueprint.get("/stowage/difference", query=DifferenceQuery, answer=Answer(DifferenceItem), pace="computing")
+@blueprint.get("/stowage/difference", query=DifferenceQuery, answer=Answer(DifferenceItem))
 def facts_difference() -> ResponseReturnValue:
     """GET /stowage/difference."""
     query = load_query()
     compare = partial(compare_images, visible(), query["left"], query["right"], listing=listing_of(query), **platforms_of(query))
-    return dump(while_wanted(compare))
+    return dump(compute(compare))

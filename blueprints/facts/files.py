@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
-from stowage.blueprints.leaving import while_wanted
+from stowage.blueprints.client import compute
 from stowage.blueprints.request import load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
@@ -82,9 +82,9 @@ class ImageFilesItem(ResponseSchema):
     problem = fields.String(data_key="Problem")
 
 
-@blueprint.get("/stowage/images/<path:name>/files", query=FilesQuery, answer=Answer(ImageFilesItem), pace="computing")
+@blueprint.get("/stowage/images/<path:name>/files", query=FilesQuery, answer=Answer(ImageFilesItem))
 def facts_files(name: str) -> ResponseReturnValue:
     """GET /stowage/images/{name}/files."""
     query = load_query()
     chosen = {key: query[key] for key in ("platform", "layer", "view")}
-    return dump(while_wanted(partial(list_files, visible(), name, listing=listing_of(query), **chosen)))
+    return dump(compute(partial(list_files, visible(), name, listing=listing_of(query), **chosen)))

@@ -56,9 +56,7 @@ class AttestationItem(ResponseSchema):
     statement = fields.Function(_embed_statement, data_key="Statement", metadata=written_as(_STATEMENT) | OMIT_NULL)
 
 
-@blueprint.get(
-    "/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True), pace="computing"
-)
+@blueprint.get("/images/<path:name>/attestations", since="1.55", query=AttestationsQuery, answer=Answer(AttestationItem, many=True))
 def image_attestations(name: str) -> ResponseReturnValue:
     """GET /images/{name}/attestations."""
     query = load_query()

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
-from stowage.blueprints.leaving import while_wanted
+from stowage.blueprints.client import compute
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
@@ -39,14 +39,14 @@ class DifferenceQuery(SidesQuery):
     page = Count(load_default=1, most=1_000_000)
 
 
-@blueprint.get("/ui/difference", query=DifferenceQuery, answer=PAGE, pace="computing")
+@blueprint.get("/ui/difference", query=DifferenceQuery, answer=PAGE)
 def page_difference() -> ResponseReturnValue:
     """GET /ui/difference."""
     query = load_query()
     left, right = query["left"].strip(), query["right"].strip()
     if not left or not right:
         return _choose(query, left or right)
-    found = while_wanted(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms_of(query)))
+    found = compute(partial(compare_images, visible(), left, right, listing=_listing(query), **platforms_of(query)))
     total, crumbs = (found.files.total, crumbs_of(found.files.path)) if found.files else (0, crumbs_of(""))
     names = _names(query, found)
     return render_files("difference.html", total=total, given=query, order=_ORDER, found=found, names=names, crumbs=crumbs)

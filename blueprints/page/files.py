@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
-from stowage.blueprints.leaving import while_wanted
+from stowage.blueprints.client import compute
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.rendering.file_links import FILES_PER_PAGE, crumbs_of, render_files
 from stowage.blueprints.request import load_query
@@ -39,7 +39,7 @@ class FilesQuery(QuerySchema):
     page = Count(load_default=1, most=1_000_000)
 
 
-@blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE, pace="computing")
+@blueprint.get("/ui/files/<path:name>", query=FilesQuery, answer=PAGE)
 def page_files(name: str) -> ResponseReturnValue:
     """GET /ui/files/{name}."""
     query, entry = load_query(), find_image(visible(), name)
@@ -55,4 +55,4 @@ def page_files(name: str) -> ResponseReturnValue:
 def _look(name: str, query: dict[str, Any]) -> ImageFiles:
     start, layer = (query["page"] - 1) * FILES_PER_PAGE, str(query["layer"] - 1) if query["layer"] else ""
     listing = Listing(query["path"], search=query["search"], sort=query["sort"], offset=start, limit=FILES_PER_PAGE)
-    return while_wanted(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))
+    return compute(partial(list_files, visible(), name, platform=query["platform"], layer=layer, view=query["view"], listing=listing))

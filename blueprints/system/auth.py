@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
-from stowage.blueprints.leaving import while_connected
+from stowage.blueprints.client import while_connected
 from stowage.blueprints.request import engine, login_auth
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import JSON, Answer

@@ -8,7 +8,7 @@ from stowage.blueprints.schemas.json_schema import TEXT
 blueprint = Blueprint("system_healthz", __name__)
 
 
-@blueprint.route("/healthz", methods=["GET", "HEAD"], answer=Answer(TEXT, {LINES: {}}, words="ok"), pace="instant")
+@blueprint.route("/healthz", methods=["GET", "HEAD"], answer=Answer(TEXT, {LINES: {}}, words="ok"), pace="probe")
 def system_healthz() -> Response:
     """GET, HEAD /healthz."""
     return Response("ok\n", content_type=LINES)

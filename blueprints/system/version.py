@@ -34,7 +34,7 @@ class VersionResponse(ResponseSchema):
     kernel = fields.String(data_key="KernelVersion")
 
 
-@blueprint.get("/version", answer=Answer(VersionResponse), pace="instant")
+@blueprint.get("/version", answer=Answer(VersionResponse), pace="probe")
 def system_version() -> Response:
     """GET /version."""
     version = read_version(engine(), api_version=str(MAX_API_VERSION), min_api_version=str(minimum_api_version()))

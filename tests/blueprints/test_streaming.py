@@ -14,10 +14,9 @@ import pytest
 from flask import Flask, Response
 
 from stowage.blueprints import streaming
-from stowage.blueprints.client import LOCAL_SHARE
-from stowage.blueprints.leaving import while_connected, while_wanted
+from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, Places, compute, while_connected, while_wanted
 from stowage.blueprints.log_entry import CLIENT_LEFT, log_entry
-from stowage.blueprints.streaming import LISTENERS, SERVING, Places, stream_live, stream_progress, stream_tar
+from stowage.blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar
 from stowage.services.errors import Conflict, Disconnected, InvalidContent, Unavailable
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.operations import current_operation
@@ -297,7 +296,7 @@ def test_an_error_before_a_live_stream_is_left_to_become_a_status(app: Flask) ->
     assert app.extensions[LISTENERS].taken == 0
 
 
-@pytest.mark.parametrize("call", [while_connected, while_wanted])
+@pytest.mark.parametrize("call", [while_connected, while_wanted, compute])
 def test_the_result_and_the_error_are_those_of_what_was_called(app: Flask, call: Callable[[Callable[[], object]], object]) -> None:
     def fail() -> None:
         raise Conflict("words")
@@ -343,6 +342,21 @@ class TestWhileWanted:
                 wait(plan())
             assert log_entry().fields["outcome"] == CLIENT_LEFT
         assert checks == 3
+
+
+def test_few_requests_that_compute_run_at_once_and_the_others_wait_until_one_has_ended_or_their_client_goes(app: Flask) -> None:
+    app.extensions[COMPUTING] = places = Places(2)
+    ours, theirs = socket.socketpair()
+    with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
+        assert compute(lambda: compute(lambda: places.taken)) == 2
+        assert places.take(remote=False) and places.take(remote=False)
+        threading.Timer(0.3, places.leave, kwargs={"remote": False}).start()
+        assert compute(lambda: places.taken) == 2
+        assert places.take(remote=False)
+        theirs.close()
+        with pytest.raises(Disconnected, match="the client has disconnected"):
+            compute(lambda: 42)
+        assert log_entry().fields["outcome"] == CLIENT_LEFT
 
 
 def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage.app.server.seats import SPARE
+from stowage.app.server.seats import QUICK_THREADS
 from tests.builders import Layout, make_layer, make_tar
 from tests.conformance.certificates import client_context, tls_settings
 from tests.conformance.conftest import Service, needs
@@ -201,7 +201,7 @@ def test_clients_that_do_not_close_after_the_answer_hold_up_nobody(running: Serv
 
 
 def test_clients_that_do_not_read_hold_up_nobody(running: Service, attack: ExitStack) -> None:
-    for _ in range(THREADS + SPARE + 2):
+    for _ in range(THREADS + QUICK_THREADS + 2):
         attack.enter_context(over_unix(running)).sendall(head("GET", "/openapi.json") * 20)
     assert_served(running)
 

@@ -1,19 +1,117 @@
-"""Who runs and who waits."""
+"""The pace of every route and request, and who runs and who waits."""
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
 
-from stowage.app.server.seats import COMPUTING, INSTANT, SPARE, Kind, Pace, Seats
+from stowage.app.server.seats import LIST_THREADS, PROBE_THREADS, QUICK_THREADS, Kind, Pace, Routes, Seats
+from stowage.blueprints.request import ENGINE
+from stowage.blueprints.routing import Route
+from tests.conformance.test_edges import head
 
-READ, READ_TCP, LIST, LIST_TCP, WRITE, WRITE_TCP, LOOK, LOOK_TCP, SLOW, SLOW_TCP, PING, PING_TCP = (
-    Kind(pace, local) for pace in (Pace.READ, Pace.LIST, Pace.WRITE, Pace.COMPUTE, Pace.SLOW, Pace.INSTANT) for local in (True, False)
+QUICK, QUICK_TCP, LIST, LIST_TCP, SLOW, SLOW_TCP, PROBE, PROBE_TCP = (
+    Kind(pace, local) for pace in (Pace.QUICK, Pace.LIST, Pace.SLOW, Pace.PROBE) for local in (True, False)
 )
+SLOW_ROUTES = {
+    "facts_difference.facts_difference": "reads the layers of two images",
+    "facts_files.facts_files": "reads the layers of an image",
+    "image_attestations.image_attestations": "checks statements, which takes memory and seconds",
+    "page_difference.page_difference": "reads the layers of two images",
+    "page_files.page_files": "reads the layers of an image",
+    "distribution_inspect.distribution_inspect": "asks a registry",
+    "image_create.image_create": "pulls, or reads a body",
+    "image_save.image_save": "streams",
+    "image_save_several.image_save_several": "streams",
+    "image_save_since.image_save_since": "reads a body, streams",
+    "system_blobs.system_blobs": "lists every blob",
+    "image_load.image_load": "reads a body, and streams",
+    "image_prune.image_prune": "removes any number of images",
+    "image_push.image_push": "streams",
+    "page_delete.page_delete": "removes any number of images",
+    "page_prune.page_prune": "removes any number of images",
+    "image_search.image_search": "asks a registry",
+    "system_auth.system_auth": "reads a body, and asks a registry",
+    "system_events.system_events": "streams",
+}
+LISTING = {
+    "facts_disk.facts_disk": "counts every blob",
+    "facts_family.facts_family": "reads every image",
+    "facts_freed.facts_freed": "reads every image",
+    "facts_layer.facts_layer": "counts the images that have a layer",
+    "image_list.image_list": "reads every image",
+    "page_family.page_family": "reads every image",
+    "page_free.page_free": "reads every image",
+    "page_images.page_images": "reads every image",
+    "page_layer.page_layer": "counts the images that have a layer",
+    "page_overview.page_overview": "counts every blob",
+    "system_df.system_df": "reads every image",
+}
+PROBES = {"system_healthz.system_healthz", "system_ping.system_ping", "system_version.system_version"}
+OF_SLOW_VIEWS = {"stream_progress", "stream_tar", "stream_live", "body_stream", "registry_auth", "push_auth", "login_auth", "meta_headers"}
 
 
-def fill(seats: Seats[str], kind: Kind, count: int) -> int:
+@pytest.fixture
+def routes(app: Flask) -> Routes:
+    return Routes(app.url_map)
+
+
+def test_every_route_is_quick_or_has_a_reason_for_another_pace(app: Flask, routes: Routes) -> None:
+    paces = dict.fromkeys(SLOW_ROUTES, "slow") | dict.fromkeys(LISTING, "listing") | dict.fromkeys(PROBES, "probe")
+    for route in app.url_map.iter_rules():
+        assert isinstance(route, Route)
+        expected = paces.get(route.endpoint, "quick")
+        assert route.pace == expected, route.endpoint
+        path = route.rule.replace("<path:name>", "team/app:1").replace("<path:", "").replace("<", "").replace(">", "")
+        for method in route.methods or ():
+            for prefix in ("", "/v1.45"):
+                pace = routes.pace(head(method, prefix + path))
+                assert (pace is Pace.SLOW) is (expected == "slow"), f"{method} {path}"
+
+
+def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
+    quick = {route.endpoint for route in app.url_map.iter_rules() if isinstance(route, Route) and route.endpoint not in SLOW_ROUTES}
+    modules = {sys.modules[app.view_functions[endpoint].__module__] for endpoint in quick}
+    assert {name for module in modules for name, value in vars(module).items() if inspect.isfunction(value)} & OF_SLOW_VIEWS == set()
+
+
+@pytest.mark.parametrize(
+    ("request_", "pace"),
+    [
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 0"), Pace.QUICK, id="empty body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 9"), Pace.SLOW, id="body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "content-length:9") + b"filters=x", Pace.SLOW, id="body that is here"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "TRANSFER-ENCODING: chunked"), Pace.SLOW, id="chunks"),
+        pytest.param(head("GET", "/_ping") + head("POST", "/images/load", "Content-Length: 9"), Pace.PROBE, id="a next one with a body"),
+        pytest.param(b"\r\n" + head("GET", "/_ping"), Pace.PROBE, id="empty line in front"),
+        pytest.param(head("GET", "/images/" + "/json/x" * 1000 + "/json"), Pace.SLOW, id="long path"),
+        pytest.param(head("GET", "http://localhost/v1.45/_ping"), Pace.PROBE, id="absolute target"),
+        pytest.param(head("GET", "/images%2Fjson"), Pace.LIST, id="escaped slash"),
+        pytest.param(head("GET", "/%65vents"), Pace.SLOW, id="escaped letter"),
+        pytest.param(head("GET", "/images/get?names=a"), Pace.SLOW, id="save of several"),
+        pytest.param(head("GET", "/nope"), Pace.SLOW, id="no route"),
+        pytest.param(head("GET", "/images/json"), Pace.LIST, id="list"),
+        pytest.param(head("GET", "/v1.45/images/json?filters=%7B%7D"), Pace.LIST, id="filtered list"),
+        pytest.param(head("GET", "//events"), Pace.SLOW, id="slashes in front"),
+        pytest.param(b"GET /_ping\r\n", Pace.QUICK, id="refused: no version"),
+        pytest.param(b"GET http://[ HTTP/1.1\r\n", Pace.QUICK, id="refused: no target"),
+    ],
+)
+def test_a_request_is_quick_when_it_has_no_body_and_a_quick_route(routes: Routes, request_: bytes, pace: Pace) -> None:
+    assert routes.pace(request_) is pace
+
+
+def test_probes_use_nothing_of_the_store(app: Flask) -> None:
+    del app.extensions[ENGINE]
+    client = app.test_client()
+    assert [client.get(path).status_code for path in ("/_ping", "/v1.45/_ping", "/healthz")] == [200] * 3
+
+
+def fill(seats: Seats[str], kind: Kind, count: int = 100) -> int:
     """How many of so many jobs of a kind run."""
     for number in range(count):
         seats.enter(f"{kind} {number}", kind)
@@ -26,62 +124,25 @@ def started(seats: Seats[str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("threads", "over_tcp"), [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6), (64, 48)])
-def test_of_slow_requests_as_many_run_as_there_are_threads_and_over_tcp_a_quarter_less(threads: int, over_tcp: int) -> None:
+def test_each_kind_has_its_threads_and_leaves_some_to_the_unix_socket(threads: int, over_tcp: int) -> None:
     seats = Seats[str](threads, has_local=True)
-    assert fill(seats, SLOW_TCP, threads + 1) == over_tcp
-    assert fill(seats, SLOW, threads + 1) == threads - over_tcp
-    assert fill(seats, READ_TCP, 2 * SPARE) == SPARE // 2
-    assert fill(seats, READ, 2 * SPARE) == SPARE // 2
-
-
-@pytest.mark.parametrize("threads", [1, 4, 64])
-def test_quick_requests_over_tcp_leave_threads_to_the_unix_socket(threads: int) -> None:
-    seats = Seats[str](threads, has_local=True)
-    assert fill(seats, READ_TCP, 100) + fill(seats, WRITE_TCP, 100) == SPARE // 2
-    assert fill(seats, SLOW_TCP, 100) == threads - threads // 4
-    assert fill(seats, READ, 1) == 1
+    assert [fill(seats, SLOW_TCP), fill(seats, SLOW)] == [over_tcp, threads - over_tcp]
+    assert [fill(seats, QUICK_TCP), fill(seats, QUICK)] == [QUICK_THREADS // 2] * 2
+    assert [fill(seats, PROBE_TCP), fill(seats, PROBE)] == [PROBE_THREADS // 2] * 2
+    assert seats.threads == seats.running == threads + QUICK_THREADS + PROBE_THREADS
 
 
 def test_without_a_unix_socket_nothing_is_left_for_it() -> None:
     seats = Seats[str](8, has_local=False)
-    assert fill(seats, SLOW_TCP, 10) == 8
-    assert fill(seats, READ_TCP, 10) == SPARE
-    assert fill(seats, PING_TCP, 10) == INSTANT
+    assert [fill(seats, SLOW_TCP), fill(seats, QUICK_TCP), fill(seats, PROBE_TCP)] == [8, QUICK_THREADS, PROBE_THREADS]
 
 
-def test_local_requests_that_change_the_store_use_idle_threads_too() -> None:
-    seats = Seats[str](4, has_local=True)
-    assert fill(seats, WRITE, 100) == 4 + SPARE // 2
-    assert fill(seats, READ, 100) == SPARE // 2
-
-
-def test_few_requests_that_only_read_run_at_once_however_many_threads_are_idle() -> None:
-    seats = Seats[str](64, has_local=True)
-    assert fill(seats, READ, 100) == SPARE // 2
-    assert fill(seats, WRITE, 1) == 1
-
-
-@pytest.mark.parametrize(("lists", "others"), [(LIST, READ), (LIST_TCP, READ_TCP), (LIST_TCP, WRITE_TCP)])
-def test_lists_leave_threads_to_requests_about_one_image(lists: Kind, others: Kind) -> None:
-    seats = Seats[str](64, has_local=True)
-    assert fill(seats, lists, 100) == SPARE // 4
-    assert fill(seats, others, 100) == SPARE // 4
-
-
-def test_few_requests_that_compute_run_at_once_and_share_the_threads_of_slow_ones() -> None:
-    seats = Seats[str](64, has_local=True)
-    assert fill(seats, LOOK_TCP, 100) == COMPUTING // 2
-    assert fill(seats, LOOK, 100) == COMPUTING - COMPUTING // 2
-    assert fill(seats, SLOW_TCP, 100) == 48 - COMPUTING // 2
-    assert fill(seats, SLOW, 100) == 16 - COMPUTING // 2
-
-
-@pytest.mark.parametrize("others", [READ, WRITE, LOOK, SLOW])
-def test_instant_requests_wait_for_no_others_and_some_of_them_for_nobody_over_tcp(others: Kind) -> None:
-    seats = Seats[str](4, has_local=True)
-    fill(seats, others, 100)
-    assert fill(seats, PING_TCP, 100) == INSTANT // 2
-    assert fill(seats, PING, 100) == INSTANT - INSTANT // 2
+@pytest.mark.parametrize(("lists", "others", "has_local"), [(LIST, QUICK, True), (LIST_TCP, QUICK, True), (LIST_TCP, QUICK_TCP, False)])
+def test_lists_leave_threads_to_requests_about_one_image(lists: Kind, others: Kind, has_local: bool) -> None:
+    seats = Seats[str](64, has_local=has_local)
+    ran = fill(seats, lists)
+    assert ran == (LIST_THREADS // 2 if has_local and not lists.local else LIST_THREADS)
+    assert fill(seats, others) == QUICK_THREADS - ran
 
 
 def test_whoever_waits_runs_when_one_of_its_kind_has_ended_in_order() -> None:
@@ -96,30 +157,28 @@ def test_whoever_waits_runs_when_one_of_its_kind_has_ended_in_order() -> None:
 
 def test_quick_ones_go_first_and_local_ones_before_others() -> None:
     seats = Seats[str](9, has_local=True)
-    order = [PING, PING_TCP, READ, READ_TCP, LOOK, LOOK_TCP]
+    order = [PROBE, PROBE_TCP, QUICK, QUICK_TCP, SLOW, SLOW_TCP]
     for kind in reversed(order):
         seats.enter(str(kind), kind)
     assert list(started(seats)) == list(map(str, order))
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [(READ_TCP, WRITE_TCP), (WRITE_TCP, READ_TCP), (WRITE_TCP, LIST_TCP), (LOOK, SLOW), (SLOW, LOOK)]
-)
-def test_kinds_that_share_threads_take_turns_in_order_of_arrival(one: Kind, other: Kind) -> None:
+@pytest.mark.parametrize(("one", "other"), [(QUICK, LIST), (QUICK_TCP, LIST_TCP), (LIST, QUICK)])
+def test_lists_and_others_take_turns_in_order_of_arrival(one: Kind, other: Kind) -> None:
     seats = Seats[str](1, has_local=True)
-    fill(seats, one, 2 * SPARE)
+    fill(seats, one, 2 * QUICK_THREADS)
     seats.enter("waits", other)
     for number in range(100):
         seats.enter(f"later {number}", one)
-    order: list[str] = []
-    while "waits" not in order and len(order) < 2 * SPARE:
+    order = list(started(seats))
+    while "waits" not in order and len(order) < 2 * QUICK_THREADS:
         seats.leave(one)
         order += started(seats)
     assert order[-1] == "waits"
 
 
-@pytest.mark.parametrize("threads", [2, 3, 4, 64])
-def test_requests_that_compute_leave_threads_to_transfers(threads: int) -> None:
-    seats = Seats[str](threads, has_local=False)
-    assert fill(seats, LOOK_TCP, 100) == min(COMPUTING, threads // 2)
-    assert fill(seats, SLOW_TCP, 100) == threads - min(COMPUTING, threads // 2)
+def test_the_load_is_told_by_kind() -> None:
+    seats = Seats[str](4, has_local=True)
+    fill(seats, LIST, 3)
+    fill(seats, SLOW_TCP, 4)
+    assert seats.load() == {"probe": (PROBE_THREADS, 0, 0), "quick": (QUICK_THREADS, 2, 1), "stream": (4, 3, 1)}

@@ -133,7 +133,7 @@ def test_strangers_take_only_threads_of_quick_requests(served: Served, monkeypat
     monkeypatch.setattr(served.worker._seats, "leave", kinds.append)
     request = head("POST", "/images/load", "Content-Length: 0") + head("POST", "/images/load", "Content-Length: 1000")
     assert statuses(served.exchange(request, family=socket.AF_INET)) == ["403", "403"]
-    assert set(kinds) == {Kind(Pace.READ, local=False)}
+    assert set(kinds) == {Kind(Pace.QUICK, local=False)}
     assert statuses(served.exchange(head("POST", "/images/load", CLOSE, "Content-Length: 0"))) == ["200"]
     assert kinds[-1] == Kind(Pace.SLOW, local=True)
 

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from stowage.app.application import create_app
 from stowage.app.settings import Config
-from stowage.blueprints.running import TRANSFERS
+from stowage.blueprints.streaming import TRANSFERS
 from stowage.services.engine import Engine
 from stowage.services.metadata.records import Actor
 from stowage.services.meter import Parts
