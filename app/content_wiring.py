@@ -11,7 +11,6 @@ from stowage.app.settings import Config, ConfigError
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.copy_targets import BucketTarget, CopyTarget, FolderTarget, is_unfinished
 from stowage.services.content.filesystem import FilesystemStore
-from stowage.services.content.locks import FileLocks
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
@@ -57,12 +56,10 @@ def open_bucket(config: Config, metadata: MetadataStore, *, timeout: int = 0, me
         config.root,
         Bucket(config.bucket, timeout=timeout or config.content_timeout),
         MetadataObjects(metadata),
-        FileLocks(Layout(config.root).locks) if config.database_file else metadata.locks(),
         owner=metadata.identity(),
         keep_seconds=config.keep_removed_days * _DAY,
         upload_bytes=config.upload_memory,
         spool_bytes=config.spool_bytes,
-        arrivals=None if config.database_file else metadata.arrivals(),
         meter=meter,
     )
 

@@ -51,7 +51,7 @@ def opened(storage: str) -> Iterator[Engine]:
             return
         server = held.enter_context(running_seaweed())
         os.environ |= server.environ()
-        bucket = open_bucket(root, server.url(server.create_bucket()), metadata, locks=metadata.locks(), arrivals=metadata.arrivals())
+        bucket = open_bucket(root, server.url(server.create_bucket()), metadata)
         yield real_engine(metadata, bucket, root / "transfers")
 
 

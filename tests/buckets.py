@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.bucket_address import BucketAddress
-from stowage.services.content.locks import FileLocks
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.object_records import MetadataObjects
@@ -24,8 +23,7 @@ def open_bucket(root: Path, url: str, metadata: MetadataStore, **options: Any) -
     """The store in a bucket as the tests use it."""
     defaults: dict[str, Any] = {"owner": "the tests", "keep_seconds": 0, "upload_bytes": 64 << 20, "spool_bytes": 1 << 40}
     bucket = Bucket(BucketAddress.parse(url), timeout=options.pop("timeout", TIMEOUT))
-    locks = options.pop("locks", None) or FileLocks(root / "locks")
-    return S3Store(root, bucket, MetadataObjects(metadata), locks, **(defaults | options))
+    return S3Store(root, bucket, MetadataObjects(metadata), **(defaults | options))
 
 
 def lose_blob(content: ContentStore, digest: Digest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +14,7 @@ from uuid import uuid4
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import clear_place, file_state, open_file, state, sync_folder
 from stowage.services.content.group import publish_all
-from stowage.services.content.locks import clear_unheld, is_locked, try_lock, wait_lock
+from stowage.services.content.locks import clear_unheld, is_locked, wait_lock
 from stowage.services.content.partial import FileIngest
 from stowage.services.content.partials import Partials, entries
 from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
@@ -101,9 +101,7 @@ class FilesystemStore(Partials):
         return {}
 
     @contextmanager
-    def ingest(
-        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
-    ) -> Iterator[FileIngest]:
+    def ingest(self, key: str, *, lease: str = "", location: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[FileIngest]:
         with wait_lock(self._layout.lock(key), waiting):
             ingest = FileIngest(self._layout, key, waiting, self._meter.content_call)
             try:
@@ -119,9 +117,6 @@ class FilesystemStore(Partials):
             with timed(self._meter.content_call, "publish"):
                 published = held.enter_context(publish_all(self._layout, blobs))
             yield published
-
-    def exclusive(self, name: str) -> AbstractContextManager[bool]:
-        return try_lock(self._layout.lock(name))
 
     def unsettled(self) -> Iterator[Digest]:
         for entry in entries(self._layout.locks):

@@ -10,40 +10,13 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from stowage.services.content.errors import storage_errors
 from stowage.services.lock_files import open_lock_file
 
 _POLL_SECONDS = 0.05
-
-
-class Locks(Protocol):
-    """Locks by name, across all processes that use a bucket. They only save work: nothing is lost if one is."""
-
-    def held(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold the lock, however long that takes; `waiting` is called about every 50 ms meanwhile and may raise to give up."""
-
-    def attempt(self, name: str) -> AbstractContextManager[bool]:
-        """Hold the lock if it is free; yields whether it was acquired. Never waits."""
-
-
-class FileLocks:
-    """The locks of the processes of one node, in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def held(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        return wait_lock(self._path(name), waiting)
-
-    def attempt(self, name: str) -> AbstractContextManager[bool]:
-        return try_lock(self._path(name))
-
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name.replace(':', '-')}.name"
 
 
 @contextmanager

@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 from uuid import uuid4
 
-from stowage.services.content.arrivals import Arrivals, NoArrivals
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.bucket_errors import Denied
 from stowage.services.content.bucket_mark import MARK, create_mark, read_mark, write_mark
@@ -25,13 +24,13 @@ from stowage.services.content.bucket_uploads import abort_upload, list_uploads
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import remove_partial
 from stowage.services.content.group import check_content
-from stowage.services.content.locks import Locks, clear_unheld, is_locked, try_lock, wait_lock
+from stowage.services.content.locks import clear_unheld, try_lock, wait_lock
 from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, require_fitting, spooled_bytes
 from stowage.services.content.object_reader import ObjectReader
 from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partials import Partials
-from stowage.services.content.paths import SETTLE, Layout, target_of
-from stowage.services.content.protocol import ASK_BYTES, NOWHERE, Place, Unnamed, Version
+from stowage.services.content.paths import SETTLE, Layout
+from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
 from stowage.services.content.upload import UploadMemory
 from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.meter import UNMETERED, StoreMeter, timed
@@ -55,17 +54,15 @@ class S3Store(Partials):
         root: Path,
         bucket: Bucket,
         records: ObjectRecords,
-        locks: Locks,
         *,
         owner: str,
         keep_seconds: int,
         upload_bytes: int,
         spool_bytes: int,
-        arrivals: Arrivals | None = None,
         meter: StoreMeter = UNMETERED,
     ) -> None:
         super().__init__(Layout(root), meter)
-        self._bucket, self._records, self._locks, self._arrivals = bucket, records, locks, arrivals or NoArrivals()
+        self._bucket, self._records = bucket, records
         self._owner, self._keep_seconds, self._spool_bytes = owner, keep_seconds, spool_bytes
         self._memory = UploadMemory(upload_bytes)
         with storage_errors():
@@ -149,13 +146,9 @@ class S3Store(Partials):
 
     @contextmanager
     def ingest(
-        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
+        self, key: str, *, lease: str = "", location: str = "", waiting: Callable[[], None] = lambda: None
     ) -> Iterator[ObjectIngest]:
-        with ExitStack() as held:
-            is_named = target_of(key)[0] is not None  # otherwise nobody else has the key
-            if is_shared := is_named and (size is None or size > ASK_BYTES):
-                held.enter_context(self._locks.held(key, waiting))
-            held.enter_context(wait_lock(self._layout.lock(key), waiting))
+        with wait_lock(self._layout.lock(key), waiting):
             ingest = ObjectIngest(
                 self._layout,
                 key,
@@ -168,15 +161,10 @@ class S3Store(Partials):
                 memory=self._memory,
                 spool_bytes=self._spool_bytes,
             )
-            held.callback(ingest.close)
-            if is_shared:
-                held.enter_context(self._arrivals.showing(key, lambda: ingest.offset))
-            yield ingest
-
-    def partial_size(self, key: str) -> int:
-        """That of the writer, wherever it is; without one, of what is left on this node."""
-        here = super().partial_size(key)
-        return here if is_locked(self._layout.lock(key)) else self._arrivals.size(key) or here
+            try:
+                yield ingest
+            finally:
+                ingest.close()
 
     @contextmanager
     def publish(
@@ -199,9 +187,6 @@ class S3Store(Partials):
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as threads:
                 list(threads.map(lambda digest: self._bucket.put(published[digest], blobs[digest]), free))
         return published
-
-    def exclusive(self, name: str) -> AbstractContextManager[bool]:
-        return self._locks.attempt(name)
 
     def unsettled(self) -> Iterator[Digest]:
         return iter(())

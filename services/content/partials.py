@@ -24,6 +24,9 @@ class Partials:
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
         return try_lock(self._layout.settle_lock(digest))
 
+    def exclusive(self, name: str) -> AbstractContextManager[bool]:
+        return try_lock(self._layout.lock(name))
+
     def partials(self) -> Iterator[tuple[str, int, bool]]:
         for folder in entries(self._layout.ingests):
             key = key_of(folder.name)

@@ -33,9 +33,6 @@ Version = tuple[int | str, ...]
 """What distinguishes the bytes that are in the place of a blob from those that are there later."""
 
 
-ASK_BYTES = 1 << 20
-"""Of a blob up to this size other nodes are not asked whether they write it: that takes about as long as to fetch it once more."""
-
 NOWHERE: Mapping[Digest, str] = {}
 """No locations."""
 
@@ -162,12 +159,11 @@ class ContentStore(Protocol):
         """Locations for objects that are going to be written; none in a folder."""
 
     def ingest(
-        self, key: str, *, lease: str = "", location: str = "", size: int | None = None, waiting: Callable[[], None] = lambda: None
+        self, key: str, *, lease: str = "", location: str = "", waiting: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[Ingest]:
         """Hold the partial under `key`, exclusively. Leaving without commit throws the partial away unless `keep` was called.
 
-        A bucket needs the id of the lease under which the blob is going to be recorded; a `location` has its intent already. `size` is that
-        of the blob, if it is known: see ASK_BYTES.
+        A bucket needs the id of the lease under which the blob is going to be recorded; a `location` has its intent already.
 
         Waits for another holder, and later for another settler of the digest. Calls `waiting` about every 50 ms while waiting; it may
         raise to stop waiting.
@@ -189,7 +185,7 @@ class ContentStore(Protocol):
         """The digests that a process was settling when it was killed: their file may have no row. One that is settled again is left out."""
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
-        """Try to hold the lock of this name, which belongs to no blob, while inside; yields whether that succeeded. Never waits."""
+        """Try to hold the lock of this name, which belongs to no blob, on this node; yields whether that succeeded. Never waits."""
 
     def delete(self, digests: Collection[Digest]) -> dict[Digest, int]:
         """Remove these blobs, or whatever is in their place; returns the size of each that was there, 0 if its bytes are kept for a while.

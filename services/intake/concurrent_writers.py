@@ -36,7 +36,7 @@ def take_turn(engine: Engine, lease: Lease, digest: Digest, size: int | None, wa
         for key in (str(digest), f"{digest}:beside"):
             watch = _Watch(engine, digest, size, key, waiting)
             try:
-                ingest = held.enter_context(engine.content.ingest(key, lease=lease.id, location=location, size=size, waiting=watch))
+                ingest = held.enter_context(engine.content.ingest(key, lease=lease.id, location=location, waiting=watch))
             except _TooSlow:
                 waited = True
                 continue

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from stowage.services.archive.layer import LayerDigester
 from stowage.services.archive.stage import Stage
-from stowage.services.content.protocol import ASK_BYTES, Ingest
+from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, OutOfSpace
 from stowage.services.gc.damage import sound_blobs
@@ -26,6 +26,9 @@ from stowage.services.progress import Progress
 from stowage.services.registry.protocol import BlobStream
 
 _T = TypeVar("_T")
+
+_SMALL_BYTES = 1 << 20
+"""A blob up to this size is not looked up again once it is this writer's turn: to store it twice takes about as long."""
 
 
 def store_blob(
@@ -112,7 +115,7 @@ def _single_flight(
         with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
             is_vacant = ingest.is_vacant
             if is_vacant is None:
-                is_small = size is not None and size <= ASK_BYTES
+                is_small = size is not None and size <= _SMALL_BYTES
                 is_vacant = (is_small and not waited and lease.lacks(digest)) or engine.content.size(digest) is None
             if not is_vacant:
                 if _is_sound(engine, digest):

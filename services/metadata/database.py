@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,9 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from stowage.services.errors import Internal
 from stowage.services.metadata import postgresql, sqlite
 from stowage.services.metadata.modes import Mode
-
-if TYPE_CHECKING:
-    from stowage.services.metadata.session_locks import SessionLocks
 
 Answer = TypeVar("Answer")
 
@@ -34,14 +31,6 @@ def open_engine(url: str, *, timeout: int = TIMEOUT_SECONDS, place: str = "") ->
         return sqlite.open_engine(url, timeout=timeout)
     except SQLAlchemyError as exc:
         raise Internal(f"cannot use the database {url}: {exc}") from exc
-
-
-def open_locks(url: str, *, timeout: int = TIMEOUT_SECONDS, place: str = "") -> SessionLocks:
-    """The locks between all processes that use a database on PostgreSQL. Raises Unsupported without the driver."""
-    connect = postgresql.connector(url, timeout=timeout, place=place)
-    from stowage.services.metadata.session_locks import SessionLocks
-
-    return SessionLocks(connect, timeout)
 
 
 @contextmanager

@@ -33,16 +33,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, false, func, select, update
 
 from stowage.services.errors import EngineError, Internal, Unsupported
-from stowage.services.metadata.arrivals import SqlArrivals
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.clock import NANOSECONDS_NOW, NOW, ServerClock
 from stowage.services.metadata.counts import count_rows, store_number
-from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, open_locks, query, require_database, transaction, version
+from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import Events
 from stowage.services.metadata.graph import Graph
 from stowage.services.metadata.identity import identify
@@ -63,9 +61,6 @@ from stowage.services.metadata.usage import Usage, database_size
 from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
-
-if TYPE_CHECKING:
-    from stowage.services.metadata.session_locks import SessionLocks
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +99,6 @@ class MetadataStore:
     ) -> None:
         self._meter = meter
         self._open = partial(open_engine, url, timeout=timeout, place=place)
-        self._open_locks = partial(open_locks, url, timeout=timeout, place=place)
         self._event_history = event_history
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
@@ -219,14 +213,6 @@ class MetadataStore:
     def board(self) -> SqlBoard:
         """The board of all nodes; only on PostgreSQL."""
         return SqlBoard(self._engine)
-
-    def arrivals(self) -> SqlArrivals:
-        """What arrives on all nodes; only on PostgreSQL."""
-        return SqlArrivals(self._engine)
-
-    def locks(self) -> SessionLocks:
-        """Locks between all nodes; only on PostgreSQL."""
-        return self._open_locks()
 
     def close(self) -> None:
         """Close this process's idle connections; the next transaction opens new ones."""
