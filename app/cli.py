@@ -69,8 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     # Imported here: `--help` needs none of it.
     from stowage.app.logs import make_records_safe
-    from stowage.app.setting_texts import given_options
-    from stowage.app.settings import Config, ConfigError
+    from stowage.app.settings import Config, ConfigError, given_options
     from stowage.app.terminal import complain
     from stowage.services.errors import EngineError
 

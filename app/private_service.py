@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
-from stowage.app.setting_parsers import SOCKET_PATH_BYTES, Bind
+from stowage.app.setting_fields import SOCKET_PATH_BYTES, Bind
 from stowage.app.settings import Config, ConfigError
 from stowage.app.stopping import end_with_parent
 from stowage.app.terminal import complain

@@ -46,14 +46,14 @@ def _target(config: Config, options: Namespace) -> Config:
     """The settings of the copy. Raises ConfigError if they are not those of another store."""
     from dataclasses import replace
 
-    from stowage.app.setting_parsers import parse_content, parse_database
+    from stowage.app.setting_fields import content, database
     from stowage.app.settings import ConfigError
 
     if not options.to_database:
         also = "" if options.to_content is None else ": blobs in another place need a database of their own"
         raise ConfigError(f"--to-database must name another database{also}.")
     try:
-        target = replace(config, database=parse_database(options.to_database))
+        target = replace(config, database=database(options.to_database))
     except ValueError as exc:
         raise ConfigError(f"--to-database {exc}.") from None
     if target.database_url == config.database_url:
@@ -61,7 +61,7 @@ def _target(config: Config, options: Namespace) -> Config:
     if options.to_content is None:
         return target
     try:
-        target = replace(target, content=parse_content(options.to_content))
+        target = replace(target, content=content(options.to_content))
     except ValueError as exc:
         raise ConfigError(f"--to-content {exc}.") from None
     if target.content in (None, config.bucket or config.content_root):

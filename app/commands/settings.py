@@ -28,17 +28,11 @@ def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> 
 
 def run(_: None, options: Namespace) -> int:
     """Print a line for each setting; the status is 2 if they would be refused, with a sentence for each reason."""
-    from stowage.app.setting_texts import given_options, read_setting, unknown_settings
-    from stowage.app.settings import SETTINGS, Config, ConfigError
+    from stowage.app.settings import SETTINGS, Config, ConfigError, given_options, read_settings
 
     given, environ = given_options(vars(options)), os.environ
-    problems = [f"{name} is not a setting of Stowage." for name in unknown_settings(environ, SETTINGS.values())]
-    values: dict[str, object] = {}
-    for field, setting in SETTINGS.items():
-        try:
-            values[field] = read_setting(setting, environ, given)
-        except ConfigError as exc:
-            problems.append(str(exc))
+    values, unknown, wrong = read_settings(environ, given)
+    problems = [f"{name} is not a setting of Stowage." for name in unknown] + wrong
     if not problems:
         try:
             config = Config.from_environ(environ, given)
@@ -54,7 +48,7 @@ def run(_: None, options: Namespace) -> int:
 
 def _shown(setting: Setting, value: object, environ: Mapping[str, str], options: Mapping[str, str]) -> tuple[str, str]:
     """The value of a setting as text without secrets, and its source. What is not valid is shown as it was written."""
-    from stowage.app.setting_texts import OPTIONS, mask_secrets
+    from stowage.app.settings import OPTIONS, mask_secrets
 
     given = options.get(setting.name, environ.get(setting.name))
     source = f"option {OPTIONS[setting.name]}" if setting.name in options else "default" if given is None else "environment"
@@ -63,7 +57,7 @@ def _shown(setting: Setting, value: object, environ: Mapping[str, str], options:
 
 def _proxies(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """The usual variables for proxies that are set, which count too."""
-    from stowage.app.setting_texts import mask_secrets
+    from stowage.app.settings import mask_secrets
 
     names = [name for usual in _PROXIES for name in (usual, usual.lower())]
     return [(name, mask_secrets(environ[name]), "environment") for name in names if environ.get(name)]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from gunicorn.sock import BaseSocket
 
-from stowage.app.setting_parsers import Bind
+from stowage.app.setting_fields import Bind
 from stowage.app.settings import Config
 from stowage.blueprints.routing import PAGE_PREFIX
 from stowage.services.system.version import VERSION

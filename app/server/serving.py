@@ -33,7 +33,7 @@ from stowage.app.server.json_logger import JsonLogger
 from stowage.app.server.metering import free_slot, give_slot, start_metrics, take_slot
 from stowage.app.server.notices import notify, notify_ready
 from stowage.app.server.worker import Worker
-from stowage.app.setting_parsers import SOCKET_PATH_BYTES, Bind
+from stowage.app.setting_fields import SOCKET_PATH_BYTES, Bind
 from stowage.app.settings import Config, ConfigError
 from stowage.app.stopping import SIGNALS, end_at_once
 from stowage.app.wiring import build_engine

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.app.setting_parsers import Bind
-from stowage.app.setting_texts import mask_secrets
-from stowage.app.settings import SETTINGS, Config, ConfigError
+from stowage.app.setting_fields import Bind
+from stowage.app.settings import SETTINGS, Config, ConfigError, mask_secrets
 from stowage.blueprints.versioning import ApiVersion
 from stowage.services.oci.platform import Platform
 
@@ -237,7 +236,7 @@ def test_a_setting_is_named_as_its_field() -> None:
 )
 def test_the_default_platform_is_the_hosts(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], expected: str) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("stowage.app.setting_parsers.read_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("stowage.app.setting_fields.read_flags", lambda: frozenset(flags))
     assert str(Config.from_environ({}).platform) == expected
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from stowage.app.server.arbiter import Arbiter
 from stowage.app.server.serving import _check_tls, _count_once, _free_address, _free_socket, _keep_alive, _settings
-from stowage.app.setting_parsers import Bind
+from stowage.app.setting_fields import Bind
 from stowage.app.settings import Config, ConfigError
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
