@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stowage.app.settings import ConfigError
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 
 _HUB = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"

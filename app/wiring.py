@@ -17,9 +17,9 @@ from stowage.services.engine import Engine, Limits, ShownSettings
 from stowage.services.metadata.store import MetadataStore, is_current, upgrade
 from stowage.services.meter import UNMETERED, StoreMeter
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.proxies import Proxies
 from stowage.services.registry.search import HUB_INDEX
-from stowage.services.registry.urls import UrlDownloads
+from stowage.services.registry.transport import Proxies
+from stowage.services.registry.urls import Downloads
 from stowage.services.transfer_board import TransferBoard
 
 _RETRY_SECONDS = 1.0
@@ -99,7 +99,7 @@ def _compose(config: Config, metadata: MetadataStore, content: ContentStore, boa
             insecure_setting=SETTINGS["insecure_registries"].name,
             auth_realms_setting=SETTINGS["auth_realms"].name,
         ),
-        downloads=UrlDownloads(config.import_urls, setting=SETTINGS["import_urls"].name),
+        downloads=Downloads(config.import_urls, setting=SETTINGS["import_urls"].name),
         platform=config.platform,
         clock=metadata.clock,
         limits=_limits(config),

@@ -15,7 +15,7 @@ from flask import request
 from stowage.blueprints.routing import Route
 from stowage.services.errors import Ended
 from stowage.services.meter import Tally
-from stowage.services.registry.redaction import public_url
+from stowage.services.registry.credentials import public_url
 from stowage.services.system.transfers import Running
 
 ENTRY = "stowage.log_entry"

@@ -26,8 +26,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter
 from stowage.services.meter import Tally
 from stowage.services.oci.gojson import escape_problem
-from stowage.services.registry.credentials import decode_auth, parse_auth, read_auth
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials, decode_auth, parse_auth, read_auth
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

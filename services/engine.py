@@ -10,7 +10,8 @@ from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.meter import Tally
 from stowage.services.oci.platform import Platform
-from stowage.services.registry.protocol import Downloads, Registry
+from stowage.services.registry.client import RegistryClient
+from stowage.services.registry.urls import Downloads
 from stowage.services.transfer_board import TransferBoard
 
 
@@ -71,7 +72,7 @@ class Engine:
 
     content: ContentStore
     metadata: MetadataStore
-    registry: Registry
+    registry: RegistryClient
     downloads: Downloads
     platform: Platform
     clock: Callable[[], int]

@@ -15,7 +15,7 @@ from stowage.services.engine import Engine, Limits
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.urls import UrlDownloads
+from stowage.services.registry.urls import Downloads
 
 PLATFORM = Platform("linux", "amd64")
 ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
@@ -55,8 +55,8 @@ def memory_budget(size: int = REQUEST_MEMORY, **options: Any) -> MemoryBudget:
     return MemoryBudget(size, setting="STOWAGE_REQUEST_MEMORY", **options)
 
 
-def downloads(*allowed: str) -> UrlDownloads:
-    return UrlDownloads(allowed, setting="STOWAGE_IMPORT_URLS")
+def downloads(*allowed: str) -> Downloads:
+    return Downloads(allowed, setting="STOWAGE_IMPORT_URLS")
 
 
 def real_engine(metadata: MetadataStore, content: ContentStore, transfers: Path) -> Engine:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stowage.services.engine import Engine
     from stowage.services.images.push_all import PlannedPush
     from stowage.services.progress import Progress
-    from stowage.services.registry.protocol import Credentials
+    from stowage.services.registry.credentials import Credentials
     from stowage.services.system.transfers import Transfers
 
 _EXAMPLES = """  stowage push-all --to localhost:5000

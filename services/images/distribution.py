@@ -19,7 +19,8 @@ from stowage.services.oci.gojson import Fields
 from stowage.services.oci.manifest import Index, Manifest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference, parse_any
-from stowage.services.registry.protocol import Credentials, Repository
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.repository import Repository
 
 _MAX_CONFIG = 4 << 20
 

@@ -29,7 +29,7 @@ from stowage.services.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference, dangling_name
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.registry.protocol import Download
+from stowage.services.registry.urls import Download
 from stowage.services.store.events import Action, log_image
 from stowage.services.store.graph import read_graph
 from stowage.services.store.publish import assign_name, read_configs, record_graph

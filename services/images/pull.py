@@ -28,7 +28,8 @@ from stowage.services.oci.manifest import MAX_MANIFEST_BYTES, Index, Manifest, c
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.registry.protocol import Credentials, Repository
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.repository import Repository
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
 from stowage.services.store.graph import MAX_DEPTH, read_graph

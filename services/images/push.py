@@ -24,7 +24,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.export_target import choose_target
 from stowage.services.store.names import repo_tag_reference

@@ -16,7 +16,8 @@ from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidParameter
 from stowage.services.filters import Filters, parse_integer
-from stowage.services.registry.protocol import Credentials, FoundRepository
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.search import FoundRepository
 
 _ACCEPTED = ("is-automated", "is-official", "stars")
 _DEFAULT_LIMIT = 25

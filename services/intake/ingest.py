@@ -23,7 +23,7 @@ from stowage.services.intake.recording import Recorder, StoredBlob, record_blobs
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.digest import Digest, Digester
 from stowage.services.progress import Progress
-from stowage.services.registry.protocol import BlobStream
+from stowage.services.registry.repository import BlobStream
 
 _T = TypeVar("_T")
 

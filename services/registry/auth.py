@@ -5,6 +5,18 @@ services/registry/realms.py says which servers may be named. A token is renewed 
 
 Source: distribution docs/content/spec/auth/token.md and oauth.md; containerd core/remotes/docker/authorizer.go and auth/fetch.go;
 distribution registry/client/auth/session.go.
+
+Which token servers a registry may name.
+
+The server may be on another host (Docker Hub and GitLab do that), but only over TLS. Plain HTTP, or unverified TLS, needs both the registry
+and the server on the insecure list. A registry on the public internet may not name a server in a private network. If there is a list of
+allowed servers, only those and each registry's own host are allowed; the servers in the list may be private.
+
+Trying a client's credentials at a registry.
+
+    GET /v2/    401 with a challenge, then 200 with what the challenge asks for
+
+Source: moby daemon/pkg/registry/auth.go (loginV2) and service.go (Auth).
 """
 
 from __future__ import annotations
@@ -19,15 +31,24 @@ from urllib.parse import urlencode, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from stowage.services.errors import InvalidContent, RegistryFailure
+from stowage.services.errors import InvalidContent, InvalidParameter, RegistryFailure
 from stowage.services.oci import gojson
-from stowage.services.registry.challenges import Challenge
-from stowage.services.registry.failure import Failed, NoAuthorization, NoCredentials, NoToken, failure_of
-from stowage.services.registry.hosts import Endpoint
-from stowage.services.registry.protocol import Credentials
-from stowage.services.registry.realms import Realms
-from stowage.services.registry.refusals import read_refusal
-from stowage.services.registry.transport import MAX_ERROR_BODY, USER_AGENT, Transport, read_bounded
+from stowage.services.registry.connections import MAX_ERROR_BODY, discard, read_bounded
+from stowage.services.registry.credentials import Credentials, hiding
+from stowage.services.registry.failure import (
+    Challenge,
+    Failed,
+    Failure,
+    NoAuthorization,
+    NoCredentials,
+    NoToken,
+    failure_of,
+    find_answerable,
+    read_refusal,
+)
+from stowage.services.registry.hosts import DOCKER_HUB, Endpoint, HostNames, Hosts, addresses, is_public
+from stowage.services.registry.transport import USER_AGENT, Transport
+from stowage.services.registry.words import login_errors, status_line
 
 _MAX_TOKEN_BODY = 1 << 20
 _MAX_TOKEN = 64 << 10
@@ -182,3 +203,107 @@ def _lifetime(fields: dict[str, object]) -> float:
     except (ValueError, OverflowError):
         age = 0.0
     return lifetime - age if 0 <= age < lifetime else float(lifetime)
+
+
+class Realms:
+    """The rules for token servers of one process; `setting` is the setting that lists the allowed ones."""
+
+    def __init__(self, transport: Transport, allowed: HostNames, *, setting: str) -> None:
+        self._transport = transport
+        self._allowed = allowed
+        self._setting = setting
+
+    def allows_insecure(self, realm: str, endpoint: Endpoint) -> bool:
+        """Whether the token server may be reached over unverified TLS or plain HTTP; raises RegistryFailure if the endpoint may not name
+        it.
+        """
+        try:
+            server = urlsplit(realm)
+            own = server.netloc == endpoint.host
+            is_host = bool(server.hostname) and "@" not in server.netloc and server.port != 0
+        except ValueError as exc:
+            raise RegistryFailure(f"failed to authorize: the realm is not a URL: {exc}") from exc
+        if not is_host:
+            raise RegistryFailure("failed to authorize: the realm is not the URL of a token server")
+        insecure = endpoint.insecure and self._transport.allows_insecure(server.netloc)
+        if server.scheme not in (("http", "https") if insecure else ("https",)):
+            raise RegistryFailure(f"failed to authorize: the token server at {server.netloc} does not use https")
+        if not own and self._allowed and server.netloc not in self._allowed:
+            raise RegistryFailure(f"failed to authorize: {self._setting} does not list the token server at {server.netloc}")
+        if not own and not self._allowed and _is_out_of_reach(server.netloc, endpoint):
+            raise RegistryFailure(f"failed to authorize: {endpoint.host} names a token server in a private network, {server.netloc}")
+        return insecure
+
+
+def _is_out_of_reach(server: str, endpoint: Endpoint) -> bool:
+    """Whether the registry is public (or can be resolved only by a proxy) and the server is not."""
+    return all(map(is_public, addresses(endpoint.host))) and not all(map(is_public, addresses(server)))
+
+
+def try_credentials(transport: Transport, realms: Realms, hosts: Hosts, credentials: Credentials) -> str:
+    """Log in at the registry that the credentials name, docker.io if they name none; returns the identity token to keep, usually empty.
+
+    Raises InvalidParameter for an address that is not a registry's, Unauthorized if the token server refuses, else RegistryFailure.
+    """
+    endpoint = hosts.endpoints(_domain(credentials.server_address))[-1]
+    login = _Login(transport, realms, endpoint, credentials)
+    with hiding(login.secrets), login_errors():
+        try:
+            return _try_at(transport, endpoint, login)
+        except Failed as exc:
+            if not exc.failure.suggests_plain_http(endpoint):
+                raise
+        return _try_at(transport, endpoint.plain, login)
+
+
+def _try_at(transport: Transport, endpoint: Endpoint, login: _Login) -> str:
+    url = f"{endpoint.base}/"
+    response = _ask(transport, endpoint, url, {})
+    challenge = find_answerable(response, endpoint.base)
+    if challenge is not None:
+        discard(response)
+        try:
+            login.answer(challenge, {})
+        except NoAuthorization as exc:
+            raise Failed(Failure("GET", url, exc)) from exc
+        response = _ask(transport, endpoint, url, login.headers())
+    discard(response)
+    if response.status != 200:
+        raise RegistryFailure(f"login attempt to {url} failed with status: {status_line(response.status)}")
+    return login.identity_token
+
+
+def _ask(transport: Transport, endpoint: Endpoint, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    own = {"User-Agent": USER_AGENT, **dict(endpoint.headers), **headers}
+    return transport.request("GET", url, own, insecure=endpoint.insecure, trust=endpoint.trust)
+
+
+def _domain(server_address: str) -> str:
+    """The registry that an address means: `https://index.docker.io/v1/`, `registry.example` or an empty string."""
+    if not server_address:
+        return DOCKER_HUB
+    address = server_address if server_address.startswith(("https://", "http://")) else f"https://{server_address}"
+    try:
+        parts = urlsplit(address)
+        named = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError as exc:
+        raise InvalidParameter(f'unable to parse server address: parse "{address}": {exc}') from exc
+    if not named or any(character in "\\/%\x7f" or character <= " " for character in parts.netloc):
+        raise InvalidParameter(f'unable to parse server address: parse "{address}": invalid host')
+    return parts.netloc
+
+
+class _Login(Authorizer):
+    """The authorization of a login: for no repository, with a token for later."""
+
+    def __init__(self, transport: Transport, realms: Realms, endpoint: Endpoint, credentials: Credentials) -> None:
+        super().__init__(transport, realms, endpoint, credentials, scope="")
+
+    @property
+    def identity_token(self) -> str:
+        """The new one that the token server gave, else the client's own."""
+        return super().identity_token or self._credentials.identity_token
+
+    def _query(self, challenge: Challenge) -> list[tuple[str, str]]:
+        account = [("account", self._credentials.username)] * bool(self._credentials.username)
+        return [*super()._query(challenge), ("offline_token", "true"), ("client_id", CLIENT_ID), *account]

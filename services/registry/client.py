@@ -8,17 +8,14 @@ from pathlib import Path
 
 from stowage.services.errors import NotFound
 from stowage.services.oci.reference import Reference
+from stowage.services.registry.auth import Realms, try_credentials
+from stowage.services.registry.credentials import Credentials, hiding
 from stowage.services.registry.exchange import Exchange
 from stowage.services.registry.hosts import HostNames, Hosts
-from stowage.services.registry.login import try_credentials
-from stowage.services.registry.protocol import Credentials, Destination, FoundRepository, Repository
-from stowage.services.registry.proxies import DIRECT, Proxies
-from stowage.services.registry.realms import Realms
-from stowage.services.registry.redaction import hiding
-from stowage.services.registry.repository import RemoteRepository
-from stowage.services.registry.search import HUB_INDEX, find_index, search_index
-from stowage.services.registry.transport import USER_AGENT, Transport
-from stowage.services.registry.upload import RemoteDestination
+from stowage.services.registry.repository import Repository
+from stowage.services.registry.search import HUB_INDEX, FoundRepository, find_index, search_index
+from stowage.services.registry.transport import DIRECT, USER_AGENT, Proxies, Transport
+from stowage.services.registry.upload import Destination
 
 
 class RegistryClient:
@@ -57,13 +54,16 @@ class RegistryClient:
     def repository(
         self, reference: Reference, *, credentials: Credentials | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[Repository]:
-        """Open the repository of this reference for one operation. No request is sent yet. Errors raised inside contain no secrets."""
+        """Open the repository of this reference for one operation; `headers` (X-Meta-*) are sent with every request to its registry.
+
+        No request is sent yet. Errors raised inside contain no secrets.
+        """
         endpoints = self._hosts.endpoints(reference.domain)
         exchange = Exchange(
             self._transport, self._realms, reference, endpoints, credentials, headers or {}, foreign_hosts=self._foreign_hosts
         )
         with hiding(exchange.secrets):
-            yield RemoteRepository(reference, exchange)
+            yield Repository(reference, exchange)
 
     @contextmanager
     def destination(
@@ -78,10 +78,13 @@ class RegistryClient:
             raise NotFound("no push hosts: not found")
         exchange = Exchange(self._transport, self._realms, reference, endpoints[:1], credentials, headers or {}, pushes=True)
         with hiding(exchange.secrets):
-            yield RemoteDestination(exchange, stall_seconds=self._stall_seconds)
+            yield Destination(exchange, stall_seconds=self._stall_seconds)
 
     def log_in(self, credentials: Credentials) -> str:
-        """Try credentials at the registry that they name; returns its identity token, usually empty."""
+        """Try credentials at the registry that they name, docker.io if they name none; returns its identity token, usually empty.
+
+        Raises Unauthorized if its token server refuses them, InvalidParameter for an address that is not a registry's.
+        """
         return try_credentials(self._transport, self._realms, self._hosts, credentials)
 
     def search(
@@ -94,7 +97,11 @@ class RegistryClient:
         headers: Mapping[str, str] | None = None,
         keep: Callable[[int], None] = lambda _: None,
     ) -> list[FoundRepository]:
-        """Ask the index of this `host[:port]`, or docker.io's if it is empty."""
+        """Up to `limit` repositories that the index of this `host[:port]`, or docker.io's if it is empty, finds for a term.
+
+        `keep` is called with the bytes of memory that the answer takes while it is read, before it takes them, and may raise to end that.
+        Raises InvalidParameter if no index answers there.
+        """
         index = find_index(self._hosts, host, self._hub_index)
         own = {"User-Agent": USER_AGENT, **(headers or {})}
         with hiding(lambda: [credentials.password] if credentials else []):

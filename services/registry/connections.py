@@ -1,7 +1,7 @@
 """The connections of the client.
 
-They register with the operation that they work for and with the body of an upload. They distinguish a failed handshake from a later
-failure. They read an answer for a bounded time, however slowly its bytes arrive.
+They register with the operation that they work for. They distinguish a failed handshake from a later failure. They read an answer for a
+bounded time, however slowly its bytes arrive.
 """
 
 from __future__ import annotations
@@ -10,34 +10,40 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, parse_headers
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import RegistryFailure
-from stowage.services.registry.body import UploadBody
-from stowage.services.registry.operations import current_operation
-from stowage.services.registry.overdue import shut_down_after
+from stowage.services.registry.operations import current_operation, shut_down_after
 from stowage.services.tcp_keepalive import KEEPALIVE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+
 _ADDRESSES_SECONDS = 30
 """How long further addresses of a host are tried; each may take the whole connect timeout."""
 
-ANSWER_SILENCES = 5
-"""An answer's head, and its body if that is a document, may take this many times as long as the server may be silent."""
+_HEAD_SECONDS = 60
+"""How long a head may take once its first byte is here; the whole head may take no longer than the server may be silent."""
+
+BODY_SILENCES = 5
+"""A body that is a document may take this many times as long as the server may be silent."""
 
 _MAX_INFORMATIONAL = 5
 """How many informational answers (1xx) may come before an answer, as in Go's client."""
 _INFORMATIONAL = set(range(100, 200)) - {101}
+
+PIECE = 256 << 10  # five uploads on a line of 100 KB a second each send one piece within 13 seconds
+MAX_ERROR_BODY = 64_000
+"""How many bytes of an error answer are read, as in containerd."""
 
 SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
@@ -53,6 +59,67 @@ def read_piece(response: BaseHTTPResponse, size: int) -> bytes:
     return response.read1(size, decode_content=False)
 
 
+def read_bounded(response: BaseHTTPResponse, limit: int, *, arrived: Callable[[int], None] = lambda _: None) -> bytes:
+    """The whole body, or its first `limit` + 1 bytes if it is longer; closes the response. Raises RegistryFailure.
+
+    `arrived` is called with the size of each piece, and may raise.
+    """
+    body = bytearray()
+    try:  # `read1`, since `read` would take memory for the limit, however little arrives
+        while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body), decode_content=False)):
+            arrived(len(chunk))
+            body += chunk
+        return bytes(body)
+    except (HTTPError, OSError, ValueError) as exc:
+        failure = RegistryFailure("failed to read the registry's answer: unexpected EOF")
+        failure.retry_after = 0
+        raise failure from exc
+    finally:
+        response.close()
+
+
+def discard(response: BaseHTTPResponse) -> None:
+    """Finish with a response whose body does not matter; its connection is kept if the body is short."""
+    with suppress(RegistryFailure):
+        read_bounded(response, MAX_ERROR_BODY)
+
+
+class OpenBlob(Protocol):
+    """An open blob on its way to a repository; it raises Damaged instead of giving its last bytes if the others are not the blob's."""
+
+    def seek(self, offset: int, /) -> int: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class UploadBody:
+    """The bytes of an open blob from `offset` to `size`, sent piece by piece. A registry may take `stall_seconds` to accept each piece.
+
+    `advance` is called with the offset after each piece and may raise to end the upload.
+    """
+
+    def __init__(self, blob: OpenBlob, *, offset: int, size: int, stall_seconds: float, advance: Callable[[int], None]) -> None:
+        self.length = size - offset
+        self.stall_seconds = stall_seconds
+        self._blob = blob
+        self._offset = offset
+        self._size = size
+        self._advance = advance
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield small pieces; each iteration starts from the beginning."""
+        position = self._offset
+        self._blob.seek(position)
+        self._advance(position)
+        while position < self._size:
+            piece = self._blob.read(min(PIECE, self._size - position))
+            if not piece:
+                raise RegistryFailure("failed to read the blob: unexpected EOF")
+            yield piece
+            position += len(piece)
+            self._advance(position)
+
+
 class _Answer(HTTPResponse):
     """An answer that must arrive within a bounded time. Its operation knows the socket until the answer is complete."""
 
@@ -60,7 +127,8 @@ class _Answer(HTTPResponse):
         super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
         self._socket = sock
         self._operation = current_operation()
-        self._deadline = _Deadline(self.fp.detach(), sock)
+        self._silence = sock.gettimeout() or 0
+        self._deadline = _Deadline(self.fp.detach(), sock, self._silence)
         self.fp = io.BufferedReader(self._deadline)
         try:
             self._operation.begin(sock)
@@ -68,8 +136,13 @@ class _Answer(HTTPResponse):
             self.close()
             raise
 
+    def begin(self) -> None:
+        """Read the head; the body may then take longer."""
+        super().begin()
+        self._deadline.allow(BODY_SILENCES * self._silence)
+
     def begin_piece(self) -> None:
-        self._deadline.renew()
+        self._deadline.allow(self._silence)
 
     def _read_status(self) -> tuple[str, int, str]:
         """The status line of the answer itself. http.client would skip any number of 100s, and take another 1xx for the answer."""
@@ -100,40 +173,45 @@ class _Answer(HTTPResponse):
 
 
 class _Deadline(io.RawIOBase):
-    """The bytes of a connection until a deadline; raises TimeoutError after it."""
+    """The bytes of a connection until a deadline; raises TimeoutError after it. No byte may take longer than the `silence`.
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+    The first deadline is that of the head.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, silence: float) -> None:
         self._raw = raw
         self._socket = sock
-        self._silence = sock.gettimeout()
+        self._silence = silence
         self._is_over = False
-        self._until = None if self._silence is None else time.monotonic() + ANSWER_SILENCES * self._silence
+        self._has_begun = False
+        self.allow(silence)
 
-    def renew(self) -> None:
-        """Begin a new time limit, unless the last one has passed: the part of a frame that had been read by then is lost."""
-        if self._silence is not None and not self._is_over:
-            self._until = time.monotonic() + self._silence
+    def allow(self, seconds: float) -> None:
+        """Set a new deadline, unless the last one has passed: the part of a frame that had been read by then is lost."""
+        if not self._is_over:
+            self._until = time.monotonic() + seconds
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Buffer, /) -> int | None:
-        if self._until is None or self._silence is None:
-            return self._raw.readinto(buffer)
-        self._socket.settimeout(min(self._left(self._until), self._silence))
+        self._socket.settimeout(min(self._left(), self._silence))
         try:
             with shut_down_after(self._until, self._socket):
                 received = self._raw.readinto(buffer)
         except OSError:
-            self._left(self._until)  # what a connection that is shut down raises depends on TLS
+            self._left()  # what a connection that is shut down raises depends on TLS
             raise
         if not received:
-            self._left(self._until)
+            self._left()
+        if not self._has_begun:
+            self._has_begun = True
+            self._until = min(self._until, time.monotonic() + _HEAD_SECONDS)
         return received
 
-    def _left(self, until: float) -> float:
+    def _left(self) -> float:
         """Seconds until the deadline; raises TimeoutError if there are none, and once that has happened, for good."""
-        left = until - time.monotonic()
+        left = self._until - time.monotonic()
         if self._is_over or left <= 0:
             self._is_over = True
             raise TimeoutError("timed out")
@@ -178,31 +256,15 @@ class _Connection(HTTPConnection):
         return []
 
     def request(  # type: ignore[override]  # urllib3's signature, not http.client's
-        self,
-        method: str,
-        url: str,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        chunked: bool = False,
-        preload_content: bool = True,
-        decode_content: bool = True,
-        enforce_content_length: bool = True,
+        self, method: str, url: str, body: object = None, headers: Mapping[str, str] | None = None, **options: bool
     ) -> None:
-        if self.sock is not None:
+        if self.sock is None:
+            self.connect()
+        else:
             self._begin()
         if isinstance(body, UploadBody):
-            body.begin(self)
-        super().request(
-            method,
-            url,
-            body,  # type: ignore[arg-type]
-            headers,
-            chunked=chunked,
-            preload_content=preload_content,
-            decode_content=decode_content,
-            enforce_content_length=enforce_content_length,
-        )
+            self.sock.settimeout(body.stall_seconds)  # urllib3 sends with the timeout for connecting
+        super().request(method, url, body, headers, **options)  # type: ignore[arg-type]
 
     def _begin(self) -> None:
         """Register the connection with the operation of this thread."""

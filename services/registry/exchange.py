@@ -12,7 +12,7 @@ httpFallback).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -20,15 +20,22 @@ from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import EngineError, NotFound
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.auth import Authorizer
-from stowage.services.registry.body import UploadBody
-from stowage.services.registry.challenges import challenges, find_answerable, origin, stated_error
-from stowage.services.registry.failure import Failed, Failure, NoAuthorization
+from stowage.services.registry.auth import Authorizer, Realms
+from stowage.services.registry.connections import UploadBody, discard
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.failure import (
+    NO_RANGES,
+    Failed,
+    Failure,
+    NoAuthorization,
+    challenges,
+    find_answerable,
+    origin,
+    refused,
+    stated_error,
+)
 from stowage.services.registry.hosts import NO_HOSTS, Endpoint, HostNames, credential_host
-from stowage.services.registry.protocol import Credentials
-from stowage.services.registry.realms import Realms
-from stowage.services.registry.refusals import NO_RANGES, refused
-from stowage.services.registry.transport import USER_AGENT, Transport, check_redirect, discard, redirect_target
+from stowage.services.registry.transport import USER_AGENT, Transport, check_redirect, redirect_target
 
 _log = logging.getLogger(__name__)
 
@@ -138,6 +145,18 @@ class Exchange:
         self._distrusted.setdefault(path, set()).add(blamed)
         return not self._distrusted[path].issuperset(self._capable(path))
 
+    def succeeded(self, method: str, response: BaseHTTPResponse, wanted: Container[int] = range(300)) -> BaseHTTPResponse:
+        """The response of a successful request, which has one of these statuses; raises Failed for any other."""
+        if response.status in wanted:
+            return response
+        raise self.refused(method, response)
+
+    def refused(self, method: str, response: BaseHTTPResponse) -> Failed:
+        """The failure in an answer, whose body is read, and the endpoint that gave it; raises RegistryFailure if the body breaks off."""
+        failure = refused(method, response).failure
+        asked = next((endpoint for endpoint in self._endpoints if origin(endpoint.base) == origin(failure.url)), None)
+        return Failed(replace(failure, endpoint=asked))
+
     def secrets(self) -> list[str]:
         """Everything that proves who the client or the service is and must not be shown."""
         found = [secret for authorizer in self._authorizers for secret in authorizer.secrets()]
@@ -195,12 +214,12 @@ class Exchange:
                 discard(response)
                 authorizer.answer(challenge, sent)
                 response = send(authorizer.headers())
+            if challenge is not None and response.status == 401 and stated_error(challenges(response)):
+                raise refused(method, response, denied=True)
         except NoAuthorization as exc:
-            raise Failed(Failure(method, url, exc, exc.retry_after)) from exc
+            raise Failed(Failure(method, url, exc, exc.retry_after, endpoint)) from exc
         except Failed as exc:
             raise Failed(replace(exc.failure, endpoint=endpoint)) from exc
-        if challenge is not None and response.status == 401 and stated_error(challenges(response)):
-            raise refused(method, response, denied=True)
         return response
 
 

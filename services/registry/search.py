@@ -21,15 +21,26 @@ from stowage.services.errors import InvalidContent, InvalidParameter, InvalidRef
 from stowage.services.oci import gojson
 from stowage.services.oci.gojson import Fields
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.distribution_words import request_errors
+from stowage.services.registry.connections import discard, read_bounded
+from stowage.services.registry.credentials import Credentials
 from stowage.services.registry.hosts import DOCKER_HUB, Endpoint, Hosts, credential_host
-from stowage.services.registry.protocol import Credentials, FoundRepository
-from stowage.services.registry.transport import Transport, discard, read_bounded
+from stowage.services.registry.transport import Transport
+from stowage.services.registry.words import request_errors
 
 HUB_INDEX = "https://index.docker.io/v1/"
 _MAX_BODY = 4 << 20
 _COPIES = 2
 """How often an answer is in memory once it has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRepository:
+    """What an index says about a repository."""
+
+    name: str
+    description: str
+    stars: int
+    is_official: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,87 @@
-"""HTTP to registries: pooled connections, redirects followed by hand, bodies taken as raw bytes.
+"""HTTP to registries: pooled connections, proxies, redirects followed by hand, bodies taken as raw bytes.
 
 The library does nothing beyond one request: no retries, no cookies, no netrc, no decoding (Accept-Encoding is identity). A redirect to
 another host carries neither Authorization nor any header of the client's own. It never leaves TLS for plain HTTP unless the new host is an
 insecure registry.
+
+The proxies are those of the usual environment variables: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in upper or lower case. NO_PROXY is a
+comma-separated list of `*`, networks, addresses, `host`, `.domain` and `*.domain`. The last two match every host below the domain; `host`
+also does. Each may have a `:port` to match only that one. A proxy is never used for loopback.
+
+Source: Go's golang.org/x/net/http/httpproxy; moby daemon/info.go (MaskCredentials in daemon/config).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
-import threading
+import ssl
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import suppress
-from urllib.parse import urljoin, urlsplit
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import RegistryFailure
-from stowage.services.registry.body import UploadBody
-from stowage.services.registry.certs import Trust
-from stowage.services.registry.connections import read_piece
-from stowage.services.registry.containerd_words import copy_error
+from stowage.services.registry.connections import POOLS, SOCKET_OPTIONS, UploadBody, discard
+from stowage.services.registry.credentials import public_url, without_query
 from stowage.services.registry.failure import Failed, Failure
-from stowage.services.registry.gohttp import is_lasting, reason
-from stowage.services.registry.hosts import Hosts
-from stowage.services.registry.pools import Pools
-from stowage.services.registry.proxies import DIRECT, Proxies
-from stowage.services.registry.redaction import public_url, without_query
+from stowage.services.registry.hosts import Address, Hosts, Trust
+from stowage.services.registry.words import is_lasting, reason
 
 _log = logging.getLogger(__name__)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # not that a connection is closed after a burst of requests
 
-CHUNK = 512 << 10
 USER_AGENT = "Stowage"
-MAX_ERROR_BODY = 64_000
-"""How many bytes of an error answer are read, as in containerd."""
 _MAX_REDIRECTS = 10
+_CONNECTIONS_PER_HOST = 16
+_MANAGERS = 16  # pools by trust and proxy: changed certificates leave their old ones behind
 _CONNECT_SECONDS = 10
 _UPLOAD_SECONDS = 300  # a registry reads a large blob again before it answers
-_GATHER_SECONDS = 0.1
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "range", "user-agent"})
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """The three variables as they are set."""
+
+    http: str = ""
+    https: str = ""
+    none: str = ""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Proxies:
+        """Read them; a variable in upper case takes precedence over the same in lower case."""
+        return cls(*(environ.get(name) or environ.get(name.lower(), "") for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")))
+
+    def proxy_of(self, url: str) -> str:
+        """The URL of the proxy for a request, empty if there is none."""
+        parts = urlsplit(url)
+        proxy = self.https if parts.scheme == "https" else self.http
+        if not proxy or self._goes_directly(parts):
+            return ""
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+    @property
+    def masked(self) -> Proxies:
+        """The same without credentials, as GET /info shows it."""
+        return Proxies(_mask(self.http), _mask(self.https), self.none)
+
+    def _goes_directly(self, parts: SplitResult) -> bool:
+        host = (parts.hostname or "").rstrip(".")
+        port = str(parts.port or (443 if parts.scheme == "https" else 80))
+        address = _address(host)
+        if host == "localhost" or (address is not None and address.is_loopback):
+            return True
+        return any(_matches(entry.strip().lower(), host, port, address) for entry in self.none.split(",") if entry.strip())
+
+
+DIRECT = Proxies()
+"""No proxy at all."""
 
 
 class Transport:
@@ -51,9 +92,14 @@ class Transport:
 
     def __init__(self, hosts: Hosts, *, proxies: Proxies = DIRECT, stall_seconds: float) -> None:
         self._hosts = hosts
-        self._pools = Pools(proxies)
+        self._proxies = proxies
+        self._manager = lru_cache(maxsize=_MANAGERS)(_manager)
         self._timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds)
         self._upload_timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=max(_UPLOAD_SECONDS, stall_seconds))
+
+    def pools(self, url: str, trust: Trust, *, insecure: bool) -> urllib3.PoolManager:
+        """The connections for a request to this URL; raises RegistryFailure for invalid certificates or proxies."""
+        return self._manager(replace(trust, verified=trust.verified and not insecure), self._proxies.proxy_of(url))
 
     def allows_insecure(self, host: str) -> bool:
         """Whether this `host` or `host:port` may be reached over plain HTTP or unverified TLS."""
@@ -116,7 +162,7 @@ class Transport:
         began = time.monotonic()
         try:
             trust = self._hosts.trust(urlsplit(url).netloc) if trust is None else trust
-            response = self._pools.get(url, trust, insecure=insecure).request(
+            response = self.pools(url, trust, insecure=insecure).request(
                 method,
                 url,
                 body=body,
@@ -132,122 +178,15 @@ class Transport:
             raise Failed(Failure(method, url, exc, retry_after=None if is_lasting(exc) else 0)) from exc
         except ValueError:  # from http.client; its message may contain a secret
             raise Failed(Failure(method, url, ValueError("invalid URL or header field value"))) from None
-        finally:
-            if isinstance(body, UploadBody):
-                body.end()
         response.url = url
         _log_answer(method, url, headers, response.status, began)
         return response
-
-
-class BodyStream:
-    """The bytes of a blob from `offset` to its end, as they arrive; `close` ends it early, from any thread.
-
-    `suspect` is called if the connection breaks, so that the next try may go elsewhere.
-    """
-
-    def __init__(self, response: BaseHTTPResponse, offset: int, *, size: int, suspect: Callable[[], None] = lambda: None) -> None:
-        self.offset = offset
-        self._response = response
-        self._missing = size - offset
-        self._suspect = suspect
-        self._lock = threading.Lock()
-        self._reading = False
-        self._closed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks of up to 512 KiB; if the connection breaks or was closed, raises RegistryFailure after all bytes that arrived."""
-        while chunk := self._read():
-            yield chunk
-
-    def close(self) -> None:
-        """End the transfer; a thread that waits for the next chunk gets RegistryFailure at once."""
-        with self._lock:
-            self._closed = True
-            if not self._reading:
-                self._response.close()
-                return
-            with suppress(OSError, ValueError, RuntimeError):  # the last byte has just come, and the connection is back in its pool
-                self._response.shutdown()
-
-    def _read(self) -> bytes:
-        with self._lock:
-            if self._closed:
-                raise RegistryFailure("failed to copy: context canceled")
-            self._reading = True
-        try:
-            return self._gather()
-        except (HTTPError, OSError, ValueError) as exc:
-            self._suspect()
-            raise copy_error("unexpected EOF" if isinstance(exc, ProtocolError) else reason(exc)) from exc
-        finally:
-            self._end_reading()
-
-    def _gather(self) -> bytes:
-        """What arrives within a moment, at most 512 KiB and nothing only at the end; an error is raised after the bytes before it."""
-        pieces: list[bytes] = []
-        room, until = CHUNK, 0.0
-        while room:
-            try:
-                piece = read_piece(self._response, room)
-            except (HTTPError, OSError, ValueError):
-                if pieces:
-                    break
-                raise
-            if not piece:
-                break
-            pieces.append(piece)
-            room -= len(piece)
-            now = time.monotonic()
-            until = until or now + _GATHER_SECONDS
-            if now >= until:
-                break
-        self._missing -= CHUNK - room
-        if not pieces and self._missing > 0 and self._is_unframed():
-            raise ProtocolError("the connection ended before the blob was complete")
-        return b"".join(pieces)
-
-    def _is_unframed(self) -> bool:
-        """Whether only the end of the connection ends the body, so a complete body cannot be told from a part."""
-        headers = self._response.headers
-        return "Content-Length" not in headers and "chunked" not in headers.get("Transfer-Encoding", "").lower()
-
-    def _end_reading(self) -> None:
-        with self._lock:
-            self._reading = False
-            if self._closed:
-                self._response.close()
 
 
 def _log_answer(method: str, url: str, headers: Mapping[str, str], status: int, began: float) -> None:
     """Log a request for debugging, with the kind of its authorization and nothing else that is secret."""
     kind = headers.get("Authorization", "").partition(" ")[0] or "no authorization"
     _log.debug("%s %s with %s: %d in %d ms", method, public_url(url), kind, status, round((time.monotonic() - began) * 1000))
-
-
-def read_bounded(response: BaseHTTPResponse, limit: int, *, arrived: Callable[[int], None] = lambda _: None) -> bytes:
-    """The whole body, or its first `limit` + 1 bytes if it is longer; closes the response. Raises RegistryFailure.
-
-    `arrived` is called with the size of each piece, and may raise.
-    """
-    body = bytearray()
-    try:  # `read1`, since `read` would take memory for the limit, however little arrives
-        while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body), decode_content=False)):
-            arrived(len(chunk))
-            body += chunk
-        return bytes(body)
-    except (HTTPError, OSError, ValueError) as exc:
-        failure = RegistryFailure("failed to read the registry's answer: unexpected EOF")
-        failure.retry_after = 0
-        raise failure from exc
-    finally:
-        response.close()
-
-
-def discard(response: BaseHTTPResponse) -> None:
-    """Finish with a response whose body does not matter; its connection is kept if the body is short."""
-    with suppress(RegistryFailure):
-        read_bounded(response, MAX_ERROR_BODY)
 
 
 def _framing(body: bytes | UploadBody | None) -> dict[str, str]:
@@ -276,3 +215,67 @@ def check_redirect(source: str, target: str, *, insecure: bool) -> None:
         raise RegistryFailure(f"unsupported protocol scheme in a redirect from {urlsplit(source).netloc}")
     if scheme == "http" and urlsplit(source).scheme == "https" and not insecure:
         raise RegistryFailure(f"{urlsplit(source).netloc} redirects from https to http")
+
+
+def _manager(trust: Trust, proxy: str) -> urllib3.PoolManager:
+    if not trust.verified:
+        urllib3.disable_warnings(InsecureRequestWarning)  # the operator listed these hosts; a warning for each would say nothing new
+    manager = _through(proxy, trust.context()) if proxy else _directly(trust.context())
+    manager.pool_classes_by_scheme = POOLS
+    return manager
+
+
+def _directly(context: ssl.SSLContext) -> urllib3.PoolManager:
+    return urllib3.PoolManager(num_pools=32, maxsize=_CONNECTIONS_PER_HOST, ssl_context=context, socket_options=SOCKET_OPTIONS)
+
+
+def _through(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
+    try:
+        parts = urlsplit(proxy)
+        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        return urllib3.ProxyManager(
+            address,
+            num_pools=32,
+            maxsize=_CONNECTIONS_PER_HOST,
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=credentials),
+            ssl_context=context,
+            socket_options=SOCKET_OPTIONS,
+        )
+    except ValueError as exc:  # urllib3's errors about URLs are ValueErrors
+        raise RegistryFailure("the proxy in the environment is not the URL of an HTTP proxy") from exc
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return None
+
+
+def _matches(entry: str, host: str, port: str, address: Address | None) -> bool:
+    """Whether an entry of NO_PROXY matches this host and port."""
+    if entry == "*":
+        return True
+    network = _network(entry)
+    if network is not None:
+        return address is not None and address in network
+    name, colon, wanted = entry.rpartition(":")
+    if colon and wanted.isdecimal() and not name.endswith(":"):
+        return wanted == port and _matches(name.strip("[]"), host, port, address)
+    if entry.startswith((".", "*.")):
+        return host.endswith(entry.removeprefix("*"))
+    return host == entry or host.endswith(f".{entry}")
+
+
+def _mask(url: str) -> str:
+    credentials, at, rest = url.rpartition("@")
+    scheme, colon, _ = credentials.partition("://")
+    return f"{scheme}://xxxxx:xxxxx@{rest}" if at and colon else ("xxxxx:xxxxx@" + rest if at else url)

@@ -26,26 +26,28 @@ from urllib3.response import BaseHTTPResponse
 from stowage.services.errors import EngineError, Internal, InvalidContent, InvalidDigest, RegistryFailure, Unauthorized
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.registry.body import UploadBody
-from stowage.services.registry.containerd_words import push_errors
+from stowage.services.registry.connections import OpenBlob, UploadBody, discard
 from stowage.services.registry.exchange import Exchange
-from stowage.services.registry.protocol import OpenBlob, Upload
-from stowage.services.registry.refusals import refused
-from stowage.services.registry.transport import discard, redirect_target
+from stowage.services.registry.transport import redirect_target
+from stowage.services.registry.words import push_errors
 
 _BYTES = {"Content-Type": "application/octet-stream"}
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _STORED = (200, 201, 202, 204)
 
 
-class RemoteDestination:
-    """Implements `stowage.services.registry.protocol.Destination`."""
+class Destination:
+    """One repository of one registry that is pushed to, for one operation. Its methods raise Unauthorized if access is denied.
+
+    Usable from several threads after its first answer. The registry may take `stall_seconds` to accept a piece of a blob.
+    """
 
     def __init__(self, requests: Exchange, *, stall_seconds: float) -> None:
         self._requests = requests
         self._stall_seconds = stall_seconds
 
     def has_manifest(self, manifest: Descriptor, *, tag: str | None = None) -> bool:
+        """Whether the registry has this manifest or index, under this tag if one is given."""
         found = self._head(f"manifests/{tag or manifest.digest}", manifest)
         return found is not None and (not tag or found.get("Docker-Content-Digest") == str(manifest.digest))
 
@@ -55,12 +57,18 @@ class RemoteDestination:
     def upload(
         self, blob: Descriptor, content: Callable[[], AbstractContextManager[OpenBlob]], *, mount_from: str, advance: Callable[[int], None]
     ) -> Upload:
-        return _Upload(self._requests, self._stall_seconds, blob, content, mount_from, advance)
+        """Prepare to upload a blob, or to mount it from the registry's repository `mount_from` (empty: none); sends nothing yet.
+
+        `content` opens the blob. `advance` is called with the number of bytes uploaded, which may jump after a break. It may raise to end
+        the upload.
+        """
+        return Upload(self._requests, self._stall_seconds, blob, content, mount_from, advance)
 
     @push_errors()
     def put_manifest(self, manifest: Descriptor, raw: bytes, *, tag: str | None = None) -> None:
+        """Publish a manifest or index, whose content is already uploaded, under the tag or else its digest."""
         response = self._requests.request_at("PUT", f"manifests/{tag or manifest.digest}", {"Content-Type": manifest.media_type}, raw)
-        _check_stored(response, manifest.digest)
+        _check_stored(self._requests, response, manifest.digest)
 
     def _head(self, path: str, descriptor: Descriptor) -> Mapping[str, str] | None:
         """The headers of existing content, None if there is none; a client that may only push cannot see it and gets None too."""
@@ -73,14 +81,14 @@ class RemoteDestination:
             discard(response)
             return None
         with push_errors():
-            return _succeeded("HEAD", response, (200,)).headers
+            return _finished(self._requests, "HEAD", response, (200,)).headers
 
 
 @dataclass(slots=True)
-class _Upload:
-    """Implements `stowage.services.registry.protocol.Upload`; `_location` is where the registry accepts the rest, empty until known.
+class Upload:
+    """One blob on its way to a repository; `offset` is how many bytes the registry had when the last try began.
 
-    The registry may take `_stall_seconds` to accept a piece.
+    `_location` is where the registry accepts the rest, empty until known.
     """
 
     _requests: Exchange
@@ -93,6 +101,10 @@ class _Upload:
     _location: str = ""
 
     def proceed(self) -> bool:
+        """Try to send what is missing; returns whether the registry took the blob from its other repository instead.
+
+        After a failure with `retry_after` set, another try continues from what the registry has, or starts again if it has forgotten.
+        """
         if not (self._location and self._find_offset()):
             self.offset, self._location = 0, ""
             self._location = self._mount() if self._mount_from else self._begin("blobs/uploads/")
@@ -119,7 +131,7 @@ class _Upload:
     @push_errors()
     def _begin(self, path: str) -> str:
         response = self._requests.request("POST", path, {})
-        status = _succeeded("POST", response, _STORED).status
+        status = _finished(self._requests, "POST", response).status
         return "" if status == 201 else _next_location(response)
 
     @push_errors()
@@ -144,18 +156,16 @@ class _Upload:
         if 0 < offset < size:
             headers = _BYTES | {"Content-Range": f"{offset}-{size - 1}"}
             response = self._requests.request_at("PATCH", self._location, headers, body)
-            self._location = _next_location(_succeeded("PATCH", response, _STORED))
+            self._location = _next_location(_finished(self._requests, "PATCH", response))
         url = _with_digest(self._location, digest)
         response = self._requests.request_at("PUT", url, _BYTES, None if offset or not size else body)
-        _check_stored(response, digest)
+        _check_stored(self._requests, response, digest)
 
 
-def _succeeded(method: str, response: BaseHTTPResponse, wanted: tuple[int, ...]) -> BaseHTTPResponse:
-    """The response, its body discarded; raises what the registry says if its status is not one of these."""
-    if response.status in wanted:
-        discard(response)
-        return response
-    raise refused(method, response)
+def _finished(requests: Exchange, method: str, response: BaseHTTPResponse, wanted: tuple[int, ...] = _STORED) -> BaseHTTPResponse:
+    """The response, its body discarded; raises Failed if its status is not one of these."""
+    discard(requests.succeeded(method, response, wanted))
+    return response
 
 
 def _next_location(response: BaseHTTPResponse) -> str:
@@ -170,9 +180,9 @@ def _with_digest(location: str, digest: Digest) -> str:
     return f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': str(digest)})}"
 
 
-def _check_stored(response: BaseHTTPResponse, expected: Digest) -> None:
+def _check_stored(requests: Exchange, response: BaseHTTPResponse, expected: Digest) -> None:
     """Refuse an answer that does not say that the content is stored; raises InvalidContent if it reports another digest."""
-    stored = _succeeded("PUT", response, _STORED).headers.get("Docker-Content-Digest", "")
+    stored = _finished(requests, "PUT", response).headers.get("Docker-Content-Digest", "")
     try:
         actual = Digest.parse(stored) if stored else expected
     except InvalidDigest as exc:

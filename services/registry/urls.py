@@ -22,11 +22,11 @@ from urllib3.response import BaseHTTPResponse
 
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from stowage.services.oci.gojson import escape_problem, quote
-from stowage.services.registry.addresses import Address, is_public
-from stowage.services.registry.connections import SOCKET_OPTIONS, Pool, TLSPool, read_piece
-from stowage.services.registry.gohttp import reason, status_line, url_error
-from stowage.services.registry.redaction import without_query
-from stowage.services.registry.transport import MAX_ERROR_BODY, USER_AGENT, read_bounded
+from stowage.services.registry.connections import MAX_ERROR_BODY, SOCKET_OPTIONS, Pool, TLSPool, read_bounded, read_piece
+from stowage.services.registry.credentials import without_query
+from stowage.services.registry.hosts import Address, is_public
+from stowage.services.registry.transport import USER_AGENT
+from stowage.services.registry.words import reason, status_line, url_error
 
 PUBLIC = "public"
 """The entry that allows every address of the public internet."""
@@ -40,8 +40,8 @@ _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _STATUSES: dict[int, type[EngineError]] = {400: InvalidParameter, 401: Unauthorized, 403: Forbidden, 404: NotFound}
 
 
-class UrlDownload:
-    """Implements `stowage.services.registry.protocol.Download`: the body of an answer."""
+class Download:
+    """The bytes at a URL. `size` is 0 if the server does not give it; `position` counts the bytes read."""
 
     def __init__(self, url: str, response: BaseHTTPResponse) -> None:
         self._url = url
@@ -52,6 +52,7 @@ class UrlDownload:
         self._closed = False
 
     def read(self, size: int, /) -> bytes:
+        """1 to `size` bytes, and none only at the end; raises InvalidContent if the connection breaks off."""
         try:
             chunk = read_piece(self._response, size)
         except (HTTPError, OSError, ValueError) as exc:
@@ -62,21 +63,24 @@ class UrlDownload:
         return chunk
 
     def close(self) -> None:
+        """End the transfer, from any thread; a thread that waits in `read` gets InvalidContent."""
         self._closed = True
         with suppress(OSError, ValueError, RuntimeError):
             self._response.shutdown()
 
 
-class UrlDownloads:
-    """Implements `stowage.services.registry.protocol.Downloads`; `allowed` holds `public` and networks such as 10.0.0.0/8;
-    `setting` is the name of that setting.
-    """
+class Downloads:
+    """Archives that an import fetches by URL; `allowed` holds `public` and networks such as 10.0.0.0/8, `setting` is its name."""
 
     def __init__(self, allowed: tuple[str, ...], *, setting: str) -> None:
         self._allowed = allowed
         self._setting = setting
 
     def address(self, url: str) -> str:
+        """The URL that will be asked for, with `http://` if it names no scheme.
+
+        Raises InvalidParameter for what is not a URL, RegistryFailure if it leads nowhere, Forbidden if nothing may be fetched at all.
+        """
         address = url if "://" in url else f"http://{url}"
         _split(address)
         if not self._allowed:
@@ -84,7 +88,12 @@ class UrlDownloads:
         return address
 
     @contextmanager
-    def open(self, address: str) -> Iterator[UrlDownload]:
+    def open(self, address: str) -> Iterator[Download]:
+        """Ask for this address and follow its redirects.
+
+        Raises what `address` raises, NotFound for a host without an address, Forbidden for an address that is not allowed, RegistryFailure
+        if there is no answer, and the kind of error that matches a status of 400 or more.
+        """
         url = address
         for _ in range(_MAX_REDIRECTS):
             response = self._ask(url)
@@ -97,7 +106,7 @@ class UrlDownloads:
             raise RegistryFailure(f'Get "{without_query(url)}": stopped after {_MAX_REDIRECTS} redirects')
         try:
             _check_status(url, response)
-            yield UrlDownload(url, response)
+            yield Download(url, response)
         finally:
             response.close()
 

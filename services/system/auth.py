@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stowage.services.engine import Engine
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from stowage.services.intake.recording import Recorder
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.registry.protocol import BlobStream, Repository
+from stowage.services.registry.repository import BlobStream, Repository
 from stowage.services.transfer.parallel import Transfers
 from stowage.services.transfer.retry import TICK_SECONDS, Patience, in_background
 

@@ -21,7 +21,7 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.registry.protocol import Destination, Upload
+from stowage.services.registry.upload import Destination, Upload
 from stowage.services.store.reading import open_verified, read_document
 from stowage.services.transfer.parallel import Transfers, is_shown
 from stowage.services.transfer.retry import patiently

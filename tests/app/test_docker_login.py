@@ -10,7 +10,7 @@ import pytest
 
 from stowage.app.docker_login import read_login
 from stowage.app.settings import ConfigError
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 
 HOST = "localhost:5000"
 HUB = "https://index.docker.io/v1/"

@@ -21,7 +21,7 @@ from stowage.services.errors import (
 from stowage.services.images.distribution import inspect_distribution
 from stowage.services.oci import mediatypes
 from stowage.services.oci.platform import Platform
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from tests.builders import Json, Layout, make_layer
 from tests.engines import memory_budget
 from tests.fake_registry import TOKEN, FakeRegistry, Fault

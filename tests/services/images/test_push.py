@@ -22,7 +22,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from tests.builders import Layout, layers_of, make_layer, on_platform, partial_layout, put_image, short, simple_layout
 from tests.fake_registry import TOKEN, FakeRegistry, Fault
 from tests.fake_registry.uploads import UploadFault

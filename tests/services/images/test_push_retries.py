@@ -20,7 +20,7 @@ from stowage.services.images.push import push_image
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Detail, Progress
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from tests.builders import Layout, layers_of, make_layer, put_image, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault

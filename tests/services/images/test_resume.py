@@ -15,7 +15,7 @@ from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.progress import Detail, Progress
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from stowage.services.transfer.retry import Patience
 from tests.builders import Layout, make_config, make_layer
 from tests.engines import registry_client

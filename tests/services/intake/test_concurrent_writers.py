@@ -18,7 +18,7 @@ from stowage.services.gc.verify import verify_store
 from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.intake.ingest import fetch_blob, store_blob
 from stowage.services.oci.digest import Digest
-from stowage.services.registry.protocol import BlobStream
+from stowage.services.registry.repository import BlobStream
 from tests.builders import Layout, make_layer
 from tests.fake_registry import FakeRegistry
 from tests.waiting import poll

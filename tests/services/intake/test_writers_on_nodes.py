@@ -15,7 +15,7 @@ from stowage.services.filters import Filters
 from stowage.services.gc.leases import hold
 from stowage.services.images.prune import prune_images
 from stowage.services.intake.ingest import fetch_blob
-from stowage.services.registry.protocol import BlobStream
+from stowage.services.registry.repository import BlobStream
 from tests.buckets import open_bucket
 from tests.engines import metadata_store, real_engine
 from tests.postgresql import Database

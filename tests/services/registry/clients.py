@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.protocol import Repository
+from stowage.services.registry.repository import Repository
 from tests.builders import Layout, simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry

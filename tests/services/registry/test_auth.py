@@ -1,7 +1,8 @@
-"""Challenges are read as the grammar says, and answered without showing a secret to anyone else."""
+"""Challenges, token servers and logins."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import time
 from datetime import UTC, datetime
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.errors import EngineError, NotFound, RegistryFailure
+from stowage.services.errors import EngineError, InvalidParameter, NotFound, RegistryFailure, Unauthorized
 from stowage.services.oci import gojson
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.auth import _lifetime, _read_token
-from stowage.services.registry.challenges import Challenge, parse_challenges
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.auth import Realms, _lifetime, _read_token
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.failure import Challenge, parse_challenges
+from stowage.services.registry.hosts import Endpoint, HostNames, Hosts
+from stowage.services.registry.transport import Transport
 from tests.builders import simple_layout
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, Answer, FakeRegistry
@@ -219,7 +222,7 @@ class TestTokens:
                 for number in range(40):
                     registry.token = f"token-{number}"
                     repository.manifest(descriptor)
-                assert len(repository._requests.secrets()) < 40  # type: ignore[attr-defined]
+                assert len(repository._requests.secrets()) < 40
                 registry.answers["1"] = Answer(403, errors("DENIED", message="not with token-38, nor with token-39"), JSON)
                 repository.resolve(reference)
 
@@ -275,3 +278,146 @@ def test_a_secret_is_not_sent_in_plain_http_to_a_host_that_is_not_insecure(tmp_p
         with client.repository(reference, credentials=LOGIN) as repository, pytest.raises(RegistryFailure, match="no basic auth"):
             repository.resolve(reference)
         assert not any("Authorization" in request.headers for request in registry.requests)
+
+
+ADDRESSES = {
+    "public.example": "8.8.8.8",
+    "auth.public.example": "1.1.1.1",
+    "inside.example": "10.0.0.5",
+    "auth.inside.example": "10.0.0.6",
+    "loopback.example": "127.0.0.1",
+    "metadata.example": "169.254.169.254",
+    "mapped.example": "::ffff:10.0.0.5",
+}
+PUBLIC, INSIDE = "public.example", "inside.example"
+
+
+@pytest.fixture(autouse=True)
+def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names without a network."""
+
+    def addresses(host: str) -> list[object]:
+        name = host.partition(":")[0]
+        return [ipaddress.ip_address(ADDRESSES[name])] if name in ADDRESSES else []
+
+    monkeypatch.setattr("stowage.services.registry.auth.addresses", addresses)
+
+
+def check(registry: str, realm: str, *, insecure: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> bool:
+    endpoint = Endpoint(f"https://{registry}/v2", insecure=registry in insecure)
+    return Realms(Transport(Hosts(insecure=insecure), stall_seconds=60), HostNames(allowed), setting="STOWAGE_AUTH_REALMS").allows_insecure(
+        realm, endpoint
+    )
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm", "insecure", "allowed"),
+    [
+        pytest.param(PUBLIC, "https://public.example/token", (), (), id="itself"),
+        pytest.param(PUBLIC, "https://auth.public.example/token", (), (), id="another public host"),
+        pytest.param(INSIDE, "https://auth.inside.example/token", (), (), id="private hosts among themselves"),
+        pytest.param(INSIDE, "https://auth.public.example/token", (), (), id="a public host of a private registry"),
+        pytest.param(PUBLIC, "https://inside.example/token", (), (INSIDE,), id="a private host that is allowed"),
+        pytest.param(PUBLIC, "https://public.example/token", (), ("other.example",), id="itself, whatever else is allowed"),
+        pytest.param("by.proxy", "https://auth.by.proxy/token", (), (), id="names that only a proxy knows"),
+    ],
+)
+def test_a_token_server_over_verified_tls(registry: str, realm: str, insecure: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    assert check(registry, realm, insecure=insecure, allowed=allowed) is False
+
+
+def test_plain_http_where_both_are_insecure_registries() -> None:
+    assert check(INSIDE, "http://auth.inside.example/token", insecure=(INSIDE, "auth.inside.example"))
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm", "insecure", "allowed", "words"),
+    [
+        pytest.param(PUBLIC, "http://auth.public.example/token", (), (), "does not use https", id="plain HTTP"),
+        pytest.param(PUBLIC, "http://public.example/token", (), (), "does not use https", id="plain HTTP at itself"),
+        pytest.param(INSIDE, "http://auth.inside.example/", (INSIDE,), (), "does not use https", id="only the registry is insecure"),
+        pytest.param(PUBLIC, "http://inside.example/", (INSIDE,), (), "does not use https", id="only the token server is insecure"),
+        pytest.param(PUBLIC, "https://inside.example/token", (), (), "in a private network", id="private"),
+        pytest.param(PUBLIC, "https://loopback.example:8443/", (), (), "in a private network", id="loopback"),
+        pytest.param(PUBLIC, "https://metadata.example/", (), (), "in a private network", id="link-local"),
+        pytest.param(PUBLIC, "https://mapped.example/", (), (), "in a private network", id="private in IPv6"),
+        pytest.param(PUBLIC, "https://auth.public.example/", (), ("other.example",), "STOWAGE_AUTH_REALMS", id="not allowed"),
+        pytest.param(PUBLIC, "https://user@public.example/", (), (), "not the URL of a token server", id="a user name"),
+        pytest.param(PUBLIC, "https:///token", (), (), "not the URL of a token server", id="no host"),
+        pytest.param(PUBLIC, "file:///etc/passwd", (), (), "failed to authorize: the realm is not the URL of a token server", id="a file"),
+    ],
+)
+def test_a_token_server_that_may_not_be_named(
+    registry: str, realm: str, insecure: tuple[str, ...], allowed: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(RegistryFailure, match=words):
+        check(registry, realm, insecure=insecure, allowed=allowed)
+
+
+LOOPBACK = ("127.0.0.0/8",)
+
+
+def log_in(address: str, password: str = "p4ss", **secrets: str) -> str:
+    credentials = Credentials(username="user" if password else "", password=password, server_address=address, **secrets)
+    return registry_client(insecure=LOOPBACK).log_in(credentials)
+
+
+@pytest.mark.parametrize("auth", ["", "basic", "bearer"])
+@pytest.mark.parametrize("address", ["{host}", "http://{host}", "https://{host}/v1/", "http://{host}/v2/"])
+def test_right_credentials_are_taken_at_any_spelling_of_the_address(auth: str, address: str) -> None:
+    with FakeRegistry(auth=auth, user="user:p4ss").serve() as registry:
+        assert log_in(address.format(host=registry.host)) == ""
+
+
+def test_the_token_server_may_give_an_identity_token() -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss", identity_token="for-later").serve() as registry:
+        assert log_in(registry.host) == "for-later"
+        [asked] = [request for request in registry.requests if request.path == "/token"]
+        assert asked.query == {"service": ["fake"], "offline_token": ["true"], "client_id": ["docker"], "account": ["user"]}
+
+
+def test_an_identity_token_logs_in_and_is_kept() -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss", identity_token="for-later").serve() as registry:
+        assert log_in(registry.host, password="", identity_token="for-later") == "for-later"
+        assert registry.asked() == ["GET ", "POST token", "GET "]
+        assert registry.requests[-1].headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("auth", ["", "basic"])
+def test_an_identity_token_that_is_not_asked_for_is_kept(auth: str) -> None:
+    with FakeRegistry(auth=auth, user="user:p4ss").serve() as registry:
+        assert log_in(registry.host, identity_token="for-later") == "for-later"
+
+
+@pytest.mark.parametrize(
+    ("auth", "password", "kind", "words"),
+    [
+        pytest.param("basic", "wrong", RegistryFailure, "login attempt to {v2} failed with status: 401 Unauthorized", id="basic"),
+        pytest.param("bearer", "wrong", RegistryFailure, "login attempt to {v2} failed with status: 401 Unauthorized", id="bearer"),
+        pytest.param("basic", "", RegistryFailure, 'Get "{v2}": no basic auth credentials', id="no password"),
+    ],
+)
+def test_wrong_credentials_are_refused_after_one_try(auth: str, password: str, kind: type[EngineError], words: str) -> None:
+    with FakeRegistry(auth=auth, user="user:p4ss").serve() as registry:
+        with pytest.raises(kind) as raised:
+            log_in(registry.host, password)
+        assert str(raised.value) == words.format(v2=f"{registry.base}/v2/")
+        assert len(registry.requests) <= 3
+
+
+def test_the_token_servers_words_are_told_without_the_secret() -> None:
+    with FakeRegistry(auth="bearer", user="user:p4ss", echoes=True).serve() as registry:
+        with pytest.raises(Unauthorized) as raised:
+            log_in(registry.host)
+        assert str(raised.value).startswith(f'Get "{registry.base}/v2/": unauthorized: what is Basic [secret]')
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "https://", "http://user@host", "a b", "host:99999"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(InvalidParameter, match="unable to parse server address: "):
+        log_in(address)
+
+
+def test_a_registry_that_does_not_listen_is_told() -> None:
+    with pytest.raises(RegistryFailure, match=r'Get "https?://127\.0\.0\.1:1/v2/": dial tcp 127\.0\.0\.1:1: connect: connection refused'):
+        log_in("127.0.0.1:1")

@@ -13,7 +13,7 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from tests.builders import Layout, make_layer
 from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault

@@ -1,31 +1,36 @@
-"""Answers have their time: one that drips ends like one that does not come."""
+"""Answers have their time, and only a few informational answers and trailers: one that drips ends like one that does not come."""
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 import urllib3
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
 
 from stowage.services.errors import EngineError, InvalidParameter, RegistryFailure
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
 from stowage.services.registry import urls
-from stowage.services.registry.certs import SYSTEM_TRUST
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.connections import ANSWER_SILENCES, Pool
+from stowage.services.registry.connections import BODY_SILENCES, Pool, _Deadline
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.hosts import SYSTEM_TRUST, Hosts
 from stowage.services.registry.operations import Operation
-from stowage.services.registry.pools import Pools
-from stowage.services.registry.protocol import Credentials, Repository
-from stowage.services.registry.proxies import DIRECT
+from stowage.services.registry.repository import Repository
+from stowage.services.registry.transport import Transport
+from stowage.services.registry.words import reason
 from tests.engines import downloads, registry_client
 from tests.fake_registry import FakeRegistry
 from tests.fake_registry.slow import DRIP_SECONDS, Slowness
 from tests.services.registry.clients import INSECURE, published
+from tests.waiting import poll
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
@@ -75,8 +80,11 @@ def asking(registry: FakeRegistry, ask: Callable[[Repository, Reference], object
         (Slowness.ENDLESS_CONTINUE, "net/http: too many 1xx informational responses"),
     ],
 )
-def test_a_head_without_an_end(registry: FakeRegistry, slowness: Slowness, words: str) -> None:
+def test_a_head_takes_no_longer_than_a_silence(
+    registry: FakeRegistry, slowness: Slowness, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry.slow["1"] = slowness
+    monkeypatch.setattr("stowage.services.registry.connections.BODY_SILENCES", 1000)
     error = failure(asking(registry, lambda repository, reference: repository.resolve(reference)))
     assert str(error).endswith(f": {words}")
     assert error.retry_after == 0
@@ -140,7 +148,7 @@ def test_a_url_to_import_from(registry: FakeRegistry, monkeypatch: pytest.Monkey
 
 def test_a_blob_may_drip_for_longer_than_an_answer_may_take(registry: FakeRegistry) -> None:
     """Its least rate is for whoever reads it to hold."""
-    content = bytes(int(1.2 * ANSWER_SILENCES * STALL_SECONDS / DRIP_SECONDS))
+    content = bytes(int(1.2 * BODY_SILENCES * STALL_SECONDS / DRIP_SECONDS))
     blob = Descriptor("application/octet-stream", Digest.of(content), len(content))
     registry.blobs[str(blob.digest)] = content
     registry.slow[str(blob.digest)] = Slowness.DRIP
@@ -159,7 +167,7 @@ def test_what_frames_a_blob_has_its_time(registry: FakeRegistry, slowness: Slown
 
 def test_a_connection_is_kept_alive(registry: FakeRegistry) -> None:
     """By TCP, so that a registry whose machine is gone is noticed."""
-    pool = Pools(DIRECT).get(registry.base, SYSTEM_TRUST, insecure=True).connection_from_url(registry.base)
+    pool = Transport(Hosts(), stall_seconds=1).pools(registry.base, SYSTEM_TRUST, insecure=True).connection_from_url(registry.base)
     connection = pool._get_conn()
     assert isinstance(connection, HTTPConnection)
     connection.connect()
@@ -190,3 +198,146 @@ def test_no_further_address_is_tried_once_the_client_has_left(monkeypatch: pytes
     with pytest.raises(RegistryFailure, match="context canceled"):
         operation.run(lambda: Pool("many.example", 9).urlopen("GET", "/", retries=False))
     assert tried == [("127.0.0.1", 9)]
+
+
+SILENCE = 0.1
+
+
+class EmptyRecords(io.RawIOBase):
+    """Reads as OpenSSL does while records without data arrive: it returns only at the end of the connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def readinto(self, _: object, /) -> int:
+        while self._connection.recv(1 << 16):
+            pass
+        return 0
+
+
+@pytest.fixture
+def flooded() -> Iterator[socket.socket]:
+    """A connection on which bytes arrive until it is shut down."""
+    here, there = socket.socketpair()
+
+    def flood() -> None:
+        with there:
+            while True:
+                try:
+                    there.sendall(bytes(1 << 16))
+                except OSError:
+                    return
+
+    flooding = threading.Thread(target=flood)
+    with here:
+        flooding.start()
+        yield here
+    flooding.join(30)
+
+
+def test_a_read_that_no_silence_ends_is_ended(flooded: socket.socket) -> None:
+    flooded.settimeout(SILENCE)
+    with closing(_Deadline(EmptyRecords(flooded), flooded, SILENCE)) as answer:
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="^timed out$"):
+                answer.readinto(bytearray(10))
+    poll(lambda: "overdue" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_a_head_ends_soon_after_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stowage.services.registry.connections._HEAD_SECONDS", SILENCE)
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(300)  # as long as a registry may be silent after an upload
+        answer = _Deadline(here.makefile("rb", buffering=0), here, 300)
+        there.sendall(b"H")
+        assert answer.readinto(bytearray(1)) == 1
+        with pytest.raises(TimeoutError, match="^timed out$"):
+            answer.readinto(bytearray(1))
+
+
+def test_a_read_within_its_time_is_left_alone() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(SILENCE)
+        answer = _Deadline(here.makefile("rb", buffering=0), here, SILENCE)
+        threading.Timer(SILENCE / 2, there.sendall, [b"late"]).start()
+        buffer = bytearray(10)
+        assert answer.readinto(buffer) == 4
+        assert buffer.startswith(b"late")
+        there.close()
+        assert answer.readinto(buffer) == 0
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+TRAILER = b"X-Checksum: 1\r\n"
+MANY = 1 << 20
+
+
+@contextmanager
+def server(first: bytes, then: bytes = b"") -> Iterator[tuple[str, list[int]]]:
+    """Answers one request with `first`, and then with the other bytes until the client leaves; counts the bytes sent."""
+    sent: list[int] = []
+
+    def answer() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(first)
+            try:
+                while then and sum(sent) < 64 * MANY:
+                    sent.append(connection.send(then))
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer, daemon=True)
+        answering.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/", sent
+        answering.join(30)
+        assert not answering.is_alive()
+
+
+def ask(url: str) -> bytes:
+    """The body of an answer; its connection is closed in the end."""
+    parts = urllib3.util.parse_url(url)
+    with Pool(parts.host or "", parts.port) as pool:
+        response = pool.urlopen("GET", "/", retries=False, preload_content=False, decode_content=False, timeout=30)
+        try:
+            return b"".join(iter(lambda: response.read1(100), b""))
+        finally:
+            response.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(CONTINUE * 5 + ANSWER, id="five continues"),
+        pytest.param(EARLY_HINTS + CONTINUE + EARLY_HINTS + ANSWER, id="early hints"),
+        pytest.param(CHUNKED + TRAILER * 50 + b"\r\n", id="trailers"),
+        pytest.param(CHUNKED, id="no end of trailers"),
+    ],
+)
+def test_a_few_are_skipped(answer: bytes) -> None:
+    with server(answer) as (url, _):
+        assert ask(url) == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        pytest.param(CONTINUE, CONTINUE, "net/http: too many 1xx informational responses", id="continues"),
+        pytest.param(EARLY_HINTS, EARLY_HINTS, "net/http: too many 1xx informational responses", id="early hints"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n", TRAILER, "got more than 100 headers", id="headers"),
+        pytest.param(CHUNKED, TRAILER, "got more than 100 headers", id="trailers"),
+    ],
+)
+def test_too_many_end_the_answer_at_once(first: bytes, then: bytes, words: str) -> None:
+    with server(first, then * 1000) as (url, sent):
+        with pytest.raises(HTTPError) as raised:
+            ask(url)
+        assert reason(raised.value, url) == words
+    assert sum(sent) < 64 * MANY

@@ -12,7 +12,7 @@ from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.protocol import Credentials
+from stowage.services.registry.credentials import Credentials
 from tests.engines import registry_client
 from tests.fake_registry import FakeRegistry, Fault
 

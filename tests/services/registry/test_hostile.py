@@ -14,10 +14,10 @@ from stowage.services.errors import EngineError, InvalidContent, NotFound, Regis
 from stowage.services.images.pull import pull_image
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.challenges import Challenge, parse_challenges
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.protocol import Credentials
-from stowage.services.registry.proxies import Proxies
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.failure import Challenge, parse_challenges
+from stowage.services.registry.transport import Proxies
 from tests.engines import registry_client
 from tests.fake_registry import Answer, FakeRegistry, Fault
 from tests.services.registry.clients import INSECURE, published

@@ -20,8 +20,8 @@ from stowage.services.images.push import push_image
 from stowage.services.images.search import search_images
 from stowage.services.oci.reference import Reference
 from stowage.services.progress import Progress
+from stowage.services.registry.credentials import Credentials
 from stowage.services.registry.operations import Operation
-from stowage.services.registry.protocol import Credentials
 from stowage.services.system.auth import log_in
 from stowage.services.transfer.retry import awaited
 from tests.builders import put_image, simple_layout

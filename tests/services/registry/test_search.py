@@ -14,7 +14,8 @@ import pytest
 from stowage.services.errors import EngineError, InvalidParameter, RegistryFailure
 from stowage.services.oci import gojson
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.protocol import Credentials, FoundRepository
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.search import FoundRepository
 from tests.engines import registry_client
 from tests.fake_registry.index import FakeIndex, IndexFault
 from tests.fake_registry.server import CERTIFICATE

@@ -15,9 +15,10 @@ from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.body import PIECE
+from stowage.services.registry.connections import PIECE
+from stowage.services.registry.credentials import Credentials
 from stowage.services.registry.operations import Operation
-from stowage.services.registry.protocol import Credentials, Destination, Upload
+from stowage.services.registry.upload import Destination, Upload
 from tests.builders import digest_of
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, FakeRegistry

@@ -1,34 +1,65 @@
 """Every way in which a request fails, at every place that makes one: the kind of error, whether another try may help, and the words.
 
-The words are Docker's and stand in words.json, which was recorded: per trouble the sentence of each operation that meets it.
+The words are Docker's: those of containerd's client, of distribution's, and of Go's net/http. words.json, which was recorded, has one
+trouble a line, with the sentence of each operation that meets it.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import RemoteDisconnected
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from urllib3 import HTTPConnectionPool, HTTPResponse
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+)
 
-from stowage.services.errors import EngineError
+from stowage.services.errors import (
+    EngineError,
+    Forbidden,
+    InvalidParameter,
+    NotAllowed,
+    NotFound,
+    RegistryFailure,
+    ResourceExhausted,
+    Unauthorized,
+    Unavailable,
+)
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import Reference
 from stowage.services.registry.client import RegistryClient
-from stowage.services.registry.protocol import Credentials, Destination, Repository
-from stowage.services.registry.proxies import DIRECT, Proxies
+from stowage.services.registry.connections import HandshakeError
+from stowage.services.registry.credentials import Credentials
+from stowage.services.registry.failure import Failed, Failure, NoToken, read_refusal
+from stowage.services.registry.hosts import Hosts
+from stowage.services.registry.repository import Repository
+from stowage.services.registry.transport import DIRECT, Proxies, Transport
+from stowage.services.registry.upload import Destination
+from stowage.services.registry.words import is_lasting, pull_errors, reason, request_errors, status_line, url_error
 from tests.engines import registry_client
 from tests.fake_registry import TOKEN, Answer
-from tests.fake_registry.server import Handler, serving
+from tests.fake_registry.server import CERTIFICATE, Handler, serving
 
 RECORDED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("words.json").read_text())
 INSECURE = ("127.0.0.0/8",)
@@ -315,3 +346,281 @@ def test_a_failure_is_told_in_dockers_words(name: str, tmp_path: Path) -> None:
         for operation, run in OPERATIONS.items():
             told.setdefault(words_of(run, place, names), []).append(operation)
     assert {", ".join(operations): words for words, operations in told.items()} == RECORDED[name]
+
+
+URL = "https://registry.example/v2/app/manifests/1"
+
+
+def refused(status: int, body: bytes, doing: str = "") -> EngineError:
+    with pytest.raises(EngineError) as raised, pull_errors("app", doing):
+        raise Failed(read_refusal("HEAD", HTTPResponse(status=status, request_url=URL), body))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b'{"errors":[{"code":"DENIED","message":"\\ud800 bad"}]}', "error from registry: \ufffd bad", id="lone surrogate"),
+        pytest.param(
+            b'{"errors":[{"code":"DENIED","message":"bad","detail":"\\udfff"}]}', "error from registry: bad - \ufffd", id="detail"
+        ),
+        pytest.param(b'{"errors":[{"code":"DENIED","message":"\xff"}]}', "error from registry: \ufffd", id="no UTF-8"),
+        pytest.param(b'{"details":"\\ud800"}', "requested access to the resource is denied - \ufffd", id="older form"),
+    ],
+)
+def test_words_that_are_no_text_are_told_as_far_as_they_are(body: bytes, words: str) -> None:
+    error = refused(403, body)
+    assert (type(error), str(error)) == (Forbidden, words)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 100_000, b'{"errors":' + b"9" * 5000 + b"}"])
+def test_a_refusal_without_words_is_unknown(body: bytes) -> None:
+    assert str(refused(403, body)) == f"unknown: unexpected status from HEAD request to {URL}: 403 Forbidden"
+
+
+def test_what_was_done_stands_between_unknown_and_the_status() -> None:
+    failure = read_refusal("GET", HTTPResponse(status=500, request_url=URL), b"")
+    with pytest.raises(EngineError) as raised, pull_errors("app", "failed to resolve: "):
+        raise Failed(failure)
+    assert str(raised.value).startswith("unknown: failed to resolve: unexpected status from GET ")
+    with pytest.raises(EngineError) as raised, pull_errors("app", "failed to resolve: "):
+        raise Failed(Failure("HEAD", URL, NoToken("oauth token", failure)))
+    assert str(raised.value).startswith(
+        "unknown: failed to resolve: failed to authorize: failed to fetch oauth token: unexpected status from "
+    )
+
+
+def test_the_registrys_own_words_stand_alone() -> None:
+    error = refused(400, b'{"errors":[{"code":"OTHER","message":"why not"}]}', doing="failed to resolve: ")
+    assert str(error) == "error from registry: why not"
+
+
+DOCUMENT = "application/json; charset=utf-8"
+
+
+def answer(status: int, content_type: str = DOCUMENT) -> HTTPResponse:
+    return HTTPResponse(status=status, headers={"Content-Type": content_type})
+
+
+def refusal(response: HTTPResponse, body: bytes) -> EngineError:
+    with pytest.raises(EngineError) as raised, request_errors():
+        raise Failed(read_refusal("GET", response, body))
+    return raised.value
+
+
+def errors_of(*entries: object) -> bytes:
+    return json.dumps({"errors": entries}).encode()
+
+
+def entry(code: str, message: str = "", **fields: object) -> dict[str, object]:
+    return {"code": code, "message": message, **fields}
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "kind", "message"),
+    [
+        pytest.param(404, DOCUMENT, errors_of(entry("MANIFEST_UNKNOWN", "not here")), NotFound, "manifest unknown: not here", id="message"),
+        pytest.param(
+            404, DOCUMENT, errors_of(entry("MANIFEST_UNKNOWN", "manifest unknown")), NotFound, "manifest unknown", id="default message"
+        ),
+        pytest.param(404, DOCUMENT, errors_of(entry("NAME_UNKNOWN")), NotFound, "name unknown", id="no message"),
+        pytest.param(
+            404,
+            DOCUMENT,
+            errors_of(entry("MANIFEST_UNKNOWN", "manifest unknown", detail={"Tag": "1"})),
+            NotFound,
+            "manifest unknown: manifest unknown",
+            id="detail",
+        ),
+        pytest.param(
+            401,
+            DOCUMENT,
+            errors_of(entry("DENIED"), entry("UNAUTHORIZED", "who are you")),
+            Forbidden,
+            "errors:\ndenied\nunauthorized: who are you\n",
+            id="several, the first counts",
+        ),
+        pytest.param(
+            429,
+            DOCUMENT,
+            errors_of(entry("TOOMANYREQUESTS", "slow down")),
+            ResourceExhausted,
+            "toomanyrequests: slow down",
+            id="rate limit",
+        ),
+        pytest.param(405, DOCUMENT, errors_of(entry("UNSUPPORTED")), NotAllowed, "unsupported", id="unsupported"),
+        pytest.param(403, DOCUMENT, errors_of(entry("UNAVAILABLE")), Unavailable, "unavailable", id="unavailable"),
+        pytest.param(400, DOCUMENT, errors_of(entry("NAME_INVALID")), InvalidParameter, "name invalid", id="invalid name"),
+        pytest.param(400, DOCUMENT, errors_of(entry("OTHER", "why not")), RegistryFailure, "unknown: why not", id="unknown code"),
+        pytest.param(401, DOCUMENT, b'{"details": "no token"}', Unauthorized, "unauthorized: no token", id="details"),
+        pytest.param(401, "", b"", Unauthorized, "unauthorized: ", id="401 without a body"),
+        pytest.param(403, "text/plain", b"go away", Forbidden, "denied: go away", id="403 with a text"),
+        pytest.param(429, "text/plain", b"later", ResourceExhausted, "toomanyrequests: later", id="429 with a text"),
+        pytest.param(404, "text/html", b"<html>", RegistryFailure, "unknown: <html>", id="404 with a page"),
+        pytest.param(
+            404,
+            DOCUMENT,
+            b"{}",
+            RegistryFailure,
+            'error parsing HTTP 404 response body: no error details found in HTTP response body: "{}"',
+            id="no errors",
+        ),
+        pytest.param(
+            404,
+            DOCUMENT,
+            b"oops",
+            RegistryFailure,
+            "error parsing HTTP 404 response body: invalid character 'o' looking for beginning of value: \"oops\"",
+            id="no DOCUMENT",
+        ),
+        pytest.param(401, DOCUMENT, b"oops", Unauthorized, "unauthorized: authentication required", id="401 without DOCUMENT"),
+        pytest.param(
+            500,
+            DOCUMENT,
+            errors_of(entry("UNKNOWN", "secret")),
+            RegistryFailure,
+            "received unexpected HTTP status: 500 Internal Server Error",
+            id="500",
+        ),
+    ],
+)
+def test_a_refusal_is_told_in_dockers_words(status: int, content_type: str, body: bytes, kind: type[EngineError], message: str) -> None:
+    error = refusal(answer(status, content_type), body)
+    assert (type(error), str(error)) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"errors": ["x"]}', b'{"errors": {"code": "DENIED"}}', b'{"errors": [{"code": 7}]}', b"[]", b"[" * 100_000]
+)
+def test_an_answer_of_the_wrong_shape_is_unreadable(body: bytes) -> None:
+    assert str(refusal(answer(404), body)).startswith("error parsing HTTP 404 response body: ")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def eof_in_tls() -> ssl.SSLEOFError:
+    error = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol (_ssl.c:1006)")
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    return error
+
+
+REFUSED = OSError(errno.ECONNREFUSED, "Connection refused")
+RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+UNCONNECTED = caused(NewConnectionError(HTTPConnection("x"), "x"), REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(UNCONNECTED, "dial tcp {host}: connect: connection refused", id="refused"),
+        pytest.param(ConnectTimeoutError("x"), "dial tcp {host}: i/o timeout", id="nobody there"),
+        pytest.param(
+            NameResolutionError("x", HTTPConnection("x"), socket.gaierror(-2, "Name or service not known")),
+            "dial tcp: lookup registry.example: no such host",
+            id="no such host",
+        ),
+        pytest.param(
+            ProxyError("x", UNCONNECTED), "proxyconnect tcp: dial tcp {host}: connect: connection refused", id="proxy that does not listen"
+        ),
+        pytest.param(
+            ProxyError("x", OSError("Tunnel connection failed: 403 Forbidden")),
+            "proxyconnect tcp: Tunnel connection failed: 403 Forbidden",
+            id="proxy that refuses",
+        ),
+        pytest.param(caused(HandshakeError("x"), TimeoutError()), "net/http: TLS handshake timeout", id="slow handshake"),
+        pytest.param(caused(HandshakeError("x"), RESET), "connection reset by peer", id="broken handshake"),
+        pytest.param(caused(HandshakeError("x"), eof_in_tls()), "EOF", id="handshake that ends"),
+        pytest.param(ReadTimeoutError(HTTPConnectionPool("x"), "x", "x"), "net/http: timeout awaiting response headers", id="silence"),
+        pytest.param(caused(ProtocolError("x"), RemoteDisconnected("x")), "EOF", id="hung up"),
+        pytest.param(caused(ProtocolError("x"), RESET), "connection reset by peer", id="reset"),
+        pytest.param(ProtocolError("Connection broken"), "Connection broken", id="the library's own words"),
+        pytest.param(RegistryFailure("stopped after 10 redirects"), "stopped after 10 redirects", id="a sentence"),
+        pytest.param(caused(RegistryFailure("stopped"), RESET), "stopped", id="a sentence after an earlier request's failure"),
+    ],
+)
+@pytest.mark.parametrize("port", [":5000", ""])
+def test_why_there_is_no_answer_is_told_in_gos_words(error: Exception, words: str, port: str) -> None:
+    told = url_error("HEAD", f"https://registry.example{port}/v2/x?signature=secret", error)
+    assert told == f'Head "https://registry.example{port}/v2/x": {words.format(host="registry.example" + (port or ":443"))}'
+    assert not is_lasting(error)
+
+
+def test_a_url_that_cannot_be_asked_is_not_told_and_stays_so() -> None:
+    error = LocationParseError("http://user:secret@x:99999/")
+    assert (reason(error), is_lasting(error)) == ("no valid host in request URL", True)
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "404 Not Found"), (599, "599")])
+def test_a_status_is_printed_as_go_prints_it(status: int, words: str) -> None:
+    assert status_line(status) == words
+
+
+def answer_in_plain_http(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+
+
+def want_a_client_certificate(connection: socket.socket) -> None:
+    context = server_context()
+    context.load_verify_locations(CERTIFICATE)
+    context.verify_mode = ssl.CERT_REQUIRED
+    shake_hands(context, connection)
+
+
+def speak_only_old_tls(connection: socket.socket) -> None:
+    context = server_context()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    shake_hands(context, connection)
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+def shake_hands(context: ssl.SSLContext, connection: socket.socket) -> None:
+    """Refuse the client, and hang up only after it did, so that it has read why."""
+    with pytest.raises(ssl.SSLError):
+        context.wrap_socket(connection.dup(), server_side=True)
+    while connection.recv(4096):
+        pass
+
+
+@contextmanager
+def serving_once(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v2/"
+        server.join(10)
+        assert not server.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(answer_in_plain_http, "http: server gave HTTP response to HTTPS client", id="plain HTTP"),
+        pytest.param(want_a_client_certificate, "remote error: tls: certificate required", id="no client certificate"),
+        pytest.param(speak_only_old_tls, "remote error: tls: protocol version not supported", id="old TLS"),
+    ],
+)
+def test_a_registry_without_tls_for_us_is_told_in_gos_words_and_not_asked_again(
+    answer: Callable[[socket.socket], None], words: str
+) -> None:
+    with serving_once(answer) as url, pytest.raises(Failed) as raised:
+        Transport(Hosts(insecure=("127.0.0.0/8",)), stall_seconds=60).send("GET", url, {}, insecure=True)
+    failure = raised.value.failure
+    assert isinstance(failure.reason, Exception)
+    assert (failure.method, failure.url, reason(failure.reason), failure.retry_after) == ("GET", url, words, None)

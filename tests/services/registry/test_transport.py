@@ -1,4 +1,4 @@
-"""Proxies of the environment, as Go reads them."""
+"""Pooled connections, and which of them go through a proxy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ import pytest
 
 from stowage.services.errors import RegistryFailure
 from stowage.services.oci.reference import Reference
-from stowage.services.registry.proxies import Proxies
+from stowage.services.registry.hosts import SYSTEM_TRUST, Hosts
+from stowage.services.registry.transport import Proxies, Transport
 from tests.engines import registry_client
+
+
+def test_a_connection_that_is_not_kept_after_a_burst_leaves_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    url = "http://localhost:1/"
+    pool = Transport(Hosts(), stall_seconds=1).pools(url, SYSTEM_TRUST, insecure=True).connection_from_url(url)
+    for _ in range(20):
+        pool._put_conn(None)
+    assert caplog.text == ""
+
 
 BOTH = {"HTTP_PROXY": "http://one:1", "https_proxy": "two:2"}
 

@@ -124,7 +124,7 @@ def test_pages_of_tags_are_bounded_together(
     for number in range(10):
         registry.publish(layout, layout.manifests[0], tag=f"t{number}")
     registry.tags_per_page = 1
-    monkeypatch.setattr(f"stowage.services.registry.tags.{limit}", most)
+    monkeypatch.setattr(f"stowage.services.registry.repository.{limit}", most)
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
         with pytest.raises(RegistryFailure, match=f"^the list of tags of .* {words}$"):
@@ -140,7 +140,7 @@ def test_a_registry_may_send_a_hundred_thousand_tags_as_one_page(registry: FakeR
 
 def test_names_that_are_no_tags_are_counted(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.answers = {"list": Answer(200, json.dumps({"tags": ["-"] * 5}).encode(), JSON | {"Link": "</v2/team/app/tags/list?last=a>"})}
-    monkeypatch.setattr("stowage.services.registry.tags.MAX_VALUES", 9)
+    monkeypatch.setattr("stowage.services.registry.repository.MAX_VALUES", 9)
     with ExitStack() as stack:
         repository, _ = opened(registry, stack)
         with pytest.raises(RegistryFailure, match="has more than 9 tags"):
