@@ -12,10 +12,9 @@ from typing import Any
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import TConn
 
-from stowage.app.server.answers import QuickAnswer
-from stowage.app.server.heads import Head, HeadUnreader
+from stowage.app.server.answers import QuickAnswer, Space
+from stowage.app.server.parsing import Head, HeadUnreader
 from stowage.app.server.seats import Kind, Pace
-from stowage.app.server.spool import Space
 from stowage.app.server.tls import TlsSocket
 
 HEAD_SECONDS = 20.0

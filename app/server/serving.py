@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import resource
 import signal
 import socket
 import ssl
+from itertools import count
 from pathlib import Path
 
 from flask import Flask
@@ -30,7 +32,6 @@ from stowage.app.preparation import prepare_store
 from stowage.app.server.arbiter import Arbiter
 from stowage.app.server.connections import mark_health
 from stowage.app.server.json_logger import JsonLogger
-from stowage.app.server.metering import free_slot, give_slot, start_metrics, take_slot
 from stowage.app.server.notices import notify, notify_ready
 from stowage.app.server.worker import Worker
 from stowage.app.setting_fields import SOCKET_PATH_BYTES, Bind
@@ -53,6 +54,8 @@ _LONG = 1 << 20
 
 _REQUEST_LINE = 1 << 20
 """The longest request line in bytes, as Go allows for the whole head: `docker save` of many images names each in its query."""
+
+_log = logging.getLogger(__name__)
 
 
 class Server(BaseApplication):
@@ -97,7 +100,7 @@ def serve(config: Config) -> None:
     prepare_store(config)
     _adjust_gunicorn()
     _allow_descriptors()
-    Server(config, start_metrics(config)).run()
+    Server(config, _start_metrics(config)).run()
 
 
 def _check_tls(config: Config) -> None:
@@ -120,12 +123,12 @@ def _count_once(engine: Engine) -> int | None:
 
     It also begins a list, so its statements are compiled once and not in each worker.
     """
-    count = None
+    images = None
     with contextlib.suppress(Exception), engine.metadata.read() as tx:
         next(list_images(engine, filters=Filters()), None)
-        count = tx.images.count()
+        images = tx.images.count()
     engine.metadata.close()
-    return count
+    return images
 
 
 def _adjust_gunicorn() -> None:
@@ -185,11 +188,11 @@ def _hooks() -> dict[str, object]:
     return {
         "post_request": _give_back_memory,
         "when_ready": _prepare_listeners,
-        "pre_fork": give_slot,
-        "post_fork": take_slot,
+        "pre_fork": _give_slot,
+        "post_fork": _take_slot,
         "post_worker_init": _say_ready,
         "worker_exit": _end_worker,
-        "child_exit": free_slot,
+        "child_exit": _free_slot,
         "on_exit": _end,
     }
 
@@ -250,6 +253,41 @@ def _end(arbiter: Arbiter) -> None:
         metrics.close()
     if arbiter.stopped_by is not None:
         notify(f"stopped by {SIGNALS[signal.Signals(arbiter.stopped_by)]}")
+
+
+def _start_metrics(config: Config) -> Metrics | None:
+    """The metrics, if they are wanted and there is space for their files."""
+    if not config.has_metrics:
+        return None
+    try:
+        metrics = Metrics(config.root)
+        for slot in range(config.workers):
+            metrics.prepare_worker(slot)
+    except OSError as exc:
+        _log.warning("there are no metrics, since their files cannot be created: %s", exc.strerror or exc)
+        return None
+    return metrics
+
+
+def _give_slot(arbiter: Arbiter, worker: Worker) -> None:
+    """Give a worker a number that no other has."""
+    taken = {each.slot for each in arbiter.WORKERS.values()}
+    worker.slot = next(slot for slot in count() if slot not in taken)
+    if metrics := arbiter.app.metrics:
+        with contextlib.suppress(OSError):  # one more worker than at the start, and no space for its files
+            metrics.prepare_worker(worker.slot)
+
+
+def _take_slot(arbiter: Arbiter, worker: Worker) -> None:
+    """Write the metrics of this process under that number from now on."""
+    if metrics := arbiter.app.metrics:
+        metrics.begin_worker(worker.slot)
+
+
+def _free_slot(arbiter: Arbiter, worker: Worker) -> None:
+    """Note that a worker has ended; another one will replace it."""
+    if metrics := arbiter.app.metrics:
+        metrics.end_worker(worker.slot)
 
 
 def _free_address(bind: Bind, setting: str) -> None:

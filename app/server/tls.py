@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
+from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
 _WITHOUT_DATA = 64
@@ -47,7 +48,7 @@ class TlsSocket:
         self._records = self._with_data = 0
         self._unsent = memoryview(b"")
         self._sending = 0  # bytes of data, of which some records are unsent
-        self._has_shaken_hands = self._has_ended = self._is_shut = False
+        self._has_ended = self._is_shut = False
 
     def __getattr__(self, name: str) -> Any:
         if name not in _AS_WITHOUT_TLS:
@@ -62,21 +63,21 @@ class TlsSocket:
         """How much data has been decrypted but not received."""
         return self._tls.pending()
 
-    def do_handshake(self) -> None:
-        """Continue the handshake to its end. Raises SSLWantReadError or SSLWantWriteError if the socket would block, and OSError if the
-        handshake fails.
-        """
-        while not self._has_shaken_hands:
-            self._flush_in_handshake()
+    def shake(self) -> int:
+        """Continue the handshake. Returns the event to wait for before the next call, or 0 at its end; raises OSError if it fails."""
+        while True:
+            is_done = self._step()
             try:
-                self._tls.do_handshake()
-                self._has_shaken_hands = True
-            except ssl.SSLWantReadError:
-                self._flush_in_handshake()
-                self._take_in_handshake()
-            finally:
-                self._answer()
-        self._flush_in_handshake()
+                self._flush()
+            except BlockingIOError:
+                return EVENT_WRITE
+            if is_done:
+                return 0
+            try:
+                if not self._take():
+                    raise ConnectionResetError("the client has left during the handshake")
+            except BlockingIOError:
+                return EVENT_READ
 
     def recv(self, size: int) -> bytes:
         """Data of one record, or none at the end of the stream. After shutdown, whatever arrives.
@@ -116,6 +117,17 @@ class TlsSocket:
         """End TLS, without a close_notify: with one, an answer that was cut could look complete. Nothing more is decrypted."""
         self._is_shut = True
         self._sock.shutdown(how)
+
+    def _step(self) -> bool:
+        """Work on what has arrived of the handshake, and return whether that was the end of it."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            self._answer()
+            raise
+        return True
 
     def _read(self, size: int) -> bytes | None:
         """Data of the current record, or None if it is incomplete or has none."""
@@ -160,19 +172,6 @@ class TlsSocket:
             return os.read(self._sock.fileno(), size)  # most records are there: recv would wait first, and release the GIL twice
         except BlockingIOError:
             return self._sock.recv(size)
-
-    def _take_in_handshake(self) -> None:
-        try:
-            if not self._take():
-                raise ConnectionResetError("the client has left during the handshake")
-        except BlockingIOError:
-            raise ssl.SSLWantReadError from None
-
-    def _flush_in_handshake(self) -> None:
-        try:
-            self._flush()
-        except BlockingIOError:
-            raise ssl.SSLWantWriteError from None
 
     def _flush(self) -> None:
         """Send what OpenSSL has written."""

@@ -123,7 +123,7 @@ def test_without_a_place_for_its_files_the_service_starts_without_metrics(tmp_pa
     try:
         service.start()
         assert [ask(service, path)[0] for path in ("/readyz", "/metrics")] == [200, 404]
-        assert " WARNING stowage.app.server.metering there are no metrics, since their files cannot be created: " in service.log.read_text()
+        assert " WARNING stowage.app.server.serving there are no metrics, since their files cannot be created: " in service.log.read_text()
     finally:
         service.stop()
         folder_of(service).unlink()

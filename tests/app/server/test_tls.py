@@ -53,7 +53,7 @@ def server(ends: tuple[socket.socket, socket.socket]) -> TlsSocket:
 @pytest.fixture
 def client(ends: tuple[socket.socket, socket.socket], server: TlsSocket, held: ExitStack) -> ssl.SSLSocket:
     """A client after the handshake."""
-    with beside(server.do_handshake):
+    with beside(server.shake):
         return held.enter_context(client_context().wrap_socket(ends[1]))
 
 
@@ -61,7 +61,7 @@ def client(ends: tuple[socket.socket, socket.socket], server: TlsSocket, held: E
 def updater(ends: tuple[socket.socket, socket.socket], server: TlsSocket, held: ExitStack) -> KeyUpdates:
     """A client after the handshake that can update its keys."""
     updater = held.enter_context(KeyUpdates(ends[1], CERTIFICATE, CERTIFICATE))
-    with beside(server.do_handshake):
+    with beside(server.shake):
         assert updater.shake()
     return updater
 
@@ -137,7 +137,7 @@ class Forger:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = context.wrap_bio(incoming, outgoing)
         sent, received = b"", b""
-        with beside(server.do_handshake):
+        with beside(server.shake):
             while True:
                 with suppress(ssl.SSLWantReadError):
                     client.do_handshake()
@@ -290,4 +290,4 @@ def test_a_client_that_leaves_during_the_handshake_is_gone(ends: tuple[socket.so
     ends[1].sendall(b"\x16\x03\x01\x02\x00\x01")
     ends[1].close()
     with pytest.raises(ConnectionResetError):
-        server.do_handshake()
+        server.shake()

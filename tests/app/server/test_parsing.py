@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stowage.app.server.heads import Head
+from stowage.app.server.parsing import Head
 from stowage.app.server.serving import Server, _adjust_gunicorn
 from stowage.app.settings import Config
 
@@ -37,7 +37,7 @@ def test_a_head_is_whole_with_its_last_byte_however_it_is_cut(cfg: object, conte
 @pytest.mark.parametrize(
     ("pieces", "needed"),
     [
-        pytest.param([b"get / HTTP/1.1\r", b"\nHost: x\r\n"], 2, id="lower-case method"),
+        pytest.param([b"GET / HTTP/1.1x\r", b"\nHost: x\r\n"], 2, id="beyond the version"),
         pytest.param([b"\r\nGET /_ping\r\n"], 1, id="no version, behind an empty line"),
         pytest.param([b"GET / HTTP/2.0\r\n"], 1, id="version"),
         pytest.param([b"\r", b"\n\r", b"\n"], 3, id="two empty lines"),
