@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache
 from itertools import chain, repeat
 from typing import cast
@@ -11,18 +11,20 @@ from weakref import WeakKeyDictionary
 import orjson
 from flask import Response
 
+from stowage.blueprints.request import engine
 from stowage.blueprints.routing import JSON, current_route
 from stowage.blueprints.schemas.base import ResponseSchema
 from stowage.blueprints.streaming import stream_bytes
 from stowage.blueprints.versioning import ApiVersion, api_version
+from stowage.services.kept import Kept
 
 _WHOLE = 1 << 20
 """How many bytes a list with a Content-Length has at most."""
-_VERSIONS = 4
-"""For how many API versions an answer is kept."""
+_ENTRY_BYTES = 1 << 10
+"""Memory for an answer that is kept, besides its JSON."""
 
-_answers: WeakKeyDictionary[object, dict[ApiVersion, bytes]] = WeakKeyDictionary()
-"""The kept answers of each owner."""
+_kept: Kept[Hashable, tuple[object, bytes]] = Kept(32 << 20)
+"""Answers, each with the version of the database at which it was made."""
 
 
 def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
@@ -35,21 +37,17 @@ def dump(value: object, schema: type[ResponseSchema] | None = None) -> Response:
     return dump_raw(None if value is None else shape.dump(value, many=current_route().answer.many))
 
 
-def dump_kept(owner: object, value: object) -> Response:
-    """The same answer as from `dump`, kept for a few API versions and as long as `owner`, of which `value` is all or a part.
+def dump_kept(read: Callable[[], object], *question: Hashable) -> Response:
+    """The answer of `dump` to what `read` returns, kept until anything is committed to the database.
 
-    The owner must be frozen, hash by identity and allow weak references:
-    `@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)`.
+    The route and the `question` are all that the answer depends on besides the store and the version of the API.
     """
-    versions = _answers.get(owner)
-    if versions is None:
-        versions = _answers[owner] = {}
-    version = api_version()
-    answer = versions.get(version)
-    if answer is None:
-        if len(versions) >= _VERSIONS:
-            versions.clear()
-        answer = versions[version] = dump(value).get_data()
+    version = engine().metadata.version()  # first: whatever is read now is at least as new
+    key = (current_route().rule, api_version(), engine().platform, *question)
+    known, answer = _kept.get(key) or (None, b"")
+    if version is None or known != version:
+        answer = dump(read()).get_data()
+        _kept.put(key, (version, answer), len(answer) + _ENTRY_BYTES)
     return Response(answer, content_type=JSON)
 
 

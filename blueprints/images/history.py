@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
@@ -35,5 +37,4 @@ class HistoryItem(ResponseSchema):
 def image_history(name: str) -> ResponseReturnValue:
     """GET /images/{name}/history."""
     query = load_query()
-    history = read_history(engine(), name, platform=query["platform"])
-    return dump_kept(history, history.steps)
+    return dump_kept(partial(read_history, engine(), name, **query), name, frozenset(query.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint
@@ -135,5 +136,4 @@ class ImageDetails(ResponseSchema):
 def image_inspect(name: str) -> ResponseReturnValue:
     """GET /images/{name}/json."""
     query = load_query()
-    image = inspect_image(engine(), name, platform=query["platform"], manifests=query["manifests"])
-    return dump_kept(image, image)
+    return dump_kept(partial(inspect_image, engine(), name, **query), name, frozenset(query.items()))

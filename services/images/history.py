@@ -6,7 +6,6 @@ Source: moby daemon/containerd/image_history.go.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
@@ -16,7 +15,6 @@ from stowage.services.metadata.summary import any_platform, platform_not_found, 
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
-from stowage.services.store.answers import keep_answer
 from stowage.services.store.resolve import familiar_name, is_dangling, resolve_image
 
 MISSING = "<missing>"
@@ -35,23 +33,16 @@ class HistoryStep:
     tags: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class ImageHistory:
-    """The steps of an image, newest first, or None for an image without a history."""
-
-    steps: tuple[HistoryStep, ...] | None
-
-
-def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> ImageHistory:
-    """The history of an image. The same object is returned until the image changes.
+def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> tuple[HistoryStep, ...] | None:
+    """The steps of an image, newest first, or None for an image without a history.
 
     Raises ImageNotFound, NotFound for an image without the platform, and Internal if more steps have layers than there are layers.
     """
-    read = partial(_read, preferred=engine.platform, name=name, platform=platform)
-    return keep_answer(engine, name, ("history", engine.platform, platform), read)
+    with engine.metadata.read() as tx:
+        return _read(tx, engine.platform, name, platform)
 
 
-def _read(tx: Transaction, preferred: Platform, name: str, platform: Platform | None) -> ImageHistory:
+def _read(tx: Transaction, preferred: Platform, name: str, platform: Platform | None) -> tuple[HistoryStep, ...] | None:
     matcher = PlatformMatcher.only(platform) if platform else any_platform(preferred)
     record = resolve_image(tx, name)
     best = summarize(record, read_manifests(tx, record.target.digest)).best_present(matcher)
@@ -59,9 +50,9 @@ def _read(tx: Transaction, preferred: Platform, name: str, platform: Platform | 
         raise platform_not_found(familiar_name(record), platform)
     raw = tx.graph.config(best.descriptor.digest)
     if raw is None or best.facts is None:
-        return ImageHistory(None)
+        return None
     steps = _read_steps(tx, best.facts, ImageConfig.parse(raw))
-    return ImageHistory((_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]) if steps else None)
+    return (_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]) if steps else None
 
 
 def _read_steps(tx: Transaction, manifest: ManifestFacts, config: ImageConfig) -> list[HistoryStep]:

@@ -6,7 +6,6 @@ Source: moby daemon/containerd/image_inspect.go, image_identity.go.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from stowage.services.engine import Engine
 from stowage.services.metadata.records import ImageRecord
@@ -16,12 +15,11 @@ from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform, PlatformMatcher
 from stowage.services.oci.reference import Reference
-from stowage.services.store.answers import keep_answer
 from stowage.services.store.resolve import is_dangling, resolve_image
 from stowage.services.timestamps import Timestamp
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class InspectedImage:
     """An image, described by the manifest that best fits the wanted platform.
 
@@ -47,14 +45,10 @@ class InspectedImage:
 def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False) -> InspectedImage:
     """Describe the image. With `platform` the descriptor is that platform's manifest; without `manifests` none are listed.
 
-    The same object is returned until the image changes. Raises InvalidReference, ImageNotFound, and NotFound for an image without the
-    platform.
+    Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
     """
-    if manifests:
-        with engine.metadata.read() as tx:
-            return _inspect(tx, engine.platform, name, platform, manifests=True)
-    read = partial(_inspect, preferred=engine.platform, name=name, platform=platform, manifests=False)
-    return keep_answer(engine, name, ("inspect", engine.platform, platform), read)
+    with engine.metadata.read() as tx:
+        return _inspect(tx, engine.platform, name, platform, manifests=manifests)
 
 
 def _inspect(tx: Transaction, preferred: Platform, name: str, platform: Platform | None, *, manifests: bool) -> InspectedImage:

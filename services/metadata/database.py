@@ -66,8 +66,13 @@ def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
 
 
 def version(engine: Engine) -> object | None:
-    """An object that is the same as before only if nothing was committed since then; None if to find out takes as long as a query."""
-    return sqlite.version(engine) if _database(engine) is sqlite else None
+    """A value that is equal to an earlier one only if nothing was committed since then; None if that is not known."""
+    database = _database(engine)
+    try:
+        found: object | None = database.version(engine)
+    except SQLAlchemyError as exc:
+        raise database.translate(exc) from exc
+    return found
 
 
 def require_database(engine: Engine) -> None:

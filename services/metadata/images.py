@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy import BindParameter, Connection, Executable, bindparam, delete, insert, select, update
 
 from stowage.services.metadata.facts import RECORDS, to_record
-from stowage.services.metadata.records import ImageRecord, State
+from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.rows import dump_descriptor, in_chunks, to_digest
-from stowage.services.metadata.state import read_state
 from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
 from stowage.services.oci.descriptor import Descriptor
@@ -66,10 +65,6 @@ class Images:
     def in_repository(self, repository: str) -> list[ImageRecord]:
         """Records named `repository:tag`, for a canonical `domain/path`."""
         return self._select(_NAMES_BETWEEN, {"first": f"{repository}:", "beyond": f"{repository};"})
-
-    def state(self, wanted: str | Digest) -> State:
-        """The state of the image of this name or target."""
-        return read_state(self._connection, wanted)
 
     def put(self, name: str, target: Descriptor, now: int) -> None:
         """Give the name this target; `updated_at` changes only if its digest does. Raises Internal for a target without a manifest row."""

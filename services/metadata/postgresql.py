@@ -66,6 +66,7 @@ _WRITE = (
     "ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at; "
     f"DELETE FROM last_write WHERE written_at < {_NOW} - 86400"
 )
+_VERSION = "SELECT md5(string_agg(token, '' ORDER BY writer)) FROM last_write"
 _WRITTEN = "SELECT FROM last_write WHERE writer = '%s' AND token = '%s'"
 
 _FULL = "53100"
@@ -163,6 +164,12 @@ def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
         if not exc.connection_invalidated:
             raise
     return _query(engine, read)  # an idle connection had been lost
+
+
+def version(engine: Engine) -> object | None:
+    """The tokens of the last writes of all processes, as one text; None if there was no write within a day."""
+    tokens: object | None = query(engine, lambda connection: connection.exec_driver_sql(_VERSION).scalar())
+    return tokens
 
 
 def translate(error: SQLAlchemyError) -> EngineError:

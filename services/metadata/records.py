@@ -76,14 +76,6 @@ class ManifestFacts(ManifestDocument):
     content_size: int = field(kw_only=True)
 
 
-State = tuple[tuple[str, str, str, int], ...]
-"""Everything in the rows about one image that can change; empty if there is none.
-
-A row is its kind, two texts, and a size in bytes or a time. There is one for each name and source of the target, and for each present
-manifest, config and layer below it. While the state is equal, so is all that inspect and history say.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class LayerFacts:
     """The uncompressed stream of a layer blob: its digest (the diff_id) and its size in bytes."""

@@ -49,11 +49,10 @@ from stowage.services.metadata.layer_files import LayerFiles
 from stowage.services.metadata.leases import Leases
 from stowage.services.metadata.listing import Targets
 from stowage.services.metadata.objects import Objects
-from stowage.services.metadata.records import RowCounts, State
+from stowage.services.metadata.records import RowCounts
 from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import Sources
-from stowage.services.metadata.state import read_state
 from stowage.services.metadata.table_checks import find_problems
 from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.upkeep import Upkeep
@@ -121,15 +120,11 @@ class MetadataStore:
                 self._catch_up()
 
     def version(self) -> object | None:
-        """The same object as before only if no process has committed anything since then, found out without a query; None if it cannot be.
+        """Equal to an earlier version only if no process has committed anything since then; None if that is not known.
 
         What is read after a version is at least as new as it.
         """
         return version(self._engine())
-
-    def state(self, wanted: str | Digest) -> State:
-        """The state of the image of this name or target, read in one query."""
-        return query(self._engine(), lambda connection: read_state(connection, wanted))
 
     def clock(self) -> int:
         """Nanoseconds since 1970 by the clock that all nodes share: that of PostgreSQL, or with SQLite that of the machine."""

@@ -103,7 +103,7 @@ def test_an_image_without_the_layers_of_its_config_is_loaded_and_told(engine: En
 def test_it_can_be_saved_and_its_history_read(engine: Engine) -> None:
     layout = Layout()
     load_image(engine, archive(layout, image(layout)))
-    assert [step.size for step in read_history(engine, "odd").steps or ()] == [0]
+    assert [step.size for step in read_history(engine, "odd") or ()] == [0]
     assert load_image(engine, save(engine, "odd"))[0] == LOADED
 
 
