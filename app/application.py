@@ -21,7 +21,7 @@ from stowage.app.settings import CONFIG, Config
 from stowage.app.wiring import build_engine
 from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.access import PAGE_MODE
-from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, Places
+from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, places
 from stowage.blueprints.log_entry import log_path
 from stowage.blueprints.request import CLIENT_IDLE, ENGINE, limit_idleness
 from stowage.blueprints.routing import NameConverter, Route, check_version
@@ -89,8 +89,8 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
     app.extensions[EXPOSITION] = metrics and (lambda: metrics.exposition(lambda: read_totals(engine()), ready=not ready.problems()))
     app.extensions[MINIMUM] = config.min_api_version
     app.extensions[CLIENT_IDLE] = config.client_idle_seconds
-    app.extensions[LISTENERS] = Places(max(1, config.threads // 4))
-    app.extensions[COMPUTING] = Places(min(_COMPUTING, max(1, config.threads // 2)))
+    app.extensions[LISTENERS] = places(max(1, config.threads // 4))
+    app.extensions[COMPUTING] = places(min(_COMPUTING, max(1, config.threads // 2)))
     app.extensions[TRANSFERS] = Transfers(lambda: engine().board)
     app.extensions[SERVING] = lambda: True
     app.extensions[LOCAL_SHARE] = False

@@ -223,8 +223,9 @@ class Config:
     request_memory: int = setting(
         "536870912",
         "Bytes that a worker's requests may keep in memory at once; a quarter is for the unix socket, if there is one. The window of a "
-        "compressed stream counts (65 MiB for `xz -9`, usually 9 for zstd), and so does what a load keeps of documents, small members and "
-        "images, and what large manifests, searches and attestations take, beyond 1 MiB. Who finds too little free waits 10 seconds.",
+        "compressed stream counts (usually 9 MiB, 128 for `xz -9` and `zstd --long`), and so does what a load keeps of documents, "
+        "small members and images, and what large manifests, searches and attestations take, beyond 1 MiB. Who finds too little free "
+        "waits 10 seconds.",
         Whole(1),
     )
     listed_entries: int = setting(

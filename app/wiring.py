@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from stowage.app.content_wiring import open_content
 from stowage.app.holding import hold_place
 from stowage.app.settings import SETTINGS, Config, ConfigError
-from stowage.services.archive.bounds import MemoryBudget
+from stowage.services.budget import Budget
 from stowage.services.content.board import FileBoard
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
@@ -27,6 +27,9 @@ _RETRY_SECONDS = 1.0
 
 _TURN_SECONDS = 10.0
 """How long another writer of the same blob is watched before it counts as too slow to wait for."""
+
+_MEMORY_SECONDS = 10.0
+"""How long a request waits for memory. Two requests that hold a part and need more could otherwise wait for each other."""
 
 
 def build_engine(config: Config, meter: StoreMeter | None = None) -> Engine:
@@ -103,7 +106,7 @@ def _compose(config: Config, metadata: MetadataStore, content: ContentStore, boa
         platform=config.platform,
         clock=metadata.clock,
         limits=_limits(config),
-        memory=MemoryBudget(config.request_memory, setting=SETTINGS["request_memory"].name),
+        memory=Budget(config.request_memory, config.request_memory // 4, seconds=_MEMORY_SECONDS),
         board=board,
         shown=_shown(config, proxies.masked),
     )

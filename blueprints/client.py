@@ -6,7 +6,6 @@ import os
 import re
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import TypeVar, cast
 from flask import current_app, request
 
 from stowage.blueprints.log_entry import CLIENT_LEFT, log_entry
+from stowage.services.budget import Budget
 from stowage.services.errors import Disconnected
 from stowage.services.registry.operations import Operation
 from stowage.services.transfer.retry import awaited
@@ -23,7 +23,7 @@ LOCAL_SHARE = "stowage.local_share"
 """Key of the application's extensions: whether a part of what clients share is reserved for those of the worker's unix socket."""
 
 COMPUTING = "stowage.computing"
-"""Key of the application's extensions: Places for requests that compute for long. More of them at once would only delay everybody else in
+"""Key of the application's extensions: places for requests that compute for long. More of them at once would only delay everybody else in
 their process.
 """
 
@@ -93,32 +93,15 @@ def watched_client(gone: int = select.POLLRDHUP) -> Client | None:
     return None if connection is None else Client(int(connection.fileno()), gone)
 
 
-class Places:
+def places(count: int) -> Budget:
     """Places for requests of one sort. Clients that must leave some to the unix socket take half of them at most."""
+    return Budget(count, count // 2)
 
-    def __init__(self, count: int) -> None:
-        self._count, self._remote_count = count, count - count // 2
-        self._taken = self._remote = 0
-        self._lock = threading.Lock()
 
-    @property
-    def taken(self) -> int:
-        return self._taken
-
-    def take(self, *, remote: bool) -> bool:
-        """Take a place if there is one; returns whether there was."""
-        with self._lock:
-            if self._taken == self._count or (remote and self._remote == self._remote_count):
-                return False
-            self._taken += 1
-            self._remote += remote
-            return True
-
-    def leave(self, *, remote: bool) -> None:
-        """Give a place back."""
-        with self._lock:
-            self._taken -= 1
-            self._remote -= remote
+def own_places(key: str) -> Budget:
+    """The places of an extension of the application that this request's client may take."""
+    of_all: Budget = current_app.extensions[key]
+    return of_all.unreserved if leaves_share() else of_all
 
 
 def while_connected(call: Callable[[], _T]) -> _T:
@@ -140,8 +123,8 @@ def while_connected(call: Callable[[], _T]) -> _T:
 
 def compute(call: Callable[[], _T]) -> _T:
     """The result of a call that may compute for minutes, as while_wanted, once there is a place for it."""
-    places, remote, client = current_app.extensions[COMPUTING], leaves_share(), watched_client()
-    while not places.take(remote=remote):
+    own, client = own_places(COMPUTING), watched_client()
+    while not own.try_take(1):
         if client is None:
             time.sleep(_PLACE_SECONDS)
         elif client.is_gone(_PLACE_SECONDS):
@@ -150,7 +133,7 @@ def compute(call: Callable[[], _T]) -> _T:
     try:
         return while_wanted(call)
     finally:
-        places.leave(remote=remote)
+        own.give_back(1)
 
 
 def while_wanted(call: Callable[[], _T]) -> _T:

@@ -46,7 +46,7 @@ _MAX_PARAMETERS = 10_000
 def engine() -> Engine:
     """The engine of this process, with the memory that this request may use."""
     own = cast("Callable[[], Engine]", current_app.extensions[ENGINE])()
-    return replace(own, memory=own.memory.remote) if leaves_share() else own
+    return replace(own, memory=own.memory.unreserved) if leaves_share() else own
 
 
 def answer_costs() -> Costs:

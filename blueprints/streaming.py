@@ -20,7 +20,7 @@ from typing import cast
 import orjson
 from flask import Response, current_app, request
 
-from stowage.blueprints.client import Client, client_cutter, client_name, leaves_share, watched_client, while_wanted
+from stowage.blueprints.client import Client, client_cutter, client_name, own_places, watched_client, while_wanted
 from stowage.blueprints.log_entry import CLIENT_LEFT, ENDED, OK, LogEntry, log_entry
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
@@ -31,7 +31,7 @@ from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer.totals import with_totals
 
 LISTENERS = "stowage.listeners"
-"""Key of the application's extensions: Places for the live streams of the process."""
+"""Key of the application's extensions: places for the live streams of the process."""
 TRANSFERS = "stowage.transfers"
 """Key of the application's extensions: its Transfers."""
 SERVING = "stowage.serving"
@@ -113,11 +113,11 @@ def stream_live(pieces: Iterator[bytes], content_type: str) -> Response:
     client has disconnected or the process is stopping. Raises Unavailable if every place for listeners that this client may have is taken:
     the other threads are for other requests.
     """
-    listeners, remote = current_app.extensions[LISTENERS], leaves_share()
-    if not listeners.take(remote=remote):
+    places = own_places(LISTENERS)
+    if not places.try_take(1):
         raise Unavailable("too many clients are listening for events already: try again when one of them has disconnected")
     with ExitStack() as place:
-        place.callback(listeners.leave, remote=remote)
+        place.callback(places.give_back, 1)
         body = _live(next(pieces, None), pieces, watched_client(), current_app.extensions[SERVING])
         response = Response(body, content_type=content_type)
         response.call_on_close(place.pop_all().close)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
+from stowage.services.archive.bounds import Bounds, Costs
+from stowage.services.budget import Budget
 from stowage.services.content.protocol import ContentStore
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.meter import Tally
@@ -77,7 +78,7 @@ class Engine:
     platform: Platform
     clock: Callable[[], int]
     limits: Limits
-    memory: MemoryBudget
+    memory: Budget
     board: TransferBoard
     shown: ShownSettings = ShownSettings()
     costs: Costs | None = None

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stowage.services.archive.bounds import Bounds, MemoryBudget
+from stowage.services.archive.bounds import Bounds
+from stowage.services.budget import Budget
 from stowage.services.content.board import FileBoard
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits
@@ -51,8 +52,8 @@ def registry_client(**settings: Any) -> RegistryClient:
     return RegistryClient(**(usual | settings))
 
 
-def memory_budget(size: int = REQUEST_MEMORY, **options: Any) -> MemoryBudget:
-    return MemoryBudget(size, setting="STOWAGE_REQUEST_MEMORY", **options)
+def memory_budget(size: int = REQUEST_MEMORY, *, seconds: float = 10) -> Budget:
+    return Budget(size, size // 4, seconds=seconds)
 
 
 def downloads(*allowed: str) -> Downloads:

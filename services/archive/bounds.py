@@ -1,20 +1,13 @@
-"""What streams and operations may cost: how far they may inflate, how many values they may hold, and the memory that a process has for all.
-
-An xz or zstd decoder keeps a window of up to 128 MiB as long as its stream is open, even if no bytes arrive. So the memory that its header
-asks for is reserved before the decoder is made, and released when the stream ends. What a load keeps until its archive is complete is
-reserved in the same budget.
-"""
+"""What streams and operations may cost: how far they may inflate, how many values they may hold, and the memory that they may keep."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from threading import Condition, Lock
+from threading import Lock
 
-from stowage.services.errors import Forbidden, InvalidContent, Unavailable
-
-_WAIT_SECONDS = 10.0
-"""How long a reservation waits for others to end. Two operations that hold a part and need more could otherwise wait for each other."""
+from stowage.services.budget import Budget, Reservation
+from stowage.services.errors import InvalidContent
 
 _UNRESERVED_BYTES = 1 << 20
 _STEP_BYTES = 1 << 20
@@ -41,91 +34,6 @@ def are_too_many_members(members: int, size: int) -> bool:
     return members > _SANE_MEMBERS + size // _MEMBER_BYTES
 
 
-class MemoryBudget:
-    """Bytes that the operations of a process may keep together; usable from several threads. `setting` is the setting for the size.
-
-    `remote` is the same memory for clients that leave a quarter of it to others: what they take is taken here as well.
-    """
-
-    def __init__(self, size: int, *, setting: str, wait_seconds: float = _WAIT_SECONDS, whole: MemoryBudget | None = None) -> None:
-        self._size = size
-        self._setting = setting
-        self._wait_seconds = wait_seconds
-        self._free = size
-        self._whole = whole
-        self._changed: Condition = whole._changed if whole else Condition()
-        self.remote = self if whole else MemoryBudget(size - size // 4, setting=setting, wait_seconds=wait_seconds, whole=self)
-
-    @property
-    def free(self) -> int:
-        """Bytes that are not reserved."""
-        return min(self._free, self._whole.free) if self._whole else self._free
-
-    def reservation(self) -> Reservation:
-        """An empty reservation, for one stream or operation; closed by the caller."""
-        return Reservation(self)
-
-    def take(self, size: int, reservation: Reservation) -> None:
-        """Take more bytes for an open reservation, as soon as enough are free; raises as `Reservation.hold` does."""
-        if size + reservation.size > self._size:
-            needed = size + reservation.size
-            whose = "requests over TCP" if self._whole else "requests"
-            raise Forbidden(f"this needs {needed} bytes of memory at once; {self._setting} allows {self._size} for all {whose} together")
-        with self._changed:
-            self._changed.wait_for(lambda: reservation.closed or self.free >= size, self._wait_seconds)
-            if reservation.closed or self.free < size:
-                raise Unavailable("other requests use too much memory: try again when some of them have ended")
-            self._add(-size)
-            reservation.size += size
-
-    def give_back(self, reservation: Reservation, *, left: int = 0, close: bool = False) -> None:
-        """Release a reservation's bytes, but for so many; with `close` it takes none from then on."""
-        with self._changed:
-            self._add(max(0, reservation.size - left))
-            reservation.size = min(reservation.size, left)
-            reservation.closed = reservation.closed or close
-            self._changed.notify_all()
-
-    def _add(self, size: int) -> None:
-        """Add to what is free."""
-        self._free += size
-        if self._whole:
-            self._whole._free += size
-
-
-class Reservation:
-    """The memory that one stream or operation holds. One thread holds and releases; any thread may close."""
-
-    __slots__ = ("_memory", "closed", "size")
-
-    def __init__(self, memory: MemoryBudget) -> None:
-        self._memory = memory
-        self.size = 0
-        self.closed = False
-
-    def hold(self, size: int) -> None:
-        """Hold this many bytes more, after a bounded wait if they are in use.
-
-        Raises Unavailable if they are not freed or the reservation is closed in the meantime, and Forbidden if there are never that many.
-        """
-        if size:
-            self._memory.take(size, self)
-
-    def release(self) -> None:
-        """Give back what is held."""
-        if self.size:
-            self._memory.give_back(self)
-
-    def shrink(self, size: int) -> None:
-        """Give back all but this many bytes."""
-        if self.size > size:
-            self._memory.give_back(self, left=size)
-
-    def close(self) -> None:
-        """Give back what is held, and hold nothing from now on; a thread that waits for memory gets Unavailable."""
-        self._memory.give_back(self, close=True)
-
-
 class Costs:
     """Counts what one operation costs against what its client sent, and reserves what it keeps in memory; closed by the caller.
 
@@ -134,14 +42,14 @@ class Costs:
     streams may be called from several threads.
     """
 
-    def __init__(self, memory: MemoryBudget) -> None:
+    def __init__(self, memory: Budget) -> None:
         self._sent = 0
         self._inflated = 0
         self._compressed = 0
         self._members = 0
         self._values = 0
         self._kept = 0
-        self._reservation = memory.reservation()
+        self._reservation = Reservation(memory)
         self._lock = Lock()
 
     def send(self, size: int) -> None:
@@ -211,5 +119,5 @@ class Bounds:
 
     max_ratio: int
     max_bytes: int
-    memory: MemoryBudget
+    memory: Budget
     costs: Costs | None = None

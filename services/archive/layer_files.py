@@ -16,8 +16,8 @@ from itertools import chain
 from isal import isal_zlib
 
 from stowage.services.archive.bounds import text_memory
+from stowage.services.archive.compression import Chunks
 from stowage.services.archive.file_list import ENTRY_BYTES, EntryKind, FileList
-from stowage.services.archive.stream import Chunks
 from stowage.services.archive.tar_reader import BLOCK, MAX_EXTENSION_BYTES, Member, MemberType, TarReader, begins_archive
 from stowage.services.errors import InvalidContent
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from uuid import uuid4
 
+from stowage.services.budget import Budget
 from stowage.services.content.bucket import PART_BYTES, Bucket
 from stowage.services.content.bucket_errors import Denied
 from stowage.services.content.errors import storage_errors
@@ -13,7 +14,7 @@ from stowage.services.content.files import partial_bytes, remove_partial
 from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partial import FileIngest
 from stowage.services.content.paths import Layout, key_of
-from stowage.services.content.upload import UPLOAD_BYTES, Upload, UploadMemory
+from stowage.services.content.upload import UPLOAD_BYTES, Upload
 from stowage.services.errors import EngineError, OutOfSpace, Unavailable
 from stowage.services.meter import Note
 from stowage.services.oci.digest import Digest
@@ -49,7 +50,7 @@ class ObjectIngest(FileIngest):
         records: ObjectRecords,
         lease: str,
         location: str,
-        memory: UploadMemory,
+        memory: Budget,
         spool_bytes: int,
     ) -> None:
         super().__init__(layout, key, waiting, note)
@@ -108,12 +109,12 @@ class ObjectIngest(FileIngest):
         if self._offset <= PART_BYTES:
             self._send_whole(location)
         else:
-            self._memory.take(UPLOAD_BYTES)
-            self._begin_upload(location, early=False).finish(self._offset)
+            self._take_memory(UPLOAD_BYTES)
+            self._begin_upload(location, self._memory).finish(self._offset)
         self.location = location
 
     def _send_whole(self, location: str) -> None:
-        self._memory.take(PART_BYTES)
+        self._take_memory(PART_BYTES)
         try:
             with storage_errors():
                 content = self._path.read_bytes() if self._offset else b""
@@ -123,22 +124,26 @@ class ObjectIngest(FileIngest):
 
     def _follow(self) -> None:
         """Begin the upload when a part is there and memory is free, and let it send what is written."""
-        if self._upload is None and self._offset > PART_BYTES and self._memory.try_take_early():
+        if self._upload is None and self._offset > PART_BYTES and self._memory.unreserved.try_take(UPLOAD_BYTES):
             try:
                 location = self._intend()
             except BaseException:
-                self._memory.give_back(UPLOAD_BYTES, early=True)
+                self._memory.unreserved.give_back(UPLOAD_BYTES)
                 raise
-            self._upload = self._begin_upload(location, early=True)
+            self._upload = self._begin_upload(location, self._memory.unreserved)
         if self._upload is not None:
             self._upload.advance(self._offset)
 
-    def _begin_upload(self, location: str, *, early: bool) -> Upload:
+    def _begin_upload(self, location: str, memory: Budget) -> Upload:
         try:
-            return Upload(self._bucket, location, self._path, self._memory, early=early)
+            return Upload(self._bucket, location, self._path, memory)
         except BaseException:
-            self._memory.give_back(UPLOAD_BYTES, early=early)
+            memory.give_back(UPLOAD_BYTES)
             raise
+
+    def _take_memory(self, size: int) -> None:
+        if not self._memory.take(size):
+            raise Unavailable("too many other blobs are being written to the bucket: try again later")
 
     def _intend(self) -> str:
         location, self._intended = self._intended, ""

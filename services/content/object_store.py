@@ -31,7 +31,7 @@ from stowage.services.content.objects import ObjectRecords
 from stowage.services.content.partials import Partials
 from stowage.services.content.paths import SETTLE, Layout
 from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
-from stowage.services.content.upload import UploadMemory
+from stowage.services.content.upload import upload_memory
 from stowage.services.errors import BlobNotFound, Internal
 from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
@@ -64,7 +64,7 @@ class S3Store(Partials):
         super().__init__(Layout(root), meter)
         self._bucket, self._records = bucket, records
         self._owner, self._keep_seconds, self._spool_bytes = owner, keep_seconds, spool_bytes
-        self._memory = UploadMemory(upload_bytes)
+        self._memory = upload_memory(upload_bytes)
         with storage_errors():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._layout.ingests, self._layout.locks):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Condition, Thread
 
+from stowage.services.budget import Budget
 from stowage.services.content.bucket import PART_BYTES, PARTS_AT_ONCE, Bucket
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import open_file
-from stowage.services.errors import Unavailable
 
 UPLOAD_BYTES = PART_BYTES * (PARTS_AT_ONCE + 1)
 """What an upload in parts may keep in memory."""
@@ -19,38 +19,13 @@ _ABANDON_SECONDS = 2
 _WAIT_SECONDS = 300
 
 
-class UploadMemory:
-    """What the uploads of a process may keep in memory together. Those whose bytes are still to come get only half of it.
+def upload_memory(size: int) -> Budget:
+    """What the uploads of a process may keep in memory together. Those whose bytes are still to come leave half of it to the others.
 
     So a writer whose client has stopped never delays one that has all of its bytes.
     """
-
-    def __init__(self, size: int) -> None:
-        self._free = max(size, UPLOAD_BYTES)
-        self._early = self._free // 2
-        self._changed = Condition()
-
-    def try_take_early(self) -> bool:
-        """Take the memory of an upload that begins early, if there is enough."""
-        with self._changed:
-            if min(self._early, self._free) < UPLOAD_BYTES:
-                return False
-            self._early -= UPLOAD_BYTES
-            self._free -= UPLOAD_BYTES
-            return True
-
-    def take(self, size: int) -> None:
-        """Take memory as soon as there is enough; raises Unavailable if that takes minutes."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._free >= size, _WAIT_SECONDS):
-                raise Unavailable("too many other blobs are being written to the bucket: try again later")
-            self._free -= size
-
-    def give_back(self, size: int, *, early: bool = False) -> None:
-        with self._changed:
-            self._free += size
-            self._early += size if early else 0
-            self._changed.notify_all()
+    size = max(size, UPLOAD_BYTES)
+    return Budget(size, size - size // 2, seconds=_WAIT_SECONDS)
 
 
 class _Abandoned(Exception):
@@ -60,10 +35,10 @@ class _Abandoned(Exception):
 class Upload:
     """Sends whole parts of a file as they are written, and its end once `finish` says that all bytes are right."""
 
-    def __init__(self, bucket: Bucket, location: str, path: Path, memory: UploadMemory, *, early: bool) -> None:
-        """Begin; the caller has taken the memory, which the upload gives back. Raises Internal if the file cannot be opened."""
+    def __init__(self, bucket: Bucket, location: str, path: Path, memory: Budget) -> None:
+        """Begin; the caller has taken UPLOAD_BYTES of the memory, and the upload gives them back. Raises Internal if there is no file."""
         self.location = location
-        self._bucket, self._memory, self._is_early = bucket, memory, early
+        self._bucket, self._memory = bucket, memory
         with storage_errors():
             self._file = open_file(path)
         self._changed = Condition()
@@ -103,7 +78,7 @@ class Upload:
             self._failure = exc
         finally:
             os.close(self._file)
-            self._memory.give_back(UPLOAD_BYTES, early=self._is_early)
+            self._memory.give_back(UPLOAD_BYTES)
 
     def _parts(self) -> Iterator[bytes]:
         sent = 0

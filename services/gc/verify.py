@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 
-from stowage.services.archive.bounds import Bounds, MemoryBudget
+from stowage.services.archive.bounds import Bounds
+from stowage.services.archive.compression import LARGEST_DECODER
 from stowage.services.archive.layer import LayerDigester
-from stowage.services.archive.windows import MAX_WINDOW
+from stowage.services.budget import Budget
 from stowage.services.content.errors import storage_errors
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidContent
@@ -155,7 +156,7 @@ def _chunks(content: ContentStore, digest: Digest) -> Iterator[bytes]:
 def _layer_problem(content: ContentStore, digest: Digest, facts: LayerFacts) -> str | None:
     """What is wrong with the facts of a sound blob, which is inflated no further than they say."""
     try:
-        bounds = Bounds(max_ratio=0, max_bytes=facts.size, memory=MemoryBudget(2 * MAX_WINDOW, setting=""))
+        bounds = Bounds(max_ratio=0, max_bytes=facts.size, memory=Budget(LARGEST_DECODER))
         with closing(LayerDigester(bounds, algorithm=digest.algorithm)) as layer:
             for chunk in _chunks(content, digest):
                 layer.feed(chunk)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, Unsupported
 from stowage.services.images.config_difference import HistoryDifference, SettingDifference, compare_configs, compare_histories
@@ -144,7 +145,7 @@ def _find_changes(
     engine: Engine, left: PlatformImage, ours: LayeredFiles, right: PlatformImage, theirs: LayeredFiles, look: Look
 ) -> _Changes:
     def find() -> _Changes:
-        with closing(engine.memory.reservation()) as memory:
+        with closing(Reservation(engine.memory)) as memory:
             maker = TableMaker(memory.hold)
             for number, row in enumerate(find_changes(ours.table, theirs.table)):
                 maker.add(row)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from stowage.services.archive.file_list import FileList
+from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
 from stowage.services.images.file_names import possible_paths, show_path
@@ -205,7 +206,7 @@ def _key(engine: Engine, layers: Sequence[ImageLayer]) -> Hashable:
 def _make(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look, make: Callable[..., Made]) -> Made:
     """What `make` makes of the lists of layers."""
     most = engine.limits.listed_entries
-    with closing(engine.memory.reservation()) as memory:
+    with closing(Reservation(engine.memory)) as memory:
         lists = _list_layers(engine, image, layers, look, memory.hold)
         if len(layers) == len(image.layers):
             _refuse_no_files(image, lists)

@@ -13,7 +13,7 @@ from threading import Event
 from typing import cast
 
 from stowage.services.archive.bounds import Costs
-from stowage.services.archive.stream import Readable
+from stowage.services.archive.compression import Readable
 from stowage.services.dockerfile import apply_changes
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidParameter

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from stowage.services.archive.bounds import Costs
+from stowage.services.archive.compression import Readable
 from stowage.services.archive.oci_layout import MANIFEST_SUBJECT, entry_name, is_image
-from stowage.services.archive.stream import Readable
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, InvalidContent, InvalidDigest, InvalidReference, NotFound, drop_frames
 from stowage.services.gc.leases import Lease, hold

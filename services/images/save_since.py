@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from stowage.services.archive.bounds import Costs
-from stowage.services.archive.stream import Readable
+from stowage.services.archive.compression import Readable
 from stowage.services.engine import Engine
 from stowage.services.images.save import save_images
 from stowage.services.intake.known_blobs import read_known_blobs

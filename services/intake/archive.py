@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from stowage.services.archive import docker_archive, oci_layout
 from stowage.services.archive.bounds import Costs
-from stowage.services.archive.stream import Counted, Readable, uncompressed
+from stowage.services.archive.compression import Counted, Readable, uncompressed
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent

@@ -17,8 +17,9 @@ from itertools import chain
 
 from stowage.services.archive import docker_archive, oci_layout
 from stowage.services.archive.bounds import Costs
-from stowage.services.archive.stream import Counted, Readable, read_from, uncompressed
+from stowage.services.archive.compression import Counted, Readable, read_from, uncompressed
 from stowage.services.archive.tar_reader import BLOCK, CHUNK, MemberType, TarReader, begins_archive
+from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.intake.archive_members import DOCUMENTS
@@ -95,7 +96,7 @@ def _read_archive(engine: Engine, read: Callable[[int], bytes], costs: Costs) ->
         if member.type is not MemberType.FILE or name in DOCUMENTS:
             is_archive = is_archive or name in _LISTS
             continue
-        with closing(engine.memory.reservation()) as memory:
+        with closing(Reservation(engine.memory)) as memory:
             if member.size <= MAX_MANIFEST_BYTES:
                 memory.hold(member.size)
             digest, content = _read_member(name, member.size, reader.chunks())

@@ -17,9 +17,8 @@ from uuid import uuid4
 from isal import igzip_threaded
 
 from stowage.services.archive.bounds import Bounds
-from stowage.services.archive.compression import Compression
+from stowage.services.archive.compression import Chunks, Compression, Readable, decompress
 from stowage.services.archive.stage import Stage
-from stowage.services.archive.stream import Chunks, Readable, decompress
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
-from stowage.services.archive.compression import Compression
+from stowage.services.archive.compression import Compression, decompress
 from stowage.services.archive.file_list import FileList, inflated_size
 from stowage.services.archive.layer_files import read_layer_files
-from stowage.services.archive.stream import decompress
+from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, EngineError, InvalidContent
 from stowage.services.kept import Kept
@@ -96,7 +96,7 @@ def _kept(engine: Engine, digest: Digest, hold: Callable[[int], None]) -> FileLi
     if kept is None:
         return None
     try:
-        with closing(engine.memory.reservation()) as memory:
+        with closing(Reservation(engine.memory)) as memory:
             memory.hold(inflated_size(kept))
             found = FileList.parse(kept, hold=hold)
     except InvalidContent:

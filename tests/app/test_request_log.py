@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from stowage.blueprints.request import _Body
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.streaming import stream_progress, stream_tar
-from stowage.services.archive.layer import Decompressor
+from stowage.services.archive.compression import Decompressor
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent

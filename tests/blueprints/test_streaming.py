@@ -14,7 +14,7 @@ import pytest
 from flask import Flask, Response
 
 from stowage.blueprints import streaming
-from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, Places, compute, while_connected, while_wanted
+from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, compute, places, while_connected, while_wanted
 from stowage.blueprints.log_entry import CLIENT_LEFT, log_entry
 from stowage.blueprints.streaming import LISTENERS, SERVING, stream_live, stream_progress, stream_tar
 from stowage.services.errors import Conflict, Disconnected, InvalidContent, Unavailable
@@ -345,14 +345,14 @@ class TestWhileWanted:
 
 
 def test_few_requests_that_compute_run_at_once_and_the_others_wait_until_one_has_ended_or_their_client_goes(app: Flask) -> None:
-    app.extensions[COMPUTING] = places = Places(2)
+    app.extensions[COMPUTING] = computing = places(2)
     ours, theirs = socket.socketpair()
     with ours, app.test_request_context(environ_overrides={"gunicorn.socket": ours}):
-        assert compute(lambda: compute(lambda: places.taken)) == 2
-        assert places.take(remote=False) and places.take(remote=False)
-        threading.Timer(0.3, places.leave, kwargs={"remote": False}).start()
-        assert compute(lambda: places.taken) == 2
-        assert places.take(remote=False)
+        assert compute(lambda: compute(lambda: computing.taken)) == 2
+        assert computing.try_take(1) and computing.try_take(1)
+        threading.Timer(0.3, computing.give_back, [1]).start()
+        assert compute(lambda: computing.taken) == 2
+        assert computing.try_take(1)
         theirs.close()
         with pytest.raises(Disconnected, match="the client has disconnected"):
             compute(lambda: 42)
@@ -360,7 +360,7 @@ def test_few_requests_that_compute_run_at_once_and_the_others_wait_until_one_has
 
 
 def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:
-    app.extensions[LISTENERS] = Places(2)
+    app.extensions[LISTENERS] = places(2)
     first, _ = [answer(app, lambda: stream_live(forever(), "application/json")) for _ in range(2)]
     with pytest.raises(Unavailable, match="^too many clients are listening for events already"):
         answer(app, lambda: stream_live(forever(), "application/json"))
@@ -370,7 +370,7 @@ def test_listeners_leave_threads_for_other_requests(app: Flask) -> None:
 
 
 def test_listeners_over_tcp_leave_half_of_the_places_to_the_unix_socket(app: Flask) -> None:
-    app.extensions[LISTENERS], app.extensions[LOCAL_SHARE] = Places(4), True
+    app.extensions[LISTENERS], app.extensions[LOCAL_SHARE] = places(4), True
 
     def listen(family: socket.AddressFamily) -> Response:
         with socket.socket(family) as connection, app.test_request_context(environ_overrides={"gunicorn.socket": connection}):
@@ -388,7 +388,7 @@ def test_listeners_over_tcp_leave_half_of_the_places_to_the_unix_socket(app: Fla
     listen(socket.AF_INET).close()
 
 
-@pytest.mark.parametrize(("places", "remote"), [(1, 1), (2, 1), (3, 2), (16, 8)])
-def test_clients_over_tcp_have_a_place_however_few_there_are(places: int, remote: int) -> None:
-    all_places = Places(places)
-    assert [all_places.take(remote=True) for _ in range(places + 1)].count(True) == remote == all_places.taken
+@pytest.mark.parametrize(("count", "remote"), [(1, 1), (2, 1), (3, 2), (16, 8)])
+def test_clients_over_tcp_have_a_place_however_few_there_are(count: int, remote: int) -> None:
+    all_places = places(count)
+    assert [all_places.unreserved.try_take(1) for _ in range(count + 1)].count(True) == remote == all_places.taken

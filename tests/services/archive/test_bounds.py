@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import lzma
 import random
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
-from stowage.services.archive.bounds import Bounds, Costs, MemoryBudget
-from stowage.services.archive.compression import Compression
-from stowage.services.archive.layer import Decompressor, LayerDigester
-from stowage.services.archive.windows import MAX_WINDOW
+from stowage.services.archive.bounds import Bounds, Costs
+from stowage.services.archive.compression import LARGEST_DECODER, Compression, Decompressor
+from stowage.services.archive.layer import LayerDigester
+from stowage.services.budget import Budget, Reservation
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, Unavailable
 from stowage.services.oci.digest import Digest
 from tests.builders import compress
 from tests.engines import memory_budget
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MIB = 1 << 20
 PLAIN = random.Random(1).randbytes(3 * MIB)
@@ -28,7 +34,13 @@ def xz(dictionary: int, plain: bytes = PLAIN[:1000]) -> bytes:
     return lzma.compress(plain, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": dictionary}])
 
 
-def bounds(memory: MemoryBudget) -> Bounds:
+def frame(window_log: int) -> bytes:
+    """A zstd frame that does not say how long its content is."""
+    compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: window_log})
+    return compressor.compress(PLAIN[:1000]) + compressor.flush()
+
+
+def bounds(memory: Budget) -> Bounds:
     return Bounds(200, 1 << 30, memory)
 
 
@@ -61,34 +73,54 @@ def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[Engine
     return thread, raised
 
 
-class Watched(MemoryBudget):
+class Watched(Budget):
     """Says when somebody asks for memory."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, setting="STOWAGE_REQUEST_MEMORY", wait_seconds=30)
+        super().__init__(size, size // 4, seconds=30)
         self.asked = threading.Event()
 
-    def take(self, size, reservation):  # type: ignore[no-untyped-def]
+    def take(self, amount: int, *, ended: Callable[[], bool] = lambda: False) -> bool:
         self.asked.set()
-        super().take(size, reservation)
+        return super().take(amount, ended=ended)
 
 
-def test_a_stream_holds_its_window_until_it_ends() -> None:
-    memory = memory_budget(100 * MIB)
+@pytest.mark.parametrize(
+    ("compression", "stored", "held"),
+    [
+        pytest.param(Compression.GZIP, compress(PLAIN, "gzip"), 0, id="gzip"),
+        pytest.param(Compression.BZIP2, compress(PLAIN, "bzip2"), 4 * MIB, id="bzip2"),
+        pytest.param(Compression.XZ, xz(8 * MIB), 9 * MIB, id="xz -6"),
+        pytest.param(Compression.XZ, xz(64 * MIB), LARGEST_DECODER, id="xz -9"),
+        pytest.param(Compression.ZSTD, frame(23), 9 * MIB, id="zstd -19"),
+        pytest.param(Compression.ZSTD, frame(27), LARGEST_DECODER, id="zstd --long=27"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 100, MIB], ids=["byte by byte", "in pieces", "whole"])
+def test_a_stream_holds_the_memory_of_its_decoder_until_it_ends(compression: Compression, stored: bytes, held: int, size: int) -> None:
+    memory = memory_budget(200 * MIB)
+    decompressor = Decompressor(compression, bounds(memory))
+    pieces = [stored[start : start + size] for start in range(0, len(stored) - 1, size)]
+    plain = b"".join(read(decompressor, piece[: len(stored) - 1 - size * at]) for at, piece in enumerate(pieces))
+    assert memory.free == 200 * MIB - held
+    plain += read(decompressor, stored[-1:])
+    decompressor.finish()
+    assert memory.free == 200 * MIB
+    assert PLAIN.startswith(plain)
+    assert plain
+
+
+def test_closing_a_stream_gives_its_memory_back() -> None:
+    memory = memory_budget(200 * MIB)
     decompressor = Decompressor(Compression.XZ, bounds(memory))
-    stored = xz(64 * MIB)
-    read(decompressor, stored[:-1])
-    assert memory.free == 35 * MIB
-    read(decompressor, stored[-1:])
-    assert memory.free == 100 * MIB
     read(decompressor, xz(96 * MIB)[:-1])
-    assert memory.free == 3 * MIB
+    assert memory.free == 200 * MIB - LARGEST_DECODER
     decompressor.close()
-    assert memory.free == 100 * MIB
+    assert memory.free == 200 * MIB
 
 
 def test_nothing_is_allocated_before_it_is_reserved() -> None:
-    memory = memory_budget(100 * MIB, wait_seconds=0)
+    memory = memory_budget(200 * MIB, seconds=0)
     first, second = (Decompressor(Compression.XZ, bounds(memory)) for _ in range(2))
     read(first, xz(64 * MIB)[:-1])
     with pytest.raises(Unavailable, match=f"^{BUSY}$"):
@@ -98,8 +130,8 @@ def test_nothing_is_allocated_before_it_is_reserved() -> None:
 
 
 def test_a_stream_that_never_fits_is_refused_at_once() -> None:
-    memory = memory_budget(10 * MIB, wait_seconds=3600)
-    with pytest.raises(Forbidden, match="^this needs 68157440 bytes of memory at once; STOWAGE_REQUEST_MEMORY allows 10485760 for all"):
+    memory = memory_budget(10 * MIB, seconds=3600)
+    with pytest.raises(Forbidden, match="^this needs 134217728 bytes of memory at once; STOWAGE_REQUEST_MEMORY allows 10485760 for all"):
         read(Decompressor(Compression.XZ, bounds(memory)), xz(64 * MIB))
 
 
@@ -114,28 +146,31 @@ def test_a_frame_whose_window_is_not_counted_is_refused(beyond: int) -> None:
     decompressor = Decompressor(Compression.ZSTD, bounds(memory))
     if beyond:
         with pytest.raises(InvalidContent, match="^invalid zstd stream: "):
-            read(decompressor, single_segment(MAX_WINDOW + beyond))
+            read(decompressor, single_segment(128 * MIB + beyond))
     else:
-        assert len(read(decompressor, single_segment(MAX_WINDOW))) == 128 << 10
-        assert memory.free == 200 * MIB - MAX_WINDOW - MIB
+        assert len(read(decompressor, single_segment(128 * MIB))) == 128 << 10
+        assert memory.free == 200 * MIB - LARGEST_DECODER
 
 
-def test_an_xz_decoder_takes_no_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stowage.services.archive.layer.decoder_memory", lambda *_: 0)
+@pytest.mark.parametrize("dictionary", [MIB, 8 * MIB, 9 * MIB, 64 * MIB, 96 * MIB])
+def test_an_xz_decoder_takes_no_more_than_is_counted(dictionary: int) -> None:
+    assert read(Decompressor(Compression.XZ, bounds(memory_budget())), xz(dictionary)) == PLAIN[:1000]
+
+
+def test_a_larger_dictionary_than_any_decoder_takes_is_refused() -> None:
     with pytest.raises(InvalidContent, match="Memory usage limit exceeded"):
-        read(Decompressor(Compression.XZ, bounds(memory_budget())), xz(4096))
-    assert read(Decompressor(Compression.XZ, bounds(memory_budget())), lzma.compress(b"")) == b""
+        read(Decompressor(Compression.XZ, bounds(memory_budget())), xz(256 * MIB))
 
 
 @pytest.mark.parametrize(
     ("closed", "errors", "free"),
     [
-        pytest.param("first", 0, 100 * MIB, id="it gets the memory of the first when that ends"),
-        pytest.param("second", 1, 35 * MIB, id="closing it ends the wait"),
+        pytest.param("first", 0, 200 * MIB, id="it gets the memory of the first when that ends"),
+        pytest.param("second", 1, 200 * MIB - LARGEST_DECODER, id="closing it ends the wait"),
     ],
 )
 def test_a_stream_waits_for_another(closed: str, errors: int, free: int) -> None:
-    memory = Watched(100 * MIB)
+    memory = Watched(200 * MIB)
     streams = {name: Decompressor(Compression.XZ, bounds(memory)) for name in ("first", "second")}
     read(streams["first"], xz(64 * MIB)[:-1])
     memory.asked.clear()
@@ -159,29 +194,23 @@ def test_a_stream_waits_for_another(closed: str, errors: int, free: int) -> None
     ],
 )
 def test_whatever_becomes_of_a_stream_its_memory_comes_back(compression: Compression, stored: bytes) -> None:
-    memory = memory_budget(100 * MIB)
+    memory = memory_budget(200 * MIB)
     decompressor = Decompressor(compression, Bounds(2, MIB, memory))
     with pytest.raises(InvalidContent), closing(decompressor):
         read_all(decompressor, stored)
-    assert memory.free == 100 * MIB
-
-
-def test_gzip_asks_for_no_memory() -> None:
-    memory = Watched(1)
-    assert read(Decompressor(Compression.GZIP, bounds(memory)), compress(PLAIN, "gzip")) == PLAIN
-    assert not memory.asked.is_set()
+    assert memory.free == 200 * MIB
 
 
 @pytest.mark.parametrize("size", [1000, MIB], ids=["in place", "in threads"])
 def test_a_layer_whose_window_is_not_to_be_had_is_no_damaged_layer(size: int) -> None:
     stored = xz(64 * MIB, PLAIN)
-    with pytest.raises(Forbidden), closing(LayerDigester(bounds(memory_budget(MIB, wait_seconds=0)))) as digester:
+    with pytest.raises(Forbidden), closing(LayerDigester(bounds(memory_budget(MIB, seconds=0)))) as digester:
         derive(digester, stored, size)
 
 
 def test_closing_a_layer_that_waits_for_memory_ends_its_threads() -> None:
-    memory = Watched(70 * MIB)
-    held = memory.reservation()
+    memory = Watched(130 * MIB)
+    held = Reservation(memory)
     held.hold(60 * MIB)
     memory.asked.clear()
     threads = threading.active_count()
@@ -193,32 +222,32 @@ def test_closing_a_layer_that_waits_for_memory_ends_its_threads() -> None:
 
 
 def test_remote_clients_leave_a_quarter_of_the_memory() -> None:
-    memory = memory_budget(400 * MIB, wait_seconds=0)
-    remote, other, local = memory.remote.reservation(), memory.remote.reservation(), memory.reservation()
+    memory = memory_budget(400 * MIB, seconds=0)
+    remote, other, local = Reservation(memory.unreserved), Reservation(memory.unreserved), Reservation(memory)
     remote.hold(300 * MIB)
     with pytest.raises(Unavailable, match=f"^{BUSY}$"):
         other.hold(1)
     local.hold(100 * MIB)
-    assert memory.free == memory.remote.free == 0
+    assert memory.free == memory.unreserved.free == 0
     remote.close()
     local.hold(50 * MIB)
-    assert (memory.free, memory.remote.free) == (250 * MIB, 250 * MIB)
+    assert (memory.free, memory.unreserved.free) == (250 * MIB, 250 * MIB)
     local.close()
-    assert (memory.free, memory.remote.free) == (400 * MIB, 300 * MIB)
+    assert (memory.free, memory.unreserved.free) == (400 * MIB, 300 * MIB)
 
 
 def test_what_remote_clients_may_never_have_is_refused_at_once() -> None:
-    memory = memory_budget(100, wait_seconds=3600)
+    memory = memory_budget(100, seconds=3600)
     with pytest.raises(Forbidden, match="^this needs 76 bytes .*; STOWAGE_REQUEST_MEMORY allows 75 for all requests over TCP"):
-        memory.remote.reservation().hold(76)
-    memory.reservation().hold(76)
+        Reservation(memory.unreserved).hold(76)
+    Reservation(memory).hold(76)
 
 
 def test_what_a_remote_client_gives_back_wakes_one_that_waits_and_is_local() -> None:
     memory = Watched(4 * MIB)
-    remote = memory.remote.reservation()
+    remote = Reservation(memory.unreserved)
     remote.hold(3 * MIB)
-    local = memory.reservation()
+    local = Reservation(memory)
     thread, raised = in_thread(lambda: local.hold(2 * MIB))
     assert memory.asked.wait(10)
     remote.close()

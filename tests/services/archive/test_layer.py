@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.services.archive import layer
+from stowage.services.archive import compression as compression_module
 from stowage.services.archive.bounds import Costs
-from stowage.services.archive.compression import Compression
-from stowage.services.archive.layer import Decompressor, LayerDigester
+from stowage.services.archive.compression import Compression, Decompressor
+from stowage.services.archive.layer import LayerDigester
 from stowage.services.errors import InvalidContent
 from stowage.services.oci.digest import Digest
 from tests.builders import make_tar
@@ -210,9 +210,9 @@ def test_an_xz_stream_may_not_claim_all_memory() -> None:
 def test_inflating_inverts_encoding(parts: list[bytes], compression: Compression, size: int, output: int) -> None:
     stored = b"".join(map(ENCODERS[compression], parts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layer, "_OUTPUT_BYTES", output)
-        patch.setattr(layer, "_FIRST_INPUT_BYTES", 50)
-        patch.setattr(layer, "_INPUT_BYTES", 700)
+        patch.setattr(compression_module, "_OUTPUT_BYTES", output)
+        patch.setattr(compression_module, "_FIRST_INPUT_BYTES", 50)
+        patch.setattr(compression_module, "_INPUT_BYTES", 700)
         assert inflate(stored, compression, size=size) == b"".join(parts)
 
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from stowage.services.archive.bounds import MemoryBudget
+from stowage.services.budget import Budget
 from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, Forbidden, InvalidContent, InvalidParameter, NotFound, OutOfSpace, RegistryFailure
@@ -108,7 +108,7 @@ def test_changes_that_make_too_large_a_config_are_refused_before_the_archive_is_
 
 
 def test_what_ports_take_is_part_of_the_memory_of_requests(engine: Engine) -> None:
-    small = dataclasses.replace(engine, memory=MemoryBudget(32 << 20, setting="STOWAGE_REQUEST_MEMORY"))
+    small = dataclasses.replace(engine, memory=Budget(32 << 20))
     with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows"):
         list(import_image(small, Unread(), message="", changes=["EXPOSE 0-65535 0-65535/udp 0-65535/sctp"]))
     assert small.memory.free == 32 << 20

@@ -243,7 +243,7 @@ def load_what_breaks_off(engine: Engine, source: Held) -> None:
 @pytest.fixture
 def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
     """An engine with memory for one `xz -9`, and the source of a load that has it in hand."""
-    small = dataclasses.replace(engine, memory=memory_budget(70 * MIB, wait_seconds=0))
+    small = dataclasses.replace(engine, memory=memory_budget(140 * MIB, seconds=0))
     archive = lzma.compress(docker_images(1), preset=9)
     source = Held(archive[: len(archive) // 2])
     loading = threading.Thread(target=load_what_breaks_off, args=(small, source))
@@ -252,7 +252,7 @@ def held(engine: Engine) -> Iterator[tuple[Engine, Held]]:
     yield small, source
     source.go_on.set()
     loading.join(10)
-    assert small.memory.free == 70 * MIB
+    assert small.memory.free == 140 * MIB
 
 
 def test_windows_of_loads_that_are_held_open_do_not_add_up(held: tuple[Engine, Held]) -> None:
@@ -267,11 +267,11 @@ def test_a_layer_takes_its_window_beside_that_of_the_archive(engine: Engine) -> 
     layout = simple_layout("docker.io/library/a:1")
     layout.add(lzma.compress(LAYER, preset=9), "application/octet-stream")
     archive = lzma.compress(layout.to_tar(), preset=9)
-    narrow = dataclasses.replace(engine, memory=memory_budget(100 * MIB, wait_seconds=0))
+    narrow = dataclasses.replace(engine, memory=memory_budget(200 * MIB, seconds=0))
     with pytest.raises(Unavailable):
         load_image(narrow, archive)
-    assert (narrow.memory.free, blobs(engine)) == (100 * MIB, set())
-    assert load_image(dataclasses.replace(engine, memory=memory_budget(140 * MIB)), archive) == ["Loaded image: a:1\n"]
+    assert (narrow.memory.free, blobs(engine)) == (200 * MIB, set())
+    assert load_image(dataclasses.replace(engine, memory=memory_budget(260 * MIB)), archive) == ["Loaded image: a:1\n"]
 
 
 def test_a_stream_that_the_setting_never_allows_is_refused_with_its_name(engine: Engine) -> None:

@@ -34,7 +34,7 @@ IMAGE = docker_archive(ArchivedImage((make_layer("one"),), ("a:1",)))
 
 
 def narrowed(engine: Engine, size: int) -> Engine:
-    return dataclasses.replace(engine, memory=memory_budget(size, wait_seconds=0))
+    return dataclasses.replace(engine, memory=memory_budget(size, seconds=0))
 
 
 def cut(members: dict[str, bytes]) -> bytes:
@@ -124,7 +124,7 @@ def test_nothing_is_kept_while_a_client_holds_back_the_rest_of_its_body(engine: 
 
 
 def test_memory_of_an_operation_is_reserved_beyond_the_first_mib() -> None:
-    memory = memory_budget(10 * MIB, wait_seconds=0)
+    memory = memory_budget(10 * MIB, seconds=0)
     first, second = Costs(memory), Costs(memory)
     first.keep(MIB)
     assert memory.free == 10 * MIB
@@ -142,7 +142,7 @@ def test_memory_of_an_operation_is_reserved_beyond_the_first_mib() -> None:
 
 
 def test_loads_that_hold_a_part_and_wait_for_more_are_refused_in_the_end() -> None:
-    memory = memory_budget(10 * MIB, wait_seconds=0.05)
+    memory = memory_budget(10 * MIB, seconds=0.05)
     every = [Costs(memory) for _ in range(2)]
     for costs in every:
         costs.keep(6 * MIB)

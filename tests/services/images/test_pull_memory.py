@@ -40,7 +40,7 @@ def test_what_held_pulls_keep_does_not_add_up(engine: Engine, registry: FakeRegi
     layout, usual = Layout(), Layout()
     large = pull_reference(registry.publish(layout, make(layout), "team/large"), "1")
     small = registry.publish(usual, usual.image([make_layer(str(number)) for number in range(20)]), "team/small")
-    narrow = replace(engine, memory=memory_budget(6 * MIB, wait_seconds=0))
+    narrow = replace(engine, memory=memory_budget(6 * MIB, seconds=0))
     with closing(pull_image(narrow, large)) as held:
         assert first_line(held).status == "Pulling from team/large"
         assert 0 < narrow.memory.free < 3 * MIB
@@ -55,7 +55,7 @@ def test_lists_of_tags_that_do_not_end_do_not_add_up(engine: Engine, registry: F
     name = registry.publish(layout, layout.image([make_layer()]))
     registry.manifests |= {("team/app", f"{number:0100}"): registry.manifests["team/app", "1"] for number in range(25_000)}
     registry.faults["list"] = Fault.STALLED
-    narrow = replace(engine, memory=memory_budget(16 * MIB, wait_seconds=0))
+    narrow = replace(engine, memory=memory_budget(16 * MIB, seconds=0))
     with closing(pull_image(narrow, pull_reference(name, ""))) as held:
         while narrow.memory.free > 5 * MIB:
             assert next(held) == Progress()
@@ -68,7 +68,7 @@ def test_lists_of_tags_that_do_not_end_do_not_add_up(engine: Engine, registry: F
 def test_a_list_of_tags_that_needs_more_memory_than_there_is_is_refused(engine: Engine, registry: FakeRegistry) -> None:
     page = to_json({"tags": [f"{number:0100}" for number in range(10_000)]})
     registry.answers["list"] = Answer(200, page, {"Link": "</v2/team/app/tags/list?last=x>"})
-    narrow = replace(engine, memory=memory_budget(16 * MIB, wait_seconds=0))
+    narrow = replace(engine, memory=memory_budget(16 * MIB, seconds=0))
     with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows"):
         pull(narrow, f"{registry.host}/team/app", "")
     assert narrow.memory.free == 16 * MIB

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from stowage.services.archive.bounds import Costs, MemoryBudget
+from stowage.services.archive.bounds import Costs
+from stowage.services.budget import Budget
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, InvalidContent
 from stowage.services.intake import known_blobs
@@ -98,7 +99,7 @@ def test_what_is_held_in_memory_is_bounded(engine: Engine, monkeypatch: pytest.M
 def test_what_is_known_takes_part_of_the_memory_of_requests(engine: Engine) -> None:
     lines = "\n".join(digest_of(b"%d" % number) for number in range(10_000))
     with pytest.raises(Forbidden, match="STOWAGE_REQUEST_MEMORY allows 1048576"):
-        known(replace(engine, memory=MemoryBudget(1 << 20, setting="STOWAGE_REQUEST_MEMORY")), lines.encode())
+        known(replace(engine, memory=Budget(1 << 20)), lines.encode())
 
 
 def test_the_names_of_folders_are_not_kept(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, OutOfSpace, RegistryFailure, Unavailable
 from stowage.services.gc.leases import hold
@@ -209,7 +210,7 @@ def test_reading_takes_no_more_memory_than_is_free(engine: Engine) -> None:
     with hold(engine.metadata, engine.content, "test") as lease:
         digest = store_blob(engine, lease, [make_tar({f"{number:020}": b"" for number in range(30_000)})]).digest
         for _ in ("read", "kept"):
-            small = memory_budget(4 << 20, wait_seconds=0.01).reservation()
+            small = Reservation(memory_budget(4 << 20, seconds=0.01))
             with closing(small), pytest.raises((Forbidden, Unavailable)):
                 list_layer_files(engine, digest, Look(120), hold=small.hold)
             found = list_layer_files(engine, digest, Look(120), hold=free)
@@ -219,7 +220,7 @@ def test_reading_takes_no_more_memory_than_is_free(engine: Engine) -> None:
 def test_a_kept_list_is_not_inflated_without_memory(engine: Engine, layer: Digest) -> None:
     list_layer_files(engine, layer, Look(120), hold=free)
     with pytest.raises((Forbidden, Unavailable)):
-        list_layer_files(replace(engine, memory=memory_budget(1 << 10, wait_seconds=0.01)), layer, Look(120), hold=free)
+        list_layer_files(replace(engine, memory=memory_budget(1 << 10, seconds=0.01)), layer, Look(120), hold=free)
 
 
 def test_a_list_holds_what_it_weighs(engine: Engine, layer: Digest) -> None:

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from stowage.services.archive.stream import Chunks, uncompressed
+from stowage.services.archive.compression import Chunks, uncompressed
 from stowage.services.archive.tar_reader import TarReader
 from stowage.services.errors import InvalidContent
 from tests.builders import compress, make_tar
