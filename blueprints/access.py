@@ -2,15 +2,20 @@
 
 Whoever is served may see everything so far. Rights per repository will be applied here, and nowhere else: every view of the page and of its
 facts takes its engine from `visible` or `changeable`.
+
+Forms come from pages of this service: each has a token that only they can read. The token is random and in a cookie that browsers send only
+with requests of the same site. A form repeats it. A page of another site can make a browser send a form, but neither gets the cookie sent
+along nor knows what it contains. Besides, every browser sends an Origin with a form, which HostGuard has compared with this service's own
+(app/middleware.py).
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import cast
 
-from flask import current_app, request
+from flask import Response, current_app, request
 
-from stowage.blueprints.rendering.token import require_token
 from stowage.blueprints.request import engine
 from stowage.blueprints.streaming import TRANSFERS
 from stowage.services.engine import Engine
@@ -20,6 +25,10 @@ from stowage.services.transfer_board import Transfer
 
 PAGE_MODE = "stowage.page"
 """Key of the application's extensions: what the page may do: off, read or write."""
+
+_COOKIE = "stowage_form"
+_BYTES = 24
+_LENGTH = len(secrets.token_urlsafe(_BYTES))
 
 
 def visible() -> Engine:
@@ -43,7 +52,7 @@ def changeable(token: str) -> Engine:
     Raises Forbidden unless STOWAGE_UI is `write` and the form comes from a page of this service.
     """
     require_write()
-    require_token(request, token)
+    _require_token(token)
     return engine()
 
 
@@ -51,6 +60,25 @@ def require_write() -> None:
     """Raise Forbidden unless the page may change the store."""
     if not can_write():
         raise Forbidden("this page only reads: set STOWAGE_UI to write to tag, delete and prune here")
+
+
+def read_token() -> str:
+    """The token of this browser, a new one if it has none."""
+    token = request.cookies.get(_COOKIE, "")
+    return token if len(token) == _LENGTH and token.isascii() else secrets.token_urlsafe(_BYTES)
+
+
+def set_token(response: Response, token: str) -> None:
+    """Give the browser this token, until it is closed."""
+    response.set_cookie(_COOKIE, token, path="/ui/", httponly=True, samesite="Strict", secure=request.is_secure)
+
+
+def _require_token(given: str) -> None:
+    """Raise Forbidden unless a form that was sent with this token comes from a page of this service."""
+    cookie = request.cookies.get(_COOKIE, "")
+    matches = secrets.compare_digest(cookie.encode(), given.encode())
+    if not (cookie and matches and "Origin" in request.headers):
+        raise Forbidden("this form does not come from a page of this service, or the page is too old: load it again")
 
 
 def can_write() -> bool:

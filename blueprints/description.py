@@ -98,8 +98,9 @@ def describe(routes: Iterable[Route], views: Mapping[str, Callable[..., Any]]) -
 
 
 def _summary(view: Callable[..., Any]) -> str:
-    """The first line of the view's module docstring, after the methods and the path."""
-    return (inspect.getdoc(inspect.getmodule(view)) or "").partition("\n")[0].rpartition(": ")[2]
+    """What follows the methods and the path in the first line of the view's docstring, or else of its module's."""
+    own, module = ((inspect.getdoc(each) or "").partition("\n")[0] for each in (view, inspect.getmodule(view)))
+    return (own if ": " in own else module).rpartition(": ")[2]
 
 
 def _operation(converter: _Converter, route: Route, method: str, summary: str) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""GET /ui/static/{file}: stylesheet, scripts and icon, which are read once."""
+"""GET /ui/static/{file}: stylesheet, scripts and icon, which are read once; and where the page is if its last slash is missing."""
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from stowage.blueprints.rendering.answer import FOLDER, PAGE
+from stowage.blueprints.routing import PAGE_PREFIX
 from stowage.services.errors import NotFound
 
 blueprint = Blueprint("page_assets", __name__)
@@ -19,8 +19,7 @@ _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=ut
 @cache
 def _files() -> dict[str, tuple[bytes, str]]:
     """The content and the media type of each file, by name."""
-    paths: list[Path] = [path for path in (FOLDER / "static").iterdir() if path.suffix in _TYPES]
-    return {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in paths}
+    return {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in (FOLDER / "static").iterdir() if path.suffix in _TYPES}
 
 
 @blueprint.get("/ui/static/<path:file>", answer=PAGE, pace="quick")
@@ -32,3 +31,9 @@ def page_assets(file: str) -> ResponseReturnValue:
     response = Response(content, content_type=media_type)
     response.add_etag()
     return response.make_conditional(request)
+
+
+@blueprint.get("/ui", answer=PAGE, pace="quick")
+def page_entrance() -> ResponseReturnValue:
+    """GET /ui."""
+    return redirect(PAGE_PREFIX)

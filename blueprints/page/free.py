@@ -1,4 +1,4 @@
-"""GET /ui/free: images to delete so that a number of bytes come free, with what the selection frees exactly."""
+"""What deleting images frees, exactly, and images to delete so that a number of bytes come free."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from marshmallow import fields
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
-from stowage.blueprints.rendering.words import size
+from stowage.blueprints.rendering.text import size
 from stowage.blueprints.request import load_query
-from stowage.blueprints.schemas.base import QuerySchema
+from stowage.blueprints.response import dump
+from stowage.blueprints.routing import Answer
+from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.fields import Bytes, Choice
 from stowage.services.system.disk import unique_bytes
 from stowage.services.system.freed import MOST_IMAGES, count_freed
@@ -21,16 +23,38 @@ from stowage.services.system.suggestion import Strategy, Suggestion, list_deleta
 blueprint = Blueprint("page_free", __name__)
 
 
-class FreeQuery(QuerySchema):
+class FreedQuery(QuerySchema):
+    """Each `image` is a name or an ID, and means the whole image with all its names."""
+
+    images = fields.List(fields.String(), data_key="image", load_default=())
+
+
+class FreeQuery(FreedQuery):
     """The selection is the `image` parameters, if there are any or with `chosen`, without those that are gone; otherwise, and always with
     `fresh`, what is suggested.
     """
 
     want = Bytes(load_default=None, metadata={"label": "To free"})
     by = Choice(Strategy, load_default=Strategy.LARGEST)
-    images = fields.List(fields.String(), data_key="image", load_default=())
     chosen = fields.String(load_default="")
     fresh = fields.String(load_default="")
+
+
+class FreedResponse(ResponseSchema):
+    """The IDs of the images, the bytes that deleting all of them frees, and those of theirs that stay, because other images
+    have them too or because an operation that has not ended keeps them.
+    """
+
+    images = fields.List(fields.String(), data_key="Images")
+    bytes = fields.Integer(data_key="Freed")
+    kept = fields.Integer(data_key="Shared")
+    leased = fields.Integer(data_key="Leased")
+
+
+@blueprint.get("/stowage/disk/freed", query=FreedQuery, answer=Answer(FreedResponse), pace="listing")
+def freed() -> Response:
+    """GET /stowage/disk/freed: what deleting images would free, exactly."""
+    return dump(count_freed(visible(), load_query()["images"]))
 
 
 @blueprint.get("/ui/free", query=FreeQuery, answer=PAGE, pace="listing")
@@ -39,7 +63,7 @@ def page_free() -> Response:
     query = load_query()
     want = suggest_amount(visible()) if query["want"] is None else query["want"]
     suggestion = suggest_deletions(visible(), wanted=want, strategy=query["by"])
-    facts = _count(query, suggestion, want) | {"want": want, "asked": _amount(want), "by": query["by"]}
+    facts = _count(query, suggestion, want) | {"want": want, "given": {"want": _amount(want), "by": query["by"]}}
     shown = list(dict.fromkeys([*facts["freed"].images, *suggestion.freed.images, *suggestion.more]))
     images = list_deletable(visible(), shown, query["by"])
     return render("free.html", images=images, unique=unique_bytes, most=MOST_IMAGES, **facts)

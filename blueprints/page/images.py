@@ -1,28 +1,37 @@
-"""GET /ui/images: the images of the store, a page at a time."""
+"""The images of the store, a page at a time; one image; and the way to either from what docker prints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, redirect
+from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import visible
 from stowage.blueprints.rendering.answer import PAGE, render
+from stowage.blueprints.rendering.text import query_text
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
-from stowage.blueprints.schemas.fields import Bytes, Count, DockerBool
+from stowage.blueprints.schemas.fields import Bytes, Count, DockerBool, PlatformSpecifier
 from stowage.services.filters import Filters, is_glob
-from stowage.services.images.browse import browse_images
+from stowage.services.images.attestations import read_predicate_types
+from stowage.services.images.browse import browse_images, find_image, name_of, stored_platform
+from stowage.services.images.find import find_blob, is_image
+from stowage.services.images.inspect import inspect_image
+from stowage.services.images.layers import read_layers
 from stowage.services.metadata.records import Order, SortKey
+from stowage.services.metadata.summary import ManifestKind
 from stowage.services.system.disk import unique_bytes
 
 blueprint = Blueprint("page_images", __name__)
 
 _PER_PAGE = 50
 _FILTERS = ("reference", "label", "label!", "before", "since", "until")
+_ATTESTATIONS = 100
+"""Of how many attestations of an image the types are shown."""
 
 
 class _Sort(fields.Field[Order]):
@@ -52,18 +61,56 @@ class ImagesQuery(QuerySchema):
     freed = Bytes(load_default=None)
 
 
+class ImageQuery(QuerySchema):
+    """The platform that is shown, by default the one that lists show, or another one if only that is stored; `done` is what a form has just
+    done.
+    """
+
+    done = fields.String(load_default="")
+    platform = PlatformSpecifier(load_default=None)
+
+
+class FindQuery(QuerySchema):
+    """`q` is the name or the ID of an image, the digest of a layer, the beginning of one of these, or a part of a name."""
+
+    text = fields.String(data_key="q", load_default="")
+
+
 @blueprint.get("/ui/images", query=ImagesQuery, answer=PAGE, pace="listing")
 def page_images() -> Response:
     """GET /ui/images."""
     query = load_query()
-    start, part = (query["page"] - 1) * _PER_PAGE, query["part"].strip()
-    found = browse_images(visible(), filters=_filters(query), part=part, order=query["sort"], start=start, count=_PER_PAGE)
-    order = query["sort"]
+    start, part, order = (query["page"] - 1) * _PER_PAGE, query["part"].strip(), query["sort"]
+    found = browse_images(visible(), filters=_filters(query), part=part, order=order, start=start, count=_PER_PAGE)
     sort = "-" * order.descending + order.key
     shown = {name: query[name] for name in ("part", *_FILTERS) if query[name]} | ({"dangling": "true"} if query["dangling"] else {})
-    links = {"filters": _query(shown), "all": _query(shown | {"sort": sort})}
+    links = {"filters": query_text(shown), "all": query_text(shown | {"sort": sort})}
     pages: dict[str, Any] = {"number": found.start // _PER_PAGE + 1, "pages": -(-found.total // _PER_PAGE)}
-    return render("images.html", found=found, given=query, sort=sort, links=links, part=_part(query), unique=unique_bytes, **pages)
+    return render("images.html", found=found, given=query | {"sort": sort}, links=links, part=_part(query), unique=unique_bytes, **pages)
+
+
+@blueprint.get("/ui/images/<path:name>", query=ImageQuery, answer=PAGE, pace="quick")
+def page_image(name: str) -> Response:
+    """GET /ui/images/{name}."""
+    engine, query = visible(), load_query()
+    entry = find_image(engine, name)
+    platform = query["platform"] or stored_platform(engine, entry)
+    shown = inspect_image(engine, str(entry.id), platform=platform)
+    layers = read_layers(engine, str(entry.id), platform=platform)
+    attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
+    facts: dict[str, Any] = {"shown": shown, "layers": layers, "predicates": read_predicate_types(engine, attestations)}
+    given: dict[str, Any] = {"known_as": name_of(entry, name), "platform": platform, "done": query["done"]}
+    return render("image.html", entry=entry, unique=unique_bytes, **facts, **given)
+
+
+@blueprint.get("/ui/find", query=FindQuery, answer=PAGE, pace="quick")
+def page_find() -> ResponseReturnValue:
+    """GET /ui/find."""
+    text = load_query()["text"].strip()
+    if is_image(visible(), text):
+        return redirect(f"/ui/images/{quote(text, safe='/:@')}")
+    blob = find_blob(visible(), text)
+    return redirect(f"/ui/layers/{blob}" if blob else f"/ui/images?part={quote(text, safe='')}")
 
 
 def _part(query: Mapping[str, Any]) -> str:
@@ -78,8 +125,3 @@ def _filters(query: Mapping[str, Any]) -> Filters:
         if query[name].strip():
             filters = filters.adding(name, query[name].strip())
     return filters
-
-
-def _query(parameters: Mapping[str, str]) -> str:
-    """Parameters before which others can follow."""
-    return urlencode(parameters) + "&" if parameters else ""

@@ -12,9 +12,8 @@ from urllib.parse import quote
 from flask import Response, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stowage.blueprints.access import can_write
-from stowage.blueprints.rendering import text, words
-from stowage.blueprints.rendering.token import read_token, set_token
+from stowage.blueprints.access import can_write, read_token, set_token
+from stowage.blueprints.rendering import text
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.json_schema import TEXT
 from stowage.services.errors import BlobNotFound, EngineError, ImageNotFound, InvalidReference, NotFound
@@ -37,8 +36,8 @@ PAGE_HEADERS = {
 }
 """Nothing but this service's own files is loaded or run, and no other page may contain this one."""
 
-_FORMS = {f"page_{name}": f"{name}_form.html" for name in ("images", "free", "difference", "family", "tag")}
-"""The form of each page that people fill in, by the page's blueprint."""
+_FORMS = frozenset({"images", "free", "difference", "family", "tag"})
+"""The pages with a form that people fill in, which are also the macros of these forms."""
 
 _HEADINGS: dict[object, str] = {
     ImageNotFound: "There is no such image",
@@ -67,19 +66,19 @@ _TEMPLATES.filters |= {
     "text": text.shown,
     "name": text.named,
     "plain": text.plain,
-    "size": words.size,
-    "number": words.number,
-    "percent": words.percent,
-    "age": words.age,
-    "duration": words.duration,
-    "when": words.when,
-    "short": words.short_digest,
-    "instruction": words.instruction,
+    "size": text.size,
+    "number": text.number,
+    "percent": text.percent,
+    "age": text.age,
+    "duration": text.duration,
+    "when": text.when,
+    "short": text.short_digest,
+    "instruction": text.instruction,
     "path": show_path,
     "file_name": lambda path: show_name(path.rpartition("/")[2]),
     "file_link": show_name,
-    "mode": words.mode,
-    "growth": words.growth,
+    "mode": text.mode,
+    "growth": text.growth,
     "listed": lambda texts: json.dumps(texts, ensure_ascii=False),
     "segment": lambda name: quote(str(name), safe="/:@"),
     "value": lambda name: quote(str(name), safe=""),
@@ -88,11 +87,11 @@ _TEMPLATES.filters |= {
 
 def render(template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
     """HTML from a template, which gets these values besides `status`, `now`, `path`, `can_write` and, for forms, `token`."""
-    token = read_token(request) if can_write() else ""
+    token = read_token() if can_write() else ""
     common = {"status": status, "now": time.time(), "path": request.path, "can_write": can_write(), "token": token}
     response = Response(_TEMPLATES.get_template(template).render(common | values), status, content_type=HTML)
     if token:
-        set_token(request, response, token)
+        set_token(response, token)
     return response
 
 
@@ -106,7 +105,7 @@ def render_error(status: int, message: str, error: EngineError | None = None) ->
     known = HTTPStatus(status)
     heading = next((_HEADINGS[each] for each in (*type(error).__mro__, known) if each in _HEADINGS), known.phrase)
     about = (request.view_args or {}).get("name", "") if not isinstance(error, (ImageNotFound, InvalidReference)) else ""
-    form = _FORMS.get(request.blueprint or "") if can_write() or request.blueprint != "page_tag" else None
+    page = (request.endpoint or "").rpartition("page_")[2]
+    form = page if page in _FORMS and (can_write() or page != "tag") else None
     given = defaultdict[str, str](str, {key.replace("-", "_"): value for key, value in request.args.items()})
-    parts = {"sort": given["sort"], "asked": given["want"], "by": given["by"], "dangling": 0}
-    return render("error.html", status=known, heading=heading, message=message, about=about, form=form, given=given, **parts)
+    return render("error.html", status=known, heading=heading, message=message, about=about, form=form, given=given)

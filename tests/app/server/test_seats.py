@@ -18,8 +18,6 @@ QUICK, QUICK_TCP, LIST, LIST_TCP, SLOW, SLOW_TCP, PROBE, PROBE_TCP = (
     Kind(pace, local) for pace in (Pace.QUICK, Pace.LIST, Pace.SLOW, Pace.PROBE) for local in (True, False)
 )
 SLOW_ROUTES = {
-    "facts_difference.facts_difference": "reads the layers of two images",
-    "facts_files.facts_files": "reads the layers of an image",
     "image_attestations.image_attestations": "checks statements, which takes memory and seconds",
     "page_difference.page_difference": "reads the layers of two images",
     "page_files.page_files": "reads the layers of an image",
@@ -32,17 +30,14 @@ SLOW_ROUTES = {
     "image_load.image_load": "reads a body, and streams",
     "image_prune.image_prune": "removes any number of images",
     "image_push.image_push": "streams",
-    "page_delete.page_delete": "removes any number of images",
-    "page_prune.page_prune": "removes any number of images",
+    "page_change.page_delete": "removes any number of images",
+    "page_change.page_prune": "removes any number of images",
     "image_search.image_search": "asks a registry",
     "system_auth.system_auth": "reads a body, and asks a registry",
     "system_events.system_events": "streams",
 }
 LISTING = {
-    "facts_disk.facts_disk": "counts every blob",
-    "facts_family.facts_family": "reads every image",
-    "facts_freed.facts_freed": "reads every image",
-    "facts_layer.facts_layer": "counts the images that have a layer",
+    "page_free.freed": "reads every image",
     "image_list.image_list": "reads every image",
     "page_family.page_family": "reads every image",
     "page_free.page_free": "reads every image",

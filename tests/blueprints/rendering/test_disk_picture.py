@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stowage.blueprints.rendering.disk_picture import draw_disk
-from stowage.blueprints.rendering.treemap import Box
+from stowage.blueprints.rendering.disk_picture import Box, draw_disk
 from stowage.services.metadata.usage import Amount, RepositoryUse
 from stowage.services.system.disk import DiskPicture
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stowage.blueprints.rendering.treemap import Box, squarify
-from stowage.blueprints.rendering.words import age, instruction, percent, size, when
+from stowage.blueprints.rendering.disk_picture import Box, squarify
+from stowage.blueprints.rendering.text import age, instruction, percent, size, when
 
 DAY = 86400
 

@@ -1,4 +1,4 @@
-"""GET and POST /ui/delete: delete images, or remove a name, after a question."""
+"""What the page changes, each after a question: images are deleted, lose a name or get one, and a prune removes what nobody needs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,30 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 from marshmallow import fields
 
 from stowage.blueprints.access import changeable, require_write, visible
+from stowage.blueprints.log_entry import log_entry
 from stowage.blueprints.rendering.answer import PAGE, render
 from stowage.blueprints.request import load_query
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, ImageNotFound
+from stowage.services.filters import Filters
+from stowage.services.images.browse import find_image
 from stowage.services.images.delete import Deletion, Plan, delete_planned, plan_deletion
-from stowage.services.system.disk import list_images_of
-from stowage.services.system.freed import count_freed
+from stowage.services.images.list import ListedImage
+from stowage.services.images.prune import prune_images
+from stowage.services.images.tag import tag_image
+from stowage.services.oci.reference import Reference
+from stowage.services.system.disk import list_images_of, read_disk
+from stowage.services.system.freed import count_dangling, count_freed
 
-blueprint = Blueprint("page_delete", __name__)
+blueprint = Blueprint("page_change", __name__)
 
 _NAMED = 100
 """How many images are named in the question."""
@@ -34,6 +42,21 @@ class DeleteForm(QuerySchema):
     name = fields.String(load_default="")
     token = fields.String(load_default="")
     asked = fields.List(fields.String(), load_default=())
+
+
+class TagForm(QuerySchema):
+    """The image, by name or ID, the name to give it, and the form's token."""
+
+    image = fields.String(load_default="")
+    name = fields.String(data_key="as", load_default="")
+    token = fields.String(load_default="")
+
+
+class PruneForm(QuerySchema):
+    """The form's token, and the images without a name that its question was about."""
+
+    token = fields.String(load_default="")
+    images = fields.List(fields.String(), data_key="image", load_default=())
 
 
 @blueprint.route("/ui/delete", methods=["GET", "POST"], query=DeleteForm, answer=PAGE)
@@ -103,3 +126,37 @@ def _try(engine: Engine, image: str, keys: Sequence[str]) -> Deletion:
 
 def _done(deleted: Sequence[int]) -> ResponseReturnValue:
     return redirect(f"/ui/images?done=deleted&freed={sum(deleted)}B" if deleted else "/ui/images?done=gone", 303)
+
+
+@blueprint.route("/ui/tag", methods=["GET", "POST"], query=TagForm, answer=PAGE, pace="quick")
+def page_tag() -> ResponseReturnValue:
+    """GET and POST /ui/tag."""
+    require_write()
+    form = load_query()
+    name = Reference.parse(form["name"].strip()).tagged()
+    if request.method == "GET":
+        return render("tag.html", entry=find_image(visible(), form["image"]), name=name.familiar, now_named=_named(name.familiar))
+    tag_image(changeable(form["token"]), form["image"], name)
+    return redirect(f"/ui/images/{quote(name.familiar, safe='/:@')}?done=tagged", 303)
+
+
+def _named(name: str) -> ListedImage | None:
+    """The image that has this name now."""
+    with suppress(ImageNotFound):
+        return find_image(visible(), name)
+    return None
+
+
+@blueprint.route("/ui/prune", methods=["GET", "POST"], query=PruneForm, answer=PAGE)
+def page_prune() -> ResponseReturnValue:
+    """GET and POST /ui/prune: images that have lost their name since the question stay."""
+    require_write()
+    form = load_query()
+    if request.method == "GET":
+        return render("prune.html", disk=read_disk(visible(), most=1), dangling=count_dangling(visible()))
+    try:
+        pruned = prune_images(changeable(form["token"]), filters=Filters(), among=frozenset(form["images"]))
+    except Conflict:
+        return redirect("/ui/?pruning=true", 303)
+    log_entry().fields |= {"removed": sum(1 for each in pruned.removals or () if each.untagged), "freed": pruned.freed}
+    return redirect(f"/ui/?freed={pruned.freed}B", 303)
