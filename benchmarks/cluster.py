@@ -163,8 +163,10 @@ class Nodes:
     def _write_site(self) -> None:
         """The shipped site without its TLS address, with a line for each node."""
         text, folder = SITE.read_text(), self.folder / "nginx"
-        lines = [f"    server unix:{node.socket}{' down' * (number in self.drained)};\n" for number, node in enumerate(self.nodes)]
-        text = text.replace("    server unix:/run/stowage/stowage.sock;\n", "".join(lines))
+        nodes = [f"server unix:{node.socket}{' down' * (number in self.drained)}" for number, node in enumerate(self.nodes)]
+        for failing in ("max_fails=0", "fail_timeout=2s"):
+            lines = [f"    {node} {failing};\n" for node in nodes]
+            text = text.replace(f"    server unix:/run/stowage/stowage.sock {failing};\n", "".join(lines))
         text = text.replace("listen 127.0.0.1:2375;", f"listen 127.0.0.1:{self.port};").replace("/var/log/nginx/", f"{folder}/")
         (folder / "site.conf").write_text(re.sub(r"\n    (listen 2376|ssl_)[^\n]*", "", text))
 

@@ -92,7 +92,7 @@ def test_the_settings_of_the_unit_are_accepted_and_meet_the_site() -> None:
     environment = dict(line.split("=", 2)[1:] for line in UNIT.read_text().splitlines() if line.startswith("Environment="))
     config = Config.from_environ(environment)
     site = SITE.read_text()
-    assert [f"server {bind};" in site for bind in config.bind] == [True]
+    assert [f"server {bind} max_fails=0;" in site for bind in config.bind] == [True]
 
 
 def test_every_shipped_file_is_installed() -> None:

@@ -43,7 +43,10 @@ def site(folder: Path, port: int, tls_port: int, nodes: list[str]) -> str:
     """The shipped site with the paths and ports of a test, and a line for each node; every one of them must stand in it."""
     text = SITE.read_text()
     for shipped, here in (
-        ("    server unix:/run/stowage/stowage.sock;\n", "".join(f"    server {node};\n" for node in nodes)),
+        *(
+            (f"    server unix:/run/stowage/stowage.sock {failing};\n", "".join(f"    server {node} {failing};\n" for node in nodes))
+            for failing in ("max_fails=0", "fail_timeout=2s")
+        ),
         ("listen 127.0.0.1:2375;", f"listen 127.0.0.1:{port};"),
         ("listen 2376 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/etc/stowage/", f"{folder}/"),
