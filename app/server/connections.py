@@ -136,7 +136,7 @@ class Connection(TConn):
         self.head = Head(self.cfg)
         self.answer: QuickAnswer | None = None  # the last quick one
         self.keep = self.in_handshake = False
-        self.drained = self.unread = 0  # bytes of a body that nobody needs: read after the answer, and still to be read
+        self.drained = 0  # bytes of a body that nobody needs, read after the answer
         if not self.cfg.is_ssl:
             self.begin()
 

@@ -26,7 +26,7 @@ from functools import cached_property, partial
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
-from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.body import ChunkedReader
 from gunicorn.sock import ssl_context
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
@@ -385,25 +385,15 @@ class Worker(ThreadWorker):
                 client.flush()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Discard what has arrived of a body that was not read; no thread waits for more. The main thread discards the rest of a body
-        whose length is known. With any other, the connection ends.
+        """Whether the connection is kept: not if its request has a body that was not read and has not arrived. No thread waits for it; the
+        main thread discards what comes of it and closes the connection.
         """
         if conn.sock.gettimeout() != 0:
             conn.sock.setblocking(False)
-        reader, unreader = conn.parser.mesg.body.reader, conn.parser.unreader
         with suppress(BlockingIOError):
-            if isinstance(reader, LengthReader):
-                conn.unread, reader.length = reader.length, 0
-                enough = conn.unread - _PIECE
-                while conn.unread > max(0, enough) and (content := unreader.read()):
-                    conn.unread -= len(content)
-                if conn.unread < 0:
-                    unreader.unread(content[conn.unread :])
-                    conn.unread = 0
-                return keepalive and conn.unread <= _DRAIN_BYTES
             is_read = conn.parser.finish_body(max_bytes=_PIECE) and not conn.parser.mesg.body.failed
             return bool(keepalive and is_read)
-        return keepalive and 0 < conn.unread <= _DRAIN_BYTES
+        return False
 
     def finish_request(self, conn: Connection) -> None:
         """Handle the end of a request's thread."""
@@ -429,9 +419,6 @@ class Worker(ThreadWorker):
         if not conn.keep:
             self._close(conn)
             return
-        if conn.unread:
-            self._wait(conn, conn.door.closing, self._discard)
-            return
         self._wait(conn, conn.door.kept, self._read)
         self._take(conn, self._read_ahead)
 
@@ -445,16 +432,6 @@ class Worker(ThreadWorker):
             self._end(conn)
         else:
             self._wait(conn, conn.door.closing, self._drain)
-
-    def _discard(self, conn: Connection) -> None:
-        """Read on in a body that was not read. The client may be sending it before it looks at the answer."""
-        content = conn.sock.recv(min(_PIECE, conn.unread))
-        conn.unread -= len(content)
-        if not content:
-            self._drop(conn)
-        elif not conn.unread:
-            self._leave(conn)
-            self._go_on(conn)
 
     def _drain(self, conn: Connection) -> None:
         content = conn.sock.recv(_PIECE)
