@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
 from werkzeug.routing import MapAdapter, Rule
 
 from stowage.app.errors import register_errors
-from stowage.app.health_address import HealthAddress
 from stowage.app.logs import log_to_stderr, make_records_safe
 from stowage.app.metrics import METRICS, Metrics
-from stowage.app.middleware import GoServer, HostGuard, register_headers
+from stowage.app.middleware import GoServer, HealthAddress, HostGuard, register_headers
 from stowage.app.peers import ADMITS, PeerGuard, is_admitted
 from stowage.app.preparation import prepare_store
 from stowage.app.request_log import REQUEST_LOG, RequestLog
@@ -108,14 +108,22 @@ def create_app(config: Config | None = None, *, build: Callable[[Config], Engine
 
 
 def _wrap(app: Flask, config: Config, metrics: Metrics | None) -> None:
-    """Wrap the application in its middlewares, the outermost last."""
+    """Wrap the application in its middlewares. They are listed from the outside in, as a request passes them."""
     routes = app.wsgi_app
-    wsgi: WSGIApplication = GoServer(VersionPrefix(routes))
-    wsgi = HostGuard(wsgi, [bind.host for bind in config.bind if bind.host], config.hosts, has_page=config.page != "off")
-    if not config.allow_insecure_tcp:
-        wsgi = PeerGuard(wsgi)
-    app.extensions[REQUEST_LOG] = log = RequestLog(HealthAddress(wsgi, routes), config.slow_request, metrics)
-    app.wsgi_app = log  # type: ignore[method-assign]
+    bound = [bind.host for bind in config.bind if bind.host]
+    wrappers: list[Callable[[WSGIApplication], WSGIApplication]] = [
+        partial(RequestLog, slow_seconds=config.slow_request, metrics=metrics),
+        partial(HealthAddress, routes=routes),
+        partial(PeerGuard, admits=app.extensions[ADMITS]),
+        partial(HostGuard, bound=bound, named=config.hosts, has_page=config.page != "off"),
+        GoServer,
+        VersionPrefix,
+    ]
+    wrapped: WSGIApplication = routes
+    for wrapper in reversed(wrappers):
+        wrapped = wrapper(wrapped)
+    app.extensions[REQUEST_LOG] = wrapped
+    app.wsgi_app = wrapped  # type: ignore[assignment, method-assign]
 
 
 def _once(build: Callable[[], Engine]) -> Callable[[], Engine]:

@@ -16,8 +16,8 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-from stowage.app.printable import LINE, escape, one_line
-
+LINE = 3900
+"""Limit of characters in a message or a line of a traceback: with time, level and logger before it, a line has fewer than 4,096."""
 _TRACEBACK = 1 << 15
 """Limit of characters in a traceback, which shows frames and the error's message."""
 
@@ -129,3 +129,18 @@ def _log_end_of_thread(failure: threading.ExceptHookArgs) -> None:
 
 def _log_unraisable(failure: sys.UnraisableHookArgs) -> None:
     _log.error("error that could not be raised, in %r", failure.object, exc_info=failure.exc_value)
+
+
+def one_line(text: str) -> str:
+    """The text with unprintable characters escaped, and without its middle if it is long."""
+    if len(text) <= LINE and len(escaped := escape(text)) <= LINE:
+        return escaped
+    half = LINE // 2
+    return f"{escape(text[:half])[:half]}[cut, {len(text)} characters in all]{escape(text[-half:])[-half:]}"
+
+
+def escape(text: str) -> str:
+    """Escape line breaks, control characters, overrides of text direction, and surrogates as in a Python string."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)

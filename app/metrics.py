@@ -1,21 +1,28 @@
 """The metrics of the service, in Prometheus' format; docs/metrics.md describes each.
 
-Every process of the service writes its own files (app/metric_files.py), and the worker that gets the request adds them up. What is in the
-store is read at that time. Labels have few values: a route is named by its rule, never by a path, and only the first few registries with
+Every process of the service writes its own files, mapped into memory, and the worker that gets the request adds them up. What is in the
+store is read at that time.
+
+A write to mapped memory for which the disk has no block ends the process (SIGBUS). So the files are in memory, where the store takes no
+space, or else in the root, and all of their space is allocated before anyone maps them. A worker that replaces another one continues its
+files, so there are never more than `stowage serve` starts with.
+
+Labels have few values: a route is named by its rule, never by a path, and only the first few registries with
 which an operation has succeeded are named. Labels on the hot path are looked up once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stowage.app.metric_files import PARENT, allocate, make_folder, mark_dead
 from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENDED, FAILED, OK, REFUSED, LogEntry
 from stowage.blueprints.routing import Route
 from stowage.services.errors import Internal, OutOfSpace, Unavailable
@@ -29,6 +36,11 @@ if TYPE_CHECKING:
 METRICS = "stowage.metrics"
 """Key of the application's extensions: its Metrics, or None."""
 
+_MEMORY = Path("/dev/shm")
+_SIZES = {"counter": 1 << 20, "histogram": 1 << 20, "gauge_livesum": 1 << 16}
+"""Bytes of a process's files, more than all the values that there can be: labels are bounded."""
+_PARENT = "parent"
+"""The process that starts the workers, as a name of a process."""
 _REGISTRIES = 20
 """How many registries each process names; others are `other`."""
 _FRESH_SECONDS = 10.0
@@ -48,9 +60,9 @@ class Metrics:
 
     def __init__(self, root: Path) -> None:
         """Make the files. Raises OSError if there is no space for them."""
-        self.folder = make_folder(root)
-        allocate(self.folder, PARENT)
-        self._process = PARENT
+        self.folder = _make_folder(root)
+        _allocate(self.folder, _PARENT)
+        self._process = _PARENT
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)  # read when prometheus_client is imported
         from prometheus_client import CollectorRegistry, values
 
@@ -152,7 +164,7 @@ class Metrics:
 
     def prepare_worker(self, slot: int) -> None:
         """Called in the parent before it forks a worker; raises OSError."""
-        allocate(self.folder, str(slot))
+        _allocate(self.folder, str(slot))
 
     def begin_worker(self, slot: int) -> None:
         """Called in a new worker. It continues the files of the one that it replaces."""
@@ -188,7 +200,7 @@ class Metrics:
 
     def end_worker(self, slot: int) -> None:
         """Called in the parent when a worker has ended and is going to be replaced."""
-        mark_dead(self.folder, str(slot))
+        _mark_dead(self.folder, str(slot))
         self._restarts.inc()
 
     def close(self) -> None:
@@ -256,3 +268,42 @@ def _gauge(name: str, help_: str, value: int | Mapping[str, int] | None, label: 
         if count is not None:
             family.add_metric([text] if label else [], count)
     return family
+
+
+def _make_folder(root: Path) -> Path:
+    """Make an empty folder for the service of this root, for its user alone; raises OSError."""
+    name = f"stowage-{os.geteuid()}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}"
+    for folder in (_MEMORY / name, root / "metrics"):
+        if os.access(folder.parent, os.W_OK | os.X_OK) and _is_free(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
+            return folder
+    raise PermissionError(f"neither {_MEMORY} nor {root} can be written")
+
+
+def _allocate(folder: Path, process: str) -> None:
+    """Make the files of a process, unless it continues those of another one; raises OSError if there is no space."""
+    for kind, size in _SIZES.items():
+        path = folder / f"{kind}_{process}.db"
+        if not path.exists():
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(handle, 0, size)
+            finally:
+                os.close(handle)
+
+
+def _mark_dead(folder: Path, process: str) -> None:
+    """Clear what a process has said of itself, such as how busy it is. Unlike prometheus_client's function this keeps the space."""
+    path = folder / f"gauge_livesum_{process}.db"
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether nothing is there but what an earlier service has left: /dev/shm is open to all users, who may have taken the name."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

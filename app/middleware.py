@@ -1,4 +1,4 @@
-"""WSGI middlewares for every request: the guard against web pages, Go's path cleaning; and Docker's headers for views."""
+"""WSGI middlewares for every request: the health address, the guard against web pages, Go's path cleaning; and Docker's headers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import orjson
 from flask import Flask, Response, request
 
 from stowage.app.origin import is_known_host, is_own_origin
-from stowage.app.plain_answer import answer_plainly
 from stowage.blueprints.rendering.answer import HTML, PAGE_HEADERS, render_refusal
-from stowage.blueprints.routing import is_own, is_page
+from stowage.blueprints.routing import JSON, PROBES, is_own, is_page
 from stowage.blueprints.versioning import MAX_API_VERSION, split_version
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ _HOSTS = 64
 """How many answers about Host headers are kept."""
 _SCHEMES = ("http", "https")
 _PLAIN_TCP = ("http",)
+_PROBE_METHODS = ("GET", "HEAD")
+_NOT_HERE = b'{"message":"page not found"}\n'
 _FOREIGN_SITES = ("cross-site", "same-site")
 """Values of Sec-Fetch-Site, which browsers send to services on this machine and over TLS: https://www.w3.org/TR/fetch-metadata/."""
 _FOREIGN_ORIGIN = "the Origin header is of a foreign web page; STOWAGE_HOSTS lists the hosts whose pages may use this service"
@@ -53,6 +54,24 @@ def register_headers(app: Flask) -> None:
         elif request.url_rule is not None:
             response.headers.extend(_MOBY_HEADERS)
         return response
+
+
+class HealthAddress:
+    """Serves probes and metrics at the health address to anyone who can reach it, and nothing else. Other requests go to the application.
+
+    The worker marks requests that arrive there: their connection has `is_health`. They bypass the checks of hosts and peers and go straight
+    to the `routes`, but only a few paths are served.
+    """
+
+    def __init__(self, application: WSGIApplication, routes: WSGIApplication) -> None:
+        self._application, self._routes = application, routes
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not getattr(environ.get("gunicorn.socket"), "is_health", False):
+            return self._application(environ, start_response)
+        if environ["PATH_INFO"] in PROBES and environ["REQUEST_METHOD"] in _PROBE_METHODS:
+            return self._routes(environ, start_response)
+        return answer_plainly(environ, start_response, "404 Not Found", _NOT_HERE)
 
 
 class HostGuard:
@@ -145,3 +164,16 @@ def is_unix_socket(environ: WSGIEnvironment) -> bool:
     """
     connection = environ.get("gunicorn.socket")
     return environ.get("REMOTE_ADDR") == "" if connection is None else connection.family == socket.AF_UNIX
+
+
+def answer_plainly(
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    status: str,
+    body: bytes,
+    content_type: str = JSON,
+    headers: Iterable[tuple[str, str]] = (),
+) -> list[bytes]:
+    """Answer with this body; a HEAD gets the same headers and no body, about which servers would complain in their logs."""
+    start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

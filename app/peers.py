@@ -11,11 +11,11 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from stowage.app.plain_answer import answer_plainly
+from stowage.app.middleware import answer_plainly
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -51,13 +51,13 @@ _SPECIAL = re.compile(r'[,+"\\\\<>;]|^[ #]| $')
 
 
 class PeerGuard:
-    """Refuses requests from other machines unless TLS has verified the client's certificate."""
+    """Refuses requests from other machines unless TLS has verified the client's certificate: what the application `admits` is served."""
 
-    def __init__(self, application: WSGIApplication) -> None:
-        self._application = application
+    def __init__(self, application: WSGIApplication, admits: Callable[[WSGIEnvironment], bool]) -> None:
+        self._application, self._admits = application, admits
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if is_admitted(environ):
+        if self._admits(environ):
             return self._application(environ, start_response)
         return answer_plainly(environ, start_response, "403 Forbidden", _REFUSAL)
 

@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from stowage.app.printable import one_line
+from stowage.app.logs import one_line
 from stowage.services.units import human_size
 
 _REDRAW_SECONDS = 0.1

@@ -56,7 +56,7 @@ class Client:
 
 
 def is_at_health_address() -> bool:
-    """Whether the request arrived at the health address; the worker says so (app/health_address.py)."""
+    """Whether the request arrived at the health address; the worker says so (app/middleware.py)."""
     return getattr(request.environ.get("gunicorn.socket"), "is_health", False)
 
 

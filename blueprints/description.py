@@ -54,7 +54,9 @@ class _Converter(OpenAPIConverter):
 
     def field2default(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
         """The default of a field if JSON can express it; the others are values of the services."""
-        expressible = isinstance(field.load_default, (bool, str)) and not isinstance(field, fields.Constant)
+        expressible = (
+            isinstance(field.load_default, (bool, str)) and not isinstance(field, fields.Constant) and "is_required" not in field.metadata
+        )
         return {"default": field.load_default} if expressible else {}
 
     def field2read_only(self, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
@@ -133,7 +135,12 @@ def _query_parameter(converter: _Converter, name: str, field: fields.Field[Any])
     texts = shape.get("items", shape)
     texts.setdefault("type", "string")
     versions = {word: shape.pop(word) for word in ("x-since", "x-until") if word in shape}
-    return {"name": field.data_key or name, "in": "query", "schema": shape} | versions
+    required = {"required": True} if _is_required(field) else {}
+    return {"name": field.data_key or name, "in": "query", "schema": shape} | required | versions
+
+
+def _is_required(field: fields.Field[Any]) -> bool:
+    return bool(field.metadata.get("is_required"))
 
 
 def _responses(converter: _Converter, answer: Answer) -> dict[str, Any]:

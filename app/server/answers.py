@@ -94,7 +94,7 @@ class QuickAnswer:
     """The socket and the connection of a quick answer."""
 
     def __init__(self, sock: Any, client: object, server: object, space: Space, *, is_health: bool = False) -> None:
-        """`is_health` is for the application: the request arrived at the health address (app/health_address.py)."""
+        """`is_health` is for the application: the request arrived at the health address (app/middleware.py)."""
         if sock.gettimeout() != 0:
             sock.setblocking(False)
         self._sock, self.client, self.server, self.is_health = sock, client, server, is_health

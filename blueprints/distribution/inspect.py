@@ -13,7 +13,7 @@ from stowage.blueprints.request import engine, registry_auth
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import ResponseSchema
-from stowage.blueprints.schemas.descriptor import PLATFORM, DescriptorField
+from stowage.blueprints.schemas.fields import PLATFORM, DescriptorField
 from stowage.blueprints.schemas.json_schema import array, nullable, written_as
 from stowage.services.images.distribution import inspect_distribution
 

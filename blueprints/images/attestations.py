@@ -16,8 +16,7 @@ from stowage.blueprints.request import answer_costs, engine, load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import OMIT_NULL, QuerySchema, ResponseSchema
-from stowage.blueprints.schemas.descriptor import DescriptorField
-from stowage.blueprints.schemas.fields import DockerBool, PlatformList
+from stowage.blueprints.schemas.fields import DescriptorField, DockerBool, PlatformList
 from stowage.blueprints.schemas.json_schema import written_as
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.attestations import Attestation, read_attestations

@@ -12,7 +12,7 @@ from stowage.blueprints.request import body_stream, load_query, meta_headers, op
 from stowage.blueprints.routing import TAR
 from stowage.blueprints.schemas.base import since
 from stowage.blueprints.schemas.fields import PlatformSpecifier
-from stowage.blueprints.schemas.totals import TotalsQuery, wants_totals
+from stowage.blueprints.schemas.images import TotalsQuery, wants_totals
 from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.import_ import import_image, import_url
 from stowage.services.images.pull import pull_image, pull_reference

@@ -13,7 +13,7 @@ from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import QuerySchema, since
 from stowage.blueprints.schemas.fields import DockerBool, PlatformList
-from stowage.blueprints.schemas.removal_item import RemovalItem
+from stowage.blueprints.schemas.images import RemovalItem
 from stowage.services.images.delete import check_not_blank, delete_image
 
 blueprint = Blueprint("image_delete", __name__)

@@ -23,10 +23,9 @@ from stowage.blueprints.schemas.base import (
     until,
     version_rule,
 )
-from stowage.blueprints.schemas.descriptor import DescriptorField
-from stowage.blueprints.schemas.fields import DockerBool, PlatformJson
+from stowage.blueprints.schemas.fields import DescriptorField, DockerBool, PlatformJson
+from stowage.blueprints.schemas.images import IDENTITY, ManifestItem, shape_identity
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
-from stowage.blueprints.schemas.manifest_item import IDENTITY, ManifestItem, shape_identity
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.inspect import InspectedImage, inspect_image
 from stowage.services.timestamps import ZERO

@@ -13,10 +13,9 @@ from stowage.blueprints.request import engine, load_query
 from stowage.blueprints.response import dump_long_list
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since, until, version_rule
-from stowage.blueprints.schemas.descriptor import DescriptorField
-from stowage.blueprints.schemas.fields import DockerBool, FiltersField
+from stowage.blueprints.schemas.fields import DescriptorField, DockerBool, FiltersField
+from stowage.blueprints.schemas.images import ManifestItem, shape_identity
 from stowage.blueprints.schemas.json_schema import TEXT, array, mapping, nullable, written_as
-from stowage.blueprints.schemas.manifest_item import ManifestItem, shape_identity
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.list import ListedImage, list_images
 

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from stowage.blueprints.request import body_stream, load_query, operation_engine
 from stowage.blueprints.routing import TAR
 from stowage.blueprints.schemas.fields import DockerBool
-from stowage.blueprints.schemas.platforms import PlatformsQuery
+from stowage.blueprints.schemas.images import PlatformsQuery
 from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.load import load_image
 

@@ -12,7 +12,7 @@ from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.fields import FiltersField
-from stowage.blueprints.schemas.removal_item import RemovalItem
+from stowage.blueprints.schemas.images import RemovalItem
 from stowage.services.images.prune import prune_images
 
 blueprint = Blueprint("image_prune", __name__)

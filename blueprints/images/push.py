@@ -11,7 +11,7 @@ from marshmallow import fields, pre_load
 from stowage.blueprints.request import load_query, meta_headers, operation_engine, push_auth
 from stowage.blueprints.schemas.base import since
 from stowage.blueprints.schemas.fields import PlatformJson
-from stowage.blueprints.schemas.totals import TotalsQuery, wants_totals
+from stowage.blueprints.schemas.images import TotalsQuery, wants_totals
 from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.push import push_image, push_reference
 

@@ -6,7 +6,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from stowage.blueprints.request import load_query, operation_engine
-from stowage.blueprints.schemas.platforms import PlatformsQuery
+from stowage.blueprints.schemas.images import PlatformsQuery
 from stowage.blueprints.streaming import ARCHIVE, stream_tar
 from stowage.services.images.save import save_images
 

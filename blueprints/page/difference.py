@@ -17,7 +17,7 @@ from stowage.blueprints.rendering.file_list import FileEntry, FileSum, ListingPa
 from stowage.blueprints.request import load_query
 from stowage.blueprints.response import dump
 from stowage.blueprints.routing import Answer, current_route
-from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
+from stowage.blueprints.schemas.base import REQUIRED, QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.fields import DockerBool, PlatformSpecifier
 from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array, mapping, nullable, record, written_as
 from stowage.services.errors import InvalidParameter
@@ -37,8 +37,8 @@ _SIBLINGS = 20
 class SidesQuery(QuerySchema):
     """The names of two images, and the platform of each; `platform` is for those that have none of their own."""
 
-    left = fields.String(load_default="")
-    right = fields.String(load_default="")
+    left = fields.String(load_default="", metadata=REQUIRED)
+    right = fields.String(load_default="", metadata=REQUIRED)
     platform = PlatformSpecifier(load_default=None)
     left_platform = PlatformSpecifier(load_default=None, data_key="left-platform")
     right_platform = PlatformSpecifier(load_default=None, data_key="right-platform")

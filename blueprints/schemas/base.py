@@ -29,6 +29,9 @@ OMIT_EMPTY: dict[str, object] = {"omit_empty": {}}
 OMIT_NULL: dict[str, object] = {"omit_null": True}
 """Metadata of a response field that is left out when it is null, and only then."""
 
+REQUIRED: dict[str, object] = {"is_required": True}
+"""Metadata of a parameter that has no default: what is wrong with the empty text is for the operation to say."""
+
 
 def since(version: str) -> dict[str, object]:
     """Metadata of a field that this version introduced."""

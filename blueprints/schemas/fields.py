@@ -1,4 +1,4 @@
-"""Fields that marshmallow does not have: Docker's booleans, filters and platforms, and bounded numbers.
+"""Fields that marshmallow does not have: Docker's booleans, filters, platforms and descriptors, and bounded numbers.
 
 Source: moby daemon/server/httputils/form.go.
 """
@@ -12,13 +12,19 @@ from typing import Any, ClassVar
 
 from marshmallow import fields
 
-from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, JsonSchema
+from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, JsonSchema, array, mapping, record
 from stowage.services.errors import EngineError, InvalidParameter
 from stowage.services.filters import Filters
 from stowage.services.oci import gojson
+from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.gojson import Fields
 from stowage.services.oci.platform import Platform
 
+PLATFORM = record({"architecture": TEXT, "os": TEXT}, {"os.version": TEXT, "os.features": array(TEXT), "variant": TEXT})
+_DESCRIPTOR = record(
+    {"mediaType": TEXT, "digest": TEXT, "size": INTEGER},
+    {"urls": array(TEXT), "annotations": mapping(TEXT), "data": TEXT, "platform": PLATFORM, "artifactType": TEXT},
+)
 _JSON_TEXT = TEXT | {"contentMediaType": "application/json"}
 _DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([kmgtp])(i)?)?b?", re.ASCII | re.IGNORECASE)
@@ -133,3 +139,12 @@ class PlatformList(fields.List[Any]):
         if len(platforms) > _MOST_PLATFORMS:
             raise InvalidParameter(f"{len(platforms)} platforms, of which a request may name at most {_MOST_PLATFORMS}")
         return platforms
+
+
+class DescriptorField(fields.Field[Descriptor]):
+    """A descriptor object of a response."""
+
+    json_schema: ClassVar[JsonSchema] = _DESCRIPTOR
+
+    def _serialize(self, value: Descriptor | None, attr: str | None, obj: Any, **_: Any) -> dict[str, object] | None:
+        return value.to_json() if value else None

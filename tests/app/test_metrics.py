@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from stowage.app import metric_files, metrics
+from stowage.app import metrics
 from stowage.app.application import create_app
 from stowage.app.metrics import Metrics
 from stowage.app.settings import Config
@@ -30,7 +30,7 @@ NOTHING = Totals(None, None, 0)
 @pytest.fixture
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Metrics]:
     """Metrics with their files in a folder of the test's own."""
-    monkeypatch.setattr(metric_files, "_MEMORY", tmp_path)
+    monkeypatch.setattr(metrics, "_MEMORY", tmp_path)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     made = Metrics(tmp_path / "root")
     made.prepare_worker(0)
@@ -138,7 +138,7 @@ def test_a_worker_continues_where_the_one_before_it_was(counted: Metrics, monkey
     end(counted, "a.example")
     counted.load({"stream": (4, 3, 2)}, {"tcp": 1}, 1)
     files = sorted(counted.folder.iterdir())
-    counted._process = metric_files.PARENT
+    counted._process = metrics._PARENT
     counted.end_worker(0)
     found = samples(counted)
     assert found["stowage_worker_restarts_total", ()] == 1
@@ -192,11 +192,11 @@ def test_what_others_put_in_the_place_of_the_folder_stays_and_the_root_is_used(c
 
 
 def test_without_memory_the_files_are_in_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metric_files, "_MEMORY", tmp_path / "none")
+    monkeypatch.setattr(metrics, "_MEMORY", tmp_path / "none")
     (tmp_path / "root").mkdir()
-    assert metric_files.make_folder(tmp_path / "root") == tmp_path / "root" / "metrics"
+    assert metrics._make_folder(tmp_path / "root") == tmp_path / "root" / "metrics"
     with pytest.raises(PermissionError, match="can be written"):
-        metric_files.make_folder(tmp_path / "missing" / "root")
+        metrics._make_folder(tmp_path / "missing" / "root")
 
 
 def test_the_store_is_counted_and_not_each_time(counted: Metrics, engine: Engine) -> None:

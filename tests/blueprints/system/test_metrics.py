@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from flask.testing import FlaskClient
 
-from stowage.app import metric_files
+from stowage.app import metrics as files
 from stowage.app.application import create_app
 from stowage.app.metrics import Metrics
 from stowage.app.settings import Config
@@ -24,7 +24,7 @@ def test_without_metrics_there_is_no_such_page(client: FlaskClient) -> None:
 def test_they_are_where_the_setting_says(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, everywhere: int
 ) -> None:
-    monkeypatch.setattr(metric_files, "_MEMORY", tmp_path)
+    monkeypatch.setattr(files, "_MEMORY", tmp_path)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path / "root"), "STOWAGE_METRICS": where})
     metrics = Metrics(tmp_path / "root")

@@ -35,6 +35,11 @@ def test_it_is_a_valid_document_of_openapi(description: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(description).iter_errors()] == []
 
 
+def test_a_parameter_without_a_default_is_required(description: dict[str, Any]) -> None:
+    parameters = description["paths"]["/stowage/difference"]["get"]["parameters"]
+    assert {each["name"] for each in parameters if each.get("required")} == {"left", "right"}
+
+
 def test_it_is_made_once(client: FlaskClient, app: Flask, description: dict[str, Any]) -> None:
     app.view_functions.clear()  # so it cannot be made again, and only a kept view can answer
     app.view_functions["system_openapi.system_openapi"] = system_openapi

@@ -1,19 +1,25 @@
-"""A manifest of an image, and where an image came from, as list and inspect show them.
+"""Parameters and parts of answers that several routes of images have.
 
-Source: moby api/types/image (manifest.go, identity.go).
+Source: moby api/types/image (manifest.go, identity.go, delete_response.go).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from marshmallow import fields
+from flask import request
+from marshmallow import fields, pre_load
 
-from stowage.blueprints.schemas.base import OMIT_EMPTY, ResponseSchema
-from stowage.blueprints.schemas.descriptor import PLATFORM, DescriptorField
+from stowage.blueprints.schemas.base import OMIT_EMPTY, QuerySchema, ResponseSchema, since
+from stowage.blueprints.schemas.fields import PLATFORM, DescriptorField, DockerBool, PlatformList
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, array, constant, record, written_as
+from stowage.blueprints.versioning import ApiVersion
+from stowage.services.errors import InvalidParameter
 from stowage.services.metadata.summary import ManifestKind, ManifestSummary
 
+_TOTALS_HEADER = "X-Stowage-Totals"
+_SEVERAL_SINCE = ApiVersion.parse("1.52")
 IDENTITY = record({"Pull": array(record({"Repository": TEXT}))})
 _SIZE = record({"Content": INTEGER, "Total": INTEGER})
 _IMAGE_DATA = record(
@@ -21,6 +27,33 @@ _IMAGE_DATA = record(
     {"Identity": IDENTITY | {"x-since": "1.54"}},
 )
 _ATTESTATION_DATA = record({"For": TEXT})
+
+
+class PlatformsQuery(QuerySchema):
+    """The platforms of a save or a load: none, one, or, since API 1.52, several."""
+
+    platforms = PlatformList(data_key="platform", metadata=since("1.48"))
+
+    @pre_load
+    def _refuse_several(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if self.client_version < _SEVERAL_SINCE and len(given.get("platform", ())) > 1:
+            raise InvalidParameter("multiple platform parameters are not supported in this API version; use API version 1.52 or later")
+        return given
+
+
+class TotalsQuery(QuerySchema):
+    """Parameters with one that Docker does not have, under a name that it will not take: it adds a line about the whole operation to the
+    progress of a pull or push.
+
+    A docker CLI cannot send a parameter, but sends the headers that its configuration has under `HttpHeaders`. So a header says the same.
+    """
+
+    totals = DockerBool(data_key="stowage.totals", load_default=False)
+
+
+def wants_totals(query: dict[str, Any]) -> bool:
+    """Whether the parameter or the header requests the line."""
+    return bool(query["totals"] or DockerBool().deserialize(request.headers.get(_TOTALS_HEADER, "")))
 
 
 def _image_properties(manifest: ManifestSummary) -> dict[str, object] | None:
@@ -52,3 +85,12 @@ class ManifestItem(ResponseSchema):
     attestation_data = fields.Function(
         _attestation_properties, data_key="AttestationData", metadata=written_as(_ATTESTATION_DATA) | OMIT_EMPTY
     )
+
+
+class RemovalItem(ResponseSchema):
+    """A name that was untagged, or an image that was deleted."""
+
+    may_be_empty = False
+
+    deleted = fields.String(data_key="Deleted", metadata=OMIT_EMPTY)
+    untagged = fields.String(data_key="Untagged", metadata=OMIT_EMPTY)
