@@ -23,7 +23,7 @@ from stowage.blueprints.schemas.json_schema import BOOLEAN, INTEGER, TEXT, array
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.browse import browse_siblings, find_image, find_previous
 from stowage.services.images.difference import FileDifference, ImageDifference, compare_images
-from stowage.services.images.file_names import show_path
+from stowage.services.images.file_views import show_path
 from stowage.services.images.files import View
 from stowage.services.oci.config import History
 

@@ -22,8 +22,8 @@ from stowage.blueprints.schemas.fields import Count, PlatformSpecifier
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, record, written_as
 from stowage.services.errors import Unsupported
 from stowage.services.images.browse import find_image, name_of
-from stowage.services.images.file_names import show_path
 from stowage.services.images.file_table import Change
+from stowage.services.images.file_views import show_path
 from stowage.services.images.files import ImageFiles, ShownLayer, list_files
 
 blueprint = Blueprint("page_files", __name__)

@@ -17,7 +17,7 @@ from stowage.blueprints.rendering import text
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.json_schema import TEXT
 from stowage.services.errors import BlobNotFound, EngineError, ImageNotFound, InvalidReference, NotFound
-from stowage.services.images.file_names import show_name, show_path
+from stowage.services.images.file_views import show_name, show_path
 
 HTML = "text/html; charset=utf-8"
 PAGE = Answer(TEXT, {HTML: {}})

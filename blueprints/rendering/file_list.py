@@ -17,9 +17,8 @@ from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.fields import Choice, Count
 from stowage.blueprints.schemas.json_schema import INTEGER, TEXT, nullable, written_as
 from stowage.services.archive.file_list import EntryKind
-from stowage.services.images.file_names import show_name, show_path
 from stowage.services.images.file_table import Change
-from stowage.services.images.file_views import FileItem, Listing
+from stowage.services.images.file_views import FileItem, Listing, show_name, show_path
 from stowage.services.images.files import View
 
 _PER_PAGE = 100

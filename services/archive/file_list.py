@@ -112,6 +112,11 @@ class FileList:
         """Bytes of memory that the characters of paths take."""
         return sum(map(text_memory, self.paths))
 
+    def extend(self, other: FileList) -> None:
+        """Add the entries of another list."""
+        for name in ("paths", "kinds", "links", *_NUMBERS):
+            getattr(self, name).extend(getattr(other, name))
+
     def dump(self) -> bytes:
         """The list as it is kept. Its texts are encoded twice, a few at a time, so that this takes little memory."""
         sizes = [sum(map(len, column)) for column in self._columns()]

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, Unsupported
 from stowage.services.images.config_difference import HistoryDifference, SettingDifference, compare_configs, compare_histories
 from stowage.services.images.file_changes import find_changes
-from stowage.services.images.file_names import possible_paths
-from stowage.services.images.file_table import Change, FileTable
-from stowage.services.images.file_table_maker import TableMaker
+from stowage.services.images.file_table import Change, FileTable, Row, make_table
 from stowage.services.images.file_views import FileItem, Listing, describe, list_rows, sort_rows
-from stowage.services.images.files import join_problems, read_files, sum_of
+from stowage.services.images.files import join_problems, key_of, read_files, sum_of
 from stowage.services.images.layered_files import LayeredFiles, Sum
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
 from stowage.services.oci.platform import Platform
-from stowage.services.store.look import KeptLooks, Look
+from stowage.services.store.look import Look, find_once
 
-_KEPT_BYTES = 16 << 20
 _AT_ONCE = 4096
 _ITEMS_BYTES = 20_000
 _MOST = 0.9
@@ -77,7 +75,6 @@ class _Changes:
     """What is kept of a comparison."""
 
     table: FileTable
-    is_complete: bool
     sums: dict[Change, tuple[Sum, Sum]]
     largest: tuple[FileItem, ...]
     place: FileItem | None
@@ -86,9 +83,6 @@ class _Changes:
     def weight(self) -> int:
         """Bytes of memory, roughly."""
         return self.table.weight + _ITEMS_BYTES
-
-
-_kept: KeptLooks[_Changes] = KeptLooks(_KEPT_BYTES)
 
 
 def compare_images(
@@ -131,33 +125,27 @@ def _compare_files(engine: Engine, left: PlatformImage, right: PlatformImage, li
     """The difference, and a sentence about what is missing from it, if anything."""
     look = Look(engine.limits.listing_seconds)
     ours, theirs = read_files(engine, left, look), read_files(engine, right, look)
-    changes = _find_changes(engine, left, ours, right, theirs, look)
-    paths = possible_paths(listing.path)
-    tables = (changes.table, theirs.table, ours.table)
-    path = next((path for path in paths if any(table.find(path) is not None for table in tables)), paths[0])
-    total, items = list_rows(changes.table, replace(listing, path=path), "-growth")
+    key = "difference", *key_of(engine, left.layers), *key_of(engine, right.layers)
+    changes = find_once(key, look, "the two images", partial(_find_changes, engine, ours, theirs, look))
+    listing = listing.locate(changes.table, theirs.table, ours.table)
+    total, items = list_rows(changes.table, listing, "-growth")
     sums = sum_of(ours.table), sum_of(theirs.table)
-    difference = FileDifference(*sums, changes.sums, changes.largest, changes.place, path, total, tuple(items))
+    difference = FileDifference(*sums, changes.sums, changes.largest, changes.place, listing.path, total, tuple(items))
     return difference, "; ".join(filter(None, (_problem(left, ours), _problem(right, theirs))))
 
 
-def _find_changes(
-    engine: Engine, left: PlatformImage, ours: LayeredFiles, right: PlatformImage, theirs: LayeredFiles, look: Look
-) -> _Changes:
-    def find() -> _Changes:
-        with closing(Reservation(engine.memory)) as memory:
-            maker = TableMaker(memory.hold)
-            for number, row in enumerate(find_changes(ours.table, theirs.table)):
-                maker.add(row)
-                if number % _AT_ONCE == 0:
-                    look.operation.check()
-            return _sum_up(maker.finish(), is_complete=ours.is_complete and theirs.is_complete)
+def _find_changes(engine: Engine, ours: LayeredFiles, theirs: LayeredFiles, look: Look) -> tuple[_Changes, bool]:
+    def checked() -> Iterator[Row]:
+        for number, row in enumerate(find_changes(ours.table, theirs.table)):
+            yield row
+            if number % _AT_ONCE == 0:
+                look.operation.check()
 
-    key = tuple(tuple((layer.descriptor.digest, layer.is_present) for layer in image.layers) for image in (left, right))
-    return _kept.get(key, look, "the two images", find)
+    with closing(Reservation(engine.memory)) as memory:
+        return _sum_up(make_table(checked(), memory.hold)), ours.is_complete and theirs.is_complete
 
 
-def _sum_up(table: FileTable, *, is_complete: bool) -> _Changes:
+def _sum_up(table: FileTable) -> _Changes:
     """Sums of changes, those that made the image grow or shrink most, and where most of them are."""
     files, before, after = Counter[Change | None](), Counter[Change | None](), Counter[Change | None]()
     moved = array("q", bytes(8 * len(table)))
@@ -173,7 +161,7 @@ def _sum_up(table: FileTable, *, is_complete: bool) -> _Changes:
     sums: dict[Change, tuple[Sum, Sum]] = {
         change: (Sum(files[change], before[change]), Sum(files[change], after[change])) for change in _SHOWN
     }
-    return _Changes(table, is_complete, sums, _largest(table), _place(table, moved))
+    return _Changes(table, sums, _largest(table), _place(table, moved))
 
 
 def _largest(table: FileTable) -> tuple[FileItem, ...]:

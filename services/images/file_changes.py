@@ -6,92 +6,29 @@ Content that hard links share counts once, and only if it is new or gone as a wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from stowage.services.archive.file_list import EntryKind
-from stowage.services.images.file_nodes import Difference, compare
-from stowage.services.images.file_table import NO_CONTENT, NOT_STATED, Change, Contents, Facts, FileTable
-from stowage.services.images.file_table_maker import Row
-from stowage.services.images.file_tree import FileTree
+from stowage.services.images.file_table import NO_CONTENT, NOT_STATED, SEPARATOR, Change, Facts, FileTable, Row
 
-Pair = tuple[int, str, int | None, int | None]
-"""How many names lead to a path, its last name, and its row in two tables."""
+Pair = tuple[str, int | None, int | None]
+"""A path and its row in two tables."""
 
 
-class LayerChange(NamedTuple):
-    """What a layer did to a path, if anything, and the bytes before and after."""
-
-    path: Difference
-    change: Change | None
-    before: int
-    after: int
-
-
-def layer_changes(tree: FileTree) -> Iterator[LayerChange]:
-    """What the last layer of a tree did to the files below it, and the directories around them; files that it stored again as they were are
-    among them.
-    """
-    sizes, uses, first, seen = tree.contents.sizes, tree.contents.uses, tree.first_content, {NO_CONTENT}
-    for path in compare(tree.before, tree.root, tree.journal):
-        before = after = 0
-        old, new = path.before, path.after
-        if old and old.content not in seen and not uses[old.content]:
-            seen.add(old.content)
-            before = sizes[old.content]
-        if new and new.content not in seen and new.content >= first:
-            seen.add(new.content)
-            after = sizes[new.content]
-        yield LayerChange(path, _layer_change(tree, path), before, after)
-
-
-def layer_rows(tree: FileTree) -> Iterator[Row]:
-    """The same as rows of a table."""
-    for (depth, name, old, new), change, before, after in layer_changes(tree):
-        was, now = tree.facts(old) if old else None, tree.facts(new) if new else None
-        yield _row(depth, name, was, now, before, after, change)
-
-
-def _layer_change(tree: FileTree, path: Difference) -> Change | None:
-    old, new = path.before, path.after
+def change_of(old: Facts | None, new: Facts | None, *, has_more: bool) -> Change | None:
+    """How a path differs. None for a directory that is only around others: what is in it says that it is there on one side."""
     if old is None or new is None:
         change = Change.ADDED if old is None else Change.REMOVED
+    elif _substance(old) != _substance(new):
+        change = Change.CHANGED
+    elif NOT_STATED in (old.mode, new.mode) or _rights(old) == _rights(new):
+        change = Change.SAME
     else:
-        change = _relation(tree.contents, tree.facts(old), tree.contents, tree.facts(new))
-    is_file = (old and old.children is None) or (new and new.children is None)
-    return None if not is_file and _says_nothing(change, bool((old and old.children) or (new and new.children))) else change
+        change = Change.ATTRIBUTES
+    is_folder = all(facts is None or facts.kind is EntryKind.DIRECTORY for facts in (old, new))
+    return None if is_folder and (change is Change.SAME or (change is not Change.ATTRIBUTES and has_more)) else change
 
 
-def find_changes(left: FileTable, right: FileTable) -> Iterator[Row]:
-    """Every file that differs between two images; directories only if their attributes differ, or if they are empty."""
-    ours, theirs = left.contents, right.contents
-    same_left, same_right = _same_contents(left, right)
-
-    def size(contents: Contents, facts: Facts | None, same: set[int]) -> int:
-        content = facts.content if facts else NO_CONTENT
-        if content == NO_CONTENT or content in same:
-            return 0
-        same.add(content)
-        return contents.sizes[content]
-
-    for depth, name, i, j in _pairs(left, right):
-        if i is not None and j is not None and _are_plainly_equal(left, i, right, j):
-            continue
-        old, new = None if i is None else left.facts(i), None if j is None else right.facts(j)
-        change: Change | None = _relation(ours, old, theirs, new)
-        is_file = _is_file(old, new)
-        if is_file and change is Change.SAME and not _is_linked(ours, old, theirs, new):
-            continue
-        before, after = size(ours, old, same_left), size(theirs, new, same_right)
-        if is_file and change is Change.SAME:
-            if before == after:
-                continue
-            change = Change.CHANGED  # links became copies, or the other way round
-        elif not is_file and _says_nothing(change, _has_more(left, i) or _has_more(right, j)):
-            change = None
-        yield _row(depth, name, old, new, before, after, change)
-
-
-def _row(depth: int, name: str, old: Facts | None, new: Facts | None, before: int, after: int, change: Change | None) -> Row:
+def row_of(path: str, old: Facts | None, new: Facts | None, change: Change | None = None, before: int = 0, after: int = 0) -> Row:
     """A path that differs, or without a change a directory around others."""
     was, now = (facts is not None and facts.kind is EntryKind.DIRECTORY for facts in (old, new))
     facts = new or old
@@ -99,78 +36,90 @@ def _row(depth: int, name: str, old: Facts | None, new: Facts | None, before: in
         raise AssertionError("a path is nowhere")
     shown = change or (None if was is now else Change.REMOVED if was else Change.ADDED)
     files = 1 if change and facts.kind is not EntryKind.DIRECTORY else 0
-    return Row(depth, name, facts, after, before, shown, files, change is not None, change is None, was is not now)
+    return Row(path, facts, after, before, files, shown, is_listed=change is not None, is_whole=was is not now)
 
 
-def _is_file(old: Facts | None, new: Facts | None) -> bool:
-    """Whether one of the sides is anything but a directory."""
-    return any(facts and facts.kind is not EntryKind.DIRECTORY for facts in (old, new))
+def find_changes(left: FileTable, right: FileTable) -> Iterator[Row]:
+    """Every file that differs between two images, and directories whose attributes differ or that are empty; the directories around them
+    come before.
+    """
+    counted_left, counted_right = _same_contents(left, right)
+    around: list[Pair] = []
+    """Directories on the way that nothing in them has shown yet."""
+    for path, i, j in _pairs(left, right):
+        if i is not None and j is not None and _are_plainly_equal(left, i, right, j):
+            continue
+        while around and not path.startswith(around[-1][0] + SEPARATOR):
+            around.pop()
+        old, new = None if i is None else left.facts(i), None if j is None else right.facts(j)
+        change = change_of(old, new, has_more=_has_more(left, i) or _has_more(right, j))
+        is_linked = i in left.shared or j in right.shared
+        if change is Change.SAME and not is_linked:
+            continue
+        before, after = _count(left, i, old, counted_left), _count(right, j, new, counted_right)
+        if change is Change.SAME:
+            if before == after:
+                continue
+            change = Change.CHANGED  # links became copies, or the other way round
+        if change is None:
+            around.append((path, i, j))
+            continue
+        for folder, each, other in around:
+            yield row_of(folder, None if each is None else left.facts(each), None if other is None else right.facts(other))
+        around.clear()
+        yield row_of(path, old, new, change, before, after)
 
 
-def _says_nothing(change: Change | None, has_more: bool) -> bool:
-    """Whether a directory is only around others: what is in it says that it is there on one side."""
-    return change is Change.SAME or (change is not Change.ATTRIBUTES and has_more)
+def _count(table: FileTable, row: int | None, facts: Facts | None, counted: set[int]) -> int:
+    """The bytes of a path's content, unless another path with it has been counted."""
+    if row is None or facts is None:
+        return 0
+    content = table.shared.get(row, row)
+    if content in counted:
+        return 0
+    if row in table.shared:
+        counted.add(content)
+    return facts.size
 
 
-def _relation(ours: Contents, old: Facts | None, theirs: Contents, new: Facts | None) -> Change:
-    if old is None or new is None:
-        return Change.ADDED if old is None else Change.REMOVED
-    if _form(old) is not _form(new) or _substance(ours, old) != _substance(theirs, new):
-        return Change.CHANGED
-    if NOT_STATED in (old.mode, new.mode) or _rights(old) == _rights(new):
-        return Change.SAME
-    return Change.ATTRIBUTES
-
-
-def _form(facts: Facts) -> EntryKind:
-    """The kind of a path; a hard link to a file is a file."""
-    return EntryKind.FILE if facts.content != NO_CONTENT else facts.kind
-
-
-def _substance(contents: Contents, facts: Facts) -> object:
-    """What a path is, apart from its attributes."""
-    return contents.substance(facts.content) if facts.content != NO_CONTENT else facts.link
+def _substance(facts: Facts) -> object:
+    """What a path is, apart from its attributes; a hard link to a file is a file."""
+    return (facts.kind, facts.link) if facts.checksum == NO_CONTENT else (facts.size, facts.checksum)
 
 
 def _rights(facts: Facts) -> tuple[int, int, int]:
     return 0 if facts.kind is EntryKind.SYMLINK else facts.mode, facts.uid, facts.gid
 
 
-def _is_linked(ours: Contents, old: Facts | None, theirs: Contents, new: Facts | None) -> bool:
-    """Whether another path leads to the content on one of the sides."""
-    sides = ((ours, old), (theirs, new))
-    return any(facts and facts.content != NO_CONTENT and contents.uses[facts.content] > 1 for contents, facts in sides)
-
-
 def _same_contents(left: FileTable, right: FileTable) -> tuple[set[int], set[int]]:
     """The contents with several links that stay, on both sides: those that a path leads to which does not change, each with another one."""
-    ours, theirs = left.contents, right.contents
     same_left, same_right = set[int](), set[int]()
-    if max(ours.uses, default=0) <= 1 and max(theirs.uses, default=0) <= 1:
+    if not left.shared and not right.shared:
         return same_left, same_right
-    for _, _, i, j in _pairs(left, right):
-        if i is None or j is None or NO_CONTENT in (content := (left.numbers[i], right.numbers[j])):
+    for _, i, j in _pairs(left, right):
+        if i is None or j is None or (i not in left.shared and j not in right.shared):
             continue
-        if content[0] in same_left or content[1] in same_right or max(ours.uses[content[0]], theirs.uses[content[1]]) <= 1:
+        ours, theirs = left.shared.get(i, i), right.shared.get(j, j)
+        old, new = left.facts(i), right.facts(j)
+        if NO_CONTENT in (old.checksum, new.checksum) or ours in same_left or theirs in same_right:
             continue
-        if _relation(ours, left.facts(i), theirs, right.facts(j)) is Change.SAME:
-            same_left.add(content[0])
-            same_right.add(content[1])
+        if change_of(old, new, has_more=False) is Change.SAME:
+            same_left.add(ours)
+            same_right.add(theirs)
     return same_left, same_right
 
 
 def _are_plainly_equal(left: FileTable, i: int, right: FileTable, j: int) -> bool:
     """Whether these are files without other links that are equal: most are, so this is quick."""
-    old, new = left.numbers[i], right.numbers[j]
-    ours, theirs = left.contents, right.contents
+    checksum = left.checksums[i]
     return (
-        old != NO_CONTENT != new
-        and ours.checksums[old] == theirs.checksums[new]
-        and ours.sizes[old] == theirs.sizes[new]
+        checksum == right.checksums[j] != NO_CONTENT
+        and left.after[i] == right.after[j]
         and left.modes[i] == right.modes[j]
         and left.uids[i] == right.uids[j]
         and left.gids[i] == right.gids[j]
-        and ours.uses[old] == theirs.uses[new] == 1
+        and i not in left.shared
+        and j not in right.shared
     )
 
 
@@ -179,21 +128,16 @@ def _has_more(table: FileTable, row: int | None) -> bool:
 
 
 def _pairs(left: FileTable, right: FileTable) -> Iterator[Pair]:
-    """The paths of two tables in the order of a walk."""
-    ways = [_children(left, 0, right, 0)]
-    while ways:
-        for name, i, j in ways[-1]:
-            yield len(ways), name, i, j
-            if _has_more(left, i) or _has_more(right, j):
-                ways.append(_children(left, i, right, j))
-                break
-        else:
-            ways.pop()
-
-
-def _children(left: FileTable, i: int | None, right: FileTable, j: int | None) -> Iterator[tuple[str, int | None, int | None]]:
-    """The names in two directories, or in one."""
-    ours = {} if i is None else {left.name(row): row for row in left.children(i)}
-    theirs = {} if j is None else {right.name(row): row for row in right.children(j)}
-    for name in sorted(ours.keys() | theirs.keys()):
-        yield name, ours.get(name), theirs.get(name)
+    """The paths of two tables, merged in their order."""
+    ours, theirs = left.walk(separator=SEPARATOR), right.walk(separator=SEPARATOR)
+    one, other = next(ours, None), next(theirs, None)
+    while one or other:
+        if one and other and one[1] == other[1]:
+            yield one[1], one[0], other[0]
+            one, other = next(ours, None), next(theirs, None)
+        elif one and (not other or one[1] < other[1]):
+            yield one[1], one[0], None
+            one = next(ours, None)
+        elif other:
+            yield other[1], None, other[0]
+            other = next(theirs, None)

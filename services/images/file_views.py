@@ -1,16 +1,41 @@
-"""What is shown of files: the items below a directory, with sums, or all files flat; searched, sorted and cut into pages."""
+"""What is shown of files: the items below a directory, with sums, or all files flat; searched, sorted and cut into pages.
+
+Paths are shown from the root, and with escapes for bytes that are not UTF-8: in a path with such bytes they are `\\xNN`, and a backslash is
+two. Other paths are shown as they are.
+"""
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import compress
 
 from stowage.services.archive.file_list import EntryKind
+from stowage.services.archive.layer_files import clean_path
 from stowage.services.errors import InvalidParameter
 from stowage.services.images.file_table import NOT_STATED, Change, FileTable
+
+_STRANGE = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
+
+
+def show_name(name: str) -> str:
+    """A name, or a link, as text."""
+    if name.isascii() or not _STRANGE.search(name):
+        return name
+    return _STRANGE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", name.replace("\\", "\\\\"))
+
+
+def show_path(path: str) -> str:
+    """A clean path as text."""
+    return "/" + show_name(path)
+
+
+def _unescape(found: re.Match[str]) -> str:
+    return "\\" if found[1] == "\\" else bytes([int(found[1][1:], 16)]).decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +74,13 @@ class Listing:
     def __post_init__(self) -> None:
         if self.sort.removeprefix("-") not in ("", "name", *_ORDERS):
             raise InvalidParameter(f"sort must be one of name, {', '.join(_ORDERS)}, with - in front for the largest first")
+
+    def locate(self, *tables: FileTable) -> Listing:
+        """The same with a clean path: of those that its text may mean, with its escapes or without, one that is in a table if there is."""
+        paths = [clean_path(self.path)]
+        if "\\x" in self.path:
+            paths.append(clean_path(_ESCAPED.sub(_unescape, self.path)))
+        return replace(self, path=next((path for path in paths if any(table.find(path) is not None for table in tables)), paths[0]))
 
 
 _ORDERS: dict[str, Callable[[FileTable, int], int]] = {

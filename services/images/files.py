@@ -17,23 +17,18 @@ from stowage.services.archive.file_list import FileList
 from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, InvalidParameter, NotFound, Unsupported
-from stowage.services.images.file_names import possible_paths, show_path
 from stowage.services.images.file_table import Change, FileTable
 from stowage.services.images.file_tree import TooManyNodes, TooManySteps
-from stowage.services.images.file_views import FileItem, Listing, list_rows
-from stowage.services.images.layered_files import FileChanges, LayeredFiles, LayerEffect, Sum, last_changes, layer_files
+from stowage.services.images.file_views import FileItem, Listing, list_rows, show_path
+from stowage.services.images.layered_files import LayeredFiles, LayerEffect, Sum, last_changes, layer_files
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.store.layer_files import list_layer_files
-from stowage.services.store.look import KeptLooks, Look
+from stowage.services.store.look import Look, find_once
 
-_KEPT_BYTES = 48 << 20
-_KEPT_CHANGES_BYTES = 16 << 20
 _MORE_NODES = 1000
 _PROBLEMS = 20
-_kept: KeptLooks[LayeredFiles] = KeptLooks(_KEPT_BYTES)
-_kept_changes: KeptLooks[FileChanges] = KeptLooks(_KEPT_CHANGES_BYTES)
 
 Made = TypeVar("Made")
 
@@ -130,7 +125,7 @@ def read_files(engine: Engine, image: PlatformImage, look: Look) -> LayeredFiles
 
 
 def _list_whole(image: PlatformImage, files: LayeredFiles, view: View, listing: Listing) -> ImageFiles:
-    listing = _locate(files, listing)
+    listing = listing.locate(files.table, files.wasted)
     if view is View.WASTED:
         total, items = list_rows(files.wasted, replace(listing, flat=True), "-size")
     elif files.table.find(listing.path) is None:
@@ -155,17 +150,10 @@ def _list_layer(engine: Engine, image: PlatformImage, number: int, listing: List
     if effect and effect.problem and not effect.entries:
         raise Unsupported(f"layer {image.layers[number].descriptor.digest} cannot be listed: {effect.problem}")
     make = partial(_make, engine, image, layers, look, last_changes)
-    changes = _kept_changes.get(_key(engine, layers), look, "the layer", make).table
-    listing = _locate(whole, listing, changes)
+    changes: FileTable = find_once(("changes", *key_of(engine, layers)), look, "the layer", make)
+    listing = listing.locate(changes, whole.table)
     total, items = list_rows(changes, listing, "-size")
     return _answer(image, whole, effects, number, listing.path, total, items)
-
-
-def _locate(files: LayeredFiles, listing: Listing, changes: FileTable | None = None) -> Listing:
-    """The listing with a clean path, the one that there is if its text may mean several."""
-    paths = possible_paths(listing.path)
-    tables = [files.table, files.wasted] if changes is None else [changes, files.table]
-    return replace(listing, path=next((path for path in paths if any(table.find(path) is not None for table in tables)), paths[0]))
 
 
 def join_problems(problems: Sequence[str]) -> str:
@@ -196,22 +184,24 @@ def sum_of(table: FileTable) -> Sum:
 
 def _read(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look) -> LayeredFiles:
     make = partial(_make, engine, image, layers, look, layer_files)
-    return _kept.get(_key(engine, layers), look, "the image", make)
+    return find_once(("files", *key_of(engine, layers)), look, "the image", make)
 
 
-def _key(engine: Engine, layers: Sequence[ImageLayer]) -> Hashable:
+def key_of(engine: Engine, layers: Sequence[ImageLayer]) -> tuple[Hashable, ...]:
+    """What the files of layers depend on."""
     return tuple((layer.descriptor.digest, layer.is_present) for layer in layers), engine.limits.listed_entries
 
 
-def _make(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look, make: Callable[..., Made]) -> Made:
-    """What `make` makes of the lists of layers."""
+def _make(engine: Engine, image: PlatformImage, layers: Sequence[ImageLayer], look: Look, make: Callable[..., Made]) -> tuple[Made, bool]:
+    """What `make` makes of the lists of layers, and whether every layer was read, so that the next look finds the same."""
     most = engine.limits.listed_entries
     with closing(Reservation(engine.memory)) as memory:
         lists = _list_layers(engine, image, layers, look, memory.hold)
         if len(layers) == len(image.layers):
             _refuse_no_files(image, lists)
         try:
-            return make(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.operation.check)
+            made = make(lists, most=2 * most + _MORE_NODES, hold=memory.hold, check=look.operation.check)
+            return made, all(listed.most for listed in lists)
         except TooManyNodes:
             raise _too_many(image, most) from None
         except TooManySteps:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
 
+from stowage.services.archive.bounds import text_memory
 from stowage.services.archive.file_list import EntryKind, FileList
-from stowage.services.images.file_changes import layer_changes, layer_rows
-from stowage.services.images.file_table import NO_CONTENT, Change, FileTable
-from stowage.services.images.file_table_maker import UNSTATED, Row, TableMaker
+from stowage.services.images.file_changes import row_of
+from stowage.services.images.file_table import NO_CONTENT, SEPARATOR, UNSTATED, Change, FileTable, Row, make_table
 from stowage.services.images.file_tree import FileTree
 
 _LAYER_BYTES = 3000
 """Memory for what is known of a layer, its entries apart, roughly."""
+_FOLDER_BYTES = 130
+"""Memory for the path of a directory, its text apart, roughly."""
 _NOTHING = UNSTATED._replace(kind=EntryKind.FILE)
 
 
@@ -58,21 +59,8 @@ class LayeredFiles:
         return self.table.weight + self.wasted.weight + len(self.effects) * _LAYER_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class FileChanges:
-    """What differs between two sides; it is complete if every layer was read."""
-
-    table: FileTable
-    is_complete: bool
-
-    @property
-    def weight(self) -> int:
-        """Bytes of memory, roughly."""
-        return self.table.weight
-
-
 @dataclass(slots=True)
-class _Sums:
+class Sums:
     """Sums by key that grow."""
 
     files: Counter[object] = field(default_factory=Counter)
@@ -91,77 +79,83 @@ def layer_files(
 ) -> LayeredFiles:
     """Put layers on top of each other; raises as FileTree does, and what `hold`, which reserves memory, and `check` raise."""
     tree = FileTree(most, hold, check)
-    changes, entries = list[_Sums](), list[int]()
+    found: list[tuple[FileList, Sums]] = []
     for listed in lists:
         hold(_LAYER_BYTES)
         tree.add(listed)
-        changes.append(_sum_changes(tree))
-        entries.append(len(listed))
-    stored, gone, wasted = _Sums(), _Sums(), _Sums()
-    for (layer, entry), size, uses in zip(tree.origins, tree.contents.sizes, tree.contents.uses, strict=True):
+        sums = Sums()
+        for _, change, before, after in tree.changes():
+            if change:
+                sums.add(change, before if change is Change.REMOVED else after)
+        found.append((listed, sums))
+    stored, gone, wasted = Sums(), Sums(), Sums()
+    for entry, (content, layer, size) in enumerate(zip(tree.contents, tree.layers, tree.entries.sizes, strict=True)):
+        if content != entry:
+            continue
         stored.add(layer, size)
-        if not uses:
+        if not tree.uses[entry]:
             gone.add(layer, size)
             if size:
-                wasted.add(tree.lists[layer].paths[entry], size)
+                wasted.add(tree.entries.paths[entry], size)
     effects = tuple(
-        LayerEffect(
-            entries[layer],
-            stored.sum(layer),
-            gone.sum(layer),
-            {change: changes[layer].sum(change) for change in Change},
-            tree.lists[layer].problem,
-        )
-        for layer in range(len(entries))
+        LayerEffect(len(listed), stored.sum(layer), gone.sum(layer), {change: sums.sum(change) for change in Change}, listed.problem)
+        for layer, (listed, sums) in enumerate(found)
     )
-    return LayeredFiles(_tree_table(tree, hold), effects, _wasted_table(tree, wasted, hold), all(listed.most for listed in tree.lists))
+    is_complete = all(listed.most for listed, _ in found)
+    return LayeredFiles(_tree_table(tree, hold), effects, make_table(_wasted_rows(tree, wasted, hold), hold), is_complete)
 
 
 def last_changes(
     lists: Iterable[FileList], *, most: int, hold: Callable[[int], None] = lambda _: None, check: Callable[[], None] = lambda: None
-) -> FileChanges:
+) -> FileTable:
     """What the last layer did to those below it; raises as `layer_files` does."""
     tree = FileTree(most, hold, check)
     for listed in lists:
         tree.add(listed)
-    maker = TableMaker(hold)
-    for row in layer_rows(tree):
-        maker.add(row)
-        tree.step()
-    return FileChanges(maker.finish(), all(listed.most for listed in tree.lists))
+    return make_table(_changed_rows(tree, hold), hold)
 
 
 def _tree_table(tree: FileTree, hold: Callable[[int], None]) -> FileTable:
     """The whole tree; content that hard links share is that of the first path."""
-    maker, seen = TableMaker(hold), {NO_CONTENT}
-    for depth, name, node in tree.walk():
-        size = 0 if node.content in seen else tree.contents.sizes[node.content]
-        seen.add(node.content)
-        is_file = node.children is None
-        maker.add(Row(depth, name, tree.facts(node), size, files=int(is_file), is_listed=is_file))
-        tree.step()
-    return maker.finish(tree.contents)
+    shared, first = dict[int, int](), dict[int, int]()
+
+    def rows() -> Iterator[Row]:
+        for number, path in enumerate(sorted(tree.nodes), 1):
+            facts, content = tree.facts(tree.nodes[path]), tree.content(tree.nodes[path])
+            is_file = facts.kind is not EntryKind.DIRECTORY
+            if content != NO_CONTENT and tree.uses[content] > 1:
+                shared[number] = first.setdefault(content, number)
+            size = facts.size if shared.get(number, number) == number else 0
+            yield Row(path, facts, size, files=int(is_file), is_listed=is_file)
+            tree.step()
+
+    return make_table(rows(), hold, shared)
 
 
-def _wasted_table(tree: FileTree, wasted: _Sums, hold: Callable[[int], None]) -> FileTable:
-    maker = TableMaker(hold)
-    way: list[str] = []
-    for path in sorted(map(str, wasted.bytes), key=lambda path: path.replace("/", "\0")):
-        tree.step(path)
-        parts = path.split("/")
-        known = len(list(takewhile(lambda names: names[0] == names[1], zip(way, parts, strict=False))))
-        for depth in range(known, len(parts) - 1):
-            maker.add(Row(depth + 1, parts[depth], UNSTATED, 0, is_listed=False, is_optional=True))
-        change = None if tree.find(path) else Change.REMOVED
-        maker.add(Row(len(parts), parts[-1], _NOTHING, wasted.bytes[path], change=change, files=wasted.files[path]))
-        way = parts
-    return maker.finish()
+def _changed_rows(tree: FileTree, hold: Callable[[int], None]) -> Iterator[Row]:
+    changes = {each.path: each for each in tree.changes() if each.change}
+    for path in _with_folders(changes, hold):
+        _, change, before, after = changes.get(path, (path, None, 0, 0))
+        yield row_of(path, *tree.sides(path), change, before, after)
 
 
-def _sum_changes(tree: FileTree) -> _Sums:
-    sums = _Sums()
-    for _, change, before, after in layer_changes(tree):
-        if change:
-            sums.add(change, before if change is Change.REMOVED else after)
-        tree.step()
-    return sums
+def _wasted_rows(tree: FileTree, wasted: Sums, hold: Callable[[int], None]) -> Iterator[Row]:
+    for path in _with_folders(map(str, wasted.bytes), hold):
+        if path in wasted.bytes:
+            change = None if path in tree.nodes else Change.REMOVED
+            yield Row(path, _NOTHING, wasted.bytes[path], change=change, files=wasted.files[path])
+        else:
+            yield Row(path, UNSTATED, is_listed=False)
+        tree.step(path.count(SEPARATOR))
+
+
+def _with_folders(paths: Iterable[str], hold: Callable[[int], None]) -> list[str]:
+    """These paths and those of the directories around them, in order."""
+    found = set(paths)
+    for path in list(found):
+        above = path.rpartition(SEPARATOR)[0]
+        while above and above not in found:
+            hold(_FOLDER_BYTES + text_memory(above))
+            found.add(above)
+            above = above.rpartition(SEPARATOR)[0]
+    return sorted(found)

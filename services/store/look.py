@@ -1,4 +1,4 @@
-"""How long a request may look into layers: until its time is over, or its client has disconnected."""
+"""How long a request may look into layers: until its time is over, or its client has disconnected. What looks find is cached."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from stowage.services.errors import Forbidden
 from stowage.services.kept import Kept
 from stowage.services.registry.operations import current_operation
 
 _TICK_SECONDS = 0.1
+_KEPT_BYTES = 80 << 20
+"""Memory for what looks have found: trees, what layers did, and differences."""
 
 
 class TookTooLong(Forbidden):
@@ -52,61 +55,50 @@ class Turns:
     """Lets one thread of the process at a time do what belongs to a key, so that the others find it done."""
 
     def __init__(self) -> None:
-        self._turns: dict[Hashable, tuple[Lock, int]] = {}
-        self._lock = Lock()
-
-    def takers(self, key: Hashable) -> int:
-        """How many threads do it, or wait until they may."""
-        return self._turns[key][1] if key in self._turns else 0
+        self._locks: WeakValueDictionary[Hashable, _Turn] = WeakValueDictionary()
+        self._guard = Lock()
 
     @contextmanager
     def take(self, key: Hashable, look: Look, task: str) -> Iterator[None]:
         """Do it alone, after a wait that ends with the look; raises what `Look.check` raises."""
-        with self._lock:
-            lock, waiting = self._turns.get(key, (Lock(), 0))
-            self._turns[key] = lock, waiting + 1
+        with self._guard:
+            turn = self._locks.setdefault(key, _Turn())
+        while not turn.lock.acquire(timeout=_TICK_SECONDS):
+            look.check(f"waiting for another look into {task}")
         try:
-            while not lock.acquire(timeout=_TICK_SECONDS):
-                look.check(f"waiting for another look into {task}")
-            try:
-                yield
-            finally:
-                lock.release()
+            yield
         finally:
-            with self._lock:
-                lock, waiting = self._turns.pop(key)
-                if waiting > 1:
-                    self._turns[key] = lock, waiting - 1
+            turn.lock.release()
+
+
+class _Turn:
+    """Lives as long as a thread has or wants it."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
 
 
 class Found(Protocol):
-    """What a look has found; `weight` is its memory in bytes, and only what is complete is found again."""
+    """What a look has found; `weight` is its memory in bytes."""
 
     @property
     def weight(self) -> int: ...
 
-    @property
-    def is_complete(self) -> bool: ...
-
 
 Value = TypeVar("Value", bound=Found)
+_turns = Turns()
+_kept: Kept[Hashable, Any] = Kept(_KEPT_BYTES, share=1)
 
 
-class KeptLooks(Generic[Value]):
-    """What looks have found: the most recently used of it, up to a total weight. One thread at a time looks for the same."""
+def find_once(key: Hashable, look: Look, task: str, find: Callable[[], tuple[Value, bool]]) -> Value:
+    """What is cached by this key, or what `find` finds, one thread at a time; it says whether the next look would find the same.
 
-    def __init__(self, most: int) -> None:
-        self._kept: Kept[Hashable, Value] = Kept(most, share=1)
-        self._turns = Turns()
-
-    def get(self, key: Hashable, look: Look, task: str, find: Callable[[], Value]) -> Value:
-        """What is known by this key, or what `find` finds; raises what that and `Look.check` raise."""
-        if (known := self._kept.get(key)) is not None:
-            return known
-        with self._turns.take(key, look, task):
-            if (known := self._kept.get(key)) is not None:
-                return known
-            found = find()
-            if found.is_complete:
-                self._kept.put(key, found, found.weight)
-            return found
+    Raises what `find` and `Look.check` raise. Values of different types have different keys.
+    """
+    with _turns.take(key, look, task):
+        found: Value | None = _kept.get(key)
+        if found is None:
+            found, is_complete = find()
+            if is_complete:
+                _kept.put(key, found, found.weight)
+        return found

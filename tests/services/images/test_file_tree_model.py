@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from stowage.services.archive.file_list import FileList
 from stowage.services.archive.layer_files import read_layer_files
 from stowage.services.images.file_changes import find_changes
-from stowage.services.images.file_table import Change, FileTable
-from stowage.services.images.file_table_maker import TableMaker
+from stowage.services.images.file_table import Change, FileTable, make_table
 from stowage.services.images.layered_files import last_changes, layer_files
 
 PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join)
@@ -105,7 +104,7 @@ def test_what_the_last_layer_did_is_the_difference_of_the_models(layers: list[En
         apply(before, entries)
     after = dict(before)
     apply(after, layers[-1])
-    found = last_changes(lists_of(layers), most=1000).table
+    found = last_changes(lists_of(layers), most=1000)
     changed = {path: own_sums(found, row) for row, path in found.walk() if found.listed[row]}
     for path in before.keys() | after.keys():
         ours, theirs = before.get(path), after.get(path)
@@ -119,7 +118,7 @@ def test_with_hard_links_what_layers_did_adds_up(layers: list[Entries]) -> None:
     lists, before = lists_of(layers), 0
     files = layer_files(lists, most=1000)
     for number, effect in enumerate(files.effects, 1):
-        table, after = last_changes(lists[:number], most=1000).table, layer_files(lists[:number], most=1000).table.after[0]
+        table, after = last_changes(lists[:number], most=1000), layer_files(lists[:number], most=1000).table.after[0]
         assert table.after[0] - table.before[0] == after - before
         own = [(table.change(row), *own_sums(table, row)) for row in range(len(table)) if table.listed[row]]
         for change in Change:
@@ -136,10 +135,7 @@ def test_with_hard_links_what_layers_did_adds_up(layers: list[Entries]) -> None:
 @settings(max_examples=600)
 def test_with_hard_links_what_differs_adds_up(left: list[Entries], right: list[Entries]) -> None:
     ours, theirs = (layer_files(lists_of(layers), most=1000).table for layers in (left, right))
-    maker = TableMaker()
-    for row in find_changes(ours, theirs):
-        maker.add(row)
-    table = maker.finish()
+    table = make_table(find_changes(ours, theirs))
     assert table.after[0] - table.before[0] == theirs.after[0] - ours.after[0]
     assert 0 <= table.before[0] <= ours.after[0]
     assert len(table) == 1 or left != right

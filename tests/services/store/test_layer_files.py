@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from stowage.services.archive.file_list import FileList
 from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Damaged, Forbidden, OutOfSpace, RegistryFailure, Unavailable
@@ -84,7 +86,6 @@ def test_threads_that_look_at_once_read_the_blob_once(engine: Engine, layer: Dig
     for thread in threads:
         thread.join()
     assert costs.opened == 1
-    assert layer_files._turns.takers(layer) == 0
 
 
 @pytest.mark.parametrize("spoil", [flip, lose])
@@ -149,18 +150,25 @@ def in_thread(call: Callable[[], object]) -> Future[object]:
     return in_background(call, Operation())
 
 
-def waiting_for(digest: Digest, count: int) -> bool:
-    return layer_files._turns.takers(digest) == count
+class Waiting(Look):
+    """A look that knows whether it has waited for another one."""
+
+    has_waited = False
+
+    def check(self, task: str) -> None:
+        self.has_waited |= task.startswith("waiting")
+        super().check(task)
 
 
 def test_who_waited_for_a_damaged_layer_does_not_read_it_again(engine: Engine, layer: Digest, stopped: Stopped) -> None:
     flip(blob_file(engine, layer))
-    looks = [in_thread(lambda: list_layer_files(engine, layer, Look(120), hold=free)) for _ in range(3)]
-    poll(lambda: stopped.reading.is_set() and waiting_for(layer, 3))
+    looks = [Waiting(120) for _ in range(3)]
+    results = [in_thread(partial(list_layer_files, engine, layer, look, hold=free)) for look in looks]
+    poll(lambda: sum(look.has_waited for look in looks) == 2)
     stopped.may_go_on.set()
-    for look in looks:
+    for result in results:
         with pytest.raises(Damaged, match="holds other bytes"):
-            look.result(20)
+            result.result(20)
     assert stopped.times == 1
 
 
@@ -180,25 +188,29 @@ def test_a_layer_that_takes_too_long_is_not_read_again_with_as_little_time(
 
 
 def test_a_look_whose_client_leaves_ends_and_the_next_one_reads(engine: Engine, layer: Digest, stopped: Stopped) -> None:
-    leaving = Operation()
+    leaving, look = Operation(), Waiting(120)
     gone = in_background(lambda: list_layer_files(engine, layer, Look(120), hold=free), leaving)
     stopped.reading.wait(20)
-    next_one = in_thread(lambda: list_layer_files(engine, layer, Look(120), hold=free))
-    poll(lambda: waiting_for(layer, 2))
+    next_one = in_thread(lambda: list_layer_files(engine, layer, look, hold=free))
+    poll(lambda: look.has_waited)
     leaving.cancel()
     stopped.may_go_on.set()
     with pytest.raises(RegistryFailure, match="context canceled"):
         gone.result(20)
     assert len(next_one.result(20)) == len(FILES)  # type: ignore[arg-type]
-    assert layer_files._turns.takers(layer) == 0
 
 
 def test_who_waits_for_another_look_may_leave(engine: Engine, layer: Digest, stopped: Stopped) -> None:
     first = in_thread(lambda: list_layer_files(engine, layer, Look(120), hold=free))
     stopped.reading.wait(20)
-    leaving = Operation()
-    gone = in_background(lambda: list_layer_files(engine, layer, Look(120), hold=free), leaving)
-    poll(lambda: waiting_for(layer, 2))
+    leaving, looks = Operation(), list[Waiting]()
+
+    def look() -> FileList:
+        looks.append(Waiting(120))
+        return list_layer_files(engine, layer, looks[0], hold=free)
+
+    gone = in_background(look, leaving)
+    poll(lambda: looks and looks[0].has_waited)
     leaving.cancel()
     with pytest.raises(RegistryFailure):
         gone.result(20)
