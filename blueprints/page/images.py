@@ -95,7 +95,7 @@ def page_image(name: str) -> Response:
     engine, query = visible(), load_query()
     entry = find_image(engine, name)
     platform = query["platform"] or stored_platform(engine, entry)
-    shown = inspect_image(engine, str(entry.id), platform=platform)
+    shown = inspect_image(engine, str(entry.id), platform=platform, partly=True)
     layers = read_layers(engine, str(entry.id), platform=platform)
     attestations = [each.descriptor.digest for each in entry.manifests if each.kind is ManifestKind.ATTESTATION][:_ATTESTATIONS]
     facts: dict[str, Any] = {"shown": shown, "layers": layers, "predicates": read_predicate_types(engine, attestations)}

@@ -36,7 +36,8 @@ class HistoryStep:
 def read_history(engine: Engine, name: str, *, platform: Platform | None = None) -> tuple[HistoryStep, ...] | None:
     """The steps of an image, newest first, or None for an image without a history.
 
-    Raises ImageNotFound, NotFound for an image without the platform, and Internal if more steps have layers than there are layers.
+    Raises ImageNotFound, NotFound for an image without the platform, and Internal if more steps have layers than there are layers, or
+    if a step has a member of a wrong type.
     """
     with engine.metadata.read() as tx:
         return _read(tx, engine.platform, name, platform)
@@ -51,7 +52,10 @@ def _read(tx: Transaction, preferred: Platform, name: str, platform: Platform | 
     raw = tx.graph.config(best.descriptor.digest)
     if raw is None or best.facts is None:
         return None
-    steps = _read_steps(tx, best.facts, ImageConfig.parse(raw))
+    config = ImageConfig.parse(raw)
+    if config.history_problem:
+        raise Internal(f"could not deserialize image config: {config.history_problem}")
+    steps = _read_steps(tx, best.facts, config)
     return (_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]) if steps else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stowage.services.engine import Engine
+from stowage.services.errors import Internal
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
@@ -42,13 +43,19 @@ class InspectedImage:
         return self.config.history[-1].comment if self.config.history else ""
 
 
-def inspect_image(engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False) -> InspectedImage:
+def inspect_image(
+    engine: Engine, name: str, *, platform: Platform | None = None, manifests: bool = False, partly: bool = False
+) -> InspectedImage:
     """Describe the image. With `platform` the descriptor is that platform's manifest; without `manifests` none are listed.
 
-    Raises InvalidReference, ImageNotFound, and NotFound for an image without the platform.
+    Raises InvalidReference, ImageNotFound, NotFound for an image without the platform, and Internal, as Docker does, for one whose config
+    has a member of a wrong type; `partly` returns the rest of such a config.
     """
     with engine.metadata.read() as tx:
-        return _inspect(tx, engine.platform, name, platform, manifests=manifests)
+        image = _inspect(tx, engine.platform, name, platform, manifests=manifests)
+    if image.config.problem and not partly:
+        raise Internal(f"failed to read image config: could not deserialize image config: {image.config.problem}")
+    return image
 
 
 def _inspect(tx: Transaction, preferred: Platform, name: str, platform: Platform | None, *, manifests: bool) -> InspectedImage:

@@ -1,21 +1,24 @@
 """Image configs: what to run, for which platform, made of which layers, with which history.
 
-They are read as in Go: unknown keys are dropped, null counts as absent, a wrong type is an error. Responses are built from
-these values, never from the raw JSON.
+They are read as in Go: unknown keys are dropped, null counts as absent. Platform and rootfs must have the right types, since containerd
+reads them when it pulls. Nothing else does: a member of a wrong type is skipped, and reading stops at a time that is none, which counts as
+the zero time. Responses are built from these values, never from the raw JSON.
 
-Source: OCI image spec config.md; moby docker-image-spec specs-go/v1/image.go (Healthcheck, OnBuild, Shell).
+Source: OCI image spec config.md; moby docker-image-spec specs-go/v1/image.go (Healthcheck, OnBuild, Shell) and
+daemon/containerd/image_list.go; containerd core/unpack/unpacker.go (unpackConfig); Go encoding/json, Unmarshal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from stowage.services.errors import InvalidContent, InvalidDigest
 from stowage.services.oci.digest import Digest
-from stowage.services.oci.gojson import Fields, decode, encode
+from stowage.services.oci.gojson import Fields, decode, encode, unmarshal_error
 from stowage.services.oci.platform import Platform
-from stowage.services.timestamps import Timestamp
+from stowage.services.timestamps import ZERO, Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,9 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """A parsed image config."""
+    """A parsed image config. `problem` says why Go cannot read all of it, and `history_problem` why it cannot read the history; they are
+    empty for almost every image.
+    """
 
     platform: Platform
     created: Timestamp | None = None
@@ -159,21 +164,30 @@ class ImageConfig:
     rootfs_type: str = ""
     diff_ids: tuple[Digest, ...] | None = None
     history: tuple[History, ...] = ()
+    problem: str = ""
+    history_problem: str = ""
 
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:
-        """Read a config blob; raises InvalidContent on anything but a JSON object of the right types."""
+        """Read a config blob; raises InvalidContent for anything but a JSON object, and if its platform or rootfs has a wrong type."""
         document = decode(raw)
-        fields = Fields(document, "Image")
-        container, rootfs = fields.members("config"), fields.members("rootfs")
+        checked = Fields(document, "Image")
+        rootfs = checked.members("rootfs")
+        problems: list[str] = []
+        history_problems: list[str] = []
+        created = _read_time(Fields(document, "Image", problems), "created")
+        fields = Fields(_before_created(document) if problems else document, "Image", problems)
+        container = fields.members("config")
         return cls(
-            platform=Platform.read(fields),
-            created=_read_time(fields, "created"),
+            platform=Platform.read(checked),
+            created=created,
             author=fields.text("author"),
             container=ContainerConfig() if container is None else ContainerConfig.read(container),
             rootfs_type="" if rootfs is None else rootfs.text("type"),
             diff_ids=None if rootfs is None else _read_digests(rootfs, "diff_ids"),
-            history=tuple(History.read(Fields({} if step is None else step, "History")) for step in fields.array("history") or ()),
+            history=tuple(map(History.read, Fields(document, "Image", history_problems).elements("history", "History"))),
+            problem=next(iter(problems + history_problems), ""),
+            history_problem=next(iter(history_problems), ""),
         )
 
     def to_bytes(self) -> bytes:
@@ -194,7 +208,22 @@ class ImageConfig:
 
 
 def _read_time(fields: Fields, name: str) -> Timestamp | None:
-    return None if fields.value(name) is None else Timestamp.parse(fields.text(name))
+    value = fields.value(name)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return Timestamp.parse(value)
+        raise InvalidContent("Time.UnmarshalJSON: input is not a JSON string")
+    except InvalidContent as exc:
+        fields.refuse(exc)
+        return ZERO
+
+
+def _before_created(document: object) -> dict[str, object]:
+    """The members before the first `created`: Go stops there if it is not a time."""
+    members = document.items() if isinstance(document, dict) else ()
+    return dict(takewhile(lambda member: member[0].casefold() != "created", members))
 
 
 def _read_set(fields: Fields, name: str) -> dict[str, dict[str, object]] | None:
@@ -203,7 +232,8 @@ def _read_set(fields: Fields, name: str) -> dict[str, dict[str, object]] | None:
     if mapping is None:
         return None
     for member in mapping.values():
-        Fields({} if member is None else member, name)
+        if member is not None and not isinstance(member, Mapping):
+            fields.refuse(unmarshal_error(member, name))
     return {key: {} for key in mapping}
 
 

@@ -260,16 +260,18 @@ def _character(character: str) -> str:
 class Fields:
     """The members of one object: keys in any case (the exact spelling first), null as absent.
 
-    Each method raises InvalidContent if the member has another type.
+    Each method raises InvalidContent if the member has another type. With a list of `mismatches`, the problem is added to it instead, and
+    the member is read as Go leaves it: as if it was absent, an element of an array or object as its zero value.
     """
 
-    __slots__ = ("_folded", "_members", "_where")
+    __slots__ = ("_folded", "_members", "_mismatches", "_where")
 
-    def __init__(self, value: object, where: str) -> None:
+    def __init__(self, value: object, where: str, mismatches: list[str] | None = None) -> None:
         """`where` names the object in errors."""
+        self._mismatches = mismatches
         if not isinstance(value, Mapping):
-            raise unmarshal_error(value, where)
-        self._members: Mapping[str, object] = value
+            self.refuse(unmarshal_error(value, where))
+        self._members: Mapping[str, object] = value if isinstance(value, Mapping) else {}
         self._where = where
         self._folded: dict[str, object] | None = None
 
@@ -292,7 +294,8 @@ class Fields:
         if value is None:
             return 0
         if not isinstance(value, int) or isinstance(value, bool) or value not in _INT64:
-            raise self._mismatch(name, value, "int64")
+            self._mismatch(name, value, "int64")
+            return 0
         return value
 
     def boolean(self, name: str) -> bool:
@@ -300,14 +303,16 @@ class Fields:
         if value is None:
             return False
         if not isinstance(value, bool):
-            raise self._mismatch(name, value, "bool")
+            self._mismatch(name, value, "bool")
+            return False
         return value
 
     def array(self, name: str, wanted: str = "array") -> list[object] | None:
         """`wanted` is the Go type that errors name."""
         value = self.value(name)
         if value is not None and not isinstance(value, list):
-            raise self._mismatch(name, value, wanted)
+            self._mismatch(name, value, wanted)
+            return None
         return value
 
     def texts(self, name: str) -> tuple[str, ...] | None:
@@ -318,7 +323,8 @@ class Fields:
     def mapping(self, name: str) -> Mapping[str, object] | None:
         value = self.value(name)
         if value is not None and not isinstance(value, Mapping):
-            raise self._mismatch(name, value, "object")
+            self._mismatch(name, value, "object")
+            return None
         return value
 
     def text_mapping(self, name: str) -> dict[str, str] | None:
@@ -329,11 +335,22 @@ class Fields:
     def members(self, name: str) -> Fields | None:
         """An object that is itself read by its fields."""
         mapping = self.mapping(name)
-        return None if mapping is None else Fields(mapping, f"{self._where}.{name}")
+        return None if mapping is None else Fields(mapping, f"{self._where}.{name}", self._mismatches)
+
+    def elements(self, name: str, where: str) -> list[Fields]:
+        """An array of objects, each read by its fields and named `where` in errors; a null element is an empty one."""
+        return [Fields({} if item is None else item, where, self._mismatches) for item in self.array(name) or ()]
+
+    def refuse(self, problem: InvalidContent) -> None:
+        """Raise the problem, or note it."""
+        if self._mismatches is None:
+            raise problem
+        self._mismatches.append(str(problem))
 
     def _as_text(self, name: str, value: object) -> str:
         if not isinstance(value, str):
-            raise self._mismatch(name, value, "string")
+            self._mismatch(name, value, "string")
+            return ""
         return value
 
     def _fold(self) -> dict[str, object]:
@@ -341,8 +358,8 @@ class Fields:
             self._folded = {key.casefold(): value for key, value in self._members.items()}
         return self._folded
 
-    def _mismatch(self, name: str, value: object, wanted: str) -> InvalidContent:
-        return InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go struct field {self._where}.{name} of type {wanted}")
+    def _mismatch(self, name: str, value: object, wanted: str) -> None:
+        self.refuse(InvalidContent(f"json: cannot unmarshal {_kind(value)} into Go struct field {self._where}.{name} of type {wanted}"))
 
 
 def unmarshal_error(value: object, wanted: str) -> InvalidContent:

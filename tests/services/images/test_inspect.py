@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import NotFound
+from stowage.services.errors import Internal, NotFound
+from stowage.services.filters import Filters
 from stowage.services.images.delete import delete_image
+from stowage.services.images.history import read_history
 from stowage.services.images.inspect import inspect_image
+from stowage.services.images.list import list_images
 from stowage.services.images.tag import tag_image
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.oci.reference import Reference
-from stowage.services.timestamps import Timestamp
-from tests.builders import CREATED, Layout, partial_layout, put_image, simple_layout
+from stowage.services.timestamps import ZERO, Timestamp
+from tests.builders import CREATED, Layout, load_image, partial_layout, put_image, simple_layout
+
+SHOWN = Timestamp.parse(CREATED).unix
 
 
 def test_an_image_shows_its_config_and_names(engine: Engine) -> None:
@@ -102,3 +109,34 @@ def test_a_chart_shows_an_empty_config_and_its_size(engine: Engine) -> None:
     put_image(engine, "chart", layout, layout.chart())
     image = inspect_image(engine, "chart")
     assert (image.config.platform, image.size) == (Platform(), sum(map(len, layout.blobs.values())))
+
+
+@pytest.mark.parametrize(
+    ("fields", "created", "labels"),
+    [
+        pytest.param({"config": {"Cmd": "sh", "Labels": {"a": "b"}}}, SHOWN, '{"a":"b"}', id="cmd is one string"),
+        pytest.param({"config": {"Env": "A=1"}}, SHOWN, "{}", id="env is one string"),
+        pytest.param({"config": {"ExposedPorts": ["80/tcp"]}}, SHOWN, "{}", id="ports are a list"),
+        pytest.param({"config": {"Labels": {"a": 1, "b": "2"}}}, SHOWN, '{"a":"","b":"2"}', id="a label is a number"),
+        pytest.param({"created": ""}, ZERO.unix, "{}", id="created is empty"),
+        pytest.param({"created": 1714979289}, ZERO.unix, "{}", id="created is a number"),
+        pytest.param({"created": "2024-05-06T07:08:09", "config": {"Labels": {"a": "b"}}}, ZERO.unix, '{"a":"b"}', id="no zone"),
+        pytest.param({"created": "yesterday"}, ZERO.unix, "{}", id="created is words"),
+    ],
+)
+def test_a_config_that_only_containerd_reads_is_taken_and_listed(engine: Engine, fields: dict[str, Any], created: int, labels: str) -> None:
+    layout = simple_layout("docker.io/library/odd:1", **fields)
+    load_image(engine, layout.to_tar())
+    assert all(engine.content.read(Digest.parse(digest)) == raw for digest, raw in layout.blobs.items())
+    (listed,) = list_images(engine, filters=Filters())
+    assert (listed.created, listed.labels) == (created, labels)
+    assert len(read_history(engine, "odd:1") or ()) == 1
+    with pytest.raises(Internal, match="^failed to read image config: could not deserialize image config: "):
+        inspect_image(engine, "odd:1")
+    assert inspect_image(engine, "odd:1", partly=True).config.platform == Platform("linux", "amd64")
+
+
+def test_a_history_that_cannot_be_read_is_not_shown(engine: Engine) -> None:
+    put_image(engine, "odd:1", simple_layout(history=[{"empty_layer": "no"}]))
+    with pytest.raises(Internal, match="^could not deserialize image config: json: cannot unmarshal string into Go struct field"):
+        read_history(engine, "odd:1")

@@ -12,7 +12,7 @@ from stowage.services.errors import InvalidContent
 from stowage.services.oci.config import ContainerConfig, HealthCheck, History, ImageConfig
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
-from stowage.services.timestamps import Timestamp
+from stowage.services.timestamps import ZERO, Timestamp
 
 DIFF_ID = Digest.parse("sha256:7ca34dc052132be1c62c3adb70e1fc3906934d70ee3998b8cda00ea5deb8d01a")
 CREATED = Timestamp.parse("2026-11-24T08:38:50.816492032Z")
@@ -111,28 +111,64 @@ def test_what_is_in_a_set_is_dropped() -> None:
         pytest.param(b"[]", id="list"),
         pytest.param(b"null", id="null"),
         pytest.param(b'{"os":1}', id="number as os"),
-        pytest.param(b'{"created":"yesterday"}', id="malformed time"),
-        pytest.param(b'{"created":""}', id="empty time"),
-        pytest.param(b'{"created":5}', id="number as time"),
-        pytest.param(b'{"config":[]}', id="list as config"),
-        pytest.param(b'{"config":{"Env":"A=1"}}', id="text as env"),
-        pytest.param(b'{"config":{"Env":[1]}}', id="number in env"),
-        pytest.param(b'{"config":{"Labels":{"a":1}}}', id="number as label"),
-        pytest.param(b'{"config":{"Volumes":["/a"]}}', id="list as volumes"),
-        pytest.param(b'{"config":{"Volumes":{"/a":""}}}', id="text in volumes"),
-        pytest.param(b'{"config":{"ExposedPorts":{"80/tcp":0}}}', id="number in ports"),
-        pytest.param(b'{"config":{"Healthcheck":{"Interval":"5m"}}}', id="text as interval"),
-        pytest.param(b'{"config":{"ArgsEscaped":"true"}}', id="text as bool"),
+        pytest.param(b'{"rootfs":[]}', id="list as rootfs"),
+        pytest.param(b'{"rootfs":{"type":1}}', id="number as type"),
         pytest.param(b'{"rootfs":{"diff_ids":["sha256:zz"]}}', id="malformed diff_id"),
-        pytest.param(b'{"history":{}}', id="object as history"),
-        pytest.param(b'{"history":[false]}', id="bool as history"),
-        pytest.param(b'{"history":[{"empty_layer":1}]}', id="number as empty_layer"),
+        pytest.param(b'{"rootfs":{"diff_ids":"sha256:zz"}}', id="text as diff_ids"),
         pytest.param(b'{"a":' * 50_000, id="nested without end"),
     ],
 )
-def test_a_config_of_wrong_types_is_refused(raw: bytes) -> None:
+def test_a_config_that_containerd_cannot_unpack_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidContent):
         ImageConfig.parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("config", "read", "problem"),
+    [
+        pytest.param(b'{"Cmd":"sh"}', ContainerConfig(), "string into Go struct field Image.config.Cmd of type []string", id="text as cmd"),
+        pytest.param(b'{"Env":"A=1","User":"u"}', ContainerConfig(user="u"), "string into", id="text as env"),
+        pytest.param(b'{"Env":["A=1",1]}', ContainerConfig(env=("A=1", "")), "number into", id="number in env"),
+        pytest.param(b'{"Labels":{"a":1,"b":"2"}}', ContainerConfig(labels={"a": "", "b": "2"}), "number into", id="number as label"),
+        pytest.param(b'{"Labels":["a"]}', ContainerConfig(), "array into", id="list as labels"),
+        pytest.param(b'{"ExposedPorts":["80/tcp"]}', ContainerConfig(), "array into", id="list as ports"),
+        pytest.param(b'{"ExposedPorts":{"80/tcp":0}}', ContainerConfig(exposed_ports={"80/tcp": {}}), "number into", id="number in ports"),
+        pytest.param(b'{"Volumes":{"/a":""}}', ContainerConfig(volumes={"/a": {}}), "string into", id="text in volumes"),
+        pytest.param(b'{"Healthcheck":{"Interval":"5m"}}', ContainerConfig(healthcheck=HealthCheck()), "string", id="text as interval"),
+        pytest.param(b'{"ArgsEscaped":"true"}', ContainerConfig(), "string into", id="text as bool"),
+        pytest.param(b"[]", ContainerConfig(), "array into Go struct field Image.config of type object", id="list as config"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_a_wrong_type_is_left_out_as_by_go(config: bytes, read: ContainerConfig, problem: str) -> None:
+    parsed = ImageConfig.parse(b'{"os":"linux","config":%b,"created":"2026-11-24T08:38:50.816492032Z"}' % config)
+    assert (parsed.platform.os, parsed.created, parsed.container, parsed.history_problem) == ("linux", CREATED, read, "")
+    assert parsed.problem.startswith(f"json: cannot unmarshal {problem}")
+
+
+@pytest.mark.parametrize(
+    "created", [b'""', b"5", b'"2024-05-06T07:08:09"', b'"yesterday"', b"[1]"], ids=["empty", "number", "no zone", "words", "list"]
+)
+def test_a_time_that_is_none_is_the_zero_time_and_go_reads_no_further(created: bytes) -> None:
+    before = ImageConfig.parse(b'{"config":{"User":"u"},"created":%b,"os":"linux","author":"me"}' % created)
+    assert (before.created, before.container.user, before.platform.os, before.author) == (ZERO, "u", "linux", "")
+    after = ImageConfig.parse(b'{"Created":%b,"config":{"User":"u","Labels":7}}' % created)
+    assert (after.created, after.container) == (ZERO, ContainerConfig())
+    assert after.problem.startswith(("parsing time", "Time.UnmarshalJSON: input is not a JSON string"))
+
+
+@pytest.mark.parametrize(
+    ("history", "read"),
+    [
+        pytest.param(b"{}", (), id="object"),
+        pytest.param(b"[false]", (History(),), id="bool"),
+        pytest.param(b'[{"empty_layer":1,"comment":"c"}]', (History(comment="c"),), id="number as empty_layer"),
+        pytest.param(b'[{"created":"","comment":"c"}]', (History(created=ZERO, comment="c"),), id="empty time"),
+    ],
+)
+def test_a_history_of_wrong_types_is_a_problem_of_its_own(history: bytes, read: tuple[History, ...]) -> None:
+    config = ImageConfig.parse(b'{"config":{"User":"u"},"history":%b}' % history)
+    assert (config.container.user, config.history) == ("u", read)
+    assert config.problem == config.history_problem != ""
 
 
 texts = st.lists(st.text(max_size=6), min_size=1, max_size=3).map(tuple)

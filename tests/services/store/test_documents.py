@@ -71,7 +71,7 @@ def test_of_a_config_only_what_is_needed_is_kept(engine: Engine, monkeypatch: py
 
 
 def test_what_is_wrong_with_a_config_keeps_nothing_of_it(engine: Engine, lease: Lease) -> None:
-    digest = store_blob(engine, lease, [to_json({"other": "x" * MIB, "history": 1})]).digest
+    digest = store_blob(engine, lease, [to_json({"other": "x" * MIB, "os": 1})]).digest
     found = Documents().config(engine, digest)
     assert isinstance(found, InvalidContent)
     assert (str(found)[:22], found.__traceback__, found.__context__) == ("json: cannot unmarshal", None, None)
