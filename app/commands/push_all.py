@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from stowage.app.commands import add_command
+from stowage.app.docker_login import read_login
+from stowage.app.settings import Config
 from stowage.app.terminal import ProgressLine, shown_share
-
-if TYPE_CHECKING:
-    from stowage.app.settings import Config
-    from stowage.services.engine import Engine
-    from stowage.services.images.push_all import PlannedPush
-    from stowage.services.progress import Progress
-    from stowage.services.registry.credentials import Credentials
-    from stowage.services.system.transfers import Transfers
-
-_EXAMPLES = """  stowage push-all --to localhost:5000
-  stowage push-all --to localhost:5000/mirror debian 'team/*'
-
-The registry in an image's name is replaced, its path and tag stay:
-  debian:trixie           becomes  REGISTRY/PREFIX/library/debian:trixie
-  localhost:5001/team/app becomes  REGISTRY/PREFIX/team/app:latest
-No image is tagged. What the registry has is not sent again: repeat the
-command after a failure. Credentials are those of docker login."""
-
-_PATTERN = "as in docker images: debian, 'team/*', '*/*:trixie'; a * does not match a slash"
+from stowage.app.wiring import open_engine
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError
+from stowage.services.images.push import push_image
+from stowage.services.images.push_all import PlannedPush, PushDestination, plan_pushes
+from stowage.services.meter import Tally
+from stowage.services.progress import Progress
+from stowage.services.registry.credentials import Credentials
+from stowage.services.system.transfers import Running, Transfers
 
 
-def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
-    """Declare the command and its options."""
-    summary = "push every image, or those that match a pattern, to another registry"
-    parser = add_command(commands, "push-all", summary, common, examples=_EXAMPLES)
-    parser.add_argument("--to", metavar="REGISTRY[/PREFIX]", required=True, help="where to, as in localhost:5000/team")
-    parser.add_argument("patterns", metavar="PATTERN", nargs="*", help=_PATTERN)
-    parser.set_defaults(run=run, cut="the same command pushes the rest")
-
-
-def run(config: Config, options: Namespace) -> int:
+def push_all(config: Config, options: Namespace) -> int:
     """Push one image after the other. A failed one is reported and the others are still pushed; then the status is 1."""
-    from stowage.app.docker_login import read_login
-    from stowage.app.wiring import open_engine
-    from stowage.services.errors import EngineError
-    from stowage.services.images.push_all import PushDestination, plan_pushes
-    from stowage.services.system.transfers import Transfers
-
     destination = PushDestination.parse(options.to)
     credentials = read_login(destination.domain)
     with open_engine(config) as engine, ProgressLine() as line:
@@ -65,10 +40,6 @@ def run(config: Config, options: Namespace) -> int:
 
 def _push(engine: Engine, push: PlannedPush, credentials: Credentials | None, transfers: Transfers, line: ProgressLine, count: str) -> str:
     """Push an image, which is one of the transfers that the service shows meanwhile; returns what is to be noted of it."""
-    from stowage.services.images.push import push_image
-    from stowage.services.meter import Tally
-    from stowage.services.system.transfers import Running
-
     tally, note = Tally(), ""
     running = Running(
         "push",

@@ -1,75 +1,97 @@
-"""`stowage save`: write images to an archive, without the layers that its receiver has."""
+"""`stowage save` and `blobs`: archives of images, without the layers that their receiver has, and the list that says which these are."""
 
 from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import IO, BinaryIO
 
-from stowage.app.commands import add_command
+from stowage.app.settings import Config, ConfigError
 from stowage.app.terminal import ProgressLine, shown_share, shown_size
-
-if TYPE_CHECKING:
-    from stowage.app.settings import Config
-    from stowage.services.archive.bounds import Costs
-    from stowage.services.engine import Engine
-    from stowage.services.oci.digest import Digest
-
-_EXAMPLES = """  stowage save -o images.tar debian:trixie team/app
-  stowage save --since images.tar -o more.tar team/app:2     without the layers that images.tar brought"""
-_SINCE = "an archive that the receiver has loaded, or a list of its blobs (from stowage blobs, or tar -tf ARCHIVE); may be repeated"
-
-
-def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
-    """Declare the command and its options."""
-    summary = "write images to an archive for docker load, with --since without the layers that its receiver has"
-    parser = add_command(commands, "save", summary, common, examples=_EXAMPLES)
-    parser.add_argument("--since", metavar="ARCHIVE|LIST", action="append", default=[], type=Path, help=_SINCE)
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to this file, which appears when it is whole")
-    parser.add_argument("--platform", metavar="OS/ARCH", action="append", default=[], help="save only this platform; may be repeated")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a name, a repository (all its tags) or an ID")
-    parser.set_defaults(run=run, cut="no archive was written")
+from stowage.app.wiring import open_engine
+from stowage.services.archive.bounds import Costs
+from stowage.services.engine import Engine
+from stowage.services.errors import EngineError
+from stowage.services.images.save import save_images
+from stowage.services.intake.known_blobs import read_known_blobs
+from stowage.services.meter import Tally
+from stowage.services.oci.digest import Digest
+from stowage.services.oci.platform import Platform
+from stowage.services.system.blobs import list_blobs
 
 
-def run(config: Config, options: Namespace) -> int:
+def save(config: Config, options: Namespace) -> int:
     """Write the archive. An error in the request is reported before a file is made."""
-    from stowage.app.settings import ConfigError
-    from stowage.app.wiring import open_engine
-    from stowage.services.archive.bounds import Costs
-    from stowage.services.images.save import save_images
-    from stowage.services.oci.platform import Platform
-
     if options.output is None and sys.stdout.isatty():
         raise ConfigError("an archive is not written to a terminal: name a file with -o, or redirect the output.")
     platforms = [Platform.parse(platform) for platform in options.platform]
+    tally = Tally()
     with open_engine(config) as engine, closing(Costs(engine.memory)) as costs, ProgressLine() as line:
         known = {digest for path in options.since for digest in _read_known(engine, path, costs, line)}
-        with closing(save_images(engine, options.images, platforms=platforms, without=known)) as chunks:
-            _write(chunks, options.output, line)
+        with closing(save_images(replace(engine, tally=tally), options.images, platforms=platforms, without=known)) as chunks:
+            _write(chunks, options.output, line, tally)
     return 0
 
 
-def _write(chunks: Iterator[bytes], path: Path | None, line: ProgressLine) -> None:
-    from stowage.app.output import open_output
+def list_known(config: Config, _: Namespace) -> int:
+    """Print the digest of every blob, one a line."""
+    with open_engine(config) as engine, open_output(None) as output:
+        output.writelines(line.encode() for line in list_blobs(engine))
+    return 0
 
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[IO[bytes]]:
+    """Open the file, or standard output for None. Its content is on disk when the context ends, and an exception leaves no new file.
+
+    Until then the content is in a file beside it whose name ends in `.part`. A device or a pipe is written to directly. Raises EngineError
+    if it cannot be written, also from within the context.
+    """
+    try:
+        if path is None:
+            with open(os.dup(sys.stdout.fileno()), "wb") as stream:
+                yield stream
+        elif path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+        else:
+            with _replacing(path.resolve()) as stream:
+                yield stream
+    except OSError as exc:
+        raise EngineError(f"cannot write {path or 'to standard output'}: {exc.strerror}.") from exc
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as part:
+        try:
+            yield part.file
+            part.file.flush()
+            os.fsync(part.fileno())
+            os.replace(part.name, path)
+        except BaseException:
+            os.unlink(part.name)
+            raise
+
+
+def _write(chunks: Iterator[bytes], path: Path | None, line: ProgressLine, tally: Tally) -> None:
     chunk, size = next(chunks, b""), 0
     with open_output(path) as output:
         while chunk:
             output.write(chunk)
             size += len(chunk)
-            line.show(f"saving: {shown_size(size)}")
+            total = tally.parts.extent().total
+            line.show(f"saving: {shown_size(size) if total is None else shown_share(min(size, total), total)}")
             chunk = next(chunks, b"")
 
 
 def _read_known(engine: Engine, path: Path, costs: Costs, line: ProgressLine) -> set[Digest]:
-    from stowage.app.settings import ConfigError
-    from stowage.services.errors import EngineError
-    from stowage.services.intake.known_blobs import read_known_blobs
-
     try:
         with path.open("rb") as source:
             return read_known_blobs(engine, _Shown(source, path, line), costs)

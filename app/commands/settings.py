@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from stowage.app.commands import add_command
-from stowage.app.commands.serve import add_bind
+from stowage.app.setting_fields import Setting
+from stowage.app.settings import OPTIONS, SETTINGS, Config, ConfigError, given_options, mask_secrets, read_settings
 
-if TYPE_CHECKING:
-    from stowage.app.setting_fields import Setting
-
-_EXAMPLES = """  stowage settings
-  stowage settings | grep -v default$           what was set"""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
-    """Declare the command, with the options of the settings."""
-    parser = add_command(commands, "settings", "print every setting, its value now and where it comes from", common, examples=_EXAMPLES)
-    add_bind(parser)
-    parser.set_defaults(run=run, reads_settings=False)
-
-
-def run(_: None, options: Namespace) -> int:
+def print_settings(_: None, options: Namespace) -> int:
     """Print a line for each setting; the status is 2 if they would be refused, with a sentence for each reason."""
-    from stowage.app.settings import SETTINGS, Config, ConfigError, given_options, read_settings
-
     given, environ = given_options(vars(options)), os.environ
     values, unknown, wrong = read_settings(environ, given)
     problems = [f"{name} is not a setting of Stowage." for name in unknown] + wrong
@@ -48,8 +33,6 @@ def run(_: None, options: Namespace) -> int:
 
 def _shown(setting: Setting, value: object, environ: Mapping[str, str], options: Mapping[str, str]) -> tuple[str, str]:
     """The value of a setting as text without secrets, and its source. What is not valid is shown as it was written."""
-    from stowage.app.settings import OPTIONS, mask_secrets
-
     given = options.get(setting.name, environ.get(setting.name))
     source = f"option {OPTIONS[setting.name]}" if setting.name in options else "default" if given is None else "environment"
     return mask_secrets(_text(value) if value is not None or not given else given), source
@@ -57,8 +40,6 @@ def _shown(setting: Setting, value: object, environ: Mapping[str, str], options:
 
 def _proxies(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """The usual variables for proxies that are set, which count too."""
-    from stowage.app.settings import mask_secrets
-
     names = [name for usual in _PROXIES for name in (usual, usual.lower())]
     return [(name, mask_secrets(environ[name]), "environment") for name in names if environ.get(name)]
 

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from stowage.app.commands import add_command
+from stowage.app.settings import Config
+from stowage.app.terminal import complain, shown_size
+from stowage.app.wiring import open_engine
+from stowage.services.images.family import Family, Member, read_family
+from stowage.services.metadata.usage import Relative
 
-if TYPE_CHECKING:
-    from stowage.app.settings import Config
-    from stowage.services.images.family import Family, Member
-    from stowage.services.metadata.usage import Relative
-
-_EXAMPLES = """  stowage tree                  every image
-  stowage tree 'team/*'         what matches, what that is built on, and what is built on it
-
-It reads the store itself, in the folder of --root or STOWAGE_ROOT, whether or not a service runs there. DOCKER_HOST is not used."""
 _NAMED = 4
 """How many images with the same layers are named."""
 
 
-def add(commands: _SubParsersAction[ArgumentParser], common: ArgumentParser) -> None:
-    """Declare the command."""
-    summary = "show which images are built on which, and what each adds"
-    parser = add_command(commands, "tree", summary, common, examples=_EXAMPLES)
-    parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="a name or a pattern, as in `docker images PATTERN`")
-    parser.set_defaults(run=run)
-
-
-def run(config: Config, options: Namespace) -> int:
+def show_tree(config: Config, options: Namespace) -> int:
     """Print a member of the family a line, below what it is built on."""
-    from stowage.app.terminal import complain
-    from stowage.app.wiring import open_engine
-    from stowage.services.images.family import read_family
-
     with open_engine(config) as engine:
         family = read_family(engine, patterns=(options.pattern,) if options.pattern else ())
     for line in _lines(family):
@@ -52,8 +34,6 @@ def run(config: Config, options: Namespace) -> int:
 
 
 def _lines(family: Family) -> Iterator[str]:
-    from stowage.app.terminal import shown_size
-
     drawn = [(_branches(member), member) for member in family.members]
     width = max((len(branches) + len(_name(member)) for branches, member in drawn), default=0)
     for branches, member in drawn:

@@ -134,6 +134,25 @@ def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["push-all", "--to", "team/app"], "'team/app' does not begin with a registry's address; write it as in localhost:5000/team"),
+        (["save", "-o", "images.tar", "Team"], "invalid reference format: repository name (library/Team) must be lowercase"),
+        (["save", "-o", "images.tar", "--platform", "a/b/c/d", "team"], '"a/b/c/d": cannot parse platform specifier'),
+    ],
+    ids=["destination", "name", "platform"],
+)
+def test_an_argument_that_cannot_be_read_ends_with_status_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["db", "upgrade"]) == 0
+    monkeypatch.chdir(root)
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not (root / "images.tar").exists()
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])

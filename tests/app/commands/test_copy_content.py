@@ -65,12 +65,12 @@ for path in paths:
 
 KILLED = """
 import itertools, os, signal, sys
-from stowage.app import store_copy
+from stowage.app.commands import copy
 from stowage.app.cli import main
 from stowage.services.content import copying
 
 module, name, calls = sys.argv[1:4]
-module = {"copying": copying, "store_copy": store_copy}[module]
+module = {"copying": copying, "copy": copy}[module]
 original, count = getattr(module, name), itertools.count(1)
 
 def call(*arguments, **options):
@@ -282,8 +282,8 @@ def test_a_damaged_blob_is_named_and_the_copy_continues_when_it_is_mended(
     [
         pytest.param("copying", "_read", "1", 7, id="before the first", marks=pytest.mark.long),
         pytest.param("copying", "_read", "6", None, id="among blobs"),
-        pytest.param("store_copy", "copy_rows", "1", 0, id="before the rows", marks=pytest.mark.long),
-        pytest.param("store_copy", "finish_copy", "1", 0, id="before the mark"),
+        pytest.param("copy", "copy_rows", "1", 0, id="before the rows", marks=pytest.mark.long),
+        pytest.param("copy", "finish_copy", "1", 0, id="before the mark"),
     ],
 )
 @pytest.mark.parametrize("backend", ["folder", "bucket"])
@@ -339,7 +339,7 @@ def test_a_store_in_the_other_database_is_left_alone(source: Store, place: Place
 def test_an_unfinished_copy_does_not_take_another_database(source: Store, place: Place) -> None:
     """A database whose rows differ from those that would be copied, although it has the same id."""
     target = place("sqlite", "folder")
-    assert source.run("-c", KILLED, "store_copy", "finish_copy", "1", *to(target)).returncode == -signal.SIGKILL
+    assert source.run("-c", KILLED, "copy", "finish_copy", "1", *to(target)).returncode == -signal.SIGKILL
     execute(target.database, "UPDATE image SET updated_at = updated_at + 1")
     status, _, problem = source.stowage(*to(target))
     assert (status, "there is a store in the other database, which is no copy of this one" in problem) == (1, True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stowage.app.output import open_output
+from stowage.app.commands.save import open_output
 from stowage.services.errors import EngineError
 
 
