@@ -24,7 +24,7 @@ WORKERS := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN || echo 2) * 2))) --
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test check unit conformance tools coverage format documents screenshots dist clean
+.PHONY: help run cluster test matrix check unit conformance tools coverage format documents screenshots dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -38,6 +38,9 @@ cluster: $(VENV)/test tools ## run PostgreSQL, an S3 server, two nodes and nginx
 
 test: tools check $(VENV)/docker-api.yaml ## run every check and test
 	$(PYTEST) $(WORKERS)
+
+matrix: $(VENV)/test tools $(VENV)/docker-api.yaml ## the tests that `make test` leaves out: rare combinations
+	$(PYTEST) $(WORKERS) -m matrix
 
 check: $(VENV)/test ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

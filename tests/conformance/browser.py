@@ -57,7 +57,7 @@ def browser() -> Iterator[WebDriver]:
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script of axe-core, which finds what keeps people out."""
-    return (install(AXE, tmp_path_factory.mktemp("axe")) / "axe-core" / "axe.min.js").read_text()
+    return (install(AXE, tmp_path_factory) / "axe-core" / "axe.min.js").read_text()
 
 
 def page_of(service: Service, path: str) -> str:

@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.conftest import needs
+from tests.once import made_once
 
 _SECONDS = 60
 
 
-def install(package: str, folder: Path) -> Path:
-    """The node_modules folder with this package, without running its scripts."""
+def install(package: str, factory: pytest.TempPathFactory) -> Path:
+    """The node_modules folder with this package, installed once a run, without running its scripts."""
     needs("npm")
+    return made_once(factory, package, lambda folder: _install(package, folder)) / "node_modules"
+
+
+def _install(package: str, folder: Path) -> None:
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--fetch-retries=0", package]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
@@ -22,4 +27,3 @@ def install(package: str, folder: Path) -> Path:
         pytest.skip(f"npm did not install {package} within a minute")
     if done.returncode != 0:
         pytest.skip(f"npm could not install {package}: {done.stderr}")
-    return folder / "node_modules"

@@ -124,7 +124,7 @@ def test_an_image_that_buildah_made_is_handed_over(service: Service, buildah: Bu
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The node_modules folder with dockerode."""
     needs("node")
-    return install(DOCKERODE, tmp_path_factory.mktemp("dockerode"))
+    return install(DOCKERODE, tmp_path_factory)
 
 
 @pytest.mark.node

@@ -10,7 +10,6 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,13 @@ import pytest
 from tests.builders import simple_layout
 from tests.conformance.conftest import STOWAGE, needs
 from tests.conformance.installations import Installed, copy_tree, make_other_project, run, serves_docker
+from tests.once import made_once
 from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(900)  # two builds, with what the package index gives them
 
 NOBODY = 65534
-PYTHONS = ("python3.11", "python3.12", "python3.13")
+PYTHONS = ["python3.11", *(pytest.param(name, marks=pytest.mark.matrix) for name in ("python3.12", "python3.13"))]
 BUILT = ["SHA256SUMS", "stowage-0.1.0-py3-none-any.whl", "stowage-0.1.0.tar.gz", "stowage.pyz"]
 COMMIT = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
 AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
@@ -40,19 +40,17 @@ def build(folder: Path, umask: str) -> Path:
     return clone / "dist"
 
 
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two builds of one commit, at the same time, in different folders and by users with different habits."""
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of a commit of this tree."""
     needs("git")
-    folders = [tmp_path_factory.mktemp(name) for name in ("one", "another")]
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(build, folders, ("022", "077")))
+    return made_once(tmp_path_factory, "dist", lambda folder: build(folder, "022")) / "clone" / "dist"
 
 
 @pytest.fixture
-def pyz(builds: list[Path], tmp_path: Path) -> Path:
+def pyz(built: Path, tmp_path: Path) -> Path:
     """The single file alone in a folder, as a job has fetched it."""
-    return Path(shutil.copy(builds[0] / "stowage.pyz", tmp_path))
+    return Path(shutil.copy(built / "stowage.pyz", tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +70,23 @@ def interpreter(name: str) -> str:
     return str(next(filter(None, found)))
 
 
-def test_the_same_commit_gives_the_same_bytes(builds: list[Path]) -> None:
-    sums = [{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()} for folder in builds]
-    assert sorted(sums[0]) == BUILT
+@pytest.mark.matrix
+def test_the_same_commit_gives_the_same_bytes_to_a_user_with_other_habits(built: Path, tmp_path: Path) -> None:
+    sums = [
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        for folder in (built, build(tmp_path, "077"))
+    ]
     assert sums[0] == sums[1]
-    run("sha256sum", "--check", "SHA256SUMS", cwd=builds[0])
 
 
-def test_the_sdist_holds_all_that_is_committed_and_nothing_else(builds: list[Path]) -> None:
-    committed = set(run("git", "ls-files", cwd=builds[0].parent).split()) - {".gitignore"}
-    with tarfile.open(builds[0] / "stowage-0.1.0.tar.gz") as sdist:
+def test_a_build_is_three_files_and_their_sums(built: Path) -> None:
+    assert sorted(os.listdir(built)) == BUILT
+    run("sha256sum", "--check", "SHA256SUMS", cwd=built)
+
+
+def test_the_sdist_holds_all_that_is_committed_and_nothing_else(built: Path) -> None:
+    committed = set(run("git", "ls-files", cwd=built.parent).split()) - {".gitignore"}
+    with tarfile.open(built / "stowage-0.1.0.tar.gz") as sdist:
         members = {member.name.partition("/")[2] for member in sdist if member.isfile()}
     assert {name for name in members if not name.startswith("stowage.egg-info/")} == committed | {"PKG-INFO"}
 

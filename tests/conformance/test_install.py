@@ -13,6 +13,7 @@ import pytest
 from tests.builders import simple_layout
 from tests.conformance.conftest import REPOSITORY, needs
 from tests.conformance.installations import OTHER_PROJECT, Installed, copy_tree, make_other_project, run, serves_docker
+from tests.once import made_once
 from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(900)  # for what the package index gives
@@ -37,23 +38,26 @@ def docker_cli() -> None:
     needs("docker")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `pip wheel .` makes in a clone."""
-    folder = tmp_path_factory.mktemp("wheel")
-    clone = copy_tree(folder / "clone")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ".", cwd=clone)
-    (built,) = folder.glob("*.whl")
+
+    def build(folder: Path) -> None:
+        run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, ".", cwd=copy_tree(folder / "clone"))
+
+    (built,) = made_once(tmp_path_factory, "wheel", build).glob("*.whl")
     return built
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the programs of a virtual environment with the wheel and its dependencies."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True, symlinks=True)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--no-compile", "--constraint", CONSTRAINTS, wheel)
-    return folder / "bin"
+
+    def make(folder: Path) -> None:
+        venv.create(folder, with_pip=True, symlinks=True)
+        run(folder / "bin" / "python", "-m", "pip", "install", "--no-compile", "--constraint", CONSTRAINTS, wheel)
+
+    return made_once(tmp_path_factory, "environment", make) / "bin"
 
 
 @pytest.fixture
@@ -81,14 +85,26 @@ def test_the_wheel_holds_one_package_with_its_licence_and_what_a_system_needs(wh
     assert wanted <= set(names)
 
 
-@pytest.mark.parametrize("command", [("stowage",), ("python", "-m", "stowage")], ids=["stowage", "python -m stowage"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(("stowage",), id="stowage"),
+        pytest.param(("python", "-m", "stowage"), id="python -m stowage", marks=pytest.mark.matrix),
+    ],
+)
 def test_the_wheel_serves_in_a_folder_with_packages_of_the_same_names(
     command: tuple[str, ...], environment: Path, other_project: Path, tmp_path: Path, archive: bytes
 ) -> None:
     serves_docker(installed(tmp_path / "root", other_project, environment / command[0], *command[1:], "serve"), archive)
 
 
-@pytest.mark.parametrize("clone", [False, True], ids=["stowage.wsgi:app", "wsgi:app in the clone"])
+@pytest.mark.parametrize(
+    "clone",
+    [
+        pytest.param(False, id="stowage.wsgi:app"),
+        pytest.param(True, id="wsgi:app in the clone", marks=pytest.mark.matrix),
+    ],
+)
 def test_gunicorn_serves_the_package(clone: bool, environment: Path, other_project: Path, tmp_path: Path, archive: bytes) -> None:
     folder, application = (REPOSITORY, "wsgi:app") if clone else (other_project, "stowage.wsgi:app")
     gunicorn = (sys.executable, "-m", "gunicorn") if clone else (environment / "gunicorn",)
@@ -105,6 +121,7 @@ def test_no_module_has_a_bare_name(environment: Path, tmp_path: Path) -> None:
     assert [name for name in modules if name.partition(".")[0] in OTHER_PROJECT] == []
 
 
+@pytest.mark.matrix
 def test_another_distribution_with_the_same_names_comes_and_goes(environment: Path, tmp_path: Path, archive: bytes) -> None:
     foreign = make_other_project(tmp_path / "foreign")
     (foreign / "pyproject.toml").write_text(FOREIGN)
@@ -125,6 +142,7 @@ def test_the_folder_of_the_unit_and_the_site_is_told(environment: Path, tmp_path
         assert (folder / name).read_bytes() == (REPOSITORY / "deploy" / name).read_bytes()
 
 
+@pytest.mark.matrix
 def test_pipx_installs_the_sdist(other_project: Path, tmp_path: Path, archive: bytes) -> None:
     needs("pipx")
     run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, copy_tree(tmp_path / "clone"))

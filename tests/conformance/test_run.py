@@ -24,6 +24,7 @@ from tests.conformance.conftest import REPOSITORY, STOWAGE, needs
 from tests.waiting import poll
 
 SECONDS = 60
+matrix = pytest.mark.matrix
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,11 @@ def test_images_stay_in_the_root_for_the_next_run(job: Job, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("command", "status"),
     [
-        pytest.param(["true"], 0, id="success"),
+        pytest.param(["true"], 0, id="success", marks=matrix),
         pytest.param(["sh", "-c", "exit 7"], 7, id="failure"),
-        pytest.param(["sh", "-c", "kill -KILL $$"], 128 + 9, id="SIGKILL"),
+        pytest.param(["sh", "-c", "kill -KILL $$"], 128 + 9, id="SIGKILL", marks=matrix),
         pytest.param(["sh", "-c", "kill -TERM $$"], 128 + 15, id="SIGTERM"),
-        pytest.param(["docker", "image", "inspect", "nothing"], 1, id="docker"),
+        pytest.param(["docker", "image", "inspect", "nothing"], 1, id="docker", marks=matrix),
     ],
 )
 def test_the_status_is_that_of_the_command(job: Job, command: list[str], status: int) -> None:
@@ -223,7 +224,7 @@ def test_the_log_goes_to_a_file_and_not_among_the_output(job: Job, tmp_path: Pat
     assert "path=/v1." in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("where", ["TMPDIR", "cwd"])
+@pytest.mark.parametrize("where", ["TMPDIR", pytest.param("cwd", marks=matrix)])
 def test_a_long_path_is_no_obstacle(job: Job, tmp_path: Path, where: str) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
@@ -248,7 +249,9 @@ def test_a_process_in_the_background_outlives_the_command_and_delays_nothing(job
     os.kill(int(output), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(number, marks=matrix) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1))]
+)
 def test_a_signal_to_run_reaches_the_command_while_the_service_answers(job: Job, number: signal.Signals) -> None:
     script = f"trap 'docker images --quiet && exit 3' {number.name[3:]}; echo ready; while :; do sleep 0.05; done"
     process = job.start("sh", "-c", script)
@@ -286,7 +289,7 @@ def test_sigkill_of_run_takes_the_service_and_the_command_along(job: Job) -> Non
     process.communicate(timeout=SECONDS)
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.5, 0.9, 1.3])
+@pytest.mark.parametrize("delay", [0.5, *(pytest.param(delay, marks=matrix) for delay in (0.1, 0.9, 1.3))])
 def test_sigkill_during_the_start_leaves_nothing(job: Job, delay: float) -> None:
     process = job.start("sleep", "1000")
     time.sleep(delay)
@@ -296,8 +299,17 @@ def test_sigkill_during_the_start_leaves_nothing(job: Job, delay: float) -> None
     poll(lambda: job.left() == ({}, []), SECONDS)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("delay", [0, 0.3])
+@pytest.mark.parametrize(
+    ("number", "delay"),
+    [
+        (signal.SIGTERM, 0),
+        (signal.SIGTERM, 0.3),
+        (signal.SIGINT, 0),
+        (signal.SIGHUP, 0),
+        pytest.param(signal.SIGINT, 0.3, marks=matrix),
+        pytest.param(signal.SIGHUP, 0.3, marks=matrix),
+    ],
+)
 def test_a_signal_during_the_start_ends_it(job: Job, number: signal.Signals, delay: float) -> None:
     process = job.start("echo", "not run")
     poll(lambda: os.listdir(job.temporary), SECONDS)

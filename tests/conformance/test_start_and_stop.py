@@ -22,10 +22,20 @@ import pytest
 from tests.conformance.conftest import START_SECONDS, STOWAGE, needs
 from tests.ports import free_port
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 STEPS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Seconds after the program has begun to handle signals. Before, they end the interpreter, which no program can help."""
+ONE_STEP = (0.2,)
+
+matrix = pytest.mark.matrix
+ONE_SIGNAL = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=matrix), pytest.param(signal.SIGHUP, marks=matrix)]
+EVERY_STEP_OF_ONE_SIGNAL = [
+    (signal.SIGTERM, STEPS),
+    (signal.SIGINT, ONE_STEP),
+    (signal.SIGHUP, ONE_STEP),
+    pytest.param(signal.SIGINT, STEPS, marks=matrix),
+    pytest.param(signal.SIGHUP, STEPS, marks=matrix),
+]
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
@@ -100,9 +110,9 @@ def locked_database(root: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_service_stops_with_status_0_at_any_moment(tmp_path: Path, number: signal.Signals) -> None:
-    for seconds in STEPS:
+@pytest.mark.parametrize(("number", "steps"), EVERY_STEP_OF_ONE_SIGNAL)
+def test_a_service_stops_with_status_0_at_any_moment(tmp_path: Path, number: signal.Signals, steps: tuple[float, ...]) -> None:
+    for seconds in steps:
         service = start(tmp_path / "root", "serve")
         wait_until(lambda: handles_signals(service), "the program has begun")  # noqa: B023 - called before the next turn
         time.sleep(seconds)
@@ -114,7 +124,7 @@ def test_a_service_stops_with_status_0_at_any_moment(tmp_path: Path, number: sig
     assert ended(start(tmp_path / "root", "verify")) == (0, "every image is whole\n")
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", ONE_SIGNAL)
 @pytest.mark.parametrize("is_for_all", [False, True], ids=["service", "group"])
 def test_a_service_stops_in_its_migration(tmp_path: Path, number: signal.Signals, is_for_all: bool) -> None:
     with locked_database(tmp_path / "root"):
@@ -140,7 +150,7 @@ def test_a_service_that_is_ready_says_so_in_one_line_of_its_log(tmp_path: Path) 
     assert output.splitlines()[-1].endswith("INFO stowage stopped by SIGTERM")
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", ONE_SIGNAL)
 def test_a_second_signal_cuts_a_stream(tmp_path: Path, number: signal.Signals) -> None:
     service = start(tmp_path / "root", "serve")
     wait_until(lambda: answers(tmp_path / "root" / "stowage.sock"), "the service answers")
@@ -191,7 +201,7 @@ def test_a_service_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     assert ended(service)[0] == 0
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", ONE_SIGNAL)
 @pytest.mark.parametrize(
     ("command", "cut"),
     [
@@ -211,10 +221,10 @@ def test_a_command_that_is_cut_says_what_that_means(tmp_path: Path, number: sign
         assert ended(process) == (128 + number, f"stowage: stopped by {NAMES[number]}; {cut}\n")
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_command_ends_at_any_moment(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "steps"), EVERY_STEP_OF_ONE_SIGNAL)
+def test_a_command_ends_at_any_moment(tmp_path: Path, number: signal.Signals, steps: tuple[float, ...]) -> None:
     assert ended(start(tmp_path / "root", "db", "upgrade"))[0] == 0
-    for seconds in STEPS[:4]:
+    for seconds in steps[:4]:
         process = start(tmp_path / "root", "verify")
         wait_until(lambda: handles_signals(process), "the program has begun")  # noqa: B023 - called before the next turn
         time.sleep(seconds)
