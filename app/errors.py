@@ -28,6 +28,7 @@ STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.ImageNotFound: HTTPStatus.NOT_FOUND,
+    errors.PlatformNotFound: HTTPStatus.NOT_FOUND,
     errors.BlobNotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.Unsupported: HTTPStatus.NOT_IMPLEMENTED,

@@ -47,6 +47,10 @@ class ImageNotFound(NotFound):
         super().__init__(f"No such image: {familiar}")
 
 
+class PlatformNotFound(NotFound):
+    """The image has no manifest for the wanted platform."""
+
+
 class BlobNotFound(NotFound):
     """No blob of this digest is in the content store."""
 

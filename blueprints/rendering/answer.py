@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -16,8 +17,9 @@ from stowage.blueprints.access import can_write, read_token, set_token
 from stowage.blueprints.rendering import text
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.json_schema import TEXT
-from stowage.services.errors import BlobNotFound, EngineError, ImageNotFound, InvalidReference, NotFound
+from stowage.services.errors import BlobNotFound, EngineError, ImageNotFound, InvalidReference, NotFound, PlatformNotFound
 from stowage.services.images.file_views import show_name, show_path
+from stowage.services.oci.platform import Platform
 
 HTML = "text/html; charset=utf-8"
 PAGE = Answer(TEXT, {HTML: {}})
@@ -100,6 +102,14 @@ def render_refusal(message: str) -> bytes:
     return _TEMPLATES.get_template("refusal.html").render(message=message).encode()
 
 
+def _of_platform(error: EngineError | None) -> str:
+    """The platform that the page was asked for, as a query; nothing if that is what the error is about."""
+    with suppress(EngineError):
+        if request.args.get("platform") and not isinstance(error, PlatformNotFound):
+            return f"?platform={quote(str(Platform.parse(request.args['platform'])), safe='')}"
+    return ""
+
+
 def render_error(status: int, message: str, error: EngineError | None = None) -> Response:
     """What a browser shows instead of a page that failed; its form is there as it was sent."""
     known = HTTPStatus(status)
@@ -108,4 +118,5 @@ def render_error(status: int, message: str, error: EngineError | None = None) ->
     page = (request.endpoint or "").rpartition("page_")[2]
     form = page if page in _FORMS and (can_write() or page != "tag") else None
     given = defaultdict[str, str](str, {key.replace("-", "_"): value for key, value in request.args.items()})
-    return render("error.html", status=known, heading=heading, message=message, about=about, form=form, given=given)
+    words = {"heading": heading, "message": message, "about": about, "of_platform": _of_platform(error)}
+    return render("error.html", status=known, form=form, given=given, **words)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from stowage.services.errors import NotFound
+from stowage.services.errors import PlatformNotFound
 from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestFacts, Role
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor, is_reference, subject_of
@@ -123,10 +123,10 @@ def any_platform(preferred: Platform) -> PlatformMatcher:
     return PlatformMatcher.any_of((), preferred)
 
 
-def platform_not_found(name: str, wanted: Platform | None) -> NotFound:
+def platform_not_found(name: str, wanted: Platform | None) -> PlatformNotFound:
     """The error for an image without the requested platform."""
     what = f"the specified platform ({wanted})" if wanted else "any platform"
-    return NotFound(f"image with reference {name} was found but does not provide {what}")
+    return PlatformNotFound(f"image with reference {name} was found but does not provide {what}")
 
 
 def _manifest_edges(facts: ManifestFacts) -> Iterator[Edge]:

@@ -1,4 +1,4 @@
-"""GET /ui/difference: two images side by side."""
+"""GET /ui/difference and /stowage/difference: two images side by side."""
 
 from __future__ import annotations
 
@@ -13,20 +13,70 @@ from tests.blueprints.page.test_files import text_of
 from tests.builders import Layout, make_tar, on_platform, put_image
 
 BASE = make_tar({"etc/conf": b"1"})
+BOTH = "left=app:1&right=app:2"
 
 
 @pytest.fixture(autouse=True)
 def images(engine: Engine) -> None:
-    for name, layer, label in (("app:1", {"a": b"1" * 10}, "<b>one"), ("app:2", {"jvm/java": b"j" * 5000}, "\u202etwo")):
+    for name, layer, label in (("app:1", {"a": b"1" * 10}, "<b>one"), ("app:2", {"a": b"2" * 10, "jvm/java": b"j" * 5000}, "\u202etwo")):
         layout, created = Layout(), f"202{name[-1]}-01-01T00:00:00Z"
         put_image(engine, name, layout, layout.image([BASE, make_tar(layer)], config={"Labels": {"v": label}}, created=created))
 
 
-def test_what_made_an_image_grow(client: FlaskClient) -> None:
-    shown = text_of(client, "/ui/difference?left=app:1&right=app:2")
-    for part in ("app:1 → app:2", "+4.99kB", "/jvm/", "1 layer is the same", "<b>one", "\\u202etwo", "The first 2 steps are the same."):
+def test_both_sides(client: FlaskClient) -> None:
+    found = client.get(f"/stowage/difference?{BOTH}").get_json()
+    assert (found["Left"]["Name"], found["Right"]["Name"], found["Left"]["Platform"]) == ("app:1", "app:2", "linux/amd64")
+    assert [len(found["Layers"][side]) for side in ("Same", "Left", "Right")] == [1, 1, 1]
+    assert found["Settings"] == [{"Field": "Labels", "Key": "v", "Left": "<b>one", "Right": "\u202etwo"}]
+    assert found["History"] == {"Same": 2, "Left": [], "Right": []}
+    assert [(item["Path"], item["Change"], item["Size"]) for item in found["Files"]["Largest"]] == [("/jvm", "added", 5000)]
+    assert [(item["Path"], item["SizeBefore"], item["Size"]) for item in found["Files"]["Items"]] == [("/jvm", 0, 5000), ("/a", 10, 10)]
+    assert found["Files"]["Changes"]["Added"] == {"Files": 1, "SizeBefore": 0, "Size": 5000}
+    assert found["Problem"] == ""
+    shown = text_of(client, f"/ui/difference?{BOTH}")
+    for part in ("app:1 → app:2", "+5kB", "/jvm/", "1 layer is the same", "<b>one", "\\u202etwo", "The first 2 steps are the same."):
         assert part in shown, part
-    assert "<b>one" not in client.get("/ui/difference?left=app:1&right=app:2").text
+    assert "<b>one" not in client.get(f"/ui/difference?{BOTH}").text
+
+
+@pytest.mark.parametrize(
+    ("query", "paths", "shown"),
+    [
+        ("view=flat", ["/jvm/java", "/a"], "/jvm/java"),
+        ("path=jvm", ["/jvm/java"], "java"),
+        ("search=java", ["/jvm/java"], "/jvm/java"),
+        ("search=none", [], "No path contains it."),
+        ("sort=name", ["/a", "/jvm"], "jvm/"),
+    ],
+)
+def test_which_files(client: FlaskClient, query: str, paths: list[str], shown: str) -> None:
+    found = client.get(f"/stowage/difference?{BOTH}&{query}").get_json()
+    assert [item["Path"] for item in found["Files"]["Items"]] == paths
+    assert shown in text_of(client, f"/ui/difference?{BOTH}&{query}").partition("Files that differ")[2]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "message", "shown"),
+    [
+        ("", 400, "left and right must name the images to compare", "Write the names of two images"),
+        ("left=app:1", 400, "left and right must name the images to compare", "Compare app:1 with"),
+        ("left=app:1&right=absent", 404, "No such image: absent:latest", None),
+        (f"{BOTH}&right-platform=linux/arm", 404, None, None),
+        (f"{BOTH}&view=every", 400, "view must be one of tree, flat, wasted", None),
+        (f"{BOTH}&view=wasted", 400, "bytes are wasted in one image: view must be tree or flat", "Files that differ"),
+    ],
+)
+def test_what_is_refused_for_scripts_may_be_asked_on_the_page(
+    client: FlaskClient, query: str, status: int, message: str | None, shown: str | None
+) -> None:
+    answer, page = client.get(f"/stowage/difference?{query}"), client.get(f"/ui/difference?{query}")
+    assert answer.status_code == status and (message is None or answer.get_json() == {"message": message})
+    assert page.status_code == (200 if shown else status)
+    assert (shown or message or "") in html.unescape(re.sub(r"<[^>]*>", "", page.text))
+
+
+def test_an_image_and_itself_differ_in_nothing(client: FlaskClient) -> None:
+    assert "No file has another size." in text_of(client, "/ui/difference?left=app:1&right=app:1")
 
 
 def test_a_file_that_is_replaced_at_the_same_size_counts_in_the_layers(client: FlaskClient, engine: Engine) -> None:
@@ -37,21 +87,6 @@ def test_a_file_that_is_replaced_at_the_same_size_counts_in_the_layers(client: F
     shown = text_of(client, "/ui/difference?left=lib:1&right=lib:2")
     assert "±0 40kB → 40kB" in shown
     assert "+51.2kB 51.2kB → 102kB" in shown
-
-
-@pytest.mark.parametrize(
-    ("query", "present"),
-    [
-        ("", "Write the names of two images"),
-        ("left=app:1", "Compare app:1 with"),
-        ("left=app:1&right=app:1", "No file has another size."),
-        ("left=app:1&right=app:2&view=flat", "/jvm/java"),
-        ("left=app:1&right=app:2&path=/jvm", "java"),
-        ("left=app:1&right=app:2&search=none", "No path contains it."),
-    ],
-)
-def test_views(client: FlaskClient, query: str, present: str) -> None:
-    assert present in text_of(client, f"/ui/difference?{query}")
 
 
 def test_other_tags_of_a_repository_are_offered(client: FlaskClient) -> None:
@@ -118,7 +153,3 @@ def test_links_keep_the_platform(client: FlaskClient, engine: Engine) -> None:
 def test_beyond_the_last_page_is_the_last_one(client: FlaskClient) -> None:
     answer = client.get("/ui/difference?left=app:1&right=app:2&view=flat&page=7", follow_redirects=True)
     assert "/jvm/java" in re.sub(r"<[^>]*>", "", answer.text).partition("Files that differ")[2]
-
-
-def test_an_absent_image_is_not_found(client: FlaskClient) -> None:
-    assert client.get("/ui/difference?left=app:1&right=absent").status_code == 404

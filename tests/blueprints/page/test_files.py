@@ -1,17 +1,19 @@
-"""GET /ui/files/{name}: what the page shows of files."""
+"""GET /ui/files/{name} and GET /stowage/images/{name}/files."""
 
 from __future__ import annotations
 
 import html
 import io
 import re
+import socket
 import tarfile
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
-from tests.builders import Layout, Link, make_tar, put_image
+from tests.builders import Layout, Link, digest_of, layers_of, make_tar, on_platform, put_image
 
 BASE: dict[str, bytes | Link | None] = {
     "usr/lib/big": b"b" * 5000,
@@ -99,6 +101,17 @@ def test_what_is_not_there_is_not_found(client: FlaskClient, path: str, heading:
     assert ('<a href="/ui/images/app:1">Back to' in response.text) == ("app:1" in path)
 
 
+def test_the_way_back_from_a_mistake_keeps_the_platform(client: FlaskClient, engine: Engine) -> None:
+    layout = Layout()
+    platforms = [on_platform(layout.image([make_tar({"a": b""})], platform=each), each) for each in ("linux/amd64", "linux/arm64")]
+    put_image(engine, "multi:1", layout, layout.index(platforms))
+    for query in ("layer=9", "path=/none", "sort=color", "page=x"):
+        page = client.get(f"/ui/files/multi:1?platform=linux/arm64&{query}").text
+        assert '<a href="/ui/images/multi:1?platform=linux%2Farm64">Back to' in page, query
+    for platform in ("linux/s390x", "%3Cb%3E", ""):
+        assert '<a href="/ui/images/multi:1">Back to' in client.get(f"/ui/files/multi:1?layer=9&platform={platform}").text, platform
+
+
 def test_many_files_are_paged(engine: Engine, client: FlaskClient) -> None:
     layout = Layout()
     put_image(engine, "many", layout, layout.image([make_tar({f"{number:03}": b"" for number in range(250)})]))
@@ -122,6 +135,8 @@ def test_an_artifact_without_files_says_so(engine: Engine, client: FlaskClient) 
     response = client.get("/ui/files/text")
     assert response.status_code == 501
     assert "it is not a tar archive" in response.text
+    answer = client.get("/stowage/images/text/files")
+    assert answer.status_code == 501 and answer.get_json()["message"].endswith("it is not a tar archive")
     assert 'href="/ui/images/text:latest"' in response.text and "text<wbr>:latest</bdi></h1>" in response.text
 
 
@@ -154,3 +169,161 @@ def test_a_problem_names_layers_as_the_page_does(engine: Engine, client: FlaskCl
     layout = Layout()
     put_image(engine, "odd", layout, layout.image([make_tar({"a": b""}), b"no archive of files" * 100]))
     assert "layer 2 of 2: it is not a tar archive" in text_of(client, "/ui/files/odd")
+
+
+PATH = "/stowage/images/team/app:1/files"
+ABSENT_PLATFORM = "image with reference team/app:1 was found but does not provide the specified platform (linux/s390x)"
+SMALL: dict[str, bytes | Link | None] = {"etc/passwd": b"root", "big": b"b" * 900, "sh": Link("dash")}
+LAYERS = [make_tar(SMALL), make_tar({".wh.big": b"", "etc/passwd": b"more"})]
+
+
+@pytest.fixture
+def team_image(engine: Engine) -> dict[str, Any]:
+    """The answer for team/app:1."""
+    layout = Layout()
+    image = layout.image(LAYERS)
+    put_image(engine, "team/app:1", layout, image)
+    first, second = layers_of(layout, image)
+    nothing = {"Files": 0, "Size": 0}
+    return {
+        "Id": image["digest"],
+        "Platform": "linux/amd64",
+        "Content": {"Files": 2, "Size": 4},
+        "Wasted": {"Files": 2, "Size": 904},
+        "Layers": [
+            {
+                "Digest": first["digest"],
+                "DiffId": digest_of(LAYERS[0]),
+                "Size": first["size"],
+                "UnpackedSize": len(LAYERS[0]),
+                "CreatedBy": "COPY layer0 / # buildkit",
+                "Content": {"Files": 2, "Size": 904},
+                "Wasted": {"Files": 2, "Size": 904},
+                "Added": {"Files": 3, "Size": 904},
+                "Changed": nothing,
+                "Attributes": nothing,
+                "Same": nothing,
+                "Removed": nothing,
+                "Problem": "",
+            },
+            {
+                "Digest": second["digest"],
+                "DiffId": digest_of(LAYERS[1]),
+                "Size": second["size"],
+                "UnpackedSize": len(LAYERS[1]),
+                "CreatedBy": "COPY layer1 / # buildkit",
+                "Content": {"Files": 1, "Size": 4},
+                "Wasted": nothing,
+                "Added": nothing,
+                "Changed": {"Files": 1, "Size": 4},
+                "Attributes": nothing,
+                "Same": nothing,
+                "Removed": {"Files": 1, "Size": 900},
+                "Problem": "",
+            },
+        ],
+        "Layer": None,
+        "Path": "/",
+        "Total": 2,
+        "Items": [
+            {
+                "Path": "/etc",
+                "Kind": "directory",
+                "Size": 4,
+                "SizeBefore": 0,
+                "Files": 1,
+                "Change": None,
+                "Layer": 0,
+                "Mode": None,
+                "Uid": None,
+                "Gid": None,
+                "Modified": None,
+                "Link": "",
+            },
+            {
+                "Path": "/sh",
+                "Kind": "symlink",
+                "Size": 0,
+                "SizeBefore": 0,
+                "Files": 1,
+                "Change": None,
+                "Layer": 0,
+                "Mode": "0644",
+                "Uid": 0,
+                "Gid": 0,
+                "Modified": 1700000000,
+                "Link": "dash",
+            },
+        ],
+        "Problem": "",
+    }
+
+
+def test_the_whole_answer_for_scripts(client: FlaskClient, team_image: dict[str, Any]) -> None:
+    response = client.get(PATH)
+    assert (response.status_code, response.get_json()) == (200, team_image)
+
+
+@pytest.mark.parametrize(
+    ("query", "paths"),
+    [
+        ("view=flat", ["/etc/passwd", "/sh"]),
+        ("path=/etc", ["/etc/passwd"]),
+        ("search=SH", ["/sh"]),
+        ("sort=-name", ["/sh", "/etc"]),
+        ("offset=1&limit=5", ["/sh"]),
+        ("view=wasted", ["/big", "/etc/passwd"]),
+        ("layer=1", ["/big", "/etc"]),
+        ("layer=1&view=flat&sort=name", ["/big", "/etc/passwd"]),
+        ("platform=linux/amd64&limit=", ["/etc", "/sh"]),
+    ],
+)
+@pytest.mark.usefixtures("team_image")
+def test_parameters_of_scripts(client: FlaskClient, query: str, paths: list[str]) -> None:
+    assert [item["Path"] for item in client.get(f"{PATH}?{query}").get_json()["Items"]] == paths
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        (PATH + "?view=all", 400, "view must be one of tree, flat, wasted"),
+        (PATH + "?limit=many", 400, "limit must be a number from 1 to 1000"),
+        (PATH + "?limit=1001", 400, "limit must be a number from 1 to 1000"),
+        (PATH + "?sort=color", 400, "sort must be one of name, size, growth, files, layer, with - in front for the largest first"),
+        (PATH + "?platform=linux/s390x", 404, ABSENT_PLATFORM),
+        (PATH + "?layer=9", 404, "image team/app:1 has no such layer; it has 2"),
+        (PATH + "?path=/none", 404, "image team/app:1 has no file /none"),
+        ("/stowage/images/absent/files", 404, "No such image: absent:latest"),
+    ],
+)
+@pytest.mark.usefixtures("team_image")
+def test_errors_for_scripts(client: FlaskClient, path: str, status: int, message: str) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.get_json()) == (status, {"message": message})
+
+
+def test_names_that_are_no_utf8_are_escaped(engine: Engine, client: FlaskClient) -> None:
+    layout = Layout()
+    put_image(engine, "odd", layout, layout.image([make_tar([("caf\udce9\\/x", b"1"), ("link", Link("\udcff"))])]))
+    items = client.get("/stowage/images/odd/files").get_json()["Items"]
+    assert [(item["Path"], item["Link"]) for item in items] == [(r"/caf\xe9\\", ""), ("/link", r"\xff")]
+    below = client.get("/stowage/images/odd/files", query_string={"path": items[0]["Path"]}).get_json()
+    assert [item["Path"] for item in below["Items"]] == [r"/caf\xe9\\/x"]
+
+
+def test_it_has_no_api_version(client: FlaskClient) -> None:
+    assert client.get("/v1.45" + PATH).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/stowage/images/new/files", "/stowage/images/new/files?layer=0", "/stowage/difference?left=new&right=new"]
+)
+def test_a_look_ends_when_its_client_has_left_and_the_next_one_works(engine: Engine, client: FlaskClient, path: str) -> None:
+    layout = Layout()
+    put_image(engine, "new", layout, layout.image([make_tar({"seen by nobody": path.encode()})]))
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        response = client.get(path, environ_overrides={"gunicorn.socket": ours})
+        assert response.json == {"message": "the client has disconnected"}
+    assert client.get(path).status_code == 200

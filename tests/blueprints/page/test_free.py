@@ -13,7 +13,7 @@ from stowage.services.gc.leases import hold
 from stowage.services.images.delete import delete_image
 from stowage.services.oci.digest import Digest
 from stowage.services.system import suggestion
-from tests.blueprints.page.test_reading import Ids, show
+from tests.blueprints.page.pages import Ids, show
 
 
 def checked(page: str) -> list[str]:
@@ -79,3 +79,11 @@ def test_a_suggestion_says_that_it_is_less_than_wanted(client: FlaskClient, ids:
 def test_a_suggestion_says_that_there_are_more_images(client: FlaskClient, ids: Ids, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suggestion, "MOST_IMAGES", 2)
     assert "all that the first 1,000 images of this order free" in show(client, "/ui/free?want=1TB")
+
+
+def test_what_a_deletion_frees(client: FlaskClient, ids: Ids) -> None:
+    one, both = (client.get(f"/stowage/disk/freed?image=team/app:1{more}").get_json() for more in ("", f"&image={ids['team/app:2']}"))
+    assert (one["Images"], both["Images"]) == ([ids["team/app:1"]], [ids["team/app:1"], ids["team/app:2"]])
+    assert both["Freed"] > one["Freed"] > 9000 and both["Shared"] == one["Shared"] > 9000
+    assert client.get("/stowage/disk/freed").json == {"Images": [], "Freed": 0, "Shared": 0, "Leased": 0}
+    assert client.get("/stowage/disk/freed?image=absent").json == {"message": "No such image: absent:latest"}

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from stowage.services.engine import Engine
 from stowage.services.oci import mediatypes
-from tests.blueprints.page.test_reading import show
+from tests.blueprints.page.pages import show
 from tests.builders import Json, Layout, make_layer, on_platform, put_image
 
 

@@ -1,8 +1,6 @@
-"""What the pages show of a store."""
+"""GET /ui/images, GET /ui/images/{name} and GET /ui/find; and the forms of pages with a mistake."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 from flask.testing import FlaskClient
@@ -11,58 +9,8 @@ from stowage.services.engine import Engine
 from stowage.services.images.layers import read_layers
 from stowage.services.images.tag import tag_image
 from stowage.services.oci.reference import Reference
+from tests.blueprints.page.pages import Ids, names, show
 from tests.builders import Layout, make_layer, partial_layout, put_image
-
-Ids = dict[str | None, str]
-
-
-def show(client: FlaskClient, path: str) -> str:
-    answer = client.get(path)
-    assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8"), answer.text
-    return answer.text
-
-
-def names(page: str) -> list[str]:
-    """The images that the rows of a page lead to, in their order."""
-    return re.findall(r'<th scope="row">\s*<a href="/ui/images/([^"]+)"', page)
-
-
-def test_an_empty_store_has_pages(client: FlaskClient) -> None:
-    assert "There are no images yet" in show(client, "/ui/")
-    assert "No image matches." in show(client, "/ui/images")
-    assert "There are no images with layers." in show(client, "/ui/family")
-    assert "There is no such image." in show(client, "/ui/free")
-
-
-@pytest.mark.parametrize(
-    ("base_url", "shown"),
-    [
-        pytest.param("http://127.0.0.1:2375", True, id="a loopback address"),
-        pytest.param("http://localhost:2375", True, id="its name"),
-        pytest.param("http://[::1]:2375", True, id="of IPv6"),
-        pytest.param("http://localhost", False, id="a proxy"),
-        pytest.param("https://localhost:2376", False, id="a proxy with TLS"),
-    ],
-)
-def test_an_empty_store_says_how_to_begin(client: FlaskClient, base_url: str, shown: bool) -> None:
-    page = client.get("/ui/", base_url=base_url).text
-    assert "docker pull" in page and "docker load" in page
-    assert "<svg" not in page.partition("<main")[2].replace('<svg class="swatch"', "") and "What can I delete?" not in page
-    assert (f"export DOCKER_HOST=tcp://{base_url.partition('//')[2]}" in page) == shown
-    assert "tcp://" not in client.get("/ui/", base_url=base_url, environ_overrides={"REMOTE_ADDR": ""}).text, "of a proxy at the socket"
-
-
-def test_a_store_with_images_does_not_say_how_to_begin(client: FlaskClient, ids: Ids) -> None:
-    page = show(client, "/ui/")
-    assert "no images yet" not in page and "STOWAGE_LISTING_BYTES" in page
-
-
-def test_the_overview_names_what_is_large_and_what_is_shared(client: FlaskClient, ids: Ids) -> None:
-    page = show(client, "/ui/")
-    assert "4 images" in page and "1 image has no name" in page
-    assert 'href="/ui/images?reference=team/app&amp;sort=-unique"' in page.replace("%2F", "/")
-    assert "base:1 +3" in page and "<title>base:1" in page
-    assert "as in" in page and page.count('class="picture treemap') == 2
 
 
 @pytest.mark.parametrize(
@@ -216,50 +164,3 @@ def test_what_docker_prints_is_found(client: FlaskClient, engine: Engine, ids: I
         assert client.get(place).status_code == 200
     for page in ("/ui/", "/ui/images", "/ui/absent"):
         assert 'action="/ui/find" method="get" role="search"' in client.get(page).text
-
-
-def test_the_beginning_of_a_digest_leads_to_its_layer(client: FlaskClient, engine: Engine, ids: Ids) -> None:
-    digest = read_layers(engine, "base:1")[0].digest
-    assert client.get(f"/ui/layers/{digest.hex[:12]}").location == f"/ui/layers/{digest}"
-    for text in (digest.hex[:7], "0123456789ab", "sha256:" + 64 * "0", "nonsense"):
-        answer = client.get(f"/ui/layers/{text}")
-        assert answer.status_code == 404 and f"there is no layer with the digest {text}" in answer.text
-
-
-def test_what_is_no_layer_is_called_a_blob(client: FlaskClient, ids: Ids) -> None:
-    page = show(client, f"/ui/layers/{ids['base:1']}")
-    assert client.get(f"/ui/layers/{ids['base:1']}?page=9").location == f"/ui/layers/{ids['base:1']}?page=1"
-    assert "<h1>Blob <code>" in page and "Images with this blob" in page
-
-
-def test_a_layer_leads_to_its_images(client: FlaskClient, ids: Ids) -> None:
-    page = show(client, "/ui/images/team/app:1")
-    layer = re.findall(r'aria-label="Layer ([0-9a-f]+)"', page)[1]
-    (layer,) = re.findall(rf'href="/ui/layers/(sha256:{layer}[0-9a-f]+)"', page)
-    assert names(show(client, f"/ui/layers/{layer}")) == [ids["team/app:1"]]
-    assert "more name" not in show(client, f"/ui/layers/{layer}")
-    for tag in ("one", "two"):
-        assert client.post(f"/images/team/app:1/tag?repo=team/app&tag={tag}").status_code == 201
-    assert "and 2 more names" in show(client, f"/ui/layers/{layer}")
-
-
-def test_the_family_is_a_tree(client: FlaskClient, engine: Engine) -> None:
-    for name, layers in {"base:1": "a", "tools:1": "ab", "app:1": "abc", "other:1": "d"}.items():
-        layout = Layout()
-        put_image(engine, name, layout, layout.image(map(make_layer, layers)))
-    page = show(client, "/ui/family")
-    depths = [page[: page.index(f">{name}<wbr>:1</bdi>")].count("<ul>") for name in ("base", "tools", "app")]
-    assert depths == [1, 2, 3]
-    assert "other:1" not in show(client, "/ui/family?reference=tools")
-    of = show(client, "/ui/family?of=tools:1")
-    assert of.index("Built on") < of.index("base<wbr>:1") < of.index("tools<wbr>:1") < of.index("app<wbr>:1")
-
-
-def test_more_children_than_fit_are_a_link_away(client: FlaskClient, engine: Engine) -> None:
-    for number in range(15):
-        layout = Layout()
-        put_image(engine, f"app:{number:02}", layout, layout.image([make_layer("base"), make_layer(str(number))]))
-    layout = Layout()
-    put_image(engine, "base:1", layout, layout.image([make_layer("base")]))
-    assert "and 3 more" in show(client, "/ui/family")
-    assert "app:14" in show(client, "/ui/family?of=base:1")

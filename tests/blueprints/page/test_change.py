@@ -17,9 +17,9 @@ from stowage.services.metadata.records import Selection
 from stowage.services.oci.reference import Reference
 from stowage.services.store.publish import assign_name
 from stowage.services.system.disk import read_disk
+from tests.blueprints.page.pages import Ids
 from tests.listings import all_records
 
-Ids = dict[str | None, str]
 ORIGIN = {"Origin": "http://localhost"}
 FORMS = ["/ui/delete", "/ui/tag?image=base:1&as=other:1", "/ui/prune"]
 
@@ -247,7 +247,7 @@ def test_a_listed_host_may_use_the_engine_but_does_not_have_the_token(engine: En
     assert client.post("/ui/prune", data={"token": "guess"}, headers=headers).status_code == 403
 
 
-def test_a_new_name_that_is_none_can_be_corrected(writer: FlaskClient, ids: dict[str | None, str]) -> None:
+def test_a_new_name_that_is_none_can_be_corrected(writer: FlaskClient, ids: Ids) -> None:
     answer = writer.get(f"/ui/tag?image={ids['base:1']}&as=Not%20a%20name")
     assert answer.status_code == 400 and 'name="as" value="Not a name"' in answer.text
     assert f'name="image" value="{ids["base:1"]}"' in answer.text
