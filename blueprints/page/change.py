@@ -74,7 +74,7 @@ def _ask_about_name(name: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Ask whether to remove a name. The form has the key of what is shown, so that the answer is not taken for another question."""
     plan = plan_deletion(visible(), name)
     freed = count_freed(visible(), [str(plan.image)] if plan.is_whole else [], present_only=True)
-    return render("delete_name.html", status=status, name=name, plan=plan, freed=freed)
+    return render("delete.html", status=status, name=name, plan=plan, freed=freed)
 
 
 def _ask_about_images(names: Sequence[str], status: HTTPStatus = HTTPStatus.OK, deleted: Sequence[int] = ()) -> ResponseReturnValue:
@@ -87,7 +87,7 @@ def _ask_about_images(names: Sequence[str], status: HTTPStatus = HTTPStatus.OK, 
     if deleted and not plans:
         return _done(deleted)
     sizes = {entry.id: entry.size for entry in list_images_of(visible(), [plan.image for plan in plans[:_NAMED]])}
-    return render("delete.html", status=status, plans=plans, sizes=sizes, freed=freed, deleted=deleted)
+    return render("delete.html", status=status, name="", plans=plans, sizes=sizes, freed=freed, deleted=deleted)
 
 
 def _remove_name(engine: Engine, form: dict[str, Any]) -> ResponseReturnValue:

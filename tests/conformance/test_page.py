@@ -152,23 +152,6 @@ def test_the_list_is_sorted_and_filtered_by_mouse(shown: Service, browser: WebDr
     assert len(texts(browser, names)) == 4
 
 
-def test_which_images_use_a_layer(shown: Service, browser: WebDriver) -> None:
-    browser.get(page_of(shown, "/ui/"))
-    follow(browser, By.CSS_SELECTOR, "#shared ~ .scroll tbody a")
-    assert texts(browser, "tbody th a") == ["base:1", "team/app:1", "team/app:2"]
-
-
-def test_what_docker_prints_is_found(shown: Service, browser: WebDriver) -> None:
-    browser.get(page_of(shown, "/ui/images/base:1"))
-    layer = browser.find_element(By.CSS_SELECTOR, "table.layers th a").text
-    for text, heading in ((layer, f"Layer {layer}"), ("team/app:1", "team/app:1"), ("app", "Images")):
-        browser.find_element(By.NAME, "q").send_keys(text)
-        follow(browser, By.XPATH, "//button[text()='Find']")
-        assert texts(browser, "h1") == [heading]
-    assert browser.find_element(By.NAME, "q").get_attribute("value") == "app"
-    assert sorted(texts(browser, "tbody th a")) == ["team/app:1", "team/app:2"]
-
-
 def test_what_a_selection_frees_is_counted_with_every_click(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/"))
     want = browser.find_element(By.NAME, "want")

@@ -100,41 +100,12 @@ def test_from_the_image_into_its_directories(shown: Service, browser: WebDriver)
     assert rows(browser)[0][3] == "2"
 
 
-def test_names_are_shown_as_text(shown: Service, browser: WebDriver) -> None:
-    browser.get(page_of(shown, "/ui/files/team/app:1?path=/etc&sort=name"))
-    assert names(browser) == ["<img src=x onerror=alert(1)>", "caf\\xe9", "\\u202egnp.exe"]
-    assert browser.find_elements(By.CSS_SELECTOR, "table.files img") == []
-
-
-def test_what_a_layer_did_and_what_is_wasted(shown: Service, browser: WebDriver) -> None:
-    browser.get(page_of(shown, "/ui/files/team/app:1"))
-    assert [row[-1] for row in rows(browser, "table.layers")] == ["803kB", "\N{EN DASH}"]
-    with leading_elsewhere(browser):
-        browser.find_elements(By.CSS_SELECTOR, "table.layers a")[1].send_keys(Keys.ENTER)
-    follow(browser, "Largest files")
-    assert [row[:2] for row in rows(browser)] == [["/usr/lib/libbig.so", "removed"], ["/usr/bin/tool", "changed"]]
-    browser.get(page_of(shown, "/ui/files/team/app:1"))
-    follow(browser, "Wasted bytes")
-    assert [(row[0], row[1], row[3]) for row in rows(browser)] == [
-        ("/usr/lib/libbig.so", "800kB", "removed"),
-        ("/usr/bin/tool", "3kB", "replaced"),
-    ]
-
-
 def test_a_search_by_keyboard(shown: Service, browser: WebDriver) -> None:
     browser.get(page_of(shown, "/ui/files/team/app:1"))
     field = browser.find_element(By.NAME, "search")
     field.send_keys("TOOL", Keys.ENTER)
     loading = (IndexError, StaleElementReferenceException)
     WebDriverWait(browser, 30, ignored_exceptions=loading).until(lambda _: names(browser) == ["/usr/bin/tool"])
-
-
-def test_the_largest_and_the_smallest_first(shown: Service, browser: WebDriver) -> None:
-    browser.get(page_of(shown, "/ui/files/team/app:2?view=flat"))
-    assert names(browser)[0] == "/opt/jvm/java"
-    with leading_elsewhere(browser):
-        browser.find_element(By.CSS_SELECTOR, "table.files").find_element(By.PARTIAL_LINK_TEXT, "Size").send_keys(Keys.ENTER)
-    assert names(browser)[-1] == "/opt/jvm/java"
 
 
 def test_what_made_an_image_grow_since_the_last_tag(shown: Service, browser: WebDriver) -> None:

@@ -68,6 +68,7 @@ def test_text_of_images_is_shown_as_text(client: FlaskClient) -> None:
     [
         ("layer=2", "was 4B", "wasted bytes"),
         ("layer=2&view=flat", "/usr/lib/big", "etc/caf"),
+        ("layer=2&view=flat", "removed", "stored again"),
         ("view=wasted", "/usr/lib/big", "/sh"),
         ("view=flat", "/etc/passwd", "usr/\n"),
         ("search=PASS", "/etc/passwd", "gnp.exe"),

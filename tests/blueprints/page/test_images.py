@@ -55,6 +55,7 @@ def test_the_list_is_sorted_and_filtered(client: FlaskClient, ids: Ids, query: s
 def test_more_filters(client: FlaskClient, ids: Ids, query: str, found: list[str | None]) -> None:
     page = show(client, f"/ui/images{query}")
     assert names(page) == [name or ids[None] for name in found]
+    assert 'name="q" value="app"' in page or not query.startswith("?part=app")
     assert "<details open>" in page and "<details>" in show(client, "/ui/images?reference=base")
 
 
