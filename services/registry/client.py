@@ -25,7 +25,8 @@ class RegistryClient:
     asked first for docker.io's repositories. `certs` are folders of certificates and hosts.toml files. `hub_index` is the URL of the
     index that is searched for docker.io. `auth_realms` are the hosts that may be token servers; if empty, any host may. `foreign_hosts`
     are the hosts from which layers that a manifest names by URL may be fetched. A server that sends nothing, or accepts nothing, for
-    `stall_seconds` is given up. So is one whose answer, other than a blob, is not complete after five times that.
+    `stall_seconds` is given up. So is one that has not sent the head of an answer by then, or that takes a minute from its first byte on,
+    and one whose answer, other than a blob, is not complete after five times that.
     """
 
     def __init__(

@@ -127,7 +127,7 @@ class _Answer(HTTPResponse):
         super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
         self._socket = sock
         self._operation = current_operation()
-        self._silence = sock.gettimeout() or 0
+        self._silence = sock.gettimeout() or _HEAD_SECONDS
         self._deadline = _Deadline(self.fp.detach(), sock, self._silence)
         self.fp = io.BufferedReader(self._deadline)
         try:

@@ -64,8 +64,7 @@ class Exchange:
         self._endpoints = endpoints
         self._foreign_hosts = foreign_hosts
         self._headers = {"User-Agent": USER_AGENT, **headers}
-        self._contributed: dict[str, set[int]] = {}
-        self._answered: dict[str, int] = {}
+        self._senders: dict[str, list[int]] = {}  # of the bytes of a path, the last one last
         self._suspected: dict[str, int] = {}
         self._distrusted: dict[str, set[int]] = {}
         self._speaks_tls: set[int] = set()
@@ -92,9 +91,8 @@ class Exchange:
                 continue
             if response.status < 300:
                 _discard_all(failures.values())
-                self._answered[path] = index
                 if method == "GET":
-                    self._contributed[path] = {index} | (self._contributed.get(path, set()) if "Range" in headers else set())
+                    self._senders[path] = [*(self._senders.get(path, []) if "Range" in headers else []), index]
                 return response
             failures[index] = response
         return _last_word(failures, ranged="Range" in headers)
@@ -130,18 +128,18 @@ class Exchange:
 
     def suspect(self, path: str) -> None:
         """When this path is requested again, ask the next endpoint first, if there is one: the last answer broke off."""
-        self._suspected[path] = self._answered.get(path, -1) + 1
+        self._suspected[path] = self._senders.get(path, [-1])[-1] + 1
 
     def distrust(self, path: str) -> bool:
         """Stop asking the endpoint that sent this, because its bytes are wrong; returns whether there is another to ask.
 
         If several sent parts, the first in the settings is blamed: the registry itself is the last.
         """
-        contributed = self._contributed.pop(path, set())
-        if not contributed:
+        senders = set(self._senders.pop(path, ()))
+        if not senders:
             return False
-        blamed = min(contributed)
-        _log.warning("%s %s wrong bytes for %s", self._endpoints[blamed].host, "sent" if len(contributed) == 1 else "may have sent", path)
+        blamed = min(senders)
+        _log.warning("%s %s wrong bytes for %s", self._endpoints[blamed].host, "sent" if len(senders) == 1 else "may have sent", path)
         self._distrusted.setdefault(path, set()).add(blamed)
         return not self._distrusted[path].issuperset(self._capable(path))
 

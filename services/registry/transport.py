@@ -20,6 +20,7 @@ import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
@@ -220,7 +221,13 @@ def check_redirect(source: str, target: str, *, insecure: bool) -> None:
 def _manager(trust: Trust, proxy: str) -> urllib3.PoolManager:
     if not trust.verified:
         urllib3.disable_warnings(InsecureRequestWarning)  # the operator listed these hosts; a warning for each would say nothing new
-    manager = _through(proxy, trust.context()) if proxy else _directly(trust.context())
+    options: dict[str, Any] = {
+        "num_pools": 32, "maxsize": _CONNECTIONS_PER_HOST, "ssl_context": trust.context(), "socket_options": SOCKET_OPTIONS,
+    }  # fmt: skip
+    try:
+        manager = urllib3.ProxyManager(**_through(proxy), **options) if proxy else urllib3.PoolManager(**options)
+    except ValueError as exc:  # urllib3's errors about URLs are ValueErrors
+        raise RegistryFailure("the proxy in the environment is not the URL of an HTTP proxy") from exc
     manager.pool_classes_by_scheme = POOLS
     return manager
 
@@ -229,21 +236,14 @@ def _directly(context: ssl.SSLContext) -> urllib3.PoolManager:
     return urllib3.PoolManager(num_pools=32, maxsize=_CONNECTIONS_PER_HOST, ssl_context=context, socket_options=SOCKET_OPTIONS)
 
 
-def _through(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
-    try:
-        parts = urlsplit(proxy)
-        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-        return urllib3.ProxyManager(
-            address,
-            num_pools=32,
-            maxsize=_CONNECTIONS_PER_HOST,
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=credentials),
-            ssl_context=context,
-            socket_options=SOCKET_OPTIONS,
-        )
-    except ValueError as exc:  # urllib3's errors about URLs are ValueErrors
-        raise RegistryFailure("the proxy in the environment is not the URL of an HTTP proxy") from exc
+def _through(proxy: str) -> dict[str, Any]:
+    """The address of a proxy and the credentials in its URL, as urllib3 takes them."""
+    parts = urlsplit(proxy)
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    return {
+        "proxy_url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        "proxy_headers": urllib3.make_headers(proxy_basic_auth=credentials),
+    }
 
 
 def _address(host: str) -> Address | None:
