@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from stowage.app.child import run_in_child
 from stowage.app.settings import Config, ConfigError
 from stowage.services.content.bucket import Bucket
-from stowage.services.content.copy_targets import BucketTarget, CopyTarget, FolderTarget, is_unfinished
+from stowage.services.content.copying import BucketTarget, CopyTarget, FolderTarget, is_unfinished
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import Conflict
-from stowage.services.metadata.object_records import MetadataObjects
+from stowage.services.metadata.objects import MetadataObjects
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.meter import UNMETERED, StoreMeter
 from stowage.services.store.identity import is_one_store

@@ -25,7 +25,7 @@ from pathlib import Path
 from gunicorn.workers.base import Worker
 
 from stowage.app.settings import Config, ConfigError
-from stowage.services.lock_files import open_lock_file
+from stowage.services.files import open_lock_file
 
 _MOST_BYTES = 1024
 

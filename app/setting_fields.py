@@ -18,7 +18,7 @@ from marshmallow import ValidationError, fields, validate
 
 from stowage.app.origin import Authority
 from stowage.blueprints.versioning import MAX_API_VERSION, MIN_API_VERSION, ApiVersion
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import BucketAddress
 from stowage.services.errors import EngineError
 from stowage.services.oci.platform import Platform, amd64_level, read_flags
 

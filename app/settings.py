@@ -20,7 +20,7 @@ from marshmallow import Schema, ValidationError, fields
 from stowage.app import setting_fields as read
 from stowage.app.setting_fields import Bind, Binds, Listed, Parsed, Whole, setting
 from stowage.blueprints.versioning import ApiVersion
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import BucketAddress
 from stowage.services.oci.platform import Platform
 
 CONFIG = "stowage.config"

@@ -10,7 +10,6 @@ from stowage.app.content_wiring import open_content
 from stowage.app.holding import hold_place
 from stowage.app.settings import SETTINGS, Config, ConfigError
 from stowage.services.budget import Budget
-from stowage.services.content.board import FileBoard
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits, ShownSettings
@@ -20,7 +19,7 @@ from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.search import HUB_INDEX
 from stowage.services.registry.transport import Proxies
 from stowage.services.registry.urls import Downloads
-from stowage.services.transfer_board import TransferBoard
+from stowage.services.transfer_board import FileBoard, TransferBoard
 
 _RETRY_SECONDS = 1.0
 """The delay before a failed transfer is first retried."""

@@ -12,8 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from stowage.services.content.bucket import PART_BYTES, Bucket
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import PART_BYTES, Bucket, BucketAddress
 from stowage.services.errors import EngineError
 from tests.faulty_bucket import Fault, FaultyBucket
 from tests.seaweedfs import REGION, running_seaweed

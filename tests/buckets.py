@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from stowage.services.content.bucket import Bucket
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import Bucket, BucketAddress
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.protocol import ContentStore
-from stowage.services.metadata.object_records import MetadataObjects
+from stowage.services.metadata.objects import MetadataObjects
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.engines import metadata_store

@@ -10,13 +10,13 @@ import pytest
 
 from stowage.services.archive.bounds import Bounds
 from stowage.services.budget import Budget
-from stowage.services.content.board import FileBoard
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.platform import Platform
 from stowage.services.registry.client import RegistryClient
 from stowage.services.registry.urls import Downloads
+from stowage.services.transfer_board import FileBoard
 
 PLATFORM = Platform("linux", "amd64")
 ON_EVERY_DATABASE = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from stowage.app.stopping import end_with_parent
-from stowage.services.content.signature import Credentials, query_string, sign
+from stowage.services.content.bucket_keys import Credentials, query_string, sign
 from tests.ports import free_port
 
 ADMIN = Credentials("stowage-admin", "the secret of the administrator")

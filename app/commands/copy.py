@@ -12,8 +12,7 @@ from stowage.app.holding import hold_folder, hold_folders, hold_place, require_u
 from stowage.app.settings import Config, ConfigError
 from stowage.app.terminal import ProgressLine, shown_share, shown_size
 from stowage.app.wiring import open_engine
-from stowage.services.content.copy_targets import CopyTarget, begin_copy, find_copied, finish_copy
-from stowage.services.content.copying import copy_blobs
+from stowage.services.content.copying import CopyTarget, begin_copy, copy_blobs, find_copied, finish_copy
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict
 from stowage.services.metadata.copying import copy_rows, require_room

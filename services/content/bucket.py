@@ -1,22 +1,66 @@
-"""Objects of a bucket, through obstore, which begins after the fork: used in a parent it hangs in the child."""
+"""A bucket: its address, `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`, its objects, and the mark that says whose blobs they are.
+
+obstore begins after the fork: used in a parent it hangs in the child.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
-from stowage.services.content.bucket_address import BucketAddress
 from stowage.services.content.bucket_errors import Absent, Refused, Unexplained, bucket_errors
-from stowage.services.content.bucket_keys import boto3_key, environment_key, profile_provider
-from stowage.services.content.signature import Credentials
+from stowage.services.content.bucket_keys import Credentials, boto3_key, environment_key, profile_provider
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """A prefix in a bucket, at Amazon unless there is an endpoint."""
+
+    bucket: str
+    prefix: str
+    endpoint: str = ""
+    region: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> BucketAddress:
+        """Raises ValueError with what such a URL must be."""
+        parts = urlsplit(text)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        prefix = parts.path.strip("/")
+        if not _BUCKET.fullmatch(parts.netloc):
+            raise ValueError(
+                "must be s3://BUCKET/PREFIX; credentials are not part of it, but in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        if not _PREFIX.fullmatch(prefix) or ".." in prefix:
+            raise ValueError("must be s3://BUCKET/PREFIX with a prefix of letters, digits and !_.*'()-")
+        if query.keys() - {"endpoint", "region"}:
+            raise ValueError("must have no other parameters than endpoint and region")
+        endpoint = query.get("endpoint", "").rstrip("/")
+        if endpoint and not re.fullmatch(r"https?://[^/?#@\s]+", endpoint):
+            raise ValueError("must have an endpoint like https://HOST:PORT, without a path")
+        return cls(parts.netloc, prefix, endpoint, query.get("region", ""))
+
+    @property
+    def place(self) -> str:
+        """What distinguishes it from every other: servers may have buckets of the same name."""
+        return f"{self} at {self.endpoint}" if self.endpoint else str(self)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
 
 Answer = TypeVar("Answer")
 
@@ -191,3 +235,30 @@ class Bucket:
 def _found(meta: Any, location: str) -> Found:
     modified: datetime = meta["last_modified"]
     return Found(location, meta["size"], meta["e_tag"] or "", modified.timestamp())
+
+
+MARK = "store-id"
+"""The object of two lines of text: which store the blobs belong to, and in which database that is."""
+
+
+def read_mark(bucket: Bucket) -> tuple[str, str] | None:
+    """The id of the store and its database; None if the bucket has no mark yet."""
+    try:
+        identifier, _, owner = bucket.get(MARK).decode(errors="replace").partition("\n")
+    except Absent:
+        return None
+    return identifier, owner.strip()
+
+
+def create_mark(bucket: Bucket, identifier: str, owner: str) -> None:
+    """Write the mark unless there is one."""
+    bucket.create(MARK, _text(identifier, owner))
+
+
+def write_mark(bucket: Bucket, identifier: str, owner: str) -> None:
+    """Write the mark, whatever it was before."""
+    bucket.put(MARK, _text(identifier, owner))
+
+
+def _text(identifier: str, owner: str) -> bytes:
+    return f"{identifier}\n{owner}\n".encode()

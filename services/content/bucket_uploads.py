@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from stowage.services.content.bucket import Bucket
 from stowage.services.content.bucket_errors import Denied, refusal
-from stowage.services.content.signature import query_string, sign
+from stowage.services.content.bucket_keys import query_string, sign
 from stowage.services.errors import Internal, Unavailable
 
 _RETRY_SECONDS = 0.5

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import clear_place, file_state, open_file, state, sync_folder
-from stowage.services.content.group import publish_all
+from stowage.services.content.ingests import FileIngest, LocalPartials, entries, publish_all
 from stowage.services.content.locks import clear_unheld, is_locked, wait_lock
-from stowage.services.content.partial import FileIngest
-from stowage.services.content.partials import Partials, entries
 from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
 from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
 from stowage.services.errors import BlobNotFound, EngineError
+from stowage.services.files import storage_errors
 from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 
 _CHECK_BYTES = 4096
 
 
-class FilesystemStore(Partials):
+class FilesystemStore(LocalPartials):
     """Blobs as files (services/content/protocol.py: ContentStore). Any number of processes on one machine may share a root."""
 
     def __init__(self, root: Path, meter: StoreMeter = UNMETERED) -> None:

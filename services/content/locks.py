@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stowage.services.content.errors import storage_errors
-from stowage.services.lock_files import open_lock_file
+from stowage.services.files import open_lock_file, storage_errors
 
 _POLL_SECONDS = 0.05
 

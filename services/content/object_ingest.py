@@ -9,13 +9,13 @@ from uuid import uuid4
 from stowage.services.budget import Budget
 from stowage.services.content.bucket import PART_BYTES, Bucket
 from stowage.services.content.bucket_errors import Denied
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import partial_bytes, remove_partial
-from stowage.services.content.objects import ObjectRecords
-from stowage.services.content.partial import FileIngest
+from stowage.services.content.ingests import FileIngest
 from stowage.services.content.paths import Layout, key_of
+from stowage.services.content.protocol import ObjectRecords
 from stowage.services.content.upload import UPLOAD_BYTES, Upload
 from stowage.services.errors import EngineError, OutOfSpace, Unavailable
+from stowage.services.files import storage_errors
 from stowage.services.meter import Note
 from stowage.services.oci.digest import Digest
 

@@ -17,22 +17,19 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from uuid import uuid4
 
-from stowage.services.content.bucket import Bucket
+from stowage.services.content.bucket import MARK, Bucket, create_mark, read_mark, write_mark
 from stowage.services.content.bucket_errors import Denied
-from stowage.services.content.bucket_mark import MARK, create_mark, read_mark, write_mark
 from stowage.services.content.bucket_uploads import abort_upload, list_uploads
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import remove_partial
-from stowage.services.content.group import check_content
+from stowage.services.content.ingests import LocalPartials, check_content
 from stowage.services.content.locks import clear_unheld, try_lock, wait_lock
 from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, require_fitting, spooled_bytes
 from stowage.services.content.object_reader import ObjectReader
-from stowage.services.content.objects import ObjectRecords
-from stowage.services.content.partials import Partials
 from stowage.services.content.paths import SETTLE, Layout
-from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
+from stowage.services.content.protocol import NOWHERE, ObjectRecords, Place, Unnamed, Version
 from stowage.services.content.upload import upload_memory
 from stowage.services.errors import BlobNotFound, Internal
+from stowage.services.files import storage_errors
 from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 
@@ -42,7 +39,7 @@ _AT_ONCE = 8
 _BATCH = 500
 
 
-class S3Store(Partials):
+class S3Store(LocalPartials):
     """Blobs as objects (services/content/protocol.py: ContentStore). Any number of processes may share a root, and of nodes a bucket.
 
     `owner` names the database. Objects are kept for `keep_seconds` after nothing needs them. The uploads of the process keep `upload_bytes`

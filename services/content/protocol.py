@@ -15,7 +15,7 @@ A second lock is held while the file and the row of a digest are created or remo
 digest is *settled* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
 
 In a bucket, a blob is an object with a *location* of its own, which its row names. Objects are never replaced, and an object without a row
-is not a blob; see `stowage.services.content.objects`. Settling then only saves work.
+is not a blob; see `ObjectRecords`. Settling then only saves work.
 
 Every method may raise OutOfSpace or Internal if the storage fails, and Unavailable if it cannot be reached for a while.
 """
@@ -216,3 +216,33 @@ class ContentStore(Protocol):
 
     def discard_partial(self, key: str) -> int:
         """Remove a partial that no writer holds and return its size in bytes; 0 if it is held or does not exist."""
+
+
+class ObjectRecords(Protocol):
+    """What a bucket needs from the database: which object has the bytes of a blob, and which objects may be removed.
+
+    An object is written under a location of its own, and is a blob as soon as a row names it. It is removed only after its row in the
+    database says that it is *doomed*; that row goes afterwards. So nothing that another process has just written is removed, whatever
+    becomes of locks. Each call is a transaction that is committed when it returns, and raises what the database raises.
+    """
+
+    def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """The location of each of these blobs that has a row; empty if its bytes are in a file."""
+
+    def blobs(self) -> Iterator[tuple[Digest, int]]:
+        """Every blob that has a location, and its size."""
+
+    def named(self, locations: Collection[str]) -> set[str]:
+        """Which of these locations a blob, an intent or a doomed row has."""
+
+    def intend(self, lease: str, locations: Collection[str]) -> None:
+        """Record that these objects are going to be written; raises Internal for a lease that has ended."""
+
+    def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        """Objects that have been doomed for at least `age` seconds, and their sizes, 0 if unknown."""
+
+    def doomed_of(self, digests: Iterable[Digest]) -> list[tuple[str, Digest, int, int]]:
+        """Doomed objects of these blobs: location, digest, size, and for how many seconds they have been doomed."""
+
+    def forget(self, locations: Iterable[str]) -> None:
+        """Remove the doomed rows of objects that were removed."""

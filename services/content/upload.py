@@ -9,8 +9,8 @@ from threading import Condition, Thread
 
 from stowage.services.budget import Budget
 from stowage.services.content.bucket import PART_BYTES, PARTS_AT_ONCE, Bucket
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import open_file
+from stowage.services.files import storage_errors
 
 UPLOAD_BYTES = PART_BYTES * (PARTS_AT_ONCE + 1)
 """What an upload in parts may keep in memory."""

@@ -16,9 +16,9 @@ from stowage.services.archive.bounds import Bounds
 from stowage.services.archive.compression import LARGEST_DECODER
 from stowage.services.archive.layer import LayerDigester
 from stowage.services.budget import Budget
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidContent
+from stowage.services.files import storage_errors
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
 from stowage.services.gc.layer_lists import remove_unreadable_lists

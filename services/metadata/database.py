@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -12,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stowage.services.errors import Internal
 from stowage.services.metadata import postgresql, sqlite
-from stowage.services.metadata.modes import Mode
+from stowage.services.metadata.writers import Mode
 
 Answer = TypeVar("Answer")
 
@@ -83,3 +84,14 @@ def require_database(engine: Engine) -> None:
 
 def _database(engine: Engine) -> ModuleType:
     return postgresql if engine.dialect.name == "postgresql" else sqlite
+
+
+def identify(connection: Connection) -> str:
+    """The server's own id and the names of the database and, unless it is the usual one, the schema on PostgreSQL, which a restored dump
+    does not share; for SQLite the machine.
+    """
+    if connection.dialect.name == "postgresql":
+        query = "SELECT system_identifier, current_database(), current_schema() FROM pg_control_system()"
+        system, name, schema = connection.exec_driver_sql(query).one()
+        return f"postgresql {system} {name}" + (f" {schema}" if schema != "public" else "")
+    return f"sqlite on {platform.node()}"

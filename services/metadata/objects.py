@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, insert, select, union_all
 
@@ -12,6 +13,9 @@ from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.rows import in_chunks, to_digest
 from stowage.services.metadata.tables import blob, doomed, intent, lease
 from stowage.services.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from stowage.services.metadata.store import MetadataStore
 
 _LOCATIONS = select(blob.c.digest, blob.c.location).where(blob.c.digest.in_(DIGESTS))
 _CONSUME = delete(intent).where(intent.c.location.in_(DIGESTS)).returning(intent.c.location)
@@ -105,3 +109,37 @@ def doom_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
     columns = select(blob.c.location, blob.c.digest, blob.c.size, NOW).where(blob.c.location != "")
     for chunk in in_chunks(digests):
         connection.execute(insert(doomed).from_select(_DOOMED, columns.where(blob.c.digest.in_(chunk))))
+
+
+class MetadataObjects:
+    """What a content store in a bucket asks the database, each in a transaction of its own, or with one query: `ObjectRecords`."""
+
+    def __init__(self, metadata: MetadataStore) -> None:
+        self._metadata = metadata
+
+    def locations(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        return self._metadata.locations(digests)
+
+    def blobs(self) -> Iterator[tuple[Digest, int]]:
+        with self._metadata.read() as tx:
+            found = tx.objects.sizes()
+        yield from found.items()
+
+    def named(self, locations: Collection[str]) -> set[str]:
+        with self._metadata.read() as tx:
+            return tx.objects.named(locations)
+
+    def intend(self, lease: str, locations: Collection[str]) -> None:
+        with self._metadata.write() as tx:
+            tx.objects.intend(lease, locations)
+
+    def doomed(self, *, age: int, limit: int) -> list[tuple[str, int]]:
+        return self._metadata.doomed(age=age, limit=limit)
+
+    def doomed_of(self, digests: Iterable[Digest]) -> list[tuple[str, Digest, int, int]]:
+        with self._metadata.read() as tx:
+            return tx.objects.doomed_of(digests)
+
+    def forget(self, locations: Iterable[str]) -> None:
+        with self._metadata.write() as tx:
+            tx.objects.forget(locations)

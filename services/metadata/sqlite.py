@@ -1,16 +1,20 @@
 """Transactions on SQLite.
 
 Write-ahead log with `synchronous=FULL` (a commit is on disk when it returns), foreign keys enforced. A writer waits for
-its turn (turns.py) and at BEGIN IMMEDIATE, until the timeout. A reader keeps seeing the state of its first query.
+its turn and at BEGIN IMMEDIATE, until the timeout. A reader keeps seeing the state of its first query.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -18,9 +22,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from stowage.services.errors import EngineError, Internal, OutOfSpace, Unavailable
-from stowage.services.metadata.modes import Mode
-from stowage.services.metadata.turns import Turns
-from stowage.services.metadata.watch import Watch
+from stowage.services.files import open_lock_file
+from stowage.services.metadata.writers import FifoLock, Mode
 
 Answer = TypeVar("Answer")
 
@@ -36,7 +39,7 @@ _LOG_BYTES = 8 << 20
 
 _PREFIX = "sqlite:///"
 _WATCH = "stowage_watch"
-_TURNS = "stowage_turns"
+_QUEUE = "stowage_queue"
 
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
@@ -55,8 +58,8 @@ def open_engine(url: str, *, timeout: int) -> Engine:
     if engine.url.database:
         _make_private(engine.url.database)
     event.listen(engine, "connect", _configure)
-    watch = Watch(lambda: _own_connection(engine))
-    engine.update_execution_options(**{_WATCH: watch, _TURNS: Turns(engine.url.database or "", timeout)})
+    watch = _CommitWatch(lambda: _own_connection(engine))
+    engine.update_execution_options(**{_WATCH: watch, _QUEUE: _WriterQueue(engine.url.database or "", timeout)})
     event.listen(engine, "engine_disposed", lambda _: watch.close())
     return engine
 
@@ -81,7 +84,7 @@ def query(engine: Engine, read: Callable[[Connection], Answer]) -> Answer:
 
 def version(engine: Engine) -> object:
     """The same object as before if nothing was committed since then."""
-    watch: Watch = engine.get_execution_options()[_WATCH]
+    watch: _CommitWatch = engine.get_execution_options()[_WATCH]
     return watch.version()
 
 
@@ -109,14 +112,14 @@ def require_file(engine: Engine) -> None:
 
 def _begin_writing(connection: Connection) -> None:
     """Wait for a turn and then for whoever writes now, together no longer than the timeout."""
-    turns: Turns = connection.engine.get_execution_options()[_TURNS]
+    queue: _WriterQueue = connection.engine.get_execution_options()[_QUEUE]
     driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-    with turns.taken() as seconds:
+    with queue.turn() as seconds:
         driver.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         finally:
-            driver.execute(f"PRAGMA busy_timeout = {1000 * turns.timeout}")
+            driver.execute(f"PRAGMA busy_timeout = {1000 * queue.timeout}")
 
 
 def _own_connection(engine: Engine) -> DBAPIConnection:
@@ -162,3 +165,106 @@ def _reserve_log(database: str) -> None:
             os.posix_fallocate(handle, 0, _LOG_BYTES)
         finally:
             os.close(handle)
+
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _WriterQueue:
+    """The queue of the writers of a database, where each waits for SQLite in its turn, no longer than `timeout` seconds in all.
+
+    A writer that waits for SQLite does not queue: it retries up to ten times a second, and may find the database locked each time while
+    another writes without a pause. So one at a time waits: the threads of a process in their order, and of the processes the one that
+    holds an flock on a file beside the database. Whoever has written needs that lock for its next transaction, and gets it after the one
+    that waits.
+    """
+
+    database: str
+    timeout: int
+    _gate: FifoLock = field(default_factory=FifoLock)
+
+    @contextmanager
+    def turn(self) -> Iterator[float]:
+        """Take a turn; yields how many seconds are left to wait, 0 if there was none in time."""
+        deadline = time.monotonic() + self.timeout
+        with ExitStack() as held:
+            is_first = held.enter_context(self._gate.held(self.timeout)) and held.enter_context(self._lock(deadline))
+            yield max(deadline - time.monotonic(), 0) if is_first else 0
+
+    @contextmanager
+    def _lock(self, deadline: float) -> Iterator[bool]:
+        """Hold the lock of all processes; yields whether it was got in time. Where it cannot be had, nobody waits for it."""
+        try:
+            handle = open_lock_file(f"{os.path.realpath(self.database)}-turn")
+        except OSError:
+            yield True
+            return
+        try:
+            yield _acquire(handle, deadline)
+        finally:
+            os.close(handle)
+
+
+def _acquire(handle: int, deadline: float) -> bool:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        except OSError:  # a file system without such locks
+            return True
+        else:
+            return True
+
+
+class _CommitWatch:
+    """A connection that notices commits of any connection of any process; `connect` makes it when it is first needed.
+
+    `PRAGMA data_version` changes when another connection commits, which SQLite sees in the memory that all connections share. This
+    connection does nothing else, so every commit is another's. It takes no lock that a writer waits for.
+
+    Source: https://www.sqlite.org/pragma.html#pragma_data_version
+    """
+
+    def __init__(self, connect: Callable[[], DBAPIConnection]) -> None:
+        self._connect = connect
+        self._connection: DBAPIConnection | None = None
+        self._number: object = None
+        self._version = object()
+        self._lock = threading.Lock()
+
+    def version(self) -> object:
+        """The same object as before if nothing was committed since then. It is a new one whenever that cannot be found out."""
+        with self._lock:
+            try:
+                number = self._read()
+            except (sqlite3.Error, SQLAlchemyError):
+                self._end()
+                return self._version
+            if number != self._number:
+                self._number, self._version = number, object()
+            return self._version
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        with self._lock:
+            self._end()
+
+    def _read(self) -> object:
+        if self._connection is None:
+            self._connection = self._connect()
+        cursor = self._connection.cursor()
+        cursor.execute("PRAGMA data_version")
+        ((number,),) = cursor.fetchall()
+        return number
+
+    def _end(self) -> None:
+        """Forget the number: another connection counts from another one."""
+        connection, self._connection, self._number, self._version = self._connection, None, None, object()
+        if connection is not None:
+            connection.close()

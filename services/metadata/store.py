@@ -40,10 +40,9 @@ from stowage.services.errors import EngineError, Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.clock import NANOSECONDS_NOW, NOW, ServerClock
 from stowage.services.metadata.counts import count_rows, store_number
-from stowage.services.metadata.database import TIMEOUT_SECONDS, open_engine, query, require_database, transaction, version
+from stowage.services.metadata.database import TIMEOUT_SECONDS, identify, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import Events
 from stowage.services.metadata.graph import Graph
-from stowage.services.metadata.identity import identify
 from stowage.services.metadata.images import Images
 from stowage.services.metadata.layer_files import LayerFiles
 from stowage.services.metadata.leases import Leases

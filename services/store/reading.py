@@ -11,10 +11,10 @@ from contextlib import closing, contextmanager
 from typing import BinaryIO
 
 from stowage.services.archive.stage import Stage
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.protocol import Version
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
+from stowage.services.files import storage_errors
 from stowage.services.gc.damage import bytes_problem, damaged, file_problem, mark_blob
 from stowage.services.oci.digest import Digest, Digester
 from stowage.services.oci.manifest import MAX_MANIFEST_BYTES

@@ -22,11 +22,11 @@ PROJECT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from stowage.services.content import group
+from stowage.services.content import ingests
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.oci.digest import Digest
 
-setattr(group, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+setattr(ingests, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 with FilesystemStore(Path(sys.argv[1])).publish({Digest.of(b"a"): b"a", Digest.of(b"b"): b"b"}):
     pass
 """

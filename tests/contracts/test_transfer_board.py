@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.content.board import FileBoard
 from stowage.services.metadata.database import transaction
 from stowage.services.metadata.store import MetadataStore
-from stowage.services.transfer_board import TransferBoard
+from stowage.services.transfer_board import FileBoard, TransferBoard
 
 Age = Callable[[int], None]
 """Makes everything on the board this many seconds older."""

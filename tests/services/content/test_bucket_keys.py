@@ -8,19 +8,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from stowage.services.content.bucket import PART_BYTES, Bucket
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import PART_BYTES, Bucket, BucketAddress
+from stowage.services.content.bucket_keys import Credentials, sign
 from stowage.services.content.bucket_uploads import list_uploads
-from stowage.services.content.signature import Credentials
 from stowage.services.errors import Internal, Unsupported
 from tests.conformance.certificates import certify
 from tests.faulty_bucket import Fault, FaultyBucket
-from tests.seaweedfs import ADMIN, RENEWED, WRONG, Seaweed
+from tests.seaweedfs import ADMIN, READER, RENEWED, UNLISTED, WRONG, Seaweed
 
 _EXPIRES = "2099-01-01T00:00:00Z"
 
@@ -242,3 +243,43 @@ def test_a_profile_without_boto3_is_refused(url: str, monkeypatch: pytest.Monkey
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(Unsupported, match=r"AWS_PROFILE needs boto3: install stowage\[s3-profiles\]"):
         Bucket(BucketAddress.parse(url), timeout=10).head("some")
+
+
+_EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+
+
+def test_the_signature_is_that_of_the_reference() -> None:
+    headers = sign(
+        _EXAMPLE,
+        "us-east-1",
+        "GET",
+        host="examplebucket.s3.amazonaws.com",
+        path="/",
+        query={"lifecycle": ""},
+        at=datetime(2013, 5, 24, tzinfo=UTC),
+    )
+    assert headers["authorization"].endswith("Signature=fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543")
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "EXAMPLEKEY" not in repr(_EXAMPLE)
+
+
+def test_the_server_accepts_its_credentials_only(seaweedfs: Seaweed) -> None:
+    bucket = seaweedfs.create_bucket()
+    statuses = [seaweedfs.request("PUT", f"/{bucket}/a", payload=b"1", credentials=key)[0] for key in (ADMIN, UNLISTED, READER, WRONG)]
+    assert statuses == [HTTPStatus.OK, HTTPStatus.OK, HTTPStatus.FORBIDDEN, HTTPStatus.FORBIDDEN]
+
+
+def test_the_server_lets_only_some_list(seaweedfs: Seaweed) -> None:
+    bucket = seaweedfs.create_bucket()
+    statuses = [seaweedfs.request("GET", f"/{bucket}", {"list-type": "2"}, credentials=key)[0] for key in (ADMIN, UNLISTED, WRONG)]
+    assert statuses == [HTTPStatus.OK, HTTPStatus.FORBIDDEN, HTTPStatus.FORBIDDEN]
+
+
+def test_the_server_keeps_what_it_has_acknowledged(own_seaweedfs: Seaweed) -> None:
+    bucket = own_seaweedfs.create_bucket()
+    own_seaweedfs.request("PUT", f"/{bucket}/a", payload=b"kept")
+    own_seaweedfs.stop()
+    own_seaweedfs.start()
+    assert own_seaweedfs.request("GET", f"/{bucket}/a") == (HTTPStatus.OK, b"kept")

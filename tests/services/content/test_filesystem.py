@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.errors import Internal, OutOfSpace
+from stowage.services.files import storage_errors
 from stowage.services.oci.digest import Digest
 
 CONTENT = b"what a blob holds"
@@ -160,7 +160,7 @@ def test_errors_of_the_disk_become_the_engines(number: int, expected: type[Excep
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_while_writing_is_out_of_space_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FilesystemStore(tmp_path)
-    monkeypatch.setattr("stowage.services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
+    monkeypatch.setattr("stowage.services.content.ingests.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
     with pytest.raises(OutOfSpace), store.ingest("abc") as ingest:
         ingest.write(CONTENT)
     assert list(store.partials()) == []

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.content.bucket import PART_BYTES, Bucket
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import PART_BYTES, Bucket, BucketAddress
 from stowage.services.content.object_store import S3Store
 from stowage.services.content.upload import UPLOAD_BYTES
 from stowage.services.errors import BlobNotFound, Internal, InvalidContent, OutOfSpace, Unavailable
 from stowage.services.gc.collector import collect_garbage
-from stowage.services.metadata.object_records import MetadataObjects
+from stowage.services.metadata.objects import MetadataObjects
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
@@ -317,7 +316,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from stowage.services.content import object_store, object_ingest
-from stowage.services.metadata.object_records import MetadataObjects
+from stowage.services.metadata.objects import MetadataObjects
 from tests.buckets import open_bucket
 from tests.engines import metadata_store
 

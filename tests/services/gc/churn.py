@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stowage.services.content.board import FileBoard
 from stowage.services.content.filesystem import FilesystemStore
 from stowage.services.engine import Engine
 from stowage.services.errors import Conflict, NotFound
@@ -30,6 +29,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from stowage.services.store.graph import read_graph
 from stowage.services.store.publish import assign_name, read_configs, record_graph
+from stowage.services.transfer_board import FileBoard
 from tests.builders import Json, Layout, make_layer
 from tests.engines import LIMITS, downloads, memory_budget, metadata_store, registry_client
 

@@ -233,7 +233,7 @@ def test_a_bomb_leaves_nothing(engine: Engine, lease: Lease) -> None:
 
 
 def test_a_full_disk_stops_reading_and_leaves_nothing(engine: Engine, lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stowage.services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
+    monkeypatch.setattr("stowage.services.content.ingests.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
 
     def endless() -> Iterator[bytes]:
         for _ in range(1000):

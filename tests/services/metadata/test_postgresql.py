@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine as Database
 from sqlalchemy.exc import DataError
 
 from stowage.services.errors import Internal, Unavailable
@@ -23,7 +25,7 @@ from stowage.services.metadata.reach import UNROOTED
 from stowage.services.metadata.store import MetadataStore
 from tests.engines import metadata_store
 from tests.postgresql import Cluster
-from tests.rows import add_blobs
+from tests.rows import add_blobs, digest
 from tests.services.metadata.stores import TIMEOUT, A, B, add, add_in_the_end, backends, blobs, execute, terminate
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -244,3 +246,35 @@ def test_the_mark_of_a_whole_store_is_one_comparison(url: str) -> None:
         plan = connection.execute(text(f"EXPLAIN {UNROOTED.compile(engine)}")).scalars().all()
     engine.dispose()
     assert not [line for line in plan if "SubPlan" in line]
+
+
+def test_a_statement_is_the_same_for_any_number_of_values(store: MetadataStore) -> None:
+    with store.write() as tx:
+        add_blobs(tx, ["a", "b"])
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(Database, "before_cursor_execute", note)
+    try:
+        for labels in (["a"], ["a", "b", "c"], list("abcdefg")):
+            with store.read() as tx:
+                assert tx.graph.present(map(digest, labels)) == {digest(label) for label in labels if label in "ab"}
+    finally:
+        event.remove(Database, "before_cursor_execute", note)
+    assert len({statement for statement in statements if "FROM blob" in statement}) == 1
+
+
+def identity(url: str) -> str:
+    with closing(metadata_store(url)) as store:
+        return store.identity()
+
+
+def test_each_database_of_a_server_and_each_schema_is_another(cluster: Cluster) -> None:
+    first, second = cluster.create_database("first"), cluster.create_database("second")
+    cluster.execute("CREATE SCHEMA copy", "first")
+    copy = f"{first}{'&' if '?' in first else '?'}options=-csearch_path%3Dcopy"
+    found = [identity(url) for url in (first, second, copy)]
+    server = found[0].removesuffix(" first")
+    assert found == [f"{server} first", f"{server} second", f"{server} first copy"]

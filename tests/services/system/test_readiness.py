@@ -50,7 +50,7 @@ def test_each_problem_has_its_sentence(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_problem(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stowage.services.content.partial.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
+    monkeypatch.setattr("stowage.services.content.ingests.open_partial", lambda _: os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC))
     assert find_problems(engine) == ["The content store cannot take a blob: No space left on device."]
 
 

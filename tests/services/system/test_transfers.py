@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.content.board import FileBoard
 from stowage.services.errors import Ended, Internal, NotFound
 from stowage.services.meter import Parts
 from stowage.services.system.transfers import Running, Transfers
-from stowage.services.transfer_board import Transfer, read_page, write_page
+from stowage.services.transfer_board import FileBoard, Transfer, read_page, write_page
 from tests.waiting import poll
 
 

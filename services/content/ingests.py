@@ -1,28 +1,35 @@
-"""One writer's partial on disk: appended and hashed, then published by a rename."""
+"""What is being written to a folder: the partial of one writer, small blobs that are published together, and a list of all partials.
+
+A partial is appended and hashed, then published by a rename. Of small blobs each file is synced, but their folder only once, and they share
+one ingest folder. All of their files are written before the first is synced, so that a journaling file system commits its journal once.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
+from pathlib import Path
+from uuid import uuid4
 
-from stowage.services.content.errors import storage_errors
 from stowage.services.content.files import (
     clear_place,
     file_state,
     make_folder,
     open_file,
     open_partial,
+    partial_bytes,
     prepare_partial,
     remove_partial,
     state,
     sync_folder,
 )
-from stowage.services.content.locks import wait_lock
-from stowage.services.content.paths import Layout, target_of
+from stowage.services.content.locks import is_locked, try_lock, wait_lock
+from stowage.services.content.paths import Layout, key_of, target_of
 from stowage.services.errors import InvalidContent
-from stowage.services.meter import Note, timed
+from stowage.services.files import storage_errors
+from stowage.services.meter import Note, StoreMeter, timed
 from stowage.services.oci.digest import Digest, Digester
 
 _CHUNK_BYTES = 1 << 20
@@ -182,3 +189,97 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+@contextmanager
+def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[dict[Digest, str]]:
+    """Publish the blobs whose locks are free, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
+    key = uuid4().hex
+    with wait_lock(layout.lock(key)), ExitStack() as held:
+        free = {
+            digest: content
+            for digest, content in blobs.items()
+            if held.enter_context(try_lock(layout.lock(str(digest)))) and held.enter_context(try_lock(layout.settle_lock(digest)))
+        }
+        try:
+            _write(layout, key, free)
+            _rename(layout, key, free)
+        finally:
+            with storage_errors():
+                remove_partial(layout.partial(key))
+        yield dict.fromkeys(free, "")
+
+
+@storage_errors()
+def _write(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
+    layout.partial(key).parent.mkdir(mode=0o700)
+    with ExitStack() as opened:
+        files: list[int] = []
+        for digest, content in blobs.items():
+            check_content(digest, content)
+            handle = os.open(layout.member(key, digest), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = opened.enter_context(os.fdopen(handle, "wb"))
+            file.write(content)
+            file.flush()
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)  # makes Linux begin to write the file to disk, without waiting for it
+            files.append(handle)
+        for handle in files:
+            os.fsync(handle)
+
+
+def check_content(digest: Digest, content: bytes) -> None:
+    """Raise InvalidContent if the content has another digest."""
+    actual = Digest.of(content, digest.algorithm)
+    if actual != digest:
+        raise InvalidContent(f"unexpected commit digest {actual}, expected {digest}")
+
+
+@storage_errors()
+def _rename(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
+    folders = {layout.blob(digest).parent for digest in blobs}
+    for folder in folders:
+        make_folder(folder)
+    for digest in blobs:
+        remove_partial(layout.partial(str(digest)))
+        clear_place(layout, layout.blob(digest))
+        os.rename(layout.member(key, digest), layout.blob(digest))
+    for folder in folders:
+        sync_folder(folder)
+
+
+class LocalPartials:
+    """What a content store in a folder and one in a bucket have in common."""
+
+    def __init__(self, layout: Layout, meter: StoreMeter) -> None:
+        self._layout, self._meter = layout, meter
+
+    def locked(self, digest: Digest) -> AbstractContextManager[bool]:
+        return try_lock(self._layout.settle_lock(digest))
+
+    def exclusive(self, name: str) -> AbstractContextManager[bool]:
+        return try_lock(self._layout.lock(name))
+
+    def partials(self) -> Iterator[tuple[str, int, bool]]:
+        for folder in entries(self._layout.ingests):
+            key = key_of(folder.name)
+            if key is not None:
+                with storage_errors():
+                    size = partial_bytes(self._layout.partial(key))
+                yield key, size, is_locked(self._layout.lock(key))
+
+    def partial_size(self, key: str) -> int:
+        with storage_errors():
+            found = file_state(self._layout.partial(key))
+        return found.st_size if found else 0
+
+    def discard_partial(self, key: str) -> int:
+        with try_lock(self._layout.lock(key)) as held, storage_errors():
+            size = remove_partial(self._layout.partial(key)) if held else 0
+        if size:
+            self._meter.removed(size)
+        return size
+
+
+def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with storage_errors(), os.scandir(folder) as found:
+        yield from found

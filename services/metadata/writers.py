@@ -1,4 +1,4 @@
-"""A lock that threads get in the order in which they requested it."""
+"""What transactions are for, and the order in which the threads of a process write."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
+
+
+class Mode(Enum):
+    """What a transaction may do; those that write run one at a time, except those aside."""
+
+    READ = auto()
+    WRITE = auto()
+    ASIDE = auto()
+    """Change rows that may be lost, and that no other transaction reads for what it changes."""
+    MIGRATE = auto()
+    """Change the tables, which takes as long as it takes."""
 
 
 class FifoLock:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stowage.services.content.bucket_address import BucketAddress
+from stowage.services.content.bucket import BucketAddress
 
 
 def test_an_address_is_parsed() -> None:

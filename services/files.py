@@ -1,12 +1,17 @@
-"""Lock files: nobody but the store's own user can open one, and so hold a lock on it.
+"""Files of the store: errors of the system as the engine's, and lock files, which nobody but the store's own user can open.
 
 To open a file for reading is enough for an flock. So a lock is never on a folder or a file that others may read.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from stowage.services.errors import Internal, OutOfSpace
 
 
 def open_lock_file(path: Path | str) -> int:
@@ -26,3 +31,17 @@ def open_lock_file(path: Path | str) -> int:
         os.close(handle)
         raise
     return handle
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise OutOfSpace for a full disk or quota and Internal for any other OSError of the body."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise OutOfSpace(f"the content store has no space left: {exc.strerror}") from exc
+        raise Internal(f"the content store failed: {exc}") from exc

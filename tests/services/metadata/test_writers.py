@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from stowage.services.metadata.fifo_lock import FifoLock
+from stowage.services.metadata.writers import FifoLock
 
 WAITERS = 8
 
