@@ -10,10 +10,11 @@ import errno
 import logging
 import os
 import tempfile
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from stowage.services.budget import Budget
 
 _PACKET = 1 << 16
 """How many bytes are sent at once. If a TLS socket would block, the same bytes must be sent again."""
@@ -24,29 +25,16 @@ _MOST_BYTES = 2 << 30
 _log = logging.getLogger(__name__)
 
 
-class Space:
+class Space(Budget):
     """The spools of one door: the folder of their files, and the bytes of all together."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(_MOST_BYTES)
         self.folder = folder
-        self._lock = threading.Lock()
-        self._taken = 0
 
     @property
     def is_crowded(self) -> bool:
-        return self._taken > _CROWDED_BYTES
-
-    def take(self, size: int) -> None:
-        """Count bytes that are about to be written. Raises OSError if they are too many."""
-        with self._lock:
-            if self._taken + size > _MOST_BYTES:
-                raise OSError(errno.ENOSPC, "the answers that clients do not read take too much of the disk")
-            self._taken += size
-
-    def give_back(self, size: int) -> None:
-        """Count bytes as removed."""
-        with self._lock:
-            self._taken -= size
+        return self.taken > _CROWDED_BYTES
 
 
 class Spool:
@@ -66,7 +54,8 @@ class Spool:
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile(buffering=0, prefix=".answer-", dir=self._space.folder)  # noqa: SIM115 - see close()
-        self._space.take(len(content))
+        if not self._space.try_take(len(content)):
+            raise OSError(errno.ENOSPC, "the answers that clients do not read take too much of the disk")
         self._end += len(content)
         rest = memoryview(content)
         while rest:

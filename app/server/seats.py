@@ -16,7 +16,6 @@ certificate.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Hashable
 from enum import StrEnum
 from functools import lru_cache
@@ -29,6 +28,7 @@ from werkzeug.routing import Map
 
 from stowage.blueprints.routing import Route
 from stowage.blueprints.versioning import split_version
+from stowage.services.budget import Budget
 
 PROBE_THREADS = 4
 QUICK_THREADS = 6
@@ -46,15 +46,12 @@ Job = TypeVar("Job", bound=Hashable)
 
 
 class Pace(StrEnum):
-    """What decides how long a request takes. The value is what metrics call it; a list is a quick request to them."""
+    """What decides how long a request takes, as a route declares it."""
 
     PROBE = "probe"
     QUICK = "quick"
-    LIST = "list"
-    SLOW = "stream"
-
-
-_PACES = {"probe": Pace.PROBE, "quick": Pace.QUICK, "listing": Pace.LIST, "slow": Pace.SLOW}
+    LIST = "listing"
+    SLOW = "slow"
 
 
 class Kind(NamedTuple):
@@ -70,77 +67,70 @@ class Kind(NamedTuple):
 
 
 class _Lane(Generic[Job]):
-    """Threads that requests of these paces share, of which a part is for local clients only, and who waits for one of them."""
+    """Threads, of which a part is for local clients only, and who waits for one: local clients, and others."""
 
-    def __init__(self, paces: tuple[Pace, ...], count: int, reserved: int) -> None:
-        self.paces, self.count, self._remote_count = paces, count, count - reserved
+    def __init__(self, count: int, reserved: int) -> None:
+        self.threads = Budget(count, reserved)
         self.waiting: dict[bool, dict[Job, Kind]] = {True: {}, False: {}}
-
-    def has_room(self, running: Counter[Kind], *, local: bool) -> bool:
-        """Whether one more may run, from a local client or another."""
-        remote = sum(running[Kind(pace, local=False)] for pace in self.paces)
-        return self.busy(running) < self.count and (local or remote < self._remote_count)
-
-    def busy(self, running: Counter[Kind]) -> int:
-        """How many of them run."""
-        return sum(number for kind, number in running.items() if kind.pace in self.paces)
 
 
 class Seats(Generic[Job]):
-    """The waiting jobs and the number of running ones. Those from local clients go first; otherwise whoever arrived first."""
+    """The waiting jobs and the threads that they wait for. Those from local clients go first; otherwise whoever arrived first."""
 
     def __init__(self, slow_threads: int, *, has_local: bool) -> None:
-        self._lists = _Lane[Job]((Pace.LIST,), LIST_THREADS, has_local * LIST_THREADS // 2)
-        self._lanes = (
-            _Lane[Job]((Pace.PROBE,), PROBE_THREADS, has_local * PROBE_THREADS // 2),
-            _Lane[Job]((Pace.QUICK, Pace.LIST), QUICK_THREADS, has_local * QUICK_THREADS // 2),
-            _Lane[Job]((Pace.SLOW,), slow_threads, has_local * slow_threads // 4),
-        )
-        self._lane_of = {pace: lane for lane in self._lanes for pace in lane.paces}
-        self._running: Counter[Kind] = Counter()
+        self._probe = _Lane[Job](PROBE_THREADS, has_local * PROBE_THREADS // 2)
+        self._quick = _Lane[Job](QUICK_THREADS, has_local * QUICK_THREADS // 2)
+        self._slow = _Lane[Job](slow_threads, has_local * slow_threads // 4)
+        self._lists = Budget(LIST_THREADS, has_local * LIST_THREADS // 2)
+        self._lanes = {Pace.PROBE: self._probe, Pace.QUICK: self._quick, Pace.LIST: self._quick, Pace.SLOW: self._slow}
 
     @property
     def threads(self) -> int:
         """How many threads all requests together may have."""
-        return sum(lane.count for lane in self._lanes)
+        return sum(count for count, _, _ in self.load().values())
 
     @property
     def running(self) -> int:
         """How many jobs run now."""
-        return self._running.total()
+        return sum(busy for _, busy, _ in self.load().values())
 
     def enter(self, job: Job, kind: Kind) -> None:
         """Queue a job."""
-        self._lane_of[kind.pace].waiting[kind.local][job] = kind
+        self._lanes[kind.pace].waiting[kind.local][job] = kind
 
     def withdraw(self, job: Job, kind: Kind) -> None:
         """Remove a job from the queue."""
-        self._lane_of[kind.pace].waiting[kind.local].pop(job, None)
+        self._lanes[kind.pace].waiting[kind.local].pop(job, None)
 
     def next(self) -> Job | None:
         """The next job that may run, which counts as running from now on."""
-        for lane in self._lanes:
+        for lane in (self._probe, self._quick, self._slow):
             for queue in lane.waiting.values():
                 for job, kind in queue.items():
-                    if self._has_room(kind):
+                    budgets = self._budgets(kind)
+                    if all(each.free for each in budgets):
                         del queue[job]
-                        self._running[kind] += 1
+                        for each in budgets:
+                            each.try_take(1)
                         return job
-                    if kind.pace is not Pace.LIST:  # no other has room, but a quick one may have it where a list has not
+                    if kind.pace is not Pace.LIST:  # no other may run, but a quick one may where a list may not
                         break
         return None
 
     def leave(self, kind: Kind) -> None:
         """Note that a job of this kind has ended."""
-        self._running[kind] -= 1
+        for each in self._budgets(kind):
+            each.give_back(1)
 
     def load(self) -> dict[str, tuple[int, int, int]]:
-        """Per kind of request: how many may run, how many do, and how many wait."""
-        return {str(lane.paces[0]): (lane.count, lane.busy(self._running), sum(map(len, lane.waiting.values()))) for lane in self._lanes}
+        """Per kind of request, as metrics call it: how many may run, how many do, and how many wait."""
+        lanes = {"probe": self._probe, "quick": self._quick, "stream": self._slow}
+        return {name: (lane.threads.size, lane.threads.taken, sum(map(len, lane.waiting.values()))) for name, lane in lanes.items()}
 
-    def _has_room(self, kind: Kind) -> bool:
-        lanes = [self._lane_of[kind.pace]] + [self._lists] * (kind.pace is Pace.LIST)
-        return all(lane.has_room(self._running, local=kind.local) for lane in lanes)
+    def _budgets(self, kind: Kind) -> list[Budget]:
+        """What a job of this kind takes one of."""
+        whole = [self._lanes[kind.pace].threads] + [self._lists] * (kind.pace is Pace.LIST)
+        return whole if kind.local else [each.unreserved for each in whole]
 
 
 class Routes:
@@ -173,4 +163,4 @@ class Routes:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:
             return Pace.SLOW
-        return _PACES[route.pace] if isinstance(route, Route) else Pace.SLOW
+        return Pace(route.pace) if isinstance(route, Route) else Pace.SLOW

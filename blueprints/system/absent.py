@@ -96,26 +96,19 @@ def _unavailable(words: str) -> Reply:
     return _failing(HTTPStatus.SERVICE_UNAVAILABLE, give)
 
 
+def _missing(words: str) -> Reply:
+    """The refusal of something by its name, which stands for `{}`."""
+
+    def give(name: str) -> NoReturn:
+        raise NotFound(words.replace("{}", name))
+
+    return _failing(HTTPStatus.NOT_FOUND, give)
+
+
 def _refuse_container(name: str) -> NoReturn:
     if not name:
         raise InvalidParameter('invalid name or ID supplied: ""')
     raise NotFound(f"No such container: {name}")
-
-
-def _refuse_kill(name: str) -> NoReturn:
-    raise NotFound(f"cannot kill container: {name}: No such container: {name}")
-
-
-def _refuse_exec(name: str) -> NoReturn:
-    raise NotFound(f"No such exec instance: {name}")
-
-
-def _refuse_network(name: str) -> NoReturn:
-    raise NotFound(f"network {name} not found")
-
-
-def _refuse_plugin(name: str) -> NoReturn:
-    raise NotFound(f'plugin "{name}" not found')
 
 
 def _refuse_volume(name: str) -> NoReturn:
@@ -130,9 +123,9 @@ def _remove_volume(name: str) -> ResponseReturnValue:
 
 
 _NO_CONTAINER = _failing(HTTPStatus.NOT_FOUND, _refuse_container)
-_NO_EXEC = _failing(HTTPStatus.NOT_FOUND, _refuse_exec)
-_NO_NETWORK = _failing(HTTPStatus.NOT_FOUND, _refuse_network)
-_NO_PLUGIN = _failing(HTTPStatus.NOT_FOUND, _refuse_plugin)
+_NO_EXEC = _missing("No such exec instance: {}")
+_NO_NETWORK = _missing("network {} not found")
+_NO_PLUGIN = _missing('plugin "{}" not found')
 _NO_VOLUME = _failing(HTTPStatus.NOT_FOUND, _refuse_volume)
 _NO_VOLUME_TO_REMOVE = Reply(_remove_volume, Answer(status=HTTPStatus.NOT_FOUND, empty=HTTPStatus.NO_CONTENT), ForceQuery)
 _NO_SWARM = _unavailable(_NO_MANAGER)
@@ -164,7 +157,7 @@ ROUTES: tuple[AbsentRoute, ...] = (
         AbsentRoute("POST", f"/containers/<path:name>/{deed}", _NO_CONTAINER)
         for deed in ("attach", "exec", "pause", "rename", "resize", "restart", "start", "stop", "unpause", "update", "wait")
     ),
-    AbsentRoute("POST", "/containers/<path:name>/kill", _failing(HTTPStatus.NOT_FOUND, _refuse_kill)),
+    AbsentRoute("POST", "/containers/<path:name>/kill", _missing("cannot kill container: {}: No such container: {}")),
     AbsentRoute("HEAD", "/containers/<path:name>/archive", _NO_CONTAINER),
     AbsentRoute("PUT", "/containers/<path:name>/archive", _NO_CONTAINER),
     AbsentRoute("GET", "/containers/<path:name>/checkpoints", _NO_RUN),

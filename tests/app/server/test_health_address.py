@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from stowage.app import peers
-from stowage.app.server.seats import QUICK_THREADS, Kind, Pace
+from stowage.app.server.seats import QUICK_THREADS
 from tests.app.server.test_worker import Cut, answer, upload
 from tests.app.server.worker import Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head
@@ -98,12 +98,12 @@ def test_it_may_be_a_unix_socket_which_everybody_may_use(app: Flask, tmp_path: P
 def test_probes_are_answered_while_every_thread_is_busy(served: Served, held: ExitStack) -> None:
     for _ in range(4):
         upload(held.enter_context(served.over_unix()))
-    seats = served.worker._seats
-    seats._running[Kind(Pace.QUICK, local=True)] += QUICK_THREADS
+    threads = served.worker._seats._quick.threads
+    assert threads.try_take(QUICK_THREADS)
     try:
         assert statuses(probe(served, HEALTH) + probe(served, head("GET", "/readyz", CLOSE))) == ["200", "200"]
     finally:
-        seats._running[Kind(Pace.QUICK, local=True)] -= QUICK_THREADS
+        threads.give_back(QUICK_THREADS)
 
 
 def test_idle_clients_of_it_make_way_for_others(served: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
