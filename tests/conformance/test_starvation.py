@@ -106,8 +106,8 @@ def test_listeners_over_tcp_leave_places_to_the_unix_socket(running: Service, at
 
 
 def test_streams_held_open_over_tcp_leave_memory_to_the_unix_socket(tmp_path: Path, attack: ExitStack) -> None:
-    stored = lzma.compress(make_tar({"data": random.Random(1).randbytes(1 << 20)}), preset=7)  # a window of 16 MiB
-    with serving(tmp_path, STOWAGE_REQUEST_MEMORY=str(72 << 20)) as service:
+    stored = lzma.compress(make_tar({"data": random.Random(1).randbytes(1 << 20)}), preset=6)  # a window of 8 MiB
+    with serving(tmp_path, STOWAGE_REQUEST_MEMORY=str(40 << 20)) as service:
         holding = [attack.enter_context(over_tcp(service)) for _ in range(THREADS)]
         for number, connection in enumerate(holding):
             connection.sendall(_import(f"held{number}", stored)[:-1000])

@@ -147,13 +147,12 @@ def test_a_connection_is_kept_though_its_body_is_not_read(served: Served) -> Non
         assert answer(connection) == 200
 
 
-@pytest.mark.parametrize("size", [1, 100_000])
-def test_a_connection_whose_body_comes_after_its_answer_is_closed(served: Served, size: int) -> None:
+def test_a_connection_whose_body_does_not_come_with_its_head_is_closed(served: Served) -> None:
     with served.connect() as connection:
-        connection.sendall(head("POST", "/nope", f"Content-Length: {size}"))
+        connection.sendall(head("POST", "/nope", "Content-Length: 9"))
         assert answer(connection) == 404
-        connection.sendall(b"x" * size)
         assert rest(connection) == b""
+        connection.sendall(b"x" * 9)
 
 
 @pytest.mark.parametrize("size", [1, 1 << 16, 1 << 20, 4 << 20])
