@@ -64,11 +64,11 @@ class FamilyItem(ResponseSchema):
     added = fields.Integer(data_key="Added", attribute="member.added")
 
 
-class Branch(NamedTuple):
+class _Branch(NamedTuple):
     """A member, those of its children that are shown, and how many are not."""
 
     member: Member
-    children: list[Branch]
+    children: list[_Branch]
     hidden: int
 
 
@@ -100,20 +100,20 @@ def _show(query: dict[str, Any], family: Family) -> Response:
     pages = max(1, -(-len(members) // _PER_PAGE))
     number = min(query["page"], pages)
     part = members[(number - 1) * _PER_PAGE : number * _PER_PAGE]
-    branches = [branch_of(member, children=part)] if member else [branch_of(each) for each in part]
-    above = ancestors_of(member) if member else []
-    facts: dict[str, Any] = {"branches": branches, "above": above, "largest": largest_of(branches), "left_out": family.left_out}
+    branches = [_branch_of(member, children=part)] if member else [_branch_of(each) for each in part]
+    above = _ancestors_of(member) if member else []
+    facts: dict[str, Any] = {"branches": branches, "above": above, "largest": _largest_of(branches), "left_out": family.left_out}
     link = query_text({key: query[key] for key in ("of", "reference") if query[key]})
     return render("family.html", given=query, link=link, number=number, pages=pages, **facts)
 
 
-def branch_of(member: Member, *, depth: int = _DEPTH, children: Sequence[Member] | None = None) -> Branch:
+def _branch_of(member: Member, *, depth: int = _DEPTH, children: Sequence[Member] | None = None) -> _Branch:
     """What is shown of a member; `children` are those to show instead of its first ones."""
     shown = (member.children[:_CHILDREN] if depth else []) if children is None else children
-    return Branch(member, [branch_of(child, depth=depth - 1) for child in shown], len(member.children) - len(shown))
+    return _Branch(member, [_branch_of(child, depth=depth - 1) for child in shown], len(member.children) - len(shown))
 
 
-def ancestors_of(member: Member) -> list[Member]:
+def _ancestors_of(member: Member) -> list[Member]:
     """What a member is built on, the first one first."""
     found = []
     while member.parent is not None:
@@ -122,6 +122,6 @@ def ancestors_of(member: Member) -> list[Member]:
     return found[::-1]
 
 
-def largest_of(branches: Sequence[Branch]) -> int:
+def _largest_of(branches: Sequence[_Branch]) -> int:
     """The most bytes that layers of a shown member have."""
-    return max((max(branch.member.size, largest_of(branch.children)) for branch in branches), default=0)
+    return max((max(branch.member.size, _largest_of(branch.children)) for branch in branches), default=0)

@@ -196,10 +196,3 @@ def test_a_script_of_another_site_ends_nothing(writable: Flask, writable_pull: R
     assert not writable_pull.is_ended
     assert writable.test_client().delete(path).status_code == 202
     assert writable_pull.is_ended
-
-
-@pytest.mark.parametrize("path", ["/stowage/transfers", "/stowage/transfers/x", "/ui/activity/events"])
-def test_off_is_dockers_404(engine: Engine, tmp_path: Path, path: str) -> None:
-    config = Config.from_environ({"STOWAGE_ROOT": str(tmp_path / "root"), "STOWAGE_UI": "off"})
-    answer = create_app(config, build=lambda _: engine).test_client().open(path, method="GET" if path[-1] == "s" else "DELETE")
-    assert (answer.status_code, answer.json) == (404, {"message": "page not found"})

@@ -76,10 +76,13 @@ def test_an_unknown_image_is_a_page_that_says_so(client: FlaskClient) -> None:
     assert "<script>" not in answer.text and "invalid reference format" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/ui", *PLACES, "/ui/static/page.css", "/stowage/disk"])
+@pytest.mark.parametrize(
+    "path", ["/ui", *PLACES, "/ui/activity/events", "/ui/static/page.css", "/stowage/disk", "/stowage/transfers", "/stowage/transfers/x"]
+)
 def test_off_is_dockers_404(engine: Engine, tmp_path: Path, path: str) -> None:
-    answer = client_with(engine, tmp_path / "root", STOWAGE_UI="off").get(path)
-    assert (answer.status_code, answer.json) == (404, {"message": "page not found"})
+    off = client_with(engine, tmp_path / "root", STOWAGE_UI="off")
+    for answer in (off.get(path), off.delete(path)):
+        assert (answer.status_code, answer.json) == (404, {"message": "page not found"})
 
 
 def test_the_page_has_no_versions(client: FlaskClient) -> None:
