@@ -19,9 +19,8 @@ from stowage.blueprints.schemas.fields import Bytes, Count, DockerBool, Platform
 from stowage.services.filters import Filters, is_glob
 from stowage.services.images.attestations import read_predicate_types
 from stowage.services.images.browse import browse_images, find_image, name_of, stored_platform
-from stowage.services.images.find import find_blob, is_image
 from stowage.services.images.inspect import inspect_image
-from stowage.services.images.layers import read_layers
+from stowage.services.images.layers import find_blob, is_image, read_layers
 from stowage.services.metadata.records import Order, SortKey
 from stowage.services.metadata.summary import ManifestKind
 from stowage.services.system.disk import unique_bytes

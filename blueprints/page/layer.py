@@ -14,8 +14,7 @@ from stowage.blueprints.routing import Answer, current_route
 from stowage.blueprints.schemas.base import QuerySchema, ResponseSchema
 from stowage.blueprints.schemas.fields import Count
 from stowage.services.errors import BlobNotFound
-from stowage.services.images.find import find_blob
-from stowage.services.images.layers import LayerUsers, read_layer_users
+from stowage.services.images.layers import LayerUsers, find_blob, read_layer_users
 from stowage.services.oci.digest import Digest
 
 blueprint = Blueprint("page_layer", __name__)

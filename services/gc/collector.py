@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from stowage.services.archive.file_list import FileList
 from stowage.services.content.protocol import ContentStore
-from stowage.services.errors import EngineError, InvalidDigest
-from stowage.services.gc.layer_lists import remove_unreadable_lists
+from stowage.services.errors import EngineError, InvalidContent, InvalidDigest
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 from stowage.services.progress import Advance, unobserved
@@ -194,3 +194,34 @@ def _digest_of(key: str) -> Digest | None:
         return Digest.parse(key)
     except InvalidDigest:
         return None
+
+
+def remove_unreadable_lists(metadata: MetadataStore) -> Iterator[Digest]:
+    """Read the lists of what is in layers, each in a transaction of its own, and remove those that cannot be read; yields their layers.
+
+    Such a list is damage of the database, or of another version of the format. It is derived from its layer, so nothing is lost.
+    """
+    after: Digest | None = None
+    while True:
+        with metadata.read() as tx:
+            page = tx.layer_files.digests(after)
+        for after in page:
+            if not _is_readable(metadata, after):
+                with metadata.write() as tx:
+                    tx.layer_files.remove([after])
+                yield after
+        if not page:
+            return
+
+
+def _is_readable(metadata: MetadataStore, digest: Digest) -> bool:
+    """Whether the list of a layer is whole; also if it has just been removed with its layer, or replaced."""
+    with metadata.read() as tx:
+        kept = tx.layer_files.get([digest]).get(digest)
+        if kept is None:
+            return not tx.layer_files.has(digest)
+    try:
+        FileList.parse(kept)
+    except InvalidContent:
+        return False
+    return True

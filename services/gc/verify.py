@@ -19,9 +19,8 @@ from stowage.services.budget import Budget
 from stowage.services.content.protocol import ContentStore
 from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.files import storage_errors
-from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS
+from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, remove_unreadable_lists
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
-from stowage.services.gc.layer_lists import remove_unreadable_lists
 from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role, Selection
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.descriptor import Descriptor

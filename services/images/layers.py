@@ -1,12 +1,16 @@
-"""The layers of an image: what made each, how large it is, and which other images have it too."""
+"""The layers of an image: what made each, how large it is, and which other images have it too; and what people mean by a text that they
+have copied: the ID of an image, the digest of a layer, or the beginning of one.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stowage.services.engine import Engine
-from stowage.services.errors import BlobNotFound
+from stowage.services.errors import BlobNotFound, InvalidReference, NotFound
 from stowage.services.metadata.records import ManifestFacts, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
@@ -17,6 +21,9 @@ from stowage.services.store.resolve import familiar_name, is_dangling, resolve_i
 
 _NAMED = 3
 """How many of the other images that have a layer are named beside it."""
+
+_DIGEST = re.compile(r"(?:([a-z0-9]{1,20}):)?([a-f0-9]{8,128})")
+"""With fewer digits, a blob is easily found by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,24 @@ def read_layer_users(engine: Engine, digest: Digest, *, start: int, count: int) 
         users = tx.usage.users([digest])[digest]
         images = tuple(_name(tx, tx.usage.users_of(digest, limit=count, offset=start))) if start < users else ()
     return LayerUsers(digest, size, layer.size if layer else 0, users, images)
+
+
+def is_image(engine: Engine, text: str) -> bool:
+    """Whether exactly one image is meant by this name, ID or beginning of an ID."""
+    with engine.metadata.read() as tx, suppress(InvalidReference, NotFound):
+        resolve_image(tx, text)
+        return True
+    return False
+
+
+def find_blob(engine: Engine, text: str) -> Digest | None:
+    """The blob with this digest, or the layer with this diff_id. The beginning is enough if it fits only one; `sha256:` may be left out."""
+    match = _DIGEST.fullmatch(text.lower())
+    if match is None:
+        return None
+    with engine.metadata.read() as tx:
+        found = tx.graph.by_prefix(f"{match[1] or 'sha256'}:{match[2]}")
+    return found[0] if len(found) == 1 else None
 
 
 def _read(tx: Transaction, manifest: ManifestFacts, config: ImageConfig | None, target: Digest) -> Iterator[ImageLayer]:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from stowage.services.archive.file_list import FileList
 from stowage.services.errors import Internal
-from stowage.services.gc.layer_lists import remove_unreadable_lists
+from stowage.services.gc.collector import remove_unreadable_lists
 from stowage.services.metadata.layer_files import ROW_BYTES
 from stowage.services.metadata.store import MetadataStore, Transaction
 from tests.rows import add_blobs, add_image, digest
