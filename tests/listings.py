@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stowage.services.metadata.records import ImageRecord, ManifestFacts, Selection, Target
+from stowage.services.metadata.records import ImageRecord, ManifestDocument, Selection, Target
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
 
@@ -19,7 +19,7 @@ def listed(metadata: MetadataStore) -> list[Target]:
         return tx.targets.read(tx.targets.find(Selection()))
 
 
-def all_manifests(metadata: MetadataStore) -> dict[Digest, ManifestFacts]:
+def all_manifests(metadata: MetadataStore) -> dict[Digest, ManifestDocument]:
     """The facts of every manifest."""
     with metadata.read() as tx:
         return tx.graph.manifests(tx.graph.all_manifests())

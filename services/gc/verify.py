@@ -21,7 +21,7 @@ from stowage.services.errors import EngineError, InvalidContent
 from stowage.services.files import storage_errors
 from stowage.services.gc.collector import ORPHAN_GRACE_SECONDS, remove_unreadable_lists
 from stowage.services.gc.damage import bytes_problem, file_problem, mark_blob
-from stowage.services.metadata.records import Kind, LayerFacts, ManifestFacts, Role, Selection
+from stowage.services.metadata.records import Kind, LayerFacts, ManifestDocument, Role, Selection
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest, Digester
@@ -200,7 +200,7 @@ def _manifest_problems(metadata: MetadataStore, content: ContentStore, digest: D
             yield "has recorded edges that differ from its document"
 
 
-def _children(content: ContentStore, facts: ManifestFacts) -> Iterable[Descriptor]:
+def _children(content: ContentStore, facts: ManifestDocument) -> Iterable[Descriptor]:
     """What a manifest's document lists; a target of another kind lists nothing, has any size and is not read."""
     if facts.kind == Kind.INDEX:
         return Index.parse(content.read(facts.digest), facts.media_type).manifests

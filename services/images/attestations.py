@@ -14,7 +14,7 @@ from threading import Lock
 from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, Internal, InvalidContent, NotFound, Unavailable, Unsupported
-from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.records import ManifestDocument, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.oci import gojson, mediatypes
 from stowage.services.oci.descriptor import Descriptor, first_attestation_of
@@ -75,7 +75,7 @@ def read_predicate_types(engine: Engine, manifests: Collection[Digest]) -> dict[
     return {digest: [each.predicate_type for each in _attestations(facts)] for digest, facts in found.items()}
 
 
-def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> ManifestFacts | None:
+def _find_manifest(tx: Transaction, target: Descriptor, platform: Platform) -> ManifestDocument | None:
     """The attestation manifest of the best image manifest for the platform, present or not."""
     index = tx.graph.manifest(target.digest)
     listed = [edge.child for edge in index.edges if mediatypes.is_manifest(edge.child.media_type)] if index else []
@@ -100,7 +100,7 @@ def _go_words(platform: Platform) -> str:
     )
 
 
-def _attestations(manifest: ManifestFacts) -> Iterator[Attestation]:
+def _attestations(manifest: ManifestDocument) -> Iterator[Attestation]:
     for edge in manifest.edges:
         predicate_type = edge.child.annotations.get(_PREDICATE_TYPE, "")
         if edge.role is Role.LAYER and predicate_type:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stowage.services.engine import Engine
 from stowage.services.errors import Internal
-from stowage.services.metadata.records import ImageRecord, ManifestFacts, Role
+from stowage.services.metadata.records import ImageRecord, ManifestDocument, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
@@ -59,7 +59,7 @@ def _read(tx: Transaction, preferred: Platform, name: str, platform: Platform | 
     return (_name_first(steps[-1], tx.images.by_target(record.target.digest)), *steps[-2::-1]) if steps else None
 
 
-def _read_steps(tx: Transaction, manifest: ManifestFacts, config: ImageConfig) -> list[HistoryStep]:
+def _read_steps(tx: Transaction, manifest: ManifestDocument, config: ImageConfig) -> list[HistoryStep]:
     """The steps in the order they were made; a layer that cannot be read (absent, encrypted) counts 0 bytes."""
     layers = tx.graph.layers(edge.child.digest for edge in manifest.edges if edge.role is Role.LAYER)
     known = {layer.diff_id: layer.size for layer in layers.values()}

@@ -11,7 +11,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Internal
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.store import Transaction
-from stowage.services.metadata.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize
+from stowage.services.metadata.summary import ManifestSummary, any_platform, platform_not_found, read_manifests, summarize, with_sizes
 from stowage.services.oci.config import ImageConfig
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.platform import Platform, PlatformMatcher
@@ -66,6 +66,9 @@ def _inspect(tx: Transaction, preferred: Platform, name: str, platform: Platform
     if best is None and platform is not None:
         raise platform_not_found(name, platform)
     config = _read_config(tx, best)
+    described = best.descriptor.digest if best else record.target.digest
+    present = {each.descriptor.digest for each in image.manifests if each.available} if manifests else set()
+    sizes = tx.graph.content_sizes({described, *present})
     records = tx.images.by_target(record.target.digest)
     repositories = tx.sources.names([record.target.digest]).get(record.target.digest, [])
     tags, digests = _names(records)
@@ -74,9 +77,9 @@ def _inspect(tx: Transaction, preferred: Platform, name: str, platform: Platform
         repo_tags=tags,
         repo_digests=digests,
         config=config,
-        size=best.size if best else image.size,
+        size=sizes[described] if best is None or best.available else 0,
         last_tagged=Timestamp(max(record.updated_at for record in records)),
-        manifests=image.manifests if manifests else (),
+        manifests=with_sizes(image.manifests, sizes) if manifests else (),
         repositories=tuple(repositories),
     )
 

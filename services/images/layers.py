@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from stowage.services.engine import Engine
 from stowage.services.errors import BlobNotFound, InvalidReference, NotFound
-from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.records import ManifestDocument, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import History, ImageConfig
@@ -110,7 +110,7 @@ def find_blob(engine: Engine, text: str) -> Digest | None:
     return found[0] if len(found) == 1 else None
 
 
-def _read(tx: Transaction, manifest: ManifestFacts, config: ImageConfig | None, target: Digest) -> Iterator[ImageLayer]:
+def _read(tx: Transaction, manifest: ManifestDocument, config: ImageConfig | None, target: Digest) -> Iterator[ImageLayer]:
     listed = [edge.child for edge in manifest.edges if edge.role is Role.LAYER]
     digests = [layer.digest for layer in listed]
     facts, sizes, users = tx.graph.layers(digests), tx.graph.blob_sizes(digests), tx.usage.users(digests)

@@ -6,7 +6,7 @@ Source: moby daemon/containerd/image_list.go (Images, imageSummary, singlePlatfo
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -16,11 +16,12 @@ from stowage.services.metadata.records import NEWEST, ImageRecord, Order, Select
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import (
     ManifestSummary,
-    PresentManifests,
     any_platform,
     platform_not_found,
     read_manifests,
     summarize,
+    summarize_manifests,
+    with_sizes,
 )
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
@@ -36,7 +37,7 @@ UNKNOWN = -1
 _PAGE = 500
 
 _entries: dict[bool, WeakKeyDictionary[Target, ListedImage]] = {False: WeakKeyDictionary(), True: WeakKeyDictionary()}
-"""The entries of targets that are in use, or kept by the metadata store, without and with their shared sizes."""
+"""The entries of targets that are in use, or kept by the metadata store, without and with the last of their shared sizes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -95,34 +96,38 @@ def read_images(
     manifests: bool = False,
     identity: bool = False,
 ) -> Iterator[ListedImage]:
-    """The entries of these ids in their order, those that still pass the filter; read a page at a time."""
+    """The entries of these ids in their order, those that still pass the filter; read a page at a time, but for their shared sizes."""
+    shared: Mapping[int, int] | None = None
+    if shared_size:
+        with engine.metadata.read() as tx:
+            shared = tx.usage.shared(ids)
     for start in range(0, len(ids), _PAGE):
         with engine.metadata.read() as tx:
             pages = list(tx.targets.batches(ids[start : start + _PAGE]))
         for page in pages:
             with engine.metadata.read() as tx:
                 targets = image_filter.read(tx, page)
-                entries = [_entry(target, shared_size) for target in targets]
+                entries = [_entry(target, UNKNOWN if shared is None else shared.get(target.id, 0)) for target in targets]
                 if manifests:
-                    entries = _with_manifests(tx, entries, targets)
+                    entries = _with_manifests(tx, entries)
                 if identity:
                     entries = _with_repositories(tx, entries)
             yield from entries
 
 
-def _entry(target: Target, shared_size: bool) -> ListedImage:
+def _entry(target: Target, shared: int) -> ListedImage:
     """The same target has the same entry, which is kept as long."""
-    kept = _entries[shared_size]
-    if target not in kept:
-        kept[target] = _make_entry(target, shared_size)
-    return kept[target]
+    kept = _entries[shared != UNKNOWN]
+    entry = kept.get(target)
+    if entry is None or entry.shared_size != shared:
+        entry = kept[target] = _make_entry(target, shared)
+    return entry
 
 
-def _make_entry(target: Target, shared_size: bool) -> ListedImage:
+def _make_entry(target: Target, shared: int) -> ListedImage:
     """The entry of one target, described by the last of its records that is a name."""
     named = [record for record in target.records if not is_dangling(record)]
     descriptor = (named or target.records)[-1].target
-    shared = target.shared if shared_size else UNKNOWN
     names = [name_forms(record.name) for record in named]
     tags = tuple(familiar for familiar, *_ in names)
     if not target.is_known:
@@ -131,14 +136,11 @@ def _make_entry(target: Target, shared_size: bool) -> ListedImage:
     return ListedImage(descriptor, tags, digests, target.created, target.labels or "{}", target.size, 0, shared)
 
 
-def _with_manifests(tx: Transaction, entries: list[ListedImage], targets: list[Target]) -> list[ListedImage]:
+def _with_manifests(tx: Transaction, entries: list[ListedImage]) -> list[ListedImage]:
     present = tx.graph.listed(entry.id for entry in entries)
-    return [replace(entry, manifests=_manifests(target, present)) for entry, target in zip(entries, targets, strict=True)]
-
-
-def _manifests(target: Target, present: PresentManifests) -> tuple[ManifestSummary, ...]:
-    named = [record for record in target.records if not is_dangling(record)]
-    return summarize((named or target.records)[-1], present).manifests
+    listed = [summarize_manifests(entry.descriptor, present) for entry in entries]
+    sizes = tx.graph.content_sizes({each.descriptor.digest for manifests in listed for each in manifests if each.available})
+    return [replace(entry, manifests=with_sizes(manifests, sizes)) for entry, manifests in zip(entries, listed, strict=True)]
 
 
 def _with_repositories(tx: Transaction, entries: list[ListedImage]) -> list[ListedImage]:

@@ -32,9 +32,12 @@ from stowage.services.progress import Progress, ProgressStream
 from stowage.services.store.batches import batches
 from stowage.services.store.documents import Documents
 from stowage.services.store.events import Action, labels_of_targets, log_image
-from stowage.services.store.graph import MAX_REPEATS, ReadManifest, graph_weights, naming_weights, read_graph, whole_manifests
+from stowage.services.store.graph import ReadManifest, read_graph, whole_manifests
 from stowage.services.store.publish import assign_name, graph_content, read_configs, record_graph
 from stowage.services.store.unsound import refuse_unsound
+
+MAX_DESCRIPTORS = 1_000_000
+"""How many descriptors the images of an archive may have together: a few KiB may name thousands of images that share many."""
 
 _DRAIN_BYTES = 64 << 20
 _DRAIN_CHUNK = 1 << 20
@@ -131,18 +134,31 @@ def _load(engine: Engine, source: Readable, platforms: Sequence[Platform]) -> Ge
 def _record(engine: Engine, loaded: list[_Loaded]) -> Iterator[Progress]:
     """Make the images visible, in transactions of bounded size: their manifests, which the lease keeps, and then the names."""
     manifests = {manifest.document.digest: manifest for image in loaded for manifest in image.graph}
-    weights = graph_weights(engine, manifests.values())
     referrers = {subject: each for image in loaded for subject, each in image.referrers.items()}
-    for batch in batches(manifests.values(), lambda manifest: weights[manifest.document.digest]):
+    for batch in batches(manifests.values(), _weight):
         configs = read_configs(engine.content, batch)
         with engine.metadata.write() as tx:
             recorded = {manifest.document.digest for manifest in batch} & referrers.keys()
             record_graph(tx, batch, configs, {subject: referrers[subject] for subject in recorded})
         yield Progress()
-    names = naming_weights(engine, {image.target.digest: image.graph for image in loaded})
-    for images in batches(_distinct(loaded), lambda image: names[image.target.digest]):
+    with engine.metadata.read() as tx:
+        descriptors = tx.graph.descriptors(image.target.digest for image in loaded)
+    if sum(descriptors.values()) > MAX_DESCRIPTORS:
+        raise InvalidContent(f"the images have more than {MAX_DESCRIPTORS} descriptors together: what they list, and what that has")
+    for images in batches(_distinct(loaded), lambda image: descriptors[image.target.digest] + _labels(image)):
         _name(engine, images)
         yield Progress()
+
+
+def _labels(image: _Loaded) -> int:
+    """What the rows of its labels, by which a list finds it, cost in descriptors."""
+    return 4 * sum(len(manifest.document.labels or ()) for manifest in image.graph)
+
+
+def _weight(manifest: ReadManifest) -> int:
+    """What recording a manifest costs, in descriptors: a KiB of its config counts as one."""
+    edges = manifest.document.edges
+    return len(edges) + (sum(edge.child.size for edge in edges if edge.role is Role.CONFIG) >> 10)
 
 
 def _distinct(loaded: list[_Loaded]) -> list[_Loaded]:
@@ -197,16 +213,13 @@ def _read_images(
 
 
 def _referrers(entries: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
-    """The manifests among these entries that refer to a subject, by that subject; raises InvalidContent if there are too many."""
+    """The manifests among these entries that refer to a subject, by that subject."""
     found: dict[Digest, dict[Digest, Descriptor]] = {}
     for entry in entries:
         if MANIFEST_SUBJECT in entry.annotations and is_manifest(entry.media_type):
             with suppress(InvalidDigest):
                 subject = Digest.parse(entry.annotations[MANIFEST_SUBJECT])
                 found.setdefault(subject, {})[entry.digest] = Descriptor(entry.media_type, entry.digest, entry.size)
-    for subject, referrers in found.items():
-        if len(referrers) > MAX_REPEATS:
-            raise InvalidContent(f"index.json lists more than {MAX_REPEATS} manifests that refer to {subject}")
     return {subject: list(referrers.values()) for subject, referrers in found.items()}
 
 

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from stowage.services.engine import Engine
 from stowage.services.errors import NotFound
-from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.records import ManifestDocument, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import any_platform, platform_not_found, read_manifests, summarize
 from stowage.services.oci.config import ImageConfig
@@ -72,7 +72,7 @@ def read_platform_image(engine: Engine, name: str, platform: Platform | None = N
         return PlatformImage(name, best.descriptor, best.platform, config, _layers(tx, best.facts, config))
 
 
-def _layers(tx: Transaction, manifest: ManifestFacts, config: ImageConfig) -> tuple[ImageLayer, ...]:
+def _layers(tx: Transaction, manifest: ManifestDocument, config: ImageConfig) -> tuple[ImageLayer, ...]:
     layers = [edge.child for edge in manifest.edges if edge.role is Role.LAYER]
     digests = [layer.digest for layer in layers]
     present, facts = tx.graph.present(digests), tx.graph.layers(digests)

@@ -15,7 +15,8 @@ from stowage.services.filters import Filters
 from stowage.services.gc.collector import collect_unused, sweep
 from stowage.services.images.delete import Removal, still_named
 from stowage.services.metadata.records import ImageRecord, Target
-from stowage.services.metadata.summary import walk_present
+from stowage.services.metadata.summary import PresentManifests, walk_listed
+from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.store.batches import REMOVED_NAMES, batches
 from stowage.services.store.events import Action, log_image, log_prune
@@ -82,11 +83,13 @@ def _forget(engine: Engine, image_filter: ImageFilter) -> list[_Forgotten]:
         ids = image_filter.find(tx)
     forgotten: list[_Forgotten] = []
     for page in batches(ids):
-        for batch in _weighed(engine, image_filter, page):
+        with engine.metadata.read() as tx:
+            descriptors = dict.fromkeys(page, 0) | tx.targets.descriptors(page)
+        for batch in batches(page, descriptors.__getitem__):
             with engine.metadata.read() as tx:
                 targets = image_filter.read(tx, batch)
                 manifests = tx.graph.listed(target.digest for target in targets)
-            present = {target.digest: tuple(dict.fromkeys(walk_present(target.digest, manifests))) for target in targets}
+            present = {target.digest: _present(target.records[-1].target, manifests) for target in targets}
             forgotten += (_Forgotten(record, present[record.target.digest]) for record in _untag(engine, targets))
     return sorted(forgotten, key=lambda each: each.record.name)
 
@@ -102,13 +105,9 @@ def _untag(engine: Engine, targets: Iterable[Target]) -> Iterator[ImageRecord]:
         yield from records
 
 
-def _weighed(engine: Engine, image_filter: ImageFilter, ids: list[int]) -> Iterator[list[int]]:
-    """Those of these targets that pass, as many at a time as one transaction removes: some have thousands of names or manifests."""
-    with engine.metadata.read() as tx:
-        targets = image_filter.read(tx, ids)
-        below = tx.graph.weights_below(target.digest for target in targets)
-    weights = {target.id: {**below[target.digest], target: len(target.records)} for target in targets}
-    return batches(weights, weights.__getitem__)
+def _present(target: Descriptor, manifests: PresentManifests) -> tuple[Digest, ...]:
+    """The present indexes and manifests that a target is or lists, depth first."""
+    return tuple(dict.fromkeys(listed.digest for listed in walk_listed(target, manifests) if listed.digest in manifests))
 
 
 def _attribute(forgotten: list[_Forgotten], gone: set[Digest]) -> dict[str, list[Digest]]:

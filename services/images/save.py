@@ -24,7 +24,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import Disconnected, EngineError, Internal, InvalidParameter, NotFound
 from stowage.services.gc.leases import hold
 from stowage.services.images.save_names import Chosen, choose_images, trimmed_facts
-from stowage.services.metadata.records import ManifestFacts, Role
+from stowage.services.metadata.records import ManifestDocument, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import summarize
 from stowage.services.oci import gojson
@@ -58,7 +58,7 @@ class _Plan:
     blobs: set[Digest] = field(default_factory=set)
     sizes: dict[Digest, int] = field(default_factory=dict)
     names: dict[Digest, list[str]] = field(default_factory=dict)
-    manifests: dict[Digest, ManifestFacts] = field(default_factory=dict)
+    manifests: dict[Digest, ManifestDocument] = field(default_factory=dict)
     targets: dict[Digest, Digest | None] = field(default_factory=dict)
     whole: set[Digest] = field(default_factory=set)
     referrers: dict[Digest, Descriptor] = field(default_factory=dict)
@@ -145,7 +145,7 @@ def _preferred_manifest(plan: _Plan, index: Descriptor) -> Digest | None:
     return best.digest if best else None
 
 
-def _manifest(plan: _Plan, digest: Digest) -> ManifestFacts | None:
+def _manifest(plan: _Plan, digest: Digest) -> ManifestDocument | None:
     current_operation().check()
     if digest not in plan.manifests:
         facts = plan.tx.graph.manifest(digest)

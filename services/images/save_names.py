@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from stowage.services.errors import Conflict, InvalidParameter, InvalidReference, NotFound
 from stowage.services.intake.archive_members import MAX_DOCUMENT_BYTES, MAX_ENTRIES
-from stowage.services.metadata.records import Edge, ImageRecord, ManifestFacts
+from stowage.services.metadata.records import Edge, ImageRecord, ManifestDocument
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import PresentManifests, read_manifests
 from stowage.services.oci.descriptor import Descriptor, trimmed
@@ -48,7 +48,7 @@ def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Pla
         if name not in selected:
             selected[name] = _select(tx, name)
         for record, reference in selected[name]:
-            digest, manifests = record.target.digest, dict[Digest, ManifestFacts]()
+            digest, manifests = record.target.digest, dict[Digest, ManifestDocument]()
             if digest not in parts:
                 manifests = read_manifests(tx, digest) if platforms else manifests
                 parts[digest] = _platform_manifest(record, manifests, platforms[0]) if len(platforms) == 1 else record.target
@@ -62,7 +62,7 @@ def choose_images(tx: Transaction, names: Iterable[str], platforms: Sequence[Pla
             raise InvalidParameter(f"the names and annotations of the images need about {size} bytes of index.json: save fewer at once")
 
 
-def trimmed_facts(facts: ManifestFacts) -> ManifestFacts:
+def trimmed_facts(facts: ManifestDocument) -> ManifestDocument:
     """The facts without labels and other texts that may be long: those of all images of a save are kept while it is planned."""
     return replace(facts, labels=None, edges=tuple(Edge(edge.role, trimmed(edge.child)) for edge in facts.edges))
 

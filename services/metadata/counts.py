@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, case, func, select
 
 from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.records import RowCounts
-from stowage.services.metadata.tables import blob, lease, store, target
+from stowage.services.metadata.tables import blob, lease, store
 
-_TARGETS = select(func.count()).select_from(target).scalar_subquery()
 _STATE = case((lease.c.expires_at <= NOW, "expired"), (lease.c.alive_until <= NOW, "kept"), else_="running")
 
 
@@ -20,15 +17,3 @@ def count_rows(connection: Connection) -> RowCounts:
     blobs, size = connection.execute(select(func.count(), func.coalesce(func.sum(blob.c.size), 0)).select_from(blob)).one()
     found: dict[str, int] = {row[0]: row[1] for row in connection.execute(select(_STATE, func.count()).select_from(lease).group_by(_STATE))}
     return RowCounts(images, blobs, int(size), {state: found.get(state, 0) for state in ("running", "kept", "expired")}, swept_at)
-
-
-def find_wrong_number(connection: Connection) -> Iterator[str]:
-    """A sentence if the recorded number of images is wrong."""
-    recorded, counted = connection.execute(select(store.c.images, _TARGETS)).one()
-    if recorded != counted:
-        yield f"{recorded} images are recorded instead of {counted}"
-
-
-def store_number(connection: Connection) -> None:
-    """Count the images again."""
-    connection.execute(update(store).values(images=_TARGETS))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.records import Edge, ImageRecord, Kind, ManifestDocument, Role
 from stowage.services.metadata.rows import (
     dump_descriptor,
     dump_labels,
@@ -35,7 +35,6 @@ MANIFESTS = select(
     manifest.c.digest,
     manifest.c.media_type,
     manifest.c.kind,
-    manifest.c.content_size,
     manifest.c.platform,
     manifest.c.created,
     manifest.c.labels,
@@ -58,9 +57,9 @@ def to_record(row: Sequence[Any]) -> ImageRecord:
     return ImageRecord(name, load_descriptor(descriptor), created_at, updated_at)
 
 
-def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestFacts:
-    digest, media_type, kind, content_size, platform, created, labels = row
-    return ManifestFacts(
+def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> ManifestDocument:
+    digest, media_type, kind, platform, created, labels = row
+    return ManifestDocument(
         to_digest(digest),
         media_type,
         _KINDS[kind],
@@ -68,23 +67,19 @@ def to_manifest(row: Sequence[Any], edges: Mapping[str, Sequence[Edge]]) -> Mani
         load_timestamp(created),
         load_labels(labels),
         tuple(edges.get(digest, ())),
-        content_size=content_size,
     )
 
 
-def read_listed(connection: Connection, targets: Iterable[str], known: Collection[Digest] = ()) -> dict[Digest, ManifestFacts]:
-    """These targets and every present manifest and index that they list, except those that are known, and what these list.
-
-    Only the facts of an index have their edges.
-    """
-    found: dict[Digest, ManifestFacts] = {}
-    level = {target for target in targets if to_digest(target) not in known}
+def read_listed(connection: Connection, targets: Iterable[str]) -> dict[Digest, ManifestDocument]:
+    """These targets and every present manifest and index that they list. Only those of an index have their edges."""
+    found: dict[Digest, ManifestDocument] = {}
+    level = set(targets)
     while level:
         rows = [row for chunk in in_chunks(level) for row in connection.execute(_MANIFESTS, {"digests": chunk})]
         edges = read_edges(connection, [digest for digest, _, kind, *_ in rows if kind == Kind.INDEX])
         found |= {facts.digest: facts for facts in (to_manifest(row, edges) for row in rows)}
         children = {edge.child.digest for listed in edges.values() for edge in listed}
-        level = {str(child) for child in children if child not in found and child not in known}
+        level = {str(child) for child in children if child not in found}
     return found
 
 
@@ -97,12 +92,11 @@ def read_edges(connection: Connection, parents: Iterable[Digest | str]) -> dict[
     return edges
 
 
-def manifest_row(document: ManifestDocument, content_size: int) -> dict[str, object]:
+def manifest_row(document: ManifestDocument) -> dict[str, object]:
     return {
         "digest": str(document.digest),
         "media_type": document.media_type,
         "kind": document.kind,
-        "content_size": content_size,
         "platform": dump_platform(document.platform),
         "created": dump_timestamp(document.created),
         "labels": dump_labels(document.labels),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -14,13 +13,15 @@ from stowage.services.metadata import reach
 from stowage.services.metadata.facts import MANIFESTS, edge_rows, manifest_row, read_edges, read_listed, to_manifest
 from stowage.services.metadata.objects import consume_intents, doom_blobs
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import read_reached, read_rooted
-from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.records import Edge, LayerFacts, ManifestDocument, Role
 from stowage.services.metadata.rows import in_chunks, load_descriptor, to_digest
 from stowage.services.metadata.tables import blob, config, edge, layer, layer_files, manifest, source
-from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.metadata.targets import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
+
+_AT_ONCE = 200
+"""How many targets are measured at once: what is below each is in memory."""
 
 NOWHERE: Mapping[Digest, str] = {}
 """The locations of blobs that are in files of their digests."""
@@ -107,17 +108,17 @@ class Graph:
             for position, (digest, size) in enumerate(sizes.items())
             if digest not in known
         ]
-        changed = {digest: size for digest, size in sizes.items() if digest not in known or known[digest][0] != size}
-        with self._upkeep.changing(sizes=changed):
-            if rows:
-                self._connection.execute(insert(blob), rows)
-                self._new |= sizes.keys() - known.keys()
-            moved = (digest for digest, (_, _, location) in known.items() if location != locations.get(digest, ""))
-            doom_blobs(self._connection, moved)
-            for digest, state in known.items():
-                new = {"size": sizes[digest], "damage": None, "location": locations.get(digest, "")}
-                if state != list(new.values()):
-                    self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(new))
+        if rows:
+            self._connection.execute(insert(blob), rows)
+            self._new |= sizes.keys() - known.keys()
+        moved = (digest for digest, (_, _, location) in known.items() if location != locations.get(digest, ""))
+        doom_blobs(self._connection, moved)
+        for digest, state in known.items():
+            new = {"size": sizes[digest], "damage": None, "location": locations.get(digest, "")}
+            if state != list(new.values()):
+                self._connection.execute(update(blob).where(blob.c.digest == str(digest)).values(new))
+        before = {digest: state[0] for digest, state in known.items()}
+        self._upkeep.resize({digest: more for digest, size in sizes.items() if (more := size - before.get(digest, 0))})
 
     def add_layer(self, digest: Digest, facts: LayerFacts) -> None:
         self.add_layers({digest: facts})
@@ -149,75 +150,63 @@ class Graph:
     def add_manifest(self, document: ManifestDocument, config: bytes | None) -> None:
         """Record a manifest, its edges and (of an image) its raw config; recording it again changes nothing.
 
-        `content_size` is counted here, for it and every ancestor. Raises BlobNotFound if a child that must be
-        present is not (a sweep removed it from a writer whose lease had ended).
+        Raises BlobNotFound if a child that must be present is not (a sweep removed it from a writer whose lease had ended).
         """
         self.add_manifests([(document, config)])
 
-    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> bool:
-        """The same for several, whose ancestors are counted once: an index that lists thousands of them would be counted for each.
-
-        Returns whether this made levels of manifests: see `nesting`.
-        """
+    def add_manifests(self, manifests: Iterable[tuple[ManifestDocument, bytes | None]]) -> None:
+        """The same for several. Raises InvalidContent if the images that list them are too large together."""
         given = {document.digest: (document, config) for document, config in manifests}
-        parts = {digest: _parts(document) for digest, (document, _) in given.items()}
-        recorded, present = self._recorded(given.keys() | set().union(*parts.values()))
+        needed = {edge.child.digest for document, _ in given.values() for edge in document.needed}
+        recorded, present = self._recorded(given.keys() | needed)
         new = [each for digest, each in given.items() if digest not in recorded]
-        if not new:
-            return False
-        _require_children((document for document, _ in new), present)
-        links = {document.digest: {edge.child.digest for edge in document.edges} for document, _ in new}
-        with self._upkeep.changing(links=links) as effects:
-            self._insert_manifests(new, effects.content)
-        known = given.keys() | recorded
-        return effects.links > 0 or any(document.kind is Kind.INDEX or parts[document.digest] & known for document, _ in new)
+        if new:
+            _require_children((document for document, _ in new), present)
+            self._upkeep.extend(document.digest for document, _ in new)
+            self._insert_manifests(new)
 
     def add_referrers(self, referrers: Mapping[Digest, Iterable[Descriptor]]) -> None:
         """Per recorded manifest, keep what refers to it as long as the manifest exists; what is already kept changes nothing."""
         new = {subject: self._unknown_referrers(subject, each) for subject, each in referrers.items()}
-        with self._upkeep.changing(links={subject: {referrer.digest for referrer in each} for subject, each in new.items() if each}):
-            for subject, each in new.items():
-                self._insert_referrers(subject, each)
+        self._upkeep.extend(subject for subject, each in new.items() if each)
+        for subject, each in new.items():
+            self._insert_referrers(subject, each)
 
     def referrers(self, subject: Digest) -> list[Descriptor]:
         """What is kept with a manifest because it refers to it, oldest first; not among the edges of the manifest's facts."""
         return [load_descriptor(text) for text in self._connection.scalars(_REFERRERS, {"subject": str(subject)})]
 
-    def manifest(self, digest: Digest) -> ManifestFacts | None:
+    def manifest(self, digest: Digest) -> ManifestDocument | None:
         return self.manifests([digest]).get(digest)
 
-    def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+    def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ManifestDocument]:
         among = set(digests)
         edges = read_edges(self._connection, among)
         read = (to_manifest(row, edges) for row in self._rows(_MANIFESTS, among))
         return {each.digest: each for each in read}
 
-    def listed(self, targets: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
-        """These targets and every present manifest and index that they list. Only the facts of an index have their edges."""
-        self._upkeep.listed = found = read_listed(self._connection, map(str, targets))
-        return found
+    def listed(self, targets: Iterable[Digest]) -> dict[Digest, ManifestDocument]:
+        """These targets and every present manifest and index that they list. Only those of an index have their edges."""
+        return read_listed(self._connection, map(str, targets))
 
     def config(self, manifest: Digest) -> bytes | None:
         """The raw image config of an image manifest."""
         return self._connection.scalar(_CONFIG, {"manifest": str(manifest)})
 
-    def weights_below(self, digests: Iterable[Digest]) -> dict[Digest, dict[Hashable, int]]:
-        """How many digests and links each of these reaches, itself included, in groups; what several of them reach has one key."""
-        asked = set(digests)
-        weights = read_reached(self._connection, map(str, asked)).groups()
-        return {digest: weights.get(str(digest), {}) for digest in asked}
+    def descriptors(self, targets: Iterable[Digest]) -> dict[Digest, int]:
+        """How many descriptors are below each of these; raises InvalidContent for one that is too large to become an image."""
+        found: dict[Digest, int] = {}
+        for chunk in in_chunks(targets, _AT_ONCE):
+            links = reach.read_links(self._connection, chunk)
+            found |= {to_digest(digest): reach.require_few(digest, links) for digest in chunk}
+        return found
 
-    def nesting(self, digests: Collection[Digest], *, most: int) -> int:
-        """How many levels of manifests are above and below these, by the highest and the lowest; not counted far beyond `most`.
-
-        A level is a link of any kind from one manifest to another: what an index lists, what refers to an image, the layer of an artifact.
-        A circle has levels without end.
-        """
-        levels = [0, 0]
-        for chunk in in_chunks(digests):
-            (found,) = self._connection.execute(reach.LEVELS, {"digests": chunk, "most": most})
-            levels = [max(pair) for pair in zip(levels, found, strict=True)]
-        return sum(levels)
+    def content_sizes(self, manifests: Iterable[Digest]) -> dict[Digest, int]:
+        """The bytes of all that is present of what each of these manifests reaches, itself included."""
+        asked = set(manifests)
+        links = reach.read_links(self._connection, map(str, asked))
+        sizes = dict(map(tuple, self._rows(_SIZES, set(map(str, asked)).union(*links.values()))))
+        return {digest: sum(sizes.get(each, 0) for each in reach.walk(str(digest), links)) for digest in asked}
 
     def descendants(self, roots: Iterable[Digest]) -> set[Digest]:
         """The roots and everything reachable from them, present or not."""
@@ -237,8 +226,8 @@ class Graph:
         """Which of these are, or are reachable from, an image's target or a blob of a lease that has not expired."""
         among = set(digests)
         found = self.used(among)
-        found |= self._digests(reach.ROOTS, among - found)
-        return found | {to_digest(text) for text in read_rooted(self._connection, map(str, among - found))}
+        found |= self._digests(reach.WANTED, among - found)
+        return found | self._digests(reach.KEPT_BY_LEASES, among - found)
 
     def used(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these are present and reachable from an image's target."""
@@ -246,7 +235,7 @@ class Graph:
         return self._digests(reach.USED, digests)
 
     def unused(self) -> set[Digest]:
-        """Every blob that no target reaches: it is removable unless a lease keeps it. Costs nothing for those that are used."""
+        """Every blob that no target reaches: it is removable unless a lease keeps it."""
         self._upkeep.flush()
         return {to_digest(digest) for digest in self._connection.scalars(reach.UNUSED)}
 
@@ -255,24 +244,24 @@ class Graph:
         return {to_digest(digest) for digest in self._connection.scalars(reach.UNROOTED)}
 
     def remove(self, digests: Iterable[Digest]) -> None:
-        """Remove these blobs: blob, layer, layer_files, source and manifest rows and the edges out of them; updates ancestors'
-        `content_size`.
+        """Remove these blobs: blob, layer, layer_files, source and manifest rows and the edges out of them.
 
         The row of a manifest that needs one of them is removed too, while its blob stays: no manifest row is ever incomplete. Raises
         Internal if an image's target would be removed.
         """
-        removed = self.present(digests)
+        removed = self.blob_sizes(digests)
         if not removed:
             return
         self._upkeep.flush()  # a manifest that has just lost its last name is no target any more
-        unmade = removed | self._digests(_NEEDING, removed)
-        with self._upkeep.changing(sizes=dict.fromkeys(removed), unmade=unmade):
-            for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
-                self._delete(column, unmade)
-            doom_blobs(self._connection, removed)
-            for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
-                self._delete(column, removed)
-            self._new -= removed
+        unmade = removed.keys() | self._digests(_NEEDING, removed)
+        self._upkeep.resize({digest: -size for digest, size in removed.items()})
+        self._upkeep.extend(unmade, limited=False)
+        for column in (edge.c.parent, config.c.manifest, manifest.c.digest):
+            self._delete(column, unmade)
+        doom_blobs(self._connection, removed)
+        for column in (layer.c.digest, layer_files.c.digest, source.c.digest, blob.c.digest):
+            self._delete(column, removed)
+        self._new -= removed.keys()
 
     def _rows(self, query: Executable, digests: Iterable[Digest | str]) -> list[Row[*tuple[Any, ...]]]:
         return [row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk})]
@@ -289,9 +278,8 @@ class Graph:
         rows = [(to_digest(digest), manifest) for digest, manifest in self._rows(_RECORDED, digests)]
         return {digest for digest, manifest in rows if manifest}, {digest for digest, _ in rows}
 
-    def _insert_manifests(self, manifests: Sequence[tuple[ManifestDocument, bytes | None]], content: Counter[str]) -> None:
-        rows = [manifest_row(document, content.pop(str(document.digest), 0)) for document, _ in manifests]
-        self._connection.execute(insert(manifest), rows)
+    def _insert_manifests(self, manifests: Sequence[tuple[ManifestDocument, bytes | None]]) -> None:
+        self._connection.execute(insert(manifest), [manifest_row(document) for document, _ in manifests])
         if edges := [row for document, _ in manifests for row in edge_rows(document.digest, document.edges)]:
             self._connection.execute(insert(edge), edges)
         if configs := [{"manifest": str(document.digest), "raw": raw} for document, raw in manifests if raw is not None]:
@@ -307,11 +295,6 @@ class Graph:
             last = self._connection.scalar(_LAST_EDGE, {"subject": str(subject)})
             edges = [Edge(Role.REFERRER, referrer) for referrer in referrers]
             self._connection.execute(insert(edge), edge_rows(subject, edges, first=0 if last is None else last + 1))
-
-
-def _parts(document: ManifestDocument) -> set[Digest]:
-    """Its config and layers, which may be manifests all the same."""
-    return {edge.child.digest for edge in document.edges if edge.role is not Role.MANIFEST}
 
 
 def _require_children(documents: Iterable[ManifestDocument], present: AbstractSet[Digest]) -> None:

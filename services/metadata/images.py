@@ -10,7 +10,7 @@ from stowage.services.metadata.facts import RECORDS, to_record
 from stowage.services.metadata.records import ImageRecord
 from stowage.services.metadata.rows import dump_descriptor, in_chunks, to_digest
 from stowage.services.metadata.tables import image, store
-from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.metadata.targets import Upkeep
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 

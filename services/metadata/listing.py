@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, case, cast, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, exists, func, or_, select, union_all
 
 from stowage.services.kept import Kept
 from stowage.services.metadata import tables
@@ -19,7 +20,8 @@ from stowage.services.metadata.labels import MANY_LABELS
 from stowage.services.metadata.reach import DIGESTS
 from stowage.services.metadata.records import NEWEST, Order, Selection, SortKey, Target
 from stowage.services.metadata.rows import CHUNK, in_chunks
-from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.metadata.targets import Upkeep
+from stowage.services.metadata.usage import read_shared
 
 _BATCH_BYTES = 1 << 20
 _KEPT_BYTES = 8 << 20
@@ -31,7 +33,7 @@ _Row = tuple[Any, ...]
 _kept: Kept[tuple[_Row, tuple[_Row, ...]], Target] = Kept(_KEPT_BYTES)
 _LAST = "\U0010ffff"
 """Greater than every character of a name."""
-_row, _label, _image, _manifest = tables.target, tables.target_label, tables.image, tables.manifest
+_row, _label, _reach, _image, _manifest = tables.target, tables.target_label, tables.reach, tables.image, tables.manifest
 _shown = _manifest.alias("shown")
 
 _ORDERED = select(_row.c.id).order_by(_row.c.created.desc(), _row.c.first_name)
@@ -44,17 +46,16 @@ _KEYS: dict[SortKey, ColumnElement[Any]] = {
     SortKey.CREATED: _row.c.created,
     SortKey.NAME: case((_is_dangling, _LAST), else_="").concat(_row.c.first_name),
     SortKey.SIZE: _row.c.size,
-    SortKey.UNIQUE: _row.c.size - _row.c.shared,
 }
 _PAGE = (
-    select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _manifest.c.content_size, _row.c.shared, _labels)
+    select(_row.c.id, _row.c.digest, _row.c.is_known, _row.c.created, _row.c.size, _labels)
     .join(_manifest, _manifest.c.digest == _row.c.digest)
     .outerjoin(_shown, _shown.c.digest == func.nullif(_row.c.shown, _row.c.digest))
     .where(_row.c.id.in_(bindparam("ids", expanding=True)))
 )
 _WEIGHTS = select(_row.c.id, _row.c.weight).where(_row.c.id.in_(bindparam("ids", expanding=True)))
+_DESCRIPTORS = select(_reach.c.target, func.count()).where(_reach.c.target.in_(bindparam("ids", expanding=True))).group_by(_reach.c.target)
 _RECORDS = RECORDS.add_columns(_image.c.target).where(_image.c.target.in_(DIGESTS))
-_BYTES = select(cast(func.sum(tables.blob.c.size), BigInteger)).where(tables.blob.c.users > 0)
 
 
 class Targets:
@@ -70,6 +71,8 @@ class Targets:
         """
         self._upkeep.flush()
         conditions = list(_conditions(selection))
+        if order.key is SortKey.UNIQUE:
+            return self._find_unique(selection.among, conditions, order)[:limit]
         if selection.among is None:
             query = _ordered(order, has_conditions=bool(conditions)).where(*conditions).limit(limit)
             return array("q", self._connection.scalars(query))
@@ -126,10 +129,22 @@ class Targets:
         for names in self._connection.execute(query).partitions(CHUNK):
             yield from names
 
-    def bytes(self) -> int:
-        """The bytes of all present blobs that a target reaches, each counted once."""
+    def descriptors(self, ids: Collection[int]) -> dict[int, int]:
+        """How many digests each of these targets reaches, which is what it costs to remove; there are at most CHUNK."""
         self._upkeep.flush()
-        return self._connection.scalar(_BYTES) or 0
+        return dict(self._connection.execute(_DESCRIPTORS, {"ids": list(ids)}).all()) if ids else {}
+
+    def _find_unique(self, among: AbstractSet[str] | None, conditions: list[ColumnElement[bool]], order: Order) -> array[int]:
+        """The ids ordered by the bytes that no other target has."""
+        query = select(_row.c.first_name, _row.c.id, _row.c.size).where(*conditions)
+        if among is None:
+            rows = list(self._connection.execute(query))
+        else:
+            pages = (query.where(_row.c.digest.in_(chunk)) for chunk in in_chunks(among))
+            rows = [row for page in pages for row in self._connection.execute(page)]
+        sizes = {identifier: size for _, identifier, size in sorted(rows)}
+        shared = read_shared(self._connection, sizes)
+        return array("q", sorted(sizes, key=lambda each: sizes[each] - shared.get(each, 0), reverse=order.descending))
 
     def _records(self, targets: Iterable[str]) -> dict[str, list[_Row]]:
         records: dict[str, list[_Row]] = defaultdict(list)
@@ -160,8 +175,8 @@ def _to_target(row: _Row, records: tuple[_Row, ...]) -> Target:
     kept = _kept.get((row, records))
     if kept is not None:
         return kept
-    identifier, _, is_known, created, size, shared, labels = row
-    target = Target(identifier, tuple(to_record(record[:-1]) for record in records), is_known, created, size, shared, labels)
+    identifier, _, is_known, created, size, labels = row
+    target = Target(identifier, tuple(to_record(record[:-1]) for record in records), is_known, created, size, labels)
     texts = 4 * len(labels or "") + sum(len(descriptor) for _, descriptor, *_ in records)
     _kept.put((row, records), target, _TARGET_BYTES * (1 + len(records)) + texts)
     return target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from stowage.services.oci.descriptor import Descriptor
@@ -53,7 +53,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestDocument:
-    """What a manifest and its config say."""
+    """What a manifest and its config say, as it is read and as it is recorded."""
 
     digest: Digest
     media_type: str
@@ -67,13 +67,6 @@ class ManifestDocument:
     def needed(self) -> list[Edge]:
         """The edges to what must be present: all but the manifests of an index and foreign layers."""
         return [edge for edge in self.edges if edge.role in (Role.CONFIG, Role.LAYER) and not is_foreign_layer(edge.child.media_type)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ManifestFacts(ManifestDocument):
-    """What is recorded about a manifest. `content_size` is the bytes of every distinct present blob reachable from it, itself included."""
-
-    content_size: int = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +120,8 @@ NEWEST = Order()
 class Target:
     """An image as a list shows it: its records, ordered by name, and the facts of the manifest that describes it, if it `is_known`.
 
-    `created` is in seconds since 1970, 0 if unknown. `size` is the bytes of its present content, `shared` those that another target also
-    reaches. `labels` is the JSON of the labels, None without a present manifest, or without any.
+    `created` is in seconds since 1970, 0 if unknown. `size` is the bytes of its present content. `labels` is the JSON of the labels, None
+    without a present manifest, or without any.
     """
 
     id: int
@@ -136,7 +129,6 @@ class Target:
     is_known: bool
     created: int
     size: int
-    shared: int
     labels: str | None
 
     @property

@@ -8,7 +8,9 @@ all of it back. A read transaction sees one state.
     layer      facts of a compressed blob: digest and size of its uncompressed stream
     manifest   facts of an index, image manifest or artifact manifest, written when everything it needs is present
     edge       manifest -> child; a child without a blob row is absent (another platform of an index, a foreign layer)
-    target     each target of an image, with what lists show of it: derived from the rows above
+    target     each target of an image, with what lists show of it: derived from the rows above, as are the two next
+    reach      every digest below a target, present or not, and its own: who uses a blob, and what an image uses, are queries on it
+    target_label  the labels of a target, by their hashes
     source     a repository of a registry that is known to hold a blob; removed with the blob
     event      what happened to an image, in the order of commits; the oldest are dropped
     layer_files  what is in a layer, as it was read at the first look; removed with the blob, and the oldest beyond a limit
@@ -36,10 +38,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, false, func, select, update
 
-from stowage.services.errors import EngineError, Internal, Unsupported
+from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.clock import NANOSECONDS_NOW, NOW, ServerClock
-from stowage.services.metadata.counts import count_rows, store_number
+from stowage.services.metadata.counts import count_rows
 from stowage.services.metadata.database import TIMEOUT_SECONDS, identify, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import Events
 from stowage.services.metadata.graph import Graph
@@ -49,12 +51,11 @@ from stowage.services.metadata.leases import Leases
 from stowage.services.metadata.listing import Targets
 from stowage.services.metadata.objects import Objects
 from stowage.services.metadata.records import RowCounts
-from stowage.services.metadata.recount import STEPS, next_page, rebuild
 from stowage.services.metadata.rows import dump_platform
 from stowage.services.metadata.sources import Sources
-from stowage.services.metadata.table_checks import find_problems
+from stowage.services.metadata.table_checks import STEPS, find_problems, next_page, rebuild, store_number
 from stowage.services.metadata.tables import image, store
-from stowage.services.metadata.upkeep import Upkeep
+from stowage.services.metadata.targets import Upkeep
 from stowage.services.metadata.usage import Usage, database_size
 from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
@@ -78,7 +79,6 @@ class Transaction:
     layer_files: LayerFiles
     usage: Usage
     objects: Objects
-    upkeep: Upkeep
 
 
 class MetadataStore:
@@ -101,7 +101,6 @@ class MetadataStore:
         self._engines: dict[int, Engine] = {}
         self._unconnected: Engine | None = None
         self._engines_lock = threading.Lock()
-        self._is_behind: bool | None = None
         self._server_clock = ServerClock(lambda: query(self._engine(), lambda connection: connection.scalars(NANOSECONDS_NOW).one()))
 
     @contextmanager
@@ -111,12 +110,8 @@ class MetadataStore:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        is_first = self._is_behind is None
-        with timed(self._meter.database_call, "write"):
-            with self._transaction(writes=True) as tx:
-                yield tx
-            if is_first or (tx.upkeep.outdates and tx.upkeep.is_behind):
-                self._catch_up()
+        with timed(self._meter.database_call, "write"), self._transaction(writes=True) as tx:
+            yield tx
 
     def version(self) -> object | None:
         """Equal to an earlier version only if no process has committed anything since then; None if that is not known.
@@ -215,24 +210,10 @@ class MetadataStore:
                 engine.dispose()
                 self._unconnected = engine
 
-    def _catch_up(self) -> None:
-        """Derive what lists show of all outdated targets, also those that a process left which was killed.
-
-        The change that outdated them is made, so a failure is left to the next writer.
-        """
-        try:
-            is_behind = True
-            while is_behind:
-                with self._transaction(writes=True) as tx:
-                    tx.upkeep.is_behind = True
-                is_behind = tx.upkeep.is_behind
-        except EngineError:
-            _log.warning("could not update what lists show; the next change will", exc_info=True)
-
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Transaction]:
         with transaction(self._engine(), writes=writes) as connection:
-            upkeep = Upkeep(connection, is_behind=writes and bool(self._is_behind))
+            upkeep = Upkeep(connection)
             events = Events(connection, self._event_history)
             yield Transaction(
                 Images(connection, upkeep),
@@ -244,12 +225,9 @@ class MetadataStore:
                 LayerFiles(connection),
                 Usage(connection, upkeep),
                 Objects(connection),
-                upkeep,
             )
             upkeep.flush()
             events.flush()
-        if writes:
-            self._is_behind = upkeep.is_behind
 
     def _engine(self) -> Engine:
         # A parent's engine stays referenced in its child: if collected there, it would close files that the parent is using.
@@ -299,7 +277,7 @@ def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, pla
         with transaction(engine, writes=True, migrates=True) as connection:
             for revision in MigrationContext.configure(connection).get_current_heads():
                 if revision not in known:
-                    raise Unsupported(f"this store was written by a newer Stowage (revision {revision}); use that version or a newer one")
+                    raise _unsupported(revision, oldest=min(known))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             preferred = connection.scalar(select(store.c.platform))
@@ -309,12 +287,19 @@ def upgrade(url: str, platform: Platform, *, timeout: int = TIMEOUT_SECONDS, pla
         engine.dispose()
 
 
+def _unsupported(revision: str, *, oldest: str) -> Unsupported:
+    if revision < oldest:
+        return Unsupported(
+            f"this store was written by a Stowage that is too old (revision {revision}): start the version before this one on it first"
+        )
+    return Unsupported(f"this store was written by a newer Stowage (revision {revision}); use that version or a newer one")
+
+
 def _derive_all(connection: Connection, platform: Platform) -> None:
     """Derive everything again, and say so if there are images: it may take a while, in which nothing else is shown."""
     images = connection.scalar(select(func.count(image.c.target.distinct())))
     if images:
         _log.warning("deriving the lists of %d images; the store is not available until that is done", images)
     rebuild(connection, platform)
-    store_number(connection)
     if images:
         _log.info("derived the lists of %d images", images)

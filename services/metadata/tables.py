@@ -2,7 +2,7 @@
 
 Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and events are nanoseconds since 1970, those of leases seconds since
 1970 by the database's own clock. What `image`, `edge` and `manifest` imply is kept beside them for lists, disk usage and the sweep, in
-`target`, `target_label`, `blob.users` and `store.images`: see upkeep.py.
+`target`, `target_label`, `reach` and `store.images`: see targets.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ blob = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("damage", TEXT),
-    Column("users", Integer, nullable=False, server_default="0"),
     Column("location", TEXT, nullable=False, server_default=""),
 )
-Index("blob_unused", blob.c.digest, sqlite_where=blob.c.users == 0, postgresql_where=blob.c.users == 0)
 
 layer = Table(
     "layer",
@@ -40,7 +38,6 @@ manifest = Table(
     Column("digest", TEXT, ForeignKey("blob.digest"), primary_key=True),
     Column("media_type", TEXT, nullable=False),
     Column("kind", TEXT, nullable=False),
-    Column("content_size", BigInteger, nullable=False),
     Column("platform", TEXT),
     Column("created", TEXT),
     Column("labels", TEXT),
@@ -88,14 +85,21 @@ target = Table(
     Column("is_known", Boolean, nullable=False),
     Column("age", BigInteger),
     Column("weight", BigInteger, nullable=False),
-    Column("shared", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False, server_default="0"),
-    Column("outdated", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,  # a list that is being read must not find another image by the id of one that is gone
 )
 Index("target_order", target.c.created.desc(), target.c.first_name)
 Index("target_age", target.c.age)
-Index("target_outdated", target.c.digest, sqlite_where=target.c.outdated, postgresql_where=target.c.outdated)
+
+# Every digest below a target, present or not, and its own: who uses a blob, and what an image uses, are queries on these.
+reach = Table(
+    "reach",
+    METADATA,
+    Column("target", BigInteger, ForeignKey("target.id"), primary_key=True),
+    Column("digest", TEXT, primary_key=True),
+    Index("reach_digest", "digest", "target"),
+    sqlite_with_rowid=False,
+)
 
 target_label = Table(
     "target_label",

@@ -1,10 +1,10 @@
-"""Who uses which blobs, counted by the database from the derived rows."""
+"""Who uses which blobs, counted by the database from `reach`."""
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,50 +12,81 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, literal, select, text
+from sqlalchemy import BigInteger, Connection, bindparam, cast, func, literal, select, text
 
 from stowage.services.metadata import reach, tables
 from stowage.services.metadata.facts import DANGLING
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.reached import read_reached
 from stowage.services.metadata.records import Role
 from stowage.services.metadata.rows import CHUNK, in_chunks, to_digest
-from stowage.services.metadata.upkeep import USERS, Upkeep
+from stowage.services.metadata.targets import Upkeep
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import DANGLING_PREFIX, name_forms
 
 _ALL = 1 << 62
-_FEW = 8
-"""How many parents of a blob are looked at to find a few images that use it."""
+_MANY = 2000
+"""Of more targets than these, one pass over all rows finds the shared bytes sooner than looking up each of their digests."""
 
-_blob, _target, _edge, _layer = tables.blob, tables.target, tables.edge, tables.layer
-_use = case((_blob.c.users > 1, 2), else_=_blob.c.users)
-_AMOUNTS = select(_use, func.count(), cast(func.sum(_blob.c.size), BigInteger)).group_by(_use)
+_blob, _target, _edge, _layer, _reach = tables.blob, tables.target, tables.edge, tables.layer, tables.reach
+_TOTAL = select(func.count(), cast(func.coalesce(func.sum(_blob.c.size), 0), BigInteger)).select_from(_blob)
+# Outer joins keep SQLite from reading the larger table first: without statistics it takes every blob, and looks it up in the other.
+_common = select(_reach.c.digest, func.count().label("users")).group_by(_reach.c.digest).having(func.count() > 1).subquery()
+_common_blobs = _common.outerjoin(_blob, _blob.c.digest == _common.c.digest)
+_AMOUNT_SHARED = select(func.count(_blob.c.digest), cast(func.coalesce(func.sum(_blob.c.size), 0), BigInteger)).select_from(_common_blobs)
+_LARGEST_SHARED = (
+    select(_blob.c.digest, _blob.c.size, _common.c.users)
+    .select_from(_common_blobs)
+    .where(_blob.c.digest.is_not(None))
+    .order_by(_blob.c.size.desc(), _blob.c.digest)
+    .limit(bindparam("most"))
+)
+_bytes = cast(func.sum(_blob.c.size), BigInteger).label("bytes")
+_ALL_SHARED = (
+    select(_reach.c.target, _bytes)
+    .select_from(_common_blobs.outerjoin(_reach, _reach.c.digest == _common.c.digest))
+    .where(_blob.c.digest.is_not(None))
+    .group_by(_reach.c.target)
+)
+_other = _reach.alias("other")
+_SHARED_OF = (
+    select(_reach.c.target, _bytes)
+    .select_from(_reach.outerjoin(_blob, _blob.c.digest == _reach.c.digest))
+    .where(
+        _reach.c.target.in_(bindparam("ids", expanding=True)),
+        reach.is_found(select(_other.c.target).where(_other.c.digest == _reach.c.digest, _other.c.target != _reach.c.target)),
+    )
+    .group_by(_reach.c.target)
+)
 # What is left of a name without the characters after its last colon: SQL has no function that looks from the end.
 _repository = func.rtrim(_target.c.first_name, func.replace(_target.c.first_name, ":", ""))
-_unique_bytes = cast(func.sum(_target.c.size - _target.c.shared), BigInteger)
+_shared = _ALL_SHARED.subquery()
+_unique_bytes = cast(func.sum(_target.c.size - func.coalesce(_shared.c.bytes, 0)), BigInteger)
 _REPOSITORIES = (
     select(_repository, func.count(), _unique_bytes)
+    .select_from(_target.outerjoin(_shared, _shared.c.target == _target.c.id))
     .group_by(_repository)
     .order_by(_unique_bytes.desc(), _repository)
     .limit(bindparam("most"))
 )
-_SHARED = (
-    select(_blob.c.digest, _blob.c.size, _blob.c.users)
-    .where(_blob.c.users > 1)
-    .order_by(_blob.c.size.desc(), _blob.c.digest)
-    .limit(bindparam("most"))
+_HOLDINGS = (
+    select(_target.c.digest, _blob.c.digest, _blob.c.size)
+    .select_from(_target.join(_reach, _reach.c.target == _target.c.id).join(_blob, _blob.c.digest == _reach.c.digest))
+    .where(_target.c.digest.in_(DIGESTS))
 )
-_above = reach.PRESENT_AND_ABOVE
+_some = select(_reach.c.target).where(_reach.c.digest == _blob.c.digest).limit(bindparam("most")).correlate(_blob).subquery()
+_FEW_USERS = select(_blob.c.digest, select(func.count()).select_from(_some).scalar_subquery()).where(_blob.c.digest.in_(DIGESTS))
+_USERS = select(_blob.c.digest, select(func.count()).where(_reach.c.digest == _blob.c.digest).scalar_subquery()).where(
+    _blob.c.digest.in_(DIGESTS)
+)
 _USERS_OF = (
     select(_target.c.id)
-    .join(_above, _above.c.digest == _target.c.digest)
+    .where(_target.c.id.in_(select(_reach.c.target).where(_reach.c.digest == bindparam("digest"))))
     .order_by(_target.c.first_name)
     .limit(bindparam("most"))
     .offset(bindparam("skipped"))
 )
-_SOME_PARENTS = select(_edge.c.parent).where(_edge.c.child.in_(DIGESTS)).limit(_FEW)
-_TARGETS_AMONG = select(_target.c.id, _target.c.digest).where(_target.c.digest.in_(DIGESTS))
+_BLOBS = select(_blob.c.digest, _blob.c.size).where(_blob.c.digest.in_(DIGESTS))
+_SOME_USERS = select(_reach.c.target).where(_reach.c.digest == bindparam("digest")).limit(bindparam("most"))
 _relatives = select(_target.c.id, _target.c.digest, _target.c.shown, _target.c.first_name, _target.c.size).where(
     _target.c.shown.is_not(None)
 )
@@ -152,9 +183,19 @@ class Usage:
         self._upkeep = upkeep
 
     def amounts(self) -> BlobAmounts:
+        unused, shared = self._amount_unused(), Amount(*self._connection.execute(_AMOUNT_SHARED).one())
+        count, size = self._connection.execute(_TOTAL).one()
+        return BlobAmounts(unused, Amount(count - unused.count - shared.count, size - unused.bytes - shared.bytes), shared)
+
+    def bytes(self) -> int:
+        """The bytes of all present blobs that a target reaches, each counted once."""
+        _, total = self._connection.execute(_TOTAL).one()
+        return int(total) - self._amount_unused().bytes
+
+    def shared(self, ids: Collection[int]) -> dict[int, int]:
+        """The bytes that another target also has, of each of these targets that has any."""
         self._upkeep.flush()
-        found = {use: Amount(count, size) for use, count, size in self._connection.execute(_AMOUNTS)}
-        return BlobAmounts(*(found.get(use, Amount()) for use in range(3)))
+        return read_shared(self._connection, ids)
 
     def repositories(self, limit: int) -> list[RepositoryUse]:
         """Those with the most unique bytes, the largest first."""
@@ -165,21 +206,22 @@ class Usage:
     def shared_blobs(self, limit: int) -> list[UsedBlob]:
         """The largest blobs that several images use, the largest first."""
         self._upkeep.flush()
-        return [UsedBlob(to_digest(digest), size, users) for digest, size, users in self._connection.execute(_SHARED, {"most": limit})]
+        rows = self._connection.execute(_LARGEST_SHARED, {"most": limit})
+        return [UsedBlob(to_digest(digest), size, users) for digest, size, users in rows]
 
     def holdings(self, targets: Iterable[Digest]) -> dict[Digest, Mapping[Digest, int]]:
         """The present blobs that each of these targets reaches, itself included, with their bytes."""
-        reached = read_reached(self._connection, map(str, targets))
+        self._upkeep.flush()
         held: dict[Digest, dict[Digest, int]] = defaultdict(dict)
-        for digest, size in reached.sizes.items():
-            for target in reached.roots[digest]:
-                held[to_digest(target)][to_digest(digest)] = size
+        for target, digest, size in self._rows(_HOLDINGS, targets):
+            held[to_digest(target)][to_digest(digest)] = size
         return dict(held)
 
-    def users(self, digests: Iterable[Digest]) -> dict[Digest, int]:
-        """How many targets use each of these blobs that is present."""
+    def users(self, digests: Iterable[Digest], *, most: int | None = None) -> dict[Digest, int]:
+        """How many targets use each of these blobs that is present; not counted beyond `most`, so that it costs the same for any."""
         self._upkeep.flush()
-        return {to_digest(digest): users for digest, users in self._rows(USERS, digests)}
+        rows = self._rows(_USERS, digests) if most is None else self._rows(_FEW_USERS, digests, most=most)
+        return {to_digest(digest): users for digest, users in rows}
 
     def leased(self, digests: Iterable[Digest]) -> set[Digest]:
         """Which of these a lease that has not expired keeps: those that it names, and what is below them."""
@@ -189,22 +231,12 @@ class Usage:
     def users_of(self, digest: Digest, *, limit: int, offset: int = 0) -> list[int]:
         """The ids of targets that use this blob, ordered by first name; there are as many as `users` says."""
         self._upkeep.flush()
-        return list(self._connection.scalars(_USERS_OF, {"digests": [str(digest)], "most": limit, "skipped": offset}))
+        return list(self._connection.scalars(_USERS_OF, {"digest": str(digest), "most": limit, "skipped": offset}))
 
     def some_users(self, digest: Digest, limit: int) -> list[int]:
-        """The ids of a few targets that use this blob, in no particular order, at a cost that does not depend on how many do. Of a blob
-        that very many manifests contain, there may be fewer than could be.
-        """
+        """The ids of a few targets that use this blob, in no particular order, at a cost that does not depend on how many do."""
         self._upkeep.flush()
-        found: dict[int, None] = {}
-        level, seen = {str(digest)}, set[str]()
-        while level:
-            found |= dict.fromkeys(row.id for row in self._connection.execute(_TARGETS_AMONG, {"digests": list(level)}))
-            if len(found) >= limit:
-                break
-            seen |= level
-            level = set(self._connection.scalars(_SOME_PARENTS, {"digests": list(level)})) - seen
-        return list(found)[:limit]
+        return list(self._connection.scalars(_SOME_USERS, {"digest": str(digest), "most": limit}))
 
     def relatives(self, *, of: Iterable[int] | None = None, most: int | None = None) -> list[Relative]:
         """Every target that is described by a present manifest, or at most so many of them.
@@ -237,8 +269,25 @@ class Usage:
             layers[parent].append((diff_id, size))
         return {manifest: _chain(found) for manifest, found in layers.items()}
 
-    def _rows(self, query: Any, digests: Iterable[Digest | str]) -> Iterable[Any]:
-        return (row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk}))
+    def _amount_unused(self) -> Amount:
+        self._upkeep.flush()
+        sizes = [size for _, size in self._rows(_BLOBS, self._connection.scalars(reach.UNUSED).all())]
+        return Amount(len(sizes), sum(sizes))
+
+    def _rows(self, query: Any, digests: Iterable[Digest | str], **values: int) -> Iterable[Any]:
+        return (row for chunk in in_chunks(digests) for row in self._connection.execute(query, {"digests": chunk} | values))
+
+
+def read_shared(connection: Connection, ids: Collection[int]) -> dict[int, int]:
+    """See `Usage.shared`."""
+    if len(ids) > _MANY:
+        found: dict[int, int] = dict(map(tuple, connection.execute(_ALL_SHARED)))
+        return {identifier: found[identifier] for identifier in ids if identifier in found}
+    shared: dict[int, int] = {}
+    waiting = iter(ids)
+    while chunk := list(islice(waiting, CHUNK)):
+        shared |= {target: size or 0 for target, size in connection.execute(_SHARED_OF, {"ids": chunk})}
+    return shared
 
 
 def database_size(connection: Connection) -> int:

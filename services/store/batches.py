@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
+
+from stowage.services.metadata.reach import MAX_DESCRIPTORS
 
 BATCH = 200
 """How many names one transaction changes, or manifests it records, which takes less than a tenth of a second."""
@@ -11,31 +13,22 @@ BATCH = 200
 REMOVED_NAMES = 500
 """How many names one transaction removes, which takes a fraction of a second; what lists show of their image is derived again each time."""
 
-MAX_WEIGHT = 20_000
-"""How many links from manifests to others one transaction writes or follows, in a fraction of a second; a single manifest may have more."""
-
 Item = TypeVar("Item")
 
 
-def batches(
-    items: Iterable[Item], weigh: Callable[[Item], Mapping[Hashable, int]] = lambda _: {}, *, most: int | None = None
-) -> Iterator[list[Item]]:
-    """The items in their order, in lists of at most `most`, by default BATCH, and MAX_WEIGHT.
+def batches(items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0, *, most: int | None = None) -> Iterator[list[Item]]:
+    """The items in their order, in lists of at most `most`, by default BATCH, that weigh as much as the largest image, or of one.
 
-    An item's weight is that of its parts; one that several items of a list have in common counts once.
+    What weighs is a descriptor: one transaction writes or removes the rows of so many in a fraction of a second.
     """
     batch: list[Item] = []
-    counted: set[Hashable] = set()
-    room = MAX_WEIGHT
+    room = MAX_DESCRIPTORS
     for item in items:
-        parts = weigh(item)
-        weight = sum(parts[part] for part in parts.keys() - counted)
-        if len(batch) == (most or BATCH) or (batch and weight > max(room, 0)):
+        weight = weigh(item)
+        if len(batch) == (most or BATCH) or (batch and weight > room):
             yield batch
-            batch, counted, room = [], set(), MAX_WEIGHT
-            weight = sum(parts.values())
+            batch, room = [], MAX_DESCRIPTORS
         batch.append(item)
-        counted |= parts.keys()
         room -= weight
     if batch:
         yield batch

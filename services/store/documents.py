@@ -25,11 +25,6 @@ MAX_KEPT_BYTES = 256 << 20
 An archive of a few KiB can hold thousands of large documents, since it is compressed.
 """
 
-MAX_INDEXES, MAX_LISTED = 20_000, 100_000
-"""How many indexes the images of one operation may have, and how many manifests these may list, each counted for every image that has it:
-to read and record them takes seconds.
-"""
-
 MAX_LABELS = 200_000
 """How many labels the images of one operation may have, each counted for every manifest that has it: a list finds an image by its labels,
 so each image that shares a config has rows of its own for them. It is enough for 5,000 images of 40 labels.
@@ -70,7 +65,7 @@ class Documents:
         self._diff_ids = 0
         self._repeated = 0
         self._kept = 0
-        self._indexes = self._listed = self._labels = 0
+        self._labels = 0
 
     def manifest(self, engine: Engine, digest: Digest) -> bytes:
         """The bytes of a manifest or index that will be kept parsed; raises InvalidContent if that would take too much memory."""
@@ -102,15 +97,6 @@ class Documents:
         values = self._count(raw)
         if self._costs:
             self._costs.keep(_VALUE_BYTES * values)
-
-    def count_listed(self, manifests: int) -> None:
-        """Count an index of an image and what it lists; raises InvalidContent if it is too much together with the others."""
-        self._indexes += 1
-        if self._indexes > MAX_INDEXES:
-            raise InvalidContent(f"the images have more than {MAX_INDEXES} indexes")
-        self._listed += manifests
-        if self._listed > MAX_LISTED:
-            raise InvalidContent(f"the indexes of the images list more than {MAX_LISTED} manifests")
 
     def could_be_manifest(self, engine: Engine, digest: Digest) -> bool:
         """Whether a small blob of any type has members that only manifests and indexes have; it is read once, whatever its types."""

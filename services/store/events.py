@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from stowage.services.engine import Engine
-from stowage.services.metadata.listed import Parts
 from stowage.services.metadata.records import Actor
 from stowage.services.metadata.store import Transaction
-from stowage.services.metadata.summary import any_platform
+from stowage.services.metadata.summary import any_platform, best_present, summarize_manifests
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.store.batches import batches
@@ -67,13 +66,13 @@ def labels_of_images(tx: Transaction, engine: Engine, targets: Iterable[Digest])
 
 
 def labels_of_targets(tx: Transaction, engine: Engine, targets: Sequence[Descriptor]) -> dict[Digest, Mapping[str, str]]:
-    """The same for each of these; what many of them have in common is read once."""
-    weights = tx.graph.weights_below(target.digest for target in targets) if len(targets) > 1 else {}
-    found: dict[Digest, Mapping[str, str]] = {}
-    for batch in batches(targets, lambda target: weights.get(target.digest, {}), most=_TARGETS):
-        parts = Parts(tx.graph.listed(target.digest for target in batch), any_platform(engine.platform))
-        best = {target.digest: parts.of(target).best_present for target in batch}
-        found |= {digest: (shown and shown.facts and shown.facts.labels) or {} for digest, shown in best.items()}
+    """The same for each of these."""
+    matcher, found = any_platform(engine.platform), dict[Digest, Mapping[str, str]]()
+    for batch in batches(targets, most=_TARGETS):
+        manifests = tx.graph.listed(target.digest for target in batch)
+        for target in batch:
+            shown = best_present(summarize_manifests(target, manifests), matcher)
+            found[target.digest] = (shown and shown.facts and shown.facts.labels) or {}
     return found
 
 

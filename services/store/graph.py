@@ -5,15 +5,14 @@ Nothing is recorded here; see services/store/publish.py.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import sound_blobs
-from stowage.services.metadata.records import Edge, Kind, ManifestDocument, ManifestFacts, Role
+from stowage.services.metadata.records import Edge, Kind, ManifestDocument, Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import is_pseudo
 from stowage.services.oci import mediatypes
@@ -27,14 +26,8 @@ from stowage.services.store.layer_checks import check_layers
 MAX_DEPTH = 4
 """Levels of indexes below a target; real images have one, an archive's nested layout two."""
 
-MAX_REPEATS = 100
-"""How often an index may list one digest: nested, such lists would otherwise multiply to billions of paths from a name to a blob."""
-
 _MAX_TEXT = 256 << 10
 """How many characters types, annotations, URLs and data of what a manifest lists may have to be recorded. Usual are some KiB."""
-
-_LABEL_WEIGHT = 4
-"""How many links take as long as the two rows of a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,41 +99,12 @@ def read_graph(
     return reading.found
 
 
-def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestFacts]:
+def whole_manifests(engine: Engine, tx: Transaction, digests: Iterable[Digest]) -> dict[Digest, ManifestDocument]:
     """Which of these manifests are recorded and sound, including their config and layers; an index needs none of its manifests."""
     recorded = tx.graph.manifests(digests)
     needs = {digest: {digest, *(edge.child.digest for edge in facts.needed)} for digest, facts in recorded.items()}
     sound = sound_blobs(engine.content, tx.graph.unmarked(set().union(*needs.values())))
     return {digest: recorded[digest] for digest, needed in needs.items() if needed <= sound}
-
-
-def graph_weights(engine: Engine, graph: Collection[ReadManifest]) -> dict[Digest, dict[Hashable, int]]:
-    """What recording each manifest costs: its links and one more per KiB of config, and those of each manifest that it lists.
-
-    The manifests are children before parents; others that they list may be in the store.
-    """
-    read = {manifest.document.digest for manifest in graph}
-    listed = {edge.child.digest for manifest in graph for edge in manifest.document.edges if edge.role is Role.MANIFEST}
-    with engine.metadata.read() as tx:
-        weights = {digest: sum(below.values()) for digest, below in tx.graph.weights_below(listed - read).items()}
-    found: dict[Digest, dict[Hashable, int]] = {}
-    for manifest in graph:
-        edges = manifest.document.edges
-        config = sum(edge.child.size for edge in edges if edge.role is Role.CONFIG)
-        children = {edge.child.digest for edge in edges}
-        parts: dict[Hashable, int] = {child: weights[child] for child in children & weights.keys()}
-        parts[manifest] = len(edges) + (config >> 10)
-        found[manifest.document.digest] = parts
-        weights[manifest.document.digest] = sum(parts.values())
-    return found
-
-
-def naming_weights(engine: Engine, graphs: Mapping[Digest, Collection[ReadManifest]]) -> dict[Digest, dict[Hashable, int]]:
-    """What naming each of these targets costs: what it reaches, and the rows for the labels of its graph, whose manifests are recorded."""
-    with engine.metadata.read() as tx:
-        weights = tx.graph.weights_below(graphs)
-    labels = {target: sum(len(manifest.document.labels or ()) for manifest in graph) for target, graph in graphs.items()}
-    return {target: {**parts, target: _LABEL_WEIGHT * labels[target]} for target, parts in weights.items()}
 
 
 def _could_be_manifest(reading: _Reading, target: Descriptor) -> bool:
@@ -153,8 +117,6 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
     if depth >= MAX_DEPTH:
         raise InvalidContent(f"index {descriptor.digest} is nested too deeply")
     index = Index.parse(_read_document(reading, descriptor), descriptor.media_type)
-    _check_repeats(index)
-    reading.documents.count_listed(len(index.manifests))
     present = _sound(reading, _check_sizes(reading, index.manifests))
     wanted = wanted_manifests(index.manifests, reading.matcher) if reading.matcher else index.manifests
     for child in sorted(wanted, key=is_pseudo):  # images, which are checked, before the same digest as a non-image
@@ -162,12 +124,6 @@ def _read_index(reading: _Reading, descriptor: Descriptor, *, depth: int) -> Non
             _read_child(reading, child, depth=depth + 1)
     document = ManifestDocument(descriptor.digest, descriptor.media_type, Kind.INDEX, edges=_edges(Role.MANIFEST, index.manifests))
     reading.found.append(ReadManifest(document, None))
-
-
-def _check_repeats(index: Index) -> None:
-    for digest, times in Counter(child.digest for child in index.manifests).items():
-        if times > MAX_REPEATS:
-            raise InvalidContent(f"index lists {digest} more than {MAX_REPEATS} times")
 
 
 def _read_child(reading: _Reading, child: Descriptor, *, depth: int) -> None:

@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from stowage.services.content.protocol import ContentStore
-from stowage.services.errors import InvalidContent
 from stowage.services.gc.damage import bytes_problem, damaged
 from stowage.services.metadata.records import Role
 from stowage.services.metadata.store import Transaction
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.reference import dangling_name
-from stowage.services.store.graph import MAX_DEPTH, ReadManifest
+from stowage.services.store.graph import ReadManifest
 
 NONE: Mapping[Digest, Iterable[Descriptor]] = {}
 """No referrers."""
-
-_MAX_NESTING = 2 * MAX_DEPTH
-"""Levels of manifests that several operations may make together, however they are divided."""
 
 
 def record_graph(
@@ -33,18 +29,11 @@ def record_graph(
 ) -> None:
     """Record every manifest of the graph inside the caller's transaction, with its config, and what refers to which of them.
 
-    Raises InvalidContent if the store then has manifests that are nested too deeply: each level multiplies what a change below costs.
+    Raises InvalidContent if an image that lists one of them is then too large.
     """
     manifests = [(manifest.document, None if manifest.config is None else configs[manifest.config]) for manifest in graph]
-    has_levels = tx.graph.add_manifests(manifests)
+    tx.graph.add_manifests(manifests)
     tx.graph.add_referrers(referrers)
-    if has_levels or referrers:
-        _check_nesting(tx, graph)
-
-
-def _check_nesting(tx: Transaction, graph: Sequence[ReadManifest]) -> None:
-    if tx.graph.nesting([manifest.document.digest for manifest in graph], most=_MAX_NESTING) > _MAX_NESTING:
-        raise InvalidContent(f"manifest {graph[-1].document.digest} is nested too deeply together with others in the store")
 
 
 def graph_content(graph: Iterable[ReadManifest]) -> set[Digest]:

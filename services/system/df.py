@@ -44,4 +44,4 @@ def read_disk_usage(engine: Engine, *, types: Collection[ObjectType] = tuple(Obj
         return DiskUsage(frozenset(types), lambda: iter(()))
     images = partial(list_images, engine, filters=Filters(), shared_size=True)
     with engine.metadata.read() as tx:
-        return DiskUsage(frozenset(types), images, tx.images.count(), tx.targets.bytes())
+        return DiskUsage(frozenset(types), images, tx.images.count(), tx.usage.bytes())

@@ -35,9 +35,10 @@ class Count:
     """Adds image by image what deleting all of them frees.
 
     `holdings` has the blobs of each image that was read, with their bytes, `users` how many images use each of these blobs, and `leased`
-    those that an operation keeps.
+    those that an operation keeps. At most so many images are added; users beyond these are not counted.
     """
 
+    most: int = MOST_IMAGES
     holdings: dict[Digest, Mapping[Digest, int]] = field(default_factory=dict)
     users: dict[Digest, int] = field(default_factory=dict)
     leased: set[Digest] = field(default_factory=set)
@@ -49,7 +50,7 @@ class Count:
         holdings = tx.usage.holdings(images)
         blobs = {digest for holding in holdings.values() for digest in holding} - self.users.keys()
         self.holdings |= holdings
-        self.users |= tx.usage.users(blobs)
+        self.users |= tx.usage.users(blobs, most=self.most + 1)
         self.leased |= tx.usage.leased(blobs)
 
     def add(self, image: Digest) -> None:
@@ -110,7 +111,7 @@ def count_dangling(engine: Engine) -> Freed:
 
 
 def _count(tx: Transaction, images: Collection[Digest]) -> Freed:
-    count = Count()
+    count = Count(len(images))
     count.read(tx, images)
     for image in images:
         count.add(image)

@@ -10,7 +10,7 @@ import pytest
 from stowage.services.engine import Engine
 from stowage.services.errors import NotFound
 from stowage.services.images.pull import pull_image, pull_reference
-from stowage.services.metadata.records import Kind, ManifestFacts
+from stowage.services.metadata.records import Kind, ManifestDocument
 from stowage.services.oci import mediatypes
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
@@ -39,7 +39,7 @@ def pull(engine: Engine, name: str, tag: str = "1", platform: str | None = None)
     return [line.status for line in lines if line.status not in ("", "Downloading")]
 
 
-def facts_of(engine: Engine, name: str) -> ManifestFacts:
+def facts_of(engine: Engine, name: str) -> ManifestDocument:
     with engine.metadata.read() as tx:
         record = tx.images.get(name)
         assert record is not None

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from stowage.services.metadata.store import MetadataStore
-from tests.rows import BLOB_BYTES, add_image
+from tests.rows import BLOB_BYTES, add_image, digest
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,14 @@ from tests.rows import BLOB_BYTES, add_image
     [
         pytest.param(["UPDATE target SET created = 7"], "is listed with facts that differ from its manifests", id="a place in lists"),
         pytest.param(["DELETE FROM target_label"], "is listed with facts that differ from its manifests", id="labels"),
-        pytest.param(["DELETE FROM target_label", "DELETE FROM target"], "is missing in lists", id="an image"),
+        pytest.param(["DELETE FROM target_label", "DELETE FROM reach", "DELETE FROM target"], "is missing in lists", id="an image"),
         pytest.param(["DELETE FROM image"], "is listed without a name", id="a name"),
-        pytest.param(["UPDATE blob SET users = 5"], "is recorded as part of 5 images instead of 2", id="users"),
+        pytest.param(
+            [f"DELETE FROM reach WHERE digest = '{digest('layer')}'"], "with other content than its manifests list", id="lost content"
+        ),
+        pytest.param([f"UPDATE reach SET digest = 'x' WHERE digest = '{digest('layer')}'"], "with other content than", id="other content"),
         pytest.param(["UPDATE store SET images = 7"], "7 images are recorded instead of 2", id="their number"),
-        pytest.param(["UPDATE target SET shared = 5"], f"has 5 recorded shared bytes instead of {BLOB_BYTES}", id="shared bytes"),
+        pytest.param(["UPDATE target SET size = 5"], f"has a recorded content of 5 bytes instead of {3 * BLOB_BYTES}", id="size"),
     ],
 )
 def test_a_derived_row_that_is_wrong_is_reported_and_repaired(metadata: MetadataStore, statements: list[str], problem: str) -> None:
@@ -38,7 +41,7 @@ def test_a_wrong_number_of_images_is_reported_beside_other_problems(metadata: Me
     with metadata.write() as tx:
         add_image(tx, "a", ["layer"], name="a")
     with metadata.write() as tx:
-        for statement in ("UPDATE store SET images = 7", "UPDATE blob SET users = 5"):
+        for statement in ("UPDATE store SET images = 7", "UPDATE target SET size = 5"):
             tx.graph._connection.execute(text(statement))
     found = " ".join(metadata.problems())
-    assert "7 images are recorded instead of 1" in found and "is recorded as part of 5 images" in found
+    assert "7 images are recorded instead of 1" in found and "has a recorded content of 5 bytes" in found

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
 
-from stowage.services.metadata import effects, upkeep
+from stowage.services.errors import InvalidContent
+from stowage.services.metadata import reach, targets
 from stowage.services.metadata.records import Edge, Kind, ManifestDocument, Role, Selection
 from stowage.services.metadata.store import MetadataStore, Transaction
-from stowage.services.metadata.tables import target
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from tests.engines import metadata_store
@@ -51,7 +50,7 @@ def change(tx: Transaction, verb: str, number: int, others: list[int]) -> None:
     elif verb == "untag":
         tx.images.delete([f"{label}{number}:{len(others)}" for label in "mio"])
     elif verb == "refer" and tx.graph.manifest(digest(f"m{number}")):
-        tx.graph.add_referrers({digest(f"m{number}"): [descriptor(f"m{other}") for other in others]})
+        tx.graph.add_referrers({digest(f"m{number}"): [descriptor(f"m{other}") for other in others if other > number]})  # no circle
     elif verb == "resize":
         tx.graph.add_blobs({digest(f"l{other}"): BLOB_BYTES + number for other in others}, 1)
     elif verb == "lose":
@@ -78,103 +77,81 @@ def add_together(tx: Transaction, number: int, others: list[int]) -> None:
     tx.graph.add_manifests([(image_facts(labels[0], layers), b"{}"), *((index, None) for index in indexes)])
 
 
-def outdated(tx: Transaction) -> int:
-    return tx.graph._connection.scalars(select(func.count()).where(target.c.outdated)).one()
-
-
-@pytest.mark.parametrize("way", ["up", "down", "as it is cheaper"])
-@settings(max_examples=30)
-@given(transactions=st.lists(st.lists(STEPS, min_size=1, max_size=3), max_size=12), room=st.sampled_from([1, 20_000]))
-def test_any_change_leaves_what_is_found_when_all_is_counted_again(
+@settings(max_examples=50)
+@given(transactions=st.lists(st.lists(STEPS, min_size=1, max_size=3), max_size=12))
+def test_any_change_leaves_what_is_found_when_all_is_derived_again(
     tmp_path_factory: pytest.TempPathFactory,
     empty_database: Callable[[Path], str],
-    way: str,
     transactions: list[list[tuple[str, int, list[int]]]],
-    room: int,
 ) -> None:
     store = metadata_store(empty_database(tmp_path_factory.mktemp("effects")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upkeep, "MAX_LINKS", room)
-        if way != "as it is cheaper":
-            patch.setattr(effects, "_count", lambda _, query, __: int((query is effects._COUNT_ABOVE) == (way == "down")))
-        for steps in transactions:
-            with store.write() as tx:
-                for step in steps:
-                    take_step(tx, *step)
-            assert store.problems() == []
-            with store.read() as tx:
-                assert outdated(tx) == 0
+    for steps in transactions:
+        with store.write() as tx:
+            for step in steps:
+                take_step(tx, *step)
+        assert store.problems() == []
     store.close()
 
 
-FEW_LINKS, ENTRIES, INDEXES = 200, 50, 40
+INDEXES, ENTRIES = 40, 50
 
 
 @pytest.fixture
-def store(metadata: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> MetadataStore:
-    """A store with many indexes that each list the same missing manifests themselves, and that derives few links at once."""
+def store(metadata: MetadataStore) -> MetadataStore:
+    """A store with many indexes that list the same missing manifests."""
     with metadata.write() as tx:
         for number in range(INDEXES):
             add_index(tx, f"i{number}", [f"m{entry}" for entry in range(ENTRIES)], name=f"docker.io/library/i:{number}")
-    monkeypatch.setattr(upkeep, "MAX_LINKS", FEW_LINKS)
     return metadata
 
 
-def shown(tx: Transaction, numbers: Iterable[int]) -> set[str | None]:
-    return set(tx.graph._connection.scalars(select(target.c.shown).where(target.c.digest.in_([str(digest(f"i{n}")) for n in numbers]))))
-
-
-def test_sizes_are_right_at_once_and_lists_when_the_writer_is_done(store: MetadataStore) -> None:
+def test_a_missing_manifest_changes_every_image_that_lists_it(store: MetadataStore) -> None:
     with store.write() as tx:
         add_image(tx, "m0", ["layer"])
-        tx.upkeep.flush()
-        assert outdated(tx) == INDEXES
-        assert {tx.usage.users([digest("layer")])[digest("layer")], tx.usage.users([digest("m0")])[digest("m0")]} == {INDEXES}
-        assert {each.size for each in tx.targets.read(tx.targets.find(Selection()))} == {4 * BLOB_BYTES}
-    with store.read() as tx:
-        assert outdated(tx) == 0
-        assert shown(tx, range(INDEXES)) == {str(digest("m0"))}
+        assert {tx.usage.users([digest(label)])[digest(label)] for label in ("m0", "layer")} == {INDEXES}
+        found = tx.targets.read(tx.targets.find(Selection()))
+    assert {each.size for each in found} == {4 * BLOB_BYTES}
+    assert {each.labels for each in found} == {'{"a":"b"}'}
     assert store.problems() == []
 
 
-def leave_outdated(store: MetadataStore) -> None:
-    """Change what the indexes list, as a writer that is killed right after its commit."""
-    with store._transaction(writes=True) as tx:
+def test_a_missing_manifest_of_images_that_are_too_large_together_is_refused(store: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "MAX_CHANGED", INDEXES * (1 + ENTRIES) - 1)
+    with pytest.raises(InvalidContent, match="^the images that list a missing manifest have more than 2039 descriptors together$"):
+        record_missing(store)
+    monkeypatch.setattr(targets, "MAX_CHANGED", INDEXES * (1 + ENTRIES))
+    record_missing(store)
+    assert store.problems() == []
+
+
+def record_missing(store: MetadataStore) -> None:
+    with store.write() as tx:
         add_image(tx, "m0", ["layer"])
-    with store.read() as tx:
-        assert outdated(tx) > 0
 
 
-def test_what_a_killed_writer_left_is_no_damage_and_mended_by_the_next_process(store: MetadataStore, other_store: MetadataStore) -> None:
-    leave_outdated(store)
-    assert store.problems() == []
-    with other_store.write():
-        pass
-    with store.read() as tx:
-        assert (outdated(tx), shown(tx, range(INDEXES))) == (0, {str(digest("m0"))})
+def test_a_manifest_with_which_an_image_has_too_much_is_refused(store: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "MAX_DESCRIPTORS", ENTRIES + 2)
+    record_missing(store)
+    too_many = f"^image .* has {ENTRIES + 4} descriptors: .* at most {ENTRIES + 2} are stored$"
+    with pytest.raises(InvalidContent, match=too_many), store.write() as tx:
+        add_image(tx, "m1", ["layer"])
     assert store.problems() == []
 
 
-def test_counting_again_mends_it_too(store: MetadataStore) -> None:
-    leave_outdated(store)
-    store.recount()
-    with store.read() as tx:
-        assert (outdated(tx), shown(tx, range(INDEXES))) == (0, {str(digest("m0"))})
-    assert store.problems() == []
-
-
-def test_what_one_image_lists_is_derived_in_a_transaction_of_its_own_if_it_is_much(metadata: MetadataStore) -> None:
-    def add(number: int) -> int:
-        with metadata._transaction(writes=True) as tx:
-            add_image(tx, f"m{number}")
-            tx.upkeep.flush()
-            return outdated(tx)
-
+def test_an_image_that_has_too_much_already_stays_usable(metadata: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with metadata.write() as tx:
-        add_index(tx, "i", [f"m{entry}" for entry in range(ENTRIES)], name="i:1")
-    assert add(0) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upkeep, "MAX_LINKS", ENTRIES - 1)
-        assert add(1) == 1
+        add_image(tx, "a", ["layer"], name="docker.io/library/a:1")
+        add_index(tx, "i", ["a"], name="docker.io/library/i:1")
+    monkeypatch.setattr(reach, "MAX_DESCRIPTORS", 1)
+    with metadata.write() as tx:
+        tx.images.put("docker.io/library/i:2", descriptor("i", mediatypes.OCI_INDEX), 1)
+        tx.images.delete(["docker.io/library/i:1", "docker.io/library/a:1"])
     metadata.recount()
+    assert metadata.problems() == []
+    with metadata.write() as tx:
+        assert [record.name for target in tx.targets.read(tx.targets.find(Selection())) for record in target.records] == [
+            "docker.io/library/i:2"
+        ]
+        tx.graph.remove([digest("a")])
+        assert tx.usage.bytes() == BLOB_BYTES
     assert metadata.problems() == []

@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stowage.services.errors import BlobNotFound, Internal
-from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role, Selection
+from stowage.services.metadata.records import LayerFacts, Selection
 from stowage.services.metadata.store import MetadataStore, Transaction, upgrade
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform
 from tests.contracts.metadata import ALIVE, digests
 from tests.engines import PLATFORM, metadata_store
-from tests.listings import all_manifests, all_records, listed
+from tests.listings import all_manifests, all_records
 from tests.rows import BLOB_BYTES, add_blobs, add_image, add_index, descriptor, digest, image_facts
 
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
@@ -133,7 +134,7 @@ class TestGraph:
         assert facts is not None
         for field in ("media_type", "kind", "platform", "created", "labels", "edges"):
             assert getattr(facts, field) == getattr(recorded, field)
-        assert facts.content_size == 4 * BLOB_BYTES
+        assert _content_sizes(store, "m") == {"m": 4 * BLOB_BYTES}
 
     def test_recording_again_changes_nothing(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -168,25 +169,15 @@ class TestGraph:
             tx.graph.add_manifests([(image_facts(label, []), b"{}") for label in ("o", "lost")])
         assert all_manifests(store).keys() == digests("m", "n", "index")
 
-    def test_levels_are_made_by_manifests_that_are_above_or_below_others(self, store: MetadataStore) -> None:
-        with store.write() as tx:
-            add_blobs(tx, ["l", *(label + part for label in "mnopq" for part in ("", ".config"))])
-            add_index(tx, "index", ["o"])
-            for label, layer in ("ml", "nm", "ol"):
-                assert tx.graph.add_manifests([(image_facts(label, [layer]), b"{}")]) == (label != "m")
-            assert tx.graph.add_manifests([(image_facts("p", ["m"], layer_type=FOREIGN), b"{}")])
-            edges = (Edge(Role.MANIFEST, descriptor("absent")),)
-            assert tx.graph.add_manifests([(ManifestDocument(digest("q"), mediatypes.OCI_INDEX, Kind.INDEX, edges=edges), None)])
-
     def test_a_foreign_layer_may_be_absent_and_come_later(self, store: MetadataStore) -> None:
         with store.write() as tx:
             add_blobs(tx, ["m", "m.config"])
             tx.graph.add_manifest(image_facts("m", ["l"], layer_type=FOREIGN), b"{}")
             tx.images.put("a:1", descriptor("m"), 1)
-        assert all_manifests(store)[digest("m")].content_size == 2 * BLOB_BYTES
+        assert _content_sizes(store, "m") == {"m": 2 * BLOB_BYTES}
         with store.write() as tx:
             add_blobs(tx, ["l"])
-        assert all_manifests(store)[digest("m")].content_size == 3 * BLOB_BYTES
+        assert _content_sizes(store, "m") == {"m": 3 * BLOB_BYTES}
 
     def test_the_blob_recorded_first_stands_for_a_diff_id(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -260,10 +251,10 @@ class TestGraph:
             add_image(tx, "b", ["base", "b1"])
             add_image(tx, "c", ["base"])
             add_image(tx, "d", [], name="d:1")
-        assert {target.digest: target.shared for target in listed(store)} == {digest("a"): 0, digest("d"): 0}
+        assert shared(store) == {digest("a"): 0, digest("d"): 0}
         with store.write() as tx:
             tx.images.put("b:1", descriptor("b"), 1)
-        assert {target.digest: target.shared for target in listed(store)} == {digest("a"): 10, digest("b"): 10, digest("d"): 0}
+        assert shared(store) == {digest("a"): 10, digest("b"): 10, digest("d"): 0}
 
     def test_a_referrer_is_kept_with_its_subject_and_is_no_part_of_it(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -275,8 +266,8 @@ class TestGraph:
         with store.write() as tx:
             assert tx.graph.referrers(digest("m")) == [descriptor("r"), descriptor("gone")]
             assert tx.graph.rooted([digest("s")]) == digests("s")
-            facts = tx.graph.manifests([digest("m")])[digest("m")]
-            assert (facts.edges, facts.content_size) == (edges, 6 * BLOB_BYTES)
+            assert tx.graph.manifests([digest("m")])[digest("m")].edges == edges
+            assert tx.graph.content_sizes([digest("m")]) == {digest("m"): 6 * BLOB_BYTES}
             tx.graph.remove([digest("r")])
             assert tx.graph.manifest(digest("m")) is not None
             tx.images.delete(["a:1"])
@@ -362,16 +353,13 @@ def test_what_is_derived_agrees_with_a_model(
             kept = set().union(*reached.values())
             assert tx.graph.rooted(everything) == kept
             assert tx.graph.unrooted() == tx.graph.unused() == everything - kept
-            for facts in tx.graph.manifests(everything).values():
-                assert facts.content_size == BLOB_BYTES * len(tx.graph.descendants([facts.digest]) & everything)
+            for each, size in tx.graph.content_sizes(tx.graph.manifests(everything)).items():
+                assert size == BLOB_BYTES * len(tx.graph.descendants([each]) & everything)
         assert store.problems() == []
         with store.read() as tx:
-            targets = tx.targets.read(tx.targets.find(Selection()))
-            assert tx.targets.bytes() == BLOB_BYTES * len(kept)
+            assert tx.usage.bytes() == BLOB_BYTES * len(kept)
         users = Counter(chain.from_iterable(reached.values()))
-        assert {target.digest: target.shared // BLOB_BYTES for target in targets} == {
-            root: sum(users[blob] > 1 for blob in blobs) for root, blobs in reached.items()
-        }
+        assert shared(store) == {root: BLOB_BYTES * sum(users[blob] > 1 for blob in blobs) for root, blobs in reached.items()}
     store.close()
 
 
@@ -388,12 +376,23 @@ def take_step(tx: Transaction, verb: str, number: int, others: list[int]) -> Non
     elif verb == "untag":
         tx.images.delete([f"n{number}"])
     elif verb == "refer" and tx.graph.manifest(digest(f"m{number}")):
-        tx.graph.add_referrers({digest(f"m{number}"): [descriptor(f"m{other}") for other in others]})
+        tx.graph.add_referrers({digest(f"m{number}"): [descriptor(f"m{other}") for other in others if other > number]})  # no circle
     elif verb == "sweep":
         tx.graph.remove(sorted(tx.graph.unrooted())[: len(others)])
 
 
 def _content_sizes(store: MetadataStore, *labels: str) -> dict[str, int]:
     with store.read() as tx:
-        facts = tx.graph.manifests(map(digest, labels))
-    return {label: facts[digest(label)].content_size for label in labels}
+        sizes = tx.graph.content_sizes(list(map(digest, labels)))
+    return {label: sizes[digest(label)] for label in labels}
+
+
+def shared(store: MetadataStore) -> dict[Digest, int]:
+    """The bytes of each image that others also have: the same, whether they are looked up or counted in one pass."""
+    with store.read() as tx:
+        ids = tx.targets.find(Selection())
+        found = tx.usage.shared(ids)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("stowage.services.metadata.usage._MANY", -1)
+            assert tx.usage.shared(ids) == {each: size for each, size in found.items() if size}
+        return {target.digest: found.get(target.id, 0) for target in tx.targets.read(ids)}

@@ -17,7 +17,6 @@ from stowage.services.oci.digest import Digest
 from tests.builders import Layout, load_image, make_layer, partial_layout, put_image, simple_layout
 from tests.damage import blob_file, flip, lose, shorten
 from tests.engines import ON_EVERY_STORAGE
-from tests.listings import all_manifests
 
 
 def findings(engine: Engine, *, deep: bool = False) -> list[Finding]:
@@ -126,12 +125,10 @@ def test_rows_that_contradict_the_document(
 
 
 def test_a_recorded_size_that_is_not_that_of_the_content(engine: Engine, simple: dict[str, Digest], tmp_path: Path) -> None:
-    size = all_manifests(engine.metadata)[simple["manifest"]].content_size
-    execute(tmp_path, "UPDATE manifest SET content_size = content_size - 1 WHERE digest = ?", simple["manifest"])
-    assert damage(engine) == [
-        f"manifest {simple['manifest']} has a recorded content of {size - 1} bytes instead of {size}",
-        f"image {simple['manifest']} is listed with facts that differ from its manifests",
-    ]
+    with engine.metadata.read() as tx:
+        size = tx.graph.content_sizes([simple["manifest"]])[simple["manifest"]]
+    execute(tmp_path, "UPDATE target SET size = size - 1 WHERE digest = ?", simple["manifest"])
+    assert damage(engine) == [f"image {simple['manifest']} has a recorded content of {size - 1} bytes instead of {size}"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from stowage.services.images import list as list_
 from stowage.services.images.delete import delete_image
 from stowage.services.images.list import UNKNOWN, ListedImage, list_images
 from stowage.services.images.tag import tag_image
-from stowage.services.metadata.records import ManifestFacts
+from stowage.services.metadata.records import ManifestDocument
 from stowage.services.metadata.store import Transaction
 from stowage.services.metadata.summary import read_manifests
 from stowage.services.oci.digest import Digest
@@ -244,7 +244,7 @@ def test_an_image_is_looked_at_once_for_all_of_its_names(engine: Engine, monkeyp
     load_image(engine, layout.to_tar())
     looked: list[Digest] = []
 
-    def looking(tx: Transaction, target: Digest) -> dict[Digest, ManifestFacts]:
+    def looking(tx: Transaction, target: Digest) -> dict[Digest, ManifestDocument]:
         looked.append(target)
         return read_manifests(tx, target)
 

@@ -114,11 +114,11 @@ def test_what_refers_to_an_artifact_or_is_an_image_itself_is_passed_over_so_that
 
 
 def test_very_many_of_one_image_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stowage.services.images.load.MAX_REPEATS", 2)
+    monkeypatch.setattr("stowage.services.metadata.reach.MAX_DESCRIPTORS", 8)  # of the image 2, and 3 of each that refers to it
     layout = simple_layout()
     for number in range(3):
         refer(layout, layout.manifests[0], str(number).encode())
-    with pytest.raises(InvalidContent, match="^index.json lists more than 2 manifests that refer to sha256:"):
+    with pytest.raises(InvalidContent, match="^image sha256:.* has 11 descriptors: "):
         load_image(engine, layout.to_tar())
     del layout.manifests[-1]
     load_image(engine, layout.to_tar())
