@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
+import orjson
+
 from stowage.services.budget import Reservation
 from stowage.services.engine import Engine
 from stowage.services.errors import Forbidden, Unsupported
-from stowage.services.images.config_difference import HistoryDifference, SettingDifference, compare_configs, compare_histories
 from stowage.services.images.file_changes import find_changes
 from stowage.services.images.file_table import Change, FileTable, Row, make_table
 from stowage.services.images.file_views import FileItem, Listing, describe, list_rows, sort_rows
 from stowage.services.images.files import join_problems, key_of, read_files, sum_of
 from stowage.services.images.layered_files import LayeredFiles, Sum
 from stowage.services.images.platform_image import ImageLayer, PlatformImage, read_platform_image
+from stowage.services.oci.config import ContainerConfig, History, ImageConfig
 from stowage.services.oci.platform import Platform
 from stowage.services.store.look import Look, find_once
 
@@ -37,6 +39,25 @@ class LayerDifference:
     same: tuple[ImageLayer, ...]
     left: tuple[ImageLayer, ...]
     right: tuple[ImageLayer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDifference:
+    """A setting that differs. `key` is a variable's, label's, port's or volume's, empty for others; None where there is none."""
+
+    field: str
+    key: str
+    left: str | None
+    right: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDifference:
+    """How many of the first steps are the same, and the steps after them."""
+
+    same: int
+    left: tuple[History, ...]
+    right: tuple[History, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +126,8 @@ def compare_images(
         ours,
         theirs,
         _compare_layers(ours.layers, theirs.layers),
-        compare_configs(ours.config, theirs.config),
-        compare_histories(ours.config, theirs.config),
+        _compare_configs(ours.config, theirs.config),
+        _compare_histories(ours.config, theirs.config),
         files,
         problem,
     )
@@ -188,3 +209,67 @@ def _place(table: FileTable, moved: Sequence[int]) -> FileItem | None:
 def _problem(image: PlatformImage, files: LayeredFiles) -> str:
     problems = join_problems([effect.problem for effect in files.effects])
     return problems and f"image {image.name}: {problems}"
+
+
+def _compare_configs(left: ImageConfig, right: ImageConfig) -> tuple[SettingDifference, ...]:
+    """The settings that differ, ordered by field, then by key."""
+    ours, theirs = _settings(left), _settings(right)
+    return tuple(
+        SettingDifference(field, key, ours[field].get(key), theirs[field].get(key))
+        for field in ours
+        for key in sorted(ours[field].keys() | theirs[field].keys())
+        if ours[field].get(key) != theirs[field].get(key)
+    )
+
+
+def _compare_histories(left: ImageConfig, right: ImageConfig) -> HistoryDifference:
+    """The steps that are the same from the beginning on, whenever they were made, and what follows."""
+    same = 0
+    for ours, theirs in zip(left.history, right.history, strict=False):
+        if (ours.created_by, ours.empty_layer) != (theirs.created_by, theirs.empty_layer):
+            break
+        same += 1
+    return HistoryDifference(same, left.history[same:], right.history[same:])
+
+
+def _settings(config: ImageConfig) -> dict[str, Mapping[str, str]]:
+    container = config.container
+    return {
+        "Platform": _one(str(config.platform)),
+        "Env": dict(_variable(text) for text in container.env or ()),
+        "Labels": container.labels or {},
+        "Entrypoint": _one(_words(container.entrypoint)),
+        "Cmd": _one(_words(container.cmd)),
+        "User": _one(container.user),
+        "WorkingDir": _one(container.working_dir),
+        "ExposedPorts": dict.fromkeys(container.exposed_ports or (), ""),
+        "Volumes": dict.fromkeys(container.volumes or (), ""),
+        "StopSignal": _one(container.stop_signal),
+        "Shell": _one(_words(container.shell)),
+        "OnBuild": dict(_by_number(container.on_build or ())),
+        "Healthcheck": _one(_healthcheck(container)),
+    }
+
+
+def _by_number(texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Texts by their number."""
+    return [(str(number), text) for number, text in enumerate(texts)]
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _one(text: str | None) -> dict[str, str]:
+    """A setting without keys; none if it is empty."""
+    return {"": text} if text else {}
+
+
+def _words(words: tuple[str, ...] | None) -> str:
+    """A command as Dockerfiles write it: a JSON list."""
+    return "" if words is None else orjson.dumps(words).decode()
+
+
+def _healthcheck(container: ContainerConfig) -> str:
+    return "" if container.healthcheck is None else orjson.dumps(container.healthcheck.to_json()).decode()

@@ -8,8 +8,7 @@ import pytest
 
 from stowage.services.engine import Engine
 from stowage.services.errors import ImageNotFound
-from stowage.services.images.config_difference import SettingDifference
-from stowage.services.images.difference import ImageDifference, compare_images
+from stowage.services.images.difference import ImageDifference, SettingDifference, compare_images
 from stowage.services.images.file_table import Change
 from stowage.services.images.file_views import FileItem, Listing
 from stowage.services.images.layered_files import Sum
