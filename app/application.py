@@ -15,10 +15,9 @@ from stowage.app.logs import log_to_stderr, make_records_safe
 from stowage.app.metrics import METRICS, Metrics
 from stowage.app.middleware import GoServer, HealthAddress, HostGuard, register_headers
 from stowage.app.peers import ADMITS, PeerGuard, is_admitted
-from stowage.app.preparation import prepare_store
 from stowage.app.request_log import REQUEST_LOG, RequestLog
 from stowage.app.settings import CONFIG, Config
-from stowage.app.wiring import build_engine
+from stowage.app.wiring import build_engine, prepare_store
 from stowage.blueprints import BLUEPRINTS, PAGE_BLUEPRINTS
 from stowage.blueprints.access import PAGE_MODE
 from stowage.blueprints.client import COMPUTING, LOCAL_SHARE, places
@@ -30,8 +29,7 @@ from stowage.blueprints.system.metrics import EVERYWHERE, EXPOSITION
 from stowage.blueprints.system.readyz import READINESS
 from stowage.blueprints.versioning import MINIMUM, VersionPrefix
 from stowage.services.engine import Engine
-from stowage.services.system.readiness import Readiness, find_problems
-from stowage.services.system.totals import read_totals
+from stowage.services.system.readiness import Readiness, find_problems, read_totals
 from stowage.services.system.transfers import Transfers
 
 if TYPE_CHECKING:

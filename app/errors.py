@@ -35,7 +35,7 @@ STATUSES: dict[type[errors.EngineError], HTTPStatus] = {
     errors.NotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Disconnected: HTTPStatus.BAD_REQUEST,
-    errors.Ended: HTTPStatus.CONFLICT,
+    errors.TransferEnded: HTTPStatus.CONFLICT,
     errors.ResourceExhausted: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RegistryFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.OutOfSpace: HTTPStatus.INSUFFICIENT_STORAGE,

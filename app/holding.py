@@ -18,8 +18,7 @@ import fcntl
 import os
 import secrets
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 
 from gunicorn.workers.base import Worker
@@ -28,6 +27,7 @@ from stowage.app.settings import Config, ConfigError
 from stowage.services.files import open_lock_file
 
 _MOST_BYTES = 1024
+_MOMENT_SECONDS, _PAUSE_SECONDS = 1.0, 0.005
 
 
 def hold_folders(config: Config) -> None:
@@ -43,7 +43,7 @@ def hold_folder(folder: Path, setting: str) -> None:
     """Hold one folder, which this setting names; as `hold_folders`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        held = _hold(folder, open_lock_file(folder / "lock"), identity(_service_pid()))
+        held = _hold(open_lock_file(folder / "lock"), identity(_service_pid()))
     except OSError as exc:
         raise ConfigError(f"{setting}: cannot use the folder {folder}: {exc.strerror}.") from None
     if not held:
@@ -85,7 +85,7 @@ def _hold_database(file: Path, folder: Path) -> None:
     try:
         _require_one_name(real, file)
         lock = open_lock_file(f"{real}-place")  # before the folder's file: descriptors of a process that ends are closed in this order
-        held = _hold(real.parent, lock, _hold_place(folder))
+        held = _hold(lock, _hold_place(folder))
     except OSError as exc:
         raise ConfigError(f"STOWAGE_DATABASE_URL: cannot use the folder {real.parent}: {exc.strerror}.") from None
     if not held:
@@ -122,36 +122,35 @@ def _mount(path: Path) -> str:
 def _hold_place(folder: Path) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(folder):
-            file = open_lock_file(folder / "place")
-            if _lock(file, fcntl.LOCK_EX):
-                os.ftruncate(file, os.pwrite(file, secrets.token_hex(16).encode(), 0))
-            _lock(file, fcntl.LOCK_SH)
-            return os.pread(file, _MOST_BYTES, 0).decode()
+        file = open_lock_file(folder / "place")
+        _share(file, secrets.token_hex(16))
+        return os.pread(file, _MOST_BYTES, 0).decode()
     except OSError as exc:
         raise ConfigError(f"STOWAGE_CONTENT_URL: cannot use the folder {folder}: {exc.strerror}.") from None
 
 
-def _hold(folder: Path, lock: int, owner: str) -> bool:
-    """Try to hold a file of the folder together with others of this owner, and return whether this process holds it from now on."""
-    with _alone(folder):
-        if _lock(lock, fcntl.LOCK_EX):
-            os.ftruncate(lock, os.pwrite(lock, owner.encode(), 0))
-        elif os.pread(lock, _MOST_BYTES, 0) != owner.encode():
-            os.close(lock)
+def _hold(lock: int, owner: str) -> bool:
+    """Try to hold a file together with others of this owner, and return whether this process holds it from now on."""
+    if _share(lock, owner) and os.pread(lock, _MOST_BYTES, 0) == owner.encode():
+        return True
+    os.close(lock)
+    return False
+
+
+def _share(lock: int, text: str) -> bool:
+    """Share the lock on a file, after writing this text into it if no other process has the lock; returns whether it is shared.
+
+    Nobody writes while another shares the lock, so from then on the text is the same for all. Whoever writes has the lock alone, for a
+    moment.
+    """
+    if _lock(lock, fcntl.LOCK_EX):
+        os.ftruncate(lock, os.pwrite(lock, text.encode(), 0))
+    until = time.monotonic() + _MOMENT_SECONDS
+    while not _lock(lock, fcntl.LOCK_SH):
+        if time.monotonic() > until:
             return False
-        return _lock(lock, fcntl.LOCK_SH)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Admit one process at a time to this folder: a sibling must not read a file before the owner has been written into it."""
-    asking = open_lock_file(folder / "turn")
-    try:
-        fcntl.flock(asking, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(asking)
+        time.sleep(_PAUSE_SECONDS)
+    return True
 
 
 def _lock(descriptor: int, kind: int) -> bool:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from stowage.blueprints.log_entry import CLIENT_LEFT, CUT_OFF, ENDED, FAILED, OK, REFUSED, LogEntry
 from stowage.blueprints.routing import Route
 from stowage.services.errors import Internal, OutOfSpace, Unavailable
-from stowage.services.system.totals import Totals
+from stowage.services.system.readiness import Totals
 from stowage.services.system.version import VERSION
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from stowage.app.logs import one_line
-from stowage.services.units import human_size
+from stowage.services.progress import human_size
 
 _REDRAW_SECONDS = 0.1
 _CLEAR = "\r\x1b[K"

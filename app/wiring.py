@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stowage.app.child import run_in_child
 from stowage.app.content_wiring import open_content
-from stowage.app.holding import hold_place
+from stowage.app.holding import hold_folders, hold_place
 from stowage.app.settings import SETTINGS, Config, ConfigError
 from stowage.services.budget import Budget
 from stowage.services.content.paths import Layout
 from stowage.services.content.protocol import ContentStore
 from stowage.services.engine import Engine, Limits, ShownSettings
+from stowage.services.errors import Internal
 from stowage.services.metadata.store import MetadataStore, is_current, upgrade
 from stowage.services.meter import UNMETERED, StoreMeter
 from stowage.services.registry.client import RegistryClient
@@ -101,7 +103,7 @@ def _compose(config: Config, metadata: MetadataStore, content: ContentStore, boa
             insecure_setting=SETTINGS["insecure_registries"].name,
             auth_realms_setting=SETTINGS["auth_realms"].name,
         ),
-        downloads=Downloads(config.import_urls, setting=SETTINGS["import_urls"].name),
+        imports=Downloads(config.import_urls, setting=SETTINGS["import_urls"].name),
         platform=config.platform,
         clock=metadata.clock,
         limits=_limits(config),
@@ -141,3 +143,28 @@ def _shown(config: Config, proxies: Proxies) -> ShownSettings:
         https_proxy=proxies.https,
         no_proxy=proxies.none,
     )
+
+
+def prepare_store(config: Config) -> None:
+    """Hold the folders and migrate the database.
+
+    Raises ConfigError if another service holds the folders, Internal if the migration fails, and Unavailable, Unsupported or
+    InvalidParameter if the database cannot be used.
+    """
+    hold_folders(config)
+    place = hold_place(config)
+    if not is_current(config.database_url, config.platform, timeout=config.database_timeout, place=place):
+        _migrate(config, place)
+
+
+def _migrate(config: Config, place: str) -> None:
+    """Migrate the database in a child process: what only the migration imports would stay in the memory of the service.
+
+    The child ends with the service: a migration that is cut has changed nothing.
+    """
+
+    def work() -> None:
+        upgrade(config.database_url, config.platform, timeout=config.database_timeout, place=place, change_platform=True)
+
+    if problem := run_in_child(work, ended="the migration of the database was ended"):
+        raise Internal(problem)

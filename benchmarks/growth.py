@@ -25,9 +25,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
 from stowage.app.application import create_app
-from stowage.app.preparation import prepare_store
 from stowage.app.settings import Config
-from stowage.app.wiring import open_engine
+from stowage.app.wiring import open_engine, prepare_store
 from stowage.services.metadata.records import Edge, Kind, LayerFacts, ManifestDocument, Role
 from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci import mediatypes

@@ -17,9 +17,8 @@ from pathlib import Path
 
 from benchmarks.engines import Engine, Meter, stowage
 from benchmarks.growth import fill, requests, vacuum
-from stowage.app.preparation import prepare_store
 from stowage.app.settings import Config
-from stowage.app.wiring import open_engine
+from stowage.app.wiring import open_engine, prepare_store
 from tests.postgresql import running_cluster
 
 LIST = "/v1.45/images/json"

@@ -13,7 +13,7 @@ from weakref import ref
 from flask import request
 
 from stowage.blueprints.routing import Route
-from stowage.services.errors import Ended
+from stowage.services.errors import TransferEnded
 from stowage.services.meter import Tally
 from stowage.services.registry.credentials import public_url
 from stowage.services.system.transfers import Running
@@ -76,13 +76,13 @@ class LogEntry:
 
     def note_cause(self, error: Exception) -> None:
         """Note that the client left, or that the stream was ended, if the error comes from that."""
-        if any(isinstance(cause, Ended) for cause in _causes(error)):
+        if any(isinstance(cause, TransferEnded) for cause in _causes(error)):
             self.end(ENDED)
         elif self.lost_body is not None and any(cause is self.lost_body() for cause in _causes(error)):
             self.end(CLIENT_LEFT)
 
     def check(self) -> None:
-        """Raise Ended if the stream was ended by an administrator."""
+        """Raise TransferEnded if the stream was ended by an administrator."""
         if self.running is not None:
             self.running.check()
 

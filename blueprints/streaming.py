@@ -25,7 +25,7 @@ from stowage.blueprints.log_entry import CLIENT_LEFT, ENDED, OK, LogEntry, log_e
 from stowage.blueprints.routing import JSON, TAR, Answer
 from stowage.blueprints.schemas.json_schema import BOOLEAN, ERROR, INTEGER, TEXT, component, record
 from stowage.services.errors import EngineError, Unavailable
-from stowage.services.meter import Parts
+from stowage.services.meter import PartCounts
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer.totals import with_totals
@@ -134,7 +134,7 @@ def _running(operation: str, length: int | None = None) -> Iterator[LogEntry]:
         return
     entry.running = running = Running(
         operation,
-        entry.tally.parts if entry.tally else Parts(),
+        entry.tally.parts if entry.tally else PartCounts(),
         names=entry.images,
         count=lambda: entry.count,
         received=lambda: entry.received,

@@ -66,7 +66,7 @@ class Engine:
     """Everything a use case needs; built once per process by app/wiring.py.
 
     `clock` gives nanoseconds since 1970; `platform` is the one preferred if an image has several;
-    `downloads` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `board` shows what
+    `imports` is what an import may fetch; `memory` is what all operations of the process may keep in memory together; `board` shows what
     every process transfers; `costs` counts what one operation costs, in an engine that is made for that operation, and `tally` what it
     moves.
     """
@@ -74,7 +74,7 @@ class Engine:
     content: ContentStore
     metadata: MetadataStore
     registry: RegistryClient
-    downloads: Downloads
+    imports: Downloads
     platform: Platform
     clock: Callable[[], int]
     limits: Limits

@@ -75,7 +75,7 @@ class Disconnected(EngineError):
     """The client has disconnected, so its request has ended and nobody gets the answer."""
 
 
-class Ended(EngineError):
+class TransferEnded(EngineError):
     """An administrator has ended the request."""
 
 

@@ -79,7 +79,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.bytes = self.reused = self.fetched = self.retries = self.resumes = 0
-        self.parts = Parts()
+        self.parts = PartCounts()
 
     def add(self, *, moved: int = 0, reused: int = 0, fetched: int = 0, retries: int = 0, resumes: int = 0) -> None:
         with self._lock:
@@ -99,7 +99,7 @@ class Extent:
     moved: int
 
 
-class Parts:
+class PartCounts:
     """The parts of an operation that are expected, and how far each is; any of its threads may say so.
 
     Of a finished part only the bytes are kept, so an operation may have any number of them.

@@ -28,7 +28,7 @@ STALE_SECONDS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RunningPart:
     """A part that is being transferred, such as a blob by the beginning of its digest: bytes done, and all of them."""
 
     id: str
@@ -56,7 +56,7 @@ class Transfer:
     total: int | None
     rate: int
     left: int | None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[RunningPart, ...] = ()
     is_ending: bool = False
 
 
@@ -90,7 +90,7 @@ def read_page(page: str) -> list[Transfer]:
 
 
 def _transfer(*, images: list[str], parts: list[dict[str, Any]], **rest: Any) -> Transfer:
-    return Transfer(images=tuple(images), parts=tuple(Part(**part) for part in parts), **rest)
+    return Transfer(images=tuple(images), parts=tuple(RunningPart(**part) for part in parts), **rest)
 
 
 _PAGE, _END = ".page", ".end"

@@ -66,7 +66,7 @@ def real_engine(metadata: MetadataStore, content: ContentStore, transfers: Path)
         content=content,
         metadata=metadata,
         registry=registry_client(insecure=("127.0.0.0/8", "::1/128")),
-        downloads=downloads(),
+        imports=downloads(),
         platform=PLATFORM,
         clock=time.time_ns,
         limits=LIMITS,

@@ -28,7 +28,6 @@ from stowage.app.application import create_app
 from stowage.app.holding import hold_folders
 from stowage.app.logs import log_to_stderr
 from stowage.app.metrics import Metrics
-from stowage.app.preparation import prepare_store
 from stowage.app.server.arbiter import Arbiter
 from stowage.app.server.connections import mark_health
 from stowage.app.server.json_logger import JsonLogger
@@ -37,7 +36,7 @@ from stowage.app.server.worker import Worker
 from stowage.app.setting_fields import SOCKET_PATH_BYTES, Bind
 from stowage.app.settings import Config, ConfigError
 from stowage.app.stopping import SIGNALS, end_at_once
-from stowage.app.wiring import build_engine
+from stowage.app.wiring import build_engine, prepare_store
 from stowage.blueprints.request import ENGINE
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError

@@ -83,7 +83,7 @@ def import_url(
 
     Raises what the engine's downloads and `import_image` raise.
     """
-    address = engine.downloads.address(url)
+    address = engine.imports.address(url)
     with closing(Costs(engine.memory)) as costs:
         plan = _plan(engine, costs, message, reference, platform, changes)
         image = yield from _import_download(engine, address, plan)
@@ -92,7 +92,7 @@ def import_url(
 
 def _import_download(engine: Engine, address: str, plan: _Plan) -> Generator[Progress, None, Digest]:
     """Import what is at this address; yields how much has arrived, and returns the image."""
-    opening = engine.downloads.open(address)
+    opening = engine.imports.open(address)
     download = yield from awaited(opening.__enter__)
     with ExitStack() as opened:
         opened.push(opening)

@@ -1,4 +1,4 @@
-"""Whether the service can do its work now: the database answers, and the content store takes a blob and has space."""
+"""What probes and metrics read: whether the database answers and the content store takes a blob and has space, and how much is stored."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
+from contextlib import suppress
+from dataclasses import dataclass
 
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError
+from stowage.services.metadata.records import RowCounts
 
 FRESH_SECONDS = 1.0
 """How long the outcome of a check is reused: any number of probes costs one check a second."""
@@ -82,3 +85,22 @@ class Readiness:
 
         threading.Thread(target=run, name="readiness", daemon=True).start()
         return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Rows, the bytes that may still be written for blobs, and how many should be; None is unknown."""
+
+    rows: RowCounts | None
+    free: int | None
+    least_free: int
+
+
+def read_totals(engine: Engine) -> Totals:
+    """Count what there is. A store that does not answer is no error."""
+    rows = free = None
+    with suppress(EngineError):
+        rows = engine.metadata.counts()
+    with suppress(EngineError):
+        free = engine.content.free()
+    return Totals(rows, free, engine.limits.least_free)

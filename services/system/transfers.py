@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from stowage.services.errors import Ended, EngineError, NotFound
-from stowage.services.meter import Extent, Parts, Rate, seconds_left
+from stowage.services.errors import EngineError, NotFound, TransferEnded
+from stowage.services.meter import Extent, PartCounts, Rate, seconds_left
 from stowage.services.oci.digest import Digest
-from stowage.services.transfer_board import Part, Transfer, TransferBoard, read_page, write_page
+from stowage.services.transfer_board import RunningPart, Transfer, TransferBoard, read_page, write_page
 
 _FIRST_SECONDS = 0.5
 _SECONDS = 2.0
@@ -39,7 +39,7 @@ class Running:
     def __init__(
         self,
         operation: str,
-        parts: Parts,
+        parts: PartCounts,
         *,
         names: Sequence[str],
         count: Callable[[], int],
@@ -58,9 +58,9 @@ class Running:
         self._looks = 0
 
     def check(self) -> None:
-        """Raise Ended if somebody has ended the transfer."""
+        """Raise TransferEnded if somebody has ended the transfer."""
         if self.is_ended:
-            raise Ended(f"this {self._operation} was ended by an administrator")
+            raise TransferEnded(f"this {self._operation} was ended by an administrator")
 
     def look(self) -> None:
         """Called now and then: if the transfer is to end and does not, end what it waits for."""
@@ -85,7 +85,7 @@ class Running:
             total=extent.total,
             rate=rate,
             left=seconds_left(extent, rate),
-            parts=tuple(Part(_short(part), done, size) for part, done, size in self._parts.running()[:_SHOWN_PARTS]),
+            parts=tuple(RunningPart(_short(part), done, size) for part, done, size in self._parts.running()[:_SHOWN_PARTS]),
             is_ending=self.is_ended,
         )
 

@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from stowage.services.meter import Extent, Parts, Rate, seconds_left
-from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.units import human_seconds, human_size
+from stowage.services.meter import Extent, PartCounts, Rate, seconds_left
+from stowage.services.progress import Detail, Progress, ProgressStream, human_seconds, human_size
 
 TOTAL = "Total"
 """The id of the line, beside those of layers."""
 _SECONDS = 0.5
 
 
-def with_totals(lines: ProgressStream, parts: Parts, clock: Callable[[], float] = time.monotonic) -> ProgressStream:
+def with_totals(lines: ProgressStream, parts: PartCounts, clock: Callable[[], float] = time.monotonic) -> ProgressStream:
     """The same lines, and about twice a second one that says how far all parts are together: bytes, rate and time left.
 
     It comes as soon as there is anything to transfer. At the end of all, one without a bar says how much it was. If everything is there

@@ -19,7 +19,7 @@ from stowage.app.settings import Config
 from stowage.blueprints.log_entry import LogEntry
 from stowage.services.engine import Engine
 from stowage.services.meter import Tally
-from stowage.services.system.totals import Totals, read_totals
+from stowage.services.system.readiness import Totals, read_totals
 from tests.builders import Layout, load_image, make_layer, simple_layout
 from tests.fake_registry import FakeRegistry
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.app.preparation import prepare_store
 from stowage.app.settings import Config
+from stowage.app.wiring import prepare_store
 from stowage.services.errors import Internal
 from stowage.services.metadata.store import is_current, upgrade
 from stowage.services.oci.platform import Platform
@@ -44,7 +44,7 @@ def test_a_database_at_its_version_needs_no_migration(tmp_path: Path, monkeypatc
     (tmp_path / "root").mkdir()
     upgrade(f"sqlite:///{tmp_path}/root/stowage.db", config(tmp_path / "root").platform)
     migrated: list[Config] = []
-    monkeypatch.setattr("stowage.app.preparation._migrate", migrated.append)
+    monkeypatch.setattr("stowage.app.wiring._migrate", migrated.append)
     prepare_store(config(tmp_path / "root"))
     assert migrated == []
 

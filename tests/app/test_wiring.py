@@ -21,7 +21,7 @@ from tests.builders import put_image
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOWAGE = [sys.executable, "-m", "stowage"]
 
-LOCKS = {"turn", "stowage.db-turn", "stowage.db-place"}
+LOCKS = {"stowage.db-turn", "stowage.db-place"}
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from stowage.services.errors import Damaged, ImageNotFound, Internal, InvalidCon
 from stowage.services.gc.collector import collect_expired, collect_unused
 from stowage.services.images.inspect import inspect_image
 from stowage.services.metadata.store import MetadataStore
-from stowage.services.meter import Extent, Parts, Rate, seconds_left
+from stowage.services.meter import Extent, PartCounts, Rate, seconds_left
 from stowage.services.oci.digest import Digest
 from tests.buckets import open_bucket
 from tests.builders import load_image, simple_layout
@@ -143,11 +143,11 @@ def test_a_sweep_that_fails_is_not_counted(timed: Engine, notes: Notes, monkeypa
 
 
 def test_nothing_is_known_before_anything_is_expected() -> None:
-    assert Parts().extent() == Extent(0, None, 0)
+    assert PartCounts().extent() == Extent(0, None, 0)
 
 
 def test_parts_are_added_up() -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"a": 100, "b": 50})
     parts.reach("a", 30)
     assert (parts.extent(), parts.running()) == (Extent(30, 150, 30), [("a", 30, 100)])
@@ -159,7 +159,7 @@ def test_parts_are_added_up() -> None:
 
 
 def test_what_is_reached_without_being_moved_does_not_count_for_the_rate() -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"resumed": 100})
     parts.skip(60)
     parts.reach("resumed", 70)
@@ -167,7 +167,7 @@ def test_what_is_reached_without_being_moved_does_not_count_for_the_rate() -> No
 
 
 def test_a_part_that_begins_again_takes_back_what_it_had_reached() -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"a": 100})
     parts.reach("a", 80)
     parts.reach("a", 5)
@@ -175,7 +175,7 @@ def test_a_part_that_begins_again_takes_back_what_it_had_reached() -> None:
 
 
 def test_a_part_that_turns_out_not_to_be_needed_is_not_counted() -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"there": 100, "missing": 10})
     parts.drop("there")
     parts.finish("there")
@@ -183,14 +183,14 @@ def test_a_part_that_turns_out_not_to_be_needed_is_not_counted() -> None:
 
 
 def test_what_is_not_expected_changes_nothing() -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.reach("manifest", 7)
     parts.finish("manifest")
     assert parts.extent() == Extent(0, None, 0)
 
 
 def test_parts_that_are_finished_take_no_memory() -> None:
-    parts = Parts()
+    parts = PartCounts()
     for number in range(1000):
         parts.expect({str(number): 1})
         parts.reach(str(number), 1)

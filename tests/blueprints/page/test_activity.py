@@ -16,7 +16,7 @@ from stowage.app.settings import Config
 from stowage.blueprints.streaming import TRANSFERS
 from stowage.services.engine import Engine
 from stowage.services.metadata.records import Actor
-from stowage.services.meter import Parts
+from stowage.services.meter import PartCounts
 from stowage.services.system.transfers import Running, Transfers
 from tests.builders import Layout, make_layer, put_image
 
@@ -41,7 +41,7 @@ def writable_pull(writable: Flask) -> Iterator[Running]:
 @pytest.mark.parametrize(("operation", "words"), [("load", "an archive of 4MB, which names its images at its end"), ("push", "no name")])
 def test_a_transfer_without_a_name_has_what_is_known(app: Flask, client: FlaskClient, operation: str, words: str) -> None:
     transfers: Transfers = app.extensions[TRANSFERS]
-    running = Running(operation, Parts(), names=[], count=lambda: 0, received=lambda: 1_000_000, length=4_000_000)
+    running = Running(operation, PartCounts(), names=[], count=lambda: 0, received=lambda: 1_000_000, length=4_000_000)
     with transfers.running(running):
         assert words in client.get("/ui/activity").text
 
@@ -69,7 +69,7 @@ def test_a_loaded_image_has_the_name_that_it_has_now(client: FlaskClient, engine
 
 def _running(app: Flask) -> Iterator[Running]:
     transfers: Transfers = app.extensions[TRANSFERS]
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"a layer": 4_000_000})
     parts.reach("a layer", 1_000_000)
     running = Running(
@@ -179,7 +179,7 @@ def test_a_page_that_writes_asks_first(writable: Flask, writable_pull: Running) 
 )
 def test_the_question_says_what_happens_to_its_operation(writable: Flask, operation: str, words: str) -> None:
     transfers: Transfers = writable.extensions[TRANSFERS]
-    running = Running(operation, Parts(), names=["app:1"], count=lambda: 1, received=lambda: 0)
+    running = Running(operation, PartCounts(), names=["app:1"], count=lambda: 1, received=lambda: 0)
     with transfers.running(running):
         assert words in writable.test_client().get(f"/ui/activity/end/{running.id}").text
 

@@ -45,7 +45,7 @@ def one_answer(answer: bytes, *, pausing: bool = False) -> Iterator[str]:
 
 
 def fetch(engine: Engine, url: str) -> list[Progress]:
-    return list(import_url(dataclasses.replace(engine, downloads=downloads("127.0.0.0/8")), url, message=""))
+    return list(import_url(dataclasses.replace(engine, imports=downloads("127.0.0.0/8")), url, message=""))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_is_no_answer_is_told_as_go_tells_it(engine: Engine, answer: bytes,
 
 def test_a_cancelled_download_without_a_length_does_not_end_its_archive(engine: Engine) -> None:
     with one_answer(b"HTTP/1.1 200 OK\r\n\r\n", pausing=True) as url:
-        progress = import_url(dataclasses.replace(engine, downloads=downloads("127.0.0.0/8")), url, message="")
+        progress = import_url(dataclasses.replace(engine, imports=downloads("127.0.0.0/8")), url, message="")
         while next(progress).status != "Importing":
             pass
         progress.close()

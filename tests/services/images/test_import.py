@@ -337,7 +337,7 @@ def _answer(path: str) -> tuple[int, dict[str, str], bytes]:
 @pytest.fixture
 def fetching(engine: Engine) -> Engine:
     """An engine that imports from URLs on loopback."""
-    return dataclasses.replace(engine, downloads=downloads("127.0.0.0/8"))
+    return dataclasses.replace(engine, imports=downloads("127.0.0.0/8"))
 
 
 def fetch(engine: Engine, url: str) -> list[Progress]:

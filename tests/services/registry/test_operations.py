@@ -53,7 +53,7 @@ def asked(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Asked]:
         layout = simple_layout()
         reference = Reference.parse(registry.publish(layout, layout.manifests[0]) + ":1")
         layer = next(digest for digest, content in layout.blobs.items() if not content.startswith(b"{"))
-        yield Asked(replace(engine, downloads=downloads("127.0.0.0/8")), registry, reference, layer, layout.manifests[0]["digest"])
+        yield Asked(replace(engine, imports=downloads("127.0.0.0/8")), registry, reference, layer, layout.manifests[0]["digest"])
 
 
 def search(asked: Asked) -> Iterator[Progress]:

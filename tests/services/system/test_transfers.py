@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stowage.services.errors import Ended, Internal, NotFound
-from stowage.services.meter import Parts
+from stowage.services.errors import Internal, NotFound, TransferEnded
+from stowage.services.meter import PartCounts
 from stowage.services.system.transfers import Running, Transfers
 from stowage.services.transfer_board import FileBoard, Transfer, read_page, write_page
 from tests.waiting import poll
@@ -52,7 +52,7 @@ def elsewhere(board: CountingBoard) -> Transfers:
 
 def running(operation: str = "pull", cut: Callable[[bool], None] = lambda _: None, **options: object) -> Running:
     usual: dict[str, object] = {"names": ["app:1"], "count": lambda: 1, "received": lambda: 0}
-    return Running(operation, Parts(), cut=cut, **(usual | options))  # type: ignore[arg-type]
+    return Running(operation, PartCounts(), cut=cut, **(usual | options))  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def shown(transfers: Transfers, *each: Running) -> Iterator[None]:
 
 
 def test_a_process_sees_its_own_transfers_at_once(here: Transfers) -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"a": 100})
     one = Running("push", parts, names=["a:1", "b:1"], count=lambda: 9, received=lambda: 0, registry="r.example", client="docker/1")
     with shown(here, one):
@@ -111,7 +111,7 @@ def test_a_transfer_of_this_process_is_ended_at_once(here: Transfers) -> None:
     with shown(here, one):
         one.check()
         here.end(one.id)
-        with pytest.raises(Ended, match="this load was ended by an administrator"):
+        with pytest.raises(TransferEnded, match="this load was ended by an administrator"):
             one.check()
         assert here.find()[0].is_ending
 

@@ -11,7 +11,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import NotFound
 from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.images.push import push_image, push_reference
-from stowage.services.meter import Parts, Tally
+from stowage.services.meter import PartCounts, Tally
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.transfer.totals import TOTAL, with_totals
 from tests.builders import Layout, make_layer, simple_layout
@@ -19,7 +19,7 @@ from tests.fake_registry import FakeRegistry
 
 
 def test_it_comes_twice_a_second_with_the_bytes_the_rate_and_the_time_left() -> None:
-    parts = Parts()
+    parts = PartCounts()
 
     def lines() -> ProgressStream:
         yield Progress("Pulling from library/a")
@@ -47,17 +47,17 @@ def test_it_comes_twice_a_second_with_the_bytes_the_rate_and_the_time_left() -> 
 
 
 def test_it_says_that_it_waits_while_nothing_moves() -> None:
-    parts = Parts()
+    parts = PartCounts()
     parts.expect({"a": 10})
     assert next(line for line in with_totals(_ticks(3), parts) if line.id).status == "waiting"
 
 
 def test_there_is_none_if_there_is_nothing_to_transfer() -> None:
-    assert list(with_totals(_ticks(3), Parts())) == [Progress()] * 3
+    assert list(with_totals(_ticks(3), PartCounts())) == [Progress()] * 3
 
 
 def test_an_error_comes_through_and_a_close_goes_down() -> None:
-    parts, closed = Parts(), []
+    parts, closed = PartCounts(), []
 
     def lines() -> ProgressStream:
         try:

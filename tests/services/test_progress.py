@@ -2,7 +2,7 @@
 
 import pytest
 
-from stowage.services.units import human_seconds, human_size
+from stowage.services.progress import human_seconds, human_size
 
 
 @pytest.mark.parametrize(
