@@ -28,7 +28,7 @@ from stowage.services.errors import EngineError, Unavailable
 from stowage.services.meter import PartCounts
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.system.transfers import Running, Transfers
-from stowage.services.transfer.totals import with_totals
+from stowage.services.transfer.parallel import with_totals
 
 LISTENERS = "stowage.listeners"
 """Key of the application's extensions: places for the live streams of the process."""

@@ -17,12 +17,10 @@ from stowage.services.content.files import (
     clear_place,
     file_state,
     make_folder,
-    open_file,
     open_partial,
     partial_bytes,
     prepare_partial,
     remove_partial,
-    state,
     sync_folder,
 )
 from stowage.services.content.locks import is_locked, try_lock, wait_lock
@@ -63,11 +61,6 @@ class FileIngest:
     def digest(self) -> Digest:
         return self._digester.digest
 
-    @property
-    def is_vacant(self) -> bool | None:
-        with storage_errors():
-            return self._target is None or state(self._layout.blob(self._target)) is None
-
     @contextmanager
     def settling(self) -> Iterator[None]:
         if self._target is None:
@@ -88,7 +81,7 @@ class FileIngest:
 
     def resume(self) -> Iterator[bytes]:
         with self.settling():  # shows the writers that wait for this ingest that only the disk delays it
-            yield from self._copied() if self._is_beside else self._reread()
+            yield from self._reread()
 
     def _reread(self) -> Iterator[bytes]:
         """The content of this partial."""
@@ -97,17 +90,6 @@ class FileIngest:
         for chunk in _chunks(file):
             self._advance(chunk)
             yield chunk
-
-    def _copied(self) -> Iterator[bytes]:
-        """The content of the partial that this one is beside, copied to this one."""
-        with ExitStack() as opened:
-            chunks: Iterator[bytes] = iter(())
-            with storage_errors(), suppress(FileNotFoundError):
-                handle = open_file(self._layout.partial(str(self._target)))
-                chunks = _chunks(opened.enter_context(FileIO(handle)))
-            for chunk in chunks:
-                self.write(chunk)
-                yield chunk
 
     def write(self, chunk: bytes | memoryview) -> None:
         with storage_errors():

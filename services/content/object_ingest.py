@@ -60,10 +60,6 @@ class ObjectIngest(FileIngest):
         self._unlooked = _LOOK_BYTES
         self._upload: Upload | None = None
 
-    @property
-    def is_vacant(self) -> bool | None:
-        return None
-
     def adopt(self) -> None:
         """A bucket has no blob without a row."""
 

@@ -57,10 +57,6 @@ class Ingest(Protocol):
     def location(self) -> str:
         """The location of the committed blob, which its row gets; empty in a folder."""
 
-    @property
-    def is_vacant(self) -> bool | None:
-        """Whether nothing is in the place of the key's digest; None in a bucket, where only the blob's row says so."""
-
     def settling(self) -> AbstractContextManager[None]:
         """Settle the key's digest while inside: its file and its row do not change. Waits for any other holder."""
 
@@ -73,8 +69,8 @@ class Ingest(Protocol):
     def resume(self) -> Iterator[bytes]:
         """Take over the existing bytes, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
 
-        They are hashed as they are read, so `offset` and `digest` advance with the iteration. An ingest beside another copies its bytes.
-        Called before anything is written; otherwise the bytes are thrown away. The digest is settled during the iteration.
+        They are hashed as they are read, so `offset` and `digest` advance with the iteration. Called before anything is
+        written; otherwise the bytes are thrown away. The digest is settled during the iteration.
         """
 
     def write(self, chunk: bytes | memoryview) -> None:

@@ -8,11 +8,10 @@ another period (`stowage.services.gc.collector.GRACE_SECONDS`).
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import NamedTuple
 
 from stowage.services.content.protocol import ContentStore
@@ -28,8 +27,6 @@ RETRY_SECONDS = 5
 ALIVE_SECONDS = 5 * 60
 """How long the database may be away without consequences for what is running."""
 EXPIRES_SECONDS = 24 * 60 * 60
-
-_MOMENT_SECONDS = 1
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +47,9 @@ class Lease:
         self._metadata = metadata
         self._content = content
         self._held = set(digests)
-        self._looking = Lock()
         with metadata.write() as tx:
             self._unmarked = tx.graph.unmarked(digests)
-            self._absent, self._looked = self._held - self._unmarked.keys(), time.monotonic()
-            self._locations = content.new_locations(self._absent) if prepares else {}
+            self._locations = content.new_locations(self._held - self._unmarked.keys()) if prepares else {}
             self._id = tx.leases.create(note, alive=ALIVE_SECONDS, expires=EXPIRES_SECONDS)
             tx.leases.fill(self._id, digests, self._locations.values())
         self._is_ending = False
@@ -68,14 +63,6 @@ class Lease:
     def sound(self) -> set[Digest]:
         """Those of the first digests that are present and sound, as `add` returns them."""
         return sound_blobs(self._content, self._unmarked)
-
-    def lacks(self, digest: Digest) -> bool:
-        """Whether this is one of the first digests, and had no row a moment ago: all of them are looked up together now and then."""
-        with self._looking:
-            if digest in self._absent and time.monotonic() - self._looked >= _MOMENT_SECONDS:
-                self._absent -= self._metadata.locations(self._absent).keys()
-                self._looked = time.monotonic()
-            return digest in self._absent
 
     def take_location(self, digest: Digest) -> str:
         """The location that was prepared for this blob's object, once; empty if there is none."""

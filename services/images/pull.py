@@ -17,8 +17,6 @@ from stowage.services.archive.bounds import Costs
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, Forbidden, ImageNotFound, InvalidContent, InvalidDigest, NotFound
 from stowage.services.gc.leases import hold
-from stowage.services.intake.fetched_documents import FetchedDocuments
-from stowage.services.intake.recording import recording
 from stowage.services.metadata.records import Kind
 from stowage.services.metadata.store import Transaction
 from stowage.services.oci import mediatypes
@@ -36,7 +34,7 @@ from stowage.services.store.graph import MAX_DEPTH, read_graph
 from stowage.services.store.publish import assign_name, graph_content, record_graph
 from stowage.services.store.resolve import resolve_image
 from stowage.services.store.unsound import unsound_parts
-from stowage.services.transfer.download import download_blobs
+from stowage.services.transfer.download import FetchedDocuments, download_blobs
 from stowage.services.transfer.parallel import is_shown
 from stowage.services.transfer.retry import patiently
 
@@ -176,12 +174,11 @@ class _Pull:
             yield _pulling_from(self.reference)
             present = lease.sound()
             missing = [blob for blob in blobs if blob.digest not in present]
-            with recording(engine) as recorder:
-                self.documents.store(lease, recorder, present)
-                if missing:
-                    yield from _announce(blobs, present)
-                    with _explained(others):
-                        yield from download_blobs(engine, lease, recorder, self.repository, missing)
+            self.documents.store(lease, present)
+            if missing:
+                yield from _announce(blobs, present)
+                with _explained(others):
+                    yield from download_blobs(engine, lease, self.repository, missing)
             engine.tally.add(reused=len(blobs) - len(missing), fetched=len(missing))
             content = lease.digests()
             graph = read_graph(engine, content, target, documents=Documents(read=self.documents.read), known=content)

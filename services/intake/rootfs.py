@@ -24,7 +24,7 @@ from stowage.services.content.protocol import Ingest
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.leases import Lease
-from stowage.services.intake.ingest import commit_blob
+from stowage.services.intake.recording import Recorder, StoredBlob
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest, Digester
@@ -60,7 +60,8 @@ def store_rootfs(engine: Engine, lease: Lease, source: Readable) -> Generator[Pr
         except InvalidContent as exc:
             raise InvalidContent(f"invalid root file system archive: {exc}") from exc
         if not lease.add([ingest.digest]):
-            commit_blob(engine, ingest, facts, digest=ingest.digest)
+            ingest.commit(ingest.digest)
+            Recorder(engine).record([StoredBlob(ingest.digest, ingest.offset, facts)], {ingest.digest: ingest.location})
         descriptor = Descriptor(_KEPT.get(compression, OCI_LAYER_GZIP), ingest.digest, ingest.offset)
     return StoredLayer(descriptor, facts.diff_id)
 

@@ -5,7 +5,7 @@ The order is the same as for one blob: lease, files, rows. Until a batch is stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 
 from stowage.services.archive.layer import LayerDigester
@@ -13,7 +13,7 @@ from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent
 from stowage.services.gc.leases import Lease
 from stowage.services.intake.ingest import store_blob
-from stowage.services.intake.recording import StoredBlob, record_blobs
+from stowage.services.intake.recording import Recorder, StoredBlob
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.digest import Digest
 
@@ -50,20 +50,8 @@ class SmallBlobs:
     def flush(self) -> None:
         """Store the waiting blobs."""
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
-        if not waiting:
-            return
-        missing = waiting.keys() - self._lease.add(waiting)
-        if not missing:
-            return
-        stored = self._store({digest: content for digest, (_, content) in waiting.items() if digest in missing}, waiting)
-        for digest in missing - stored:  # another writer is writing it
-            store_blob(self._engine, self._lease, [waiting[digest][1]], digest=digest)
-
-    def _store(self, contents: Mapping[Digest, bytes], waiting: Mapping[Digest, tuple[StoredBlob, bytes]]) -> set[Digest]:
-        """Publish and record the blobs that no other writer is writing; returns which."""
-        with self._engine.content.publish(contents, lease=self._lease.id) as published:
-            record_blobs(self._engine, [waiting[digest][0] for digest in contents if digest in published], published)
-        return set(published)
+        missing = waiting.keys() - self._lease.add(waiting) if waiting else ()
+        store_together(self._engine, self._lease, [waiting[digest][0] for digest in missing], {each: waiting[each][1] for each in missing})
 
     def _examine(self, content: bytes, digest: Digest | None) -> StoredBlob:
         algorithm = digest.algorithm if digest else "sha256"
@@ -74,3 +62,14 @@ class SmallBlobs:
             layer.feed(content)
             found = layer.finish(actual)
         return StoredBlob(actual, len(content), LayerFacts(*found) if found else None)
+
+
+def store_together(engine: Engine, lease: Lease, blobs: Collection[StoredBlob], contents: Mapping[Digest, bytes]) -> None:
+    """Store these blobs, which the lease holds: those that no other writer is writing at once, the others one by one."""
+    if not blobs:
+        return
+    locations = {digest: location for digest in contents if (location := lease.take_location(digest))}
+    with engine.content.publish(contents, lease=lease.id, locations=locations) as published:
+        Recorder(engine).record([blob for blob in blobs if blob.digest in published], published)
+    for digest in contents.keys() - published.keys():
+        store_blob(engine, lease, [contents[digest]], digest=digest)

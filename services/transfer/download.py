@@ -1,4 +1,4 @@
-"""Blobs from a repository into the store, a few at a time, with their progress.
+"""The documents and blobs of a pull: from a repository into the store, blobs a few at a time, with their progress.
 
 A broken transfer continues where it stopped, as long as it makes progress: after a pause, with Range or by skipping what it already has.
 
@@ -8,59 +8,113 @@ Source: moby daemon/containerd/progress.go (pullProgress, showBlobProgress), dae
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
+from threading import BoundedSemaphore
 
 from stowage.services.engine import Engine
 from stowage.services.errors import EngineError, InvalidContent, InvalidParameter, NotFound, RegistryFailure
 from stowage.services.gc.leases import Lease
-from stowage.services.intake.ingest import fetch_blob
-from stowage.services.intake.recording import Recorder
+from stowage.services.intake.ingest import BlobWriter, writing
+from stowage.services.intake.recording import Recorder, StoredBlob
+from stowage.services.intake.small_blobs import store_together
+from stowage.services.metadata.store import Transaction
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
+from stowage.services.oci.digest import Digest
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.repository import BlobStream, Repository
-from stowage.services.transfer.parallel import Transfers
+from stowage.services.store.reading import read_document
+from stowage.services.transfer.parallel import BlobTransfers
 from stowage.services.transfer.retry import TICK_SECONDS, Patience, in_background
 
+_AT_ONCE = 16
+"""How many blobs of a pull are received or stored at once; those that are received are fewer. The others wait for the disk together."""
 
-def download_blobs(engine: Engine, lease: Lease, recorder: Recorder, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:
+
+class FetchedDocuments:
+    """The manifests of a pull by digest, from the store or the registry, and once these are stored, its configs.
+
+    They are kept in memory; how much of them one pull may keep is up to the caller.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.recorded: set[Digest] = set()
+        """Which of those that were looked for have a row."""
+        self.content: dict[Digest, bytes] = {}
+        """The bytes of each document that was found, read or kept."""
+
+    def look(self, tx: Transaction, digests: Iterable[Digest]) -> None:
+        """See which of these the store has."""
+        self.recorded |= tx.graph.present(digests)
+
+    def find(self, digest: Digest) -> bytes | None:
+        """A document that the store was seen to have; None if it is absent or cannot be read, and then it is to be fetched.
+
+        Raises InvalidContent for what is too large to be one.
+        """
+        if digest in self.recorded and digest not in self.content:
+            try:
+                self.read(self._engine, digest)
+            except InvalidContent:
+                raise
+            except EngineError:
+                return None
+        return self.content.get(digest)
+
+    def read(self, engine: Engine, digest: Digest) -> bytes:
+        """A document, from the store if it was neither found nor kept before; raises as `read_document` does."""
+        if digest not in self.content:
+            self.keep(digest, read_document(engine, digest))
+        return self.content[digest]
+
+    def keep(self, digest: Digest, raw: bytes) -> None:
+        """Take a document that was fetched and verified."""
+        self.content[digest] = raw
+
+    def store(self, lease: Lease, present: AbstractSet[Digest]) -> None:
+        """Store those that are not present, under a lease that holds them."""
+        missing = {digest: raw for digest, raw in self.content.items() if digest not in present}
+        store_together(self._engine, lease, [StoredBlob(digest, len(raw), None) for digest, raw in missing.items()], missing)
+
+
+def download_blobs(engine: Engine, lease: Lease, repository: Repository, blobs: Sequence[Descriptor]) -> ProgressStream:
     """Fetch, verify and store these blobs; yields a line when one advances, waits or is complete, and empty ticks in between.
 
     The first failure, or closing the stream, ends every transfer before it is raised. What has been received is kept for the next try,
-    unless the registry lies or does not have a blob, which another try would not change. The lease holds the blobs; the recorder records
-    them.
+    unless the registry lies or does not have a blob, which another try would not change. The lease holds the blobs.
     """
     engine.tally.parts.expect({blob.digest: blob.size for blob in blobs})
+    downloads = _Downloads(engine, lease, repository)
     try:
-        yield from _download(_Downloads(engine, lease, recorder, repository), blobs, engine.limits.concurrent_downloads)
+        with ThreadPoolExecutor(_AT_ONCE, "pull") as pool:
+            # A large blob that began last would run alone at the end, on one core.
+            largest_first = sorted(blobs, key=lambda blob: blob.size, reverse=True)
+            futures = {pool.submit(downloads.download, blob): blob for blob in largest_first}
+            try:
+                yield from downloads.follow(futures)
+            finally:
+                downloads.cancel()
+                pool.shutdown(wait=False, cancel_futures=True)
     except (InvalidParameter, NotFound):
         for blob in blobs:
             engine.content.discard_partial(str(blob.digest))
         raise
 
 
-def _download(downloads: _Downloads, blobs: Sequence[Descriptor], threads: int) -> ProgressStream:
-    with ThreadPoolExecutor(threads, "pull") as pool:
-        # A large blob that began last would run alone at the end, on one core.
-        largest_first = sorted(blobs, key=lambda blob: blob.size, reverse=True)
-        futures = {pool.submit(downloads.download, blob): blob for blob in largest_first}
-        try:
-            yield from downloads.follow(futures)
-        finally:
-            downloads.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Downloads(Transfers):
+class _Downloads(BlobTransfers):
     """The transfers of one download."""
 
-    def __init__(self, engine: Engine, lease: Lease, recorder: Recorder, repository: Repository) -> None:
+    def __init__(self, engine: Engine, lease: Lease, repository: Repository) -> None:
         super().__init__(engine, "Downloading")
         self._engine = engine
         self._lease = lease
-        self._recorder = recorder
         self._repository = repository
+        self._recorder = Recorder(engine)
+        self._receiving = BoundedSemaphore(engine.limits.concurrent_downloads)
 
     def download(self, blob: Descriptor) -> Progress:
         """Store one blob, in a thread of the pool; returns its last line. A foreign layer that is found nowhere stays absent."""
@@ -77,36 +131,39 @@ class _Downloads(Transfers):
 
         If an earlier transfer began the blob, those bytes may be the wrong ones. It is then fetched once from its beginning first.
         """
-        whole = again = False
+        anew = False
+        while not self._try_store(blob, anew=anew):
+            anew = True
 
-        def open_at(offset: int) -> _Transfer:
-            nonlocal whole
-            transfer = _Transfer(self, blob, offset)
-            whole = transfer.offset == 0
-            return transfer
+    def _try_store(self, blob: Descriptor, *, anew: bool) -> bool:
+        """Whether the blob is stored; if the bytes were wrong, another try may get others."""
+        is_whole = False
+        with ExitStack() as receiving:
+            receiving.enter_context(self._receiving)
+            self.check()
+            with writing(self._engine, self._lease, blob.digest, blob.size, waiting=lambda: self._watch(blob), is_leased=True) as writer:
+                if writer is None:
+                    return True
+                try:
+                    is_whole = self._receive(blob, writer, anew=anew)
+                    receiving.close()
+                    writer.commit(self._recorder)
+                except InvalidContent:
+                    if (is_whole or anew) and not self._repository.distrust(blob):
+                        raise
+                    return False
+        return True
 
-        while True:
-            try:
-                fetch_blob(
-                    self._engine,
-                    self._lease,
-                    open_at,
-                    digest=blob.digest,
-                    size=blob.size,
-                    anew=again,
-                    waiting=lambda: self._watch(blob),
-                    recorder=self._recorder,
-                )
-                return
-            except InvalidContent:
-                if (whole or again) and not self._repository.distrust(blob):
-                    raise
-                again = True
-
-    def check(self) -> None:
-        """Raise what the recorder has raised, too: then no further blob would get a row."""
-        super().check()
-        self._recorder.check()
+    def _receive(self, blob: Descriptor, writer: BlobWriter, *, anew: bool) -> bool:
+        """Fetch what is missing of the blob; returns whether that is all of it."""
+        with writer.kept_if_broken():
+            if not anew:
+                writer.resume()
+            if writer.offset == blob.size:
+                return False
+            with closing(_Transfer(self, blob, writer.offset)) as transfer:
+                transfer.fill(writer)
+                return transfer.offset == 0
 
     def open(self, blob: Descriptor, offset: int, patience: Patience) -> BlobStream:
         """The blob's stream from an offset on, as soon as the registry gives one; raises failures that are not worth another try."""
@@ -161,6 +218,13 @@ class _Transfer:
         self._stream = downloads.open(blob, offset, self._patience)
         self.offset = self._stream.offset
         downloads.begin(self.offset)
+
+    def fill(self, writer: BlobWriter) -> None:
+        """Write all of it; what the blob has already is thrown away if this begins elsewhere."""
+        if self.offset != writer.offset:
+            writer.restart()
+        for _ in writer.pour(self):
+            pass
 
     def __iter__(self) -> Iterator[bytes]:
         received = self.offset

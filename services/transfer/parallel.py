@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 
 from stowage.services.engine import Engine
 from stowage.services.errors import RegistryFailure
+from stowage.services.meter import Extent, PartCounts, Rate, seconds_left
 from stowage.services.oci import mediatypes
 from stowage.services.oci.descriptor import Descriptor
 from stowage.services.oci.digest import Digest
-from stowage.services.progress import Detail, Progress, ProgressStream
+from stowage.services.progress import Detail, Progress, ProgressStream, human_seconds, human_size
 from stowage.services.registry.operations import Operation
 from stowage.services.transfer.retry import TICK_SECONDS, Patience
 
@@ -27,8 +29,8 @@ def is_shown(blob: Descriptor) -> bool:
     return not (mediatypes.is_index(media_type) or mediatypes.is_manifest(media_type) or mediatypes.is_config(media_type))
 
 
-class Transfers:
-    """Transfers whose lines say `advancing` as bytes pass. Those that have not begun say `waiting`, or nothing if it is empty."""
+class BlobTransfers:
+    """BlobTransfers whose lines say `advancing` as bytes pass. Those that have not begun say `waiting`, or nothing if it is empty."""
 
     def __init__(self, engine: Engine, advancing: str, *, waiting: str = "") -> None:
         self._limits, self._tally, self._parts = engine.limits, engine.tally, engine.tally.parts
@@ -101,3 +103,42 @@ class Transfers:
         if passed is not None:
             return Progress(self._advancing, short, Detail(current=passed, total=blob.size))
         return Progress(self._waiting, short, Detail()) if self._waiting else None
+
+
+TOTAL = "Total"
+"""The id of the line, beside those of layers."""
+_TOTAL_SECONDS = 0.5
+
+
+def with_totals(lines: ProgressStream, parts: PartCounts, clock: Callable[[], float] = time.monotonic) -> ProgressStream:
+    """The same lines, and about twice a second one that says how far all parts are together: bytes, rate and time left.
+
+    It comes as soon as there is anything to transfer. At the end of all, one without a bar says how much it was. If everything is there
+    already, there is none. Raises what the lines raise; closing closes them.
+    """
+    began = due = clock()
+    rate, told = Rate(began), None
+    with closing(lines):
+        for line in lines:
+            yield line
+            now = clock()
+            if now >= due and (total := _total_line(parts.extent(), rate, now)) not in (None, told):
+                due, told = now + _TOTAL_SECONDS, total
+                yield total
+    if told is not None:
+        yield _last_line(parts.extent(), clock() - began)
+
+
+def _total_line(extent: Extent, rate: Rate, now: float) -> Progress | None:
+    """The line, if it is known how much there is."""
+    if extent.total is None:
+        return None
+    speed = rate.at(now, extent.moved)
+    left = seconds_left(extent, speed)
+    status = "waiting" if left is None else f"{human_size(speed)}/s, {human_seconds(left)} left"
+    return Progress(status, TOTAL, Detail(current=extent.done, total=extent.total, rate=speed, left=left))
+
+
+def _last_line(extent: Extent, seconds: float) -> Progress:
+    speed = human_size(round(extent.moved / seconds)) if seconds else human_size(extent.moved)
+    return Progress(f"{human_size(extent.done)} in {human_seconds(round(seconds))}, {speed}/s", TOTAL, Detail())

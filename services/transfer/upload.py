@@ -23,7 +23,7 @@ from stowage.services.oci.digest import Digest
 from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.upload import Destination, Upload
 from stowage.services.store.reading import open_verified, read_document
-from stowage.services.transfer.parallel import Transfers, is_shown
+from stowage.services.transfer.parallel import BlobTransfers, is_shown
 from stowage.services.transfer.retry import patiently
 
 _T = TypeVar("_T")
@@ -32,7 +32,7 @@ _AT_ONCE = 16
 """How many requests of a push run at once; those that send a blob are fewer."""
 
 
-class Uploads(Transfers):
+class Uploads(BlobTransfers):
     """The transfers of one push."""
 
     def __init__(self, engine: Engine, destination: Destination) -> None:

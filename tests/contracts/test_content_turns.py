@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 
 import pytest
@@ -69,21 +68,6 @@ def test_a_commit_settles_the_digest_until_its_context_ends(store: ContentStore,
             assert not held
     with store.locked(DIGEST) as held:
         assert held
-
-
-@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_an_ingest_beside_another_takes_a_copy_of_what_that_has(store: ContentStore, algorithm: str) -> None:
-    digest = Digest(algorithm, hashlib.new(algorithm, CONTENT).hexdigest())
-    with store.ingest(str(digest)) as slow:
-        slow.write(CONTENT[:5000])
-        with store.ingest(f"{digest}:beside") as beside:
-            assert b"".join(beside.resume()) == CONTENT[:5000]
-            beside.write(CONTENT[5000:])
-            beside.commit(digest, len(CONTENT))
-        assert store.read(digest) == CONTENT
-        assert store.partial_size(str(digest)) == 5000
-        slow.keep()
-    assert store.discard_partial(str(digest)) == 5000
 
 
 def test_nothing_of_a_broken_ingest_beside_another_is_kept(store: ContentStore) -> None:

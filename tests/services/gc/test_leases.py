@@ -54,19 +54,6 @@ def test_a_lease_holds_its_first_digests_from_the_start(engine: Engine) -> None:
     assert is_there(engine, digest)
 
 
-def test_what_a_lease_lacks_is_looked_up_now_and_then(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = Digest.of(BLOB)
-    with (
-        hold(engine.metadata, engine.content, "first", digests={digest}) as lease,
-        hold(engine.metadata, engine.content, "second") as other,
-    ):
-        assert lease.lacks(digest)
-        store_bytes(engine, other, BLOB)
-        monkeypatch.setattr(leases, "_MOMENT_SECONDS", 0)
-        assert not lease.lacks(digest)
-        assert not lease.lacks(Digest.of(b"not one of the first"))
-
-
 def test_what_an_image_keeps_stays(engine: Engine) -> None:
     layout = simple_layout()
     put_image(engine, layout=layout)

@@ -9,18 +9,25 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from stowage.services.content.bucket import PART_BYTES
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidContent, OutOfSpace, Unavailable
 from stowage.services.gc.leases import Lease, hold
-from stowage.services.intake.ingest import fetch_blob, store_blob, store_bytes
+from stowage.services.intake.ingest import _has_row, store_blob, store_bytes
 from stowage.services.metadata.records import LayerFacts
+from stowage.services.metadata.store import MetadataStore
 from stowage.services.oci.digest import Digest
+from tests.buckets import open_bucket
 from tests.builders import make_tar
-from tests.engines import LIMITS
+from tests.engines import LIMITS, ON_EVERY_DATABASE, real_engine
+from tests.services.intake.fetching import fetch_blob
 from tests.waiting import poll
 
 PLAIN = make_tar({"file": random.Random(1).randbytes(3_000_000)})
@@ -369,3 +376,36 @@ def test_a_fetch_that_waits_for_another_may_give_up(engine: Engine, lease: Lease
     with engine.content.ingest(str(DIGEST)), pytest.raises(InterruptedError):
         fetch_blob(engine, lease, remote, digest=DIGEST, size=len(STORED), waiting=give_up)
     assert remote.asked == []
+
+
+@ON_EVERY_DATABASE
+def test_a_writer_that_finds_a_file_waits_for_those_that_may_record_it(engine: Engine) -> None:
+    with engine.content.publish({Digest.of(b"blob"): b"blob"}):
+        pass
+    with ThreadPoolExecutor() as pool:
+        with engine.metadata.write() as tx:
+            tx.graph.add_blob(Digest.of(b"blob"), 4, 1)
+            waiting = pool.submit(_has_row, engine, Digest.of(b"blob"))
+            with suppress(TimeoutError):
+                waiting.result(timeout=0.5)  # who only reads has an answer now
+        assert waiting.result()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        pytest.param(10_000 * PART_BYTES + 1, "in a bucket it may have at most 83886080000", id="more parts than an object has"),
+        pytest.param(PART_BYTES, "too large for the 1000000 bytes that STOWAGE_SPOOL_BYTES allows", id="more than the spool"),
+    ],
+)
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "unnamed"])
+def test_a_blob_that_can_never_be_stored_is_refused_before_anything_of_it_is_read(
+    tmp_path: Path, bucket_url: str, metadata: MetadataStore, size: int, message: str, *, is_named: bool
+) -> None:
+    spool_bytes = 1 << 40 if size > 10_000 * PART_BYTES else 1_000_000
+    engine = real_engine(metadata, open_bucket(tmp_path / "root", bucket_url, metadata, spool_bytes=spool_bytes), tmp_path / "transfers")
+    chunks = iter([b"never read"])
+    with pytest.raises(OutOfSpace, match=message), hold(metadata, engine.content, "test") as lease:
+        store_blob(engine, lease, chunks, digest=Digest.of(b"large") if is_named else None, size=size)
+    assert list(chunks) == [b"never read"]
+    engine.content.require_room(1_000_000)

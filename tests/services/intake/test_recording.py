@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from stowage.services.engine import Engine
-from stowage.services.errors import Internal, RegistryFailure
+from stowage.services.errors import Internal
 from stowage.services.gc.leases import hold
-from stowage.services.intake import recording
 from stowage.services.intake.recording import Recorder, StoredBlob
 from stowage.services.metadata.records import LayerFacts
 from stowage.services.oci.digest import Digest
 from tests.services.costs import Costs
 from tests.waiting import poll
-
-LONG = 60
 
 
 def blob(label: str) -> StoredBlob:
@@ -29,66 +27,37 @@ def recorded(engine: Engine, *labels: str) -> bool:
         return tx.graph.present(digests) == tx.graph.layers(digests).keys() == set(digests)
 
 
-def add(recorder: Recorder, label: str, location: str = "") -> list[str]:
-    """Add a blob; returns what is filled when the blob need not be held any more."""
-    released: list[str] = []
-    held = ExitStack()
-    held.callback(released.append, label)
-    recorder.add([blob(label)], {blob(label).digest: location}, held)
-    return released
+def test_a_blob_is_recorded_with_its_facts(engine: Engine) -> None:
+    Recorder(engine).record([blob("a")], {})
+    assert recorded(engine, "a")
 
 
-def test_what_is_complete_within_a_moment_is_recorded_in_one_transaction(
-    engine: Engine, costs: Costs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "_MOMENT_SECONDS", LONG)
-    with recording.recording(engine) as recorder:
-        released = [add(recorder, label) for label in "abc"]
-        assert released == [[], [], []]
-    assert released == [["a"], ["b"], ["c"]]
+def test_what_is_complete_while_another_is_recorded_shares_a_transaction(engine: Engine, costs: Costs) -> None:
+    recorder = Recorder(engine)
+    with ThreadPoolExecutor() as pool:
+        with recorder._writing:
+            waiting = [pool.submit(recorder.record, [blob(label)], {}) for label in "abc"]
+            poll(lambda: len(recorder._waiting) == 3)
+            assert not any(future.done() for future in waiting)
+        for future in waiting:
+            future.result(timeout=10)
     assert costs.transactions == 1
     assert recorded(engine, "a", "b", "c")
 
 
-def test_nothing_waits_longer_than_a_moment(engine: Engine) -> None:
-    with recording.recording(engine) as recorder:
-        released = add(recorder, "a")
-        poll(lambda: released)
-        assert recorded(engine, "a")
+def test_a_blob_whose_lease_has_ended_fails_everyone_who_shared_its_transaction(engine: Engine) -> None:
+    with hold(engine.metadata, engine.content, "ended"), ThreadPoolExecutor() as pool:
+        recorder, threads = Recorder(engine), threading.Barrier(2)
 
+        def record(label: str, location: str) -> None:
+            threads.wait(10)
+            recorder.record([blob(label)], {blob(label).digest: location})
 
-@pytest.mark.parametrize(("limit", "most"), [("_MOST_BYTES", 20), ("_MOST_BLOBS", 2)])
-def test_no_more_wait_than_may_be_fetched_again(engine: Engine, monkeypatch: pytest.MonkeyPatch, limit: str, most: int) -> None:
-    monkeypatch.setattr(recording, "_MOMENT_SECONDS", LONG)
-    monkeypatch.setattr(recording, limit, most)
-    with recording.recording(engine) as recorder:
-        add(recorder, "a")
-        released = add(recorder, "b")
-        poll(lambda: released)
-        assert recorded(engine, "a", "b")
-
-
-def test_what_is_complete_is_recorded_when_the_operation_fails(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "_MOMENT_SECONDS", LONG)
-    with suppress(RegistryFailure), recording.recording(engine) as recorder:
-        add(recorder, "a")
-        raise RegistryFailure("broken")
-    assert recorded(engine, "a")
-
-
-def test_what_is_complete_after_the_end_is_recorded_at_once(engine: Engine) -> None:
-    with recording.recording(engine) as recorder:
-        pass
-    assert add(recorder, "late") == ["late"]
-    assert recorded(engine, "late")
-
-
-def test_a_blob_whose_lease_has_ended_fails_the_operation_and_is_released(engine: Engine) -> None:
-    with hold(engine.metadata, engine.content, "ended"):
-        recorder = Recorder(engine)
-        released = add(recorder, "a", location="blobs/without-intent")
-        poll(lambda: released)
-        for raising in (recorder.check, recorder.close):
+        with recorder._writing:
+            waiting = [pool.submit(record, "a", "blobs/without-intent"), pool.submit(record, "b", "")]
+            poll(lambda: len(recorder._waiting) == 2)
+        for future in waiting:
             with pytest.raises(Internal, match="the lease under which a blob was written has ended"):
-                raising()
+                future.result(timeout=10)
     assert not recorded(engine, "a")
+    assert not recorded(engine, "b")

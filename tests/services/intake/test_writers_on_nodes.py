@@ -14,12 +14,12 @@ from stowage.services.engine import Engine
 from stowage.services.filters import Filters
 from stowage.services.gc.leases import hold
 from stowage.services.images.prune import prune_images
-from stowage.services.intake.ingest import fetch_blob
 from stowage.services.registry.repository import BlobStream
 from tests.buckets import open_bucket
 from tests.engines import metadata_store, real_engine
 from tests.postgresql import Database
 from tests.seaweedfs import Seaweed
+from tests.services.intake.fetching import fetch_blob
 from tests.services.intake.test_concurrent_writers import CONTENT, DIGEST, Remote, is_present, running
 from tests.waiting import poll
 

@@ -13,7 +13,7 @@ from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.images.push import push_image, push_reference
 from stowage.services.meter import PartCounts, Tally
 from stowage.services.progress import Detail, Progress, ProgressStream
-from stowage.services.transfer.totals import TOTAL, with_totals
+from stowage.services.transfer.parallel import TOTAL, with_totals
 from tests.builders import Layout, make_layer, simple_layout
 from tests.fake_registry import FakeRegistry
 
