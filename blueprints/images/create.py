@@ -17,7 +17,7 @@ from stowage.blueprints.streaming import PROGRESS, stream_progress
 from stowage.services.images.import_ import import_image, import_url
 from stowage.services.images.pull import pull_image, pull_reference
 from stowage.services.progress import ProgressStream
-from stowage.services.store.names import repo_tag_reference
+from stowage.services.store.resolve import repo_tag_reference
 
 blueprint = Blueprint("image_create", __name__)
 

@@ -12,7 +12,7 @@ from stowage.blueprints.request import engine, load_query
 from stowage.blueprints.routing import Answer
 from stowage.blueprints.schemas.base import QuerySchema
 from stowage.services.images.tag import tag_image
-from stowage.services.store.names import repo_tag_reference
+from stowage.services.store.resolve import repo_tag_reference
 
 blueprint = Blueprint("image_tag", __name__)
 

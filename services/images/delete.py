@@ -35,7 +35,7 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Named:
     """What a name means: the record of exactly that name if any, those that share its target, and those removed with the name."""
 
     record: ImageRecord | None
@@ -112,7 +112,7 @@ def delete_planned(engine: Engine, name: str, keys: Collection[str], *, force: b
     return _delete(engine, name, force=force, keys=keys)
 
 
-def _plan(found: _Found, doomed: list[ImageRecord]) -> Plan:
+def _plan(found: _Named, doomed: list[ImageRecord]) -> Plan:
     is_whole = len(doomed) == len(found.sharing)
     names = [familiar_name(record) for record in doomed if not is_dangling(record)]
     everything = repr((str(found.target), is_whole, [record.name for record in doomed]))
@@ -156,13 +156,13 @@ def check_not_blank(name: str) -> None:
         raise InvalidParameter("image name cannot be blank")
 
 
-def _find(tx: Transaction, name: str) -> _Found:
+def _find(tx: Transaction, name: str) -> _Named:
     record, sharing = resolve_all(tx, name)
     named = None if _begins_id(sharing[0].target.digest, name) else Reference.parse(record.name if record else name)
     same = _same_references(named, sharing)
     if named and not same:
         raise image_not_found(named)
-    return _Found(record, sharing, named, same)
+    return _Named(record, sharing, named, same)
 
 
 def _delete_platforms(engine: Engine, name: str, platforms: Sequence[Platform]) -> list[Removal]:

@@ -27,8 +27,8 @@ from stowage.services.progress import Detail, Progress, ProgressStream
 from stowage.services.registry.credentials import Credentials
 from stowage.services.store.events import Action, image_labels, log_image
 from stowage.services.store.export_target import choose_target
-from stowage.services.store.names import repo_tag_reference
 from stowage.services.store.reading import refuse_damaged
+from stowage.services.store.resolve import repo_tag_reference
 from stowage.services.transfer.upload import Uploads
 
 

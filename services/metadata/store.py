@@ -41,7 +41,6 @@ from sqlalchemy import Connection, Engine, false, func, select, update
 from stowage.services.errors import Internal, Unsupported
 from stowage.services.metadata.board import SqlBoard
 from stowage.services.metadata.clock import NANOSECONDS_NOW, NOW, ServerClock
-from stowage.services.metadata.counts import count_rows
 from stowage.services.metadata.database import TIMEOUT_SECONDS, identify, open_engine, query, require_database, transaction, version
 from stowage.services.metadata.events import Events
 from stowage.services.metadata.graph import Graph
@@ -56,7 +55,7 @@ from stowage.services.metadata.sources import Sources
 from stowage.services.metadata.table_checks import STEPS, find_problems, next_page, rebuild, store_number
 from stowage.services.metadata.tables import image, store
 from stowage.services.metadata.targets import Upkeep
-from stowage.services.metadata.usage import Usage, database_size
+from stowage.services.metadata.usage import Usage, count_rows, database_size
 from stowage.services.meter import UNMETERED, StoreMeter, timed
 from stowage.services.oci.digest import Digest
 from stowage.services.oci.platform import Platform

@@ -12,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, cast, func, literal, select, text
+from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, literal, select, text
 
 from stowage.services.metadata import reach, tables
+from stowage.services.metadata.clock import NOW
 from stowage.services.metadata.facts import DANGLING
 from stowage.services.metadata.reach import DIGESTS
-from stowage.services.metadata.records import Role
+from stowage.services.metadata.records import Role, RowCounts
 from stowage.services.metadata.rows import CHUNK, in_chunks, to_digest
 from stowage.services.metadata.targets import Upkeep
 from stowage.services.oci.digest import Digest
@@ -86,6 +87,7 @@ _USERS_OF = (
     .offset(bindparam("skipped"))
 )
 _BLOBS = select(_blob.c.digest, _blob.c.size).where(_blob.c.digest.in_(DIGESTS))
+_LEASE_STATE = case((tables.lease.c.expires_at <= NOW, "expired"), (tables.lease.c.alive_until <= NOW, "kept"), else_="running")
 _SOME_USERS = select(_reach.c.target).where(_reach.c.digest == bindparam("digest")).limit(bindparam("most"))
 _relatives = select(_target.c.id, _target.c.digest, _target.c.shown, _target.c.first_name, _target.c.size).where(
     _target.c.shown.is_not(None)
@@ -288,6 +290,16 @@ def read_shared(connection: Connection, ids: Collection[int]) -> dict[int, int]:
     while chunk := list(islice(waiting, CHUNK)):
         shared |= {target: size or 0 for target, size in connection.execute(_SHARED_OF, {"ids": chunk})}
     return shared
+
+
+def count_rows(connection: Connection) -> RowCounts:
+    """Count what metrics show; reads every row of the blobs."""
+    images, swept_at = connection.execute(select(tables.store.c.images, tables.store.c.swept_at)).one()
+    blobs, size = connection.execute(select(func.count(), func.coalesce(func.sum(_blob.c.size), 0)).select_from(_blob)).one()
+    found: dict[str, int] = {
+        row[0]: row[1] for row in connection.execute(select(_LEASE_STATE, func.count()).select_from(tables.lease).group_by(_LEASE_STATE))
+    }
+    return RowCounts(images, blobs, int(size), {state: found.get(state, 0) for state in ("running", "kept", "expired")}, swept_at)
 
 
 def database_size(connection: Connection) -> int:

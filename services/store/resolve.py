@@ -1,6 +1,8 @@
 """Find the record of an image by what a client calls it: a name, a name with a digest, an ID, or the beginning of an ID.
 
-Source: moby daemon/containerd/image.go (resolveImage, resolveAllReferences).
+Also the name that the fields `repo` and `tag` of a form make up together.
+
+Source: moby daemon/containerd/image.go (resolveImage, resolveAllReferences); daemon/server/httputils/form.go (RepoTagReference).
 """
 
 from __future__ import annotations
@@ -104,3 +106,16 @@ def _sharing(tx: Transaction, target: Digest, parsed: Reference | Digest) -> lis
 def _refuse_ambiguous(records: list[ImageRecord]) -> None:
     if len({record.target.digest for record in records}) > 1:
         raise NotFound("ambiguous reference")
+
+
+def repo_tag_reference(repo: str, tag: str) -> Reference | None:
+    """The tagged reference to give to an image, or None if `repo` is empty.
+
+    A tag inside `repo` counts unless `tag` is given; without either it is `latest`. Raises InvalidReference, also for a repo with a digest.
+    """
+    if not repo:
+        return None
+    reference = Reference.parse(repo)
+    if reference.digest is not None:
+        raise InvalidReference("cannot import digest reference")
+    return reference.with_tag(tag) if tag else reference.tagged()
