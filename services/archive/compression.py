@@ -124,7 +124,7 @@ _FIRST_INPUT_BYTES = 16 << 10  # of a member: bytes after a small member are cop
 _DAMAGE = (_GzipError, zstd.ZstdError, lzma.LZMAError, OSError, ValueError)
 
 
-class _Member(Protocol):
+class _Decoder(Protocol):
     """One gzip member, zstd frame, bzip2 or xz stream: the interface of the standard library's decompressors."""
 
     @property
@@ -160,7 +160,7 @@ _MEMBER_HEAD_BYTES = 2048
 """A head of xz, which is the longest, has 1036."""
 
 
-def _make_decoder(compression: Compression, *, is_large: bool) -> _Member:
+def _make_decoder(compression: Compression, *, is_large: bool) -> _Decoder:
     match compression:
         case Compression.BZIP2:
             return bz2.BZ2Decompressor()
@@ -184,7 +184,7 @@ class Decompressor:
         self._bounds = bounds
         self._memory = Reservation(bounds.memory)
         self._head: bytes | None = None  # what the member began with, until it is known that its decoder can read it
-        self._member: _Member | None = None
+        self._member: _Decoder | None = None
         self._taken = 0
         self._members = 0
         self._size = 0
@@ -278,7 +278,7 @@ class Decompressor:
         self._memory.shrink()
         return len(member.unused_data)
 
-    def _decode(self, piece: memoryview) -> tuple[_Member, bytes]:
+    def _decode(self, piece: memoryview) -> tuple[_Decoder, bytes]:
         """Give these bytes to the decoder; returns it, and its first output.
 
         A usual decoder refuses a head that asks for a larger window; the member is then decoded by a large one.
@@ -297,7 +297,7 @@ class Decompressor:
             self._head = self._head + bytes(piece) if is_head else None
         return self._member, output
 
-    def _begin(self, *, is_large: bool) -> _Member:
+    def _begin(self, *, is_large: bool) -> _Decoder:
         """Make a decoder, once there is memory for it."""
         self._member = None
         self._memory.shrink()

@@ -14,7 +14,7 @@ from uuid import uuid4
 from stowage.services.content.files import clear_place, file_state, open_file, state, sync_folder
 from stowage.services.content.ingests import FileIngest, LocalPartials, entries, publish_all
 from stowage.services.content.locks import clear_unheld, is_locked, wait_lock
-from stowage.services.content.paths import SETTLE, Layout, digest_of, settled_by
+from stowage.services.content.paths import DIGEST_LOCK, Layout, digest_of, locked_by
 from stowage.services.content.protocol import NOWHERE, Place, Unnamed, Version
 from stowage.services.errors import BlobNotFound, EngineError
 from stowage.services.files import storage_errors
@@ -34,7 +34,7 @@ class FilesystemStore(LocalPartials):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._layout.blobs, self._layout.ingests, self._layout.locks):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            clear_unheld(self._layout.locks, but=SETTLE)
+            clear_unheld(self._layout.locks, but=DIGEST_LOCK)
 
     def store_id(self) -> str | None:
         with storage_errors():
@@ -116,9 +116,9 @@ class FilesystemStore(LocalPartials):
                 published = held.enter_context(publish_all(self._layout, blobs))
             yield published
 
-    def unsettled(self) -> Iterator[Digest]:
+    def left_locked(self) -> Iterator[Digest]:
         for entry in entries(self._layout.locks):
-            digest = settled_by(entry.name)
+            digest = locked_by(entry.name)
             if digest is not None and not is_locked(Path(entry.path)):
                 yield digest
 

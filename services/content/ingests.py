@@ -62,11 +62,11 @@ class FileIngest:
         return self._digester.digest
 
     @contextmanager
-    def settling(self) -> Iterator[None]:
+    def locking(self) -> Iterator[None]:
         if self._target is None:
             yield
             return
-        with wait_lock(self._layout.settle_lock(self._target), self._waiting):
+        with wait_lock(self._layout.digest_lock(self._target), self._waiting):
             yield
 
     def adopt(self) -> None:
@@ -80,7 +80,7 @@ class FileIngest:
                     os.rename(self._layout.blob(self._target), self._path)
 
     def resume(self) -> Iterator[bytes]:
-        with self.settling():  # shows the writers that wait for this ingest that only the disk delays it
+        with self.locking():  # shows the writers that wait for this ingest that only the disk delays it
             yield from self._reread()
 
     def _reread(self) -> Iterator[bytes]:
@@ -115,7 +115,7 @@ class FileIngest:
             self._refuse(f"unexpected commit size {self._offset}, expected {size}")
         if digest is not None and digest != actual:
             self._refuse(f"unexpected commit digest {actual}, expected {digest}")
-        self._locks.enter_context(wait_lock(self._layout.settle_lock(actual), self._waiting))
+        self._locks.enter_context(wait_lock(self._layout.digest_lock(actual), self._waiting))
         self._publish(actual)
         return actual
 
@@ -175,13 +175,13 @@ def _chunks(file: FileIO) -> Iterator[bytes]:
 
 @contextmanager
 def publish_all(layout: Layout, blobs: Mapping[Digest, bytes]) -> Iterator[dict[Digest, str]]:
-    """Publish the blobs whose locks are free, and settle them while inside (services/content/protocol.py: ContentStore.publish)."""
+    """Publish the blobs whose locks are free, and lock them while inside (services/content/protocol.py: ContentStore.publish)."""
     key = uuid4().hex
     with wait_lock(layout.lock(key)), ExitStack() as held:
         free = {
             digest: content
             for digest, content in blobs.items()
-            if held.enter_context(try_lock(layout.lock(str(digest)))) and held.enter_context(try_lock(layout.settle_lock(digest)))
+            if held.enter_context(try_lock(layout.lock(str(digest)))) and held.enter_context(try_lock(layout.digest_lock(digest)))
         }
         try:
             _write(layout, key, free)
@@ -236,7 +236,7 @@ class LocalPartials:
         self._layout, self._meter = layout, meter
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
-        return try_lock(self._layout.settle_lock(digest))
+        return try_lock(self._layout.digest_lock(digest))
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
         return try_lock(self._layout.lock(name))

@@ -25,7 +25,7 @@ from stowage.services.content.ingests import LocalPartials, check_content
 from stowage.services.content.locks import clear_unheld, try_lock, wait_lock
 from stowage.services.content.object_ingest import BLOBS, ObjectIngest, new_location, require_fitting, spooled_bytes
 from stowage.services.content.object_reader import ObjectReader
-from stowage.services.content.paths import SETTLE, Layout
+from stowage.services.content.paths import DIGEST_LOCK, Layout
 from stowage.services.content.protocol import NOWHERE, ObjectRecords, Place, Unnamed, Version
 from stowage.services.content.upload import upload_memory
 from stowage.services.errors import BlobNotFound, Internal
@@ -66,7 +66,7 @@ class S3Store(LocalPartials):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._layout.ingests, self._layout.locks):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            clear_unheld(self._layout.locks, but=SETTLE)
+            clear_unheld(self._layout.locks, but=DIGEST_LOCK)
 
     def mark(self) -> tuple[str, str] | None:
         """The id of the store that the bucket belongs to, and its database; None if it has no mark yet."""
@@ -185,7 +185,7 @@ class S3Store(LocalPartials):
                 list(threads.map(lambda digest: self._bucket.put(published[digest], blobs[digest]), free))
         return published
 
-    def unsettled(self) -> Iterator[Digest]:
+    def left_locked(self) -> Iterator[Digest]:
         return iter(())
 
     def delete(self, digests: Collection[Digest]) -> dict[Digest, int]:
@@ -251,7 +251,7 @@ class S3Store(LocalPartials):
         self._records.forget(locations)
 
     def _is_free(self, held: ExitStack, digest: Digest) -> bool:
-        """Try to settle a digest that nobody transfers on this node; what an earlier writer has left of it is removed.
+        """Try to lock a digest that nobody transfers on this node; what an earlier writer has left of it is removed.
 
         Other nodes are not asked: for something small that takes longer than to write it twice.
         """

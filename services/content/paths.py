@@ -23,8 +23,8 @@ from stowage.services.oci.digest import Digest
 _KEY = re.compile(r"[a-z0-9]+(:[a-z0-9]+){0,2}")
 
 
-SETTLE = ".settle"
-"""The suffix of the lock file that settles a digest."""
+DIGEST_LOCK = ".settle"
+"""The suffix of the lock file that locks a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Layout:
     def lock(self, key: str) -> Path:
         return self.locks / _name(key)
 
-    def settle_lock(self, digest: Digest) -> Path:
-        return self.locks / f"{_name(str(digest))}{SETTLE}"
+    def digest_lock(self, digest: Digest) -> Path:
+        return self.locks / f"{_name(str(digest))}{DIGEST_LOCK}"
 
 
 def key_of(name: str) -> str | None:
@@ -73,10 +73,10 @@ def key_of(name: str) -> str | None:
     return key if _KEY.fullmatch(key) else None
 
 
-def settled_by(name: str) -> Digest | None:
-    """The digest that a lock file settles; None for any other name."""
-    algorithm, _, encoded = name.removesuffix(SETTLE).partition("-")
-    return digest_of(algorithm, encoded) if name.endswith(SETTLE) else None
+def locked_by(name: str) -> Digest | None:
+    """The digest that a lock file locks; None for any other name."""
+    algorithm, _, encoded = name.removesuffix(DIGEST_LOCK).partition("-")
+    return digest_of(algorithm, encoded) if name.endswith(DIGEST_LOCK) else None
 
 
 def target_of(key: str) -> tuple[Digest | None, bool]:

@@ -12,10 +12,10 @@ saves work: its holder may wait for a network as long as it likes. A writer that
 digest's text, a colon and another such text.
 
 A second lock is held while the file and the row of a digest are created or removed. Its holder waits only for the disk and the database. A
-digest is *settled* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
+digest is *locked* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
 
 In a bucket, a blob is an object with a *location* of its own, which its row names. Objects are never replaced, and an object without a row
-is not a blob; see `ObjectRecords`. Settling then only saves work.
+is not a blob; see `ObjectRecords`. Locking then only saves work.
 
 Every method may raise OutOfSpace or Internal if the storage fails, and Unavailable if it cannot be reached for a while.
 """
@@ -57,11 +57,11 @@ class Ingest(Protocol):
     def location(self) -> str:
         """The location of the committed blob, which its row gets; empty in a folder."""
 
-    def settling(self) -> AbstractContextManager[None]:
-        """Settle the key's digest while inside: its file and its row do not change. Waits for any other holder."""
+    def locking(self) -> AbstractContextManager[None]:
+        """Lock the key's digest while inside: its file and its row do not change. Waits for any other holder."""
 
     def adopt(self) -> None:
-        """Take back a complete file as this partial; called while settling and before anything is written. Not beside another.
+        """Take back a complete file as this partial; called while the digest is locked and before anything is written. Not beside another.
 
         Only for a digest without a row: the file of a digest with a row stays until it is replaced.
         """
@@ -70,7 +70,7 @@ class Ingest(Protocol):
         """Take over the existing bytes, in chunks of up to 1 MiB, for a caller that derives facts from the whole stream.
 
         They are hashed as they are read, so `offset` and `digest` advance with the iteration. Called before anything is
-        written; otherwise the bytes are thrown away. The digest is settled during the iteration.
+        written; otherwise the bytes are thrown away. The digest is locked during the iteration.
         """
 
     def write(self, chunk: bytes | memoryview) -> None:
@@ -84,7 +84,7 @@ class Ingest(Protocol):
 
         With `digest` None the blob is published under its own digest. Raises InvalidContent if digest or size differ: then the
         partial is thrown away and nothing becomes visible. Publishing a blob that already exists succeeds.
-        The digest is settled from before the sync until the context ends, so that its row exists before anyone looks for it.
+        The digest is locked from before the sync until the context ends, so that its row exists before anyone looks for it.
         """
 
     def keep(self) -> None:
@@ -161,24 +161,24 @@ class ContentStore(Protocol):
 
         A bucket needs the id of the lease under which the blob is going to be recorded; a `location` has its intent already.
 
-        Waits for another holder, and later for another settler of the digest. Calls `waiting` about every 50 ms while waiting; it may
-        raise to stop waiting.
+        Waits for another holder, and later for whoever has locked the digest. Calls `waiting` about every 50 ms while waiting; it may raise
+        to stop waiting.
         """
 
     def publish(
         self, blobs: Mapping[Digest, bytes], *, lease: str = "", locations: Mapping[Digest, str] = ...
     ) -> AbstractContextManager[Mapping[Digest, str]]:
-        """Ingest and commit small blobs together, and settle their digests while inside; yields the locations of those published.
+        """Ingest and commit small blobs together, and lock their digests while inside; yields the locations of those published.
 
-        Each file is synced, but the folder only once. A blob that is being transferred or settled elsewhere is left out: waiting for it
+        Each file is synced, but the folder only once. A blob that is being transferred or locked elsewhere is left out: waiting for it
         would make others wait for all of them. Raises InvalidContent if a digest differs; then none is visible.
         """
 
     def locked(self, digest: Digest) -> AbstractContextManager[bool]:
-        """Try to settle this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
+        """Try to lock this digest while inside; yields whether that succeeded. Never waits, so the sweep may hold many."""
 
-    def unsettled(self) -> Iterator[Digest]:
-        """The digests that a process was settling when it was killed: their file may have no row. One that is settled again is left out."""
+    def left_locked(self) -> Iterator[Digest]:
+        """The digests that a process was locking when it was killed: their file may have no row. One that is locked again is left out."""
 
     def exclusive(self, name: str) -> AbstractContextManager[bool]:
         """Try to hold the lock of this name, which belongs to no blob, on this node; yields whether that succeeded. Never waits."""

@@ -1,6 +1,6 @@
 """The sweep: blobs that nothing keeps are removed, row first, then file.
 
-Each digest is settled unless another process is settling it, and rechecked in the removing transaction: a writer that leased it keeps it.
+Each digest is locked unless another process is locking it, and rechecked in the removing transaction: a writer that leased it keeps it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def end_abandoned(metadata: MetadataStore) -> None:
 
 
 def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
-    """Remove what no image and no lease keeps, partials that no writer holds, and what processes that were killed left unsettled.
+    """Remove what no image and no lease keeps, partials that no writer holds, and what processes that were killed left locked.
 
     Ends the leases as `end_abandoned` does. A partial of a digest that is still leased, and a file without a
     row in its first hour, are left for the writer that may continue with them. Looks neither at the files nor at the rows of blobs that
@@ -107,7 +107,7 @@ def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
     with metadata.read() as tx:
         unused = tx.graph.unused()
     swept = sweep(metadata, content, unused)
-    return _complete(metadata, content, swept, set(content.unsettled()))
+    return _complete(metadata, content, swept, set(content.left_locked()))
 
 
 def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Advance = unobserved) -> Swept:

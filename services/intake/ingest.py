@@ -92,7 +92,7 @@ def writing(
     if size is not None:
         engine.content.require_room(size)
     with _turn(engine, lease, digest, size, waiting) as ingest:
-        with ingest.settling():  # no other writer may record the file after its row is looked up and before it is taken back
+        with ingest.locking():  # no other writer may record the file after its row is looked up and before it is taken back
             is_present = engine.content.size(digest) is not None
             is_sound = is_present and _is_sound(engine, digest)
             if is_present and not is_sound and not _has_row(engine, digest):
@@ -273,7 +273,7 @@ class _Watch:
             return
         size = self._content.partial_size(str(self._digest))
         written = size - self._size
-        if size > self._most or (0 <= written < self._least and not self._is_settling()):  # a partial that shrank was begun anew
+        if size > self._most or (0 <= written < self._least and not self._is_locked()):  # a partial that shrank was begun anew
             raise _TooSlow
         self._begin()
 
@@ -281,7 +281,7 @@ class _Watch:
         self._size = self._content.partial_size(str(self._digest))
         self._until = time.monotonic() + self._seconds
 
-    def _is_settling(self) -> bool:
+    def _is_locked(self) -> bool:
         """Whether the holder is only waiting for its disk: it is reading the existing part again, or publishing."""
         with self._content.locked(self._digest) as free:
             return not free

@@ -52,15 +52,15 @@ def test_a_commit_under_another_key_does_not_wait_for_a_transfer(store: ContentS
 
 
 @pytest.mark.parametrize("key", [KEY, "other", f"{KEY}:beside"])
-def test_a_commit_waits_for_whoever_settles_the_digest(store: ContentStore, key: str) -> None:
-    with store.ingest(KEY if key != KEY else "other") as holder, holder.settling() if key != KEY else store.locked(DIGEST):
+def test_a_commit_waits_for_whoever_locks_the_digest(store: ContentStore, key: str) -> None:
+    with store.ingest(KEY if key != KEY else "other") as holder, holder.locking() if key != KEY else store.locked(DIGEST):
         with pytest.raises(InterruptedError):
             write_and_commit(store, key)
         assert store.size(DIGEST) is None
 
 
 @pytest.mark.parametrize("key", [KEY, "other", f"{KEY}:beside"])
-def test_a_commit_settles_the_digest_until_its_context_ends(store: ContentStore, key: str) -> None:
+def test_a_commit_locks_the_digest_until_its_context_ends(store: ContentStore, key: str) -> None:
     with store.ingest(key) as ingest:
         ingest.write(CONTENT)
         ingest.commit()
@@ -81,12 +81,12 @@ def test_nothing_of_a_broken_ingest_beside_another_is_kept(store: ContentStore) 
 def test_an_ingest_beside_another_leaves_a_file_without_a_row_alone(store: ContentStore) -> None:
     put(store, CONTENT)
     with store.ingest(f"{KEY}:beside") as beside:
-        with beside.settling():
+        with beside.locking():
             beside.adopt()
         assert store.read(DIGEST) == CONTENT
 
 
-def test_a_digest_is_settled_while_what_is_there_is_read(store: ContentStore) -> None:
+def test_a_digest_is_locked_while_what_is_there_is_read(store: ContentStore) -> None:
     leave_partial(store, KEY, CONTENT)
     with store.ingest(KEY) as ingest:
         for _ in ingest.resume():
@@ -114,7 +114,7 @@ def test_the_sweep_is_not_kept_out_by_a_transfer_and_does_not_wait(store: Conten
     with store.ingest(KEY) as ingest:
         with store.locked(DIGEST) as held:
             assert held
-        with ingest.settling():
+        with ingest.locking():
             with store.locked(DIGEST) as held:
                 assert not held
             with store.locked(Digest.of(b"another")) as held:
@@ -130,7 +130,7 @@ def test_a_writer_waits_for_the_sweep(store: ContentStore) -> None:
 
     def write() -> None:
         with store.ingest(KEY, waiting=waits.set) as ingest:
-            with ingest.settling():
+            with ingest.locking():
                 ingest.adopt()
             resumed.append(b"".join(ingest.resume()))
             ingest.restart()

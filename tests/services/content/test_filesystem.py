@@ -126,15 +126,15 @@ def test_a_folder_that_a_killed_process_left_empty_is_a_partial_of_no_bytes(tmp_
     assert not folder.exists()
 
 
-def test_lock_files_of_killed_processes_go_at_the_next_start_or_when_settled(tmp_path: Path) -> None:
+def test_lock_files_of_killed_processes_go_at_the_next_start_or_when_locked(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     (tmp_path / "locks" / "left").touch()
     (tmp_path / "locks" / f"sha256-{DIGEST.hex}.settle").touch()
     with store.ingest("running"):
-        assert set(FilesystemStore(tmp_path).unsettled()) == {DIGEST}
+        assert set(FilesystemStore(tmp_path).left_locked()) == {DIGEST}
         assert tree(tmp_path / "locks") == {"running", f"sha256-{DIGEST.hex}.settle"}
     with store.locked(DIGEST):
-        assert set(store.unsettled()) == set()
+        assert set(store.left_locked()) == set()
     assert tree(tmp_path / "locks") == set()
 
 
@@ -171,7 +171,7 @@ def test_a_whole_file_is_adopted_and_resumed(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     put(store)
     with store.ingest(str(DIGEST)) as ingest:
-        with ingest.settling():
+        with ingest.locking():
             ingest.adopt()
         assert b"".join(ingest.resume()) == CONTENT
         assert store.size(DIGEST) is None

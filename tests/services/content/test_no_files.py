@@ -42,7 +42,7 @@ def place(other: Path) -> Path:
 def bring(store: FilesystemStore) -> None:
     """As a load does that finds no row."""
     with store.ingest(str(DIGEST)) as ingest:
-        with ingest.settling():
+        with ingest.locking():
             ingest.adopt()
         assert b"".join(ingest.resume()) in (b"", CONTENT)
         ingest.restart()
@@ -67,7 +67,7 @@ def assert_whole(store: FilesystemStore, other: Path) -> None:
 def test_another_blob_is_not_written_through_a_symlink(store: FilesystemStore, other: Path) -> None:
     place(other).symlink_to(other.name)
     with store.ingest(str(DIGEST)) as ingest:
-        with ingest.settling():
+        with ingest.locking():
             ingest.adopt()
         assert list(ingest.resume()) == []
         ingest.write(CONTENT)
@@ -98,7 +98,7 @@ def test_a_foreign_file_beside_a_partial_is_left_to_the_sweep(store: FilesystemS
 def test_a_file_that_has_another_name_is_not_adopted(store: FilesystemStore, other: Path) -> None:
     os.link(other, place(other))
     with store.ingest(str(DIGEST)) as ingest:
-        with ingest.settling():
+        with ingest.locking():
             ingest.adopt()
         ingest.write(CONTENT)
         ingest.commit(DIGEST)

@@ -75,7 +75,7 @@ def test_a_file_that_came_meanwhile_is_not_marked(engine: Engine, digest: Digest
 
 
 def test_what_a_writer_replaces_at_the_moment_is_not_marked(engine: Engine, digest: Digest) -> None:
-    with engine.content.ingest(str(digest)) as ingest, ingest.settling():
+    with engine.content.ingest(str(digest)) as ingest, ingest.locking():
         mark_blob(engine.metadata, engine.content, digest, "has no file", version=engine.content.version(digest))
     assert damages(engine) == {}
 

@@ -113,7 +113,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_looked_at_again(engine: Eng
 @pytest.mark.usefixtures("image")
 def test_a_blob_that_a_writer_replaces_at_the_moment_is_damage_and_no_mark(engine: Engine) -> None:
     flip(blob_file(engine, DIGEST))
-    with engine.content.ingest(str(DIGEST)) as ingest, ingest.settling():
+    with engine.content.ingest(str(DIGEST)) as ingest, ingest.locking():
         assert len(verify(engine)) == 2
     assert damages(engine) == {}
 

@@ -11,7 +11,7 @@ import pytest
 from stowage.services.engine import Engine
 from stowage.services.errors import InvalidParameter
 from stowage.services.filters import Filters
-from stowage.services.images import delete, save_names
+from stowage.services.images import delete
 from stowage.services.images.delete import Removal, delete_image, still_named
 from stowage.services.images.prune import prune_images
 from stowage.services.images.save import save_images
@@ -120,7 +120,7 @@ def test_what_is_named_several_times_is_listed_as_often(engine: Engine, read: Co
 
 def test_a_save_of_more_names_than_an_archive_may_have_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     load_names(engine)
-    monkeypatch.setattr(save_names, "MAX_ENTRIES", NAMES - 1)
+    monkeypatch.setattr("stowage.services.images.save.MAX_ENTRIES", NAMES - 1)
     with pytest.raises(InvalidParameter, match=f"^an archive may have at most {NAMES - 1} names$"):
         next(save_images(engine, ["many"]))
 
@@ -130,7 +130,7 @@ def test_a_save_whose_index_no_load_would_read_is_refused(engine: Engine, monkey
     layout = Layout()
     layout.tag({**layout.image([make_layer()]), "annotations": {"about": "x" * 10_000}}, "docker.io/library/about:1")
     load_image(engine, layout.to_tar())
-    monkeypatch.setattr(save_names, "MAX_DOCUMENT_BYTES", 50_000)
+    monkeypatch.setattr("stowage.services.images.save.MAX_DOCUMENT_BYTES", 50_000)
     index = document(save(engine, "about:1", "about:1", "about:1", "about:1"), "index.json")
     assert [len(entry["annotations"]["about"]) for entry in index["manifests"]] == [10_000] * 4
     with pytest.raises(InvalidParameter, match=r"^the names and annotations of the images need about 5\d{4} bytes of index.json: "):
