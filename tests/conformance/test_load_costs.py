@@ -23,13 +23,13 @@ from tests.conformance.conftest import START_SECONDS, Service
 from tests.ports import free_port
 
 MIB = 1 << 20
-MEMORY = 128 * MIB
+MEMORY = 192 * MIB
 HEAD = b"POST /images/load HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-tar\r\n"
 
 
 @pytest.fixture
 def narrow(tmp_path: Path) -> Iterator[Service]:
-    """A service of one worker, with memory for one window of 96 MiB."""
+    """A service of one worker, with memory for one decoder of the largest kind, also over TCP."""
     running = Service(tmp_path / "stowage", free_port(), {"STOWAGE_WORKERS": "1", "STOWAGE_REQUEST_MEMORY": str(MEMORY)})
     running.start()
     yield running
