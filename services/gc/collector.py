@@ -111,7 +111,7 @@ def collect_unused(metadata: MetadataStore, content: ContentStore) -> Swept:
 
 
 def collect_garbage(metadata: MetadataStore, content: ContentStore, advance: Advance = unobserved) -> Swept:
-    """The same, after counting again what each image uses, and looking at every file.
+    """The same, after deriving `reach` and the rows of lists again, and looking at every file.
 
     So it finds what a changed database, or a file whose lock was lost with the power, would hide from `collect_unused`. `advance` is
     called as by `sweep`.

@@ -1,18 +1,16 @@
 """Answering a registry's challenge: bearer tokens from its token server, and basic authentication.
 
 A token server is asked with GET, either with a name and password or anonymously. If the client has an identity token, OAuth's POST is used.
-services/registry/realms.py says which servers may be named. A token is renewed when it expires, or when the registry no longer accepts it.
+A token is renewed when it expires, or when the registry no longer accepts it.
 
 Source: distribution docs/content/spec/auth/token.md and oauth.md; containerd core/remotes/docker/authorizer.go and auth/fetch.go;
 distribution registry/client/auth/session.go.
 
-Which token servers a registry may name.
+The token server may be on another host (Docker Hub and GitLab do that), but only over TLS. Plain HTTP, or unverified TLS, needs both the
+registry and the server on the insecure list. A registry on the public internet may not name a server in a private network. If there is a
+list of allowed servers, only those and each registry's own host are allowed; the servers in the list may be private.
 
-The server may be on another host (Docker Hub and GitLab do that), but only over TLS. Plain HTTP, or unverified TLS, needs both the registry
-and the server on the insecure list. A registry on the public internet may not name a server in a private network. If there is a list of
-allowed servers, only those and each registry's own host are allowed; the servers in the list may be private.
-
-Trying a client's credentials at a registry.
+A login tries a client's credentials at a registry:
 
     GET /v2/    401 with a challenge, then 200 with what the challenge asks for
 
