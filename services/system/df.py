@@ -6,16 +6,13 @@ Source: moby daemon/disk_usage.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
 from stowage.services.engine import Engine
-from stowage.services.errors import EngineError
 from stowage.services.filters import Filters
 from stowage.services.images.list import ListedImage, list_images
-from stowage.services.metadata.records import RowCounts
 
 
 class ObjectType(StrEnum):
@@ -48,22 +45,3 @@ def read_disk_usage(engine: Engine, *, types: Collection[ObjectType] = tuple(Obj
     images = partial(list_images, engine, filters=Filters(), shared_size=True)
     with engine.metadata.read() as tx:
         return DiskUsage(frozenset(types), images, tx.images.count(), tx.usage.bytes())
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Rows, the bytes that may still be written for blobs, and how many should be; None is unknown."""
-
-    rows: RowCounts | None
-    free: int | None
-    least_free: int
-
-
-def read_totals(engine: Engine) -> Totals:
-    """Count what there is. A store that does not answer is no error."""
-    rows = free = None
-    with suppress(EngineError):
-        rows = engine.metadata.counts()
-    with suppress(EngineError):
-        free = engine.content.free()
-    return Totals(rows, free, engine.limits.least_free)
