@@ -158,7 +158,7 @@ class Database:
         with transaction(self._engine, writes=True, migrates=True) as connection:
             for table in reversed(METADATA.sorted_tables):
                 connection.execute(delete(table))
-            connection.exec_driver_sql("DELETE FROM running_transfers; DELETE FROM transfer_end; DELETE FROM arrival")
+            connection.exec_driver_sql("DELETE FROM running_transfers; DELETE FROM transfer_end")
             for table, rows in self._first_rows.items():
                 connection.execute(insert(table), rows)
         return self.url

@@ -27,7 +27,7 @@ from tests.postgresql import Cluster
 from tests.rows import add_blobs, add_image, add_index, descriptor, digest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-ONLY_ON_POSTGRESQL = {"arrival", "last_write", "running_transfers", "transfer_end"}
+ONLY_ON_POSTGRESQL = {"last_write", "running_transfers", "transfer_end"}
 REVISIONS = sorted(path.name[:4] for path in (REPOSITORY / "services/metadata/migrations/versions").glob("[0-9]*.py"))
 NEWEST = REVISIONS[-1]
 

@@ -1,6 +1,7 @@
 """What each target reaches, instead of what was counted from it; `upgrade` fills it, since the store has no platform then.
 
-The columns go, so that a version which does not keep the new table cannot write: a sweep would take its images for garbage.
+The columns go, so that a version which does not keep the new table cannot write: a sweep would take its images for garbage. What nodes
+told each other of arriving blobs goes too.
 """
 
 import sqlalchemy as sa
@@ -25,3 +26,5 @@ def upgrade() -> None:
     for table, column in (("blob", "users"), ("target", "shared"), ("target", "outdated"), ("manifest", "content_size")):
         op.drop_column(table, column)
     op.execute("UPDATE store SET platform = NULL")
+    if op.get_context().dialect.name == "postgresql":
+        op.drop_table("arrival")
