@@ -33,6 +33,11 @@ class Budget:
         own = self.size - self._taken
         return min(own, self._whole.free) if self._whole else own
 
+    @property
+    def lock(self) -> Condition:
+        """Makes several steps one: nobody else takes or gives back while it is held, except while `take` waits."""
+        return self._changed
+
     def take(self, amount: int, *, ended: Callable[[], bool] = lambda: False) -> bool:
         """Take so much as soon as it is free; returns whether it was in time, and before `ended` returned true (see `wake`)."""
         with self._changed:
@@ -83,17 +88,20 @@ class Reservation:
                 f"this needs {size + self.size} bytes of memory at once; "
                 f"STOWAGE_REQUEST_MEMORY allows {self._memory.size} for all {whose} together"
             )
-        if not self._memory.take(size, ended=lambda: self._closed):
-            raise Unavailable("other requests use too much memory: try again when some of them have ended")
-        self.size += size
+        with self._memory.lock:
+            if not self._memory.take(size, ended=lambda: self._closed):
+                raise Unavailable("other requests use too much memory: try again when some of them have ended")
+            self.size += size
 
     def shrink(self, size: int = 0) -> None:
         """Give back all but this many bytes."""
-        surplus = max(0, self.size - size)
-        self.size -= surplus
-        self._memory.give_back(surplus)
+        with self._memory.lock:
+            surplus = max(0, self.size - size)
+            self.size -= surplus
+            self._memory.give_back(surplus)
 
     def close(self) -> None:
         """Give back what is held, and hold nothing from now on; a thread that waits for memory gets Unavailable."""
-        self._closed = True
-        self.shrink()
+        with self._memory.lock:
+            self._closed = True
+            self.shrink()

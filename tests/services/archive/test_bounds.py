@@ -221,6 +221,42 @@ def test_closing_a_layer_that_waits_for_memory_ends_its_threads() -> None:
     assert threading.active_count() == threads
 
 
+class Overtaken(Budget):
+    """Whoever takes or gives back is overtaken by another thread before it can note that, unless that has to wait."""
+
+    def __init__(self) -> None:
+        super().__init__(MIB)
+        self.others: list[Callable[[], None]] = []
+        self.threads: list[threading.Thread] = []
+
+    def take(self, amount: int, *, ended: Callable[[], bool] = lambda: False) -> bool:
+        taken = super().take(amount, ended=ended)
+        self._run_others()
+        return taken
+
+    def give_back(self, amount: int) -> None:
+        self._run_others()
+        super().give_back(amount)
+
+    def _run_others(self) -> None:
+        others, self.others = self.others, []
+        for other in others:
+            thread = threading.Thread(target=other)
+            self.threads.append(thread)
+            thread.start()
+            thread.join(0.2)
+
+
+def test_memory_that_is_had_while_its_stream_is_closed_comes_back() -> None:
+    memory = Overtaken()
+    stream = Reservation(memory)
+    memory.others.append(stream.close)
+    stream.hold(1000)
+    for thread in memory.threads:
+        thread.join(10)
+    assert (memory.taken, stream.size) == (0, 0)
+
+
 def test_remote_clients_leave_a_quarter_of_the_memory() -> None:
     memory = memory_budget(400 * MIB, seconds=0)
     remote, other, local = Reservation(memory.unreserved), Reservation(memory.unreserved), Reservation(memory)
