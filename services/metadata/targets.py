@@ -181,10 +181,13 @@ class Upkeep:
         """Add, change or remove the rows of targets. Raises InvalidContent if one gets too large, or if those whose missing manifest is
         stored are too large together.
         """
+        limited = any(self._extended.values())
         extended = self._find_changed()
-        touched, self._touched = self._touched | extended, set()
+        touched, self._touched = self._touched - extended, set()
         if touched:
-            update_targets(self._connection, touched, extended)
+            update_targets(self._connection, touched, ())
+        if extended:
+            update_targets(self._connection, extended, extended, limited=limited)
 
     def _find_changed(self) -> set[str]:
         """Resize the targets above what was resized; returns those above what was extended."""
