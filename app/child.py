@@ -1,4 +1,4 @@
-"""Work in a child process: what only it imports does not stay in the memory of the service, and threads that it begins end with it."""
+"""Runs a function in a child process, so that its imports and its threads do not stay in the service."""
 
 from __future__ import annotations
 

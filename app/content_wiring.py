@@ -1,4 +1,4 @@
-"""Where the blobs are: the folder or the bucket of the settings, and whether it belongs to the database."""
+"""Opens the content store of the settings, a folder or a bucket, and checks that it belongs to the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who the peers are, and which are served: from other machines, only clients that TLS has verified, under any WSGI server.
+"""Peers of connections: from other machines only clients that TLS has verified are served, under any WSGI server.
 
 `stowage serve` refuses addresses that other machines can reach before it listens on them. Other servers listen where they are configured
 to, so each request's peer is checked. What a proxy claims in headers or by the PROXY protocol is ignored: anyone can claim to be

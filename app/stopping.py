@@ -1,4 +1,4 @@
-"""How the program ends when it is asked to: by Ctrl-C, SIGTERM, or SIGHUP when its terminal is closed.
+"""The end of the program after Ctrl-C, SIGTERM, or SIGHUP when its terminal is closed.
 
 While nothing needs to be undone, as during imports, the process says so and ends at once: a store may be left at any instant. A running
 command is ended by an exception, so that it can remove what it has not finished. After a second signal, or if that takes long because the

@@ -1,6 +1,6 @@
-"""What commands print. One that takes a while shows a line that is redrawn, on a terminal, and nothing elsewhere.
+"""Output of commands: lines, and on a terminal a progress line that is redrawn.
 
-A registry's words and names of files may be in it, so everything is printed as one printable line.
+Messages of registries and names of files may contain control characters, so every message is made one printable line.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Who may see and change what through the page and its facts: the one place that decides it.
+"""Access to the page and its facts.
 
-Whoever is served may see everything so far. Rights per repository will be applied here, and nowhere else: every view of the page and of its
-facts takes its engine from `visible` or `changeable`.
+Every client may see everything. Rights per repository belong here and nowhere else: every view of the page and of its facts takes its
+engine from `visible` or `changeable`.
 
-Forms come from pages of this service: each has a token that only they can read. The token is random and in a cookie that browsers send only
-with requests of the same site. A form repeats it. A page of another site can make a browser send a form, but neither gets the cookie sent
-along nor knows what it contains. Besides, every browser sends an Origin with a form, which HostGuard has compared with this service's own
-(app/middleware.py).
+A form is accepted only from a page of this service. It repeats a random token from a cookie, which browsers send only with requests of the
+same site. A page of another site can make a browser send a form, but without the cookie, and it cannot read the token. Browsers also send
+an Origin with a form, which HostGuard compares with this service's own (app/middleware.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The client of a request, as its connection shows it without being read, and work that ends when it leaves."""
+"""The client of a request: whether it is still connected, and work that ends when it disconnects."""
 
 from __future__ import annotations
 

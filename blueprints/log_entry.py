@@ -1,4 +1,4 @@
-"""What the log says of a request beyond its method, path and status. `app/request_log.py` writes it when the answer ends.
+"""Fields of a request's log line besides its method, path and status. `app/request_log.py` writes it when the answer ends.
 
 Of a request's parameters only the names of images are kept: other values may be secrets.
 """

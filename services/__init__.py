@@ -1,1 +1,1 @@
-"""Everything that would survive replacing Flask: the domain, the stores, the registry client and the use cases."""
+"""The engine without HTTP: the domain, the stores, the registry client and the use cases."""

@@ -1,6 +1,6 @@
-"""Files of the store: errors of the system as the engine's, and lock files, which nobody but the store's own user can open.
+"""Files of the store: errors of the system translated into the engine's, and lock files, which only the store's user can open.
 
-To open a file for reading is enough for an flock. So a lock is never on a folder or a file that others may read.
+A reader of a file can flock it. So no lock is on a folder or a file that others may read.
 """
 
 from __future__ import annotations

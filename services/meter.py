@@ -1,4 +1,4 @@
-"""What is measured: the calls of the two stores, and what an operation moves and how often it is interrupted."""
+"""Measurements: the calls of the two stores, and the bytes, retries and parts of an operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Connections that no thread is serving: each waits for its client for a bounded time, in a room of the door through which it arrived."""
+"""Connections without a thread, each of which waits for its client for a bounded time.
+
+A `Door` has the listeners of one kind (unix, TCP, health) and their connections. A `Room` has those that wait for the same event.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service says about itself: that it is ready and how to use it, and that it stops.
+"""Notices that the service is ready, with its addresses, and that it stops.
 
 On a terminal these are a few lines for its user. Anywhere else they are records of the log.
 """

@@ -1,7 +1,7 @@
-"""What gunicorn's parser gets to read, so that no thread waits for a head, and no body costs more than it is worth.
+"""Input of gunicorn's parser: complete heads, and bodies whose chunks are not too many.
 
-The parser blocks until a head is complete, so it is not called before. What it refuses earlier (a line that is no request, a bare LF, too
-much of anything) is passed to it earlier, and is refused at once and in its words.
+The parser blocks until a head is complete, so it is called only then. A head that it refuses before its end (a line that is no request, a
+bare LF, too many bytes) is passed to it at once, so that the refusal has its words.
 """
 
 from __future__ import annotations

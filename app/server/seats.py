@@ -1,9 +1,9 @@
-"""Which requests may run now, and which wait until another ends.
+"""The queue of requests that wait for a thread.
 
 There are three kinds of requests:
 
-- A *probe* is what arrives at the health address, or asks for something that uses nothing of the store, such as `/_ping`.
-- A *quick* request takes as long as this service computes, which is a moment. Its thread never waits for its client.
+- A *probe* arrives at the health address, or needs nothing of the store, such as `/_ping`.
+- A *quick* request only computes, for a moment. Its thread never waits for its client.
 - A *slow* one waits for its client (a body, a stream), for another machine (a registry), or computes for long.
 
 Each kind has threads that no other uses. So probes wait for nothing else, and quick requests never wait behind uploads and streams. Of the

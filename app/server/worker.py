@@ -1,13 +1,13 @@
 """The worker process: gunicorn's threaded worker, in which a connection has a thread only while one of its requests runs.
 
-The main thread waits for all connections at once, and takes small steps that never block. A connection waits for its client in a *room* of
-the *door* through which it arrived: for a handshake and a head, for the client to accept an answer, or for its end. When a head is
-complete, the request waits for a *seat* (`seats.py`), which is a thread. Steps of TLS handshakes, which compute, have threads of their own.
-Unsent parts of quick answers and the bodies of refused uploads are left to the main thread again.
+The main thread waits for all connections at once, and takes small steps that never block. The listeners of one kind are a *door*; its
+connections wait in *rooms*: for a handshake and a head, for the client to accept an answer, or for the end. When a head is complete, the
+request waits for a thread (`seats.py`). Steps of TLS handshakes, which compute, have threads of their own. The main thread sends the rest
+of quick answers, and reads the bodies of refused uploads.
 
-Too many connections, or too much memory for them, cost only connections of the same door that have not sent a request. Too much of the
-disk for unread answers costs only clients of the same door that do not read theirs.
-When no descriptor is free, a TCP connection is closed first.
+If there are too many connections, or their heads take too much memory, only connections of the same door without a request are closed. If
+unread answers take too much of the disk, only clients of the same door that do not read theirs are cut off. If no descriptor is free, a
+TCP connection is closed first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is going on, transfers and events, and the end of a transfer. The page's script asks for news of both every two seconds.
+"""Running transfers and recent events, and a way to end a transfer. The page's script asks for news every two seconds.
 
-An open page is a request now and then: it keeps no thread, and takes none of the places of `docker events`.
+So an open page keeps no thread, and takes none of the places of `docker events`.
 """
 
 from __future__ import annotations

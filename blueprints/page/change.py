@@ -1,4 +1,4 @@
-"""What the page changes, each after a question: images are deleted, lose a name or get one, and a prune removes what nobody needs."""
+"""Changes on the page, each after a question: delete an image, remove or add a name, prune."""
 
 from __future__ import annotations
 

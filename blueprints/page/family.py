@@ -1,4 +1,4 @@
-"""Which images are built on which. The page shows so many members, and of each so many children; links lead to the rest."""
+"""Images and the images that they are built on. The page shows a limited number of them, with links to the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What deleting images frees, exactly, and images to delete so that a number of bytes come free."""
+"""The bytes that deleting images frees, and suggestions of images to delete for a number of bytes."""
 
 from __future__ import annotations
 

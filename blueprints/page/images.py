@@ -1,4 +1,4 @@
-"""The images of the store, a page at a time; one image; and the way to either from what docker prints."""
+"""The list of images, one image, and a search by the names, IDs and digests that docker prints."""
 
 from __future__ import annotations
 

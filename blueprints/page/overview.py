@@ -1,4 +1,4 @@
-"""What fills the disk, each byte counted once, and what can be deleted."""
+"""Disk usage, each byte counted once, and what can be deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pages are made: HTML from templates, text that cannot do harm, words for sizes and times, pictures, lists of files.
+"""HTML pages: templates, escaped text, sizes and times in words, pictures, lists of files.
 
 A section is added to the page in three steps:
 

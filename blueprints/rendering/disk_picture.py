@@ -1,4 +1,4 @@
-"""The disk as a treemap: which rectangles there are, what they say, and where they lead. Their areas are in proportion to bytes, and they
+"""The disk as a treemap: rectangles with labels and links. Their areas are in proportion to bytes, and they
 are as square as possible.
 
 Source: Bruls, Huizing, van Wijk, "Squarified Treemaps" (2000).

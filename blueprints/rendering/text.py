@@ -1,8 +1,8 @@
-"""How values are shown: text that anyone may have written, as HTML that shows it and nothing else; sizes, numbers and times in words.
+"""Values as HTML: untrusted text, bounded and escaped; sizes, numbers and times in words.
 
-Whoever made an image chose the text: its length, characters that change the direction of what follows, control characters, and, from JSON,
-halves of surrogate pairs, which UTF-8 cannot encode. It is bounded, isolated from its surroundings (`<bdi>`), and such characters are shown
-as escapes.
+An image's author chooses its text, which may be long, and contain control characters, marks of direction and, from JSON, halves of
+surrogate pairs, which UTF-8 cannot encode. So it is bounded and isolated from its surroundings (`<bdi>`), and such characters are shown as
+escapes.
 
 Sizes and times are as Docker's CLI writes them. Source: docker/go-units size.go (HumanSizeWithPrecision, 3 digits) and duration.go
 (HumanDuration).

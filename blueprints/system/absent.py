@@ -1,7 +1,7 @@
-"""Every route of the Engine API that is not about images, answered by an engine that has nothing but images.
+"""Routes of the Engine API for containers, volumes, networks, plugins and swarms, which this engine does not have.
 
-A list is empty and a prune removes nothing. Anything requested by name does not exist, in Docker's words. This is not a node of a swarm.
-A request to make, run or build something is answered 501. A request to upgrade its connection is answered without an upgrade.
+Lists are empty and prunes remove nothing. A named object is not found, in Docker's words. Swarm routes answer that this is no node of a
+swarm. Requests to create, run or build something are answered with 501, and requests to upgrade the connection without an upgrade.
 
 Source: moby daemon/server/router (build, checkpoint, container, grpc, network, plugin, session, swarm, volume) and the words of daemon/.
 """
@@ -97,7 +97,7 @@ def _unavailable(words: str) -> Reply:
 
 
 def _missing(words: str) -> Reply:
-    """The refusal of something by its name, which stands for `{}`."""
+    """The refusal of a named object; its name replaces `{}`."""
 
     def give(name: str) -> NoReturn:
         raise NotFound(words.replace("{}", name))

@@ -1,4 +1,4 @@
-"""What streams and operations may cost: how far they may inflate, how many values they may hold, and the memory that they may keep."""
+"""Limits of streams and operations: inflated bytes, values of JSON documents, and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a layer, as columns, and the bytes in which such a list is kept.
+"""The list of files of a layer as columns, and its serialized form.
 
     kept    := zstd( length-of-head[4] head column* )
     head    := JSON: version, problem, whether it is cut, the limit that applied, bytes of each column

@@ -1,7 +1,7 @@
-"""Reads what is in a layer from its uncompressed stream; nothing is unpacked.
+"""Reads the list of files of a layer from its uncompressed stream; nothing is unpacked.
 
 Names are cleaned as when the layer is unpacked: relative to the root, which `..` does not leave. Whiteouts and opaque marks are recognised
-by their names. What AUFS kept for itself is marked as such.
+by their names, and files of AUFS itself are marked.
 
 Source: OCI image-spec layer.md; moby's go-archive whiteouts.go and diff.go.
 """
@@ -214,7 +214,7 @@ def clean_path(name: str) -> str:
 
 
 def _special(path: str, kind: EntryKind) -> tuple[str, EntryKind]:
-    """What a path with `.wh.` in it is about."""
+    """The path and the kind of an entry with `.wh.` in its path."""
     folder, _, name = path.rpartition("/")
     if name == _OPAQUE:
         return folder, EntryKind.OPAQUE

@@ -1,4 +1,4 @@
-"""A bucket: its address, `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`, its objects, and the mark that says whose blobs they are.
+"""A bucket: its address, `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`, its objects, and the mark with the id of its store.
 
 obstore begins after the fork: used in a parent it hangs in the child.
 """

@@ -1,4 +1,4 @@
-"""The boundary to a bucket, where its errors become the engine's."""
+"""Translates the errors of a bucket into the engine's."""
 
 from __future__ import annotations
 

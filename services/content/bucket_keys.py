@@ -1,8 +1,8 @@
-"""Where the access key of a bucket is looked up: in the environment, in the profile that AWS_PROFILE names, or as the key of a role.
+"""Access keys of a bucket: from the environment, from the profile in AWS_PROFILE, or those of a role.
 
-A role is obstore's own business: one that a web identity may assume, that of a container, or that of the machine.
+obstore gets the keys of roles itself: of a web identity, a container or the machine.
 
-The key also signs those few requests that obstore does not make. Source: AWS Signature Version 4, as the Amazon S3 API reference describes
+A key also signs the few requests that obstore cannot make. Source: AWS Signature Version 4, as the Amazon S3 API reference describes
 it; the payload of such a request is small, and is signed too.
 """
 

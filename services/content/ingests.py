@@ -1,4 +1,4 @@
-"""What is being written to a folder: the partial of one writer, small blobs that are published together, and a list of all partials.
+"""Writes to a folder: the partial of one writer, small blobs that are published together, and the list of all partials.
 
 A partial is appended and hashed, then published by a rename. Of small blobs each file is synced, but their folder only once, and they share
 one ingest folder. All of their files are written before the first is synced, so that a journaling file system commits its journal once.

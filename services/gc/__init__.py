@@ -1,1 +1,1 @@
-"""What may be removed and what may not: leases, the sweep, and the scrub of the store."""
+"""Garbage collection: leases, the sweep, and the check of the whole store."""

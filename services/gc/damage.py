@@ -1,9 +1,9 @@
-"""Which blobs look sound at a glance, and the mark on those that are known to be damaged.
+"""A quick check of blobs, and the mark on blobs that are known to be damaged.
 
 Readers of rows treat a blob that has a row as present. A writer must not: it would acknowledge an image that cannot be saved, and never
 store the blob again. To writers, and to code that serves blobs, a blob is present if `sound_blobs` says so.
 
-A glance cannot find a flipped byte in a large file. Code that hashes the whole file does, and marks the blob for all others.
+The quick check does not find a flipped byte in a large file. Code that hashes the whole file does, and marks the blob for all others.
 """
 
 from __future__ import annotations

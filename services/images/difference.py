@@ -29,7 +29,7 @@ _ITEMS_BYTES = 20_000
 _MOST = 0.9
 _SHOWN = tuple(change for change in Change if change is not Change.SAME)
 LARGEST = 20
-"""How many of the largest differences are told."""
+"""How many of the largest differences are shown."""
 
 
 @dataclass(frozen=True, slots=True)

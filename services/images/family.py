@@ -1,4 +1,4 @@
-"""Which images are built on which, by the layers that they begin with.
+"""Families of images: each image and the one that it is built on, found by their first layers.
 
 An image is built on another if all layers of the other are its first ones. Of several such images it is built on the one with the most
 layers. Images with the same layers, which differ only in their configuration, are one *member* of the family. Layers are compared by

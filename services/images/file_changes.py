@@ -1,6 +1,6 @@
-"""What differs between two trees of files, as rows of a table: between an image before and after a layer, or between two images.
+"""Differences between two trees of files, as rows of a table: between an image before and after a layer, or between two images.
 
-Content that hard links share counts once, and only if it is new or gone as a whole: what one of two links loses or gets is nothing.
+Content that hard links share counts once, and only if the last of them is gone or the first one is new.
 """
 
 from __future__ import annotations

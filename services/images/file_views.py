@@ -1,4 +1,4 @@
-"""What is shown of files: the items below a directory, with sums, or all files flat; searched, sorted and cut into pages.
+"""Views of files: the items below a directory, with sums, or all files flat; searched, sorted and cut into pages.
 
 Paths are shown from the root, and with escapes for bytes that are not UTF-8: in a path with such bytes they are `\\xNN`, and a backslash is
 two. Other paths are shown as they are.

@@ -1,5 +1,6 @@
-"""The layers of an image: what made each, how large it is, and which other images have it too; and what people mean by a text that they
-have copied: the ID of an image, the digest of a layer, or the beginning of one.
+"""The layers of an image: the step that made each, its size, and the other images that have it.
+
+Also finds an image or a layer by a text that a user has copied: an ID, a digest, or the beginning of one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which blobs another store has: read from an archive that it has loaded, or from a list.
+"""The blobs of another store: read from an archive that it has loaded, or from a list.
 
     list := { line "\\n" }
     line := digest | "blobs/" algorithm "/" hex | other member of an archive | "#" comment | ""

@@ -1,6 +1,6 @@
 """The rows of blobs whose bytes are committed, and small blobs that are published and recorded together.
 
-Until the row of a blob is committed its ingest is held, so whoever waits for it finds it.
+The ingest of a blob is held until its row is committed, so a writer that waits for it finds the row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small blobs in batches: an archive of thousands of them then costs their files, not a few transactions for each.
+"""Stores small blobs in batches, so that an archive of thousands does not need a few transactions for each.
 
 The order is the same as for one blob: lease, files, rows. Until a batch is stored, its blobs are only in memory.
 """

@@ -1,4 +1,4 @@
-"""A board in PostgreSQL, for all nodes of a store: rows that are not logged, beside the lock of the transactions that change the store.
+"""The board of running transfers in PostgreSQL, for all nodes of a store: unlogged rows, written without the lock of the store's writers.
 
     running_transfers    the page of each process, and when it was renewed
     transfer_end         the transfers that somebody wants to end, until the process that runs one takes its row

@@ -1,4 +1,4 @@
-"""Lists of what is in layers, as rows: derived from the blobs, and removed with them or when they take too much room."""
+"""Lists of the files of layers, as rows: derived from the blobs, and removed with them or beyond a limit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is below and above a digest: `reach` says it of targets, and the edges of everything, also of what no target reaches.
+"""Queries for the digests below and above others: in `reach` those of targets, in the edges also those that no target reaches.
 
 An image has at most MAX_DESCRIPTORS when it gets into the store, so every walk from a target is short, and so is the transaction that
-writes its rows. One that is in the store already and has more stays usable.
+writes its rows. An image of an older store may have more and stays usable.
 """
 
 from __future__ import annotations

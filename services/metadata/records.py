@@ -138,7 +138,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """What an event is about: its ID, or the name it was called by, and its other attributes."""
+    """The subject of an event: its ID, or the name that a client used, and its other attributes."""
 
     id: str
     attributes: Mapping[str, str]

@@ -1,6 +1,4 @@
-"""What the database can report about its own damage, and what targets.py keeps, derived again from the other rows: to check it, to mend it,
-and to fill it when the tables are upgraded.
-"""
+"""Checks of the database, and the rows of targets.py derived again: to compare, repair or fill them."""
 
 from __future__ import annotations
 

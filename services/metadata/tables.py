@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core sees them; a revision in migrations/ creates each of them.
 
 Digests are text, `sha256:<hex>`. JSON is text. Times of images, blobs and events are nanoseconds since 1970, those of leases seconds since
-1970 by the database's own clock. What `image`, `edge` and `manifest` imply is kept beside them for lists, disk usage and the sweep, in
-`target`, `target_label`, `reach` and `store.images`: see targets.py.
+1970 by the database's own clock. `target`, `target_label`, `reach` and `store.images` are derived from `image`, `edge` and `manifest`, for
+lists, disk usage and the sweep: see targets.py.
 """
 
 from __future__ import annotations

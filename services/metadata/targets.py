@@ -1,8 +1,8 @@
-"""Keeps `target`, `target_label` and `reach` as the other tables imply: what lists need of each target (an image by its digest).
+"""Derives `target`, `target_label` and `reach` from the other tables, for lists of targets (a target is an image by its digest).
 
 A target gets its rows in the transaction that gives it a name, and loses them with its last one. What is added or removed below it changes
-them in the same transaction: `reach` has the targets above anything, also above what is absent. A digest that many images have, such as a
-layer, is no row that changes with each of them.
+them in the same transaction: `reach` has the targets above anything, also above absent blobs. Images share no row
+here, so a change of one never writes the rows of others.
 
 What lists show depends on the platform that they prefer, `store.platform`.
 """

@@ -1,4 +1,4 @@
-"""What transactions are for, and the order in which the threads of a process write."""
+"""Modes of transactions, and the lock that hands over in order to the writers of a process."""
 
 from __future__ import annotations
 

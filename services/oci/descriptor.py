@@ -101,7 +101,7 @@ def is_reference(descriptor: Descriptor) -> bool:
 
 
 def subject_of(descriptor: Descriptor) -> Digest | None:
-    """The manifest that a reference is about; None if it names none."""
+    """The manifest that a reference describes; None if it names none."""
     try:
         return Digest.parse(descriptor.annotations.get(_SUBJECT, ""))
     except InvalidDigest:

@@ -1,4 +1,4 @@
-"""The documents that an operation reads, and what it keeps of them until its images have names: little, and with one limit for all."""
+"""The documents that an operation reads, and the parts that it keeps in memory until its images have names, within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of an image is pushed or saved for one platform, and what is pushed instead of an incomplete index.
+"""The part of an image that is pushed or saved for one platform, or instead of an incomplete index.
 
 Source: moby daemon/containerd/image_push.go (getPushDescriptor).
 """

@@ -1,8 +1,8 @@
 """The list of files of a layer: kept by the metadata store, or read from the layer at the first look.
 
-One thread of a process reads a layer at a time, and the others then find the list kept. If the layer is damaged, or reading it takes too
-long, those who waited fail in the same way, and for a while also whoever has no more time for it. If it ends because its client has left,
-the next one reads. Two processes may read a layer at once, since that only costs time; the last one's list is kept, and it is the same.
+One thread of a process reads a layer at a time, and the others then find its list. If the layer is damaged, or reading it takes too long,
+waiting threads fail in the same way, and for a while also later ones that have no more time. If the reading ends because its client has
+disconnected, the next thread reads. Two processes may read a layer at once, which only costs time: both lists are the same.
 """
 
 from __future__ import annotations

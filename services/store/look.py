@@ -1,4 +1,4 @@
-"""How long a request may look into layers: until its time is over, or its client has disconnected. What looks find is cached."""
+"""The time that a request may spend reading layers, which ends when its client disconnects; and a cache of the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns of names, and what the database can tell of a name that matches one."""
+"""Patterns of names, and conditions for the database that every matching name meets."""
 
 from __future__ import annotations
 

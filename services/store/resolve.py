@@ -1,6 +1,6 @@
-"""Find the record of an image by what a client calls it: a name, a name with a digest, an ID, or the beginning of an ID.
+"""Find the record of an image by a name, a name with a digest, an ID, or the beginning of an ID.
 
-Also the name that the fields `repo` and `tag` of a form make up together.
+Also forms a name from the fields `repo` and `tag` of a request.
 
 Source: moby daemon/containerd/image.go (resolveImage, resolveAllReferences); daemon/server/httputils/form.go (RepoTagReference).
 """

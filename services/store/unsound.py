@@ -1,7 +1,7 @@
-"""What the store has recorded of an image and can no longer serve.
+"""Blobs of an image that are recorded but damaged or missing.
 
-A save takes everything that is recorded below a target, also what the operation that acknowledged the image did not bring: other platforms
-of an index, and what refers to its manifests. So a writer looks at all of it.
+A save takes everything that is recorded below a target, including parts that the operation which acknowledged the image did not bring:
+other platforms of an index, and referrers of its manifests. So a writer checks all of it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What the engine says about itself."""
+"""Use cases of the engine itself: version, info, disk usage, events, logins, transfers."""

@@ -1,7 +1,7 @@
-"""What fills the disk: who needs which bytes.
+"""Disk usage, with the images that need the bytes.
 
-Each stored byte is counted once: it belongs to one image, to several, to none, to a download that has not ended, or to what the service
-derives. So the parts add up to what the store has on disk.
+Each stored byte is counted once: it belongs to one image, to several, to none, to a partial download, or to derived rows and files. So the
+parts add up to the size of the store on disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a deletion of images would free, exactly: what is shared among them counts if nobody else has it."""
+"""The bytes that deleting images would free; content that only these images share counts too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service says about its host and itself."""
+"""Information about the host and the service."""
 
 from __future__ import annotations
 

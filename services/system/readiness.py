@@ -1,4 +1,4 @@
-"""What probes and metrics read: whether the database answers and the content store takes a blob and has space, and how much is stored."""
+"""Readiness for probes (the database answers, the content store takes a blob and has space), and totals of the store for metrics."""
 
 from __future__ import annotations
 

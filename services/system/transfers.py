@@ -1,4 +1,4 @@
-"""What the service transfers now, in all of its processes, and ending it.
+"""Running transfers of all processes of the service, and a way to end one.
 
 Each process knows its own transfers from counters in memory. While there are any, a thread writes all of them on the board every two
 seconds, and learns there which ones somebody wants to end. A transfer that is over within half a second is never written.
