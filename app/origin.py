@@ -1,4 +1,4 @@
-"""Which hosts are this service: the grammar of the Host and Origin headers, and the rules for names. Pure functions.
+"""Hosts of this service: the grammar of the Host and Origin headers, and the rules for names. Pure functions.
 
     Host   := host [":" port]                          RFC 9110 section 7.2
     Origin := ("http" | "https") "://" host [":" port]   as browsers write it, without the scheme's own port: RFC 6454 section 6.2

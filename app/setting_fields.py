@@ -1,4 +1,4 @@
-"""How settings are declared and read: fields of marshmallow, whose errors are the ends of sentences, "must be ...".
+"""Fields of settings for marshmallow. Their errors are the ends of sentences, "must be ...".
 
 Where marshmallow has no such field, a function reads the text, and raises ValueError.
 """

@@ -1,4 +1,4 @@
-"""What a view takes from a request: the engine, the parameters, the body, the credentials.
+"""The parts of a request for a view: the engine, the parameters, the body, the credentials.
 
 Parameters are read as in Go's `http.Request.ParseForm`: first the urlencoded body of POST, PUT and PATCH, then the query.
 Source: net/http request.go and net/url of Go; moby daemon/server/httputils/httputils.go.

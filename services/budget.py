@@ -68,7 +68,7 @@ class Budget:
 
 
 class Reservation:
-    """What one stream or operation holds of the memory for requests. One thread holds and releases; any thread may close."""
+    """The part of the memory for requests that one stream or operation holds. One thread holds and releases; any thread may close."""
 
     __slots__ = ("_closed", "_memory", "size")
 

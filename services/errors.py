@@ -1,4 +1,4 @@
-"""What can go wrong, as one taxonomy; it imports nothing, so every layer may raise it.
+"""The classes of errors; this module imports nothing, so every layer may raise them.
 
 The class says what kind of failure it is; the message says what happened, in Docker's words.
 The HTTP status of each class is in one table in app/errors.py.
@@ -37,7 +37,7 @@ class Forbidden(EngineError):
 
 
 class NotFound(EngineError):
-    """What the request names does not exist."""
+    """The object that the request names does not exist."""
 
 
 class ImageNotFound(NotFound):

@@ -26,7 +26,7 @@ Note = Callable[[str, float, str], None]
 
 
 class StoreMeter(Protocol):
-    """What the two stores report of their work."""
+    """The measurements that the two stores report."""
 
     def database_call(self, transaction: str, seconds: float, error: str) -> None:
         """A Note of a transaction, from its beginning to its end: `read` or `write`."""
@@ -92,7 +92,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far an operation is: bytes done, of how many if that is known, and those of the done ones that took time."""
+    """The progress of an operation: bytes done, the total if it is known, and those of the done ones that took time."""
 
     done: int
     total: int | None

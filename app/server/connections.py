@@ -66,7 +66,7 @@ class Room:
 
 
 class Sizes:
-    """How much memory each connection holds, and the total."""
+    """The memory of each connection, and the total."""
 
     def __init__(self) -> None:
         self._sizes: dict[Connection, int] = {}

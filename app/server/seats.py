@@ -46,7 +46,7 @@ Job = TypeVar("Job", bound=Hashable)
 
 
 class Pace(StrEnum):
-    """What decides how long a request takes, as a route declares it."""
+    """The pace of a request: its expected duration, as its route declares it."""
 
     PROBE = "probe"
     QUICK = "quick"
@@ -55,7 +55,7 @@ class Pace(StrEnum):
 
 
 class Kind(NamedTuple):
-    """What decides when a request runs."""
+    """The pace of a request, and whether it came from a local client."""
 
     pace: Pace
     local: bool

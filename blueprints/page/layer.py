@@ -1,4 +1,4 @@
-"""Which images have a layer, or any other blob."""
+"""The images that have a layer, or any other blob."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a stream may cost. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`.
+    """Limits of a stream. It is a bomb when it passes both `max_ratio` (uncompressed to compressed bytes) and `max_bytes`.
 
     If `costs` is given, all streams that it counts are refused together by the same rule.
     """

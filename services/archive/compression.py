@@ -34,7 +34,7 @@ else:
 
 
 class Compression(StrEnum):
-    """How a stream is compressed, as detected from its first bytes."""
+    """The compression of a stream, as detected from its first bytes."""
 
     NONE = "none"
     GZIP = "gzip"

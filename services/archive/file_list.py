@@ -38,7 +38,7 @@ ENTRY_BYTES = 200
 
 
 class EntryKind(StrEnum):
-    """What an entry of a layer is. A whiteout removes the path of a lower layer, an opaque mark what lower layers have in the directory."""
+    """The kind of an entry. A whiteout removes a path of lower layers, an opaque mark everything that they have in a directory."""
 
     FILE = "file"
     DIRECTORY = "directory"

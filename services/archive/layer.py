@@ -1,4 +1,4 @@
-"""What a layer blob contains: the digest and size of its uncompressed stream."""
+"""The facts of a layer blob: the digest and size of its uncompressed stream."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class _GivenUp(Exception):
 
 
 class _Run:
-    """What the threads of one copy share: `done` is the number of bytes that are copied."""
+    """State shared by the threads of one copy: `done` is the number of copied bytes."""
 
     def __init__(self, source: ContentStore, target: CopyTarget, done: int) -> None:
         self._source, self._target = source, target

@@ -230,7 +230,7 @@ def _rename(layout: Layout, key: str, blobs: Mapping[Digest, bytes]) -> None:
 
 
 class LocalPartials:
-    """What a content store in a folder and one in a bucket have in common."""
+    """The common part of a content store in a folder and one in a bucket."""
 
     def __init__(self, layout: Layout, meter: StoreMeter) -> None:
         self._layout, self._meter = layout, meter

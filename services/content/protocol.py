@@ -6,10 +6,10 @@ blob that can be opened is whole, and a row's blob can be opened. A file that a 
 If something that is not a file of the store, such as a folder, is in the place of a blob, the blob is absent but has a version. It is
 removed when the blob is committed or deleted.
 
-If the digest is known beforehand, the key of an ingest is the digest's text. Two writers of one blob then meet (single flight), and a
-partial left by a dead process is found and continued. Otherwise the key is any unique text of lower-case letters and digits. This lock only
-saves work: its holder may wait for a network as long as it likes. A writer that does not want to wait for it writes *beside* it, under the
-digest's text, a colon and another such text.
+If the digest is known beforehand, the key of an ingest is the digest's text. So two writers of one blob wait for each other, and a partial
+left by a dead process is found and continued. Otherwise the key is any unique text of lower-case letters and digits. This lock only saves
+work: its holder may wait for a network as long as it likes. A writer that does not wait for it writes a partial of its own, *beside* the
+first: its key is the digest's text, a colon and another such text.
 
 A second lock is held while the file and the row of a digest are created or removed. Its holder waits only for the disk and the database. A
 digest is *locked* from before the rename to after its row, while a file without a row is taken back, and while row and file are removed.
@@ -105,7 +105,7 @@ class Unnamed:
 
 
 class Place(Protocol):
-    """Where a blob is."""
+    """The place of a blob."""
 
     @property
     def size(self) -> int:
@@ -215,7 +215,7 @@ class ContentStore(Protocol):
 
 
 class ObjectRecords(Protocol):
-    """What a bucket needs from the database: which object has the bytes of a blob, and which objects may be removed.
+    """The database of a bucket: the object that has the bytes of a blob, and the objects that may be removed.
 
     An object is written under a location of its own, and is a blob as soon as a row names it. It is removed only after its row in the
     database says that it is *doomed*; that row goes afterwards. So nothing that another process has just written is removed, whatever

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed: blobs by digest with their sizes, and the bytes of partials and of objects of no blob.
+    """The result of a sweep: removed blobs by digest with their sizes, and bytes of partials and of objects of no blob.
 
     `unseen` has a sentence for whatever could not be looked at.
     """

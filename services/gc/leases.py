@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
-    """What the end of a lease leaves: what it held and no image has, and whether others may have left something to remove as well."""
+    """The result of the end of a lease: the digests that it held and no image has, and whether others may have left garbage too."""
 
     unused: set[Digest]
     others_left: bool

@@ -101,7 +101,7 @@ def _verify_blobs(metadata: MetadataStore, content: ContentStore, deep: bool, ad
 
 @dataclass(slots=True)
 class _Hashed:
-    """How many bytes were hashed, of how many; a blob that changes meanwhile is hashed again."""
+    """The progress of hashing, in bytes; a blob that changes meanwhile is hashed again."""
 
     advance: Advance
     total: int
@@ -114,7 +114,7 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """What the rows say about a blob: `facts` if they are to be verified, and `mark` if it is known to be damaged."""
+    """The rows of a blob: `facts` if they are to be verified, and `mark` if it is known to be damaged."""
 
     digest: Digest
     size: int

@@ -36,7 +36,7 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """What a name means: the record of exactly that name if any, those that share its target, and those removed with the name."""
+    """The records behind a name: that of exactly this name if any, those that share its target, and those removed with it."""
 
     record: ImageRecord | None
     sharing: list[ImageRecord]
@@ -60,7 +60,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a deletion removes: `count` names of an image, and the image with them if it `is_whole`. `names` are the first, as Docker shows
+    """A planned deletion: `count` names of an image, and the image with them if it `is_whole`. `names` are the first, as Docker shows
     them.
 
     Two plans that remove the same have the same `key`.
@@ -75,7 +75,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was removed, whether the image is gone, and the bytes that this has freed on disk."""
+    """The result of a deletion: the removed names, whether the image is gone, and the bytes freed on disk."""
 
     removals: list[Removal]
     is_gone: bool = False

@@ -53,7 +53,7 @@ class SettingDifference:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDifference:
-    """How many of the first steps are the same, and the steps after them."""
+    """The number of equal first steps, and the steps after them."""
 
     same: int
     left: tuple[History, ...]
@@ -93,7 +93,7 @@ class ImageDifference:
 
 @dataclass(frozen=True, slots=True)
 class _Changes:
-    """What is kept of a comparison."""
+    """A comparison, as it is cached."""
 
     table: FileTable
     sums: dict[Change, tuple[Sum, Sum]]

@@ -34,7 +34,7 @@ _ROOT = {"kinds": _DIRECTORY, "layers": NOT_STATED, "modes": NOT_STATED, "checks
 
 
 class Change(StrEnum):
-    """How a path differs. `attributes` is only its mode or its owner; `same` is stored again as it was."""
+    """The difference of a path. `attributes` is only its mode or its owner; `same` is stored again as it was."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -52,7 +52,7 @@ _ALIKE = tuple(map(_CHANGE_NUMBERS.__getitem__, (Change.ATTRIBUTES, Change.SAME)
 
 
 class Facts(NamedTuple):
-    """What a layer states of a path, with that layer's number. `size` and `checksum` are those of its content, which hard links share;
+    """The facts of a path in a layer, with that layer's number. `size` and `checksum` are those of its content, which hard links share;
     what has none has NO_CONTENT as its checksum.
     """
 

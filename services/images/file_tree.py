@@ -46,7 +46,7 @@ class TooManySteps(Exception):
 
 
 class PathChange(NamedTuple):
-    """What a layer did to a path, if anything, and the bytes before and after."""
+    """The change of a path by a layer, if any, and its bytes before and after."""
 
     path: str
     change: Change | None

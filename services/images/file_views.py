@@ -62,7 +62,7 @@ class FileItem:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How to list: the directory, whether all files below it, what their paths contain, the order, and the page."""
+    """Options of a list: the directory, whether it shows all files below it, a text in their paths, the order, and the page."""
 
     path: str = ""
     flat: bool = False

@@ -34,7 +34,7 @@ Made = TypeVar("Made")
 
 
 class View(StrEnum):
-    """What to list: what is in a directory, all files below it, or the paths that take bytes for nothing."""
+    """A view: the entries of a directory, all files below it, or the paths with wasted bytes."""
 
     TREE = "tree"
     FLAT = "flat"

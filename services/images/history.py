@@ -1,4 +1,4 @@
-"""How an image was made, step by step.
+"""The history of an image: the steps that made it.
 
 Source: moby daemon/containerd/image_history.go.
 """

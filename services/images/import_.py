@@ -42,7 +42,7 @@ _DOWNLOAD = "download"
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the image will be, except for its layer."""
+    """The image to be made, except for its layer."""
 
     container: ContainerConfig
     platform: Platform

@@ -21,7 +21,7 @@ _NOTHING = UNSTATED._replace(kind=EntryKind.FILE)
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """How many files, and their bytes."""
+    """A number of files, and their bytes."""
 
     files: int = 0
     bytes: int = 0
@@ -29,7 +29,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class LayerEffect:
-    """What a layer did to the files below it. `content` is all that it stores, `wasted` what of that no path leads to any more.
+    """The changes of a layer to the files below it. `content` is all that it stores, `wasted` what of that no path leads to any more.
 
     Of a path that it changed, or stored again as it was, the new bytes count; of one that it removed, the old ones, if no other hard link
     has them. So what it added, changed and stored again is its content, but for paths that are in it twice.

@@ -30,7 +30,7 @@ _LOCK = "prune"
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune removed, None if nothing, and the bytes that it freed on disk."""
+    """The result of a prune: the removed images, None if there were none, and the bytes freed on disk."""
 
     removals: list[Removal] | None
     freed: int

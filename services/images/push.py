@@ -70,7 +70,7 @@ def _references(engine: Engine, reference: Reference) -> list[Reference]:
 
 @dataclass(slots=True)
 class _Plan:
-    """What belongs to a target, each once; indexes come after what they list. `absent` is the first that is not present."""
+    """The content of a target, each digest once; indexes come after their manifests. `absent` is the first that is not present."""
 
     target: Descriptor
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)

@@ -47,7 +47,7 @@ _BLOB_MODE, _DOCUMENT_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 @dataclass(slots=True)
 class _Plan:
-    """What the archive will hold: entries of index.json, blobs, and names per manifest of manifest.json.
+    """The content of the archive: entries of index.json, blobs, and names per manifest of manifest.json.
 
     `sizes` are those of the blobs' rows, since an index may state any size for a manifest that was absent when it was stored. `targets` are
     the planned targets, each with the manifest that represents it in manifest.json, if any. `whole` are the manifests that are planned with

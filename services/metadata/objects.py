@@ -23,7 +23,7 @@ _DOOMED = [doomed.c.location, doomed.c.digest, doomed.c.size, doomed.c.since]
 
 
 class Objects:
-    """Which object has the bytes of a blob, which are being written, and which are to be removed. A location is used once.
+    """Objects that have the bytes of blobs, that are being written, and that are to be removed. A location is used once.
 
     An *intent* names an object that is being written under a lease: recording the blob consumes it, and the end of the lease dooms the
     object. An object is also *doomed* in the transaction that removes the row of its blob or gives it another location.
@@ -112,7 +112,7 @@ def doom_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
 
 
 class MetadataObjects:
-    """What a content store in a bucket asks the database, each in a transaction of its own, or with one query: `ObjectRecords`."""
+    """Implements `ObjectRecords`, each call in a transaction of its own or with one query."""
 
     def __init__(self, metadata: MetadataStore) -> None:
         self._metadata = metadata

@@ -84,7 +84,7 @@ idle_in_transaction_session_timeout.
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the transactions of an engine share."""
+    """State shared by the transactions of an engine."""
 
     timeout: int
     gate: FifoLock = field(default_factory=FifoLock)

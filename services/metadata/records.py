@@ -15,7 +15,7 @@ from stowage.services.timestamps import Timestamp
 
 
 class Kind(StrEnum):
-    """What a manifest row describes."""
+    """The kind of document of a manifest row."""
 
     INDEX = "index"
     IMAGE = "image"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 class Role(StrEnum):
-    """What a child is to its parent."""
+    """The role of a child in its parent."""
 
     MANIFEST = "manifest"
     CONFIG = "config"
@@ -53,7 +53,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestDocument:
-    """What a manifest and its config say, as it is read and as it is recorded."""
+    """The facts of a manifest and its config, as they are read and recorded."""
 
     digest: Digest
     media_type: str
@@ -96,7 +96,7 @@ class Selection:
 
 
 class SortKey(StrEnum):
-    """What a list of targets is ordered by; `UNIQUE` is the bytes that no other target reaches."""
+    """The order of a list of targets; `UNIQUE` is the bytes that no other target reaches."""
 
     CREATED = "created"
     NAME = "name"
@@ -146,7 +146,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened: `action`, to an `actor` of this `type`. `id` is the order of commits, `time` nanoseconds since 1970."""
+    """An event: an `action` on an `actor` of this `type`. `id` is the order of commits, `time` nanoseconds since 1970."""
 
     id: int
     time: int

@@ -1,4 +1,4 @@
-"""Where blobs can be found outside the store, as rows."""
+"""Repositories of registries that hold blobs, as rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ADD = insert(tables.source).from_select(
 
 
 class Sources:
-    """Which repositories hold a blob, as pulls and pushes have found; a registry is the `host[:port]` of a reference."""
+    """Repositories that hold a blob, as pulls and pushes have found; a registry is the `host[:port]` of a reference."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""What an image consists of, derived from its present manifests: every platform, its sizes, and the platform to show.
+"""Summaries of images, derived from their present manifests: every platform, its sizes, and the platform to show.
 
 Source: moby daemon/containerd/image_list.go (multiPlatformSummary), image_manifest.go (IsPseudoImage, getBestPresentImageManifest).
 """
@@ -25,7 +25,7 @@ PresentManifests = Mapping[Digest, ManifestDocument]
 
 
 class ManifestKind(StrEnum):
-    """What a manifest of an image is to its user."""
+    """The kind of a manifest of an image, for users."""
 
     IMAGE = "image"
     ATTESTATION = "attestation"

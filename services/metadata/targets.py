@@ -81,7 +81,7 @@ _SET_SIZES = update(_row).where(_row.c.id.in_(_ids)).values(size=_size)
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
-    """What lists need of a target, as the database has it.
+    """The row of a target, for lists.
 
     `first_name` and `created`, in seconds since 1970, are its place in a list, newest first. `shown` is the digest of the manifest that a
     list describes it by, if there is one (`is_known`) and it is present. `age` is the time that the filters `before` and

@@ -1,4 +1,4 @@
-"""Who uses which blobs, counted by the database from `reach`."""
+"""Users of blobs, counted by the database from `reach`."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ _CHAINS = (
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How many blobs, and their bytes."""
+    """A number of blobs, and their bytes."""
 
     count: int = 0
     bytes: int = 0
@@ -178,7 +178,7 @@ class Chain:
 
 
 class Usage:
-    """Who uses which blobs. A blob is used by the targets that reach it."""
+    """Users of blobs. A blob is used by the targets that reach it."""
 
     def __init__(self, connection: Connection, upkeep: Upkeep) -> None:
         self._connection = connection

@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 
 class Mode(Enum):
-    """What a transaction may do; those that write run one at a time, except those aside."""
+    """The mode of a transaction; those that write run one at a time, except those aside."""
 
     READ = auto()
     WRITE = auto()

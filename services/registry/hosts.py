@@ -1,4 +1,4 @@
-"""Where the requests for a repository go, and what TLS trusts there.
+"""Endpoints of a repository, and the certificates that TLS trusts there.
 
     docker.io        each mirror of the settings in order, then registry-1.docker.io
     anything else    the host of the reference
@@ -81,7 +81,7 @@ class PemFile:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How TLS to one host is done: whether it is verified, extra authorities, and client certificates with their keys."""
+    """TLS to one host: whether it is verified, extra authorities, and client certificates with their keys."""
 
     verified: bool = True
     authorities: tuple[PemFile, ...] = ()
@@ -286,7 +286,7 @@ class InsecureHosts:
 
 
 class Hosts:
-    """What the settings say about registries: mirrors of docker.io, insecure ones, folders of certificates."""
+    """Settings of registries: mirrors of docker.io, insecure ones, folders of certificates."""
 
     def __init__(self, *, insecure: tuple[str, ...] = (), mirrors: tuple[str, ...] = (), certs: tuple[Path, ...] = ()) -> None:
         self.insecure = InsecureHosts(insecure)

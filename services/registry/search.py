@@ -35,7 +35,7 @@ _COPIES = 2
 
 @dataclass(frozen=True, slots=True)
 class FoundRepository:
-    """What an index says about a repository."""
+    """A repository in the results of an index."""
 
     name: str
     description: str

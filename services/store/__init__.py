@@ -1,1 +1,1 @@
-"""What the use cases share: finding images by name, describing, filtering, reading and publishing them."""
+"""Shared by the use cases: finding images by name, describing, filtering, reading and publishing them."""

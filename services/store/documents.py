@@ -40,7 +40,7 @@ _CONFIG_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class ConfigFacts:
-    """What is needed of an image config once it is read."""
+    """The facts of an image config that are needed after it is read."""
 
     platform: Platform
     created: Timestamp | None

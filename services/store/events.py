@@ -29,7 +29,7 @@ _TARGETS = 50
 
 
 class Action(StrEnum):
-    """What happens to images."""
+    """The actions on images."""
 
     PULL = "pull"
     PUSH = "push"

@@ -1,4 +1,4 @@
-"""Which database a content folder belongs to. Any other database has no rows for its blobs, and would treat them as garbage.
+"""The database that a content folder belongs to. Any other database has no rows for its blobs, and would treat them as garbage.
 
 A store has an id: a row of its database, and a file in its content folder. If the ids are the same it is one store, even after a backup
 was restored or the folder moved; if they differ there are two. A folder without an id is new, or was written before stores had ids. It is

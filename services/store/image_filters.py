@@ -1,4 +1,4 @@
-"""Which images a list, a prune or a push includes.
+"""Filters of the images that a list, a prune or a push includes.
 
 The database finds candidates by its indexes; each is checked again when it is read.
 

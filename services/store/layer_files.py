@@ -34,7 +34,7 @@ _MOST_FAILURES = 1000
 
 
 class _Failure(NamedTuple):
-    """Why reading a layer failed, when, and after how many seconds."""
+    """A failure to read a layer: its reason, its time, and the seconds until it."""
 
     error: type[Damaged | TookTooLong]
     message: str

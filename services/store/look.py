@@ -79,7 +79,7 @@ class _Turn:
 
 
 class Found(Protocol):
-    """What a look has found; `weight` is its memory in bytes."""
+    """The result of a look; `weight` is its memory in bytes."""
 
     @property
     def weight(self) -> int: ...

@@ -1,4 +1,4 @@
-"""How much disk space the engine's objects take. Only images take any: there are no containers, volumes or build cache.
+"""Disk usage of images; there are no containers, volumes or build cache.
 
 Source: moby daemon/disk_usage.go.
 """
@@ -16,7 +16,7 @@ from stowage.services.images.list import ListedImage, list_images
 
 
 class ObjectType(StrEnum):
-    """What disk usage can be requested for (moby api/types/system/disk_usage.go)."""
+    """A type of objects in a request for disk usage (moby api/types/system/disk_usage.go)."""
 
     CONTAINER = "container"
     IMAGE = "image"

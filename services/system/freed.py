@@ -19,8 +19,8 @@ MOST_IMAGES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """What deleting these images, with all their names, frees. `kept` is the bytes of theirs that other images have, `leased` of those
-    that an operation keeps, which is running or was interrupted and may go on. `gone` is how many more were asked about.
+    """The bytes that deleting these images, with all their names, frees. `kept` bytes are in other images too, `leased` ones kept by an
+    operation that is running, or was interrupted and may continue. `gone` images do not exist any more.
     """
 
     images: tuple[Digest, ...]

@@ -35,7 +35,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """How registries are reached: networks and names that may be insecure, mirrors of docker.io."""
+    """Settings of registries: networks and names that may be insecure, mirrors of docker.io."""
 
     insecure_networks: tuple[str, ...]
     indexes: dict[str, Index]
@@ -44,7 +44,7 @@ class Registries:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What `docker info` shows; `memory` in bytes, `time` in RFC 3339."""
+    """The values of `docker info`; `memory` in bytes, `time` in RFC 3339."""
 
     id: str
     images: int

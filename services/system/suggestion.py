@@ -32,7 +32,7 @@ _DOCKER = 1_363_824_000 * 10**9
 
 
 class Strategy(StrEnum):
-    """What a suggestion deletes first."""
+    """The images that a suggestion deletes first."""
 
     LARGEST = "largest"
     OLDEST = "oldest"
@@ -40,7 +40,7 @@ class Strategy(StrEnum):
 
 
 class _Source(NamedTuple):
-    """Where candidates come from: the first images of an order."""
+    """A source of candidates: the first images of an order."""
 
     selection: Selection
     order: Order
@@ -59,7 +59,7 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What is suggested, `more` images that could be chosen, and whether there are images that were not looked at."""
+    """The suggested images, `more` images that could be chosen, and whether there are images that were not looked at."""
 
     freed: Freed
     more: tuple[Digest, ...]

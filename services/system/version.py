@@ -23,7 +23,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What `docker version` shows of a server; `platform` names the product."""
+    """The values of `docker version` for a server; `platform` names the product."""
 
     platform: dict[str, str]
     version: str

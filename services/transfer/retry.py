@@ -55,7 +55,7 @@ class _Window:
 
 
 class Patience:
-    """How long something is tried: a number of times in a row without any progress, with a longer pause each time.
+    """The limit of attempts: a number of them in a row without any progress, with a longer pause each time.
 
     Bytes that come more slowly than `least` in `window` seconds are not progress. The bodies alone decide whether a stream is given up. All
     the time of the tries counts for whether they made progress: a registry could otherwise send a byte after each slow head forever.

@@ -1,4 +1,4 @@
-"""What Alembic runs for every command: the revisions, on the connection and in the transaction that `upgrade` has opened."""
+"""The script that Alembic runs for every command: the revisions, on the connection and in the transaction that `upgrade` has opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What each target reaches, instead of what was counted from it; `upgrade` fills it, since the store has no platform then.
+"""The table `reach`, instead of counted columns; `upgrade` fills it, since the store has no platform during the revision.
 
 The columns go, so that a version which does not keep the new table cannot write: a sweep would take its images for garbage. What nodes
 told each other of arriving blobs goes too.
