@@ -1,8 +1,9 @@
 """The queue of requests that wait for a thread.
 
-There are three kinds of requests:
+There are four kinds of requests:
 
-- A *probe* arrives at the health address, or needs nothing of the store, such as `/_ping`.
+- A *health* request arrives at the health address. It may wait for a database that does not answer, or for a disk that hangs.
+- A *probe* needs nothing of the store, such as `/_ping`.
 - A *quick* request only computes, for a moment. Its thread never waits for its client.
 - A *slow* one waits for its client (a body, a stream), for another machine (a registry), or computes for long.
 
@@ -30,6 +31,7 @@ from stowage.blueprints.routing import Route
 from stowage.blueprints.versioning import split_version
 from stowage.services.budget import Budget
 
+HEALTH_THREADS = 2
 PROBE_THREADS = 4
 QUICK_THREADS = 6
 """Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory."""
@@ -46,8 +48,9 @@ Job = TypeVar("Job", bound=Hashable)
 
 
 class Pace(StrEnum):
-    """The pace of a request: its expected duration, as its route declares it."""
+    """The pace of a request: its expected duration, as its route declares it; at the health address there is only one."""
 
+    HEALTH = "health"
     PROBE = "probe"
     QUICK = "quick"
     LIST = "listing"
@@ -78,11 +81,18 @@ class Seats(Generic[Job]):
     """The waiting jobs and the threads that they wait for. Those from local clients go first; otherwise whoever arrived first."""
 
     def __init__(self, slow_threads: int, *, has_local: bool) -> None:
+        self._health = _Lane[Job](HEALTH_THREADS, 0)
         self._probe = _Lane[Job](PROBE_THREADS, has_local * PROBE_THREADS // 2)
         self._quick = _Lane[Job](QUICK_THREADS, has_local * QUICK_THREADS // 2)
         self._slow = _Lane[Job](slow_threads, has_local * slow_threads // 4)
         self._lists = Budget(LIST_THREADS, has_local * LIST_THREADS // 2)
-        self._lanes = {Pace.PROBE: self._probe, Pace.QUICK: self._quick, Pace.LIST: self._quick, Pace.SLOW: self._slow}
+        self._lanes = {
+            Pace.HEALTH: self._health,
+            Pace.PROBE: self._probe,
+            Pace.QUICK: self._quick,
+            Pace.LIST: self._quick,
+            Pace.SLOW: self._slow,
+        }
 
     @property
     def threads(self) -> int:
@@ -104,7 +114,7 @@ class Seats(Generic[Job]):
 
     def next(self) -> Job | None:
         """The next job that may run, which counts as running from now on."""
-        for lane in (self._probe, self._quick, self._slow):
+        for lane in (self._health, self._probe, self._quick, self._slow):
             for queue in lane.waiting.values():
                 for job, kind in queue.items():
                     budgets = self._budgets(kind)
@@ -124,7 +134,7 @@ class Seats(Generic[Job]):
 
     def load(self) -> dict[str, tuple[int, int, int]]:
         """Per kind of request, as metrics call it: how many may run, how many do, and how many wait."""
-        lanes = {"probe": self._probe, "quick": self._quick, "stream": self._slow}
+        lanes = {"health": self._health, "probe": self._probe, "quick": self._quick, "stream": self._slow}
         return {name: (lane.threads.size, lane.threads.taken, sum(map(len, lane.waiting.values()))) for name, lane in lanes.items()}
 
     def _budgets(self, kind: Kind) -> list[Budget]:

@@ -282,7 +282,7 @@ class Worker(ThreadWorker):
 
     def _admit(self, conn: Connection, head: bytes) -> None:
         conn.parser.unreader.unread(head)
-        pace = Pace.PROBE if conn.door.is_health else self._routes.pace(head)
+        pace = Pace.HEALTH if conn.door.is_health else self._routes.pace(head)
         if pace is Pace.SLOW and self._is_refused(conn):
             pace = Pace.QUICK
         conn.kind = Kind(pace, conn.door.is_local)

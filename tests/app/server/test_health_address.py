@@ -8,14 +8,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event, Semaphore
 
 import pytest
 from flask import Flask
 
 from stowage.app import peers
-from stowage.app.server.seats import QUICK_THREADS
+from stowage.app.server.seats import HEALTH_THREADS, QUICK_THREADS
+from stowage.blueprints.system.readyz import READINESS
 from tests.app.server.test_worker import Cut, answer, upload
-from tests.app.server.worker import Served, rest, serving, statuses
+from tests.app.server.worker import PATIENCE, Served, rest, serving, statuses
 from tests.conformance.test_edges import CLOSE, head
 from tests.fake_registry.server import CERTIFICATE
 from tests.waiting import poll
@@ -104,6 +106,30 @@ def test_probes_are_answered_while_every_thread_is_busy(served: Served, held: Ex
         assert statuses(probe(served, HEALTH) + probe(served, head("GET", "/readyz", CLOSE))) == ["200", "200"]
     finally:
         threads.give_back(QUICK_THREADS)
+
+
+class Hanging:
+    """A check of the store that gets no answer until it may go on."""
+
+    def __init__(self) -> None:
+        self.asked, self.goes_on = Semaphore(0), Event()
+
+    def problems(self) -> list[str]:
+        self.asked.release()
+        assert self.goes_on.wait(PATIENCE)
+        return []
+
+
+def test_a_store_that_hangs_delays_those_who_ask_for_it_and_no_ping(served: Served, app: Flask, held: ExitStack) -> None:
+    app.extensions[READINESS] = check = Hanging()
+    held.callback(check.goes_on.set)
+    for _ in range(HEALTH_THREADS):
+        held.enter_context(served.probe()).sendall(head("GET", "/readyz", CLOSE))
+        assert check.asked.acquire(timeout=PATIENCE)
+    with served.connect() as connection:
+        connection.settimeout(PATIENCE / 2)
+        connection.sendall(head("GET", "/_ping", CLOSE))
+        assert statuses(rest(connection)) == ["200"]
 
 
 def test_idle_clients_of_it_make_way_for_others(served: Served, held: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:

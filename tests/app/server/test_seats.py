@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from stowage.app.server.seats import LIST_THREADS, PROBE_THREADS, QUICK_THREADS, Kind, Pace, Routes, Seats
+from stowage.app.server.seats import HEALTH_THREADS, LIST_THREADS, PROBE_THREADS, QUICK_THREADS, Kind, Pace, Routes, Seats
 from stowage.blueprints.request import ENGINE
 from stowage.blueprints.routing import Route
 from tests.conformance.test_edges import head
@@ -17,6 +17,7 @@ from tests.conformance.test_edges import head
 QUICK, QUICK_TCP, LIST, LIST_TCP, SLOW, SLOW_TCP, PROBE, PROBE_TCP = (
     Kind(pace, local) for pace in (Pace.QUICK, Pace.LIST, Pace.SLOW, Pace.PROBE) for local in (True, False)
 )
+HEALTH = Kind(Pace.HEALTH, local=False)
 SLOW_ROUTES = {
     "image_attestations.image_attestations": "checks statements, which takes memory and seconds",
     "page_difference.page_difference": "reads the layers of two images",
@@ -124,7 +125,8 @@ def test_each_kind_has_its_threads_and_leaves_some_to_the_unix_socket(threads: i
     assert [fill(seats, SLOW_TCP), fill(seats, SLOW)] == [over_tcp, threads - over_tcp]
     assert [fill(seats, QUICK_TCP), fill(seats, QUICK)] == [QUICK_THREADS // 2] * 2
     assert [fill(seats, PROBE_TCP), fill(seats, PROBE)] == [PROBE_THREADS // 2] * 2
-    assert seats.threads == seats.running == threads + QUICK_THREADS + PROBE_THREADS
+    assert fill(seats, HEALTH) == HEALTH_THREADS
+    assert seats.threads == seats.running == threads + QUICK_THREADS + PROBE_THREADS + HEALTH_THREADS
 
 
 def test_without_a_unix_socket_nothing_is_left_for_it() -> None:
@@ -176,4 +178,9 @@ def test_the_load_is_told_by_kind() -> None:
     seats = Seats[str](4, has_local=True)
     fill(seats, LIST, 3)
     fill(seats, SLOW_TCP, 4)
-    assert seats.load() == {"probe": (PROBE_THREADS, 0, 0), "quick": (QUICK_THREADS, 2, 1), "stream": (4, 3, 1)}
+    assert seats.load() == {
+        "health": (HEALTH_THREADS, 0, 0),
+        "probe": (PROBE_THREADS, 0, 0),
+        "quick": (QUICK_THREADS, 2, 1),
+        "stream": (4, 3, 1),
+    }
