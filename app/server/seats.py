@@ -8,7 +8,8 @@ There are four kinds of requests:
 - A *slow* one waits for its client (a body, a stream), for another machine (a registry), or computes for long.
 
 Each kind has threads that no other uses. So probes wait for nothing else, and quick requests never wait behind uploads and streams. Of the
-quick ones, the lists of all images take longer the more images there are: they leave threads to requests about one image.
+quick ones, the lists of all images take longer the more images there are: they leave threads to requests about one image. So
+do those that change the store: they wait for each other, and for whoever else writes to the database.
 
 If there is a unix socket, a part of each kind's threads is reserved for it: its users own the store, while TCP is open to anyone with a
 certificate.
@@ -37,12 +38,16 @@ QUICK_THREADS = 6
 """Quick requests compute, so more of them at once are not faster: each only delays the others, and takes memory."""
 LIST_THREADS = 2
 """How many of the quick ones may be lists."""
+WRITE_THREADS = 3
+"""How many of the quick ones may change the store."""
 
 _PATH = 4096
 """The longest path that is compared with routes: the main thread does that, and a name has at most a few hundred characters."""
 _KEPT = 256
 """How many paces of paths are kept."""
 _BODY = re.compile(rb"\r\n(?:transfer-encoding|content-length:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Job = TypeVar("Job", bound=Hashable)
 
@@ -54,6 +59,7 @@ class Pace(StrEnum):
     PROBE = "probe"
     QUICK = "quick"
     LIST = "listing"
+    WRITE = "write"
     SLOW = "slow"
 
 
@@ -85,12 +91,13 @@ class Seats(Generic[Job]):
         self._probe = _Lane[Job](PROBE_THREADS, has_local * PROBE_THREADS // 2)
         self._quick = _Lane[Job](QUICK_THREADS, has_local * QUICK_THREADS // 2)
         self._slow = _Lane[Job](slow_threads, has_local * slow_threads // 4)
-        self._lists = Budget(LIST_THREADS, has_local * LIST_THREADS // 2)
+        self._few = {pace: Budget(most, has_local * most // 2) for pace, most in ((Pace.LIST, LIST_THREADS), (Pace.WRITE, WRITE_THREADS))}
         self._lanes = {
             Pace.HEALTH: self._health,
             Pace.PROBE: self._probe,
             Pace.QUICK: self._quick,
             Pace.LIST: self._quick,
+            Pace.WRITE: self._quick,
             Pace.SLOW: self._slow,
         }
 
@@ -123,7 +130,7 @@ class Seats(Generic[Job]):
                         for each in budgets:
                             each.try_take(1)
                         return job
-                    if kind.pace is not Pace.LIST:  # no other may run, but a quick one may where a list may not
+                    if kind.pace not in self._few:  # no other may run, but a quick one may where a list or a change may not
                         break
         return None
 
@@ -139,7 +146,7 @@ class Seats(Generic[Job]):
 
     def _budgets(self, kind: Kind) -> list[Budget]:
         """What a job of this kind takes one of."""
-        whole = [self._lanes[kind.pace].threads] + [self._lists] * (kind.pace is Pace.LIST)
+        whole = [self._lanes[kind.pace].threads, *(budget for pace, budget in self._few.items() if pace is kind.pace)]
         return whole if kind.local else [each.unreserved for each in whole]
 
 
@@ -173,4 +180,5 @@ class Routes:
             route, _ = self._routes.match(split_version(unquote(path))[1], method, return_rule=True)
         except HTTPException:
             return Pace.SLOW
-        return Pace(route.pace) if isinstance(route, Route) else Pace.SLOW
+        pace = Pace(route.pace) if isinstance(route, Route) else Pace.SLOW
+        return Pace.WRITE if pace is Pace.QUICK and method not in _READING else pace

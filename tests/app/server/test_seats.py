@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from stowage.app.server.seats import HEALTH_THREADS, LIST_THREADS, PROBE_THREADS, QUICK_THREADS, Kind, Pace, Routes, Seats
+from stowage.app.server.seats import HEALTH_THREADS, LIST_THREADS, PROBE_THREADS, QUICK_THREADS, WRITE_THREADS, Kind, Pace, Routes, Seats
 from stowage.blueprints.request import ENGINE
 from stowage.blueprints.routing import Route
 from tests.conformance.test_edges import head
@@ -17,6 +17,7 @@ from tests.conformance.test_edges import head
 QUICK, QUICK_TCP, LIST, LIST_TCP, SLOW, SLOW_TCP, PROBE, PROBE_TCP = (
     Kind(pace, local) for pace in (Pace.QUICK, Pace.LIST, Pace.SLOW, Pace.PROBE) for local in (True, False)
 )
+WRITE, WRITE_TCP = Kind(Pace.WRITE, local=True), Kind(Pace.WRITE, local=False)
 HEALTH = Kind(Pace.HEALTH, local=False)
 SLOW_ROUTES = {
     "image_attestations.image_attestations": "checks statements, which takes memory and seconds",
@@ -67,6 +68,7 @@ def test_every_route_is_quick_or_has_a_reason_for_another_pace(app: Flask, route
             for prefix in ("", "/v1.45"):
                 pace = routes.pace(head(method, prefix + path))
                 assert (pace is Pace.SLOW) is (expected == "slow"), f"{method} {path}"
+                assert (pace is Pace.WRITE) is (expected == "quick" and method not in {"GET", "HEAD", "OPTIONS"}), f"{method} {path}"
 
 
 def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
@@ -78,7 +80,7 @@ def test_no_quick_view_takes_what_only_slow_ones_need(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("request_", "pace"),
     [
-        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 0"), Pace.QUICK, id="empty body"),
+        pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 0"), Pace.WRITE, id="empty body"),
         pytest.param(head("POST", "/images/app/tag?repo=a", "Content-Length: 9"), Pace.SLOW, id="body"),
         pytest.param(head("POST", "/images/app/tag?repo=a", "content-length:9") + b"filters=x", Pace.SLOW, id="body that is here"),
         pytest.param(head("POST", "/images/app/tag?repo=a", "TRANSFER-ENCODING: chunked"), Pace.SLOW, id="chunks"),
@@ -140,6 +142,19 @@ def test_lists_leave_threads_to_requests_about_one_image(lists: Kind, others: Ki
     ran = fill(seats, lists)
     assert ran == (LIST_THREADS // 2 if has_local and not lists.local else LIST_THREADS)
     assert fill(seats, others) == QUICK_THREADS - ran
+
+
+@pytest.mark.parametrize(("writes", "lists", "reads"), [(WRITE, LIST, QUICK), (WRITE_TCP, LIST_TCP, QUICK_TCP)])
+@pytest.mark.parametrize("has_local", [True, False])
+def test_requests_that_wait_for_other_writers_leave_threads_to_those_that_read(
+    writes: Kind, lists: Kind, reads: Kind, *, has_local: bool
+) -> None:
+    seats = Seats[str](64, has_local=has_local)
+    ran = fill(seats, writes)
+    assert 1 <= ran <= WRITE_THREADS
+    assert fill(seats, reads, 1) == 1
+    if not has_local or writes.local:
+        assert fill(seats, lists) == LIST_THREADS
 
 
 def test_whoever_waits_runs_when_one_of_its_kind_has_ended_in_order() -> None:
