@@ -18,7 +18,7 @@ API_FILE := usr/share/gocode/src/github.com/docker/docker/api/swagger.yaml
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 PYTEST := $(BIN)/python -m pytest -q
 # Twice as many processes as cores: half of the time a test waits for a server or a client. A module's tests share its servers.
-WORKERS := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN || echo 2) * 2))) --dist loadgroup --no-loadscope-reorder
+WORKERS := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN || echo 2) * 2))) --dist loadfile --no-loadscope-reorder
 
 # Some images of Python forbid to write compiled modules. Every process that a test starts would compile hundreds of them again.
 export PYTHONDONTWRITEBYTECODE :=

@@ -109,15 +109,9 @@ def bucket_url(seaweedfs: Seaweed, bucket: str, monkeypatch: pytest.MonkeyPatch)
     return seaweedfs.url(bucket, f"tests/{uuid4().hex}")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, one runs all tests of a module on one store, whose service they share. Those that wait for servers come
-    first: the others compute meanwhile.
-    """
+    """Begin with the tests that wait for servers and clients: in other processes the others compute meanwhile."""
     items.sort(key=lambda item: "conformance" not in item.path.parts)
-    for item in items:
-        store = item.callspec.params.get("store", "") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(item.config.rootpath)} {store}"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
