@@ -123,10 +123,12 @@ def _hold_place(folder: Path) -> str:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = open_lock_file(folder / "place")
-        _share(file, secrets.token_hex(16))
-        return os.pread(file, _MOST_BYTES, 0).decode()
+        held = _share(file, secrets.token_hex(16))
     except OSError as exc:
         raise ConfigError(f"STOWAGE_CONTENT_URL: cannot use the folder {folder}: {exc.strerror}.") from None
+    if not held:
+        raise ConfigError(f"STOWAGE_CONTENT_URL: another process keeps {folder}/place to itself.")
+    return os.pread(file, _MOST_BYTES, 0).decode()
 
 
 def _hold(lock: int, owner: str) -> bool:

@@ -221,6 +221,12 @@ def test_a_lock_is_never_opened_through_a_symlink(tmp_path: Path) -> None:
 class TestPlaces:
     """What distinguishes a content folder from its copies, for the database."""
 
+    def test_one_that_another_process_keeps_to_itself_is_refused(self, tmp_path: Path) -> None:
+        with (tmp_path / "place").open("w") as place:
+            fcntl.flock(place, fcntl.LOCK_EX)
+            with pytest.raises(ConfigError, match="another process keeps .*/place to itself"):
+                hold_place(config_of(tmp_path))
+
     @pytest.fixture(autouse=True)
     def _on_postgresql(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("STOWAGE_DATABASE_URL", "postgresql:///images")
