@@ -35,6 +35,8 @@ NEVER, WHILE_SMALL, ALWAYS = "never analyzed", "analyzed while small", "analyzed
 CHOOSE_A_FEW = {"page, one image"}
 """What looks up a few of many parents, and scans instead while the tables are small."""
 OWN = ("load, save and delete", "push, delete and pull")
+SHARED = 20
+"""How many statements fewer it takes if blobs that are complete at the same time share a transaction."""
 ONE = [*(what for what, _ in requests(SMALL) if what not in LISTS_ALL | SCANS | PAGES | CHOOSE_A_FEW), *OWN]
 """What is about one image, or few."""
 
@@ -123,7 +125,7 @@ def measured(
 @pytest.mark.parametrize("what", ONE)
 def test_a_request_about_few_images_scans_no_table(measured: tuple[Costs, Costs], what: str) -> None:
     (statements, _), (statements_later, rows) = (costs[what] for costs in measured)
-    assert statements_later == statements
+    assert abs(statements_later - statements) <= (SHARED if what in OWN else 0)
     assert rows <= ROWS * statements + LARGE // 4
 
 

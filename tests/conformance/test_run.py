@@ -303,11 +303,11 @@ def test_sigkill_during_the_start_leaves_nothing(job: Job, delay: float) -> None
     ("number", "delay"),
     [
         (signal.SIGTERM, 0),
-        (signal.SIGTERM, 0.3),
+        (signal.SIGTERM, 0.1),
         (signal.SIGINT, 0),
         (signal.SIGHUP, 0),
-        pytest.param(signal.SIGINT, 0.3, marks=matrix),
-        pytest.param(signal.SIGHUP, 0.3, marks=matrix),
+        pytest.param(signal.SIGINT, 0.1, marks=matrix),
+        pytest.param(signal.SIGHUP, 0.1, marks=matrix),
     ],
 )
 def test_a_signal_during_the_start_ends_it(job: Job, number: signal.Signals, delay: float) -> None:

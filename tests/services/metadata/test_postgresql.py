@@ -104,7 +104,7 @@ class TestIsolation:
     def test_a_transaction_that_goes_on_after_an_error_is_no_success(self, store: MetadataStore) -> None:
         def write() -> None:
             with store.write() as tx:
-                add_blobs(tx, ["a"])
+                execute(tx, f"INSERT INTO blob (digest, size, created_at) VALUES ('{digest('a')}', 1, 1)")
                 with suppress(DataError):
                     execute(tx, "SELECT 1 / 0")
 
